@@ -1,0 +1,56 @@
+# The commands of this repository; `make` lists them.
+# Each makes what it needs first, so any of them may be the first on a fresh clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Tests wait for servers more than they compute, so several run at once; servers are started
+# once for each worker, hence the bound. For one file: make test PYTEST_ARGS='-v tests/real/test_lab.py'
+PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo packages test check lint types format bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(INSTALLED) ## the virtual environment in .venv, with certctl in it
+
+# Rebuilt in place when the dependencies change. Dependency groups need a recent pip.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --editable . --group dev
+	@touch $@
+
+demo: $(INSTALLED) ## watch certctl obtain, renew and revoke a certificate from a CA on this machine
+	@scripts/demo
+
+packages: ## the Debian packages that tests need: installed as root on Debian, named elsewhere
+	@scripts/install-test-packages
+
+test: $(INSTALLED) packages ## all tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: lint types test ## what must pass before a commit: format, lint, types, tests
+
+lint: $(INSTALLED) ## formatting and lint
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(INSTALLED) ## mypy
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## format the code, and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(INSTALLED) packages ## the figures of the README, measured on this machine
+	$(BIN)/python bench/run.py
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
