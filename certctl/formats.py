@@ -1,0 +1,101 @@
+"""PEM and DER of certificates (RFC 7468, RFC 8555 §9.1): text and base64 only, no look at what is
+inside.
+
+Strict, because what comes from a CA becomes a file that a proxy loads: anything that is not a
+certificate is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+
+from certctl.errors import InspectionFailed
+
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+_END = "-----END CERTIFICATE-----"
+_LINE = 64
+
+
+def split_certificates(pem: bytes) -> list[bytes]:
+    """Return each certificate of `pem` as PEM in its normal form: lines of 64 characters, LF, no
+    text around.
+
+    Raises `InspectionFailed` where anything but CERTIFICATE blocks and empty lines is found, or no
+    certificate at all.
+    """
+    return [to_pem(each) for each in _decode(pem)]
+
+
+def join(certificates: Iterable[bytes]) -> bytes:
+    """Return PEM certificates as one file, each ending with a newline."""
+    return b"".join(each.strip() + b"\n" for each in certificates)
+
+
+def to_der(certificate: bytes) -> bytes:
+    """Return the DER of the one certificate in `certificate` (PEM); raises `InspectionFailed`."""
+    found = _decode(certificate)
+    if len(found) != 1:
+        raise _refused(f"it has {len(found)} certificates where one was expected")
+    return found[0]
+
+
+def to_pem(der: bytes) -> bytes:
+    """Return a DER certificate as PEM (RFC 7468 §5)."""
+    text = base64.b64encode(der).decode("ascii")
+    lines = (text[start : start + _LINE] for start in range(0, len(text), _LINE))
+    return "\n".join((_BEGIN, *lines, _END, "")).encode("ascii")
+
+
+def _decode(pem: bytes) -> list[bytes]:
+    try:
+        text = pem.decode("ascii")
+    except UnicodeDecodeError:
+        raise _refused("it is not PEM") from None
+    found: list[bytes] = []
+    body: list[str] | None = None
+    # Only CR and LF end a line here: splitlines() knows more line ends than a proxy's PEM reader
+    # does.
+    for line in (each.strip(" \t") for each in text.replace("\r\n", "\n").split("\n")):
+        if body is None and line == _BEGIN:
+            body = []
+        elif body is not None and line == _END:
+            found.append(_base64("".join(body)))
+            body = None
+        elif body is not None and not line.startswith("-----"):
+            body.append(line)
+        elif line:
+            raise _refused(_foreign(line))
+    if body is not None:
+        raise _refused("it is cut off inside a certificate")
+    if not found:
+        raise _refused("it has no certificate")
+    return found
+
+
+def _foreign(line: str) -> str:
+    # The line itself is not shown unless it is a label: it could be part of a key.
+    if line.startswith("-----BEGIN ") and line.endswith("-----"):
+        return (
+            f"it has a block that is no certificate: {line.strip('-').removeprefix('BEGIN ')[:40]}"
+        )
+    return "it has text that belongs to no certificate"
+
+
+def _base64(text: str) -> bytes:
+    try:
+        der = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise _refused("a certificate in it is not valid base64") from None
+    # Even when it validates, the decoder takes too much padding and bits that mean nothing.
+    if base64.b64encode(der).decode("ascii") != text:
+        raise _refused("a certificate in it is not valid base64")
+    if not der:
+        raise _refused("a certificate in it is empty")
+    return der
+
+
+def _refused(reason: str) -> InspectionFailed:
+    return InspectionFailed(
+        f"the certificate file is refused: {reason}", code="certificate.refused.pem"
+    )

@@ -1,0 +1,133 @@
+"""Private keys, and what identifies the public key of one (RFC 7518, RFC 5480).
+
+PEM bytes in and out: a key crosses certctl as bytes, and only here and where something is signed
+is it anything else. Slow to import (cryptography).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from certctl.errors import ConfigurationError
+from certctl.models import AccountKeyType, KeyType
+
+_CURVES: dict[str, type[ec.EllipticCurve]] = {
+    KeyType.ECDSA_P256: ec.SECP256R1,
+    KeyType.ECDSA_P384: ec.SECP384R1,
+    AccountKeyType.ES256: ec.SECP256R1,
+    AccountKeyType.ES384: ec.SECP384R1,
+}
+_RSA_BITS: dict[str, int] = {
+    KeyType.RSA_2048: 2048,
+    KeyType.RSA_3072: 3072,
+    KeyType.RSA_4096: 4096,
+    AccountKeyType.RS256: 2048,
+}
+_CURVE_NAMES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+class PublicKey(Protocol):
+    """What every public key of cryptography can do."""
+
+    def public_bytes(self, encoding: Encoding, format: PublicFormat) -> bytes:  # noqa: A002 - theirs
+        ...
+
+
+def generate_key(key_type: KeyType) -> bytes:
+    """Return a new private key for a certificate, as unencrypted PKCS#8 in PEM."""
+    return _generate(key_type)
+
+
+def generate_account_key(kind: AccountKeyType) -> bytes:
+    """Return a new private key for an account (RFC 8555 §6.2), as unencrypted PKCS#8 in PEM."""
+    return _generate(kind)
+
+
+def account_key_type(privkey: bytes) -> AccountKeyType:
+    """Return which kind of account key this is. Raises `ConfigurationError` for any other."""
+    match load_private_key(privkey):
+        case rsa.RSAPrivateKey():
+            return AccountKeyType.RS256
+        case ec.EllipticCurvePrivateKey(key_size=256):
+            return AccountKeyType.ES256
+        case ec.EllipticCurvePrivateKey(key_size=384):
+            return AccountKeyType.ES384
+    raise _key_refused("its curve signs no ACME request", None)
+
+
+def key_sha256(privkey: bytes) -> str:
+    """Return the digest of the public key (SubjectPublicKeyInfo) that belongs to `privkey`.
+
+    Raises `ConfigurationError` where that is no private key in PEM that certctl can use.
+    """
+    return digest_of_key(load_private_key(privkey).public_key())
+
+
+def _generate(kind: str) -> bytes:
+    key: PrivateKey
+    if kind in _CURVES:
+        key = ec.generate_private_key(_CURVES[kind]())
+    else:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[kind])
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def load_private_key(pem: bytes) -> PrivateKey:
+    """Return the key in `pem`. Raises `ConfigurationError`, which never quotes the file."""
+    # The text of cryptography's errors may quote the file, and never reaches a person.
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise _key_refused(
+            "it is encrypted", "Decrypt it with: openssl pkey -in FILE -out FILE"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise _key_refused("it is not a private key in PEM", None) from None
+    if not isinstance(key, PrivateKey):
+        raise _key_refused("it is neither RSA nor ECDSA", None)
+    return key
+
+
+def _key_refused(reason: str, hint: str | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"the private key cannot be used: {reason}", hint=hint, code="configuration.key"
+    )
+
+
+def describe_key(key: PublicKey) -> tuple[str, str]:
+    """Return a public key's type as a word and the digest of its SubjectPublicKeyInfo."""
+    match key:
+        case rsa.RSAPublicKey():
+            word = f"rsa-{key.key_size}"
+        case ec.EllipticCurvePublicKey():
+            word = f"ecdsa-{_CURVE_NAMES.get(key.curve.name, key.curve.name)}"
+        case _:
+            word = type(key).__name__.removesuffix("PublicKey").lower()
+    return word, digest_of_key(key)
+
+
+def digest_of_key(key: PublicKey) -> str:
+    """Return the SHA-256 of a key's SubjectPublicKeyInfo, in lower-case hexadecimal."""
+    octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(octets).hexdigest()
+
+
+def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
+    """Return the hash to sign with: as strong as the curve (RFC 5758), SHA-256 for RSA."""
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256:
+        return hashes.SHA384()
+    return hashes.SHA256()

@@ -1,0 +1,479 @@
+"""The nouns: frozen dataclasses in the words of RFC 8555, of RFC 8738, of RFC 9773 and of X.509.
+
+Standard-library types only, no behaviour beyond what a value can say of itself. All times are UTC
+and aware, all durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+Value = str | int | float | bool | tuple[str, ...] | None
+"""What an option can hold; a path is a `str`."""
+
+
+class IdentifierType(StrEnum):
+    """RFC 8555 §9.7.7 and RFC 8738 §2."""
+
+    DNS = "dns"
+    IP = "ip"
+
+
+class KeyType(StrEnum):
+    """The kinds of key that a certificate can have."""
+
+    ECDSA_P256 = "ecdsa-p256"
+    ECDSA_P384 = "ecdsa-p384"
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+
+
+class AccountKeyType(StrEnum):
+    """The kinds of key that an account can have, by their JWS algorithm (RFC 7518 §3.1)."""
+
+    ES256 = "es256"
+    ES384 = "es384"
+    RS256 = "rs256"
+
+
+class ChallengeType(StrEnum):
+    """The challenge types that a solver of certctl can answer."""
+
+    HTTP_01 = "http-01"
+    DNS_01 = "dns-01"
+
+
+class RevocationReason(StrEnum):
+    """RFC 5280 §5.3.1, as far as a subscriber may name them."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "keyCompromise"
+    AFFILIATION_CHANGED = "affiliationChanged"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessationOfOperation"
+
+    @property
+    def number(self) -> int:
+        """The CRLReason that goes over the wire."""
+        return {
+            RevocationReason.UNSPECIFIED: 0,
+            RevocationReason.KEY_COMPROMISE: 1,
+            RevocationReason.AFFILIATION_CHANGED: 3,
+            RevocationReason.SUPERSEDED: 4,
+            RevocationReason.CESSATION_OF_OPERATION: 5,
+        }[self]
+
+
+@dataclass(frozen=True, order=True)
+class Identifier:
+    """What a certificate speaks for: a DNS name in lower-case A-labels, or an address in its
+    canonical form.
+    """
+
+    type: IdentifierType
+    value: str
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether this is `*.` and a name."""
+        return self.value.startswith("*.")
+
+    @property
+    def base(self) -> str:
+        """The value without a leading `*.`: the name whose control is proved."""
+        return self.value.removeprefix("*.")
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to reach a CA; the ports and the resolver are those of a CA that runs on this machine."""
+
+    directory_url: str
+    ca_bundle: str | None = None
+    http_port: int | None = None
+    tls_alpn_port: int | None = None
+    dns: str | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account at a CA (RFC 8555 §7.1.2); `id` is the name of its folder."""
+
+    id: str
+    directory_url: str
+    url: str
+    key_type: AccountKeyType
+    contact: tuple[str, ...] = ()
+    status: str = "valid"
+    terms_of_service: str | None = None
+    created: datetime | None = None
+    ca_bundle: str | None = None
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One way to prove control of an identifier (RFC 8555 §7.1.5); `error`: the CA's own words."""
+
+    type: str
+    url: str
+    status: str
+    token: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Authorization:
+    """The CA's view of one identifier (RFC 8555 §7.1.4); `identifier` has its `*.` back where
+    `wildcard` was set.
+    """
+
+    url: str
+    identifier: Identifier
+    status: str
+    challenges: tuple[Challenge, ...] = ()
+
+    def challenge(self, type: str) -> Challenge | None:  # noqa: A002 - RFC 8555's word
+        """Return the challenge of that type, or None where the CA offers none."""
+        return next((each for each in self.challenges if each.type == type), None)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request for a certificate (RFC 8555 §7.1.3); `retry_after` is seconds, as the last answer
+    named them.
+    """
+
+    url: str
+    status: str
+    identifiers: tuple[Identifier, ...]
+    authorization_urls: tuple[str, ...]
+    finalize_url: str | None = None
+    certificate_url: str | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class ChallengeSpec:
+    """How control of the names is proved; `plugin` holds the options of the DNS provider by their
+    keys.
+    """
+
+    method: str
+    http_address: str | None = None
+    http_port: int = 80
+    webroots: tuple[str, ...] = ()
+    dns_provider: str | None = None
+    dns_resolver: str | None = None
+    dns_skip_propagation: bool = False
+    dns_propagation_timeout: float = 120
+    hook_timeout: float = 300
+    plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class DeploySpec:
+    """What happens around and after an issuance: shell command lines, each may be absent."""
+
+    pre_hook: str | None = None
+    deploy_hook: str | None = None
+    post_hook: str | None = None
+    reload: str | None = None
+    hook_timeout: float = 300
+
+
+@dataclass(frozen=True)
+class CertificateSpec:
+    """What is wanted. `chosen` is what the user chose, and all that the spec's file holds; the
+    rest follows from it.
+    """
+
+    name: str
+    identifiers: tuple[Identifier, ...]
+    ca: str
+    ca_bundle: str | None
+    account: str | None
+    key_type: KeyType
+    reuse_key: bool
+    profile: str | None
+    required_profile: str | None
+    preferred_chain: str | None
+    csr: str | None
+    autorenew: bool
+    key_group: str | None
+    challenge: ChallengeSpec
+    deploy: DeploySpec
+    chosen: Mapping[str, Value] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of the CA for one version; renewal compares it with the spec."""
+
+    identifiers: tuple[Identifier, ...]
+    key_type: KeyType | None
+    ca: str
+    profile: str | None = None
+    csr_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """What a leaf certificate says of itself (RFC 5280).
+
+    `serial` is lower-case hexadecimal, as are `sha256`, the digest of the certificate's DER, and
+    `key_sha256`, the digest of its SubjectPublicKeyInfo. `ari_id` is the CertID of RFC 9773 §4.1.
+    """
+
+    identifiers: tuple[Identifier, ...]
+    not_before: datetime
+    not_after: datetime
+    serial: str
+    sha256: str
+    issuer: str
+    key_type: str
+    key_sha256: str
+    ari_id: str | None = None
+
+    @property
+    def lifetime(self) -> timedelta:
+        """From the first to the last moment of validity."""
+        return self.not_after - self.not_before
+
+
+@dataclass(frozen=True)
+class Version:
+    """One issued certificate, immutable; its PEM files are fetched from the store when they are
+    needed.
+    """
+
+    name: str
+    number: int
+    facts: CertificateFacts
+    request: Request
+    issued: datetime
+    order_url: str | None = None
+    account_url: str | None = None
+    has_key: bool = True
+
+
+@dataclass(frozen=True)
+class Material:
+    """The PEM bytes of a version; `privkey` is None where the key is somebody else's (`--csr`)."""
+
+    cert: bytes
+    chain: bytes
+    privkey: bytes | None = field(default=None, repr=False)
+
+    @property
+    def fullchain(self) -> bytes:
+        """Leaf and chain, leaf first."""
+        return self.cert + self.chain
+
+    @property
+    def combined(self) -> bytes | None:
+        """Key, leaf and chain in one file, as HAProxy reads it; None without a key."""
+        return None if self.privkey is None else self.privkey + self.fullchain
+
+
+@dataclass(frozen=True)
+class RenewalInfo:
+    """What the CA suggests (RFC 9773 §4.2): its window, and the time chosen in it, once."""
+
+    cert_id: str
+    start: datetime
+    end: datetime
+    chosen: datetime
+    retry_after: datetime
+    explanation_url: str | None = None
+
+
+@dataclass(frozen=True)
+class LastError:
+    """The last failure of a certificate, as `list` shows it and as the next attempt weighs it."""
+
+    code: str
+    message: str
+    at: datetime
+    failure: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class RenewalMemory:
+    """What is remembered between runs about one certificate (`renewal/NAME.json`).
+
+    `failures` in a row, no attempt before `retry_at`. `paused_until` is set by a rollback.
+    `revoked` has version numbers, `compromised_keys` digests of public keys that must never be
+    used again.
+    """
+
+    failures: int = 0
+    last_attempt: datetime | None = None
+    last_error: LastError | None = None
+    retry_at: datetime | None = None
+    paused_until: datetime | None = None
+    revoked: tuple[int, ...] = ()
+    compromised_keys: tuple[str, ...] = ()
+    renewal_info: RenewalInfo | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What this machine serves (`deployed/NAME.json`): the version wanted live, and the one whose
+    deploy held.
+    """
+
+    target: int | None = None
+    deployed: int | None = None
+    deployed_at: datetime | None = None
+    failures: int = 0
+    last_error: LastError | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CertificateStatus:
+    """What is, for one certificate, at the moment of reading."""
+
+    name: str
+    live: Version | None
+    deployment: Deployment
+    memory: RenewalMemory
+
+    @property
+    def owed(self) -> bool:
+        """Whether the target is not live, or its deploy has not held yet (DESIGN: debt)."""
+        wanted = self.deployment.target
+        if wanted is None:
+            return False
+        return self.live is None or self.live.number != wanted or self.deployment.deployed != wanted
+
+
+@dataclass(frozen=True)
+class RenewalDecision:
+    """Whether a certificate is due; `at` is when it is or becomes so.
+
+    `reason` is a stable word, and `why` a phrase: why it is due, or what will make it so at `at`.
+    """
+
+    due: bool
+    at: datetime | None
+    reason: str
+    why: str
+
+
+@dataclass(frozen=True)
+class PendingOrder:
+    """An order under way (`pending/NAME/`), on disk before newOrder is sent; `url` once the CA
+    named it.
+    """
+
+    request: Request
+    account_url: str
+    created: datetime
+    url: str | None = None
+    privkey: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a solver needs to answer one challenge (RFC 8555 §8)."""
+
+    identifier: Identifier
+    type: str
+    token: str
+    key_authorization: str
+    account_url: str
+    certificate: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an answer stands; plain data, journalled before anything is done so that a later run
+    can clean up.
+    """
+
+    solver: str
+    certificate: str
+    identifier: str
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A journal entry: placements of an earlier run, and how they were made."""
+
+    entry: str
+    challenge: ChallengeSpec
+    placements: tuple[Placement, ...]
+
+
+@dataclass(frozen=True)
+class OwedPostHooks:
+    """A journal entry: shell command lines that follow a run whose pre hooks had begun."""
+
+    entry: str
+    commands: tuple[str, ...]
+    timeout: float
+
+
+@dataclass(frozen=True)
+class TxtRecord:
+    """One TXT value in the DNS; `name` is absolute without the trailing dot, `zone` the zone that
+    holds it.
+    """
+
+    name: str
+    value: str
+    zone: str
+    domain: str
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where the files of a version lie on this machine; `privkey` and `combined` are None without
+    a key of ours.
+    """
+
+    live: str
+    cert: str
+    chain: str
+    fullchain: str
+    privkey: str | None
+    combined: str | None
+
+
+@dataclass(frozen=True)
+class DeployResult:
+    """What became of one certificate's deploy; `error` is a `certctl.errors.CertctlError` where it
+    failed.
+    """
+
+    name: str
+    version: int
+    deployed: bool
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one certificate in a run; `action` is a stable word (`issued`, `unchanged`,
+    `failed`, ...).
+    """
+
+    name: str
+    action: str
+    names: tuple[str, ...] = ()
+    version: Version | None = None
+    deploy: DeployResult | None = None
+    error: Exception | None = None
+    reason: str | None = None
+    renews_at: datetime | None = None

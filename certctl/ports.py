@@ -1,0 +1,347 @@
+"""The protocols that have more than one implementation; operations know these, never an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from threading import Event as StopEvent
+from types import TracebackType
+from typing import Protocol, Self
+
+from certctl.models import (
+    Account,
+    CertificateFiles,
+    CertificateSpec,
+    CertificateStatus,
+    ChallengeSpec,
+    Deployment,
+    Endpoint,
+    Leftover,
+    Material,
+    OwedPostHooks,
+    PendingOrder,
+    Placement,
+    RenewalMemory,
+    Task,
+    TxtRecord,
+    Version,
+)
+
+
+class Clock(Protocol):
+    """Time, as a parameter: nothing else in certctl asks the machine what time it is."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go backwards, from an arbitrary start."""
+        ...
+
+    def wait(self, stop: StopEvent, seconds: float) -> bool:
+        """Sleep until `stop` is set or `seconds` have passed; return whether it is set."""
+        ...
+
+
+class Ask(Protocol):
+    """A question to the person at the terminal."""
+
+    def __call__(self, question: str) -> bool | None:
+        """Return the answer, or None where nobody can be asked."""
+        ...
+
+
+class EndpointFactory(Protocol):
+    """Makes a CA reachable for as long as the context lasts; how an in-process CA comes in."""
+
+    def __call__(self) -> AbstractContextManager[Endpoint]:
+        """Return a context manager of the endpoint."""
+        ...
+
+
+class Solver(Protocol):
+    """Answers challenges of one type, many at once; the two verbs, and the waiting between them.
+
+    `present`, `wait`, `settle` and `cleanup` may be called by several orders at the same time.
+    """
+
+    @property
+    def challenge_type(self) -> str:
+        """The challenge type that it answers, such as `http-01`."""
+        ...
+
+    def place(self, task: Task) -> Placement:
+        """Return where the answer will stand. Nothing is changed yet; may look things up."""
+        ...
+
+    def present(self, placements: Sequence[Placement]) -> None:
+        """Put the answers in place. On an error, what was put is still cleaned up by `cleanup`."""
+        ...
+
+    def wait(self, placements: Sequence[Placement]) -> None:
+        """Return once the CA would see the answers; raises `ChallengeError` where that does not
+        happen in time.
+        """
+        ...
+
+    def settle(self, placements: Sequence[Placement]) -> None:
+        """Return once it makes sense to poll: the CA was seen to look, or looking cannot be seen.
+        Never raises.
+        """
+        ...
+
+    def cleanup(self, placements: Sequence[Placement]) -> None:
+        """Remove the answers, and only those; also after a crash of another process, and twice."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held open; safe to call twice."""
+        ...
+
+
+class DnsProvider(Protocol):
+    """Writes TXT records; the two verbs. Others' values at the same name are never touched."""
+
+    def present(self, records: Sequence[TxtRecord]) -> None:
+        """Add the values."""
+        ...
+
+    def cleanup(self, records: Sequence[TxtRecord]) -> None:
+        """Remove the values; one that is gone already is no failure."""
+        ...
+
+
+class Lease(Protocol):
+    """A lock that is held. Leaving its context releases it."""
+
+    def __enter__(self) -> Self:
+        """Return the lease itself."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release it."""
+        ...
+
+    def release(self) -> None:
+        """Give the lock back; safe to call twice."""
+        ...
+
+
+class AccountStore(Protocol):
+    """Accounts and their keys."""
+
+    def all(self) -> Sequence[Account]:
+        """Return every account, the oldest first."""
+        ...
+
+    def key(self, account: Account) -> bytes:
+        """Return the account's private key as PEM."""
+        ...
+
+    def save(self, account: Account, key: bytes) -> Account:
+        """Write a new account and its key, durably; return it with its `id`, the folder's name."""
+        ...
+
+    def update(self, account: Account) -> None:
+        """Write what is known of the account; the key stays."""
+        ...
+
+    def next_key(self, account: Account) -> bytes | None:
+        """Return the key that a roll-over which was cut off was changing to, if there is one."""
+        ...
+
+    def save_next_key(self, account: Account, key: bytes) -> None:
+        """Keep the key that a roll-over is about to change to, before the CA hears of it."""
+        ...
+
+    def promote_next_key(self, account: Account) -> None:
+        """Make the next key the account's key, in one step."""
+        ...
+
+    def drop_next_key(self, account: Account) -> None:
+        """Forget the next key."""
+        ...
+
+    def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> Lease:
+        """Lock a CA's accounts: shared to order, exclusive to register, roll or deactivate. Raises
+        `LockHeld`.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """What must be undone if this run is cut off: placements, and a `pre` hook that wants its
+    `post`.
+    """
+
+    def record_placements(self, challenge: ChallengeSpec, placements: Sequence[Placement]) -> str:
+        """Write placements down before they are made, with what is needed to undo them; return the
+        entry's id.
+        """
+        ...
+
+    def leftovers(self, certificate: str) -> Sequence[Leftover]:
+        """Return what earlier runs of this certificate left behind; call it with the certificate
+        locked.
+        """
+        ...
+
+    def record_post_hooks(self, commands: Sequence[str], timeout: float) -> str:
+        """Write down the post hooks that must follow the pre hooks about to run; return the
+        entry's id.
+        """
+        ...
+
+    def owed_post_hooks(self) -> Sequence[OwedPostHooks]:
+        """Return the post hooks that earlier runs did not get to; call it with the run locked."""
+        ...
+
+    def settle(self, entry: str) -> None:
+        """Remove an entry: what it said is done; safe to call twice."""
+        ...
+
+
+class Store(Protocol):
+    """Everything that lasts. Returns values, never paths; every write is durable when the call
+    returns.
+    """
+
+    @property
+    def accounts(self) -> AccountStore:
+        """The accounts."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """The journal."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all certificates that have a spec, sorted."""
+        ...
+
+    def mentioning(self, value: str) -> Sequence[str]:
+        """Return the names of certificates whose spec may hold an identifier, sorted; quickly."""
+        ...
+
+    def spec(self, name: str) -> CertificateSpec:
+        """Return what is wanted. Raises `UnknownCertificate`, or `ConfigurationError` naming file
+        and line.
+        """
+        ...
+
+    def save_spec(self, spec: CertificateSpec) -> None:
+        """Write the spec; comments and keys that people put into the file stay."""
+        ...
+
+    def csr(self, name: str) -> bytes | None:
+        """Return the certificate signing request that was given with `--csr`, as PEM."""
+        ...
+
+    def save_csr(self, name: str, pem: bytes) -> None:
+        """Keep a certificate signing request for renewals."""
+        ...
+
+    def status(self, name: str) -> CertificateStatus:
+        """Return what is. Memory that cannot be read is rebuilt from the archive, and the deploy
+        is then owed.
+        """
+        ...
+
+    def busy(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+        """Yield the names that something may have to be done for, reading one small file for each.
+
+        A name is left out only where its memory says that the time has not come, and the spec, the
+        defaults and the live version are those that the memory was written with.
+        """
+        ...
+
+    def save_memory(
+        self, name: str, memory: RenewalMemory, *, next_action_at: datetime | None
+    ) -> None:
+        """Write the renewal memory, with the time before which `renew` need not look at this
+        certificate.
+        """
+        ...
+
+    def save_deployment(self, name: str, deployment: Deployment) -> None:
+        """Write what this machine serves."""
+        ...
+
+    def versions(self, name: str) -> Sequence[Version]:
+        """Return the archived versions, the oldest first."""
+        ...
+
+    def material(self, name: str, number: int) -> Material:
+        """Return the PEM bytes of a version."""
+        ...
+
+    def save_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
+        """Archive a version under the next number (never reused), make it target and live; return
+        it numbered.
+        """
+        ...
+
+    def activate(self, name: str, number: int) -> None:
+        """Make an archived version the target and flip `live` to it."""
+        ...
+
+    def prune(self, name: str, keep: int) -> None:
+        """Remove the oldest versions beyond `keep`; never live, target or deployed."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove the certificate, its spec first; its next version's number is remembered."""
+        ...
+
+    def pending(self, name: str) -> PendingOrder | None:
+        """Return the order that is under way, if any."""
+        ...
+
+    def save_pending(self, name: str, pending: PendingOrder) -> None:
+        """Write the order that is about to be placed, or its URL once it is known."""
+        ...
+
+    def drop_pending(self, name: str) -> None:
+        """Forget the order that was under way."""
+        ...
+
+    def save_refused(self, name: str, download: bytes) -> None:
+        """Keep a download that was refused, for a person to look at; the next one replaces it."""
+        ...
+
+    def lock(self, name: str, *, timeout: float) -> Lease:
+        """Lock a certificate, waiting `timeout` seconds; also removes what a crash left. Raises
+        `LockHeld`.
+        """
+        ...
+
+    def lock_run(self, *, timeout: float) -> Lease:
+        """Lock what only one run may do at a time: pre and post hooks."""
+        ...
+
+
+class Tree(Protocol):
+    """The local folders that proxies read."""
+
+    @property
+    def home(self) -> str:
+        """The home folder."""
+        ...
+
+    def files(self, version: Version) -> CertificateFiles:
+        """Return where the files of a version lie, and the live folder of its certificate."""
+        ...
+
+    def hooks(self, event: str) -> Sequence[str]:
+        """Return the executables of `hooks/EVENT.d`, in byte order. Raises `ConfigurationError`
+        for unsafe ones.
+        """
+        ...

@@ -1,0 +1,203 @@
+"""When a certificate is due, and why; what a failure means for the next attempt.
+
+Pure rules on the nouns and a time: no files, no network, no cryptography.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from certctl.errors import AcmeError, CertctlError
+from certctl.models import (
+    CertificateSpec,
+    CertificateStatus,
+    Deployment,
+    Identifier,
+    LastError,
+    RenewalDecision,
+    RenewalMemory,
+    Request,
+    Version,
+)
+
+BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
+"""What Let's Encrypt asks of clients after failures in a row; the last one repeats."""
+
+SHORT_LIVED = timedelta(days=10)
+"""Below this lifetime, half of it is kept in hand rather than a third."""
+
+
+def request_of(spec: CertificateSpec) -> Request:
+    """Return what the spec asks of the CA, to be kept with the version that comes of it."""
+    return Request(
+        identifiers=spec.identifiers,
+        key_type=None if spec.csr else spec.key_type,
+        ca=spec.ca,
+        profile=spec.required_profile or spec.profile,
+        csr_sha256=spec.csr,
+    )
+
+
+def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
+    """Return what the spec wants otherwise than the version was asked for, a phrase each; empty if
+    nothing.
+    """
+    wanted = request_of(spec)
+    found: list[str] = []
+    added = _names(set(wanted.identifiers) - set(request.identifiers))
+    removed = _names(set(request.identifiers) - set(wanted.identifiers))
+    if added:
+        found.append(f"adds {added}")
+    if removed:
+        found.append(f"drops {removed}")
+    if wanted.csr_sha256 != request.csr_sha256:
+        found.append(
+            "another certificate signing request"
+            if wanted.csr_sha256
+            else "a key of its own, not a CSR's"
+        )
+    elif wanted.key_type != request.key_type:
+        found.append(f"key {wanted.key_type} instead of {request.key_type}")
+    if wanted.profile != request.profile:
+        found.append(
+            f"profile {wanted.profile or 'default'} instead of {request.profile or 'default'}"
+        )
+    if wanted.ca != request.ca:
+        found.append(f"CA {wanted.ca} instead of {request.ca}")
+    return tuple(found)
+
+
+def decide(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> RenewalDecision:
+    """Return whether the certificate is due at `now`, or when it will be, and by which rule.
+
+    The rules in their order: nothing there, expired, revoked, a pause that a rollback asked for,
+    spec and request differ, then the fallback schedule: a third of the lifetime is left, or half
+    of one below ten days.
+    """
+    live, memory = status.live, status.memory
+    if not spec.autorenew:
+        return RenewalDecision(False, None, "stopped", "renewal is stopped (autorenew = false)")
+    if live is None:
+        return RenewalDecision(True, now, "missing", "there is no certificate yet")
+    if live.facts.not_after <= now:
+        return RenewalDecision(True, now, "expired", "it has expired")
+    if live.number in memory.revoked:
+        return RenewalDecision(True, now, "revoked", "it has been revoked")
+    if memory.paused_until is not None and memory.paused_until > now:
+        return RenewalDecision(
+            False, memory.paused_until, "paused", "the pause after a rollback is over"
+        )
+    changed = differences(spec, live.request)
+    if changed:
+        why = "what is wanted has changed: " + "; ".join(changed)
+        return RenewalDecision(True, now, "changed", why)
+    return _by_schedule(live, now)
+
+
+def renewal_time(version: Version) -> datetime:
+    """Return the moment from which a version is due by the fallback schedule."""
+    lifetime = version.facts.lifetime
+    kept = lifetime / 2 if lifetime < SHORT_LIVED else lifetime / 3
+    return version.facts.not_after - kept
+
+
+def pause_after_rollback(version: Version) -> datetime:
+    """Return until when renewal pauses after a rollback to `version`: a sixth of its lifetime is
+    left then.
+    """
+    return version.facts.not_after - version.facts.lifetime / 6
+
+
+def waiting(memory: RenewalMemory | Deployment, now: datetime) -> bool:
+    """Return whether an earlier failure asks to be left alone for now."""
+    return memory.retry_at is not None and memory.retry_at > now
+
+
+def backoff(
+    failures: int, now: datetime, *, retry_after: float | None, not_after: datetime | None
+) -> datetime:
+    """Return when to try again after `failures` in a row (1 for the first).
+
+    The CA's Retry-After (seconds) is honoured, but the next attempt always comes while at least
+    half of the time to `not_after` is left, so that no certificate expires unattempted.
+    """
+    delay = BACKOFF[min(max(failures, 1), len(BACKOFF)) - 1]
+    if retry_after is not None:
+        delay = max(delay, timedelta(seconds=retry_after))
+    if not_after is not None and not_after > now:
+        delay = min(delay, max((not_after - now) / 2, BACKOFF[0]))
+    return now + delay
+
+
+def after_failure(
+    memory: RenewalMemory, error: CertctlError, now: datetime, not_after: datetime | None
+) -> RenewalMemory:
+    """Return the renewal memory after an attempt at `now` ended with `error`."""
+    failures = memory.failures + 1
+    retry_after = error.retry_after if isinstance(error, AcmeError) else None
+    return replace(
+        memory,
+        failures=failures,
+        last_attempt=now,
+        last_error=last_error(error, now),
+        retry_at=backoff(failures, now, retry_after=retry_after, not_after=not_after),
+    )
+
+
+def after_success(memory: RenewalMemory, now: datetime) -> RenewalMemory:
+    """Return the renewal memory after a version was saved at `now`; what was revoked stays so."""
+    return RenewalMemory(
+        last_attempt=now, revoked=memory.revoked, compromised_keys=memory.compromised_keys
+    )
+
+
+def no_longer_due(memory: RenewalMemory) -> RenewalMemory:
+    """Return the renewal memory of a certificate for which nothing is due: earlier failures to
+    renew it matter no more.
+    """
+    return replace(memory, failures=0, last_error=None, retry_at=None)
+
+
+def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) -> Deployment:
+    """Return what is remembered of a deploy that failed at `now`: owed, and when it is tried
+    again.
+    """
+    failures = deployment.failures + 1
+    again = deployment.deployed == deployment.target
+    return replace(
+        deployment,
+        deployed=None if again else deployment.deployed,
+        failures=failures,
+        last_error=last_error(error, now),
+        retry_at=backoff(failures, now, retry_after=None, not_after=None),
+    )
+
+
+def last_error(error: CertctlError, at: datetime) -> LastError:
+    """Return how an error is remembered."""
+    return LastError(error.code, error.message, at, error.failure.value, error.hint)
+
+
+def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> datetime | None:
+    """Return the time before which `renew` has nothing to do for a certificate; None where it
+    never has.
+
+    A failure that waits is something to do: it counts in the exit status of every run until it is
+    healed.
+    """
+    if status.owed or status.memory.failures:
+        return now
+    decision = decide(spec, status, now)
+    return decision.at
+
+
+def _by_schedule(live: Version, now: datetime) -> RenewalDecision:
+    at = renewal_time(live)
+    part = "half" if live.facts.lifetime < SHORT_LIVED else "a third"
+    why = f"{part} of its lifetime is left"
+    return RenewalDecision(at <= now, at, "lifetime", why)
+
+
+def _names(identifiers: set[Identifier]) -> str:
+    return ", ".join(sorted(each.value for each in identifiers))

@@ -1,0 +1,239 @@
+"""Specs as tables: what a certificate's file holds, and the `CertificateSpec` that follows from
+it.
+
+A file holds only what the user chose; everything else comes from the settings in force when it is
+loaded, so that a default changed in `certctl.toml` reaches every certificate that has no choice of
+its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from certctl.errors import ConfigurationError, InvalidIdentifier
+from certctl.models import CertificateSpec, ChallengeSpec, DeploySpec, Identifier, KeyType, Value
+from certctl.names import parse_identifiers
+from certctl.options import Kind, Option, Settings, Source, check, flatten, unknown
+
+FORMAT = 1
+
+_METHOD = "challenge.method"
+_ONLY_FOR_METHOD = {
+    "challenge.http_address": "standalone",
+    "challenge.http_port": "standalone",
+    "challenge.webroots": "webroot",
+}
+
+
+def from_table(
+    name: str, document: Mapping[str, object], settings: Settings, where: str
+) -> CertificateSpec:
+    """Return the spec that a file's TOML document means; `where` names the file in errors.
+
+    Raises `ConfigurationError` for an unknown key, a value of the wrong kind, or no names.
+    """
+    rest = dict(document)
+    if rest.pop("version", FORMAT) != FORMAT:
+        raise ConfigurationError(f"{where}: this certctl reads version {FORMAT} of the format only")
+    names = rest.pop("names", None)
+    if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
+        raise ConfigurationError(
+            f"{where}: names must be a list of at least one name", hint='names = ["example.com"]'
+        )
+    try:
+        identifiers = parse_identifiers(names)
+    except InvalidIdentifier as error:
+        message = f"{where}: {error.message}"
+        raise ConfigurationError(message, hint=error.hint, name=name, code=error.code) from None
+    try:
+        chosen = read_choices(rest, settings.table, where)
+    except ConfigurationError as error:
+        error.name = name
+        raise
+    return resolve(name, identifiers, chosen, settings)
+
+
+def to_table(spec: CertificateSpec) -> dict[str, Value]:
+    """Return what the spec's file holds, by dotted key: `version`, `names`, and the user's
+    choices.
+    """
+    return {
+        "version": FORMAT,
+        "names": tuple(each.value for each in spec.identifiers),
+        **{key: spec.chosen[key] for key in sorted(spec.chosen)},
+    }
+
+
+def read_choices(
+    document: Mapping[str, object], table: Mapping[str, Option], where: str
+) -> dict[str, Value]:
+    """Return a document's choices by dotted key, checked against the table, with the method that
+    they imply.
+    """
+    chosen: dict[str, Value] = {}
+    for key, value in flatten(document, table).items():
+        option = table.get(key)
+        if option is None or not option.in_spec:
+            raise unknown(key, (each.key for each in table.values() if each.in_spec), where)
+        try:
+            chosen[key] = check(option, value)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{where}: {error.message}", hint=error.hint, code=error.code
+            ) from None
+    return with_method(chosen)
+
+
+def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return `values` with the challenge method that a provider or a webroot among them implies."""
+    implied = {
+        "challenge.dns_provider": "dns",
+        "challenge.webroots": "webroot",
+    }
+    method = next((method for key, method in implied.items() if values.get(key)), None)
+    if method is None or _METHOD in values:
+        return dict(values)
+    return {**values, _METHOD: method}
+
+
+def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the choices after `given` was added: options left out stay, what a new choice
+    excludes goes.
+    """
+    chosen = {**current, **with_method(given)}
+    method = chosen.get(_METHOD)
+    if _METHOD in with_method(given):
+        dropped = {
+            key for key, only in _ONLY_FOR_METHOD.items() if only != method and key not in given
+        }
+        if method != "dns":
+            dropped |= {key for key in chosen if _for_dns(key) and key not in given}
+        chosen = {key: value for key, value in chosen.items() if key not in dropped}
+    if "profile" in given and "required_profile" not in given:
+        chosen.pop("required_profile", None)
+    if "required_profile" in given and "profile" not in given:
+        chosen.pop("profile", None)
+    return chosen
+
+
+def absolute(
+    chosen: Mapping[str, Value], table: Mapping[str, Option], folder: str
+) -> dict[str, Value]:
+    """Return the choices with every path made absolute, as seen from `folder`."""
+
+    def one(path: str) -> str:
+        return os.path.normpath(Path(folder, home_expanded(path)))
+
+    def webroot(text: str) -> str:
+        name, path = split_webroot(text)
+        return one(path) if name is None else f"{name}={one(path)}"
+
+    result: dict[str, Value] = {}
+    for key, value in chosen.items():
+        if key == "challenge.webroots" and isinstance(value, tuple):
+            result[key] = tuple(webroot(each) for each in value)
+        elif table[key].kind is Kind.PATH and isinstance(value, str):
+            result[key] = one(value)
+        else:
+            result[key] = value
+    return result
+
+
+def home_expanded(path: str) -> Path:
+    """Return a path with `~` replaced. Raises `ConfigurationError` for a user that is not there."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{path} names the home of a user that this machine does not have",
+            hint="Give the whole path.",
+            code="configuration.value",
+        ) from None
+
+
+def split_webroot(text: str) -> tuple[str | None, str]:
+    """Return the name and the folder of `NAME=DIR`, or None and the folder of `DIR`.
+
+    An equals sign after a slash belongs to the folder.
+    """
+    name, equals, path = text.partition("=")
+    return (None, text) if not equals or "/" in name else (name, path)
+
+
+def resolve(
+    name: str, identifiers: Sequence[Identifier], chosen: Mapping[str, Value], settings: Settings
+) -> CertificateSpec:
+    """Return the spec: the user's choices over `certctl.toml`, over the table's defaults.
+
+    Of the environment only secrets count, which stand in no file of ours: what else it says is
+    written down when a certificate is issued, so that a run from cron decides the same.
+    """
+    options = settings.table
+    inherited = {
+        **{
+            key: value for key, value in settings.given(Source.FILE).items() if options[key].in_spec
+        },
+        **{
+            key: value
+            for key, value in settings.given(Source.ENVIRONMENT).items()
+            if options[key].in_spec and options[key].secret
+        },
+    }
+    effective = Settings(choose(inherited, chosen), table=settings.table)
+    return CertificateSpec(
+        name=name,
+        identifiers=tuple(identifiers),
+        ca=effective.required_text("ca"),
+        ca_bundle=effective.text("ca_bundle"),
+        account=effective.text("account.id"),
+        key_type=KeyType(effective.required_text("key_type")),
+        reuse_key=effective.flag("reuse_key"),
+        profile=effective.text("profile"),
+        required_profile=effective.text("required_profile"),
+        preferred_chain=effective.text("preferred_chain"),
+        csr=effective.text("csr"),
+        autorenew=effective.flag("autorenew"),
+        key_group=effective.text("key_group"),
+        challenge=_challenge(effective),
+        deploy=_deploy(effective),
+        chosen=dict(chosen),
+    )
+
+
+def _challenge(settings: Settings) -> ChallengeSpec:
+    provider = settings.text("challenge.dns_provider")
+    return ChallengeSpec(
+        method=settings.required_text(_METHOD),
+        http_address=settings.text("challenge.http_address"),
+        http_port=settings.integer("challenge.http_port"),
+        webroots=settings.texts("challenge.webroots"),
+        dns_provider=provider,
+        dns_resolver=settings.text("challenge.dns_resolver"),
+        dns_skip_propagation=settings.flag("challenge.dns_skip_propagation"),
+        dns_propagation_timeout=settings.seconds("challenge.dns_propagation_timeout"),
+        hook_timeout=settings.seconds("deploy.hook_timeout"),
+        plugin=_plugin(settings, provider),
+    )
+
+
+def _plugin(settings: Settings, provider: str | None) -> dict[str, Value]:
+    if provider is None:
+        return {}
+    prefix = f"dns.{provider}."
+    return {key: settings.value(key) for key in settings.table if key.startswith(prefix)}
+
+
+def _deploy(settings: Settings) -> DeploySpec:
+    return DeploySpec(
+        pre_hook=settings.text("deploy.pre_hook"),
+        deploy_hook=settings.text("deploy.deploy_hook"),
+        post_hook=settings.text("deploy.post_hook"),
+        reload=settings.text("deploy.reload"),
+        hook_timeout=settings.seconds("deploy.hook_timeout"),
+    )
+
+
+def _for_dns(key: str) -> bool:
+    return key.startswith(("challenge.dns_", "dns."))

@@ -1,0 +1,169 @@
+"""What a failure means for the next attempt, and what a success forgets."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certctl.errors import (
+    AcmeError,
+    DeployFailed,
+    Failure,
+    RateLimited,
+    ValidationFailed,
+)
+from certctl.models import Deployment, LastError, RenewalInfo, RenewalMemory
+from certctl.renewal import (
+    BACKOFF,
+    after_failure,
+    after_success,
+    backoff,
+    deploy_failed,
+    no_longer_due,
+    waiting,
+)
+from tests.support.nouns import ISSUED, LIVE, days, status
+
+
+@pytest.mark.parametrize(
+    ("failures", "minutes"), [(0, 1), (1, 1), (2, 10), (3, 100), (4, 1440), (5, 1440), (99, 1440)]
+)
+def test_the_pause_grows_with_failures_in_a_row(failures: int, minutes: int) -> None:
+    again = backoff(failures, ISSUED, retry_after=None, not_after=None)
+
+    assert again - ISSUED == timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("failures", "retry_after", "seconds"),
+    [(1, 5.0, 60), (1, 3600.0, 3600), (4, 3600.0, 86400), (1, 0.0, 60), (2, 7 * 86400.0, 604800)],
+)
+def test_the_ca_can_make_a_pause_longer_but_not_shorter(
+    failures: int, retry_after: float, seconds: float
+) -> None:
+    again = backoff(failures, ISSUED, retry_after=retry_after, not_after=None)
+
+    assert again - ISSUED == timedelta(seconds=seconds)
+
+
+def test_a_pause_takes_half_of_the_time_that_is_left_at_most() -> None:
+    end = ISSUED + timedelta(hours=4)
+
+    assert backoff(4, ISSUED, retry_after=86400.0, not_after=end) == ISSUED + timedelta(hours=2)
+
+
+def test_a_pause_is_never_under_a_minute() -> None:
+    end = ISSUED + timedelta(seconds=10)
+
+    assert backoff(4, ISSUED, retry_after=None, not_after=end) == ISSUED + timedelta(minutes=1)
+
+
+def test_what_has_expired_is_tried_again_by_the_usual_pauses() -> None:
+    end = ISSUED - days(1)
+
+    assert backoff(2, ISSUED, retry_after=None, not_after=end) == ISSUED + timedelta(minutes=10)
+
+
+@given(
+    st.integers(min_value=1, max_value=1000),
+    st.none() | st.floats(min_value=0, max_value=7 * 86400),
+    st.timedeltas(timedelta(minutes=1, microseconds=1), days(400)),
+)
+def test_no_certificate_expires_unattempted(
+    failures: int, retry_after: float | None, left: timedelta
+) -> None:
+    again = backoff(failures, ISSUED, retry_after=retry_after, not_after=ISSUED + left)
+
+    assert ISSUED + BACKOFF[0] <= again < ISSUED + left
+
+
+def test_a_failure_is_remembered_with_what_it_said() -> None:
+    now = ISSUED + days(61)
+    error = RateLimited("too many", status=429, retry_after=7200, hint="Wait.")
+    memory = after_failure(RenewalMemory(failures=1), error, now, LIVE.facts.not_after)
+
+    assert memory == RenewalMemory(
+        failures=2,
+        last_attempt=now,
+        last_error=LastError("acme.rate_limited", "too many", now, "rate_limited", "Wait."),
+        retry_at=now + timedelta(hours=2),
+    )
+
+
+def test_an_error_that_is_not_the_cas_has_no_say_in_the_pause() -> None:
+    memory = after_failure(RenewalMemory(), ValidationFailed("no answer"), ISSUED, None)
+
+    assert memory.retry_at == ISSUED + timedelta(minutes=1)
+    assert memory.last_error is not None
+    assert memory.last_error.failure == Failure.VALIDATION
+
+
+def test_a_failure_keeps_what_else_is_remembered() -> None:
+    before = RenewalMemory(
+        paused_until=ISSUED + days(3), revoked=(1,), compromised_keys=("22" * 32,)
+    )
+
+    after = after_failure(before, AcmeError("no"), ISSUED, None)
+
+    assert (after.paused_until, after.revoked, after.compromised_keys) == (
+        ISSUED + days(3),
+        (1,),
+        ("22" * 32,),
+    )
+
+
+def test_a_success_forgets_failures_and_a_pause_but_not_what_was_revoked() -> None:
+    info = RenewalInfo("id", ISSUED, ISSUED, ISSUED, ISSUED)
+    before = RenewalMemory(
+        failures=3,
+        last_error=LastError("a", "b", ISSUED, "transient"),
+        retry_at=ISSUED + days(9),
+        paused_until=ISSUED + days(9),
+        revoked=(1,),
+        compromised_keys=("22" * 32,),
+        renewal_info=info,
+    )
+
+    assert after_success(before, ISSUED) == RenewalMemory(
+        last_attempt=ISSUED, revoked=(1,), compromised_keys=("22" * 32,)
+    )
+
+
+def test_where_nothing_is_due_any_more_earlier_failures_are_forgotten_and_nothing_else() -> None:
+    paused = RenewalMemory(
+        last_attempt=ISSUED, paused_until=ISSUED + days(9), revoked=(1,), compromised_keys=("22",)
+    )
+    failed = after_failure(paused, AcmeError("no"), ISSUED, None)
+
+    assert no_longer_due(failed) == paused
+
+
+def test_a_deploy_that_failed_stays_owed_and_waits() -> None:
+    before = Deployment(target=2, deployed=1, failures=2)
+    error = DeployFailed("nginx said no", name="example.com")
+
+    after = deploy_failed(before, error, ISSUED)
+
+    assert (after.target, after.deployed, after.failures) == (2, 1, 3)
+    assert after.retry_at == ISSUED + timedelta(minutes=100)
+    assert after.last_error is not None
+    assert after.last_error.code == "deploy.failed"
+
+
+def test_a_deploy_that_held_and_failed_when_it_was_done_again_is_owed_again() -> None:
+    before = Deployment(target=1, deployed=1, deployed_at=ISSUED)
+
+    after = deploy_failed(before, DeployFailed("nginx said no"), ISSUED)
+
+    assert status(LIVE, deployment=before).owed is False
+    assert status(LIVE, deployment=after).owed is True
+
+
+@pytest.mark.parametrize(
+    ("retry_at", "waits"),
+    [(None, False), (ISSUED, False), (ISSUED + timedelta(seconds=1), True)],
+)
+def test_waiting_ends_at_its_moment(retry_at: datetime | None, waits: bool) -> None:
+    assert waiting(RenewalMemory(retry_at=retry_at), ISSUED) is waits
+    assert waiting(Deployment(retry_at=retry_at), ISSUED) is waits
