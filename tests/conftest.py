@@ -1,0 +1,126 @@
+"""Fixtures that every test may ask for: a clean environment, and real servers started once.
+
+The servers are in tests.lab; a test that needs one with other settings starts its own from there.
+Session servers are shared, so tests use certificate names and DNS names of their own.
+"""
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from tests.lab.bind import BindServer
+from tests.lab.clock import SteerableClock
+from tests.lab.pebble import ChallengeTestServer, PebbleServer
+from tests.lab.programs import require
+
+EAB_KEYS = {"kid-1": "zNDgzOGY4ZTk1ODM2NDIxYTg3YjBmZWNhNTVkMDc4Mzk"}
+"""External account keys that `pebble_eab` accepts."""
+
+ZONES = {
+    "example.test": "_acme-challenge.alias CNAME alias.challenges.test.",
+    "sub.example.test": "",
+    "challenges.test": "",
+}
+"""The zones of `bind`: one, one below it, and one that an alias of the first leads to."""
+
+# A busy machine is no failure: no example has a time limit of its own.
+hypothesis.settings.register_profile("certctl", deadline=None)
+hypothesis.settings.load_profile("certctl")
+
+# What a developer's shell may carry that changes what certctl does.
+_MEDDLING = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NO_COLOR")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No setting of the developer's shell, and no home folder of theirs, reaches a test."""
+    for name in tuple(os.environ):
+        if name.startswith("CERTCTL_") or name in _MEDDLING or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.getbasetemp() / "home"
+    home.mkdir(exist_ok=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+
+
+@pytest.fixture
+def clock() -> SteerableClock:
+    """Time that stands still until the test moves it."""
+    return SteerableClock()
+
+
+@pytest.fixture(scope="session")
+def challenge_dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChallengeTestServer]:
+    """DNS for the Pebbles below, in which every name is this machine."""
+    require("pebble", "pebble-challtestsrv")
+    with ChallengeTestServer(folder=tmp_path_factory.mktemp("challenge-dns")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pebble(
+    challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PebbleServer]:
+    """Pebble at its quickest: no refused nonces, no pauses."""
+    folder = tmp_path_factory.mktemp("pebble")
+    with PebbleServer(folder=folder, dns_server=challenge_dns.dns_address) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pebble_bad_nonces(
+    challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PebbleServer]:
+    """Pebble that refuses every second good nonce."""
+    folder = tmp_path_factory.mktemp("pebble-bad-nonces")
+    with PebbleServer(
+        folder=folder, dns_server=challenge_dns.dns_address, nonce_reject=50
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pebble_eab(
+    challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PebbleServer]:
+    """Pebble that wants an external account binding with one of `EAB_KEYS`."""
+    folder = tmp_path_factory.mktemp("pebble-eab")
+    with PebbleServer(
+        folder=folder, dns_server=challenge_dns.dns_address, eab_keys=EAB_KEYS
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pebble_slow(
+    challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PebbleServer]:
+    """Pebble that validates after 0, 1 or 2 seconds, so that orders stay pending for a while."""
+    folder = tmp_path_factory.mktemp("pebble-slow")
+    with PebbleServer(
+        folder=folder, dns_server=challenge_dns.dns_address, sleep_seconds=3
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BindServer]:
+    """The authoritative server of `ZONES`, whose key may change every TXT record in them."""
+    require("named")
+    with BindServer(folder=tmp_path_factory.mktemp("bind"), zones=ZONES) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pebble_bind(
+    bind: BindServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PebbleServer]:
+    """Pebble that sees the DNS which `bind` serves."""
+    require("pebble")
+    folder = tmp_path_factory.mktemp("pebble-bind")
+    with PebbleServer(folder=folder, dns_server=bind.address) as server:
+        yield server

@@ -1,0 +1,234 @@
+"""What a CA may do wrong, each as a fault for `ScriptedCA.script`.
+
+A fault is a function from a `Call` to the `Reply` that goes out. It may answer by itself, so that
+the request is never processed; or let the CA do its work (`call.proceed()`) and spoil the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from tests.lab.scripted_ca import problems
+from tests.lab.scripted_ca.state import Received
+from tests.lab.scripted_ca.wire import Connection, Reply
+
+CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that met a fault."""
+
+    received: Received
+    proceed: Callable[[], Reply]  # the honest answer, after the work is done
+    fresh_nonce: Callable[[], str]
+    connection: Connection
+
+
+Fault: TypeAlias = Callable[[Call], Reply]
+
+
+# -- answers in place of the CA's; nothing is processed
+
+
+def response(
+    status: int, body: bytes | str | dict[str, Any] = b"", headers: dict[str, str] | None = None
+) -> Fault:
+    """Exactly this, without a nonce: what a proxy before the CA says. A dict goes out as JSON."""
+    raw = json.dumps(body) if isinstance(body, dict) else body
+    data = raw.encode() if isinstance(raw, str) else raw
+    typed = {"Content-Type": "application/json"} if isinstance(body, dict) else {}
+    reply = Reply(status, data, tuple((typed | (headers or {})).items()))
+    return lambda _call: reply
+
+
+def problem(
+    kind: str,
+    status: int = 400,
+    detail: str = "scripted",
+    *,
+    subproblems: list[dict[str, Any]] | None = None,
+    retry_after: int | str | None = None,
+    help_url: str | None = None,
+    headers: dict[str, str] | None = None,
+    **fields: Any,
+) -> Fault:
+    """A problem document with a fresh nonce, as the CA itself sends it. `fields` go into the
+    document; `detail=""` leaves it out."""
+    if subproblems is not None:
+        fields["subproblems"] = subproblems
+    more = dict(headers or {})
+    if retry_after is not None:
+        more["Retry-After"] = str(retry_after)
+    if help_url:
+        more["Link"] = f'<{help_url}>;rel="help"'
+    scripted = problems.Problem(kind, status, detail, headers=tuple(more.items()), **fields)
+    return lambda call: scripted.reply().with_header("Replay-Nonce", call.fresh_nonce())
+
+
+def subproblem(identifier: str, kind: str, detail: str = "scripted") -> dict[str, Any]:
+    """One of a problem's subproblems (RFC 8555 §6.7.1), about a DNS name."""
+    return problems.document(kind, detail, identifier={"type": "dns", "value": identifier})
+
+
+def redirect(status: int = 302, to: str | None = None) -> Fault:
+    """To another URL, or to the same again."""
+
+    def fault(call: Call) -> Reply:
+        return Reply(status, headers=(("Location", to or call.received.request.url),))
+
+    return fault
+
+
+def huge(size: int = 300_000_000, *, announced: bool = True, status: int = 200) -> Fault:
+    """A body of `size` spaces; not announced, it has no Content-Length and ends with the
+    connection."""
+
+    def send(reply: Reply, connection: Connection) -> None:
+        connection.write(reply.head(length=size if announced else None))
+        connection.close()
+        for start in range(0, size, CHUNK):
+            connection.write(b" " * min(CHUNK, size - start))
+
+    reply = Reply(status, headers=(("Content-Type", "application/json"),), send=send)
+    return lambda _call: reply
+
+
+def raw(data: bytes) -> Fault:
+    """These bytes instead of HTTP, then the end of the connection."""
+
+    def send(_reply: Reply, connection: Connection) -> None:
+        connection.write(data)
+        connection.close()
+
+    return lambda _call: Reply(send=send)
+
+
+# -- what happens around the work
+
+
+def drop_connection(*, after_processing: bool = False, reset: bool = False) -> Fault:
+    """No answer: before the work, or after it (a lost reply); by FIN, or by RST (which Python's
+    own TLS shows to its user as an end, no more)."""
+
+    def fault(call: Call) -> Reply:
+        if after_processing:
+            call.proceed()
+        if reset:
+            call.connection.reset()
+        call.connection.drop()
+
+    return fault
+
+
+def delay(seconds: float, *, after_processing: bool = False) -> Fault:
+    """The honest answer, late."""
+
+    def fault(call: Call) -> Reply:
+        if not after_processing:
+            call.connection.pause(seconds)
+        reply = call.proceed()
+        if after_processing:
+            call.connection.pause(seconds)
+        return reply
+
+    return fault
+
+
+def calls(function: Callable[[], object], *, after_processing: bool = True) -> Fault:
+    """The honest answer, and the test's function runs between the work and that answer (or before
+    both): to kill, to look, to change what the client finds next."""
+
+    def fault(call: Call) -> Reply:
+        if not after_processing:
+            function()
+        reply = call.proceed()
+        if after_processing:
+            function()
+        return reply
+
+    return fault
+
+
+# -- the honest answer, spoiled
+
+
+def truncated(keep: int = 20) -> Fault:
+    """The first `keep` bytes of the body, though all of it was announced."""
+
+    def send(reply: Reply, connection: Connection) -> None:
+        connection.write(reply.head(length=len(reply.body)) + reply.body[:keep])
+        connection.close()
+
+    return _sent_by(send)
+
+
+def drip(size: int = 1, seconds: float = 0.1) -> Fault:
+    """The body in pieces of `size` bytes, a pause after each: faster than any read's time limit."""
+
+    def send(reply: Reply, connection: Connection) -> None:
+        connection.write(reply.head(length=len(reply.body)))
+        for start in range(0, len(reply.body), size):
+            connection.write(reply.body[start : start + size])
+            connection.pause(seconds)
+
+    return _sent_by(send)
+
+
+def with_status(status: int) -> Fault:
+    return lambda call: replace(call.proceed(), status=status)
+
+
+def with_header(name: str, value: str) -> Fault:
+    return lambda call: call.proceed().with_header(name, value)
+
+
+def without_header(name: str) -> Fault:
+    return lambda call: call.proceed().without_header(name)
+
+
+def _sent_by(send: Callable[[Reply, Connection], None]) -> Fault:
+    return lambda call: replace(call.proceed(), send=send)
+
+
+def together(*faults: Fault) -> Fault:
+    """Several at once, the outermost first: `together(drip(), with_header("Date", "..."))`; all
+    but the last must be of those that proceed."""
+
+    def fault(call: Call) -> Reply:
+        first, *rest = faults
+        if not rest:
+            return first(call)
+        return first(replace(call, proceed=lambda: together(*rest)(call)))
+
+    return fault
+
+
+# -- changes of an object before it goes out, for `ScriptedCA.on`
+
+# alters a JSON object in place; what it returns does not matter
+Change: TypeAlias = Callable[[dict[str, Any]], object]
+
+
+def setting(**fields: Any) -> Change:
+    """`ca.on("order", setting(status="processing"))`"""
+    return lambda body: body.update(fields)
+
+
+def removing(*names: str) -> Change:
+    """`ca.on("order", removing("finalize"))`"""
+
+    def change(body: dict[str, Any]) -> None:
+        for name in names:
+            body.pop(name, None)
+
+    return change
+
+
+def altered(reply: Reply, change: Change) -> Reply:
+    body = json.loads(reply.body)
+    change(body)
+    return replace(reply, body=json.dumps(body).encode())
