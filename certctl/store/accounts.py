@@ -1,0 +1,139 @@
+"""Accounts and their keys: `accounts/CA/ID/` with `key.pem`, `account.json`, and `next-key.pem`
+while a key change is under way (RFC 8555 §7.3.5).
+
+The CA's view of an account, and when to change what, belong to others.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from certctl.errors import StoreError
+from certctl.models import Account
+from certctl.ports import Clock
+from certctl.store.documents import encode, read_document, write_document
+from certctl.store.layout import Layout, account_id, is_account_id
+from certctl.store.records import from_account, to_account
+from certctl.store.strays import sweep_folder
+from certctl.system.files import (
+    PRIVATE_FOLDER,
+    explained,
+    read_if_there,
+    read_private,
+    remove_file,
+    remove_tree,
+    rename,
+    temporary_name,
+    write_atomic,
+    write_new,
+)
+from certctl.system.locks import FileLease, acquire
+
+_LIMIT = 64 * 1024
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+class Accounts:
+    """Implements `certctl.ports.AccountStore` in one home folder."""
+
+    def __init__(self, layout: Layout, clock: Clock, stop: threading.Event | None) -> None:
+        self._layout = layout
+        self._clock = clock
+        self._stop = stop
+
+    def all(self) -> Sequence[Account]:
+        """Return every account, the oldest first. Raises `StoreCorrupt` for one that makes no
+        sense: forgetting it would make a new one.
+        """
+        found: list[Account] = []
+        for ca in _folders(self._layout.accounts):
+            for folder in _folders(ca):
+                if not is_account_id(folder.name):
+                    continue
+                fields = read_document(folder / "account.json")
+                if fields is not None:
+                    found.append(to_account(folder.name, fields))
+        return sorted(found, key=lambda each: (each.created or _BEGINNING, each.id))
+
+    def key(self, account: Account) -> bytes:
+        return read_private(self._layout.account(account) / "key.pem", _LIMIT)
+
+    def save(self, account: Account, key: bytes) -> Account:
+        account = replace(account, id=account_id(account.url))
+        folder = self._layout.account(account)
+        if folder.is_dir():
+            write_atomic(folder / "key.pem", key)
+            self.update(account)
+            return account
+        parent = self._layout.make(folder.parent)
+        temporary = parent / temporary_name(folder.name)
+        try:
+            with explained("make the folder", temporary):
+                temporary.mkdir(PRIVATE_FOLDER)
+            write_new(temporary / "key.pem", key)
+            write_new(temporary / "account.json", encode(from_account(account)))
+            rename(temporary, folder)
+        except BaseException:
+            with suppress(StoreError):
+                remove_tree(temporary)
+            raise
+        return account
+
+    def update(self, account: Account) -> None:
+        write_document(self._layout.account(account) / "account.json", from_account(account))
+
+    def next_key(self, account: Account) -> bytes | None:
+        return read_if_there(self._next_key(account), _LIMIT)
+
+    def save_next_key(self, account: Account, key: bytes) -> None:
+        write_atomic(self._next_key(account), key)
+
+    def promote_next_key(self, account: Account) -> None:
+        rename(self._next_key(account), self._layout.account(account) / "key.pem")
+
+    def drop_next_key(self, account: Account) -> None:
+        remove_file(self._next_key(account))
+
+    def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> FileLease:
+        path = self._layout.account_lock(directory_url)
+        self._layout.make(path.parent)
+        lease = acquire(
+            path,
+            exclusive=exclusive,
+            timeout=timeout,
+            clock=self._clock,
+            subject=f"the account at {directory_url}",
+            stop=self._stop,
+        )
+        if not exclusive:
+            return lease
+        try:
+            self._sweep(self._layout.accounts_at(directory_url))
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+    def _next_key(self, account: Account) -> Path:
+        return self._layout.account(account) / "next-key.pem"
+
+    @staticmethod
+    def _sweep(ca: Path) -> None:
+        sweep_folder(ca)
+        for folder in _folders(ca):
+            sweep_folder(folder)
+
+
+def _folders(path: Path) -> list[Path]:
+    with explained("list", path):
+        try:
+            with os.scandir(path) as entries:
+                return [path / each.name for each in entries if each.is_dir()]
+        except FileNotFoundError:
+            return []

@@ -1,0 +1,134 @@
+"""The journal: what must be undone if a run is cut off, one JSON file an entry.
+
+Placements are filed under their certificate and read under its lock; post hooks belong to a run and
+are read under the run's lock. Secrets are never written: they are looked up again when an entry is
+read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from certctl.errors import StoreCorrupt, StoreError
+from certctl.models import ChallengeSpec, Leftover, OwedPostHooks, Placement, Value
+from certctl.names import certificate_name
+from certctl.options import Option
+from certctl.store.documents import Fields, read_document, write_document
+from certctl.store.layout import Layout
+from certctl.store.records import from_challenge, from_placements, to_challenge, to_placements
+from certctl.system.files import explained, remove_file, rename
+
+Secrets = Callable[[str, str | None], Mapping[str, Value]]
+"""From a certificate's name and a DNS provider's to the provider's secret options."""
+
+_PLACEMENTS = re.compile(r"placements-(.+)-[0-9a-f]{16}\Z")
+_POST_HOOKS = re.compile(r"post-hooks-[0-9a-f]{16}\Z")
+
+_Entry = TypeVar("_Entry")
+
+
+class Journal:
+    """Implements `certctl.ports.Journal` in one home folder."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        table: Mapping[str, Option],
+        secrets: Secrets,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._layout = layout
+        self._table = table
+        self._secrets = secrets
+        self._warn = warn
+
+    def record_placements(self, challenge: ChallengeSpec, placements: Sequence[Placement]) -> str:
+        names = {each.certificate for each in placements}
+        if len(names) != 1:
+            raise ValueError("an entry has the placements of one certificate")
+        entry = f"placements-{certificate_name(names.pop())}-{_unique()}"
+        # one that the table does not know cannot be told from a secret
+        hidden = [
+            key for key in challenge.plugin if key not in self._table or self._table[key].secret
+        ]
+        self._write(
+            entry,
+            {
+                "challenge": from_challenge(challenge, hidden),
+                "placements": from_placements(placements),
+            },
+        )
+        return entry
+
+    def leftovers(self, certificate: str) -> Sequence[Leftover]:
+        def read(entry: str, fields: Fields) -> Leftover:
+            challenge = fields.object("challenge")
+            secrets = self._secrets(certificate, challenge.text_or_none("dns_provider"))
+            return Leftover(entry, to_challenge(challenge, secrets), to_placements(fields))
+
+        return self._read(
+            lambda entry: (found := _PLACEMENTS.match(entry)) and found[1] == certificate, read
+        )
+
+    def record_post_hooks(self, commands: Sequence[str], timeout: float) -> str:
+        entry = f"post-hooks-{_unique()}"
+        self._write(entry, {"commands": list(commands), "timeout": timeout})
+        return entry
+
+    def owed_post_hooks(self) -> Sequence[OwedPostHooks]:
+        return self._read(
+            _POST_HOOKS.match,
+            lambda entry, fields: OwedPostHooks(
+                entry, fields.texts("commands"), fields.number("timeout")
+            ),
+        )
+
+    def settle(self, entry: str) -> None:
+        if not (_PLACEMENTS.match(entry) or _POST_HOOKS.match(entry)) or "/" in entry:
+            raise StoreError(f"{entry!r} is no entry of the journal")
+        remove_file(self._path(entry))
+
+    def _path(self, entry: str) -> Path:
+        return self._layout.journal / f"{entry}.json"
+
+    def _write(self, entry: str, values: Mapping[str, object]) -> None:
+        self._layout.make(self._layout.journal)
+        write_document(self._path(entry), values)
+
+    def _read(
+        self, wanted: Callable[[str], object], read: Callable[[str, Fields], _Entry]
+    ) -> list[_Entry]:
+        """Return the entries that are wanted, in the order in which they were written. One that
+        makes no sense is set aside with a warning, since it would be in the way for ever.
+        """
+        found: list[tuple[int, str, _Entry]] = []
+        for entry in self._entries():
+            if not wanted(entry):
+                continue
+            path = self._path(entry)
+            try:
+                fields = read_document(path)
+                if fields is not None:
+                    with explained("look at", path):
+                        found.append((path.stat().st_mtime_ns, entry, read(entry, fields)))
+            except StoreCorrupt as error:
+                aside = path.with_name(f"{path.name}.corrupt")
+                rename(path, aside)
+                self._warn(f"{error.message}. What it says is not undone; it is kept as {aside}.")
+        return [each for *_, each in sorted(found, key=lambda item: item[:2])]
+
+    def _entries(self) -> list[str]:
+        with explained("list", self._layout.journal):
+            try:
+                names = os.listdir(self._layout.journal)  # noqa: PTH208 - names are enough
+            except FileNotFoundError:
+                return []
+        return [each[:-5] for each in names if each.endswith(".json")]
+
+
+def _unique() -> str:
+    return os.urandom(8).hex()

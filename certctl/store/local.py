@@ -1,0 +1,271 @@
+"""The store in a home folder: what each promise of `certctl.ports.Store` means in files.
+
+The order of writes is decided here, so that a crash between any two of them leaves the old version
+or the new one live, and whatever is left to do visible to the next run. How a single thing is read
+and written belongs to the other modules of this package.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from certctl.errors import ConfigurationError, LockHeld, UnknownCertificate
+from certctl.models import (
+    CertificateSpec,
+    CertificateStatus,
+    Deployment,
+    Material,
+    PendingOrder,
+    RenewalMemory,
+    Value,
+    Version,
+)
+from certctl.options import Settings
+from certctl.ports import Clock
+from certctl.store.accounts import Accounts
+from certctl.store.idle import Idle
+from certctl.store.journal import Journal
+from certctl.store.layout import Layout
+from certctl.store.memory import Memories
+from certctl.store.pending import Pendings
+from certctl.store.specs import Specs
+from certctl.store.strays import Strays
+from certctl.store.versions import Versions
+from certctl.system.files import write_atomic
+from certctl.system.locks import FileLease, acquire
+
+
+def _say_nothing(_message: str) -> None:
+    """What a store does with a warning that nobody asked for."""
+
+
+class LocalStore:
+    """Implements `certctl.ports.Store` below `home`, which is made by the first write.
+
+    `warn` is told of things that were unreadable and could be done without; `stop` ends the waiting
+    for a lock.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        settings: Settings,
+        clock: Clock,
+        *,
+        stop: threading.Event | None = None,
+        warn: Callable[[str], None] = _say_nothing,
+    ) -> None:
+        self._layout = Layout(home.absolute())
+        self._settings = settings
+        self._clock = clock
+        self._stop = stop
+        self._specs = Specs(self._layout, settings, warn)
+        self._versions = Versions(self._layout, warn)
+        self._memories = Memories(self._layout, warn)
+        self._pendings = Pendings(self._layout, warn)
+        self._idle = Idle(self._layout, settings)
+        self._strays = Strays(self._layout)
+        self._accounts = Accounts(self._layout, clock, stop)
+        self._journal = Journal(self._layout, settings.table, self._provider_secrets, warn)
+
+    @property
+    def accounts(self) -> Accounts:
+        return self._accounts
+
+    @property
+    def journal(self) -> Journal:
+        return self._journal
+
+    def names(self) -> Sequence[str]:
+        return self._specs.names()
+
+    def mentioning(self, value: str) -> Sequence[str]:
+        return self._specs.mentioning(value)
+
+    def spec(self, name: str) -> CertificateSpec:
+        return self._specs.read(name)
+
+    def save_spec(self, spec: CertificateSpec) -> None:
+        self._specs.save(spec)
+
+    def csr(self, name: str) -> bytes | None:
+        return self._specs.csr(name)
+
+    def save_csr(self, name: str, pem: bytes) -> None:
+        self._specs.save_csr(name, pem)
+
+    def status(self, name: str) -> CertificateStatus:
+        """Return what is, from `issued.json` and the two memories; no certificate is parsed.
+
+        Where it is not remembered what was deployed, the deploy is owed. A live version that cannot
+        be understood counts as missing, so that it is replaced. Raises `StoreCorrupt` where
+        something else than a link stands in the place of the live link.
+        """
+        live = self._live(name)
+        return CertificateStatus(
+            name=name,
+            live=live,
+            deployment=self._deployment(name, live),
+            memory=self._memories.renewal(name),
+        )
+
+    def busy(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+        return self._idle.busy(names, now)
+
+    def save_memory(
+        self, name: str, memory: RenewalMemory, *, next_action_at: datetime | None
+    ) -> None:
+        """Write the renewal memory; call it last, since every later change of the certificate
+        makes it busy.
+        """
+        self._memories.save_renewal(
+            name,
+            memory,
+            last_version=self._last_version(name),
+            next_action_at=next_action_at,
+            seen=self._idle.facts(name, self._specs.seen(name)),
+        )
+
+    def save_deployment(self, name: str, deployment: Deployment) -> None:
+        self._memories.save_deployment(name, deployment)
+
+    def versions(self, name: str) -> Sequence[Version]:
+        """Return the archived versions, the oldest first, without those that make no sense."""
+        found = (self._versions.read_or_warn(name, each) for each in self._versions.numbers(name))
+        return [each for each in found if each is not None]
+
+    def material(self, name: str, number: int) -> Material:
+        return self._versions.material(name, number)
+
+    def save_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
+        """Archive, then aim, then switch.
+
+        A crash after the first step leaves a version that `versions` shows and that names its
+        order; after the second, a target that is not live, which is owed.
+        """
+        name = version.name
+        before = self._deployment(name, self._live(name))
+        number = max(self._last_version(name), before.target or 0, before.deployed or 0) + 1
+        saved = replace(version, number=number, has_key=material.privkey is not None)
+        self._versions.add(spec, saved, material)
+        self._memories.save_deployment(name, _aimed(before, number))
+        self._versions.point(name, number)
+        return saved
+
+    def activate(self, name: str, number: int) -> None:
+        """Aim, then switch. Raises `UnknownCertificate` for a version that is not there,
+        `StoreError` for one that is not whole.
+        """
+        self._versions.material(name, number)
+        remembered = self._memories.deployment(name)
+        if remembered is None or remembered.target != number:
+            self._memories.save_deployment(name, _aimed(remembered or Deployment(), number))
+        self._versions.point(name, number)
+
+    def prune(self, name: str, keep: int) -> None:
+        live = self._versions.live_number(name)
+        deployment = self._deployment(name, self._live(name))
+        needed = {live, deployment.target, deployment.deployed}
+        numbers = self._versions.numbers(name)
+        for number in numbers[: max(len(numbers) - max(keep, 1), 0)]:
+            if number not in needed:
+                self._versions.remove(name, number)
+
+    def delete(self, name: str) -> None:
+        """Remove everything of a certificate; also what is left where that was cut off before.
+
+        The spec goes first, so that no run renews what is half gone; the number is written down
+        before the versions go.
+        """
+        last = self._last_version(name)
+        self._specs.remove(name)
+        self._memories.forget_renewal(name, last_version=last)
+        self._pendings.drop(name)
+        self._versions.remove_all(name)
+        self._memories.forget_deployment(name)
+
+    def pending(self, name: str) -> PendingOrder | None:
+        return self._pendings.read(name)
+
+    def save_pending(self, name: str, pending: PendingOrder) -> None:
+        self._pendings.save(name, pending)
+
+    def drop_pending(self, name: str) -> None:
+        self._pendings.drop(name)
+
+    def save_refused(self, name: str, download: bytes) -> None:
+        path = self._layout.refused(name)
+        self._layout.make(path.parent)
+        write_atomic(path, download)
+
+    def lock(self, name: str, *, timeout: float) -> FileLease:
+        try:
+            lease = self._acquire(self._layout.certificate_lock(name), name, timeout)
+        except LockHeld as held:
+            held.name = name
+            raise
+        try:
+            self._strays.sweep(name)
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+    def lock_run(self, *, timeout: float) -> FileLease:
+        return self._acquire(self._layout.run_lock, "the turn for pre and post hooks", timeout)
+
+    def _acquire(self, path: Path, subject: str, timeout: float) -> FileLease:
+        self._layout.make(path.parent)
+        return acquire(
+            path,
+            exclusive=True,
+            timeout=timeout,
+            clock=self._clock,
+            subject=subject,
+            stop=self._stop,
+        )
+
+    def _live(self, name: str) -> Version | None:
+        number = self._versions.live_number(name)
+        return None if number is None else self._versions.read_or_warn(name, number)
+
+    def _deployment(self, name: str, live: Version | None) -> Deployment:
+        """What is remembered of deploys, or what follows from the archive: the live version, or
+        the newest, is wanted, and nothing is known to be served.
+        """
+        remembered = self._memories.deployment(name)
+        if remembered is not None:
+            return remembered
+        newest = live or next(reversed(self.versions(name)), None)
+        return Deployment(target=None if newest is None else newest.number)
+
+    def _last_version(self, name: str) -> int:
+        return max(
+            self._memories.last_version(name),
+            self._versions.live_number(name) or 0,
+            *self._versions.numbers(name),
+        )
+
+    def _provider_secrets(self, name: str, provider: str | None) -> Mapping[str, Value]:
+        """The secret options of a DNS provider: as the certificate has them now, else as the
+        settings do.
+        """
+        if provider is None:
+            return {}
+        table = self._settings.table
+        prefix = f"dns.{provider}."
+        keys = [key for key, each in table.items() if each.secret and key.startswith(prefix)]
+        try:
+            plugin = self._specs.peek(name).challenge.plugin
+        except (UnknownCertificate, ConfigurationError):
+            plugin = {}  # a first issue that was cut off has no spec yet
+        return {key: plugin.get(key, self._settings.value(key)) for key in keys}
+
+
+def _aimed(deployment: Deployment, number: int) -> Deployment:
+    """The deployment with another target; what failed was another version's deploy."""
+    return replace(deployment, target=number, failures=0, last_error=None, retry_at=None)

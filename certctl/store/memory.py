@@ -1,0 +1,108 @@
+"""What is remembered between runs: `renewal/NAME.json` and `deployed/NAME.json`.
+
+Memory can be lost without harm: what cannot be read counts as forgotten, with a warning, and is
+kept aside as `NAME.json.corrupt` when it is written anew. What follows from forgetting belongs to
+`certctl.store.local`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from certctl.errors import StoreCorrupt
+from certctl.models import Deployment, RenewalMemory
+from certctl.store.documents import Fields, Json, moment, read_document, write_document
+from certctl.store.layout import Layout
+from certctl.store.records import from_deployment, from_memory, to_deployment, to_memory
+from certctl.system.files import remove_file, rename
+
+_Read = TypeVar("_Read")
+
+
+class Memories:
+    """The memories of all certificates below one home folder."""
+
+    def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._warn = warn
+
+    def renewal(self, name: str) -> RenewalMemory:
+        """Return what is remembered about renewing; nothing where it is missing or unreadable."""
+        return self._recall(self._layout.renewal(name), to_memory) or RenewalMemory()
+
+    def last_version(self, name: str) -> int:
+        """Return the highest version number that is remembered, 0 where there is none; it outlives
+        the certificate.
+        """
+        return self._recall(self._layout.renewal(name), _last_version) or 0
+
+    def save_renewal(
+        self,
+        name: str,
+        memory: RenewalMemory,
+        *,
+        last_version: int,
+        next_action_at: datetime | None,
+        seen: Json,
+    ) -> None:
+        """Write what is remembered, and what `certctl.store.idle` compares later."""
+        self._replace(
+            self._layout.renewal(name),
+            {
+                "next_action_at": moment(next_action_at),
+                "seen": seen,
+                "last_version": last_version,
+                **from_memory(memory),
+            },
+            to_memory,
+        )
+
+    def deployment(self, name: str) -> Deployment | None:
+        """Return what is remembered about deploying; None where it is missing or unreadable."""
+        return self._recall(self._layout.deployed(name), to_deployment)
+
+    def save_deployment(self, name: str, deployment: Deployment) -> None:
+        """Write what is remembered about deploying."""
+        self._replace(self._layout.deployed(name), from_deployment(deployment), to_deployment)
+
+    def forget_renewal(self, name: str, *, last_version: int) -> None:
+        """Forget all about renewing, except for the number that must not be given again and the
+        keys that must not be used again.
+        """
+        compromised = self.renewal(name).compromised_keys
+        if not last_version and not compromised:
+            remove_file(self._layout.renewal(name))
+            return
+        kept: dict[str, object] = {"last_version": last_version}
+        if compromised:
+            kept["compromised_keys"] = list(compromised)
+        self._replace(self._layout.renewal(name), kept, to_memory)
+
+    def forget_deployment(self, name: str) -> None:
+        """Forget all about deploying."""
+        remove_file(self._layout.deployed(name))
+
+    def _recall(self, path: Path, read: Callable[[Fields], _Read]) -> _Read | None:
+        try:
+            fields = read_document(path)
+            return None if fields is None else read(fields)
+        except StoreCorrupt as error:
+            self._warn(f"{error.message}. What it held counts as forgotten.")
+            return None
+
+    def _replace(self, path: Path, values: Json, read: Callable[[Fields], object]) -> None:
+        self._layout.make(path.parent)
+        try:
+            fields = read_document(path)
+            if fields is not None:
+                read(fields)
+        except StoreCorrupt:
+            rename(path, path.with_name(f"{path.name}.corrupt"))
+        write_document(path, values)
+
+
+def _last_version(fields: Fields) -> int:
+    return fields.integer_or_none("last_version") or 0

@@ -1,0 +1,82 @@
+"""Orders under way: `pending/NAME/` with `order.json` and the certificate's `privkey.pem`.
+
+On disk before the CA hears of the order, so that a crash never loses a key for which a certificate
+may have been issued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from certctl.errors import StoreCorrupt, StoreError
+from certctl.models import PendingOrder
+from certctl.store.documents import encode, read_document, write_document
+from certctl.store.layout import Layout
+from certctl.store.records import from_pending, to_pending
+from certctl.system.files import (
+    PRIVATE_FOLDER,
+    discard,
+    explained,
+    read_if_there,
+    remove_tree,
+    rename,
+    temporary_name,
+    write_new,
+)
+
+_LIMIT = 1 << 20
+
+
+class Pendings:
+    """The orders under way of all certificates below one home folder."""
+
+    def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._warn = warn
+
+    def read(self, name: str) -> PendingOrder | None:
+        """Return the order under way, None where there is none or, with a warning, where it cannot
+        be understood: placing it again costs less than being stuck.
+        """
+        folder = self._layout.pending(name)
+        try:
+            fields = read_document(folder / "order.json")
+            if fields is None:
+                return None
+            return to_pending(fields, read_if_there(folder / "privkey.pem", _LIMIT))
+        except StoreCorrupt as error:
+            self._warn(f"{error.message}. The order is placed again.")
+            return None
+
+    def save(self, name: str, pending: PendingOrder) -> None:
+        """Write an order, durably: all of it, or the URL alone where the rest is there already."""
+        folder = self._layout.pending(name)
+        current = self.read(name)
+        if current is not None and replace(current, url=pending.url) == pending:
+            write_document(folder / "order.json", from_pending(pending))
+            return
+        parent = self._layout.make(folder.parent)
+        temporary = parent / temporary_name(name)
+        try:
+            with explained("make the folder", temporary):
+                temporary.mkdir(PRIVATE_FOLDER)
+            _write(temporary, pending)
+            discard(folder)
+            rename(temporary, folder)
+        except BaseException:
+            with suppress(StoreError):
+                remove_tree(temporary)
+            raise
+
+    def drop(self, name: str) -> None:
+        """Forget the order, in one step."""
+        discard(self._layout.pending(name))
+
+
+def _write(folder: Path, pending: PendingOrder) -> None:
+    if pending.privkey is not None:
+        write_new(folder / "privkey.pem", pending.privkey)
+    write_new(folder / "order.json", encode(from_pending(pending)))

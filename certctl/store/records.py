@@ -1,0 +1,355 @@
+"""The nouns as JSON objects and back, written out field by field: these are public formats.
+
+One function each way. A reader raises `StoreCorrupt` naming the file and the field. No secret goes
+through here: keys lie in PEM files, and a challenge's secret options are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from certctl.models import (
+    Account,
+    AccountKeyType,
+    CertificateFacts,
+    ChallengeSpec,
+    Deployment,
+    Identifier,
+    IdentifierType,
+    KeyType,
+    LastError,
+    PendingOrder,
+    Placement,
+    RenewalInfo,
+    RenewalMemory,
+    Request,
+    Value,
+    Version,
+)
+from certctl.store.documents import Fields, Json, corrupt, moment
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def from_account(account: Account) -> Json:
+    """`accounts/CA/ID/account.json`."""
+    return {
+        "directory_url": account.directory_url,
+        "url": account.url,
+        "key_type": account.key_type.value,
+        "contact": list(account.contact),
+        "status": account.status,
+        "terms_of_service": account.terms_of_service,
+        "created": moment(account.created),
+        "ca_bundle": account.ca_bundle,
+    }
+
+
+def to_account(id: str, fields: Fields) -> Account:  # noqa: A002 - what an account calls it
+    """The account whose folder is `id`."""
+    return Account(
+        id=id,
+        directory_url=fields.text("directory_url"),
+        url=fields.text("url"),
+        key_type=_word(AccountKeyType, fields, "key_type"),
+        contact=fields.texts("contact"),
+        status=fields.text("status"),
+        terms_of_service=fields.text_or_none("terms_of_service"),
+        created=fields.moment_or_none("created"),
+        ca_bundle=fields.text_or_none("ca_bundle"),
+    )
+
+
+def from_version(version: Version) -> Json:
+    """`archive/NAME/NUMBER/issued.json`."""
+    facts = version.facts
+    return {
+        "name": version.name,
+        "number": version.number,
+        "issued": moment(version.issued),
+        "has_key": version.has_key,
+        "order_url": version.order_url,
+        "account_url": version.account_url,
+        "request": _from_request(version.request),
+        "certificate": {
+            "identifiers": _from_identifiers(facts.identifiers),
+            "not_before": moment(facts.not_before),
+            "not_after": moment(facts.not_after),
+            "serial": facts.serial,
+            "sha256": facts.sha256,
+            "issuer": facts.issuer,
+            "key_type": facts.key_type,
+            "key_sha256": facts.key_sha256,
+            "ari_id": facts.ari_id,
+        },
+    }
+
+
+def to_version(fields: Fields) -> Version:
+    """One issued certificate."""
+    facts = fields.object("certificate")
+    return Version(
+        name=fields.text("name"),
+        number=fields.integer("number"),
+        facts=CertificateFacts(
+            identifiers=_to_identifiers(facts),
+            not_before=facts.moment("not_before"),
+            not_after=facts.moment("not_after"),
+            serial=facts.text("serial"),
+            sha256=facts.text("sha256"),
+            issuer=facts.text("issuer"),
+            key_type=facts.text("key_type"),
+            key_sha256=facts.text("key_sha256"),
+            ari_id=facts.text_or_none("ari_id"),
+        ),
+        request=_to_request(fields.object("request")),
+        issued=fields.moment("issued"),
+        order_url=fields.text_or_none("order_url"),
+        account_url=fields.text_or_none("account_url"),
+        has_key=fields.flag("has_key"),
+    )
+
+
+def from_memory(memory: RenewalMemory) -> Json:
+    """The part of `renewal/NAME.json` that is about attempts."""
+    return {
+        "failures": memory.failures,
+        "last_attempt": moment(memory.last_attempt),
+        "last_error": _from_error(memory.last_error),
+        "retry_at": moment(memory.retry_at),
+        "paused_until": moment(memory.paused_until),
+        "revoked": list(memory.revoked),
+        "compromised_keys": list(memory.compromised_keys),
+        "renewal_info": _from_renewal_info(memory.renewal_info),
+    }
+
+
+def to_memory(fields: Fields) -> RenewalMemory:
+    """What is remembered between runs; a certificate that was deleted has almost nothing of it."""
+    return RenewalMemory(
+        failures=fields.integer_or_none("failures") or 0,
+        last_attempt=fields.moment_or_none("last_attempt"),
+        last_error=_to_error(fields.object_or_none("last_error")),
+        retry_at=fields.moment_or_none("retry_at"),
+        paused_until=fields.moment_or_none("paused_until"),
+        revoked=fields.integers("revoked"),
+        compromised_keys=fields.texts("compromised_keys"),
+        renewal_info=_to_renewal_info(fields.object_or_none("renewal_info")),
+    )
+
+
+def from_deployment(deployment: Deployment) -> Json:
+    """`deployed/NAME.json`."""
+    return {
+        "target": deployment.target,
+        "deployed": deployment.deployed,
+        "deployed_at": moment(deployment.deployed_at),
+        "failures": deployment.failures,
+        "last_error": _from_error(deployment.last_error),
+        "retry_at": moment(deployment.retry_at),
+    }
+
+
+def to_deployment(fields: Fields) -> Deployment:
+    """What this machine serves."""
+    return Deployment(
+        target=fields.integer_or_none("target"),
+        deployed=fields.integer_or_none("deployed"),
+        deployed_at=fields.moment_or_none("deployed_at"),
+        failures=fields.integer("failures"),
+        last_error=_to_error(fields.object_or_none("last_error")),
+        retry_at=fields.moment_or_none("retry_at"),
+    )
+
+
+def from_pending(pending: PendingOrder) -> Json:
+    """`pending/NAME/order.json`; the key lies beside it."""
+    return {
+        "request": _from_request(pending.request),
+        "account_url": pending.account_url,
+        "created": moment(pending.created),
+        "url": pending.url,
+    }
+
+
+def to_pending(fields: Fields, privkey: bytes | None) -> PendingOrder:
+    """An order under way."""
+    return PendingOrder(
+        request=_to_request(fields.object("request")),
+        account_url=fields.text("account_url"),
+        created=fields.moment("created"),
+        url=fields.text_or_none("url"),
+        privkey=privkey,
+    )
+
+
+def from_placements(placements: Iterable[Placement]) -> list[Json]:
+    """The placements of a journal entry."""
+    return [
+        {
+            "solver": each.solver,
+            "certificate": each.certificate,
+            "identifier": each.identifier,
+            "data": dict(each.data),
+        }
+        for each in placements
+    ]
+
+
+def to_placements(fields: Fields) -> tuple[Placement, ...]:
+    """Where answers stand."""
+    return tuple(
+        Placement(
+            solver=each.text("solver"),
+            certificate=each.text("certificate"),
+            identifier=each.text("identifier"),
+            data={key: each.object("data").text(key) for key in each.object("data").values},
+        )
+        for each in fields.objects("placements")
+    )
+
+
+def from_challenge(challenge: ChallengeSpec, secrets: Iterable[str]) -> Json:
+    """How answers were placed, without the values of the options in `secrets`."""
+    hidden = set(secrets)
+    return {
+        "method": challenge.method,
+        "http_address": challenge.http_address,
+        "http_port": challenge.http_port,
+        "webroots": list(challenge.webroots),
+        "dns_provider": challenge.dns_provider,
+        "dns_resolver": challenge.dns_resolver,
+        "dns_skip_propagation": challenge.dns_skip_propagation,
+        "dns_propagation_timeout": challenge.dns_propagation_timeout,
+        "hook_timeout": challenge.hook_timeout,
+        "plugin": {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in challenge.plugin.items()
+            if key not in hidden
+        },
+    }
+
+
+def to_challenge(fields: Fields, secrets: Mapping[str, Value]) -> ChallengeSpec:
+    """How answers were placed; `secrets` has the options that were left out."""
+    return ChallengeSpec(
+        method=fields.text("method"),
+        http_address=fields.text_or_none("http_address"),
+        http_port=fields.integer("http_port"),
+        webroots=fields.texts("webroots"),
+        dns_provider=fields.text_or_none("dns_provider"),
+        dns_resolver=fields.text_or_none("dns_resolver"),
+        dns_skip_propagation=fields.flag("dns_skip_propagation"),
+        dns_propagation_timeout=fields.number("dns_propagation_timeout"),
+        hook_timeout=fields.number("hook_timeout"),
+        plugin={**_to_values(fields.object("plugin")), **secrets},
+    )
+
+
+def _to_values(fields: Fields) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for key, value in fields.values.items():
+        match value:
+            case list():
+                values[key] = fields.texts(key)
+            case None | str() | int() | float() | bool():
+                values[key] = value
+            case _:
+                raise fields.wrong(key, "a value or a list of texts")
+    return values
+
+
+def _from_request(request: Request) -> Json:
+    return {
+        "identifiers": _from_identifiers(request.identifiers),
+        "key_type": None if request.key_type is None else request.key_type.value,
+        "ca": request.ca,
+        "profile": request.profile,
+        "csr_sha256": request.csr_sha256,
+    }
+
+
+def _to_request(fields: Fields) -> Request:
+    key_type = None
+    if fields.text_or_none("key_type") is not None:
+        key_type = _word(KeyType, fields, "key_type")
+    return Request(
+        identifiers=_to_identifiers(fields),
+        key_type=key_type,
+        ca=fields.text("ca"),
+        profile=fields.text_or_none("profile"),
+        csr_sha256=fields.text_or_none("csr_sha256"),
+    )
+
+
+def _from_identifiers(identifiers: Iterable[Identifier]) -> list[Json]:
+    return [{"type": each.type.value, "value": each.value} for each in identifiers]
+
+
+def _to_identifiers(fields: Fields) -> tuple[Identifier, ...]:
+    return tuple(
+        Identifier(_word(IdentifierType, each, "type"), each.text("value"))
+        for each in fields.objects("identifiers")
+    )
+
+
+def _from_error(error: LastError | None) -> Json | None:
+    if error is None:
+        return None
+    return {
+        "code": error.code,
+        "message": error.message,
+        "at": moment(error.at),
+        "failure": error.failure,
+        "hint": error.hint,
+    }
+
+
+def _to_error(fields: Fields | None) -> LastError | None:
+    if fields is None:
+        return None
+    return LastError(
+        code=fields.text("code"),
+        message=fields.text("message"),
+        at=fields.moment("at"),
+        failure=fields.text("failure"),
+        hint=fields.text_or_none("hint"),
+    )
+
+
+def _from_renewal_info(info: RenewalInfo | None) -> Json | None:
+    if info is None:
+        return None
+    return {
+        "cert_id": info.cert_id,
+        "start": moment(info.start),
+        "end": moment(info.end),
+        "chosen": moment(info.chosen),
+        "retry_after": moment(info.retry_after),
+        "explanation_url": info.explanation_url,
+    }
+
+
+def _to_renewal_info(fields: Fields | None) -> RenewalInfo | None:
+    if fields is None:
+        return None
+    times: dict[str, datetime] = {
+        key: fields.moment(key) for key in ("start", "end", "chosen", "retry_after")
+    }
+    return RenewalInfo(
+        cert_id=fields.text("cert_id"),
+        explanation_url=fields.text_or_none("explanation_url"),
+        **times,
+    )
+
+
+def _word(words: type[_Word], fields: Fields, key: str) -> _Word:
+    try:
+        return words(fields.text(key))
+    except ValueError:
+        raise corrupt(
+            fields.where, f"{key} should be one of {', '.join(each.value for each in words)}"
+        ) from None

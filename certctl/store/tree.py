@@ -1,0 +1,83 @@
+"""The folders of this machine that proxies read and hooks lie in; implements `certctl.ports.Tree`.
+
+The only part of the store that speaks of paths, because what reads certificates reads files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from certctl.models import CertificateFiles, Version
+from certctl.store.layout import Layout
+from certctl.system.files import check_trusted, explained
+
+_EVENTS = {"pre", "deploy", "post"}
+
+
+class LocalTree:
+    """The local tree below `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self._layout = Layout(home.absolute())
+
+    @property
+    def home(self) -> str:
+        return str(self._layout.home)
+
+    def files(self, version: Version) -> CertificateFiles:
+        """Return the paths of a version's files: through the live link where it is live, since
+        those are the ones that stay, else in its own folder.
+        """
+        live = self._layout.live(version.name)
+        folder = live if self._is_live(version) else self._own(version)
+        return CertificateFiles(
+            live=str(live),
+            cert=str(folder / "cert.pem"),
+            chain=str(folder / "chain.pem"),
+            fullchain=str(folder / "fullchain.pem"),
+            privkey=str(folder / "privkey.pem") if version.has_key else None,
+            combined=str(folder / "combined.pem") if version.has_key else None,
+        )
+
+    def hooks(self, event: str) -> Sequence[str]:
+        """Return the executables of `hooks/EVENT.d` in byte order, without backups (`~`) and dot
+        files. Raises `ConfigurationError` for one that others could have written.
+        """
+        if event not in _EVENTS:
+            raise ValueError(f"no hooks belong to {event!r}")
+        folder = self._layout.hooks(event)
+        with explained("list", folder):
+            try:
+                names = os.listdir(folder)  # noqa: PTH208 - sorted by bytes below
+            except FileNotFoundError:
+                return []
+            found = [
+                folder / name
+                for name in sorted(names, key=os.fsencode)
+                if not name.startswith(".") and not name.endswith("~")
+            ]
+            executables = [each for each in found if _is_executable(each)]
+        for each in executables:
+            check_trusted(each)
+        return [str(each) for each in executables]
+
+    def _own(self, version: Version) -> Path:
+        return self._layout.version(version.name, version.number)
+
+    def _is_live(self, version: Version) -> bool:
+        target = self._layout.live_target(version.name, version.number)
+        try:
+            return os.fspath(self._layout.live(version.name).readlink()) == target
+        except OSError:
+            return False
+
+
+def _is_executable(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False  # a link that leads nowhere
+    return stat.S_ISREG(mode) and bool(mode & 0o111)

@@ -1,0 +1,239 @@
+"""Versions: written once into `archive/NAME/NUMBER`, never changed, and made live by one rename of
+one link.
+
+Which number comes next, and what target and deployed are, belongs to `certctl.store.local`; whether
+key, certificate and chain fit together was inspected before they come here.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import re
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from certctl.errors import (
+    ConfigurationError,
+    StoreCorrupt,
+    StoreError,
+    UnknownCertificate,
+)
+from certctl.models import CertificateSpec, Material, Version
+from certctl.store.documents import corrupt, encode, read_document
+from certctl.store.layout import Layout
+from certctl.store.records import from_version, to_version
+from certctl.system.files import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    discard,
+    explained,
+    flip_link,
+    fsync_folder,
+    read_bounded,
+    remove_file,
+    remove_tree,
+    rename,
+    set_folder_access,
+    temporary_name,
+    write_new,
+)
+
+_LIMIT = 1 << 20
+_PUBLIC_FILE = 0o644
+_GROUP_FILE = 0o640
+_GROUP_FOLDER = 0o750
+
+
+@dataclass(frozen=True)
+class _Access:
+    """Mode and group of something new; a group of None is the process's own."""
+
+    mode: int
+    group: int | None = None
+
+
+class Versions:
+    """The versions of all certificates below one home folder, and the links to the live ones."""
+
+    def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._warn = warn
+
+    def numbers(self, name: str) -> list[int]:
+        """Return the numbers in the archive, ascending, whatever state their folders are in."""
+        folder = self._layout.versions(name)
+        with explained("list", folder):
+            try:
+                entries = os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
+            except FileNotFoundError:
+                return []
+        return sorted(int(each) for each in entries if re.fullmatch(r"[1-9][0-9]{0,8}", each))
+
+    def live_number(self, name: str) -> int | None:
+        """Return the number that the live link names, None where there is no such link."""
+        link = self._layout.live(name)
+        try:
+            target = os.fspath(link.readlink())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreCorrupt(
+                f"{link} should be a link to a version, but is none",
+                hint=f"mv {link} {link}.old, then `certctl renew {name}`, which makes the link.",
+                name=name,
+            ) from error
+        number = Path(target).name
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+            return None
+        return int(number) if target == self._layout.live_target(name, int(number)) else None
+
+    def read(self, name: str, number: int) -> Version:
+        """Return an archived version. Raises `UnknownCertificate` where there is none of that
+        number, `StoreCorrupt` where its `issued.json` makes no sense.
+        """
+        path = self._layout.version(name, number) / "issued.json"
+        fields = read_document(path)
+        if fields is None:
+            known = ", ".join(str(each) for each in self.numbers(name))
+            raise UnknownCertificate(
+                f"{name} has no version {number}",
+                hint=f"Versions in the archive: {known}." if known else None,
+                name=name,
+                code="usage.unknown_version",
+            )
+        version = to_version(fields)
+        if (version.name, version.number) != (name, number):
+            raise corrupt(str(path), f"it is about {version.name}, version {version.number}")
+        return version
+
+    def read_or_warn(self, name: str, number: int) -> Version | None:
+        """Return an archived version, or None, with a warning, where it cannot be understood."""
+        try:
+            return self.read(name, number)
+        except (StoreCorrupt, UnknownCertificate) as error:
+            self._warn(f"{error.message}. That version counts as missing.")
+            return None
+
+    def material(self, name: str, number: int) -> Material:
+        """Return the PEM bytes of a version. Raises as `read` does."""
+        version = self.read(name, number)
+        folder = self._layout.version(name, number)
+        return Material(
+            cert=read_bounded(folder / "cert.pem", _LIMIT),
+            chain=read_bounded(folder / "chain.pem", _LIMIT),
+            privkey=read_bounded(folder / "privkey.pem", _LIMIT) if version.has_key else None,
+        )
+
+    def add(self, spec: CertificateSpec, version: Version, material: Material) -> None:
+        """Write a version under its number, whole or not at all; nothing is live yet.
+
+        Mode and group are what the spec's key group asks for, else what people gave the version
+        before. Raises `StoreError`, `ConfigurationError` for an unknown group.
+        """
+        folder = self._layout.make(self._layout.versions(version.name))
+        group = _group(spec)
+        if group is not None:
+            set_folder_access(folder, _GROUP_FOLDER, group)
+        model = self._model(version.name)
+        temporary = folder / temporary_name("version")
+        try:
+            with explained("make the folder", temporary):
+                temporary.mkdir(PRIVATE_FOLDER)
+            for filename, data, secret in _files(version, material):
+                access = _file_access(model, filename, group, secret=secret)
+                write_new(temporary / filename, data, access.mode, access.group)
+            access = _folder_access(model, group)
+            set_folder_access(temporary, access.mode, access.group)
+            rename(temporary, self._layout.version(version.name, version.number))
+        except BaseException:
+            with suppress(StoreError):
+                remove_tree(temporary)
+            raise
+        fsync_folder(folder.parent)
+
+    def point(self, name: str, number: int) -> None:
+        """Make a version live, in one step. Raises `StoreError`."""
+        self._layout.make(self._layout.live_links)
+        flip_link(self._layout.live(name), self._layout.live_target(name, number))
+
+    def remove(self, name: str, number: int) -> None:
+        """Remove a version from the archive, in one step."""
+        discard(self._layout.version(name, number))
+
+    def remove_all(self, name: str) -> None:
+        """Remove the live link, then every version."""
+        remove_file(self._layout.live(name))
+        if self._layout.versions(name).is_dir():
+            discard(self._layout.versions(name))
+            fsync_folder(self._layout.archive)
+
+    def _model(self, name: str) -> Path | None:
+        """The folder whose permissions a new version inherits: the live one's, or the newest."""
+        number = self.live_number(name) or max(self.numbers(name), default=None)
+        return None if number is None else self._layout.version(name, number)
+
+
+def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]]:
+    """Name, content and secrecy of a version's files."""
+    # A PEM block that lacks its last line end would run into the next one.
+    whole = Material(
+        cert=_line(material.cert),
+        chain=_line(material.chain),
+        privkey=None if material.privkey is None else _line(material.privkey),
+    )
+    files = [
+        ("cert.pem", whole.cert, False),
+        ("chain.pem", whole.chain, False),
+        ("fullchain.pem", whole.fullchain, False),
+        ("issued.json", encode(from_version(version)), False),
+    ]
+    if whole.privkey is not None and whole.combined is not None:
+        files += [("privkey.pem", whole.privkey, True), ("combined.pem", whole.combined, True)]
+    return files
+
+
+def _line(pem: bytes) -> bytes:
+    return pem if not pem or pem.endswith(b"\n") else pem + b"\n"
+
+
+def _file_access(model: Path | None, filename: str, group: int | None, *, secret: bool) -> _Access:
+    if not secret:
+        return _Access(_PUBLIC_FILE, group)
+    if group is not None:
+        return _Access(_GROUP_FILE, group)
+    return _inherited(model and model / filename, PRIVATE_FILE, stat.S_IRGRP)
+
+
+def _folder_access(model: Path | None, group: int | None) -> _Access:
+    if group is not None:
+        return _Access(_GROUP_FOLDER, group)
+    return _inherited(model, PRIVATE_FOLDER, stat.S_IRGRP | stat.S_IXGRP)
+
+
+def _inherited(model: Path | None, mode: int, group_bits: int) -> _Access:
+    """What a successor gets: the group and what it may read, never anything for everybody."""
+    try:
+        facts = None if model is None else model.stat()
+    except OSError:
+        facts = None
+    if facts is None or not facts.st_mode & group_bits:
+        return _Access(mode)
+    return _Access(mode | facts.st_mode & group_bits, facts.st_gid)
+
+
+def _group(spec: CertificateSpec) -> int | None:
+    if spec.key_group is None:
+        return None
+    try:
+        return grp.getgrnam(spec.key_group).gr_gid
+    except KeyError:
+        raise ConfigurationError(
+            f"this machine has no group {spec.key_group!r}, which should read the keys of "
+            f"{spec.name}",
+            hint=f"groupadd {spec.key_group}, or name another with --key-group.",
+            name=spec.name,
+        ) from None

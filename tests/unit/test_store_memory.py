@@ -1,0 +1,255 @@
+"""What is remembered between runs, what becomes of it when it is damaged, and who is idle."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certctl.models import Deployment, LastError, RenewalInfo, RenewalMemory
+from certctl.options import Settings, Source
+from certctl.store.local import LocalStore
+from tests.unit.store_samples import NAME, NOW, mode, open_store, save, wanted
+
+LATER = NOW + timedelta(days=60)
+
+ERROR = LastError(
+    code="acme.rate_limited",
+    message="too many certificates: “example.com”",
+    at=NOW,
+    failure="rate_limited",
+    hint="Wait.",
+)
+
+MEMORY = RenewalMemory(
+    failures=2,
+    last_attempt=NOW,
+    last_error=ERROR,
+    retry_at=NOW + timedelta(minutes=10, microseconds=5),
+    paused_until=LATER,
+    revoked=(1, 3),
+    compromised_keys=("ab" * 32,),
+    renewal_info=RenewalInfo(
+        cert_id="a.b",
+        start=NOW,
+        end=LATER,
+        chosen=NOW + timedelta(days=1),
+        retry_after=NOW + timedelta(hours=6),
+        explanation_url="https://ca.example/why",
+    ),
+)
+
+DEPLOYMENT = Deployment(
+    target=1, deployed=1, deployed_at=NOW, failures=1, last_error=ERROR, retry_at=LATER
+)
+
+
+def saved(home: Path) -> LocalStore:
+    """A certificate that needs nothing for sixty days."""
+    store = open_store(home)
+    save(store)
+    store.save_spec(wanted())
+    store.save_deployment(NAME, Deployment(target=1, deployed=1, deployed_at=NOW))
+    store.save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    return store
+
+
+def busy(home: Path, settings: Settings | None = None) -> list[str]:
+    """What a new process would look at."""
+    return list(open_store(home, settings=settings).busy([NAME], NOW))
+
+
+def test_memory_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    store.save_memory(NAME, MEMORY, next_action_at=LATER)
+    store.save_deployment(NAME, DEPLOYMENT)
+    status = open_store(tmp_path).status(NAME)
+    assert status.memory == MEMORY
+    assert status.deployment == DEPLOYMENT
+    assert mode(tmp_path / "renewal" / f"{NAME}.json") == 0o600
+    assert mode(tmp_path / "renewal") == 0o700
+
+
+def test_a_name_that_nothing_is_known_of_has_an_empty_status(tmp_path: Path) -> None:
+    status = open_store(tmp_path / "nowhere").status(NAME)
+    assert (status.live, status.memory, status.deployment, status.owed) == (
+        None,
+        RenewalMemory(),
+        Deployment(),
+        False,
+    )
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"version": 2}',
+        b'{"version": 1, "failures": "many", "revoked": 7}',
+        b"[" * 100_000,
+        b" " * 5_000_000,
+    ],
+    ids=range(9),
+)
+def test_damaged_memory_counts_as_forgotten_and_the_deploy_is_owed(
+    tmp_path: Path, damage: bytes
+) -> None:
+    saved(tmp_path)
+    for folder in ("renewal", "deployed"):
+        (tmp_path / folder / f"{NAME}.json").write_bytes(damage)
+    warnings: list[str] = []
+    store = open_store(tmp_path, warn=warnings.append)
+    status = store.status(NAME)
+    assert status.memory == RenewalMemory()
+    assert status.deployment == Deployment(target=1)
+    assert status.owed
+    assert busy(tmp_path) == [NAME]
+    assert len(warnings) == 2
+    store.save_memory(NAME, RenewalMemory(failures=1), next_action_at=None)
+    assert (tmp_path / "renewal" / f"{NAME}.json.corrupt").read_bytes() == damage
+    assert open_store(tmp_path).status(NAME).memory == RenewalMemory(failures=1)
+
+
+def test_missing_memory_is_rebuilt_from_the_live_version(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    save(store, mark="2")
+    store.activate(NAME, 1)
+    (tmp_path / "deployed" / f"{NAME}.json").unlink()
+    assert store.status(NAME).deployment == Deployment(target=1)
+    assert store.status(NAME).owed
+
+
+def test_without_memory_and_live_link_the_newest_version_is_wanted(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    save(store, mark="2")
+    (tmp_path / "deployed" / f"{NAME}.json").unlink()
+    (tmp_path / "live" / NAME).unlink()
+    assert store.status(NAME).deployment == Deployment(target=2)
+    assert store.status(NAME).owed
+
+
+def test_a_compromised_key_is_remembered_after_delete(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    store.save_memory(NAME, MEMORY, next_action_at=None)
+    store.delete(NAME)
+    assert store.status(NAME).memory == RenewalMemory(compromised_keys=MEMORY.compromised_keys)
+
+
+def test_deleting_what_never_had_a_version_leaves_no_memory(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.save_spec(wanted())
+    store.save_memory(NAME, RenewalMemory(failures=1), next_action_at=None)
+    store.delete(NAME)
+    assert not (tmp_path / "renewal" / f"{NAME}.json").exists()
+
+
+def test_a_certificate_whose_time_has_not_come_is_idle(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    assert busy(tmp_path) == []
+    assert list(store.busy([NAME], LATER - timedelta(seconds=1))) == []
+    assert list(store.busy([NAME], LATER)) == [NAME]
+
+
+def test_a_certificate_that_never_has_anything_to_do_is_idle_for_ever(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    store.save_memory(NAME, RenewalMemory(), next_action_at=None)
+    assert list(store.busy([NAME], LATER + timedelta(days=10_000))) == []
+
+
+def test_only_the_names_that_were_asked_for_are_yielded_in_their_order(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    assert list(store.busy(["z.example", NAME, "a.example"], NOW)) == ["z.example", "a.example"]
+
+
+def test_an_edited_spec_makes_busy(tmp_path: Path) -> None:
+    saved(tmp_path)
+    path = tmp_path / "certificates" / f"{NAME}.toml"
+    path.write_text(path.read_text().replace("example.com", "example.net"))
+    assert busy(tmp_path) == [NAME]
+
+
+def test_an_edit_while_a_run_works_is_not_taken_for_what_the_run_weighed(tmp_path: Path) -> None:
+    saved(tmp_path)
+    run = open_store(tmp_path)
+    run.spec(NAME)
+    path = tmp_path / "certificates" / f"{NAME}.toml"
+    path.write_text(path.read_text() + '\nkey_type = "rsa-2048"\n')
+    run.save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    assert busy(tmp_path) == [NAME]
+    run.spec(NAME)
+    run.save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    assert busy(tmp_path) == []
+
+
+def test_a_memory_that_is_written_without_reading_the_spec_makes_busy(tmp_path: Path) -> None:
+    saved(tmp_path)
+    open_store(tmp_path).save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    assert busy(tmp_path) == [NAME]
+
+
+def test_other_defaults_make_busy(tmp_path: Path) -> None:
+    saved(tmp_path)
+    changed = Settings().over({"key_type": "rsa-2048"}, Source.FILE)
+    assert busy(tmp_path, changed) == [NAME]
+
+
+def test_another_live_version_makes_busy(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "live" / NAME).unlink()
+    assert busy(tmp_path) == [NAME]
+    (tmp_path / "live" / NAME).symlink_to(f"../archive/{NAME}/2")
+    assert busy(tmp_path) == [NAME]
+
+
+def test_a_deploy_that_is_owed_since_then_makes_busy(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    store.save_deployment(NAME, Deployment(target=1))
+    assert busy(tmp_path) == [NAME]
+
+
+def test_an_order_under_way_makes_busy(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "pending" / NAME).mkdir(parents=True)
+    assert busy(tmp_path) == [NAME]
+
+
+def test_a_certificate_without_a_spec_or_without_memory_is_busy(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "certificates" / f"{NAME}.toml").unlink()
+    assert busy(tmp_path) == [NAME]
+    (tmp_path / "renewal" / f"{NAME}.json").unlink()
+    assert busy(tmp_path) == [NAME]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"next_action_at": "soon"},
+        {"next_action_at": 12},
+        {"next_action_at": "2027-01-01T00:00:00"},
+        {"seen": None},
+        {"seen": {}},
+    ],
+)
+def test_a_memory_that_is_not_understood_makes_busy(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    saved(tmp_path)
+    path = tmp_path / "renewal" / f"{NAME}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert busy(tmp_path) == [NAME]
+
+
+def test_a_memory_without_its_time_makes_busy(tmp_path: Path) -> None:
+    saved(tmp_path)
+    path = tmp_path / "renewal" / f"{NAME}.json"
+    memory = json.loads(path.read_text())
+    del memory["next_action_at"]
+    path.write_text(json.dumps(memory))
+    assert busy(tmp_path) == [NAME]
