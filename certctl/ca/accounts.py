@@ -1,0 +1,181 @@
+"""Accounts at a CA: registration, update, key change, deactivation (RFC 8555 §7.3).
+
+One function a request, over a `Network` whose signer is the account's key. Where keys and accounts
+are kept is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from certctl.ca import messages
+from certctl.ca.messages import AccountState
+from certctl.ca.network import Network
+from certctl.ca.problems import Resource
+from certctl.ca.signing import ExternalAccount, Signer, external_binding, key_change
+from certctl.errors import AccountError, AcmeError, CaUnavailable, EabRequired, TermsChanged
+
+_SETTLING = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between looks whether a key change holds; some CAs take a while until every machine of
+theirs knows it.
+"""
+
+
+def new_account(
+    network: Network,
+    contact: Sequence[str],
+    *,
+    terms_agreed: bool,
+    external: ExternalAccount | None = None,
+    only_existing: bool = False,
+) -> AccountState:
+    """Register the signer's key, or find its account again, and return the account (RFC 8555
+    §7.3).
+
+    Raises `EabRequired`, `TermsChanged`, `AccountError`, or another `AcmeError`.
+    """
+    signer = _without_account(network.signer)
+    url = network.url("newAccount", Resource.NEW_ACCOUNT)
+    payload: dict[str, object] = {}
+    if only_existing:
+        payload["onlyReturnExisting"] = True
+    if contact:
+        payload["contact"] = [_contact_url(each) for each in contact]
+    if terms_agreed:
+        payload["termsOfServiceAgreed"] = True
+    if external is not None:
+        payload["externalAccountBinding"] = external_binding(external, signer, new_account_url=url)
+    try:
+        response = network.signed_by(signer).send(url, payload, resource=Resource.NEW_ACCOUNT)
+    except AcmeError as error:
+        if external is not None and not isinstance(error, TermsChanged | CaUnavailable):
+            error.hint = error.hint or "Check --eab-kid and the HMAC key; some CAs take each once."
+        raise
+    found = messages.location(response, Resource.NEW_ACCOUNT)
+    return messages.account(response, found, Resource.NEW_ACCOUNT)
+
+
+def account(network: Network) -> AccountState:
+    """Return the account. A CA whose account URL does not answer is asked by newAccount."""
+    url = _account_url(network.signer)
+    try:
+        response = network.send(url, None, resource=Resource.ACCOUNT)
+    except (AccountError, CaUnavailable):
+        raise
+    except AcmeError:
+        return new_account(network, (), terms_agreed=False, only_existing=True)
+    return messages.account(response, url, Resource.ACCOUNT)
+
+
+def update(network: Network, **fields: object) -> AccountState:
+    """Change what the account says, and return it (RFC 8555 §7.3.2)."""
+    url = _account_url(network.signer)
+    response = network.send(url, fields, resource=Resource.ACCOUNT)
+    return messages.account(response, url, Resource.ACCOUNT)
+
+
+def update_contact(network: Network, contact: Sequence[str]) -> AccountState:
+    """Replace the account's contacts; none removes them."""
+    return update(network, contact=[_contact_url(each) for each in contact])
+
+
+def deactivate(network: Network) -> AccountState:
+    """Deactivate the account, which cannot be undone (RFC 8555 §7.3.6)."""
+    url = _account_url(network.signer)
+    payload = {"status": "deactivated"}
+    try:
+        response = network.send(url, payload, resource=Resource.ACCOUNT, resend=False)
+    except CaUnavailable:
+        # Either the request was lost, and the account still answers; or its reply was, and the
+        # account is refused from now on.
+        try:
+            response = network.send(url, payload, resource=Resource.ACCOUNT)
+        except AccountError:
+            return AccountState(url, "deactivated")
+    return messages.account(response, url, Resource.ACCOUNT)
+
+
+def change_key(network: Network, new_key: bytes) -> None:
+    """Give the account another key, and see for ourselves that the CA took it (RFC 8555 §7.3.5).
+
+    Raises `AccountError`: with code `acme.key_in_use` where another account has that key, with
+    `acme.key_change_refused` where the CA does not change keys, or says so and does not.
+    """
+    new, old = Signer.load(new_key), network.signer
+    url = network.url("keyChange", Resource.KEY_CHANGE)
+    payload = key_change(new, old, url=url)
+    try:
+        network.send(url, payload, resource=Resource.KEY_CHANGE, resend=False)
+    except AcmeError as error:
+        _judge_failed_change(network, new_key, error)
+        return
+    for seconds in (*_SETTLING, None):
+        if uses_key(network, new_key):
+            return
+        if seconds is not None:
+            network.pause(seconds)
+    raise _not_changed(f"{network.host} accepted the new key, but still knows the old one only")
+
+
+def uses_key(network: Network, key: bytes) -> bool:
+    """Return whether the CA knows the signer's account under `key`: what a run that was cut off
+    between a key change and its saving asks.
+    """
+    return _holder(network, key) == _account_url(network.signer)
+
+
+def _judge_failed_change(network: Network, new_key: bytes, error: AcmeError) -> None:
+    """Return where only the reply was lost. Raise what is wrong otherwise."""
+    if error.status in {403, 404, 405, 501}:
+        raise _not_changed(error.message, error) from error
+    # A server error may hide success, and with Pebble also that the key is in use.
+    holder = _holder(network, new_key) if isinstance(error, CaUnavailable) else None
+    if holder == _account_url(network.signer):
+        return
+    if error.status == 409 or holder is not None:
+        raise AccountError(
+            f"{network.host} has another account with the new key",
+            type=error.type,
+            status=error.status,
+            hint="Try again: the next attempt makes another key.",
+            code="acme.key_in_use",
+        ) from error
+    raise error
+
+
+def _holder(network: Network, key: bytes) -> str | None:
+    """Return the URL of the account that the CA knows under `key`, None where there is none."""
+    other = network.signed_by(Signer.load(key))
+    try:
+        return new_account(other, (), terms_agreed=False, only_existing=True).url
+    except EabRequired:
+        # Asked before it is looked for: such a CA has no account with that key.
+        return None
+    except AccountError as error:
+        if error.type == "accountDoesNotExist":
+            return None
+        raise
+
+
+def _not_changed(message: str, error: AcmeError | None = None) -> AccountError:
+    return AccountError(
+        message,
+        type=error.type if error else None,
+        status=error.status if error else None,
+        hint="The account keeps its key. Where it must go: register anew, deactivate the old one.",
+        code="acme.key_change_refused",
+    )
+
+
+def _without_account(signer: Signer) -> Signer:
+    return Signer(signer.key, signer.algorithm)
+
+
+def _account_url(signer: Signer) -> str:
+    if signer.kid is None:
+        raise ValueError("this network signs for no account")
+    return signer.kid
+
+
+def _contact_url(contact: str) -> str:
+    return contact if ":" in contact else f"mailto:{contact}"

@@ -1,0 +1,169 @@
+"""The CAs that certctl knows by name, and what a directory URL says of the CA behind it.
+
+Standard library only: listing certificates needs it too. What a directory holds is fetched by
+`client`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from certctl.errors import UsageError
+
+Standing = Literal["public", "staging", "private"]
+
+
+@dataclass(frozen=True)
+class KnownCa:
+    """A CA that can be called by name. `eab`: it wants an external account binding (RFC 8555
+    §7.3.4).
+    """
+
+    name: str
+    url: str
+    staging_url: str | None
+    eab: bool
+    title: str
+
+
+KNOWN_CAS: tuple[KnownCa, ...] = (
+    KnownCa(
+        "letsencrypt",
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "https://acme-staging-v02.api.letsencrypt.org/directory",
+        eab=False,
+        title="Let's Encrypt",
+    ),
+    KnownCa(
+        "letsencrypt-staging",
+        "https://acme-staging-v02.api.letsencrypt.org/directory",
+        "https://acme-staging-v02.api.letsencrypt.org/directory",
+        eab=False,
+        title="Let's Encrypt (staging: trusted by nobody)",
+    ),
+    KnownCa(
+        "zerossl",
+        "https://acme.zerossl.com/v2/DV90",
+        None,
+        eab=True,
+        title="ZeroSSL",
+    ),
+    KnownCa(
+        "google",
+        "https://dv.acme-v02.api.pki.goog/directory",
+        "https://dv.acme-v02.test-api.pki.goog/directory",
+        eab=True,
+        title="Google Trust Services",
+    ),
+    KnownCa(
+        "sslcom",
+        "https://acme.ssl.com/sslcom-dv-ecc",
+        None,
+        eab=True,
+        title="SSL.com",
+    ),
+    KnownCa(
+        "actalis",
+        "https://acme-api.actalis.com/acme/directory",
+        None,
+        eab=True,
+        title="Actalis",
+    ),
+)
+
+
+def directory_url(text: str) -> str:
+    """Return the directory URL that `text` means: the name of a known CA, or the URL itself.
+
+    A URL is https, or http where its host is this machine; scheme and host come back in lower case.
+    Raises `UsageError` naming the nearest known CA.
+    """
+    wanted = text.strip()
+    known = _by_name(wanted.lower())
+    if known is not None:
+        return known.url
+    if "://" not in wanted:
+        raise _unknown(wanted)
+    parts = _split(wanted)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise UsageError(
+            f"{wanted} is not encrypted: anybody on the way could answer in the CA's place",
+            hint=f"Try https://{wanted.split('://', 1)[1]}.",
+            code="usage.ca",
+        )
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, parts.query, ""))
+
+
+def staging_url(url: str) -> str | None:
+    """Return where the CA with this directory URL can be tried without effect, or None. A staging
+    directory is its own.
+    """
+    if standing(url) == "staging":
+        return url
+    return next((each.staging_url for each in KNOWN_CAS if each.url == url), None)
+
+
+def label(url: str) -> str:
+    """Return what people call the CA with this directory URL: its known name, or its host."""
+    return next((each.name for each in KNOWN_CAS if each.url == url), None) or (
+        urlsplit(url).netloc or url
+    )
+
+
+def standing(url: str) -> Standing:
+    """Return whether browsers trust what the CA with this directory URL issues, as far as the
+    table knows: a `public` CA, a `staging` one, or a `private` one.
+    """
+    if any(url == each.staging_url for each in KNOWN_CAS):
+        return "staging"
+    return "public" if any(url == each.url for each in KNOWN_CAS) else "private"
+
+
+def _by_name(name: str) -> KnownCa | None:
+    return next((each for each in KNOWN_CAS if each.name == name), None)
+
+
+def _unknown(text: str) -> UsageError:
+    names = [each.name for each in KNOWN_CAS]
+    near = difflib.get_close_matches(text.lower(), names, n=1)
+    hint = f"Known CAs: {', '.join(names)}; any other by its directory URL, https://..."
+    return UsageError(
+        f"there is no CA named {text!r}",
+        hint=f"Did you mean {near[0]}? {hint}" if near else hint,
+        code="usage.ca",
+    )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if (
+        not usable
+        or parts.scheme not in {"http", "https"}
+        or parts.username is not None
+        or parts.fragment
+        or not url.isprintable()
+        or " " in url
+    ):
+        raise UsageError(
+            f"{url!r} is not the URL of an ACME directory",
+            hint="It looks like https://ca.example/acme/directory.",
+            code="usage.ca",
+        )
+    return parts
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

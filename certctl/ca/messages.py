@@ -1,0 +1,286 @@
+"""What a CA sends, from JSON into the nouns of `models` (RFC 8555 §7.1).
+
+Tolerant where a CA may differ: unknown fields, statuses and challenge types pass. Strict where
+certctl would act on it: whatever is no URL, no text or no identifier is a `BadResponse`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from certctl.ca.problems import Resource, links, problem, words
+from certctl.errors import BadResponse
+from certctl.models import Authorization, Challenge, Identifier, IdentifierType, Order
+
+if TYPE_CHECKING:
+    from requests import Response
+
+JsonObject = Mapping[str, object]
+
+_GONE = frozenset({"deactivated", "expired", "revoked"})
+"""What some CAs say of an order where RFC 8555 §7.1.6 has `invalid`: after their authorizations."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Where a CA's resources are, and what it says of itself (RFC 8555 §7.1.1).
+
+    `urls` are by the RFC's names. `profiles` maps names to descriptions; `renewal_info` is where
+    renewal information is (RFC 9773 §4.1), None where the CA has none.
+    """
+
+    urls: Mapping[str, str]
+    terms_of_service: str | None = None
+    website: str | None = None
+    caa_identities: tuple[str, ...] = ()
+    external_account_required: bool = False
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    renewal_info: str | None = None
+
+
+@dataclass(frozen=True)
+class AccountState:
+    """An account as the CA tells of it (RFC 8555 §7.1.2); `created` by this very request."""
+
+    url: str
+    status: str
+    contact: tuple[str, ...] = ()
+    created: bool = False
+
+
+def json_object(response: Response, resource: Resource) -> JsonObject:
+    """Return the JSON object in a response. Raises `BadResponse` where it holds none."""
+    try:
+        document = response.json()
+    except (ValueError, RecursionError):
+        raise bad(response, resource, "with something that is no JSON") from None
+    if not isinstance(document, dict):
+        raise bad(response, resource, "with something that is no JSON object")
+    return document
+
+
+def bad(response: Response, resource: Resource, how: str) -> BadResponse:
+    """Return the error for an answer that cannot be used; `how` it answered."""
+    host = urlsplit(response.url or "").netloc
+    return BadResponse(f"{host} answered {resource} {how}", status=response.status_code)
+
+
+def location(response: Response, resource: Resource) -> str:
+    """Return the URL in the `Location` header. Raises `BadResponse` where there is none."""
+    target = _joined(response.url or "", response.headers.get("Location"))
+    if target is None:
+        raise bad(response, resource, "without saying where it is (no Location header)")
+    return target
+
+
+def alternates(response: Response) -> tuple[str, ...]:
+    """Return the URLs of other chains for the same certificate (RFC 8555 §7.4.2)."""
+    joined = (_joined(response.url or "", each) for each in links(response, "alternate"))
+    return tuple(each for each in joined if each is not None)
+
+
+def directory(response: Response) -> Directory:
+    """Return the CA's directory. Raises `BadResponse` where what is needed to order is missing."""
+    document = json_object(response, Resource.DIRECTORY)
+    urls = {key: value for key, value in document.items() if _is_url(value)}
+    missing = [each for each in ("newNonce", "newAccount", "newOrder") if each not in urls]
+    if missing:
+        error = bad(response, Resource.DIRECTORY, f"with none of an ACME CA: no {missing[0]}")
+        error.hint = "Check the CA's directory URL (--ca)."
+        raise error
+    given = document.get("meta")
+    meta: JsonObject = given if isinstance(given, dict) else {}
+    profiles = meta.get("profiles")
+    return Directory(
+        urls={key: str(value) for key, value in urls.items()},
+        terms_of_service=_text(meta.get("termsOfService")),
+        website=_text(meta.get("website")),
+        caa_identities=_texts(meta.get("caaIdentities")),
+        external_account_required=meta.get("externalAccountRequired") is True,
+        profiles={name: words(description) for name, description in profiles.items()}
+        if isinstance(profiles, dict)
+        else {},
+        renewal_info=_text(urls.get("renewalInfo")),
+    )
+
+
+def account(response: Response, url: str, resource: Resource) -> AccountState:
+    """Return the account in a response; a status that is missing is `valid`, for it was served."""
+    document = json_object(response, resource)
+    return AccountState(
+        url=url,
+        status=_text(document.get("status")) or "valid",
+        contact=_texts(document.get("contact")),
+        created=response.status_code == 201,
+    )
+
+
+def order(
+    response: Response,
+    url: str,
+    *,
+    resource: Resource = Resource.ORDER,
+    known: Order | None = None,
+    retry_after: float | None = None,
+) -> Order:
+    """Return the order in a response. `known` is what the order was before, or what was asked for:
+    what a CA leaves out comes from there, and other identifiers are a `BadResponse`.
+    """
+    document = json_object(response, resource)
+    status = _text(document.get("status"))
+    if status is None:
+        raise bad(response, resource, "with an order that has no status")
+    if status in _GONE:
+        status = "invalid"
+    identifiers = tuple(
+        identifier(each, response, resource) for each in _list(document.get("identifiers"))
+    )
+    if known and known.identifiers and identifiers and set(identifiers) != set(known.identifiers):
+        changed = ", ".join(sorted(each.value for each in {*identifiers} ^ {*known.identifiers}))
+        raise bad(response, resource, f"with an order for other names: {words(changed)} differ")
+    joined = (_joined(url, each) for each in _list(document.get("authorizations")))
+    authorizations = tuple(each for each in joined if each is not None)
+    return Order(
+        url=url,
+        status=status,
+        identifiers=identifiers or (known.identifiers if known else ()),
+        authorization_urls=authorizations or (known.authorization_urls if known else ()),
+        finalize_url=_joined(url, document.get("finalize"))
+        or (known.finalize_url if known else None),
+        certificate_url=_joined(url, document.get("certificate")),
+        error=error_words(document.get("error")),
+        retry_after=retry_after,
+    )
+
+
+def authorization(response: Response, url: str) -> Authorization:
+    """Return the authorization in a response (RFC 8555 §7.1.4)."""
+    document = json_object(response, Resource.AUTHORIZATION)
+    status = _text(document.get("status"))
+    if status is None:
+        raise bad(response, Resource.AUTHORIZATION, "with an authorization that has no status")
+    plain = identifier(document.get("identifier"), response, Resource.AUTHORIZATION)
+    wildcard = document.get("wildcard") is True and not plain.wildcard
+    challenges = (challenge(each, url) for each in _list(document.get("challenges")))
+    return Authorization(
+        url=url,
+        identifier=Identifier(plain.type, f"*.{plain.value}") if wildcard else plain,
+        status=status,
+        challenges=tuple(each for each in challenges if each is not None),
+    )
+
+
+def challenge(document: object, base: str) -> Challenge | None:
+    """Return one challenge, of whatever type; None for what has no type or no URL, since nobody
+    could answer it.
+    """
+    if not isinstance(document, dict):
+        return None
+    kind, url = _text(document.get("type")), _joined(base, document.get("url"))
+    if kind is None or url is None:
+        return None
+    return Challenge(
+        type=kind,
+        url=url,
+        status=_text(document.get("status")) or "pending",
+        token=_text(document.get("token")),
+        error=error_words(document.get("error")),
+    )
+
+
+def identifier(document: object, response: Response, resource: Resource) -> Identifier:
+    """Return an identifier in its canonical form. Raises `BadResponse` for one that certctl never
+    asks for.
+    """
+    kind = document.get("type") if isinstance(document, dict) else None
+    value = document.get("value") if isinstance(document, dict) else None
+    if isinstance(value, str) and value.isprintable() and value:
+        if kind == IdentifierType.DNS:
+            return Identifier(IdentifierType.DNS, value.lower().removesuffix("."))
+        if kind == IdentifierType.IP:
+            return Identifier(IdentifierType.IP, _address(value))
+    what = f"{words(kind)} {words(value)}".strip() or "an empty one"
+    raise bad(response, resource, f"with an identifier that was not asked for: {what}")
+
+
+def error_words(document: object) -> str | None:
+    """Return what the `error` of an order or a challenge says, and its type; None without one."""
+    if document is None:
+        return None
+    said = problem(document)
+    named = f" [{said.type}]" if said.type and said.type != said.words else ""
+    return f"{said.words}{named}" if said.words else "an error without a word"
+
+
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([^-\r\n]*)-----([^-]*)-----END \1-----")
+_CERTIFICATE = b"CERTIFICATE"
+
+
+def chain(response: Response) -> bytes:
+    """Return the certificates of a download as PEM (RFC 8555 §9.1), one block after the other and
+    nothing between them.
+
+    Raises `BadResponse` for a block that is no certificate, and for anything that is cut off.
+    """
+    body = response.content
+    blocks = _PEM_BLOCK.findall(body)
+    if (
+        not blocks
+        or len(blocks) != body.count(b"-----BEGIN ")
+        or body.count(b"-----END ") != len(blocks)
+    ):
+        raise bad(response, Resource.CERTIFICATE, "with something that is no chain in PEM")
+    foreign = next((label for label, _ in blocks if label != _CERTIFICATE), None)
+    if foreign is not None:
+        named = words(foreign.decode("ascii", "replace"))
+        raise bad(response, Resource.CERTIFICATE, f"with a {named} among the certificates")
+    return b"".join(_certificate(text, response) for _, text in blocks)
+
+
+def _certificate(text: bytes, response: Response) -> bytes:
+    try:
+        usable = len(b64decode(b"".join(text.split()), validate=True)) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise bad(response, Resource.CERTIFICATE, "with a certificate that is no base64")
+    joined = b"".join(text.split())
+    lines = [joined[start : start + 64] for start in range(0, len(joined), 64)]
+    return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        return value
+
+
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://"))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value and value.isprintable() else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(text for text in map(_text, _list(value)) if text is not None)
+
+
+def _list(value: object) -> Iterable[object]:
+    return value if isinstance(value, list) else ()
+
+
+def _joined(base: str, value: object) -> str | None:
+    text = _text(value)
+    try:
+        return None if text is None else urljoin(base, text)
+    except ValueError:
+        return None

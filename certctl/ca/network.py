@@ -1,0 +1,331 @@
+"""HTTP to one CA: signed requests, nonces, retries and waiting (RFC 8555 §6).
+
+`acme.client.ClientNetwork` gives the session, and its debug log of what goes to and fro. What it
+lacks is here: a nonce pool for many threads, bounds on every answer, retries where they are safe,
+and errors that keep the CA's words and its `Retry-After`. Which requests make an order is not
+known here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlsplit
+
+import josepy
+import requests
+from acme.client import ClientNetwork
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from urllib3.exceptions import HTTPError
+
+from certctl.ca import messages
+from certctl.ca.messages import Directory
+from certctl.ca.problems import Resource, error_from
+from certctl.ca.retry_after import http_date, retry_after
+from certctl.ca.signing import Signer
+from certctl.ca.unanswered import NEVER_SENT, unanswered
+from certctl.errors import (
+    AcmeError,
+    BadResponse,
+    CaUnavailable,
+    ConfigurationError,
+    Interrupted,
+    RateLimited,
+)
+from certctl.models import Endpoint
+from certctl.ports import Clock
+from certctl.system.http import BoundedAdapter, UnboundedAnswer
+from certctl.version import VERSION
+
+BAD_NONCE_RETRIES = 5
+"""How often a request is sent again at once with the nonce of the refusal, before it waits."""
+
+BACKOFF = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each retry of a request that failed, unless the CA names a longer time."""
+
+PATIENCE = 120.0
+"""Seconds that one request may spend on being retried. A longer `Retry-After` is the caller's
+affair: hours are a matter for the next run.
+"""
+
+TIMEOUT = 45.0
+"""Seconds from a request to the last byte of its answer."""
+
+_CONNECT_TIMEOUT = 10.0
+_CONNECTIONS_KEPT = 64
+_NONCES_KEPT = 256
+
+
+@dataclass
+class _Shared:
+    """What all networks to one CA have in common, whoever signs.
+
+    The deque is safe by itself, and `lock` guards the fetching of the directory.
+    """
+
+    nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=_NONCES_KEPT), repr=False)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    directory: Directory | None = None
+    server_time: datetime | None = None
+
+
+class Network(ClientNetwork):
+    """A CA, and who talks to it. Safe for many threads; key and account never change: `signed_by`
+    makes another network over the same connections.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        clock: Clock,
+        stop: threading.Event,
+        notify: Callable[[str, float], None],
+        signer: Signer | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        super().__init__(user_agent=_user_agent())
+        self._endpoint = endpoint
+        self._clock = clock
+        self._stop = stop
+        self._notify = notify
+        self._signer = signer
+        self._timeout = timeout
+        self._shared = _Shared()
+        # Nothing from the environment but proxies, which are looked up with each request: requests
+        # would let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
+        self.session.trust_env = False
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self.session.headers.update({"Accept-Language": "en", "Accept-Encoding": "identity"})
+        adapter = _adapter(endpoint.ca_bundle)
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, adapter)
+
+    def __del__(self) -> None:
+        """Leave the session alone, which other networks may share: `close` closes it."""
+
+    def close(self) -> None:
+        """Close the connections, of every network that shares them; safe to call twice."""
+        self.session.close()
+
+    def signed_by(self, signer: Signer) -> Network:
+        """Return a network over the same connections and nonces whose requests `signer` signs."""
+        other = copy.copy(self)
+        other._signer = signer
+        return other
+
+    @property
+    def signer(self) -> Signer:
+        """Who signs. Raises ValueError on a network without a key."""
+        if self._signer is None:
+            raise ValueError("this network has no key to sign with")
+        return self._signer
+
+    @property
+    def account_url(self) -> str | None:
+        """The account that requests are signed for, None without one."""
+        return None if self._signer is None else self._signer.kid
+
+    @property
+    def clock(self) -> Clock:
+        """The time by which this network waits."""
+        return self._clock
+
+    @property
+    def host(self) -> str:
+        """The CA's host, with the port where one is named."""
+        return urlsplit(self._endpoint.directory_url).netloc
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The `Date` of the latest answer, in UTC; None where it had none."""
+        return self._shared.server_time
+
+    @property
+    def directory(self) -> Directory:
+        """The CA's directory, fetched once (RFC 8555 §7.1.1). Raises `AcmeError`."""
+        with self._shared.lock:
+            if self._shared.directory is None:
+                response = self.fetch(self._endpoint.directory_url, resource=Resource.DIRECTORY)
+                self._shared.directory = messages.directory(response)
+            return self._shared.directory
+
+    def url(self, name: str, resource: Resource) -> str:
+        """Return a URL of the directory. Raises `AcmeError` where the CA has no such resource."""
+        found = self.directory.urls.get(name)
+        if found is None:
+            raise AcmeError(
+                f"{self.host} does not offer {resource}: its directory has no {name}",
+                code="acme.not_offered",
+            )
+        return found
+
+    def retry_after(self, response: requests.Response) -> float | None:
+        """Return what the response says about when to ask again, in seconds."""
+        return retry_after(response.headers, self._clock.now())
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises `Interrupted` where the run is told to stop, before or meanwhile."""
+        if self._clock.wait(self._stop, seconds):
+            raise Interrupted("stopped while waiting for the CA")
+
+    def fetch(self, url: str, *, resource: Resource) -> requests.Response:
+        """Return the answer to an unsigned GET, sent again after failures that may pass. Raises
+        `AcmeError`.
+        """
+        return self._with_retries(lambda: self._exchange("GET", url, resource), resend=True)
+
+    def send(
+        self,
+        url: str,
+        payload: Mapping[str, object] | None,
+        *,
+        resource: Resource,
+        resend: bool = True,
+        accept: str | None = None,
+    ) -> requests.Response:
+        """Return the answer to a signed POST; a payload of None makes it a POST-as-GET (RFC 8555
+        §6.3).
+
+        `resend` says that the request may be sent again although the CA may have acted on it.
+        Otherwise it is only where it cannot have, and a lost reply raises `CaUnavailable`. Raises
+        `AcmeError`.
+        """
+        raw = b"" if payload is None else json.dumps(payload).encode()
+        headers = {"Content-Type": self.JOSE_CONTENT_TYPE}
+        if accept is not None:
+            headers["Accept"] = accept
+        return self._with_retries(
+            lambda: self._send_signed(url, raw, resource, headers), resend=resend
+        )
+
+    def _send_signed(
+        self, url: str, payload: bytes, resource: Resource, headers: Mapping[str, str]
+    ) -> requests.Response:
+        retries = 0
+        while True:
+            data = self.signer.sign(payload, url=url, nonce=self._take_nonce())
+            try:
+                return self._exchange("POST", url, resource, data=data, headers=headers)
+            except AcmeError as error:
+                if error.type != "badNonce" or retries == BAD_NONCE_RETRIES:
+                    raise
+            # The answer carried a good nonce (RFC 8555 §6.5), which lies on top now.
+            retries += 1
+            self._notify(f"{self.host} refused a nonce", 0.0)
+
+    def _take_nonce(self) -> bytes:
+        try:
+            return self._shared.nonces.pop()
+        except IndexError:
+            url = self.url("newNonce", Resource.NEW_NONCE)
+        self._with_retries(lambda: self._exchange("HEAD", url, Resource.NEW_NONCE), resend=True)
+        try:
+            return self._shared.nonces.pop()
+        except IndexError:
+            raise BadResponse(f"{self.host} gave no usable nonce when asked for one") from None
+
+    def _keep_nonce(self, response: requests.Response) -> None:
+        """Keep the nonce that any answer may carry, an error too (RFC 8555 §6.5.1)."""
+        text = response.headers.get(self.REPLAY_NONCE_HEADER, "")
+        try:
+            nonce = josepy.decode_b64jose(text)
+        except josepy.DeserializationError:
+            return
+        # It is signed as text, so our encoder must give back what came in.
+        if nonce and josepy.encode_b64jose(nonce) == text:
+            self._shared.nonces.append(nonce)
+
+    def _with_retries(
+        self, attempt: Callable[[], requests.Response], *, resend: bool
+    ) -> requests.Response:
+        give_up = self._clock.monotonic() + PATIENCE
+        delays = iter(BACKOFF)
+        while True:
+            try:
+                return attempt()
+            except AcmeError as error:
+                delay = next(delays, None)
+                if delay is None or not _may_pass(error, resend=resend):
+                    raise
+                delay = max(delay, error.retry_after or 0.0)
+                if self._clock.monotonic() + delay > give_up:
+                    raise
+                reason = error.message
+            self._notify(reason, delay)
+            self.pause(delay)
+
+    def _exchange(
+        self, method: str, url: str, resource: Resource, **kwargs: Any
+    ) -> requests.Response:
+        """Send one request. Return its answer where it is a success, raise what it is otherwise."""
+        self._require_safe(url, resource)
+        try:
+            response = self._send_request(method, url, **kwargs)
+        except UnboundedAnswer as error:
+            host = urlsplit(url).netloc
+            raise BadResponse(f"the answer of {host} to {resource} was cut off: {error}") from error
+        except (requests.RequestException, HTTPError) as error:
+            raise unanswered(error, url, resource) from error
+        self._shared.server_time = http_date(response.headers.get("Date", ""))
+        self._keep_nonce(response)
+        if response.status_code // 100 != 2:
+            raise error_from(response, resource, self._clock.now())
+        return response
+
+    def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request and read its answer, under bounds, without following redirects: a POST
+        that was followed as a GET would seem to succeed.
+        """
+        kwargs["allow_redirects"] = False
+        kwargs["timeout"] = (min(_CONNECT_TIMEOUT, self._timeout), self._timeout)
+        kwargs["proxies"] = get_environ_proxies(url)
+        return super()._send_request(method, url, *args, **kwargs)
+
+    def _require_safe(self, url: str, resource: Resource) -> None:
+        """Refuse a URL that leads from https to http, or nowhere."""
+        ours = urlsplit(self._endpoint.directory_url)
+        try:
+            theirs = urlsplit(url)
+            safe = bool(theirs.hostname) and theirs.scheme in {"https", ours.scheme}
+        except ValueError:
+            safe = False
+        if not safe:
+            raise BadResponse(f"{self.host} wants {resource} at a URL that is not https")
+
+
+def _may_pass(error: AcmeError, *, resend: bool) -> bool:
+    """Return whether the same request may succeed a little later, and may be sent again."""
+    if error.type == "badNonce":
+        return True
+    if isinstance(error, RateLimited):
+        # Without a type it comes from a proxy, which counts seconds; the CA itself counts hours.
+        return error.type is None
+    if not isinstance(error, CaUnavailable) or error.status == 501:
+        return False
+    return resend or error.code == NEVER_SENT
+
+
+def _adapter(ca_bundle: str | None) -> BoundedAdapter:
+    roots = ca_bundle or DEFAULT_CA_BUNDLE_PATH
+    try:
+        return BoundedAdapter(roots, connections_kept=_CONNECTIONS_KEPT)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the roots to trust cannot be read from {roots}: {error.strerror or error}",
+            hint="Name a PEM file that this user may read with --ca-bundle.",
+            code="configuration.ca_bundle",
+        ) from error
+
+
+def _user_agent() -> str:
+    """RFC 8555 §6.1 wants it, so that a CA can tell who misbehaves."""
+    return f"certctl/{VERSION} acme-python/{version('acme')} requests/{requests.__version__}"

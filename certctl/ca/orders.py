@@ -1,0 +1,293 @@
+"""An order's way from newOrder to the certificate's URL (RFC 8555 §7.1.6, §7.4, §7.5).
+
+One function a step, over a `Network` whose signer has an account. Who proves control of the names,
+and how, is not known here; nor are steps retried that the CA refused for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from certctl.ca import messages
+from certctl.ca.network import Network
+from certctl.ca.problems import Resource
+from certctl.ca.signing import base64url
+from certctl.errors import (
+    AccountError,
+    AcmeError,
+    BadResponse,
+    CaUnavailable,
+    CertctlError,
+    Interrupted,
+    OrderFailed,
+    OrderOverdue,
+    RateLimited,
+    ValidationFailed,
+)
+from certctl.models import Authorization, Challenge, Identifier, Order
+
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 5.0
+_LONGEST_ASKED = 60.0
+"""Seconds. A CA that asks for more is polled all the same: one names a day for what takes seconds,
+and a poll a minute burdens nobody.
+"""
+
+_POLLS_BETWEEN_LOOKS = 6
+_GATHERING = (0.25, 0.5, 1.0)
+"""Seconds between looks at the authorizations that are open while another has failed: all that fail
+are reported at once, since each round costs failed validations, which CAs count.
+"""
+
+_CSR_ATTEMPTS = 5
+
+_LOST = frozenset({"invalid", "expired", "revoked", "deactivated"})
+
+
+def new_order(
+    network: Network,
+    identifiers: Sequence[Identifier],
+    *,
+    profile: str | None = None,
+    replaces: str | None = None,
+) -> Order:
+    """Place an order and return it, `ready` or `pending` (RFC 8555 §7.4).
+
+    Sent again where its reply is lost: CAs give the same pending order, or one more that expires.
+    `replaces` (RFC 9773 §5) is said only to a CA that has renewal information. Raises
+    `BadResponse` for an order with other identifiers, `AcmeError` as the CA says.
+    """
+    payload: dict[str, object] = {
+        "identifiers": [{"type": each.type.value, "value": each.value} for each in identifiers]
+    }
+    if profile is not None:
+        payload["profile"] = profile
+    if replaces is not None and network.directory.renewal_info is not None:
+        payload["replaces"] = replaces
+    url = network.url("newOrder", Resource.NEW_ORDER)
+    response = network.send(url, payload, resource=Resource.NEW_ORDER)
+    placed = messages.order(
+        response,
+        messages.location(response, Resource.NEW_ORDER),
+        resource=Resource.NEW_ORDER,
+        known=Order("", "", tuple(identifiers), ()),
+        retry_after=network.retry_after(response),
+    )
+    if placed.status == "pending" and not placed.authorization_urls:
+        raise messages.bad(response, Resource.NEW_ORDER, "with nothing to prove, yet not ready")
+    return placed
+
+
+def read_order(network: Network, url: str, *, known: Order | None = None) -> Order:
+    """Return the order as it is now."""
+    response = network.send(url, None, resource=Resource.ORDER)
+    wait = network.retry_after(response)
+    return messages.order(response, url, known=known, retry_after=wait)
+
+
+def read_authorization(network: Network, url: str) -> Authorization:
+    """Return the authorization as it is now."""
+    response = network.send(url, None, resource=Resource.AUTHORIZATION)
+    return messages.authorization(response, url)
+
+
+def answer(network: Network, challenge: Challenge) -> None:
+    """Tell the CA that it may look (RFC 8555 §7.5.1).
+
+    A CA may refuse the answer since it has looked at once, and in vain; that is no error here, for
+    the authorization tells of it, with the reason. It is one where the challenge is as it was.
+    """
+    try:
+        _send_answer(network, challenge)
+    except (RateLimited, AccountError):
+        raise
+    except AcmeError as error:
+        if not _unanswered(network, challenge):
+            return
+        if not isinstance(error, CaUnavailable):
+            raise
+        # The request was lost, and not its reply.
+        _send_answer(network, challenge)
+
+
+def deactivate(network: Network, authorization_url: str) -> bool:
+    """Give up an authorization (RFC 8555 §7.5.2); return whether the CA did. Never raises what the
+    CA says.
+    """
+    payload = {"status": "deactivated"}
+    try:
+        network.send(authorization_url, payload, resource=Resource.DEACTIVATION)
+    except (AcmeError, Interrupted):
+        return False
+    return True
+
+
+def await_ready(network: Network, order: Order, *, deadline: float) -> Order:
+    """Return the order once the CA accepted control of every identifier: `ready`, or already
+    beyond.
+
+    `deadline` is by the clock's `monotonic`. Raises `ValidationFailed` with the CA's reasons per
+    identifier, or `OrderFailed`.
+    """
+    pace = _Pace(network, deadline)
+    polls = 0
+    open_urls = order.authorization_urls
+    while order.status not in {"ready", "processing", "valid"}:
+        # Not at once: no CA has looked by then, and that poll would be wasted.
+        if order.status == "invalid" or not pace.wait(order.retry_after):
+            raise _failure(network, order, deadline)
+        order = read_order(network, order.url, known=order)
+        polls += 1
+        if polls % _POLLS_BETWEEN_LOOKS == 0 and order.status == "pending":
+            # Some CAs leave an order pending although an authorization has failed.
+            unfinished = _read_open(network, open_urls)
+            if any(_reason(each) is not None for each in unfinished):
+                raise _failure(network, order, deadline)
+            open_urls = tuple(each.url for each in unfinished)
+    return order
+
+
+def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> Order:
+    """Hand in the signing request (DER) and return the order once it is `valid`, with its
+    certificate's URL (RFC 8555 §7.4).
+
+    An order that was finalized before is waited for. `deadline` is by the clock's `monotonic`.
+    Raises `OrderFailed`, or `AcmeError` where the CA refuses the request.
+    """
+    pace = _Pace(network, deadline)
+    attempts = 0
+    while order.status != "valid":
+        if order.status == "invalid":
+            raise _failure(network, order, deadline)
+        if order.status == "ready":
+            attempts += 1
+            order = _send_csr(network, order, csr, is_last=attempts == _CSR_ATTEMPTS)
+            if order.status in {"valid", "invalid"}:
+                continue
+        if not pace.wait(order.retry_after):
+            raise _failure(network, order, deadline)
+        order = read_order(network, order.url, known=order)
+    if order.certificate_url is None:
+        raise BadResponse(f"{network.host} has a valid order that names no certificate")
+    return order
+
+
+class _Pace:
+    """When to poll next: when the CA says, or at growing intervals; never beyond the deadline."""
+
+    def __init__(self, network: Network, deadline: float) -> None:
+        self._network = network
+        self._deadline = deadline
+        self._delay = _FIRST_DELAY
+
+    def wait(self, asked: float | None) -> bool:
+        """Wait for the next poll; return False where no time is left for one."""
+        left = self._deadline - self._network.clock.monotonic()
+        if left <= 0:
+            return False
+        seconds = min(asked, _LONGEST_ASKED) if asked else self._delay
+        self._delay = min(self._delay * 2, _LONGEST_DELAY)
+        self._network.pause(min(seconds, left))
+        return True
+
+
+def _send_answer(network: Network, challenge: Challenge) -> None:
+    network.send(challenge.url, {}, resource=Resource.CHALLENGE, resend=False)
+
+
+def _unanswered(network: Network, challenge: Challenge) -> bool:
+    """Return whether the CA shows the challenge as if nobody had answered it."""
+    try:
+        response = network.send(challenge.url, None, resource=Resource.CHALLENGE)
+    except CaUnavailable:
+        raise
+    except AcmeError:
+        return True
+    document = messages.json_object(response, Resource.CHALLENGE)
+    now = messages.challenge(document, challenge.url)
+    return now is None or (now.status == "pending" and now.error is None)
+
+
+def _send_csr(network: Network, order: Order, csr: bytes, *, is_last: bool) -> Order:
+    """Send the request once. Where that says nothing of the order, it comes back as `processing`,
+    so that it is read.
+    """
+    if order.finalize_url is None:
+        raise BadResponse(f"{network.host} does not say where to send the signing request")
+    payload = {"csr": base64url(csr)}
+    try:
+        response = network.send(
+            order.finalize_url, payload, resource=Resource.FINALIZE, resend=False
+        )
+    except AcmeError as error:
+        if is_last or not (isinstance(error, CaUnavailable) or error.type == "orderNotReady"):
+            raise
+        return replace(order, status="processing", retry_after=error.retry_after)
+    return messages.order(
+        response,
+        order.url,
+        resource=Resource.FINALIZE,
+        known=order,
+        retry_after=network.retry_after(response),
+    )
+
+
+def _read_open(network: Network, urls: Iterable[str]) -> list[Authorization]:
+    found = (read_authorization(network, url) for url in urls)
+    return [each for each in found if each.status != "valid"]
+
+
+def _reason(authorization: Authorization) -> str | None:
+    """Return why the authorization has failed, in the CA's words where there are any; None where
+    it has not.
+    """
+    errors = [each.error for each in authorization.challenges if each.error is not None]
+    if authorization.status in _LOST:
+        return "; ".join(errors) or f"its authorization is {authorization.status}, no reason given"
+    # A challenge with an error that is `processing` is being tried again (RFC 8555 §8.2).
+    given_up = [
+        each.error or "its challenge is invalid, no reason given"
+        for each in authorization.challenges
+        if each.status == "invalid" or (each.error is not None and each.status != "processing")
+    ]
+    return "; ".join(given_up) or None
+
+
+def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
+    """Return why the order did not become ready or valid, by the state of its authorizations."""
+    unsettled = _read_open(network, order.authorization_urls)
+    failed: dict[str, str] = {}
+    for seconds in (*_GATHERING, None):
+        for each in unsettled:
+            reason = _reason(each)
+            if reason is not None:
+                failed[str(each.identifier)] = reason
+        unsettled = [each for each in unsettled if str(each.identifier) not in failed]
+        late = network.clock.monotonic() >= deadline
+        if seconds is None or late or not unsettled or not failed:
+            break
+        network.pause(seconds)
+        unsettled = _read_open(network, [each.url for each in unsettled])
+    if failed:
+        return _validation_failed(network, order, failed)
+    if order.status == "invalid":
+        said = order.error or "no reason was given"
+        return OrderFailed(f"{network.host} declared the order invalid: {said}")
+    waiting = ", ".join(f"{each.identifier} ({each.status})" for each in unsettled)
+    about = f"; it still waits for {waiting}" if waiting else ""
+    return OrderOverdue(
+        f"{network.host} left the order {order.status} beyond the time allowed{about}",
+        hint="Run the command again: it goes on with this order. --order-timeout allows more time.",
+    )
+
+
+def _validation_failed(network: Network, order: Order, failed: dict[str, str]) -> ValidationFailed:
+    total = max(len(order.identifiers), len(failed))
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+    of_many = f" ({len(failed)} of {total} names)" if total > 1 else ""
+    return ValidationFailed(
+        f"{network.host} could not confirm control{of_many}: {reasons}",
+        reasons=tuple(failed.items()),
+        hint="Look at each name as the CA does, from outside: its DNS records, and what answers.",
+    )

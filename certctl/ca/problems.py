@@ -1,0 +1,258 @@
+"""Problem documents (RFC 7807, RFC 8555 §6.7), and what else a CA answers in place of success,
+as errors of certctl.
+
+Whatever the body is (JSON of any shape, a proxy's HTML, nothing), reading it never fails, and what
+reaches a message is printable and bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from certctl.ca.retry_after import retry_after
+from certctl.errors import (
+    AccountError,
+    AccountPaused,
+    AcmeError,
+    BadResponse,
+    CaUnavailable,
+    EabRequired,
+    RateLimited,
+    TermsChanged,
+)
+
+if TYPE_CHECKING:
+    from requests import Response
+
+URN = "urn:ietf:params:acme:error:"
+
+_LONGEST_WORDS = 1000
+_LONGEST_URL = 2000
+_SUBPROBLEMS_SHOWN = 20
+_URL = re.compile(r"https://[^\s<>\"']+")
+_PAUSED = re.compile(r"unpause|paused|temporarily prevented", re.IGNORECASE)
+
+
+class Resource(StrEnum):
+    """What a request is about (RFC 8555 §7.1), as messages name it."""
+
+    DIRECTORY = "the directory"
+    NEW_NONCE = "a nonce"
+    NEW_ACCOUNT = "the registration"
+    ACCOUNT = "the account"
+    KEY_CHANGE = "the change of the account's key"
+    NEW_ORDER = "the order"
+    ORDER = "a look at the order"
+    AUTHORIZATION = "a look at the authorization"
+    DEACTIVATION = "the deactivation of the authorization"
+    CHALLENGE = "the answer to the challenge"
+    FINALIZE = "the certificate signing request"
+    CERTIFICATE = "the download of the certificate"
+    REVOCATION = "the revocation"
+
+
+_OF_THE_ACCOUNT = frozenset(
+    {Resource.NEW_ACCOUNT, Resource.ACCOUNT, Resource.KEY_CHANGE, Resource.NEW_ORDER}
+)
+
+_HINTS: Mapping[str, str] = {
+    "accountDoesNotExist": "Register with this CA: certctl register.",
+    "badCSR": "Another key type may be to its liking (--key-type).",
+    "badPublicKey": "Another type of key may be to its liking (--key-type, --account-key-type).",
+    "badRevocationReason": "Name another reason (--reason), or none.",
+    "badSignatureAlgorithm": "Register with another type of account key (--account-key-type).",
+    "caa": "A CAA record of the domain forbids this CA: change it, or choose another CA (--ca).",
+    "invalidContact": "Check the addresses given with --email.",
+    "invalidProfile": "Choose a profile that the CA offers, or none.",
+    "rejectedIdentifier": "The CA does not issue for that name; another one may (--ca).",
+    "unsupportedContact": "Check the addresses given with --email.",
+    "unsupportedIdentifier": "The CA does not issue for that kind of name; another may (--ca).",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What could be read of a problem document; `type` is without RFC 8555's prefix.
+
+    `url` is the first one in the detail, whole, where `detail` may have been cut. `identifiers` has
+    the value and the CA's words for each subproblem (RFC 8555 §6.7.1).
+    """
+
+    type: str | None = None
+    detail: str = ""
+    url: str | None = None
+    instance: str | None = None
+    identifiers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def words(self) -> str:
+        """What the CA says, in one line; empty where it says nothing."""
+        parts = [self.detail] if self.detail else []
+        parts += [f"{value}: {said}" if value else said for value, said in self.identifiers]
+        return words("; ".join(parts)) or (self.type or "")
+
+
+def words(text: object) -> str:
+    """Return somebody else's text as one printable line of bounded length; no text gives "".
+
+    Control characters (a terminal would obey them) and line breaks become spaces.
+    """
+    if not isinstance(text, str):
+        return ""
+    # Cut before the work, too: a megabyte need not be walked through.
+    head = text[: 4 * _LONGEST_WORDS]
+    line = " ".join("".join(each if each.isprintable() else " " for each in head).split())
+    return line if len(line) <= _LONGEST_WORDS else line[:_LONGEST_WORDS] + "…"
+
+
+def problem(document: object) -> Problem:
+    """Return what `document`, JSON of any shape, says as a problem document."""
+    if not isinstance(document, Mapping):
+        return Problem(detail=words(document))
+    detail = document.get("detail")
+    found = _URL.search(detail[: 4 * _LONGEST_URL]) if isinstance(detail, str) else None
+    return Problem(
+        type=words(document.get("type")).removeprefix(URN) or None,
+        detail=words(detail) or words(document.get("title")),
+        url=_url(found[0].rstrip(".,;:)")) if found else None,
+        instance=_url(document.get("instance")),
+        identifiers=tuple(_subproblems(document.get("subproblems"))),
+    )
+
+
+def problem_of(response: Response) -> Problem:
+    """Return what a response says as a problem document; an empty one where its body is no JSON."""
+    try:
+        return problem(response.json())
+    except (ValueError, RecursionError):
+        return Problem()
+
+
+def error_from(response: Response, resource: Resource, now: datetime) -> AcmeError:
+    """Return the error that a response without success stands for, with the CA's own words."""
+    said = problem_of(response)
+    status = response.status_code
+    wait = retry_after(response.headers, now)
+    host = urlsplit(response.url or "").netloc
+    kind = _kind(said, status, resource, wait)
+    if kind is BadResponse:
+        message = f"{host} answered {resource} with a redirect ({status}), which RFC 8555 forbids"
+        target = words(response.headers.get("Location"))
+        hint = f"It points to {target}." if target else None
+        return BadResponse(message, status=status, hint=hint)
+    verb = "cannot serve" if kind is CaUnavailable else "refused"
+    named = f" [{said.type}]" if said.type and said.type != said.words else ""
+    return kind(
+        f"{host} {verb} {resource}: {said.words or _phrase(status)}{named}",
+        type=said.type,
+        status=status,
+        retry_after=wait,
+        hint=_hint(said, kind, response, resource),
+    )
+
+
+def _kind(said: Problem, status: int, resource: Resource, wait: float | None) -> type[AcmeError]:
+    if status < 400:
+        return BadResponse
+    if said.type == "rateLimited" or status == 429:
+        # Let's Encrypt's pause looks like a rate limit, but names no time when it ends.
+        return AccountPaused if wait is None and _PAUSED.search(said.detail) else RateLimited
+    by_type: dict[str | None, type[AcmeError]] = {
+        "userActionRequired": TermsChanged,
+        "externalAccountRequired": EabRequired,
+        "accountDoesNotExist": AccountError,
+    }
+    if said.type in by_type:
+        return by_type[said.type]
+    if said.type == "unauthorized" and resource in _OF_THE_ACCOUNT:
+        return AccountError
+    return CaUnavailable if status >= 500 else AcmeError
+
+
+def _hint(
+    said: Problem, kind: type[AcmeError], response: Response, resource: Resource
+) -> str | None:
+    if kind is AccountPaused:
+        return (
+            f"Visit {said.url} to have it unpaused, then run the command again."
+            if (said.url)
+            else "Look for a message from the CA on how to have it unpaused."
+        )
+    if kind is TermsChanged:
+        terms = said.instance or _link(response, "terms-of-service") or said.url
+        where = f"Read {terms}, then" if terms else "Read the CA's terms of service, then"
+        if resource is Resource.NEW_ACCOUNT:
+            return f"{where} run the command again with --agree-tos."
+        return f"{where}: certctl account update --agree-tos"
+    if kind is EabRequired:
+        return (
+            "Get a key identifier and an HMAC key from the CA, and give them with --eab-kid and "
+            "--eab-hmac-key-file."
+        )
+    if kind is RateLimited:
+        help_url = _link(response, "help")
+        return f"See {help_url}." if help_url else None
+    if kind is AccountError and said.type == "unauthorized":
+        if resource is Resource.NEW_ACCOUNT:
+            return None
+        return (
+            "Is the account still valid? certctl account show --refresh asks; certctl register "
+            "makes a new one where it is not."
+        )
+    return _HINTS.get(said.type or "")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"HTTP status {status}, {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"HTTP status {status}"
+
+
+def _subproblems(document: object) -> list[tuple[str, str]]:
+    if not isinstance(document, list):
+        return []
+    found = []
+    for each in document[:_SUBPROBLEMS_SHOWN]:
+        if isinstance(each, Mapping):
+            identifier = each.get("identifier")
+            value = words(identifier.get("value")) if isinstance(identifier, Mapping) else ""
+            # A subproblem has none of its own; one that has would lead us down without end.
+            found.append((value, problem({**each, "subproblems": None}).words))
+    return found
+
+
+def _link(response: Response, relation: str) -> str | None:
+    """Return the first URL of a `Link` header with that relation (RFC 8288)."""
+    return next(iter(links(response, relation)), None)
+
+
+def links(response: Response, relation: str) -> tuple[str, ...]:
+    """Return the URLs of a response's `Link` headers with that relation (RFC 8288), at most ten."""
+    header = response.headers.get("Link", "")
+    found = []
+    for target, parameters in _LINK.findall(header):
+        relations = _REL.search(parameters)
+        if relations is not None and relation in relations[1].lower().split():
+            url = _url(target.strip())
+            if url is not None:
+                found.append(url)
+    return tuple(found[:10])
+
+
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_REL = re.compile(r";\s*rel\s*=\s*\"?([^\";,]+)", re.IGNORECASE)
+
+
+def _url(text: object) -> str | None:
+    """Return `text` where a person could be sent there: a URL, printable, not endless."""
+    if not isinstance(text, str) or len(text) > _LONGEST_URL or not text.isprintable():
+        return None
+    return text if text and " " not in text else None

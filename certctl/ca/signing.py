@@ -1,0 +1,127 @@
+"""Keys as JSON Web Keys, and what is signed with them (RFC 7515, RFC 8555 §6.2).
+
+PEM bytes come in, nothing of a key ever goes out but its public half and its thumbprint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import josepy
+from acme import jws, messages
+from josepy import b64
+
+from certctl.errors import ConfigurationError
+
+_CURVES: Mapping[str, josepy.JWASignature] = {
+    "secp256r1": josepy.ES256,
+    "secp384r1": josepy.ES384,
+    "secp521r1": josepy.ES512,
+}
+
+
+@dataclass(frozen=True)
+class ExternalAccount:
+    """What a CA hands to its customers so that they can bind an ACME account to theirs (RFC 8555
+    §7.3.4); `hmac_key` is base64url.
+    """
+
+    kid: str
+    hmac_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key that signs requests, for the account `kid` where one is named."""
+
+    key: josepy.JWK = field(repr=False)
+    algorithm: josepy.JWASignature
+    kid: str | None = None
+
+    @classmethod
+    def load(cls, pem: bytes, kid: str | None = None) -> Signer:
+        """Return a signer with an unencrypted private key, RSA or EC. Raises
+        `ConfigurationError`.
+        """
+        try:
+            key = josepy.JWK.load(pem)
+        except (josepy.Error, ValueError, TypeError):
+            # The cause may quote the key.
+            raise _unusable("it cannot be read") from None
+        if isinstance(key, josepy.JWKRSA):
+            return cls(key, josepy.RS256, kid)
+        algorithm = _CURVES.get(key.key.curve.name) if isinstance(key, josepy.JWKEC) else None
+        if algorithm is None:
+            raise _unusable("it is neither RSA nor EC P-256, P-384 or P-521")
+        return cls(key, algorithm, kid)
+
+    @property
+    def public_jwk(self) -> dict[str, Any]:
+        """The public half as JSON."""
+        public: dict[str, Any] = self.key.public_key().to_json()
+        return public
+
+    @property
+    def thumbprint(self) -> str:
+        """The key's SHA-256 thumbprint in base64url (RFC 7638), as key authorizations hold it."""
+        return base64url(self.key.thumbprint())
+
+    def sign(self, payload: bytes, *, url: str, nonce: bytes | None) -> str:
+        """Return `payload` as a flattened JWS; it names `kid`, or else carries the public key."""
+        signed = jws.JWS.sign(
+            payload, key=self.key, alg=self.algorithm, nonce=nonce, url=url, kid=self.kid
+        )
+        return str(signed.json_dumps())
+
+
+def key_change(new: Signer, old: Signer, *, url: str) -> dict[str, Any]:
+    """Return the payload of a key change (RFC 8555 §7.3.5): signed by the new key, about the old
+    one.
+    """
+    inner = json.dumps({"account": old.kid, "oldKey": old.public_jwk}).encode()
+    signed: dict[str, Any] = json.loads(
+        Signer(new.key, new.algorithm).sign(inner, url=url, nonce=None)
+    )
+    return signed
+
+
+def external_binding(
+    external: ExternalAccount, signer: Signer, *, new_account_url: str
+) -> dict[str, Any]:
+    """Return the `externalAccountBinding` of a registration (RFC 8555 §7.3.4). Raises
+    `ConfigurationError` for an HMAC key that is not base64url.
+    """
+    # Some CAs show the key in the alphabet of plain base64, with its padding.
+    text = "".join(external.hmac_key.split()).rstrip("=").replace("+", "-").replace("/", "_")
+    try:
+        usable = len(b64.b64decode(text)) > 0
+    except (ValueError, TypeError):
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            "the HMAC key of the external account is not base64url",
+            hint="Copy it again from the CA's site, without quotes.",
+            code="configuration.eab_hmac_key",
+        )
+    return messages.ExternalAccountBinding.from_data(
+        signer.key.public_key(),
+        external.kid,
+        text,
+        messages.Directory({"newAccount": new_account_url}),
+    )
+
+
+def base64url(data: bytes) -> str:
+    """Return `data` in base64url without padding (RFC 8555 §6.1)."""
+    return b64.b64encode(data).decode("ascii")
+
+
+def _unusable(why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the private key cannot sign requests to a CA: {why}",
+        hint="An unencrypted RSA or EC key in PEM is wanted.",
+        code="configuration.key",
+    )

@@ -1,0 +1,343 @@
+"""The client against a CA that behaves: how many requests, over how many connections, saying what;
+and what reaches it from the environment, from the network, and from the caller.
+"""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from certctl.ca.client import AcmeClient
+from certctl.errors import (
+    AcmeError,
+    BadResponse,
+    CaUnavailable,
+    ConfigurationError,
+    ExitStatus,
+    Interrupted,
+)
+from certctl.models import AccountKeyType, Endpoint, Identifier
+from certctl.names import parse_identifiers
+from certctl.version import VERSION
+from tests.integration.ca_clients import Caller, csr_for, new_account_key
+from tests.integration.http01 import RealClock
+from tests.lab.clock import SteerableClock
+from tests.lab.ports import free_port
+from tests.lab.scripted_ca.faults import Call, delay, drip, raw, response
+from tests.lab.scripted_ca.server import ScriptedCA
+from tests.lab.scripted_ca.settings import ALWAYS
+from tests.lab.scripted_ca.wire import Connection, Reply
+
+NAMES = parse_identifiers(["a.example"])
+
+
+@pytest.fixture
+def ca() -> Iterator[ScriptedCA]:
+    with ScriptedCA() as ca:
+        yield ca
+
+
+@pytest.fixture
+def caller(ca: ScriptedCA, clock: SteerableClock) -> Caller:
+    return Caller(ca.directory_url, ca.ca_bundle, clock)
+
+
+def names(count: int) -> tuple[Identifier, ...]:
+    return parse_identifiers([f"n{number}.example" for number in range(count)])
+
+
+def warm_issuance(caller: Caller, account_url: str | None, *wanted: Identifier) -> None:
+    """All that a run does for one certificate when the account is there already."""
+    with caller.client(account_url) as client:
+        order = client.new_order(wanted)
+        ready = caller.prove(client, order)
+        valid = client.finalize(ready, csr_for(wanted), deadline=caller.deadline)
+        next(client.chains(valid))
+
+
+# -- requests and connections
+
+
+def test_one_name_takes_eight_requests_with_a_warm_account(ca: ScriptedCA, caller: Caller) -> None:
+    with caller.registered() as client:
+        url = client.account_url
+    mark = ca.count()
+    warm_issuance(caller, url, *NAMES)
+    assert ca.sequence()[mark:] == [
+        "directory",
+        "new-nonce",
+        "new-order",
+        "authorization",
+        "challenge",
+        "order",
+        "finalize",
+        "certificate",
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 25])
+def test_more_names_take_two_requests_more_each(ca: ScriptedCA, caller: Caller, count: int) -> None:
+    ca.finalize_polls = 1
+    with caller.registered() as client:
+        url = client.account_url
+    mark = ca.count()
+    warm_issuance(caller, url, *names(count))
+    assert ca.count() - mark <= 7 + 2 * count + 2
+
+
+def test_a_whole_issuance_uses_one_connection(ca: ScriptedCA, caller: Caller) -> None:
+    with caller.registered() as client:
+        before = ca.connections
+        caller.issue(client, "a.example", "b.example")
+        assert ca.connections == before == 1
+
+
+def test_many_threads_share_nonces_and_connections(ca: ScriptedCA, caller: Caller) -> None:
+    with caller.registered() as client, ThreadPoolExecutor(8) as pool:
+        wanted = [f"n{number}.example" for number in range(32)]
+        chains = list(pool.map(lambda name: caller.issue(client, name), wanted))
+        assert len(set(chains)) == 32
+        assert ca.connections <= 8
+        assert ca.count("new-nonce") <= 8
+        assert caller.retries == []
+
+
+def test_requests_say_who_asks_and_in_which_language(ca: ScriptedCA, caller: Caller) -> None:
+    with caller.registered():
+        pass
+    for seen in ca.requests:
+        assert seen.headers["User-Agent"].startswith(f"certctl/{VERSION} acme-python/")
+        assert seen.headers["Accept-Language"] == "en"
+        assert seen.headers["Accept-Encoding"] == "identity"
+        assert "Cookie" not in seen.headers
+
+
+def test_cookies_are_not_kept(ca: ScriptedCA, caller: Caller) -> None:
+    ca.script("directory", response(503, "", {"Set-Cookie": "track=1; Path=/"}))
+    with caller.registered():
+        pass
+    assert all("Cookie" not in seen.headers for seen in ca.requests)
+
+
+@pytest.mark.parametrize("kind", list(AccountKeyType))
+def test_every_kind_of_account_key_signs(ca: ScriptedCA, kind: AccountKeyType) -> None:
+    caller = Caller(ca.directory_url, ca.ca_bundle, key=new_account_key(kind))
+    with caller.registered() as client:
+        caller.issue(client, "a.example")
+    assert {seen.protected["alg"] for seen in ca.requests if seen.protected} == {kind.upper()}
+
+
+def test_registering_twice_finds_the_account_again(ca: ScriptedCA, caller: Caller) -> None:
+    with caller.client() as client:
+        first = client.new_account(["a@example.com", "mailto:b@example.com"], terms_agreed=True)
+        again = client.new_account((), terms_agreed=True)
+    assert (first.created, again.created) == (True, False)
+    assert first.url == again.url
+    assert again.contact == ("mailto:a@example.com", "mailto:b@example.com")
+    assert len(ca.accounts) == 1
+
+
+def test_contacts_are_replaced(ca: ScriptedCA, caller: Caller) -> None:
+    with caller.registered() as client:
+        assert client.update_account(["new@example.com"]).contact == ("mailto:new@example.com",)
+        assert client.update_account(()).contact == ()
+    assert ca.accounts[0].contact == []
+
+
+# -- what stands in the way
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_bundle_in_the_environment_does_not_replace_ours(
+    caller: Caller, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "/nonexistent/bundle.pem")
+    with caller.registered() as client:
+        assert client.account().status == "valid"
+
+
+def test_an_untrusted_ca_is_refused_at_once(ca: ScriptedCA, clock: SteerableClock) -> None:
+    with pytest.raises(AcmeError, match="TLS certificate that is not trusted") as refusal:
+        Caller(ca.directory_url, None, clock).directory()
+    assert refusal.value.code == "acme.tls"
+    assert refusal.value.hint == "Name the roots of a private CA with --ca-bundle FILE."
+    assert clock.waits == []
+
+
+@pytest.mark.parametrize("content", [None, "", "no PEM"])
+def test_a_bundle_that_cannot_be_read_is_named(
+    ca: ScriptedCA, tmp_path: Path, content: str | None
+) -> None:
+    bundle = tmp_path / "roots.pem"
+    if content is not None:
+        bundle.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"cannot be read from .*roots\.pem") as refusal:
+        Caller(ca.directory_url, bundle).client()
+    assert refusal.value.code == "configuration.ca_bundle"
+
+
+def test_a_ca_that_cannot_be_reached(clock: SteerableClock) -> None:
+    caller = Caller(f"http://127.0.0.1:{free_port()}/dir", None, clock)
+    with pytest.raises(CaUnavailable) as failure:
+        caller.directory()
+    assert failure.value.message.endswith("for the directory: Connection refused")
+    assert failure.value.code == "acme.unreachable"
+    assert failure.value.exit_status == ExitStatus.LATER
+    assert clock.waits == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_a_ca_whose_name_does_not_resolve(clock: SteerableClock) -> None:
+    with pytest.raises(CaUnavailable, match=r"ca\.invalid cannot be reached") as failure:
+        Caller("https://ca.invalid/dir", None, clock).directory()
+    assert failure.value.code == "acme.unreachable"
+
+
+def test_what_speaks_no_http(ca: ScriptedCA, caller: Caller) -> None:
+    ca.script("directory", raw(b"220 mail.example ESMTP\r\n"), times=ALWAYS)
+    with pytest.raises(CaUnavailable, match="gave no answer"):
+        caller.directory()
+
+
+def test_silence_is_given_up(ca: ScriptedCA) -> None:
+    caller = Caller(ca.directory_url, ca.ca_bundle, SteerableClock(), timeout=0.2)
+    ca.script("directory", delay(5), times=ALWAYS)
+    with pytest.raises(CaUnavailable, match="timed out"):
+        caller.directory()
+    assert ca.count("directory") == 5
+
+
+def dripping_head(call: Call) -> Reply:
+    """The honest answer, its headers in pieces: none of them late by itself."""
+
+    def send(reply: Reply, connection: Connection) -> None:
+        head = reply.head(length=len(reply.body))
+        for start in range(0, len(head), 8):
+            connection.write(head[start : start + 8])
+            connection.pause(0.05)
+        connection.write(reply.body)
+
+    return replace(call.proceed(), send=send)
+
+
+def test_headers_that_drip_are_given_up(ca: ScriptedCA) -> None:
+    caller = Caller(ca.directory_url, ca.ca_bundle, RealClock(), timeout=0.4)
+    ca.script("directory", dripping_head)
+    with pytest.raises(BadResponse, match=r"complete after 0\.4 s"):
+        caller.directory()
+
+
+def test_a_compressed_answer_is_refused(ca: ScriptedCA, caller: Caller) -> None:
+    ca.script("directory", response(200, b"\x1f\x8b", {"Content-Encoding": "gzip"}))
+    with pytest.raises(BadResponse, match="it is compressed"):
+        caller.directory()
+
+
+def test_a_slow_answer_within_the_limit_is_taken(ca: ScriptedCA) -> None:
+    caller = Caller(ca.directory_url, ca.ca_bundle, RealClock(), timeout=5)
+    ca.script("directory", drip(200, 0.05))
+    assert "newOrder" in caller.directory().urls
+
+
+def test_a_stopped_run_waits_for_nothing(ca: ScriptedCA, caller: Caller) -> None:
+    ca.validated_after = ALWAYS
+    with caller.registered() as client:
+        order = client.new_order(NAMES)
+        caller.stop.set()
+        with pytest.raises(Interrupted):
+            client.await_ready(order, deadline=caller.deadline)
+
+
+def test_a_stop_ends_a_wait_that_is_under_way(ca: ScriptedCA) -> None:
+    caller = Caller(ca.directory_url, ca.ca_bundle, RealClock())
+    ca.validated_after, ca.retry_after = ALWAYS, 60
+    with caller.registered() as client, ThreadPoolExecutor(1) as pool:
+        order = client.new_order(NAMES)
+        polling = pool.submit(caller.prove, client, order)
+        ca.wait_for("order")
+        caller.stop.set()
+        with pytest.raises(Interrupted):
+            polling.result(timeout=10)
+
+
+def test_a_client_without_a_key_reads_the_directory_only(ca: ScriptedCA, caller: Caller) -> None:
+    nobody = AcmeClient(
+        Endpoint(ca.directory_url, str(ca.ca_bundle)),
+        clock=caller.clock,
+        stop=caller.stop,
+        notify=lambda _, __: None,
+    )
+    with nobody:
+        assert nobody.account_url is None
+        assert nobody.directory.caa_identities == ("ca.example",)
+        with pytest.raises(ValueError, match="no key"):
+            nobody.new_order(NAMES)
+
+
+@pytest.mark.parametrize(
+    "pem", [b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+def test_a_key_that_cannot_sign_is_refused(ca: ScriptedCA, pem: bytes) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        Caller(ca.directory_url, ca.ca_bundle, key=pem).client()
+    assert refusal.value.code == "configuration.key"
+
+
+# -- proxies
+
+
+def test_a_proxy_of_the_environment_is_used(
+    clock: SteerableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedCA(https=False) as ca, forward_proxy() as proxy:
+        caller = Caller(ca.directory_url, None, clock)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert "newOrder" in caller.directory().urls
+        assert proxy.seen == [ca.directory_url]
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert "newOrder" in caller.directory().urls
+        assert len(proxy.seen) == 1
+
+
+class ForwardProxy(http.server.ThreadingHTTPServer):
+    """A proxy for plain http URLs that remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Forwarding)
+        self.seen: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Forwarding(http.server.BaseHTTPRequestHandler):
+    server: ForwardProxy
+
+    def do_GET(self) -> None:
+        self.server.seen.append(self.path)
+        # Not through the proxy that the environment names, which is this one.
+        with build_opener(ProxyHandler({})).open(self.path) as answer:
+            body = answer.read()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+@contextmanager
+def forward_proxy() -> Iterator[ForwardProxy]:
+    with ForwardProxy() as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()
