@@ -1,0 +1,137 @@
+"""DNS-01 (RFC 8555 §8.4): a TXT record below the name, written by a provider, awaited everywhere.
+
+All records of an order are written first and awaited once. Which API writes them is the provider's
+matter; where they belong and whether they can be seen is decided in `certctl.dns`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+
+from certctl.challenges.holders import Holders
+from certctl.challenges.system import SolverSystem
+from certctl.dns.loading import ProviderSystem, create_provider
+from certctl.errors import ChallengeError, ConfigurationError
+from certctl.models import ChallengeSpec, ChallengeType, IdentifierType, Placement, Task, TxtRecord
+from certctl.options import Option
+from certctl.ports import DnsProvider, Solver
+
+NAME = "dns"
+OPTIONS: tuple[Option, ...] = ()
+"""None of its own: those of providers stand beside them, the others in `certctl.options`."""
+
+
+def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
+    """Return a solver with the spec's provider. Raises `UsageError` or `ConfigurationError`."""
+    if challenge.dns_provider is None:
+        raise ConfigurationError(
+            "no DNS provider is given", hint="Name the one that writes the records: --dns PROVIDER."
+        )
+    provider_system = ProviderSystem(system.clock, system.stop, challenge.hook_timeout)
+    provider = create_provider(challenge.dns_provider, challenge.plugin, provider_system)
+    return Dns01Solver(challenge, provider, system)
+
+
+def txt_value(key_authorization: str) -> str:
+    """Return what the TXT record holds: the digest of the key authorization (RFC 8555 §8.4)."""
+    digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+class Dns01Solver:
+    """Answers DNS-01 challenges through a provider."""
+
+    def __init__(
+        self, challenge: ChallengeSpec, provider: DnsProvider, system: SolverSystem
+    ) -> None:
+        self._challenge = challenge
+        self._provider = provider
+        self._system = system
+        self._holders = Holders()
+
+    @property
+    def challenge_type(self) -> str:
+        return ChallengeType.DNS_01
+
+    def place(self, task: Task) -> Placement:
+        """Return where the record belongs: past the CNAMEs of `_acme-challenge`, in which zone.
+
+        A wildcard and its base have two values at one name. Raises `ChallengeError`.
+        """
+        if task.identifier.type == IdentifierType.IP:
+            raise ChallengeError(
+                f"{task.identifier}: dns-01 cannot prove control of an address (RFC 8738 §7)",
+                hint="Prove it over HTTP: --standalone or --webroot DIR.",
+                code="challenge.dns.address",
+            )
+        name, zone = self._locate(f"_acme-challenge.{task.identifier.base}")
+        return Placement(
+            solver=NAME,
+            certificate=task.certificate,
+            identifier=task.identifier.value,
+            data={
+                "name": name,
+                "value": txt_value(task.key_authorization),
+                "zone": zone,
+                "domain": task.identifier.base,
+            },
+        )
+
+    def present(self, placements: Sequence[Placement]) -> None:
+        records = _records(placements)
+        for each in placements:
+            self._holders.hold(_record(each), each.certificate)
+        if records:
+            self._provider.present(records)
+
+    def wait(self, placements: Sequence[Placement]) -> None:
+        """Return once every authoritative server has every value. Raises `PropagationTimeout`."""
+        if self._challenge.dns_skip_propagation or not placements:
+            return
+        from certctl.dns import propagation, resolver  # noqa: PLC0415 - dnspython is slow to import
+
+        propagation.wait_until_seen(
+            _records(placements),
+            resolver.Resolver(self._challenge.dns_resolver, self._system.stop),
+            timeout=self._challenge.dns_propagation_timeout,
+            clock=self._system.clock,
+            stop=self._system.stop,
+        )
+
+    def settle(self, placements: Sequence[Placement]) -> None:
+        """Return at once: who asks the name servers cannot be seen from here."""
+
+    def cleanup(self, placements: Sequence[Placement]) -> None:
+        unneeded = [
+            each for each in placements if self._holders.release(_record(each), each.certificate)
+        ]
+        if unneeded:
+            self._provider.cleanup(_records(unneeded))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _locate(self, name: str) -> tuple[str, str]:
+        from certctl.dns import resolver, zones  # noqa: PLC0415 - dnspython is slow to import
+
+        try:
+            asked = resolver.Resolver(self._challenge.dns_resolver, self._system.stop)
+            found = zones.locate(name, asked)
+        except ChallengeError:
+            if not self._challenge.dns_skip_propagation:
+                raise
+            # Who says that the DNS need not be asked may be on a machine that cannot ask it, with
+            # a provider that needs no zone. One that does will say so.
+            return name, ""
+        return found.name, found.zone
+
+
+def _record(placement: Placement) -> TxtRecord:
+    data = placement.data
+    return TxtRecord(data["name"], data["value"], data["zone"], data["domain"])
+
+
+def _records(placements: Sequence[Placement]) -> tuple[TxtRecord, ...]:
+    return tuple(dict.fromkeys(_record(each) for each in placements))

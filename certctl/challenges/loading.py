@@ -1,0 +1,86 @@
+"""Finds the solver for a challenge method: a module of this package, or another's entry point.
+
+Importing this module imports no solver; which one a certificate needs is known only when it is due.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Hashable
+from types import MappingProxyType
+from typing import Protocol, cast
+
+from certctl.challenges.system import SolverSystem
+from certctl.errors import ConfigurationError
+from certctl.models import ChallengeSpec
+from certctl.options import Option, unknown
+from certctl.ports import Solver
+
+__all__ = [
+    "GROUP",
+    "MODULES",
+    "SolverModule",
+    "SolverSystem",
+    "create_solver",
+    "sharing_key",
+]
+
+GROUP = "certctl.challenges"
+"""The entry-point group of other people's solvers: the name is the method, the object a module."""
+
+MODULES = MappingProxyType(
+    {"standalone": "http01_standalone", "webroot": "http01_webroot", "dns": "dns01"}
+)
+"""The file of each method that certctl has itself."""
+
+
+class SolverModule(Protocol):
+    """What a solver's module offers."""
+
+    OPTIONS: tuple[Option, ...]
+
+    def create(self, challenge: ChallengeSpec, system: SolverSystem) -> Solver:
+        """Return a solver for challenges that are configured like this."""
+        ...
+
+
+def create_solver(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
+    """Return the solver for `challenge.method`.
+
+    Raises `ConfigurationError` for a method that neither certctl nor a plug-in has, for a plug-in
+    that cannot be loaded, and for settings that the solver cannot work with.
+    """
+    return _module(challenge.method).create(challenge, system)
+
+
+def sharing_key(challenge: ChallengeSpec) -> Hashable:
+    """Return what two specs must have in common for their certificates to share a solver in a run.
+
+    Settings that the method does not use make no difference: two stand-alone servers at one port
+    would get in each other's way.
+    """
+    if challenge.method == "standalone":
+        return challenge.method, challenge.http_address, challenge.http_port
+    if challenge.method == "webroot":
+        return challenge.method, challenge.webroots
+    return repr(challenge), tuple(sorted(challenge.plugin.items()))
+
+
+def _module(method: str) -> SolverModule:
+    if method in MODULES:
+        module = importlib.import_module(f"certctl.challenges.{MODULES[method]}")
+        return cast(SolverModule, module)
+    from importlib import metadata  # noqa: PLC0415 - slow to import, and seldom needed
+
+    plugins = {each.name: each for each in metadata.entry_points(group=GROUP)}
+    if method not in plugins:
+        raise unknown(method, (*MODULES, *plugins), "challenge.method")
+    try:
+        return cast(SolverModule, plugins[method].load())
+    except Exception as error:
+        raise ConfigurationError(
+            f"the plug-in {plugins[method].value} for the challenge method {method!r} cannot be"
+            f" loaded: {error}",
+            hint="Update or remove the package that it came with.",
+            code="configuration.plugin",
+        ) from error

@@ -1,0 +1,114 @@
+"""Finds out which process listens at a TCP port, where /proc tells (Linux). Only ever a help in an
+error's text: whatever cannot be read is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_TABLES = (_PROC / "net" / "tcp", _PROC / "net" / "tcp6")
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket of the kernel's table: its inode, and the user id that opened it."""
+
+    inode: str
+    uid: int
+
+
+def describe_holder(port: int) -> str | None:
+    """Return who listens at `port`, such as `nginx (pid 812)`, or None where that cannot be told.
+
+    Of a server with many processes the first is named, which is the one to stop.
+    """
+    listeners = _all_listeners(port)
+    if not listeners:
+        return None
+    pid = min(_holders(listeners), default=None)
+    if pid is not None:
+        return f"{_command(pid)} (pid {pid})"
+    # Other users' descriptors cannot be read without root, but the table names the user.
+    return f"a process of the user {_user(listeners[0].uid)}"
+
+
+def may_come_free(port: int) -> bool:
+    """Return whether who listens at `port` is another certctl, which will let go of it by itself,
+    or has let go of it meanwhile.
+    """
+    listeners = _all_listeners(port)
+    holders = list(_holders(listeners))
+    if not holders:
+        return all(each.uid == os.geteuid() for each in listeners)
+    return all(pid != os.getpid() and _is_certctl(pid) for pid in holders)
+
+
+def parse_table(text: str, port: int) -> list[Listener]:
+    """Return the listeners at `port` of a table in the form of /proc/net/tcp (proc(5))."""
+    rows = (line.split() for line in text.splitlines()[1:])
+    return [
+        Listener(inode=row[9], uid=int(row[7]))
+        for row in rows
+        if len(row) > 9 and row[3] == _LISTEN and int(row[1].rpartition(":")[2], 16) == port
+    ]
+
+
+def _all_listeners(port: int) -> list[Listener]:
+    return [listener for table in _TABLES for listener in _listeners(table, port)]
+
+
+def _holders(listeners: Sequence[Listener]) -> Iterator[int]:
+    inodes = {each.inode for each in listeners}
+    return (pid for pid in _pids() if inodes and _holds(pid, inodes))
+
+
+def _is_certctl(pid: int) -> bool:
+    try:
+        words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(Path(os.fsdecode(word)).name == "certctl" for word in words)
+
+
+def _listeners(table: Path, port: int) -> list[Listener]:
+    try:
+        return parse_table(table.read_text(encoding="ascii"), port)
+    except (OSError, ValueError):
+        return []
+
+
+def _pids() -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        yield from (int(each.name) for each in _PROC.iterdir() if each.name.isdigit())
+
+
+def _holds(pid: int, inodes: set[str]) -> bool:
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    with contextlib.suppress(OSError):
+        for descriptor in (_PROC / str(pid) / "fd").iterdir():
+            # It may be closed between the listing and the look.
+            with contextlib.suppress(OSError):
+                if str(descriptor.readlink()) in wanted:
+                    return True
+    return False
+
+
+def _command(pid: int) -> str:
+    try:
+        return (_PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "a process"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

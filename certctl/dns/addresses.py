@@ -1,0 +1,22 @@
+"""How people write a server: HOST, HOST:PORT, an IPv6 address bare or in brackets."""
+
+from __future__ import annotations
+
+import re
+
+DNS_PORT = 53
+
+_BRACKETED = re.compile(r"\[([^\[\]]+)\](?::([0-9]+))?\Z")
+_PLAIN = re.compile(r"([^\[\]:]+)(?::([0-9]+))?\Z")
+_BARE_IPV6 = re.compile(r"([^\[\]]*:[^\[\]]*:[^\[\]]*)()\Z")
+
+
+def split_port(text: str) -> tuple[str, int]:
+    """Return host and port; port 53 where none is given. Raises ValueError."""
+    found = _BRACKETED.match(text) or _PLAIN.match(text) or _BARE_IPV6.match(text)
+    if found is None:
+        raise ValueError(text)
+    host, port = found[1], int(found[2] or DNS_PORT)
+    if not 0 < port < 65536:
+        raise ValueError(text)
+    return host, port

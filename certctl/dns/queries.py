@@ -1,0 +1,70 @@
+"""One question to one DNS server (RFC 1035), over UDP, then TCP where the answer was cut short.
+
+No retries and no caching: who asks decides what to do when there is no answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+
+from certctl.dns.addresses import DNS_PORT
+
+
+class NoReply(Exception):
+    """The server gave no answer that could be used; the text says why."""
+
+
+@dataclass(frozen=True, order=True)
+class Server:
+    """A DNS server's address, IPv4 or IPv6, and its port."""
+
+    address: str
+    port: int = DNS_PORT
+
+    @property
+    def family(self) -> int:
+        """The version of the Internet Protocol: 4 or 6."""
+        return 6 if ":" in self.address else 4
+
+    def __str__(self) -> str:
+        if self.port == DNS_PORT:
+            return self.address
+        return (
+            f"[{self.address}]:{self.port}" if self.family == 6 else f"{self.address}:{self.port}"
+        )
+
+
+def query(
+    server: Server, name: str, kind: str, *, recurse: bool, seconds: float
+) -> dns.message.Message:
+    """Return the answer of `server` to a question, whatever its response code.
+
+    `recurse` is the RD bit: true for a resolver, false for an authoritative server. Each of UDP and
+    TCP may take `seconds`. Raises `NoReply`.
+    """
+    # Without EDNS, which old servers and firewalls stumble over: what does not fit comes by TCP.
+    question = dns.message.make_query(dns.name.from_text(name), kind)
+    if not recurse:
+        question.flags &= ~dns.flags.RD
+    try:
+        answer, _ = dns.query.udp_with_fallback(
+            question,
+            server.address,
+            timeout=seconds,
+            port=server.port,
+            ignore_unexpected=True,
+            ignore_errors=True,
+        )
+    except dns.exception.Timeout as error:
+        raise NoReply(f"no answer in {seconds:g} s") from error
+    except OSError as error:
+        raise NoReply(error.strerror or str(error)) from error
+    except (dns.exception.DNSException, EOFError, ValueError) as error:
+        raise NoReply(f"an answer that makes no sense ({type(error).__name__})") from error
+    return answer

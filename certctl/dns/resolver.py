@@ -1,0 +1,106 @@
+"""Questions to the recursive resolver: the system's, or the one that the user names.
+
+Answers come as DNS messages; what they mean is for `zones` to say.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+
+import dns.exception
+import dns.message
+import dns.rcode
+import dns.resolver
+
+from certctl.dns.addresses import DNS_PORT, split_port
+from certctl.dns.queries import NoReply, Server, query
+from certctl.errors import ChallengeError, ConfigurationError, Interrupted
+
+QUERY_SECONDS = 3.0
+ROUNDS = 2
+
+_MEANINGFUL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+
+
+def parse_server(text: str) -> Server:
+    """Return the server that `ADDRESS` or `ADDRESS:PORT` (`[ADDRESS]:PORT` for IPv6) names.
+
+    Raises `ConfigurationError`.
+    """
+    try:
+        address, port = split_port(text)
+        return Server(str(ipaddress.ip_address(address)), port)
+    except ValueError:
+        raise ConfigurationError(
+            f"{text!r} is not the address of a DNS resolver",
+            hint="Give ADDRESS or ADDRESS:PORT, such as 192.0.2.53 or [2001:db8::53]:5353.",
+            code="configuration.value",
+        ) from None
+
+
+class Resolver:
+    """The resolvers to ask, one after the other; `address` None means those of /etc/resolv.conf."""
+
+    def __init__(self, address: str | None, stop: threading.Event) -> None:
+        self._stop = stop
+        self._servers = _system_servers() if address is None else (parse_server(address),)
+
+    def ask(self, name: str, kind: str) -> dns.message.Message:
+        """Return the answer to a question: records, or that there are none.
+
+        Raises `ChallengeError` where no resolver gives either, and `Interrupted`.
+        """
+        problems: dict[Server, str] = {}
+        for _ in range(ROUNDS):
+            for server in self._servers:
+                if self._stop.is_set():
+                    raise Interrupted("stopped while looking up names in the DNS")
+                try:
+                    answer = query(server, name, kind, recurse=True, seconds=QUERY_SECONDS)
+                except NoReply as error:
+                    problems[server] = str(error)
+                    continue
+                # An alias that leads to a broken zone, or in a circle, comes with SERVFAIL.
+                if answer.rcode() in _MEANINGFUL or answer.answer:
+                    return answer
+                problems[server] = f"it answered {dns.rcode.to_text(answer.rcode())}"
+        said = "; ".join(f"{server}: {problem}" for server, problem in problems.items())
+        raise ChallengeError(
+            f"cannot look up {kind} of {name} in the DNS ({said})",
+            hint="Name a resolver that knows the zone with --dns-resolver ADDRESS[:PORT].",
+            code="challenge.dns.lookup",
+        )
+
+    def server_at(self, address: str) -> Server:
+        """Return the authoritative server at `address`: NS records have no ports, so it is 53.
+
+        Where a resolver was named that listens at another port, a server of the same host is asked
+        at that port: it is the one that the resolver's user means (a private DNS on one machine).
+        """
+        for resolver in self._servers:
+            if resolver.port != DNS_PORT and _same_host(resolver.address, address):
+                return Server(address, resolver.port)
+        return Server(address)
+
+
+def _system_servers() -> tuple[Server, ...]:
+    try:
+        system = dns.resolver.Resolver()
+    except (dns.exception.DNSException, OSError) as error:
+        raise ChallengeError(
+            f"this machine has no DNS resolver: {error}",
+            hint="Name one with --dns-resolver ADDRESS[:PORT].",
+            code="challenge.dns.lookup",
+        ) from error
+    return tuple(Server(str(each), system.port) for each in system.nameservers)
+
+
+def _same_host(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    return _is_loopback(one) and _is_loopback(other)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback

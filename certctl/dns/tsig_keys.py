@@ -1,0 +1,114 @@
+"""TSIG keys (RFC 8945) as people keep them: BIND's key file, or the bare secret in base64.
+
+Reads and checks; what is signed with a key belongs to the provider.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from certctl.errors import ConfigurationError
+
+ALGORITHMS = (
+    "hmac-sha256",
+    "hmac-sha384",
+    "hmac-sha512",
+    "hmac-sha224",
+    "hmac-sha1",
+    "hmac-md5",
+)
+DEFAULT_ALGORITHM = "hmac-sha256"
+
+_CODE = "configuration.tsig_key"
+# Comments first: but a base64 secret may hold `//`, so quoted strings are taken whole.
+_TOKEN = re.compile(r'/\*.*?\*/|//[^\n]*|#[^\n]*|"([^"\n]*)"|([{};])|([^\s{};"#]+)', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class TsigKey:
+    """A shared secret with its name and its algorithm (one of `ALGORITHMS`)."""
+
+    name: str
+    algorithm: str
+    secret: bytes = field(repr=False)
+
+
+def read_key_file(path: str, name: str | None, algorithm: str | None) -> TsigKey:
+    """Return the key in a file: `key NAME { algorithm A; secret "S"; };`, or the secret alone.
+
+    `name` chooses among several keys, and is needed where the file has the secret alone.
+    `algorithm` beats the file's. Raises `ConfigurationError`, for a file that others can read too.
+    """
+    from certctl.system.secrets import read_secret  # noqa: PLC0415 - the options need no files
+
+    text = read_secret(Path(path))
+    keys = list(_statements(text))
+    if not keys:
+        return make_key(text.strip(), name, algorithm, where=path)
+    wanted = [each for each in keys if name is None or each[0] == _plain(name)]
+    if len(wanted) != 1:
+        has = ", ".join(each[0] for each in keys)
+        raise ConfigurationError(
+            f"{path} has the keys {has}; " + (f"none is {name}" if name else "one must be chosen"),
+            hint="Name one of them with --rfc2136-key-name.",
+            code=_CODE,
+        )
+    found, stated, secret = wanted[0]
+    return make_key(secret, found, algorithm or stated, where=path)
+
+
+def make_key(secret: str, name: str | None, algorithm: str | None, *, where: str) -> TsigKey:
+    """Return a key from a secret in base64; `where` says in errors where the secret stands.
+
+    Raises `ConfigurationError`, never with the secret in its text.
+    """
+    if not name:
+        raise ConfigurationError(
+            f"{where}: the TSIG key needs a name",
+            hint="Give the name that the server knows it by with --rfc2136-key-name.",
+            code=_CODE,
+        )
+    chosen = (algorithm or DEFAULT_ALGORITHM).lower().removesuffix(".")
+    chosen = "hmac-md5" if chosen.startswith("hmac-md5.") else chosen
+    if chosen not in ALGORITHMS:
+        raise ConfigurationError(
+            f"{where}: the TSIG algorithm {chosen!r} is unknown",
+            hint=f"Use one of {', '.join(ALGORITHMS)}.",
+            code=_CODE,
+        )
+    try:
+        raw = base64.b64decode("".join(secret.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if not raw:
+        raise ConfigurationError(
+            f"{where}: neither a BIND key statement nor a secret in base64",
+            hint="tsig-keygen NAME writes such a file.",
+            code=_CODE,
+        )
+    return TsigKey(_plain(name), chosen, raw)
+
+
+def _statements(text: str) -> Iterator[tuple[str, str | None, str]]:
+    """Yield name, algorithm and secret of each `key` statement in BIND's syntax."""
+    words = [quoted or mark or word for quoted, mark, word in _TOKEN.findall(text)]
+    words = [each for each in words if each]
+    for index, word in enumerate(words):
+        if word == "key" and words[index + 2 : index + 3] == ["{"]:
+            body = words[index + 3 :]
+            body = body[: body.index("}")] if "}" in body else body
+            yield _plain(words[index + 1]), _after(body, "algorithm"), _after(body, "secret") or ""
+
+
+def _after(words: Sequence[str], keyword: str) -> str | None:
+    return next((value for word, value in pairwise(words) if word == keyword), None)
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".")
