@@ -1,0 +1,173 @@
+"""Proof of control: answers are placed, seen, and taken away again, whatever happens in between.
+
+RFC 8555 §7.5. What is placed is journalled first, so that the run after a crash can clean up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from certctl.errors import CertctlError, ChallengeError, ValidationFailed
+from certctl.events import ChallengesPresented, ChallengesSeen, OrderReady
+from certctl.models import Authorization, CertificateSpec, Challenge, Order, Placement, Task
+from certctl.operations.run import Run
+
+if TYPE_CHECKING:
+    from certctl.ca.client import AcmeClient
+    from certctl.ports import Solver
+
+
+def authorize(
+    order: Order,
+    spec: CertificateSpec,
+    client: AcmeClient,
+    run: Run,
+    *,
+    account_url: str,
+    deadline: float,
+) -> Order:
+    """Return the order once the CA accepted control of every identifier.
+
+    Where that fails, authorizations that the CA was not told to look at are deactivated, which
+    would stay open for days and count against its limits. The others settle by themselves, and one
+    that becomes valid serves the next order. Raises `ValidationFailed` with the CA's words for each
+    identifier, or `ChallengeError`.
+    """
+    authorizations = [client.authorization(url) for url in order.authorization_urls]
+    unproved = _unproved(authorizations, spec)
+    waiting = list(unproved)
+    try:
+        if unproved:
+            ready = _prove(unproved, order, spec, client, run, account_url, deadline, waiting)
+        else:
+            ready = client.await_ready(order, deadline=deadline)
+    except CertctlError:
+        _give_up(waiting, client)
+        raise
+    run.services.emit(OrderReady(spec.name, run.services.clock.now()))
+    return ready
+
+
+def remove_leftovers(name: str, run: Run) -> None:
+    """Take away what an earlier run of this certificate placed and could not clean up any more.
+
+    What cannot be removed now stays in the journal for the next run, and is said.
+    """
+    for leftover in run.services.store.journal.leftovers(name):
+        solver = run.solver(leftover.challenge)
+        _clean_up(solver, leftover.placements, leftover.entry, name, run)
+
+
+def _prove(
+    unproved: Sequence[Authorization],
+    order: Order,
+    spec: CertificateSpec,
+    client: AcmeClient,
+    run: Run,
+    account_url: str,
+    deadline: float,
+    waiting: list[Authorization],
+) -> Order:
+    """Place the answers, have the CA look at them, and return the order once it is ready. What the
+    CA is told to look at leaves `waiting`.
+    """
+    solver, clock = run.solver(spec.challenge), run.services.clock
+    challenges = [_challenge(each, solver, spec) for each in unproved]
+    placements = tuple(
+        solver.place(_task(authorization, challenge, spec, client, account_url))
+        for authorization, challenge in zip(unproved, challenges, strict=True)
+    )
+    entry = run.services.store.journal.record_placements(spec.challenge, placements)
+    try:
+        solver.present(placements)
+        names = tuple(each.identifier.value for each in unproved)
+        run.services.emit(ChallengesPresented(spec.name, clock.now(), solver.challenge_type, names))
+        begun = clock.monotonic()
+        solver.wait(placements)
+        run.services.emit(ChallengesSeen(spec.name, clock.now(), clock.monotonic() - begun))
+        for authorization, challenge in zip(unproved, challenges, strict=True):
+            waiting.remove(authorization)
+            client.answer(challenge)
+        solver.settle(placements)
+        return client.await_ready(order, deadline=deadline)
+    finally:
+        _clean_up(solver, placements, entry, spec.name, run)
+
+
+def _unproved(
+    authorizations: Sequence[Authorization], spec: CertificateSpec
+) -> list[Authorization]:
+    """Return the authorizations that wait for an answer. Raises where one can never become
+    valid.
+    """
+    dead = [each for each in authorizations if each.status not in {"pending", "valid"}]
+    if dead:
+        raise ValidationFailed(
+            "the CA will not authorize " + ", ".join(each.identifier.value for each in dead),
+            reasons=[(each.identifier.value, _verdict(each)) for each in dead],
+            name=spec.name,
+        )
+    return [each for each in authorizations if each.status == "pending"]
+
+
+def _verdict(authorization: Authorization) -> str:
+    said = [each.error for each in authorization.challenges if each.error]
+    return said[0] if said else f"its authorization is {authorization.status}"
+
+
+def _challenge(authorization: Authorization, solver: Solver, spec: CertificateSpec) -> Challenge:
+    wanted = solver.challenge_type
+    found = authorization.challenge(wanted)
+    if found is not None and found.token is not None:
+        return found
+    offered = ", ".join(each.type for each in authorization.challenges) or "nothing"
+    hint = (
+        "A wildcard can be proved by DNS only: --dns PROVIDER."
+        if authorization.identifier.wildcard
+        else "Choose another way to prove control: --standalone, --webroot DIR or --dns PROVIDER."
+    )
+    raise ChallengeError(
+        f"the CA does not offer {wanted} for {authorization.identifier}; it offers {offered}",
+        hint=hint,
+        name=spec.name,
+        code="challenge.not_offered",
+    )
+
+
+def _task(
+    authorization: Authorization,
+    challenge: Challenge,
+    spec: CertificateSpec,
+    client: AcmeClient,
+    account_url: str,
+) -> Task:
+    token = challenge.token or ""
+    return Task(
+        identifier=authorization.identifier,
+        type=challenge.type,
+        token=token,
+        key_authorization=client.key_authorization(token),
+        account_url=account_url,
+        certificate=spec.name,
+    )
+
+
+def _clean_up(
+    solver: Solver, placements: Sequence[Placement], entry: str, name: str, run: Run
+) -> None:
+    """Take the answers away; a failure stays in the journal, and never hides what happened
+    before.
+    """
+    try:
+        solver.cleanup(placements)
+    except CertctlError as error:
+        run.warn(f"what proved control could not be removed: {error.message}", name)
+    else:
+        run.services.store.journal.settle(entry)
+
+
+def _give_up(waiting: Sequence[Authorization], client: AcmeClient) -> None:
+    for each in waiting:
+        if not client.deactivate(each.url):
+            return  # the CA is down, or lets nobody do that: the others need not be tried

@@ -1,0 +1,216 @@
+"""Revocation (RFC 8555 §7.6): by the account or by the certificate's key, with what follows named.
+
+Whoever revokes says what is to become of the name, so that cron does not quietly renew what was
+revoked: a replacement first, removal, or no further renewal. A key that was compromised is never
+used again.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from certctl import keys, x509
+from certctl.ca.directories import directory_url
+from certctl.errors import AccountError, AcmeError, DeployFailed, UsageError
+from certctl.events import Revoked
+from certctl.models import CertificateSpec, Material, Outcome, RevocationReason, Version
+from certctl.operations.accounts import accounts_at, choose_account, sharing
+from certctl.operations.deliver import deliver
+from certctl.operations.obtain import obtain
+from certctl.operations.renew import remember
+from certctl.operations.report import Report
+from certctl.operations.run import Run
+from certctl.operations.specs import load, protect_public, require
+from certctl.operations.surround import after, before
+
+if TYPE_CHECKING:
+    from certctl.models import Account
+
+
+class Afterwards(StrEnum):
+    """What becomes of a certificate's name once it is revoked."""
+
+    REPLACE = "replace"
+    DELETE = "delete"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """What became of a revocation; `already` where the CA had revoked it before."""
+
+    name: str | None
+    serial: str
+    already: bool
+    afterwards: Afterwards | None = None
+
+
+def revoke(
+    run: Run, name: str, reason: RevocationReason, afterwards: Afterwards
+) -> tuple[Revocation, Report]:
+    """Revoke the live version of a certificate, and do what is to follow.
+
+    With `REPLACE` the new version, with a new key, is obtained and deployed before the old one is
+    revoked; where its deploy fails nothing is revoked, since the old one is still being served.
+    Raises `UsageError` where the key was compromised and belongs to a signing request, which would
+    give the replacement the same.
+    """
+    require(run, (name,))
+    run.lease(name, timeout=run.services.settings.seconds("lock_timeout"))
+    spec, status = load(run, name), run.services.store.status(name)
+    if status.live is None:
+        raise UsageError(f"{name} has no certificate to revoke", hint=f"certctl show {name}")
+    condemned, report = status.live, Report(considered=1)
+    pem = run.services.store.material(name, condemned.number)
+    if afterwards is Afterwards.REPLACE:
+        if spec.csr and reason is RevocationReason.KEY_COMPROMISE:
+            raise _same_key(spec)
+        protect_public(spec, status, force=False)
+        report = _replace(condemned, spec, run)
+    already = not _revoke(run, condemned, spec, pem, reason)
+    run.services.emit(Revoked(name, run.services.clock.now(), condemned.facts.serial, already))
+    _remember(run, condemned, compromised=reason is RevocationReason.KEY_COMPROMISE)
+    if afterwards is Afterwards.DELETE:
+        run.services.store.delete(name)
+    elif afterwards is Afterwards.STOP:
+        stopped = load(run, name)
+        run.services.store.save_spec(
+            replace(stopped, chosen={**stopped.chosen, "autorenew": False}, autorenew=False)
+        )
+        remember(name, run)
+    else:
+        remember(name, run)
+    return Revocation(name, condemned.facts.serial, already, afterwards), report
+
+
+def revoke_file(
+    run: Run, ca: str | None, certificate: bytes, key: bytes | None, reason: RevocationReason
+) -> Revocation:
+    """Revoke a certificate from a PEM file, with its own key or with this home's account at `ca`.
+
+    A version of ours that it turns out to be is remembered as revoked. Without `ca` it is the CA
+    that issued that version, else the one of the settings.
+    """
+    settings = run.services.settings
+    facts = x509.facts(certificate)
+    ours = _ours(run, facts.sha256)
+    issuing = ours.request.ca if ours is not None else settings.required_text("ca")
+    directory = directory_url(ca or issuing)
+    if key is not None and keys.key_sha256(key) != facts.key_sha256:
+        raise UsageError("the key given is not that of the certificate", code="usage.key_mismatch")
+    account = None
+    if key is None:
+        account = choose_account(run, directory, settings.text("account.id"))
+        if account is None:
+            raise UsageError(
+                "there is no account at this CA here, and no key of the certificate was given",
+                hint="Give the certificate's key with --key-path FILE, or the CA with --ca.",
+            )
+    bundle = settings.text("ca_bundle") or (account.ca_bundle if account else None)
+    with sharing(run, account) if account else nullcontext():
+        client = run.client(directory, bundle, account)
+        revoked = client.revoke(x509.der(certificate), reason.number, certificate_key=key)
+    run.services.emit(Revoked("", run.services.clock.now(), facts.serial, not revoked))
+    if ours is not None:
+        run.lease(ours.name, timeout=settings.seconds("lock_timeout"))
+        _remember(run, ours, compromised=reason is RevocationReason.KEY_COMPROMISE)
+    return Revocation(ours.name if ours else None, facts.serial, already=not revoked)
+
+
+def _replace(condemned: Version, spec: CertificateSpec, run: Run) -> Report:
+    # An order under way may have the very key that is to be replaced.
+    run.services.store.drop_pending(spec.name)
+    outcome = Outcome(spec.name, "issued", tuple(each.value for each in spec.identifiers))
+    surrounded = before([spec], run)
+    try:
+        if spec.name in surrounded.refused:
+            raise surrounded.refused[spec.name]
+        outcome = replace(outcome, version=obtain(replace(spec, reuse_key=False), run))
+        outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
+    finally:
+        errors = after(surrounded, [outcome], run)
+    if outcome.deploy is not None and isinstance(outcome.deploy.error, DeployFailed):
+        raise DeployFailed(
+            "the old certificate was not revoked, since its replacement could not be deployed: "
+            + outcome.deploy.error.message,
+            hint=f"Mend the deploy (certctl deploy {spec.name}), then revoke the old version: "
+            f"certctl revoke --cert-path {run.services.tree.files(condemned).cert}",
+            name=spec.name,
+        )
+    return Report((outcome,), tuple(errors), considered=1)
+
+
+def _same_key(spec: CertificateSpec) -> UsageError:
+    return UsageError(
+        f"the key of {spec.name} belongs to its signing request: a replacement would have it too",
+        hint="Make a new key and a new request, issue with it (certctl issue --name "
+        f"{spec.name} --csr FILE), then revoke the old version by its file (--cert-path).",
+        name=spec.name,
+        code="usage.csr",
+    )
+
+
+def _revoke(
+    run: Run,
+    condemned: Version,
+    spec: CertificateSpec,
+    pem: Material,
+    reason: RevocationReason,
+) -> bool:
+    """Revoke as the account that ordered it; with the certificate's own key where there is no such
+    account any more, or the CA does not know it any more.
+    """
+    der, directory = x509.der(pem.cert), condemned.request.ca
+    account = _account(run, condemned)
+    bundle = account.ca_bundle if account is not None else None
+    if spec.ca == directory:
+        bundle = spec.ca_bundle
+    if account is not None:
+        try:
+            with sharing(run, account):
+                return run.client(directory, bundle, account).revoke(der, reason.number)
+        except AcmeError as error:
+            refused = isinstance(error, AccountError) or error.type == "unauthorized"
+            if not refused or pem.privkey is None:
+                raise
+    if pem.privkey is None:
+        raise UsageError(
+            f"{spec.name} cannot be revoked from here: neither its account nor its key is here",
+            name=spec.name,
+        )
+    client = run.client(directory, bundle)
+    return client.revoke(der, reason.number, certificate_key=pem.privkey)
+
+
+def _account(run: Run, condemned: Version) -> Account | None:
+    """Return the account that ordered a version, else another one at the same CA."""
+    here = accounts_at(run, condemned.request.ca)
+    ordered = (each for each in here if each.url == condemned.account_url)
+    return next(ordered, here[0] if here else None)
+
+
+def _remember(run: Run, version: Version, *, compromised: bool) -> None:
+    store, now = run.services.store, run.services.clock.now()
+    memory = store.status(version.name).memory
+    keys = memory.compromised_keys
+    if compromised:
+        keys = tuple(dict.fromkeys((*keys, version.facts.key_sha256)))
+    revoked = tuple(dict.fromkeys((*memory.revoked, version.number)))
+    memory = replace(memory, revoked=revoked, compromised_keys=keys)
+    store.save_memory(version.name, memory, next_action_at=now)
+
+
+def _ours(run: Run, sha256: str) -> Version | None:
+    store = run.services.store
+    return next(
+        (
+            version
+            for name in store.names()
+            for version in store.versions(name)
+            if version.facts.sha256 == sha256
+        ),
+        None,
+    )

@@ -1,0 +1,163 @@
+"""What one command shares between its certificates: leases, CA connections, solvers, the stop
+event.
+
+A `Run` is a context manager; leaving it gives everything back, in the reverse order of taking it.
+Its methods may be called from several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import ExitStack
+from threading import Event as StopEvent
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from certctl.errors import Interrupted
+from certctl.events import Retrying, Warned
+from certctl.models import Account, ChallengeSpec, Endpoint
+from certctl.operations.services import Services
+
+if TYPE_CHECKING:
+    from certctl.ca.client import AcmeClient
+    from certctl.deploy.hooks import HookSystem
+    from certctl.ports import Lease, Solver
+
+
+class Run:
+    """One command's work. `stop`, when set, ends every wait; the work then raises `Interrupted`."""
+
+    def __init__(self, services: Services, stop: StopEvent | None = None) -> None:
+        self.services = services
+        self.stop = stop or StopEvent()
+        self._guard = RLock()
+        self._stack = ExitStack()
+        self._leases: dict[str, Lease] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+        self._clients: dict[tuple[str, str | None, str | None], AcmeClient] = {}
+        self._solvers: dict[Hashable, Solver] = {}
+        self._attempted: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def hook_system(self) -> HookSystem:
+        """What a hook of this run is run with; stopping the run ends it."""
+        from certctl.deploy.hooks import HookSystem  # noqa: PLC0415 - an idle run needs none
+
+        return HookSystem(self.services.clock, self.services.emit, self.stop)
+
+    def check(self) -> None:
+        """Raise `Interrupted` where the run was told to stop."""
+        if self.stop.is_set():
+            raise Interrupted(
+                "stopped before everything was done",
+                hint="Run the same command again: it goes on where this one ended.",
+            )
+
+    def lease(self, name: str, *, timeout: float) -> None:
+        """Hold the lock of the certificate `name` until the run ends or releases it.
+
+        Waits up to `timeout` seconds. Raises `certctl.errors.LockHeld`.
+        """
+        with self._guard:
+            if name in self._leases:
+                return
+        lease = self.services.store.lock(name, timeout=timeout)
+        with self._guard:
+            self._leases[name] = lease
+            self._stack.callback(lease.release)
+
+    def release(self, name: str) -> None:
+        """Give the lock of `name` back before the run ends, where nothing is left to do for it."""
+        with self._guard:
+            lease = self._leases.pop(name, None)
+        if lease is not None:
+            lease.release()
+
+    def endpoint(self, directory_url: str, ca_bundle: str | None) -> Endpoint:
+        """Return how to reach a CA, starting one that runs inside this process if it must be."""
+        factory = self.services.endpoints.get(directory_url)
+        if factory is None:
+            return Endpoint(directory_url, ca_bundle)
+        with self._guard:
+            if directory_url not in self._endpoints:
+                self._endpoints[directory_url] = self._stack.enter_context(factory())
+            return self._endpoints[directory_url]
+
+    def client(
+        self, directory_url: str, ca_bundle: str | None, account: Account | None = None
+    ) -> AcmeClient:
+        """Return the connection to a CA, as `account` or, without one, as nobody in particular; all
+        share the CA's directory, nonces and connections.
+        """
+        from certctl.ca.client import AcmeClient  # noqa: PLC0415 - an idle run needs no network
+
+        with self._guard:
+            index = (directory_url, ca_bundle, account.id if account else None)
+            if index not in self._clients and account is not None:
+                key = self.services.store.accounts.key(account)
+                nobody = self.client(directory_url, ca_bundle)
+                self._clients[index] = nobody.with_key(key, account.url)
+            elif index not in self._clients:
+                client = AcmeClient(
+                    self.endpoint(directory_url, ca_bundle),
+                    clock=self.services.clock,
+                    stop=self.stop,
+                    notify=self.retrying,
+                )
+                self._clients[index] = client
+                self._stack.callback(client.close)
+            return self._clients[index]
+
+    def forget_client(self, account: Account) -> None:
+        """Use the key of an account no more: it, or the account's status, has changed."""
+        with self._guard:
+            for index in [each for each in self._clients if each[2] == account.id]:
+                del self._clients[index]
+
+    def solver(self, challenge: ChallengeSpec) -> Solver:
+        """Return what answers challenges the way `challenge` says, one for all that say the
+        same.
+        """
+        from certctl.challenges.loading import (  # noqa: PLC0415 - an idle run needs no solver
+            SolverSystem,
+            create_solver,
+            sharing_key,
+        )
+
+        with self._guard:
+            index = sharing_key(challenge)
+            if index not in self._solvers:
+                system = SolverSystem(clock=self.services.clock, stop=self.stop)
+                solver = create_solver(challenge, system)
+                self._solvers[index] = solver
+                self._stack.callback(solver.close)
+            return self._solvers[index]
+
+    def first_attempt(self, entry: str) -> bool:
+        """Return whether this run has not tried to do what an entry of the journal asks for; from
+        now on it has.
+        """
+        with self._guard:
+            first = entry not in self._attempted
+            self._attempted.add(entry)
+            return first
+
+    def warn(self, message: str, name: str = "") -> None:
+        """Tell the person at the other end something that does not stop the work."""
+        self.services.emit(Warned(name, self.services.clock.now(), message))
+
+    def retrying(self, reason: str, seconds: float) -> None:
+        """Tell them that a request is sent again in `seconds`, and why."""
+        self.services.emit(Retrying("", self.services.clock.now(), reason, seconds))

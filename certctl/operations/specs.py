@@ -1,0 +1,163 @@
+"""Specs as operations need them: loaded with the CA's URL in place, and found by what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from certctl.ca.directories import directory_url, label, staging_url, standing
+from certctl.errors import CertctlError, UnknownCertificate, UsageError
+from certctl.models import CertificateSpec, CertificateStatus, Identifier, Value
+from certctl.names import certificate_name, default_certificate_name
+from certctl.operations.run import Run
+from certctl.options import Source
+from certctl.spec import choose, resolve
+
+
+def load(run: Run, name: str) -> CertificateSpec:
+    """Return the spec of a certificate, its CA as a directory URL. Raises `UnknownCertificate`."""
+    spec = run.services.store.spec(certificate_name(name))
+    return replace(spec, ca=directory_url(spec.ca))
+
+
+def changed(
+    run: Run, spec: CertificateSpec, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
+) -> CertificateSpec:
+    """Return the spec with other names and with the options that were given laid over the old
+    ones.
+    """
+    surrounding = {
+        key: value for key, value in _surrounding(run).items() if not _decided(key, spec.chosen)
+    }
+    return _written_down(run, spec.name, identifiers, choose(spec.chosen, {**surrounding, **given}))
+
+
+def new(
+    run: Run, name: str, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
+) -> CertificateSpec:
+    """Return the spec of a new certificate: the options given, over the environment's."""
+    return _written_down(run, name, identifiers, choose(_surrounding(run), given))
+
+
+def _surrounding(run: Run) -> dict[str, Value]:
+    """Return what the environment says of certificates, to be written down; secrets stay out.
+
+    The environment of a shell is not that of cron.
+    """
+    settings = run.services.settings
+    return {
+        key: value
+        for key, value in settings.given(Source.ENVIRONMENT).items()
+        if settings.table[key].in_spec and not settings.table[key].secret
+    }
+
+
+def _decided(key: str, chosen: Mapping[str, Value]) -> bool:
+    """Whether a certificate has its own choice, over which the environment has no say."""
+    way = key.startswith(("challenge.", "dns."))
+    return key in chosen or (way and "challenge.method" in chosen)
+
+
+def _written_down(
+    run: Run, name: str, identifiers: tuple[Identifier, ...], chosen: Mapping[str, Value]
+) -> CertificateSpec:
+    """Return a spec whose CA and roots are written down, so that `renew` needs no flags."""
+    settings = run.services.settings
+    spec = resolve(name, identifiers, chosen, settings)
+    kept: dict[str, Value] = {**chosen, "ca": directory_url(spec.ca)}
+    if spec.ca_bundle is not None:
+        kept["ca_bundle"] = spec.ca_bundle
+    return resolve(name, identifiers, kept, settings)
+
+
+def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> CertificateSpec | None:
+    """Return the certificate that is meant: by name, by its exact set of names, by its first name.
+
+    Returns None where a new one is meant. One that cannot be read is passed over with a warning,
+    unless its name alone says that it could be meant.
+    """
+    store = run.services.store
+    if name is not None:
+        return load(run, name) if certificate_name(name) in store.names() else None
+    likely = default_certificate_name(identifiers, ())
+    candidates = [likely, f"{likely}-wildcard"]
+    names = store.mentioning(identifiers[0].value)
+    by_first: CertificateSpec | None = None
+    for each in sorted(names, key=lambda name: name not in candidates):
+        try:
+            spec = load(run, each)
+        except CertctlError as error:
+            if each in candidates:
+                raise
+            run.warn(f"{each} was left out of the search: {error.message}")
+            continue
+        if set(spec.identifiers) == set(identifiers):
+            return spec
+        if by_first is None and spec.identifiers[0] == identifiers[0]:
+            by_first = spec
+    return by_first
+
+
+def new_name(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> str:
+    """Return the name of a new certificate. Raises `UsageError` where it is taken."""
+    if name is not None:
+        return certificate_name(name)
+    taken = run.services.store.names()
+    chosen = default_certificate_name(identifiers, taken)
+    if chosen in taken:
+        raise UsageError(
+            f"there is another certificate named {chosen}",
+            hint="Give the new one a name of its own: --name NAME",
+            code="usage.name",
+        )
+    return chosen
+
+
+def protect_public(spec: CertificateSpec, status: CertificateStatus, *, force: bool) -> None:
+    """Raise `UsageError` where a certificate that browsers trust would make way for one they
+    don't.
+    """
+    live = status.live
+    if force or live is None or standing(live.request.ca) != "public":
+        return
+    if standing(spec.ca) != "public":
+        raise UsageError(
+            f"{spec.name} has a certificate of {label(live.request.ca)}; "
+            f"one of {label(spec.ca)} would not be trusted by browsers",
+            hint="Give the other one a name of its own (--name), or insist with --force.",
+            name=spec.name,
+            code="usage.not_public",
+        )
+
+
+def staging_of(spec: CertificateSpec) -> str:
+    """Return the staging directory of the spec's CA. Raises `UsageError` where there is none."""
+    staging = staging_url(spec.ca)
+    if staging is None:
+        raise UsageError(
+            f"{label(spec.ca)} has no staging directory to rehearse with",
+            hint="Try with a CA that has one: --ca letsencrypt --dry-run",
+            name=spec.name,
+            code="usage.no_staging",
+        )
+    return staging
+
+
+def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `names`, each of which has a spec. Raises `UnknownCertificate` for the first that has
+    none.
+    """
+    known = set(run.services.store.names())
+    for name in names:
+        if certificate_name(name) not in known:
+            raise unknown_certificate(name, known)
+    return tuple(dict.fromkeys(names))
+
+
+def unknown_certificate(name: str, known: set[str]) -> UnknownCertificate:
+    """Return the error for a name that no certificate has, with the nearest that exists."""
+    import difflib  # noqa: PLC0415 - only an error needs it
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "certctl list shows what there is."
+    return UnknownCertificate(f"there is no certificate named {name}", hint=hint, name=name)

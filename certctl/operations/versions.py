@@ -1,0 +1,145 @@
+"""Versions by hand: an old one put back, the live one deployed again, all of them deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from certctl.errors import LockHeld, UsageError
+from certctl.models import CertificateStatus, DeployResult, Outcome, Version
+from certctl.names import certificate_name
+from certctl.operations.deliver import deliver
+from certctl.operations.renew import remember
+from certctl.operations.report import Report
+from certctl.operations.run import Run
+from certctl.operations.specs import require
+from certctl.renewal import pause_after_rollback
+
+
+def rollback(run: Run, name: str, number: int | None) -> Report:
+    """Make an older version live again (the one before, by default) and deploy it.
+
+    Renewal pauses until a sixth of its lifetime is left. Raises `UsageError` for a version that is
+    expired, revoked, or has a key that was compromised.
+    """
+    require(run, (name,))
+    run.lease(name, timeout=run.services.settings.seconds("lock_timeout"))
+    store = run.services.store
+    status = store.status(name)
+    version = _older(run, name, status.live.number if status.live else None, number)
+    _refuse_unfit(run, version, status)
+    store.activate(name, version.number)
+    memory = replace(store.status(name).memory, paused_until=pause_after_rollback(version))
+    store.save_memory(name, memory, next_action_at=run.services.clock.now())
+    result = deliver([name], run)[0]
+    remember(name, run)
+    return _report([(version, result)])
+
+
+def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
+    """Run the deploy hooks and reloads of certificates again; with `pending`, only those owed.
+
+    What another process works on is waited for where it was named, and passed over otherwise.
+    """
+    store = run.services.store
+    chosen = require(run, names) or tuple(store.names())
+    patience = run.services.settings.seconds("lock_timeout") if names else 0
+    wanted: list[str] = []
+    passed_over: list[Outcome] = []
+    for name in chosen:
+        try:
+            run.lease(name, timeout=patience)
+        except LockHeld as busy:
+            if names:
+                raise
+            passed_over.append(Outcome(name, "busy", reason=busy.message))
+            continue
+        status = store.status(name)
+        if status.live is not None and (status.owed or not pending):
+            wanted.append(name)
+        elif status.live is None and name in names:
+            raise UsageError(
+                f"{name} has no certificate to deploy yet", hint=f"certctl renew {name}"
+            )
+        else:
+            run.release(name)
+    results = deliver(wanted, run) if wanted else []
+    for result in results:
+        if result.version:
+            remember(result.name, run)
+    live = [store.status(result.name).live for result in results]
+    return _report(
+        [(v, r) for v, r in zip(live, results, strict=True) if v is not None], passed_over
+    )
+
+
+def require_deletable(run: Run, name: str) -> None:
+    """Return where there is something of that name to delete, if only what is left of a deletion
+    that was cut off. Raises `UnknownCertificate`.
+    """
+    if not run.services.store.versions(certificate_name(name)):
+        require(run, (name,))
+
+
+def delete(run: Run, name: str) -> None:
+    """Forget a certificate: its spec first, so that nothing renews it, then its files."""
+    require_deletable(run, name)
+    run.lease(name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.services.store.delete(name)
+
+
+def _older(run: Run, name: str, live: int | None, number: int | None) -> Version:
+    versions = {version.number: version for version in run.services.store.versions(name)}
+    if number is None:
+        older = [each for each in versions if live is None or each < live]
+        if not older:
+            raise UsageError(
+                f"{name} has no version before the one that is live",
+                hint=f"certctl show {name}",
+                code="usage.unknown_version",
+            )
+        number = max(older)
+    if number not in versions:
+        raise UsageError(
+            f"{name} has no version {number}; it has {', '.join(map(str, sorted(versions)))}",
+            hint=f"certctl show {name}",
+            code="usage.unknown_version",
+        )
+    return versions[number]
+
+
+def _refuse_unfit(run: Run, version: Version, status: CertificateStatus) -> None:
+    memory = status.memory
+    reason = None
+    if status.live is not None and version.number == status.live.number:
+        reason = "is live already"
+    elif version.facts.not_after <= run.services.clock.now():
+        reason = f"expired on {version.facts.not_after:%Y-%m-%d}"
+    elif version.number in memory.revoked:
+        reason = "was revoked"
+    elif version.facts.key_sha256 in memory.compromised_keys:
+        reason = "has a key that was compromised"
+    if reason is not None:
+        raise UsageError(
+            f"version {version.number} of {version.name} {reason}",
+            hint=f"certctl show {version.name} has the others; renew --force makes another.",
+            name=version.name,
+            code="usage.unfit_version",
+        )
+
+
+def _report(
+    done: list[tuple[Version, DeployResult]], passed_over: Sequence[Outcome] = ()
+) -> Report:
+    outcomes = tuple(
+        Outcome(
+            result.name,
+            "deployed",
+            tuple(each.value for each in version.facts.identifiers),
+            version,
+            result,
+        )
+        for version, result in done
+    )
+    outcomes = (*outcomes, *passed_over)
+    return Report(outcomes, considered=len(outcomes))
