@@ -1,0 +1,109 @@
+"""`certctl account`: what can be done with an account once it is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command, settings, yes_option
+from certctl.cli.session import open_run
+from certctl.cli.specs import require_confirmation
+from certctl.errors import UsageError
+from certctl.models import AccountKeyType
+from certctl.output.accounts import account_lines, account_object
+from certctl.output.document import Result
+
+if TYPE_CHECKING:
+    from certctl.models import Account
+    from certctl.operations.run import Run
+
+_WHICH = ("ca", "account.id", "lock_timeout")
+
+
+@click.group("account")
+def command() -> None:
+    """Show, update, re-key or deactivate accounts."""
+
+
+@command.command("show", cls=Command)
+@click.option("--refresh", is_flag=True, help="Ask the CA what it knows of each.")
+@settings(*_WHICH)
+@click.pass_obj
+def show(invocation: Invocation, refresh: bool) -> Result:
+    """Show the accounts that this home folder holds."""
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
+
+    with open_run(invocation) as run:
+        chosen = (
+            [_account(run, invocation)]
+            if {"ca", "account.id"} & set(invocation.flags)
+            else list(run.services.store.accounts.all())
+        )
+        held = [accounts.refresh(run, each) if refresh else each for each in chosen]
+    lines = [line for account in held for line in account_lines(account)]
+    if not held:
+        lines = ["There is no account yet. Make one with: certctl register"]
+    return Result({"accounts": [account_object(each) for each in held]}, lines)
+
+
+@command.command("update", cls=Command)
+@settings("account.email", "account.agree_tos", *_WHICH)
+@click.pass_obj
+def update(invocation: Invocation) -> Result:
+    """Change the contact addresses, or agree to new terms of service (--agree-tos)."""
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
+
+    with open_run(invocation) as run:
+        account = _account(run, invocation)
+        emails = invocation.flags.get("account.email")
+        agree = bool(invocation.flags.get("account.agree_tos"))
+        if not (emails or agree):
+            raise UsageError("nothing to change was given", hint="--email ADDRESS or --agree-tos")
+        if agree:
+            account = accounts.agree_to_terms(run, account)
+        if isinstance(emails, tuple):
+            account = accounts.update_contact(run, account, emails)
+    return _result("Updated.", account)
+
+
+@command.command("roll-key", cls=Command)
+@settings("account.key_type", *_WHICH)
+@click.pass_obj
+def roll_key(invocation: Invocation) -> Result:
+    """Give the account a new key, at the CA and here."""
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
+
+    with open_run(invocation) as run:
+        kind = invocation.flags.get("account.key_type")
+        account = accounts.roll_key(
+            run, _account(run, invocation), AccountKeyType(str(kind)) if kind else None
+        )
+    return _result("The account has a new key.", account)
+
+
+@command.command("deactivate", cls=Command)
+@yes_option
+@settings(*_WHICH)
+@click.pass_obj
+def deactivate(invocation: Invocation) -> Result:
+    """Deactivate the account at the CA, for ever. Certificates stay valid, renewals will fail."""
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
+
+    with open_run(invocation) as run:
+        account = _account(run, invocation)
+        require_confirmation(invocation, f"Deactivate {account.url} for ever?", None)
+        gone = accounts.deactivate(run, account)
+    return _result("Deactivated.", gone)
+
+
+def _account(run: Run, invocation: Invocation) -> Account:
+    from certctl.operations.accounts import account_named  # noqa: PLC0415 - not for --help
+
+    ca, wanted = invocation.flags.get("ca"), invocation.flags.get("account.id")
+    return account_named(run, str(ca) if ca else None, str(wanted) if wanted else None)
+
+
+def _result(line: str, account: Account) -> Result:
+    return Result({"account": account_object(account)}, [line, *account_lines(account)])

@@ -1,0 +1,42 @@
+"""`certctl edit`: names added and removed, options given anew, then issued."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command
+from certctl.cli.session import open_run
+from certctl.cli.specs import given_options, report_lines, spec_options
+from certctl.names import parse_identifiers
+from certctl.output.certificates import report_result
+from certctl.output.document import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("edit", cls=Command)
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--add", multiple=True, metavar="NAME", help="Add a name; may be given several times."
+)
+@click.option("--remove", multiple=True, metavar="NAME", help="Take a name out.")
+@spec_options
+@click.pass_obj
+def command(invocation: Invocation, name: str, add: Sequence[str], remove: Sequence[str]) -> Result:
+    """Add or remove names of a certificate, change its options, and issue it again if need be."""
+    from certctl.operations.issue import edit, issue  # noqa: PLC0415 - not for --help
+
+    with open_run(invocation) as run:
+        request = edit(
+            run,
+            name,
+            parse_identifiers(add),
+            parse_identifiers(remove),
+            given_options(invocation),
+        )
+        report = issue(request, run)
+        return report_result(report, report_lines(report, run, invocation))

@@ -1,0 +1,68 @@
+"""`certctl issue`: names on the command line become a request, its report becomes words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command, yes_option
+from certctl.cli.session import open_run
+from certctl.cli.specs import given_options, read_file, report_lines, spec_options
+from certctl.names import parse_identifiers
+from certctl.output.certificates import report_result
+from certctl.output.document import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("issue", cls=Command, epilog="Asked again with nothing due, it says so.")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("-d", "--domain", "domains", multiple=True, metavar="NAME", help="Another name.")
+@click.option(
+    "--name", metavar="NAME", help="Name of the certificate; its first name's by default."
+)
+@click.option(
+    "--csr",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Certify this request's key; it is kept and used for renewals.",
+)
+@click.option("--force", is_flag=True, help="Issue even where nothing is due.")
+@click.option(
+    "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."
+)
+@yes_option
+@spec_options
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    names: Sequence[str],
+    domains: Sequence[str],
+    name: str | None,
+    csr: str | None,
+    force: bool,
+    dry_run: bool,
+) -> Result:
+    """Obtain a certificate for these names, and deploy it.
+
+    NAME is a host name, a wildcard such as '*.example.com', or an IP address. The first one names
+    the certificate.
+    """
+    from certctl.operations.issue import IssueRequest, issue  # noqa: PLC0415 - not for --help
+
+    identifiers = parse_identifiers((*names, *domains))
+    with open_run(invocation) as run:
+        request = IssueRequest(
+            identifiers,
+            name=name,
+            given=given_options(invocation),
+            csr=read_file(Path(csr)) if csr else None,
+            force=force,
+            confirmed=invocation.yes,
+            dry_run=dry_run,
+        )
+        report = issue(request, run)
+        return report_result(report, report_lines(report, run, invocation))

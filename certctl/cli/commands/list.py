@@ -1,0 +1,40 @@
+"""`certctl list`: a row a certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command
+from certctl.cli.session import open_run
+from certctl.errors import worst
+from certctl.operations.overview import overview
+from certctl.output.certificates import table, view_object
+from certctl.output.document import Result
+from certctl.output.times import Times
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("list", cls=Command)
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.pass_obj
+def command(invocation: Invocation, names: Sequence[str]) -> Result:
+    """Show the certificates there are: state, time left, when they renew, whether they are
+    deployed.
+    """
+    with open_run(invocation) as run:
+        views = overview(run, names)
+    problems = [view.problem for view in views if view.problem is not None]
+    lines: list[object] = [table(views, Times(local=invocation.output.terminal))]
+    if not views:
+        lines = ["There are no certificates yet. Get one with: certctl issue example.com"]
+    return Result(
+        {"certificates": [view_object(view) for view in views]},
+        lines if views or invocation.output.terminal else (),
+        problems,
+        worst([problem.exit_status for problem in problems]),
+    )

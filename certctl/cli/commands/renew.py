@@ -1,0 +1,40 @@
+"""`certctl renew`: what cron runs. Nothing due off a terminal prints nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command, settings
+from certctl.cli.session import open_run
+from certctl.cli.specs import report_lines
+from certctl.operations.renew import RenewRequest, renew
+from certctl.output.certificates import report_result
+from certctl.output.document import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("renew", cls=Command)
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--force", is_flag=True, help="Renew even what is not due or waits after a failure.")
+@click.option(
+    "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."
+)
+@settings("random_delay", "lock_timeout", "order_timeout")
+@click.pass_obj
+def command(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool) -> Result:
+    """Renew the certificates that are due, all or those named, and deploy what is owed.
+
+    Runs without questions and without flags: each certificate's own file says what it needs.
+    """
+    with open_run(invocation) as run:
+        request = RenewRequest(
+            tuple(names), force=force, dry_run=dry_run, delay=not invocation.interactive
+        )
+        report = renew(request, run)
+        everything = bool(names) or invocation.output.terminal
+        return report_result(report, report_lines(report, run, invocation, everything=everything))

@@ -1,0 +1,29 @@
+"""`certctl rollback`: an older version live again."""
+
+from __future__ import annotations
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command, settings
+from certctl.cli.session import open_run
+from certctl.cli.specs import report_lines
+from certctl.output.certificates import report_result
+from certctl.output.document import Result
+
+
+@click.command("rollback", cls=Command)
+@click.argument("name", metavar="NAME")
+@click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="The version to use.")
+@settings("lock_timeout")
+@click.pass_obj
+def command(invocation: Invocation, name: str, number: int | None) -> Result:
+    """Put an older version of a certificate live again, the one before by default, and deploy it.
+
+    Renewal pauses until a sixth of that version's lifetime is left.
+    """
+    from certctl.operations.versions import rollback  # noqa: PLC0415 - not for --help
+
+    with open_run(invocation) as run:
+        report = rollback(run, name, number)
+        return report_result(report, report_lines(report, run, invocation))

@@ -1,0 +1,63 @@
+"""One call of certctl: what Click collected from the command line, and the person at the terminal.
+
+The Click layer ends here; `certctl.cli.session` turns an invocation into a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from certctl.cli.environment import Environment
+from certctl.models import Value
+from certctl.output.console import Output
+
+
+@dataclass
+class Invocation:
+    """What Click collects while it parses; commands read it and open a run."""
+
+    environment: Environment
+    command: str = ""
+    home: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    debug: bool = False
+    yes: bool = False
+    flags: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Output:
+        """Return the streams as the flags want them."""
+        environment = self.environment
+        return Output(
+            environment.stdout,
+            environment.stderr,
+            environment.variables,
+            json=self.json,
+            quiet=self.quiet,
+            verbosity=self.verbose,
+        )
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person at a terminal can be asked."""
+        return self.environment.stdin.isatty() and not self.json
+
+    def ask(self, question: str) -> bool | None:
+        """Put a question to the person at the terminal; None where there is nobody."""
+        if not self.interactive:
+            return None
+        stderr = self.environment.stderr
+        while True:
+            stderr.write(f"{question} [y/N] ")
+            stderr.flush()
+            answer = self.environment.stdin.readline().strip().lower()
+            if answer in {"y", "yes"}:
+                return True
+            if answer in {"", "n", "no"}:
+                return False
+
+    def confirm(self, question: str) -> bool | None:
+        """Return whether `--yes` or the person at the terminal agrees; None where nobody can."""
+        return True if self.yes else self.ask(question)

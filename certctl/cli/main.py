@@ -1,0 +1,192 @@
+"""The command line: finds the command, runs it, renders its result, and owns the exit status.
+
+Commands are imported when they are called, so that `--help` and `--version` cost next to nothing.
+One handler renders every error; a traceback is a bug, and `--debug` shows it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from certctl.cli.environment import Environment, of_this_process
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import common_parameters
+from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError
+from certctl.output.document import Result
+from certctl.version import VERSION
+
+COMMANDS = MappingProxyType(
+    {
+        "issue": "Obtain a certificate for these names, and deploy it.",
+        "renew": "Renew what is due, and deploy what is owed.",
+        "list": "Show the certificates there are.",
+        "show": "Show everything about one certificate.",
+        "edit": "Add or remove names, change options, and issue again.",
+        "revoke": "Revoke a certificate.",
+        "deploy": "Run deploy hooks and reloads again.",
+        "rollback": "Put an older version back.",
+        "delete": "Forget a certificate and remove its files.",
+        "register": "Make an account at a CA, or find it again.",
+        "account": "Show, update, re-key or deactivate accounts.",
+    }
+)
+"""Every command with its one line for `--help`; each is a module of `certctl.cli.commands`."""
+
+
+class LazyGroup(click.Group):
+    """The top-level command; knows its subcommands by name and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - Click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"certctl.cli.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise _no_such_command(args[0])
+        return super().resolve_command(ctx, args)
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - Click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+_EPILOG = """\b
+Examples:
+  certctl issue example.com www.example.com --reload 'systemctl reload nginx'
+  certctl issue '*.example.com' example.com --dns rfc2136 --rfc2136-server 192.0.2.53
+  certctl renew
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    name="certctl",
+    epilog=_EPILOG,
+    params=common_parameters(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(VERSION, prog_name="certctl", message="%(prog)s %(version)s")
+def group() -> None:
+    """Obtain TLS certificates from an ACME CA, keep them fresh, and deploy them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command of this process and return its exit status."""
+    return run(sys.argv[1:] if arguments is None else arguments, of_this_process())
+
+
+def run(arguments: Sequence[str], environment: Environment) -> int:
+    """Run a command in an environment and return its exit status; raises nothing."""
+    invocation = Invocation(environment, json="--json" in arguments)
+    try:
+        result = _call(arguments, invocation)
+        if result is None:
+            environment.stdout.flush()
+            return int(ExitStatus.DONE)
+        invocation.output.finish(invocation.command, result)
+        return int(result.exit_status)
+    except BrokenPipeError:
+        return _unprinted(None, environment)
+    except OSError as error:
+        return _unprinted(error, environment)
+
+
+def _unprinted(error: OSError | None, environment: Environment) -> int:
+    """Return the status of a command whose words went nowhere; no error: its reader has left."""
+    with suppress(OSError):
+        if error is not None:
+            environment.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+            environment.stderr.flush()
+    _forget_what_is_buffered(environment)
+    return int(ExitStatus.FAILED)
+
+
+def _forget_what_is_buffered(environment: Environment) -> None:
+    """Keep the interpreter from failing once more when it flushes standard output at its end."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, environment.stdout.fileno())
+        os.close(null)
+
+
+def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
+    """Return the command's result, whatever happens to it; None where it printed by itself."""
+    try:
+        returned: Any = group.main(
+            list(arguments), prog_name="certctl", standalone_mode=False, obj=invocation
+        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        invocation.environment.stderr.write(f"{error.format_message()}\n")
+        return Result(exit_status=ExitStatus.USAGE)
+    except click.ClickException as error:
+        return _failed(_translated(error, invocation), invocation)
+    except CertctlError as error:
+        return _failed(error, invocation)
+    except (KeyboardInterrupt, click.Abort):
+        return _failed(Interrupted("stopped"), invocation)
+    except OSError as error:
+        if not invocation.command:  # help or version, which Click prints by itself
+            raise
+        return _failed(_bug(error), invocation)
+    except Exception as error:  # noqa: BLE001 - the one handler at the top
+        return _failed(_bug(error), invocation)
+    return returned if isinstance(returned, Result) else None
+
+
+def _failed(error: CertctlError, invocation: Invocation) -> Result:
+    if invocation.debug:
+        traceback.print_exception(error, file=invocation.environment.stderr)
+    return Result(errors=(error,), exit_status=error.exit_status)
+
+
+def _translated(error: click.ClickException, invocation: Invocation) -> UsageError:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "certctl"
+    invocation.command = path.partition(" ")[2]
+    return UsageError(error.format_message(), hint=f"{path} --help")
+
+
+def _no_such_command(given: str) -> UsageError:
+    import difflib  # noqa: PLC0415 - only an error needs it
+
+    near = difflib.get_close_matches(given, COMMANDS, n=1)
+    hint = f"Did you mean certctl {near[0]}?" if near else "certctl --help"
+    return UsageError(f"there is no command {given!r}", hint=hint, code="usage.unknown_command")
+
+
+def _bug(error: Exception) -> CertctlError:
+    found = CertctlError(
+        f"this should not have happened: {type(error).__name__}: {error}",
+        hint="Please report it, with what the same command prints with --debug.",
+    )
+    found.__cause__ = error
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

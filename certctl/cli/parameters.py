@@ -1,0 +1,198 @@
+"""Click options made from the table of settings, and those that every command has.
+
+A setting's option puts its value into the invocation's `flags` and is no parameter of the command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.errors import ConfigurationError
+from certctl.models import Value
+from certctl.options import OPTIONS, Kind, Option, parse
+
+_CA = "CA and account"
+_RUN = "Patience"
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+def settings(*keys: str) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that gives a command the flags of these settings."""
+    known = {option.key: option for option in OPTIONS}
+    return of_options(known[key] for key in keys)
+
+
+def of_options(options: Iterable[Option]) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that gives a command the flags of these options, in their order."""
+    made = [click_option(option) for option in options if option.flag]
+
+    def decorate(function: _Decorated) -> _Decorated:
+        for each in reversed(made):
+            function = each(function)
+        return function
+
+    return decorate
+
+
+def click_option(option: Option) -> Callable[[Any], Any]:
+    """Return the decorator that adds a setting's option to a command."""
+    names, attributes = _declaration(option)
+    return click.option(*names, **attributes)
+
+
+def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
+    """Return the names and the attributes of the Click option of a setting."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is None or value == ():
+            return
+        try:
+            given: Value = parse(option, value) if isinstance(value, str) else value
+        except ConfigurationError as error:
+            message = error.message.removeprefix(f"{option.key}: ")
+            raise click.BadParameter(message, ctx=context, param=parameter) from error
+        context.find_root().ensure_object(Invocation).flags[option.key] = given
+
+    attributes: dict[str, Any] = {
+        "cls": SectionedOption,
+        "section": _section(option.key),
+        "callback": keep,
+        "expose_value": False,
+        "help": help_of(option),
+    }
+    name = "setting_" + option.key.replace(".", "_")
+    match option.kind:
+        case Kind.BOOLEAN:
+            attributes |= {"is_flag": True, "default": None}
+        case Kind.TEXTS:
+            attributes |= {"multiple": True, "metavar": option.metavar}
+        case Kind.CHOICE:
+            attributes |= {"type": click.Choice(option.choices)}
+        case _:
+            attributes |= {"metavar": option.metavar or option.kind.value}
+    return [option.flag or "", name], attributes
+
+
+class SectionedOption(click.Option):
+    """An option that `--help` lists under a heading of its own kind."""
+
+    def __init__(self, *arguments: Any, section: str, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.section = section
+
+
+def _section(key: str) -> str:
+    sections = {
+        "ca": _CA,
+        "ca_bundle": _CA,
+        "account": _CA,
+        "challenge": "Proof of control",
+        "dns": "Proof of control",
+        "deploy": "Hooks",
+        "lock_timeout": _RUN,
+        "order_timeout": _RUN,
+        "random_delay": _RUN,
+    }
+    return sections.get(key.partition(".")[0], "Certificate")
+
+
+def help_of(option: Option) -> str:
+    """Return what `--help` says of a setting."""
+    default = option.default
+    if default in (None, (), False, True):
+        return option.doc
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{option.doc} [default: {shown}]"
+
+
+def _common(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def keep(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(context.find_root().ensure_object(Invocation), name, value)
+
+    return keep
+
+
+COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("--home",),
+        {"metavar": "DIR", "help": "Use this home folder.", "callback": _common("home")},
+    ),
+    (
+        ("--json",),
+        {"is_flag": True, "help": "Print one JSON document.", "callback": _common("json")},
+    ),
+    (
+        ("-q", "--quiet"),
+        {"is_flag": True, "help": "Print nothing but errors.", "callback": _common("quiet")},
+    ),
+    (
+        ("-v", "--verbose"),
+        {
+            "count": True,
+            "help": "Say each thing that happens; -vv also each request to the CA.",
+            "callback": _common("verbose"),
+        },
+    ),
+    (
+        ("--debug",),
+        {"is_flag": True, "help": "Show where errors come from.", "callback": _common("debug")},
+    ),
+)
+
+
+def common_parameters() -> list[click.Parameter]:
+    """Return the options that every command has, before and after its name."""
+    log_file = next(option for option in OPTIONS if option.key == "log_file")
+    names, attributes = _declaration(log_file)
+    del attributes["cls"], attributes["section"]
+    return [
+        *(
+            click.Option(list(each), expose_value=False, is_eager=True, **others)
+            for each, others in COMMON
+        ),
+        click.Option(names, **attributes),
+    ]
+
+
+def yes_option(function: _Decorated) -> _Decorated:
+    """Give a command `--yes`, which answers its confirmations."""
+    option = click.option(
+        "-y",
+        "--yes",
+        is_flag=True,
+        expose_value=False,
+        help="Answer confirmations with yes.",
+        callback=_common("yes"),
+    )
+    return option(function)
+
+
+class Command(click.Command):
+    """A command with the common options; what it returns is rendered by `certctl.cli.main`."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params.extend(common_parameters())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _, _, path = ctx.command_path.partition(" ")
+        ctx.find_root().ensure_object(Invocation).command = path
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                section = parameter.section if isinstance(parameter, SectionedOption) else "Options"
+                sections.setdefault(section, []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)

@@ -1,0 +1,134 @@
+"""From an invocation to a run: settings, home folder, progress, and signals that stop it.
+
+Imported by commands once they are called, never for `--help` or `--version`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from certctl import config
+from certctl.cli.invocation import Invocation
+from certctl.dns.loading import option_table
+from certctl.errors import CertctlError
+from certctl.events import Event, EventSink
+from certctl.operations.run import Run
+from certctl.operations.services import Services
+from certctl.output.console import Output
+from certctl.output.log import Log
+from certctl.output.progress import Progress
+from certctl.store.audit import Audit
+from certctl.store.local import LocalStore
+from certctl.store.tree import LocalTree
+from certctl.system.clock import SystemClock
+
+
+@contextmanager
+def open_run(invocation: Invocation) -> Iterator[Run]:
+    """Open a run: settings, home folder, progress, records, and signals that stop it."""
+    environment, output = invocation.environment, invocation.output
+    home = config.home_folder(
+        invocation.home,
+        environment.variables,
+        folder=environment.folder,
+        user_id=environment.user_id,
+    )
+    settings = config.load(
+        home,
+        environment.variables,
+        invocation.flags,
+        folder=environment.folder,
+        options=option_table(),
+    )
+    clock = SystemClock()
+    with ExitStack() as stack:
+        sinks = [Audit(home, output.warning).sink, stack.enter_context(Progress(output)).sink]
+        log_file = settings.text("log_file")
+        if log_file is not None:
+            log = stack.enter_context(Log(Path(environment.folder, log_file)))
+            sinks.append(log.sink)
+            stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))
+        if output.verbosity > 1:
+            stack.enter_context(_requests_shown(output))
+        stop = stack.enter_context(_stopped_by_signals())
+        services = Services(
+            store=LocalStore(home, settings, clock, stop=stop, warn=output.warning),
+            tree=LocalTree(home),
+            clock=clock,
+            settings=settings,
+            emit=_to_all(sinks),
+            ask=invocation.ask,
+        )
+        yield stack.enter_context(Run(services, stop))
+
+
+def _to_all(sinks: Sequence[EventSink]) -> EventSink:
+    def emit(event: Event) -> None:
+        for sink in sinks:
+            sink(event)
+
+    return emit
+
+
+def _write_error(log: Log, clock: SystemClock, error: BaseException | None) -> None:
+    if isinstance(error, CertctlError):
+        log.error(clock.now(), error)
+
+
+@contextmanager
+def _requests_shown(output: Output) -> Iterator[None]:
+    """Show each request to the CA and its answer, as the library logs them (`-vv`)."""
+    import logging  # noqa: PLC0415 - slow to import, and for -vv only
+
+    logger, handler = logging.getLogger("acme"), logging.StreamHandler(_Printable(output.stderr))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+class _Printable:
+    """A stream without what could steer a terminal: the words of a CA come by it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        shown = (each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+        self._stream.write("".join(shown))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Set the event on SIGINT and SIGTERM; a second SIGINT ends the process as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def received(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before: Mapping[int, object] = {
+        number: signal.signal(number, received) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type] # what signal() gave us

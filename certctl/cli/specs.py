@@ -1,0 +1,172 @@
+"""What commands that make or change a certificate share: its options, and the words for its
+fate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import SectionedOption, of_options, settings
+from certctl.dns.loading import option_table, provider_options
+from certctl.errors import ConsentRequired, UsageError
+from certctl.models import Outcome, Value
+from certctl.operations.report import Report
+from certctl.operations.run import Run
+from certctl.output.certificates import files_lines, renewal_words
+from certctl.output.times import Times, left
+from certctl.spec import absolute
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+_FILE_LIMIT = 1_000_000
+
+_UNEVENTFUL = frozenset({"unchanged", "busy"})
+
+_BEFORE = ("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos")
+_CHALLENGE = (
+    "challenge.http_address",
+    "challenge.http_port",
+    "challenge.webroots",
+    "challenge.dns_provider",
+)
+_DNS = (
+    "challenge.dns_resolver",
+    "challenge.dns_skip_propagation",
+    "challenge.dns_propagation_timeout",
+)
+_REST = (
+    "key_type",
+    "reuse_key",
+    "profile",
+    "required_profile",
+    "preferred_chain",
+    "key_group",
+    "deploy.pre_hook",
+    "deploy.deploy_hook",
+    "deploy.reload",
+    "deploy.post_hook",
+    "deploy.hook_timeout",
+    "lock_timeout",
+    "order_timeout",
+)
+
+
+def spec_options(function: _Decorated) -> _Decorated:
+    """Give a command every option that a certificate can have, those of DNS providers too."""
+    function = settings(*_REST)(function)
+    function = of_options(provider_options())(function)
+    function = settings(*_CHALLENGE, *_DNS)(function)
+    function = click.option(
+        "--standalone",
+        cls=SectionedOption,
+        section="Proof of control",
+        is_flag=True,
+        expose_value=False,
+        callback=_standalone,
+        help="Prove control by HTTP-01 with a server of certctl's own (the default).",
+    )(function)
+    return settings(*_BEFORE)(function)
+
+
+def given_options(invocation: Invocation) -> dict[str, Value]:
+    """Return the options of the command line that belong to the certificate, paths absolute.
+
+    Those of the environment count as given for a new certificate only, where nothing beats them.
+    Raises `UsageError` where two ways to prove control were given.
+    """
+    flags = invocation.flags
+    ways = {
+        "--standalone": flags.get("challenge.method") == "standalone",
+        "--webroot": "challenge.webroots" in flags,
+        "--dns": "challenge.dns_provider" in flags,
+    }
+    chosen = [way for way, given in ways.items() if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} cannot both be meant", hint="Choose one of them.")
+    if "profile" in flags and "required_profile" in flags:
+        raise UsageError("--profile and --required-profile cannot both be meant")
+    options = option_table()
+    given = {key: value for key, value in flags.items() if options[key].in_spec}
+    return absolute(given, options, str(invocation.environment.folder))
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file that was named on the command line. Raises `UsageError`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_FILE_LIMIT)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def require_confirmation(invocation: Invocation, question: str, name: str | None) -> None:
+    """Go on only where `--yes` or the person at the terminal agrees. Raises `ConsentRequired`."""
+    answer = invocation.confirm(question)
+    if answer:
+        return
+    reason = "nobody can be asked" if answer is None else "it was not agreed to"
+    raise ConsentRequired(
+        f"nothing was done: {reason}", hint="Say yes beforehand with --yes.", name=name
+    )
+
+
+def report_lines(
+    report: Report, run: Run, invocation: Invocation, *, everything: bool = True
+) -> list[object]:
+    """Return what a person is told of a run; only what happened, unless `everything` is wanted."""
+    times = Times(local=invocation.output.terminal)
+    told = [each for each in report.outcomes if everything or each.action not in _UNEVENTFUL]
+    lines = [
+        line for each in told if each.error is None for line in _outcome_lines(each, run, times)
+    ]
+    if len(told) > 1:
+        lines.append(_summary(report))
+    elif everything and not report.outcomes and not report.errors and not report.interrupted:
+        lines.append(f"Nothing is due ({report.considered} certificates).")
+    return lines
+
+
+def _outcome_lines(outcome: Outcome, run: Run, times: Times) -> list[object]:
+    name = outcome.name
+    renewal = renewal_words(outcome.renews_at, outcome.reason or "", due=False, times=times)
+    match outcome.action:
+        case "unchanged":
+            return [f"{name}: nothing to do; renewal {renewal}."]
+        case "busy":
+            return [f"{name}: passed over; {outcome.reason}."]
+        case "rehearsed":
+            return [f"{name}: the rehearsal succeeded; nothing was kept."]
+        case "updated":
+            return [f"{name}: options saved; renewal {renewal}."]
+        case "deployed":
+            return [f"{name}: deployed."] if outcome.deploy and outcome.deploy.deployed else []
+        case "owed":
+            return []  # its error says all
+    version = outcome.version
+    if version is None:
+        return [f"{name}: {outcome.action}"]
+    remaining = (version.facts.not_after - run.services.clock.now()).total_seconds()
+    until = times.minute(version.facts.not_after)
+    return [
+        f"{name}: version {version.number} is live for {', '.join(outcome.names)}.",
+        f"  It is valid until {until} ({left(remaining)}).",
+        *files_lines(run.services.tree.files(version)),
+    ]
+
+
+def _summary(report: Report) -> str:
+    counts: dict[str, int] = {}
+    for outcome in report.outcomes:
+        counts[outcome.action] = counts.get(outcome.action, 0) + 1
+    said = ", ".join(f"{count} {action}" for action, count in counts.items())
+    return f"{report.considered} certificates: {said}."
+
+
+def _standalone(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        flags = context.find_root().ensure_object(Invocation).flags
+        flags["challenge.method"] = "standalone"

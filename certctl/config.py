@@ -1,0 +1,108 @@
+"""Where settings come from: `certctl.toml`, then the environment, then the flags of a command.
+
+Reading and precedence live here; what a setting is stands in `certctl.options`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from certctl.errors import ConfigurationError
+from certctl.models import Value
+from certctl.options import OptionTable, Settings, Source, check, flatten, parse, unknown
+from certctl.spec import absolute, home_expanded, with_method
+from certctl.system.files import read_trusted
+
+FILE_NAME = "certctl.toml"
+_LIMIT = 1_000_000
+
+
+def home_folder(
+    flag: str | None, environment: Mapping[str, str], *, folder: Path, user_id: int
+) -> Path:
+    """Return the home folder: the flag's, `CERTCTL_HOME`, or where the user's kind has it.
+
+    `folder` is what a relative path starts from.
+    """
+    given = flag or environment.get("CERTCTL_HOME")
+    if given:
+        return Path(folder, home_expanded(given))
+    if user_id == 0:
+        return Path("/etc/certctl")
+    configured = Path(environment.get("XDG_CONFIG_HOME", ""))
+    if not configured.is_absolute():  # as the XDG base directory specification wants it
+        configured = home_expanded(environment.get("HOME", "~")) / ".config"
+    return configured / "certctl"
+
+
+def load(
+    home: Path,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Value],
+    *,
+    folder: Path,
+    options: OptionTable | None = None,
+) -> Settings:
+    """Return the settings in force, each with its source.
+
+    Relative paths start from `home` in the file, and from `folder` in the environment and in flags.
+    Raises `ConfigurationError` naming file, key and what it takes; for root also where others can
+    write the file.
+    """
+    options = options or OptionTable()
+    from_file = with_method(_read_file(home, options))
+    from_environment = with_method(_read_environment(environment, options, folder))
+    return (
+        Settings(table=options)
+        .over(from_file, Source.FILE)
+        .over(from_environment, Source.ENVIRONMENT)
+        .over(absolute(flags, options, str(folder)), Source.FLAG)
+    )
+
+
+def _read_file(home: Path, options: OptionTable) -> dict[str, Value]:
+    path = home / FILE_NAME
+    try:
+        raw, _ = read_trusted(path, _LIMIT)
+    except FileNotFoundError:
+        return {}
+    try:
+        document = tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    values: dict[str, Value] = {}
+    for key, value in flatten(document, options).items():
+        option = options.get(key)
+        if option is None or not option.in_file:
+            known = (each.key for each in options.values() if each.in_file)
+            raise unknown(key, known, str(path))
+        try:
+            values[key] = check(option, value)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{path}: {error.message}", hint=error.hint, code=error.code
+            ) from None
+    return absolute(values, options, str(home))
+
+
+def _read_environment(
+    environment: Mapping[str, str], options: OptionTable, folder: Path
+) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for variable, text in environment.items():
+        if not text or not variable.startswith("CERTCTL_") or variable == "CERTCTL_HOME":
+            continue
+        option = options.of_variable(variable)
+        if option is None:
+            continue
+        try:
+            values[option.key] = parse(option, text)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"the environment variable {variable}: {error.message}",
+                hint=error.hint,
+                code=error.code,
+            ) from None
+    return absolute(values, options, str(folder))

@@ -1,0 +1,256 @@
+"""Certificates in words and in JSON: rows for `list`, paragraphs for `show`, outcomes of a run.
+
+Takes the nouns of operations apart and never asks anything of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from certctl.errors import CertctlError
+from certctl.models import (
+    CertificateFiles,
+    DeployResult,
+    LastError,
+    Outcome,
+    Version,
+)
+from certctl.operations.overview import CertificateDetails, CertificateView
+from certctl.operations.report import Report
+from certctl.output.console import Row, Table
+from certctl.output.document import Json, Result, error_object
+from certctl.output.times import Times, left, left_in_short, moment
+
+_STYLE = {
+    "expired": "bold red",
+    "revoked": "bold red",
+    "missing": "red",
+    "failing": "red",
+    "unreadable": "red",
+    "owed": "yellow",
+    "due": "yellow",
+    "stopped": "dim",
+}
+
+
+def table(views: Sequence[CertificateView], times: Times) -> Table:
+    """Return the columns of `list`."""
+    return Table(
+        ("NAME", "STATE", "LEFT", "RENEWS", "DEPLOYED", "CA", "KEY", "NAMES"),
+        tuple(Row(_cells(view, times), _STYLE.get(view.state, "")) for view in views),
+    )
+
+
+def view_object(view: CertificateView) -> dict[str, Json]:
+    """Return a row as JSON."""
+    live = view.live
+    return {
+        "name": view.name,
+        "state": view.state,
+        "names": list(view.names),
+        "ca": view.ca,
+        "public": view.public,
+        "version": live.number if live else None,
+        "not_before": moment(live.facts.not_before) if live else None,
+        "not_after": moment(live.facts.not_after) if live else None,
+        "seconds_left": int(view.seconds_left) if view.seconds_left is not None else None,
+        "serial": live.facts.serial if live else None,
+        "sha256": live.facts.sha256 if live else None,
+        "issuer": live.facts.issuer if live else None,
+        "key_type": live.facts.key_type if live else None,
+        "renews_at": moment(view.renews_at),
+        "why": view.why,
+        "deployed": view.deployed,
+        "deployed_version": view.deployed_version,
+        "last_error": _last_error(view.last_error),
+        "problem": error_object(view.problem) if view.problem else None,
+    }
+
+
+def details_object(details: CertificateDetails) -> dict[str, Json]:
+    """Return everything about one certificate as JSON."""
+    spec = details.spec
+    return {
+        **view_object(details.view),
+        "ca_url": spec.ca,
+        "challenge": spec.challenge.method,
+        "dns_provider": spec.challenge.dns_provider,
+        "autorenew": spec.autorenew,
+        "files": _files(details.files),
+        "hooks": {
+            "pre": spec.deploy.pre_hook,
+            "deploy": spec.deploy.deploy_hook,
+            "reload": spec.deploy.reload,
+            "post": spec.deploy.post_hook,
+        },
+        "versions": [version_object(each) for each in details.versions],
+    }
+
+
+def details_lines(details: CertificateDetails, times: Times) -> list[object]:
+    """Return the paragraphs of `show`."""
+    view, spec, live = details.view, details.spec, details.view.live
+    shown: list[tuple[str, str]] = [
+        ("names", ", ".join(view.names)),
+        ("state", view.state),
+        ("renewal", renewal_words(view.renews_at, view.why, due=view.due, times=times)),
+        ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
+    ]
+    if live is not None:
+        shown += [
+            ("version", f"{live.number}, issued {times.day(live.issued)} by {live.facts.issuer}"),
+            ("valid until", f"{times.minute(live.facts.not_after)} ({left(view.seconds_left)})"),
+            ("key", live.facts.key_type),
+            ("serial", live.facts.serial),
+            ("sha256", live.facts.sha256),
+        ]
+    if spec.profile or spec.required_profile:
+        shown.append(("profile", str(spec.required_profile or spec.profile)))
+    shown.append(("proved by", _challenge_words(details)))
+    shown.append(("deployed", _deployed_words(view)))
+    hooks = {
+        "pre hook": spec.deploy.pre_hook,
+        "deploy hook": spec.deploy.deploy_hook,
+        "reload": spec.deploy.reload,
+        "post hook": spec.deploy.post_hook,
+    }
+    shown += [(label, command) for label, command in hooks.items() if command]
+    if view.last_error is not None:
+        shown.append(
+            ("last error", f"{times.minute(view.last_error.at)}: {view.last_error.message}")
+        )
+    lines: list[object] = [view.name, *pairs(shown)]
+    if details.files is not None:
+        lines += ["", *files_lines(details.files)]
+    return lines
+
+
+def renewal_words(at: datetime | None, why: str, *, due: bool, times: Times) -> str:
+    """Return when a certificate renews, and by which rule."""
+    if due:
+        return f"due: {why}"
+    return why if at is None else f"not before {times.minute(at)}, when {why}"
+
+
+def files_lines(files: CertificateFiles) -> list[str]:
+    """Return where the files lie, a line each."""
+    return pairs(
+        [
+            ("certificate and chain", files.fullchain),
+            *([("private key", files.privkey)] if files.privkey else []),
+            *([("all in one (HAProxy)", files.combined)] if files.combined else []),
+        ]
+    )
+
+
+def report_result(report: Report, lines: Sequence[object]) -> Result:
+    """Return the result of a run over certificates: its outcomes for programs, `lines` for
+    people.
+    """
+    data: dict[str, Json] = {
+        "dry_run": report.dry_run,
+        "considered": report.considered,
+        "certificates": [outcome_object(each) for each in report.outcomes],
+    }
+    return Result(data, lines, report.all_errors, report.exit_status)
+
+
+def outcome_object(outcome: Outcome) -> dict[str, Json]:
+    """Return what became of one certificate as JSON."""
+    error = outcome.error
+    return {
+        "name": outcome.name,
+        "action": outcome.action,
+        "names": list(outcome.names),
+        "reason": outcome.reason,
+        "renews_at": moment(outcome.renews_at),
+        "version": version_object(outcome.version) if outcome.version else None,
+        "deploy": _deploy_object(outcome.deploy),
+        "error": error_object(error) if isinstance(error, CertctlError) else None,
+    }
+
+
+def version_object(version: Version) -> dict[str, Json]:
+    """Return a version as JSON."""
+    return {
+        "number": version.number,
+        "serial": version.facts.serial,
+        "sha256": version.facts.sha256,
+        "not_before": moment(version.facts.not_before),
+        "not_after": moment(version.facts.not_after),
+        "issuer": version.facts.issuer,
+        "key_type": version.facts.key_type,
+        "issued": moment(version.issued),
+    }
+
+
+def pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Return labelled values, a line each, the values under one another."""
+    width = max(len(label) for label, _ in pairs)
+    indent = f"\n{' ' * (width + 4)}"
+    return [f"  {label.ljust(width)}  {value.replace(chr(10), indent)}" for label, value in pairs]
+
+
+def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
+    ca = view.ca if view.public or not view.ca else f"{view.ca} (private)"
+    deployed = "-" if view.live is None else ("yes" if view.deployed else "no")
+    return (
+        view.name,
+        view.state,
+        left_in_short(view.seconds_left),
+        times.day(view.renews_at),
+        deployed,
+        ca,
+        view.live.facts.key_type if view.live else "-",
+        ", ".join(view.names) or "-",
+    )
+
+
+def _challenge_words(details: CertificateDetails) -> str:
+    challenge = details.spec.challenge
+    match challenge.method:
+        case "standalone":
+            return f"HTTP-01, stand-alone server at port {challenge.http_port}"
+        case "webroot":
+            return f"HTTP-01, in {', '.join(challenge.webroots)}"
+        case "dns":
+            return f"DNS-01, by {challenge.dns_provider}"
+    return challenge.method
+
+
+def _deployed_words(view: CertificateView) -> str:
+    if view.live is None:
+        return "nothing yet"
+    if view.deployed:
+        return "yes"
+    if view.deployed_version is None:
+        return f"no: version {view.live.number} is owed"
+    return f"no: version {view.live.number} is owed, version {view.deployed_version} was deployed"
+
+
+def _deploy_object(result: DeployResult | None) -> dict[str, Json] | None:
+    if result is None:
+        return None
+    error = result.error
+    return {
+        "version": result.version,
+        "deployed": result.deployed,
+        "error": error_object(error) if isinstance(error, CertctlError) else None,
+    }
+
+
+def _last_error(error: LastError | None) -> dict[str, Json] | None:
+    if error is None:
+        return None
+    return {
+        "code": error.code,
+        "message": error.message,
+        "at": moment(error.at),
+        "failure": error.failure,
+    }
+
+
+def _files(files: CertificateFiles | None) -> dict[str, Json] | None:
+    return None if files is None else dict(asdict(files))

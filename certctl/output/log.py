@@ -1,0 +1,60 @@
+"""The log file: what happened, a line each, in UTC, appended so that logrotate may move it away.
+
+Each line is one write to a file opened for appending, so that several processes may share it.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from certctl.errors import CertctlError, UsageError
+from certctl.events import Event
+from certctl.output.descriptions import describe
+
+
+class Log:
+    """A log file while its context lasts. Raises `UsageError` where it cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise UsageError(
+                f"the log file {self._path} cannot be written: {error.strerror}",
+                hint="Name another one with --log-file FILE.",
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+    def sink(self, event: Event) -> None:
+        """Write an event."""
+        self.line(event.at, describe(event))
+
+    def error(self, at: datetime, error: CertctlError) -> None:
+        """Write an error that ended the command."""
+        self.line(at, f"error: {error.message} ({error.code})")
+
+    def line(self, at: datetime, text: str) -> None:
+        """Write one line; further lines of `text` are indented. A full disk ends no renewal."""
+        stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = text.replace("\n", "\n    ")
+        try:
+            os.write(self._descriptor, f"{stamp} certctl[{os.getpid()}] {body}\n".encode())
+        except OSError:
+            return

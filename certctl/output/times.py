@@ -1,0 +1,49 @@
+"""Times in words: UTC for programs and files, the local zone for a person at a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Times:
+    """How to write times: `local` for a terminal."""
+
+    local: bool = False
+
+    def minute(self, when: datetime) -> str:
+        """Return date and time to the minute, with the zone's name."""
+        if not self.local:
+            return when.strftime("%Y-%m-%d %H:%M UTC")
+        return when.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+    def day(self, when: datetime | None) -> str:
+        """Return the date; `-` for none."""
+        if when is None:
+            return "-"
+        return (when.astimezone() if self.local else when).strftime("%Y-%m-%d")
+
+
+def moment(when: datetime | None) -> str | None:
+    """Return a time as JSON has it: ISO 8601, UTC, to the second."""
+    return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def left(seconds: float | None) -> str:
+    """Return how long is left, in the largest unit that says enough."""
+    if seconds is None:
+        return "-"
+    if seconds <= 0:
+        return "expired"
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length)
+        if count >= 1:
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+    return f"{int(seconds)} second{'s' if int(seconds) != 1 else ''}"
+
+
+def left_in_short(seconds: float | None) -> str:
+    """Return how long is left as one word for a column: 89d, 21h, 14m."""
+    count, space, unit = left(seconds).partition(" ")
+    return f"{count}{unit[0]}" if space else count

@@ -1,0 +1,319 @@
+"""The documents say what the code says: settings, commands, flags, exit status, hooks, formats."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from certctl.ca.directories import KNOWN_CAS
+from certctl.cli.main import COMMANDS, group
+from certctl.deploy.environment import run_variables, variables
+from certctl.dns.loading import provider_options
+from certctl.dns.providers.exec import ExecProvider
+from certctl.dns.system import ProviderSystem
+from certctl.errors import PRECEDENCE, ExitStatus
+from certctl.events import Deployed, Event
+from certctl.models import (
+    Account,
+    AccountKeyType,
+    CertificateFiles,
+    Deployment,
+    PendingOrder,
+    RenewalMemory,
+    TxtRecord,
+)
+from certctl.operations.overview import CertificateView
+from certctl.options import OPTIONS
+from certctl.output.document import Result, render
+from certctl.store import records
+from certctl.store.audit import RECORDED, line
+from certctl.system.process import INHERITED
+from tests.lab.clock import SteerableClock
+from tests.unit.store_samples import NOW, issued
+
+ROOT = Path(__file__).parents[2]
+README = "README.md"
+HOOKS = "docs/hooks.md"
+FORMATS = "docs/formats.md"
+SETTINGS = "docs/configuration.md"
+DOCUMENTS = (
+    README,
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/architecture.md",
+    FORMATS,
+    HOOKS,
+    SETTINGS,
+)
+
+FLAGS_OF_OTHERS = {"--manual-auth-hook", "--manual-cleanup-hook", "--write", "--folder-path"}
+"""certbot's, those of scripts/settings-table, and the one of the example provider."""
+
+
+def text(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def code(document: str) -> set[str]:
+    """What stands between backticks within a line."""
+    return set(re.findall(r"`([^`\n]+)`", text(document)))
+
+
+def commands(command: click.Command, path: str = "certctl") -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, f"{path} {name}")
+
+
+CALLS: Mapping[str, click.Command] = dict(commands(group))
+
+
+# Settings
+
+
+def test_the_settings_are_documented_as_they_are() -> None:
+    script = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "settings-table"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    _, begin, rest = text(SETTINGS).partition(
+        "<!-- settings: written by scripts/settings-table -->\n"
+    )
+    documented, end, _ = rest.partition("<!-- settings: end -->\n")
+
+    assert begin
+    assert end
+    assert documented == script.stdout, (
+        "run .venv/bin/python scripts/settings-table --write, and look at the difference"
+    )
+
+
+def test_the_toml_examples_hold_settings_only() -> None:
+    tables = {option.key.partition(".")[0] for option in (*OPTIONS, *provider_options())}
+    for document in (SETTINGS, FORMATS):
+        for block in re.findall(r"^```toml\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE):
+            keys = set(re.findall(r"^(?:\[)?([a-z_]+)", block, re.MULTILINE))
+            known = tables | {option.key.rpartition(".")[2] for option in OPTIONS}
+
+            assert keys - known - {"version", "names"} == set()
+
+
+# Commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_readme_names_every_command(name: str) -> None:
+    assert re.search(rf"`certctl {name}\b", text(README))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_that_a_document_names_exists(document: str) -> None:
+    named = {
+        each
+        for span in code(document)
+        for each in re.findall(r"^certctl ([a-z][a-z-]*)", span)
+        if each != "dev-ca"
+    }
+
+    assert named <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("document", [README, SETTINGS, HOOKS, FORMATS, "SECURITY.md"])
+def test_every_flag_that_a_document_names_exists(document: str) -> None:
+    known = {
+        flag
+        for command in CALLS.values()
+        for parameter in command.params
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text(document)))
+
+    assert named - known - FLAGS_OF_OTHERS - {"--help"} == set()
+
+
+def test_the_readme_has_a_row_for_each_exit_status() -> None:
+    rows = re.findall(r"^\| (\d+) \|", text(README), re.MULTILINE)
+
+    assert [int(each) for each in rows] == [int(each) for each in ExitStatus]
+
+
+def test_the_readme_has_the_precedence_of_exit_statuses() -> None:
+    order = ", ".join(str(int(each)) for each in PRECEDENCE if each is not ExitStatus.DONE)
+
+    assert f"the first of {order} counts" in " ".join(text(README).split())
+
+
+@pytest.mark.parametrize("ca", [each.name for each in KNOWN_CAS])
+def test_the_readme_names_every_known_ca(ca: str) -> None:
+    assert ca in text(README)
+
+
+def test_the_json_of_the_readme_has_the_shape_of_a_document() -> None:
+    block = re.search(r"^```json\n(.*?)^```", text(README), re.DOTALL | re.MULTILINE)
+    assert block is not None
+
+    shown = json.loads(block[1])
+
+    assert shown.keys() == json.loads(render("issue", Result())).keys()
+    assert shown["exit_code"] in set(ExitStatus)
+
+
+# Hooks
+
+
+def deploy_variables() -> dict[str, str]:
+    files = CertificateFiles("live", "cert", "chain", "fullchain", "privkey", "combined")
+    return variables("deploy", issued(), files, None)
+
+
+def dns_variables(folder: Path) -> set[str]:
+    """What a DNS hook sees beyond its user's environment, from a real one."""
+    seen = folder / "seen"
+    system = ProviderSystem(SteerableClock(), threading.Event())
+    provider = ExecProvider(f"env >{seen}; true", None, system)
+    provider.cleanup([TxtRecord("_acme-challenge.example.com", "v", "example.com", "example.com")])
+    names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
+    return {each for each in names if each.startswith(("CERTCTL_", "CERTBOT_"))}
+
+
+def test_every_variable_of_a_hook_is_documented() -> None:
+    told = {*deploy_variables(), *run_variables("post", (), ())}
+
+    assert told - code(HOOKS) == set()
+
+
+def test_every_variable_of_a_dns_hook_is_documented(tmp_path: Path) -> None:
+    assert dns_variables(tmp_path) - code(HOOKS) == set()
+
+
+def test_every_variable_that_the_hooks_page_names_exists(tmp_path: Path) -> None:
+    named = {each for each in code(HOOKS) if re.fullmatch(r"(CERTCTL|CERTBOT|RENEWED)_\w+", each)}
+
+    assert named == {
+        each
+        for each in {*deploy_variables(), *dns_variables(tmp_path)}
+        if not each.startswith("FAILED")
+    }
+
+
+@pytest.mark.parametrize("variable", sorted(INHERITED))
+def test_what_hooks_inherit_is_documented(variable: str) -> None:
+    assert variable in code(HOOKS)
+
+
+# Formats
+
+
+ACCOUNT = Account(
+    "0a1b", "https://ca.example/directory", "https://ca.example/1", AccountKeyType.ES256
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "document"),
+    [
+        ("issued.json", records.from_version(issued())),
+        ("renewal/NAME.json", records.from_memory(RenewalMemory())),
+        ("deployed/NAME.json", records.from_deployment(Deployment())),
+        ("order.json", records.from_pending(PendingOrder(issued().request, "https://a", NOW))),
+        ("account.json", records.from_account(ACCOUNT)),
+    ],
+)
+def test_every_key_of_a_file_is_documented(file: str, document: Mapping[str, object]) -> None:
+    nested = {key for value in document.values() if isinstance(value, dict) for key in value}
+
+    assert ({*document, *nested}) - code(FORMATS) == set(), file
+
+
+@pytest.mark.parametrize("kind", RECORDED)
+def test_every_kind_of_line_in_the_audit_trail_is_documented_with_its_facts(
+    kind: type[Event],
+) -> None:
+    facts = [each.name for each in fields(kind) if each.name not in {"name", "at"}]
+
+    row = re.search(rf"^\| `{re.escape(kind.kind)}` \| (.*?) \|", text(FORMATS), re.MULTILINE)
+
+    assert row is not None
+    assert row[1] == ", ".join(f"`{each}`" for each in facts)
+
+
+def test_the_line_that_the_formats_page_shows_is_one_of_the_audit_trail() -> None:
+    shown = re.search(r'^{"version": 1, "at".*$', text(FORMATS), re.MULTILINE)
+    at = datetime(2027, 2, 20, 21, 13, 45, tzinfo=UTC)
+
+    assert shown is not None
+    assert shown[0] + "\n" == line(Deployed("example.com", at, 3))
+
+
+def test_every_state_of_a_certificate_is_documented() -> None:
+    states = set(re.findall(r"`([a-z]+)`", (CertificateView.__doc__ or "").partition("state")[2]))
+
+    assert states
+    assert states - code(FORMATS) == set()
+
+
+# The example provider
+
+
+def example_provider(folder: Path) -> ModuleType:
+    block = re.search(r"^```python\n(.*?)^```", text("CONTRIBUTING.md"), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    file = folder / "example_provider.py"
+    file.write_text(block[1], encoding="utf-8")
+    specification = importlib.util.spec_from_file_location("example_provider", file)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_example_provider_keeps_two_values_at_one_name(tmp_path: Path) -> None:
+    module = example_provider(tmp_path)
+    system = ProviderSystem(SteerableClock(), threading.Event())
+    provider = module.create({"dns.folder.path": str(tmp_path)}, system)
+    name = "_acme-challenge.example.com"
+    first, second = (TxtRecord(name, each, "example.com", "example.com") for each in ("a", "b"))
+
+    provider.present([first, second])
+    both = (tmp_path / name).read_text()
+    provider.cleanup([first])
+    provider.cleanup([first])
+
+    assert both.split() == ["a", "b"]
+    assert (tmp_path / name).read_text().split() == ["b"]
+
+
+# The documents themselves
+
+
+def test_the_page_on_architecture_places_every_package() -> None:
+    top = {path.stem for path in (ROOT / "certctl").glob("*.py")} - {"__init__", "__main__"}
+    packages = {f"{path.parent.name}/" for path in (ROOT / "certctl").glob("*/__init__.py")}
+
+    assert (top | packages) - code("docs/architecture.md") == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_to_a_file_leads_to_one(document: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text(document))
+    local = [each for each in links if "://" not in each]
+
+    assert [each for each in local if not (ROOT / document).parent.joinpath(each).exists()] == []

@@ -1,0 +1,112 @@
+"""Homes with certificates in them, as an issuance and a deploy leave them, but without a CA.
+
+Keys and certificates are real ones; they are written through the store, by the steps of an
+issuance and in its order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from certctl.models import (
+    CertificateSpec,
+    Deployment,
+    Identifier,
+    IdentifierType,
+    Material,
+    RenewalMemory,
+    Value,
+    Version,
+)
+from certctl.options import Settings
+from certctl.renewal import next_action, request_of
+from certctl.spec import resolve
+from certctl.store.local import LocalStore
+from certctl.x509 import facts
+from tests.lab.clock import SteerableClock
+from tests.support.nouns import CA, LIFETIME
+
+
+def add_certificate(
+    home: Path,
+    name: str,
+    *,
+    age: timedelta = timedelta(days=1),
+    deployed: bool = True,
+    memory: RenewalMemory | None = None,
+    chosen: Mapping[str, Value] | None = None,
+) -> Version:
+    """Put a certificate of 90 days, issued `age` ago, into a home; return its version."""
+    now = datetime.now(UTC)
+    identifiers = (Identifier(IdentifierType.DNS, name),)
+    spec = resolve(name, identifiers, {"ca": CA, **(chosen or {})}, Settings())
+    version, material = issued(spec, (now - age).replace(microsecond=0))
+    store = LocalStore(home, Settings(), SteerableClock(now))
+    with store.lock(name, timeout=0):
+        store.save_spec(spec)
+        saved = store.save_version(spec, version, material)
+        if deployed:
+            store.save_deployment(name, Deployment(saved.number, saved.number, now))
+        status = replace(store.status(name), memory=memory or RenewalMemory())
+        spec = store.spec(name)
+        at = next_action(spec, status, now)
+        store.save_memory(name, status.memory, next_action_at=at)
+    return saved
+
+
+def issued(
+    spec: CertificateSpec, start: datetime, lifetime: timedelta = LIFETIME
+) -> tuple[Version, Material]:
+    """Return a certificate for a spec, with its key and the root that signed it."""
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root_name = _name("A Test Root")
+    end = start + lifetime
+    root = (
+        _builder(root_name, root_name, root_key, start, end)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(root_key, hashes.SHA256())
+    )
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
+    names = x509.SubjectAlternativeName([x509.DNSName(each.value) for each in spec.identifiers])
+    leaf = (
+        _builder(_name("leaf"), root_name, key, start, end)
+        .add_extension(issuer, critical=False)
+        .add_extension(names, critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
+    cert, chain = (each.public_bytes(serialization.Encoding.PEM) for each in (leaf, root))
+    privkey = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    version = Version(spec.name, 0, facts(cert), request_of(spec), issued=start)
+    return version, Material(cert, chain, privkey)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    start: datetime,
+    end: datetime,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(end)
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
