@@ -83,8 +83,8 @@ OPTIONS: tuple[Option, ...] = (
         "ca",
         Kind.TEXT,
         "letsencrypt",
-        "The CA: letsencrypt, letsencrypt-staging, zerossl, google, sslcom, actalis, or a "
-        "directory URL.",
+        "The CA: letsencrypt, letsencrypt-staging, zerossl, google, sslcom, actalis, a directory "
+        "URL, or dev for one inside certctl.",
         flag="--ca",
         metavar="NAME|URL",
         in_spec=True,

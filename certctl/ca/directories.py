@@ -30,6 +30,9 @@ class KnownCa:
     title: str
 
 
+DEV = "dev"
+"""The CA that runs inside this process has a name in place of a URL: its port may change."""
+
 KNOWN_CAS: tuple[KnownCa, ...] = (
     KnownCa(
         "letsencrypt",
@@ -72,6 +75,13 @@ KNOWN_CAS: tuple[KnownCa, ...] = (
         None,
         eab=True,
         title="Actalis",
+    ),
+    KnownCa(
+        DEV,
+        DEV,
+        DEV,
+        eab=False,
+        title="the development CA in this process",
     ),
 )
 

@@ -37,6 +37,7 @@ COMMANDS = MappingProxyType(
         "delete": "Forget a certificate and remove its files.",
         "register": "Make an account at a CA, or find it again.",
         "account": "Show, update, re-key or deactivate accounts.",
+        "dev-ca": "Run an ACME CA for development, or print its root.",
     }
 )
 """Every command with its one line for `--help`; each is a module of `certctl.cli.commands`."""
@@ -55,7 +56,7 @@ class LazyGroup(click.Group):
     ) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"certctl.cli.commands.{cmd_name}")
+        module = importlib.import_module(f"certctl.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

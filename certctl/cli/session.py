@@ -8,16 +8,18 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
 from certctl import config
+from certctl.ca.directories import DEV
 from certctl.cli.invocation import Invocation
 from certctl.dns.loading import option_table
 from certctl.errors import CertctlError
 from certctl.events import Event, EventSink
+from certctl.models import Endpoint
 from certctl.operations.run import Run
 from certctl.operations.services import Services
 from certctl.output.console import Output
@@ -64,8 +66,16 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
             settings=settings,
             emit=_to_all(sinks),
             ask=invocation.ask,
+            endpoints={DEV: lambda: _dev_ca(home, stop)},
         )
         yield stack.enter_context(Run(services, stop))
+
+
+def _dev_ca(home: Path, stop: threading.Event) -> AbstractContextManager[Endpoint]:
+    """Start the development CA of the home folder inside this process."""
+    from certctl.devca.endpoint import dev_endpoint  # noqa: PLC0415 - heavy, and for `dev` only
+
+    return dev_endpoint(home, stop=stop)
 
 
 def _to_all(sinks: Sequence[EventSink]) -> EventSink:

@@ -72,13 +72,14 @@ def _prove(
     """Place the answers, have the CA look at them, and return the order once it is ready. What the
     CA is told to look at leaves `waiting`.
     """
-    solver, clock = run.solver(spec.challenge), run.services.clock
+    challenge_spec, clock = run.challenge(spec), run.services.clock
+    solver = run.solver(challenge_spec)
     challenges = [_challenge(each, solver, spec) for each in unproved]
     placements = tuple(
         solver.place(_task(authorization, challenge, spec, client, account_url))
         for authorization, challenge in zip(unproved, challenges, strict=True)
     )
-    entry = run.services.store.journal.record_placements(spec.challenge, placements)
+    entry = run.services.store.journal.record_placements(challenge_spec, placements)
     try:
         solver.present(placements)
         names = tuple(each.identifier.value for each in unproved)

@@ -57,7 +57,9 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
     account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
     with sharing(run, account):
         client = run.client(spec.ca, spec.ca_bundle, account)
-        run.solver(spec.challenge)  # settings that cannot work are found before an order is placed
+        run.solver(
+            run.challenge(spec)
+        )  # settings that cannot work are found before an order is placed
         pending = _pending(spec, account, run)
         with _dropped_unless_resumable(spec, run):
             order, pending = _placed(spec, pending, client, run)

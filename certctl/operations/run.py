@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Event as StopEvent
 from threading import RLock
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from certctl.errors import Interrupted
 from certctl.events import Retrying, Warned
-from certctl.models import Account, ChallengeSpec, Endpoint
+from certctl.models import Account, CertificateSpec, ChallengeSpec, Endpoint
 from certctl.operations.services import Services
 
 if TYPE_CHECKING:
@@ -94,6 +95,27 @@ class Run:
             if directory_url not in self._endpoints:
                 self._endpoints[directory_url] = self._stack.enter_context(factory())
             return self._endpoints[directory_url]
+
+    def challenge(self, spec: CertificateSpec) -> ChallengeSpec:
+        """Return how control is proved to the spec's CA.
+
+        One that runs inside this process looks at ports of its own, and has a zone that takes
+        updates, so that wildcards need no DNS of anybody's.
+        """
+        endpoint, challenge = self.endpoint(spec.ca, spec.ca_bundle), spec.challenge
+        if challenge.method == "dns" and endpoint.dns is not None:
+            return replace(challenge, dns_resolver=challenge.dns_resolver or endpoint.dns)
+        if challenge.method != "standalone" or endpoint.http_port is None:
+            return challenge
+        if endpoint.dns is not None and any(each.wildcard for each in spec.identifiers):
+            return replace(
+                challenge,
+                method="dns",
+                dns_provider="rfc2136",
+                dns_resolver=endpoint.dns,
+                plugin={"dns.rfc2136.server": endpoint.dns},
+            )
+        return replace(challenge, http_address="127.0.0.1", http_port=endpoint.http_port)
 
     def client(
         self, directory_url: str, ca_bundle: str | None, account: Account | None = None

@@ -47,7 +47,9 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_list_of_commands_is_that_of_the_modules() -> None:
     folder = Path(__file__).parents[2] / "certctl" / "cli" / "commands"
 
-    assert set(COMMANDS) == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    modules = {path.stem.replace("_", "-") for path in folder.glob("[!_]*.py")}
+
+    assert set(COMMANDS) == modules
 
 
 @pytest.mark.parametrize("path", CALLS)

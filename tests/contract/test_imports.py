@@ -64,7 +64,7 @@ ONLY_IN = {
     "requests": {"ca", "system"},
     "idna": {"names"},
     "urllib3": {"ca", "system"},
-    "dns": {"dns"},
+    "dns": {"dns", ASIDE},
     "cryptography": {"keys", "x509", "formats", "ca", ASIDE},
 }
 """The heavy packages, with those of ours that may import them."""

@@ -1,0 +1,300 @@
+"""`certctl dev-ca`: an ACME CA on this machine, to try things with."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from certctl import config
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command
+from certctl.errors import CertctlError, UsageError
+from certctl.models import Endpoint
+from certctl.output.document import Json, Result
+
+if TYPE_CHECKING:
+    from certctl.devca.settings import DevCaSettings
+
+_FOLDER = "dev-ca"
+
+
+@click.group("dev-ca")
+def command() -> None:
+    """Run an ACME CA on this machine, to try things without a public name, or print its root."""
+
+
+_state_option = click.option(
+    "--state",
+    metavar="DIR",
+    help="Keep keys and records here. [default: dev-ca in the home folder]",
+)
+
+
+@command.command("serve", cls=Command)
+@click.option(
+    "--listen",
+    metavar="ADDRESS:PORT",
+    default="127.0.0.1:0",
+    help="Listen here; port 0 is a free one, the same at each start. [default: 127.0.0.1:0]",
+)
+@_state_option
+@click.option(
+    "--http-port",
+    type=click.IntRange(1, 65535),
+    default=5002,
+    metavar="PORT",
+    help="Try HTTP-01 at this port. [default: 5002]",
+)
+@click.option(
+    "--tls-port",
+    type=click.IntRange(1, 65535),
+    default=5001,
+    metavar="PORT",
+    help="Try TLS-ALPN-01 at this port. [default: 5001]",
+)
+@click.option(
+    "--validate-at",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    help="Try names at this address, or at their own with 'names'. [default: 127.0.0.1]",
+)
+@click.option(
+    "--dns",
+    metavar="ADDRESS:PORT",
+    help="Ask this resolver for TXT records. [default: the built-in zone]",
+)
+@click.option("--lifetime", metavar="DURATION", help="Let certificates live 30s, 15m, 12h or 90d.")
+@click.option("--profiles", metavar="FILE", help="Offer the profiles of this TOML file too.")
+@click.option(
+    "--eab",
+    metavar="KID=FILE",
+    multiple=True,
+    help="Demand external account binding; the file has the HMAC key in base64url.",
+)
+@click.option(
+    "--fault",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Misbehave, such as bad-nonce=20 (percent), processing=10s or retry-after=5.",
+)
+@click.pass_obj
+def serve(invocation: Invocation, /, listen: str, state: str | None, **given: Any) -> None:
+    """Run the CA until it is stopped by Ctrl-C or SIGTERM.
+
+    Nobody trusts its certificates. Control of names is tried at this machine, at ports that need
+    no privilege, so that no name has to resolve. Faults can be changed while it runs, by POST to
+    /manage/faults; GET /manage/requests has the log.
+    """
+    from certctl.devca.endpoint import (  # noqa: PLC0415 - not for --help
+        announced,
+        lock_state,
+        zone_server,
+    )
+    from certctl.devca.server import DevCa  # noqa: PLC0415 - not for --help
+
+    folder = _state_folder(invocation, state)
+    address = _address(listen)
+    settings = _settings(invocation, given)
+    output = invocation.output
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stopped_by_signals())
+        stack.enter_context(lock_state(folder, timeout=0))
+        ca = stack.enter_context(
+            DevCa(folder, listen=address, settings=settings, report=output.warning)
+        )
+        dns = settings.dns
+        if dns is None:
+            dns = stack.enter_context(zone_server(ca.zone, folder)).address
+        root = str(ca.tls_ca_bundle)
+        endpoint = Endpoint(ca.directory_url, root, settings.http_port, settings.tls_alpn_port, dns)
+        stack.enter_context(announced(endpoint, folder))
+        data: dict[str, Json] = {
+            "directory_url": ca.directory_url,
+            "root": root,
+            "http_port": settings.http_port,
+            "tls_alpn_port": settings.tls_alpn_port,
+            "dns": dns,
+            "state": str(folder),
+        }
+        lines = _usage(ca.directory_url, root, settings.http_port, dns)
+        output.finish("dev-ca serve", Result(data, lines))
+        stop.wait()
+
+
+@command.command("root", cls=Command)
+@_state_option
+@click.pass_obj
+def root(invocation: Invocation, state: str | None) -> Result:
+    """Print the root certificate of the CA, and on a terminal how to trust it.
+
+    The root and its key are made where there are none yet.
+    """
+    from certctl.devca import authority  # noqa: PLC0415 - not for --help
+    from certctl.system.clock import SystemClock  # noqa: PLC0415 - not for --help
+    from certctl.system.files import ensure_folder  # noqa: PLC0415 - not for --help
+
+    folder = _state_folder(invocation, state)
+    path = folder / authority.ROOT_FILE
+    pem = authority.read_root(folder)
+    if pem is None:
+        from certctl.devca.endpoint import lock_state  # noqa: PLC0415 - not for --help
+
+        ensure_folder(folder)
+        with lock_state(folder, timeout=10):
+            pem = authority.open_authority(folder, SystemClock().now()).root_pem
+    text = pem.decode("ascii").rstrip("\n")
+    if invocation.output.terminal and not (invocation.quiet or invocation.json):
+        invocation.output.tell(_how_to_trust(path))
+    return Result({"root": str(path), "pem": f"{text}\n"}, [text])
+
+
+def _state_folder(invocation: Invocation, given: str | None) -> Path:
+    environment = invocation.environment
+    if given:
+        return Path(environment.folder, given)
+    home = config.home_folder(
+        invocation.home,
+        environment.variables,
+        folder=environment.folder,
+        user_id=environment.user_id,
+    )
+    return home / _FOLDER
+
+
+def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
+    from certctl.devca import faults, settings  # noqa: PLC0415 - not for --help
+
+    folder = invocation.environment.folder
+    made = settings.DevCaSettings(
+        http_port=given["http_port"],
+        tls_alpn_port=given["tls_port"],
+        validate_at=_numeric(given["validate_at"]),
+        dns=_resolver(given["dns"]),
+        lifetime=settings.parse_duration(given["lifetime"]) if given["lifetime"] else None,
+        eab_keys=dict(_eab_key(each, folder) for each in given["eab"]),
+    )
+    if given["profiles"]:
+        made.profiles |= settings.load_profiles(Path(folder, given["profiles"]))
+    for each in given["fault"]:
+        name, _, value = each.partition("=")
+        if name == "processing":
+            made.processing = settings.parse_processing(value)
+        else:
+            made.faults = faults.parse_fault(each, made.faults)
+    return made
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise UsageError(
+            f"{text!r} is no address with a port",
+            hint="Give ADDRESS:PORT, such as 127.0.0.1:14000 or [::1]:14000.",
+        )
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _resolver(text: str | None) -> str | None:
+    if text is None:
+        return None
+    from certctl.devca import lookups  # noqa: PLC0415 - dnspython is slow to import
+
+    try:
+        lookups.split(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not the address of a DNS resolver",
+            hint="Give ADDRESS or ADDRESS:PORT, such as 192.0.2.53 or [2001:db8::53]:5353.",
+        ) from None
+    return text
+
+
+def _numeric(text: str) -> str | None:
+    import ipaddress  # noqa: PLC0415 - not for --help
+
+    if text == "names":
+        return None
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no address", hint="Give an address such as 127.0.0.1, or 'names'."
+        ) from None
+
+
+def _eab_key(text: str, folder: Path) -> tuple[str, bytes]:
+    from certctl.devca import jws  # noqa: PLC0415 - not for --help
+    from certctl.devca.problems import Problem  # noqa: PLC0415 - not for --help
+    from certctl.system.secrets import read_secret  # noqa: PLC0415 - not for --help
+
+    kid, equals, name = text.partition("=")
+    if not (kid and equals and name):
+        raise UsageError(f"{text!r} is no KID=FILE", hint="--eab kid-1=hmac.key")
+    path = Path(folder, name)
+    try:
+        return kid, jws.decode(read_secret(path).strip().rstrip("="), "the HMAC key")
+    except Problem:
+        raise UsageError(f"{path} holds no key in base64url") from None
+
+
+def _usage(directory: str, root_file: str, http_port: int, dns: str) -> Sequence[str]:
+    url, root = shlex.quote(directory), shlex.quote(root_file)
+    return (
+        "The development CA is ready. Nobody trusts its certificates; stop it with Ctrl-C.",
+        f"  directory  {directory}",
+        f"  root       {root_file}",
+        f"  HTTP-01    is tried at port {http_port} of this machine, whatever the name",
+        f"  DNS-01     is looked up at {dns}",
+        "",
+        "certctl:",
+        f"  certctl issue example.com --ca {url} --ca-bundle {root} \\",
+        f"      --agree-tos --http-port {http_port}",
+        "certbot:",
+        f"  REQUESTS_CA_BUNDLE={root} certbot certonly --standalone -d example.com \\",
+        f"      --server {url} --http-01-port {http_port}",
+        "lego:",
+        f"  LEGO_CA_CERTIFICATES={root} lego --server {url} --email you@example.com \\",
+        f"      --http --http.port :{http_port} --domains example.com run",
+    )
+
+
+def _how_to_trust(path: Path) -> str:
+    shown = shlex.quote(str(path))
+    return (
+        "Trust this root only where you develop: whoever reads its key can be any site to you.\n"
+        f"  curl:      curl --cacert {shown} https://example.com/\n"
+        "  Chromium:  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n 'certctl dev-ca' \\\n"
+        f"                 -i {shown}\n"
+        f"  Debian:    sudo cp {shown} /usr/local/share/ca-certificates/certctl-dev-ca.crt\n"
+        "             sudo update-ca-certificates\n"
+        "  Fedora:    sudo trust anchor --store " + shown + "\n"
+        "  macOS:     sudo security add-trusted-cert -d -r trustRoot \\\n"
+        f"                 -k /Library/Keychains/System.keychain {shown}\n"
+        "\n"
+    )
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Set the event on SIGINT and SIGTERM: being stopped is how this command ends."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        raise CertctlError("the development CA is served from the main thread only")
+
+    def received(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, received) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,0 +1,142 @@
+"""Authorizations and challenges (RFC 8555 §7.5, §8): views, answers, outcomes.
+
+Looking whether an answer is right is for the validators; what they find comes back by `conclude`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from certctl.devca.admission import Call
+from certctl.devca.problems import Problem
+from certctl.devca.records import Authorization, authorization_key
+from certctl.devca.state import State, new_id, timestamp
+from certctl.devca.wire import Reply, json_reply, link
+
+HTTP_01, DNS_01, TLS_ALPN_01 = "http-01", "dns-01", "tls-alpn-01"
+
+
+def authorize(state: State, account: str, identifier: dict[str, str]) -> Authorization:
+    """Return an authorization for an identifier: a valid one that may be used again, or a new
+    one (RFC 8555 §7.1.4).
+    """
+    wildcard = identifier["value"].startswith("*.")
+    base = {"type": identifier["type"], "value": identifier["value"].removeprefix("*.")}
+    if state.settings.reuse_authorizations:
+        known = state.records.newest(
+            Authorization, authorization_key(account, base, wildcard=wildcard)
+        )
+        if known is not None and current_status(state, known) == "valid":
+            return known
+    if wildcard:
+        types = [DNS_01]  # RFC 8555 §7.1.3 leaves it to the CA; all demand DNS
+    elif base["type"] == "ip":
+        types = [HTTP_01, TLS_ALPN_01]  # RFC 8738 §4 and §7
+    else:
+        types = [HTTP_01, DNS_01, TLS_ALPN_01]
+    token = secrets.token_urlsafe(32)
+    made = Authorization(
+        id=new_id(),
+        account=account,
+        identifier=base,
+        expires=state.now() + state.settings.pending_lifetime.total_seconds(),
+        challenges=[{"type": each, "token": token, "status": "pending"} for each in types],
+        wildcard=wildcard,
+    )
+    state.records.put(made)
+    return made
+
+
+def current_status(state: State, found: Authorization) -> str:
+    """Return the status now: what was pending or valid may have expired."""
+    if found.status in ("pending", "valid") and state.now() >= found.expires:
+        return "expired"
+    return found.status
+
+
+def authorization(state: State, call: Call) -> Reply:
+    """RFC 8555 §7.5, and its deactivation, §7.5.2."""
+    found = _own(state, call, 1)
+    if call.content is not None and call.content != {}:
+        if call.content.get("status") != "deactivated":
+            raise Problem("malformed", "the status can become deactivated, and nothing else")
+        if current_status(state, found) not in ("pending", "valid"):
+            raise Problem("malformed", f"the authorization is {current_status(state, found)}")
+        found.status = "deactivated"
+        state.records.put(found)
+    return json_reply(200, _view(state, call, found))
+
+
+def challenge(state: State, call: Call) -> Reply:
+    """RFC 8555 §7.5.1: an object is the answer, an empty payload only reads."""
+    found = _own(state, call, 2)
+    chosen = next((each for each in found.challenges if each["type"] == call.arguments[1]), None)
+    if chosen is None:
+        raise Problem("malformed", "there is no such challenge", status=404)
+    if call.content is not None and chosen["status"] == "pending":
+        status = current_status(state, found)
+        if status != "pending":
+            raise Problem("malformed", f"the authorization is {status}")
+        chosen["status"] = "processing"
+        state.records.put(found)
+        state.validate(found.id, chosen["type"])
+    up = link(call.url("authorization", found.id), "up")
+    return json_reply(200, _challenge_view(call, found, chosen), up)
+
+
+def conclude(state: State, identifier: str, kind: str, problem: Problem | None) -> None:
+    """Note how the validation of a challenge ended; None is success."""
+    with state.records.transaction():
+        found = state.records.get(Authorization, identifier)
+        if found is None:
+            return
+        chosen = next(each for each in found.challenges if each["type"] == kind)
+        if problem is None:
+            chosen |= {"status": "valid", "validated": state.now()}
+        else:
+            chosen |= {"status": "invalid", "error": problem.document()}
+        if found.status == "pending":
+            if problem is None:
+                lifetime = state.settings.authorization_lifetime.total_seconds()
+                found.expires = state.now() + lifetime
+            found.status = chosen["status"]
+        state.records.put(found)
+
+
+def failure(found: Authorization) -> dict[str, Any] | None:
+    """Return the problem document of the challenge that failed."""
+    return next((each["error"] for each in found.challenges if "error" in each), None)
+
+
+def _own(state: State, call: Call, arguments: int) -> Authorization:
+    found = None
+    if len(call.arguments) == arguments:
+        found = state.records.get(Authorization, call.arguments[0])
+    if found is None:
+        raise Problem("malformed", "there is no such authorization", status=404)
+    if found.account != call.signer.id:
+        raise Problem("unauthorized", "this is the authorization of somebody else")
+    return found
+
+
+def _view(state: State, call: Call, found: Authorization) -> dict[str, Any]:
+    tried = [each for each in found.challenges if each["status"] != "pending"]
+    # RFC 8555 §7.1.4: once it is decided, only what led to it is shown
+    shown = found.challenges if found.status == "pending" or not tried else tried
+    view: dict[str, Any] = {
+        "identifier": found.identifier,
+        "status": current_status(state, found),
+        "expires": timestamp(found.expires),
+        "challenges": [_challenge_view(call, found, each) for each in shown],
+    }
+    if found.wildcard:
+        view["wildcard"] = True
+    return view
+
+
+def _challenge_view(call: Call, found: Authorization, one: dict[str, Any]) -> dict[str, Any]:
+    view = {**one, "url": call.url("challenge", found.id, one["type"])}
+    if "validated" in view:
+        view["validated"] = timestamp(view["validated"])
+    return view

@@ -1,0 +1,126 @@
+"""The built-in zone over the wire: a small DNS server on loopback that takes updates (RFC 2136).
+
+It is authoritative for every name there is: TXT records are those of the zone, every address is
+this machine, and each name with two labels is the top of a zone. Updates are taken unsigned, since
+it cannot be reached from elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socketserver
+import struct
+import threading
+from types import TracebackType
+from typing import Self
+
+from certctl.devca.zone import MockZone
+
+_SECONDS = 5.0
+
+
+class DnsServer:
+    """Serves a zone on a port of 127.0.0.1, over UDP and TCP, while its context lasts."""
+
+    def __init__(self, zone: MockZone, port: int = 0) -> None:
+        self._zone = zone
+        self._port = port
+        self._servers: list[socketserver.BaseServer] = []
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def address(self) -> str:
+        """Where it answers, `ADDRESS:PORT`."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The port of both, UDP and TCP."""
+        return self._port
+
+    def __enter__(self) -> Self:
+        try:
+            tcp = self._tcp_and_udp()
+        except OSError:
+            self.close()
+            raise
+        self._port = tcp
+        for each in self._servers:
+            thread = threading.Thread(target=each.serve_forever, args=(0.05,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop; safe to call twice."""
+        threads, self._threads = self._threads, []
+        servers, self._servers = self._servers, []
+        for each in servers:
+            if threads:
+                each.shutdown()
+            each.server_close()
+        for thread in threads:
+            thread.join()
+
+    def _tcp_and_udp(self) -> int:
+        """Bind the same port twice; another one where the second half of it is taken."""
+        for attempt in range(20):
+            tcp = _TcpServer(("127.0.0.1", self._port), _TcpQuestion)
+            try:
+                udp = _UdpServer(("127.0.0.1", tcp.server_address[1]), _UdpQuestion)
+            except OSError:
+                tcp.server_close()
+                if self._port or attempt == 19:
+                    raise
+                continue
+            tcp.zone = udp.zone = self._zone
+            self._servers = [tcp, udp]
+            return int(tcp.server_address[1])
+        raise OSError("no port is free")
+
+
+class _TcpServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    zone: MockZone
+
+
+class _UdpServer(socketserver.UDPServer):
+    zone: MockZone
+
+
+class _UdpQuestion(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        data, connection = self.request
+        answer = _answer(data, self.server.zone)  # type: ignore[attr-defined] # ours above
+        if answer is not None:
+            connection.sendto(answer, self.client_address)
+
+
+class _TcpQuestion(socketserver.StreamRequestHandler):
+    timeout = _SECONDS
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # a client that goes away or says nothing
+            while len(head := self.rfile.read(2)) == 2:
+                data = self.rfile.read(struct.unpack("!H", head)[0])
+                answer = _answer(data, self.server.zone)  # type: ignore[attr-defined] # ours above
+                if answer is None:
+                    return
+                self.wfile.write(struct.pack("!H", len(answer)) + answer)
+                self.wfile.flush()
+
+
+def _answer(data: bytes, zone: MockZone) -> bytes | None:
+    """Return the answer to a question or an update; None for what is neither."""
+    from certctl.devca import dns_messages  # noqa: PLC0415 - dnspython is slow to import
+
+    return dns_messages.answer(data, zone)

@@ -1,0 +1,148 @@
+"""The development CA inside the process of a client: what `--ca dev` starts.
+
+Gives an `Endpoint` for as long as a context lasts. Keys, accounts and orders are those of the home
+folder, so that the next process finds them again.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from threading import Event
+
+from certctl.devca.dns_server import DnsServer
+from certctl.devca.kept_port import KeptPort
+from certctl.devca.server import DevCa
+from certctl.devca.settings import DevCaSettings
+from certctl.devca.zone import MockZone
+from certctl.errors import LockHeld
+from certctl.models import Endpoint
+from certctl.system.clock import SystemClock
+from certctl.system.files import (
+    PRIVATE_FOLDER,
+    ensure_folder,
+    read_if_there,
+    remove_file,
+    write_atomic,
+)
+from certctl.system.locks import FileLease, acquire
+
+FOLDER = "dev-ca"
+"""Its folder in the home folder."""
+
+WAIT_SECONDS = 120.0
+
+_SERVED_FILE = "served.json"
+_LIMIT = 10_000
+
+
+@contextmanager
+def dev_endpoint(
+    home: Path,
+    *,
+    settings: DevCaSettings | None = None,
+    timeout: float = WAIT_SECONDS,
+    stop: Event | None = None,
+) -> Iterator[Endpoint]:
+    """Run the CA of `home` in this process, and give how to reach it.
+
+    One process at a time: a second one waits up to `timeout` seconds; where `dev-ca serve` runs for
+    the same folder, its CA is used instead. HTTP-01 and TLS-ALPN-01 are
+    tried at this machine, on ports that were free a moment ago, DNS-01 in the built-in zone, which
+    is served and takes updates at `Endpoint.dns`. `settings` keep their own ports. Raises
+    `LockHeld`, `Interrupted`, `StoreError`, `ConfigurationError`.
+    """
+    state = home / FOLDER
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock_state(state, timeout=0, stop=stop))
+        except LockHeld:
+            served = served_endpoint(state)
+            if served is not None:
+                yield served
+                return
+            stack.enter_context(lock_state(state, timeout=timeout, stop=stop))
+        if settings is None:
+            http_port, tls_alpn_port = free_ports(2)
+            settings = DevCaSettings(
+                http_port=http_port, tls_alpn_port=tls_alpn_port, terms_of_service=None
+            )
+        ca = stack.enter_context(DevCa(state, settings=settings))
+        dns = stack.enter_context(zone_server(ca.zone, state))
+        yield Endpoint(
+            directory_url=ca.directory_url,
+            ca_bundle=str(ca.tls_ca_bundle),
+            http_port=settings.http_port,
+            tls_alpn_port=settings.tls_alpn_port,
+            dns=settings.dns or dns.address,
+        )
+
+
+@contextmanager
+def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
+    """Let others find, for as long as the context lasts, a CA that is served for its folder.
+
+    Call it with the folder locked: without the lock, what is announced is not believed.
+    """
+    path = state / _SERVED_FILE
+    write_atomic(path, json.dumps(asdict(endpoint)).encode())
+    try:
+        yield
+    finally:
+        remove_file(path)
+
+
+def served_endpoint(state: Path) -> Endpoint | None:
+    """Return the CA that another process announced for a folder, None where there is none."""
+    data = read_if_there(state / _SERVED_FILE, _LIMIT)
+    try:
+        return None if data is None else Endpoint(**json.loads(data))
+    except (ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def zone_server(zone: MockZone, state: Path) -> Iterator[DnsServer]:
+    """Serve the built-in zone at the port that the state folder keeps for it. Raises OSError."""
+    kept = KeptPort(state / "dns-port")
+    with ExitStack() as stack:
+        for port in kept.candidates(Random()):  # noqa: S311 - no secret comes of it
+            try:
+                server = stack.enter_context(DnsServer(zone, port))
+            except OSError:
+                if not port:
+                    raise
+                continue
+            kept.keep(server.port)
+            yield server
+            return
+
+
+def lock_state(state: Path, *, timeout: float, stop: Event | None = None) -> FileLease:
+    """Return the lock on a state folder, which is made where there is none. Raises `LockHeld`."""
+    ensure_folder(state, PRIVATE_FOLDER)
+    return acquire(
+        state / "lock",
+        exclusive=True,
+        timeout=timeout,
+        clock=SystemClock(),
+        subject=f"the development CA in {state}",
+        stop=stop,
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback address on which nobody listens now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,146 @@
+"""Faults on request: what a CA should not do, and sometimes does.
+
+Says which fault a request meets; an honest answer is made elsewhere, and a fault replaces it or
+spoils it on its way out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from random import Random
+from typing import Any, Literal
+
+from certctl.errors import UsageError
+
+Kind = Literal["bad-nonce", "server-error", "unavailable", "rate-limited", "lost-reply"]
+
+PERCENTAGES: tuple[Kind, ...] = (
+    "bad-nonce",
+    "server-error",
+    "unavailable",
+    "rate-limited",
+    "lost-reply",
+)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Which faults there are. The first five are percentages of requests.
+
+    `times` bounds how many requests meet one of those in all, None for no bound; `resources` names
+    those that may (`new-order`, `finalize`, ...), none for all but the directory and newNonce.
+    `retry_after` goes with the refusals; `html` makes them HTML pages; `drip` is the pause in
+    seconds after each few bytes of every body; `wrong_chain` hands out a chain that does not link.
+    """
+
+    bad_nonce: float = 0
+    server_error: float = 0
+    unavailable: float = 0
+    rate_limited: float = 0
+    lost_reply: float = 0
+    retry_after: str | None = None
+    html: bool = False
+    drip: float = 0
+    wrong_chain: bool = False
+    times: int | None = None
+    resources: tuple[str, ...] = ()
+
+    def with_value(self, name: str, value: Any) -> Faults:
+        """Return these with one changed: `bad-nonce` and `"20"` as from a command line, or a value
+        of the right type. Raises `UsageError`.
+        """
+        key = name.replace("-", "_")
+        known = {each.name for each in fields(self)}
+        if key not in known:
+            shown = ", ".join(sorted(each.replace("_", "-") for each in known))
+            raise UsageError(f"there is no fault {name!r}", hint=f"There are: {shown}.")
+        return replace(self, **{key: _converted(name, key, value)})
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Faults:
+        """Return the faults of a JSON object. Raises `UsageError`."""
+        found = cls()
+        for name, value in values.items():
+            found = found.with_value(name, value)
+        return found
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what `from_mapping` reads."""
+        return {each.name.replace("_", "-"): getattr(self, each.name) for each in fields(self)}
+
+
+def parse_fault(text: str, faults: Faults) -> Faults:
+    """Return `faults` with the one that `NAME=VALUE` names. Raises `UsageError`."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{text!r} is no fault", hint="Give NAME=VALUE, such as bad-nonce=20.")
+    return faults.with_value(name.strip(), value.strip())
+
+
+def _converted(name: str, key: str, value: Any) -> Any:
+    refusal = UsageError(f"{name}={value} cannot be meant", hint=_hint(key))
+    match key:
+        case "retry_after":
+            return None if value is None or value == "" else str(value)
+        case "html" | "wrong_chain":
+            if str(value).lower() in {"1", "true", "yes", "on"}:
+                return True
+            if str(value).lower() in {"0", "false", "no", "off"}:
+                return False
+            raise refusal
+        case "resources":
+            parts = value.split(",") if isinstance(value, str) else value
+            if not isinstance(parts, list | tuple):
+                raise refusal
+            return tuple(str(part) for part in parts if part)
+        case "times":
+            if value is None:
+                return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise refusal from None
+    highest = {"times": 1_000_000_000, "drip": 3600}.get(key, 100)
+    if isinstance(value, bool) or not 0 <= number <= highest:
+        raise refusal
+    return int(number) if key == "times" else number
+
+
+def _hint(key: str) -> str:
+    hints = {
+        "html": "Give true or false.",
+        "wrong_chain": "Give true or false.",
+        "drip": "Give seconds, such as 0.05.",
+        "times": "Give a number of requests.",
+        "resources": "Give names with commas, such as new-order,finalize.",
+    }
+    return hints.get(key, "Give a percentage from 0 to 100.")
+
+
+class FaultDice:
+    """Decides which request meets a fault, and counts."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._guard = threading.Lock()
+        self._faults: Faults | None = None
+        self._met = 0
+
+    def roll(self, faults: Faults, resource: str) -> Kind | None:
+        """Return the fault that a request to `resource` meets, if any."""
+        excluded = resource in {"directory", "new-nonce", "manage"}
+        if excluded if not faults.resources else resource not in faults.resources:
+            return None
+        with self._guard:
+            if faults is not self._faults:
+                self._faults, self._met = faults, 0
+            if faults.times is not None and self._met >= faults.times:
+                return None
+            for kind in PERCENTAGES:
+                percent = float(getattr(faults, kind.replace("-", "_")))
+                if percent and self._random.random() * 100 < percent:
+                    self._met += 1
+                    return kind
+        return None

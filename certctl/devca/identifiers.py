@@ -1,0 +1,65 @@
+"""The identifiers of an order: each one looked at, all complaints answered at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certctl.devca.problems import Problem, compound
+from certctl.devca.settings import Profile
+from certctl.errors import UsageError
+from certctl.names import parse_identifier
+
+_SHOWN = 253
+
+
+def parse(given: Any, profile: Profile) -> list[dict[str, str]]:
+    """Return the identifiers of a newOrder, each once, in the form that certificates have; raises
+    `Problem`, with one subproblem for each that is refused (RFC 8555 §6.7.1).
+    """
+    if not isinstance(given, list) or not given:
+        raise Problem("malformed", "an order has identifiers")
+    if len(given) > profile.most_names:
+        raise Problem(
+            "malformed", f"the profile {profile.name} takes {profile.most_names} identifiers"
+        )
+    found: list[dict[str, str]] = []
+    refused: list[tuple[dict[str, str], Problem]] = []
+    for each in given:
+        if (
+            not isinstance(each, dict)
+            or not isinstance(each.get("type"), str)
+            or not isinstance(each.get("value"), str)
+        ):
+            raise Problem("malformed", "an identifier has a type and a value")
+        try:
+            one = _parse_one(each["type"], each["value"], profile)
+        except Problem as problem:
+            value = {"type": each["type"][:_SHOWN], "value": each["value"][:_SHOWN]}
+            refused.append((value, problem))
+            continue
+        if one not in found:
+            found.append(one)
+    if refused:
+        raise compound(refused, "some identifiers are refused")
+    return found
+
+
+def _parse_one(kind: str, value: str, profile: Profile) -> dict[str, str]:
+    if kind not in {"dns", "ip"}:
+        raise Problem("unsupportedIdentifier", f"identifiers of type {kind!r:.40} are unknown")
+    if kind not in profile.identifier_types:
+        raise Problem("unsupportedIdentifier", f"the profile {profile.name} takes no type {kind}")
+    try:
+        parsed = parse_identifier(value)
+    except UsageError as error:
+        raise Problem("rejectedIdentifier", error.message) from None
+    except (ValueError, RecursionError):
+        raise Problem("rejectedIdentifier", "this is no name") from None
+    if parsed.type != kind:
+        raise Problem("malformed", f"this is no identifier of type {kind}")
+    # names are ordered in A-labels, addresses in their shortest form (RFC 8738 §3)
+    if parsed.value != value.lower():
+        raise Problem("malformed", f"the canonical form of this is {parsed.value}")
+    if "_" in parsed.value:
+        raise Problem("rejectedIdentifier", "a host name has no underscore")
+    return {"type": kind, "value": parsed.value}

@@ -1,0 +1,220 @@
+"""The development CA as a whole: an ACME server (RFC 8555, 8737, 8738, 9773) on this machine.
+
+    with DevCa(None, settings=DevCaSettings(http_port=8080)) as ca:
+        client = SomeAcmeClient(ca.directory_url, trusting=ca.tls_ca_bundle)
+
+It is never a public CA: its certificates say so, and it validates names wherever it is told to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from certctl.devca import authority
+from certctl.devca.authorizations import conclude
+from certctl.devca.kept_port import KeptPort
+from certctl.devca.listener import Listener
+from certctl.devca.log import RequestLog
+from certctl.devca.problems import Problem
+from certctl.devca.records import Account, Authorization, Records
+from certctl.devca.service import Service
+from certctl.devca.settings import DevCaSettings
+from certctl.devca.state import State
+from certctl.devca.validation import Validator
+from certctl.devca.zone import MockZone
+from certctl.errors import ConfigurationError
+from certctl.ports import Clock
+from certctl.system.clock import SystemClock
+from certctl.system.files import PRIVATE_FOLDER, ensure_folder, write_atomic
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_PORT_FILE = "port"
+_VALIDATIONS = 64
+
+
+class DevCa:
+    """A CA that listens while its context lasts.
+
+    `state` is the folder in which keys and records outlive it, None for none. Port 0 in `listen`
+    is any free one; with a `state`, the same one each time as far as it is free. `report` is told
+    of mistakes of its own; `random` decides which requests meet a fault.
+    """
+
+    def __init__(
+        self,
+        state: Path | None,
+        *,
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        settings: DevCaSettings | None = None,
+        clock: Clock | None = None,
+        report: Callable[[str], None] | None = None,
+        random_source: random.Random | None = None,
+    ) -> None:
+        self.settings = settings or DevCaSettings()
+        self.zone = MockZone()
+        self.breakdowns: list[str] = []
+        self._folder = state
+        self._listen = listen
+        self._clock = clock or SystemClock()
+        self._tell = report
+        self._random = random_source or random.Random()  # noqa: S311 - no secret comes of it
+        self._stack = ExitStack()
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def directory_url(self) -> str:
+        """Where clients begin."""
+        return f"{self.base_url}/directory"
+
+    @property
+    def base_url(self) -> str:
+        """The URL that all others begin with."""
+        host = self._listen[0]
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port that it listens at."""
+        return self._listener.port
+
+    @property
+    def root_pem(self) -> bytes:
+        """The root of the certificates, and of the server's own."""
+        return self._authority.root_pem
+
+    @property
+    def rsa_root_pem(self) -> bytes:
+        """The root of the alternate chains."""
+        return self._authority.rsa_root_pem
+
+    @property
+    def tls_ca_bundle(self) -> Path:
+        """The file with the root, to trust the server by."""
+        return self._bundle
+
+    @property
+    def requests(self) -> RequestLog:
+        """What has been asked of it."""
+        return self._service.log
+
+    # starting
+
+    def _start(self, stack: ExitStack) -> None:
+        if self._folder is not None:
+            ensure_folder(self._folder, PRIVATE_FOLDER)
+        records = Records(None if self._folder is None else self._folder / "records.sqlite3")
+        stack.callback(records.close)
+        self._authority = authority.open_authority(self._folder, self._clock.now())
+        state = State(
+            settings=self.settings,
+            records=records,
+            authority=self._authority,
+            clock=self._clock,
+            zone=self.zone,
+            validate=self._validate,
+        )
+        self._state = state
+        self._service = Service(state, self._random, self._report)
+        files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certctl-dev-ca-")))
+        self._bundle = (self._folder or files) / authority.ROOT_FILE
+        if self._folder is None:
+            write_atomic(self._bundle, self.root_pem, 0o644)
+        self._workers = ThreadPoolExecutor(_VALIDATIONS, thread_name_prefix="dev-ca-validation")
+        stack.callback(self._workers.shutdown, wait=True, cancel_futures=True)
+        stack.callback(self._stopping.set)
+        self._stopping.clear()
+        self._listener = self._bound(self._tls(files))
+        stack.callback(self._listener.stop)
+        self._listener.start()
+        self._resume(records)
+
+    def _tls(self, folder: Path) -> ssl.SSLContext:
+        names = dict.fromkeys([*LOOPBACK_NAMES, self._listen[0]])
+        anywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+        shown = [name for name in names if name not in anywhere]
+        chain, key = self._authority.server_files(folder, shown, self._clock.now())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain, key)
+        return context
+
+    def _bound(self, context: ssl.SSLContext) -> Listener:
+        host, port = self._listen
+        kept = KeptPort(self._folder / _PORT_FILE) if self._folder and not port else None
+        problem: OSError | None = None
+        for each in kept.candidates(self._random) if kept else [port]:
+            try:
+                found = Listener((host, each), context, self._service.answer, self._report)
+            except OSError as error:
+                problem = error
+                continue
+            if kept:
+                kept.keep(found.port)
+            return found
+        cause = problem.strerror if problem else "no port is free"
+        raise ConfigurationError(
+            f"the development CA cannot listen at {host}, port {port}: {cause}",
+            hint="Give another one with --listen ADDRESS:PORT; port 0 is any free one.",
+        )
+
+    def _report(self, text: str) -> None:
+        self.breakdowns.append(text)
+        if self._tell is not None:
+            self._tell(text)
+
+    # validating
+
+    def _validate(self, identifier: str, kind: str) -> None:
+        with contextlib.suppress(RuntimeError):  # it is being closed: a restart goes on with it
+            self._workers.submit(self._try, identifier, kind)
+
+    def _resume(self, records: Records) -> None:
+        """Go on with the validations that an earlier process was cut off in."""
+        for found in records.all(Authorization):
+            for each in found.challenges:
+                if each["status"] == "processing":
+                    self._validate(found.id, each["type"])
+
+    def _try(self, identifier: str, kind: str) -> None:
+        records = self._state.records
+        with records.transaction():
+            found = records.get(Authorization, identifier)
+            account = records.get(Account, found.account) if found else None
+        if found is None or account is None:
+            return
+        if self._stopping.wait(self.settings.validation_seconds):
+            return
+        token = next(each["token"] for each in found.challenges if each["type"] == kind)
+        problem: Problem | None = None
+        try:
+            validator = Validator(self.settings, self.zone)
+            validator.check(kind, found.identifier, token, account.thumbprint)
+        except Problem as error:
+            problem = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of an end
+            self._report(f"validation of {found.identifier}: {error!r}")
+            problem = Problem("serverInternal", "the validation broke")
+        conclude(self._state, identifier, kind, problem)

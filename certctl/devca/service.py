@@ -1,0 +1,196 @@
+"""Which resource a request is for, who answers it, and what every answer carries.
+
+The first part of a path is the name of its resource, in URLs as in the log of requests.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from html import escape
+from http import HTTPStatus
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+from certctl.devca import (
+    accounts,
+    authorizations,
+    certificates,
+    management,
+    orders,
+    renewal_info,
+)
+from certctl.devca.admission import Call, admit, url
+from certctl.devca.faults import FaultDice, Faults, Kind
+from certctl.devca.log import RequestLog, Seen
+from certctl.devca.problems import Problem
+from certctl.devca.state import State
+from certctl.devca.wire import PROBLEM_JSON, Reply, Request, json_reply, link
+
+CAA_IDENTITY = "dev-ca.certctl.invalid"
+WEBSITE = "https://certctl.invalid/dev-ca"
+
+_SIGNED: Mapping[str, Callable[[State, Call], Reply]] = MappingProxyType(
+    {
+        "new-account": accounts.new_account,
+        "account": accounts.account,
+        "orders": accounts.orders,
+        "key-change": accounts.key_change,
+        "new-order": orders.new_order,
+        "order": orders.order,
+        "finalize": orders.finalize,
+        "authorization": authorizations.authorization,
+        "challenge": authorizations.challenge,
+        "certificate": certificates.certificate,
+        "revoke-certificate": certificates.revoke,
+    }
+)
+_SINGLE = frozenset({"new-account", "key-change", "new-order", "revoke-certificate"})
+_TERMS = b"""This CA is for development. Nobody trusts it, and nobody should: its certificates
+prove nothing to anybody but the one who runs it.
+"""
+
+
+class Service:
+    """Answers requests; what breaks is told to `report`, and answered with 500."""
+
+    def __init__(self, state: State, random: Random, report: Callable[[str], None]) -> None:
+        self.log = RequestLog()
+        self._state = state
+        self._dice = FaultDice(random)
+        self._report = report
+
+    def answer(self, request: Request) -> Reply:
+        """Return what to answer; raises nothing."""
+        faults = self._state.settings.faults
+        fault = self._dice.roll(faults, request.resource)
+        try:
+            reply = self._with_fault(request, faults, fault)
+        except Exception:  # noqa: BLE001 - a mistake of ours must not end the connection's thread
+            self._report(traceback.format_exc())
+            reply = _refused(Problem("serverInternal", "this should not have happened"))
+        if request.resource != "manage":
+            seen = Seen(request.method, request.resource, request.target, reply.status, fault)
+            self.log.add(seen)
+        return reply
+
+    def _with_fault(self, request: Request, faults: Faults, fault: Kind | None) -> Reply:
+        if fault in (None, "lost-reply"):
+            reply = self._answer(request)
+            if fault == "lost-reply":
+                return replace(reply, lost=True)
+            return replace(reply, drip=faults.drip) if faults.drip else reply
+        if fault == "bad-nonce" and request.method != "POST":
+            return self._answer(request)
+        reply = _refused(_problem(fault, faults))
+        if faults.html:
+            return _as_html(reply)
+        if request.method == "POST":
+            reply = reply.adding(("Replay-Nonce", self._state.nonces.fresh()))
+        return replace(reply, drip=faults.drip)
+
+    def _answer(self, request: Request) -> Reply:
+        try:
+            reply = self._route(request)
+        except Problem as problem:
+            reply = _refused(problem)
+        if request.resource not in ("directory", "manage"):
+            reply = reply.adding(link(url(request, "directory"), "index"))
+        if request.method == "POST" or request.resource == "new-nonce":
+            reply = reply.adding(("Replay-Nonce", self._state.nonces.fresh()))
+        return reply
+
+    def _route(self, request: Request) -> Reply:
+        resource = request.resource
+        if resource in _SIGNED:
+            _require(request, "POST")
+            if resource in _SINGLE and len(request.segments) > 1:
+                raise Problem("malformed", f"there is no {request.path:.200}", status=404)
+            with self._state.records.transaction():
+                return _SIGNED[resource](self._state, admit(self._state, request))
+        if resource == "manage":
+            return management.answer(self._state, self.log, request)
+        found = self._open_resource(request)
+        if found is None:
+            raise Problem("malformed", f"there is no {request.path:.200}", status=404)
+        return found
+
+    def _open_resource(self, request: Request) -> Reply | None:
+        resource = request.resource
+        answers: Mapping[str, Callable[[], Reply]] = {
+            "directory": lambda: json_reply(200, self._directory(request)),
+            "new-nonce": lambda: Reply(
+                HTTPStatus.OK if request.method == "HEAD" else HTTPStatus.NO_CONTENT,
+                headers=(("Cache-Control", "no-store"),),
+            ),
+            "renewal-info": lambda: renewal_info.renewal_info(self._state, request),
+            "crl": lambda: certificates.revocation_list(self._state, request),
+            "issuer": lambda: certificates.issuer_certificate(self._state, request),
+            "root": lambda: _text(self._state.authority.root_pem),
+            "terms": lambda: _text(_TERMS),
+        }
+        several = resource in ("renewal-info", "crl", "issuer")
+        if resource not in answers or (len(request.segments) > 1 and not several):
+            return None
+        _require(request, "GET", "HEAD")
+        return answers[resource]()
+
+    def _directory(self, request: Request) -> dict[str, Any]:
+        """RFC 8555 §7.1.1, RFC 9773 §3, and the profiles."""
+        settings = self._state.settings
+        meta: dict[str, Any] = {
+            "website": WEBSITE,
+            "caaIdentities": [CAA_IDENTITY],
+            "externalAccountRequired": bool(settings.eab_keys),
+            "profiles": {each.name: each.description for each in settings.profiles.values()},
+        }
+        if settings.terms_of_service is not None:
+            meta["termsOfService"] = accounts.terms_url(settings.terms_of_service, request.base)
+        return {
+            "newNonce": url(request, "new-nonce"),
+            "newAccount": url(request, "new-account"),
+            "newOrder": url(request, "new-order"),
+            "revokeCert": url(request, "revoke-certificate"),
+            "keyChange": url(request, "key-change"),
+            "renewalInfo": url(request, "renewal-info"),
+            "meta": meta,
+        }
+
+
+def _require(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        allow = ("Allow", ", ".join(methods))
+        raise Problem(
+            "malformed", f"{request.method} is not for this", status=405, headers=(allow,)
+        )
+
+
+def _refused(problem: Problem) -> Reply:
+    return json_reply(problem.status, problem.document(), *problem.headers, media=PROBLEM_JSON)
+
+
+def _problem(fault: Kind | None, faults: Faults) -> Problem:
+    again = (("Retry-After", faults.retry_after),) if faults.retry_after is not None else ()
+    match fault:
+        case "bad-nonce":
+            return Problem("badNonce", "a fault on request")
+        case "unavailable":
+            return Problem("serverInternal", "a fault on request", status=503, headers=again)
+        case "rate-limited":
+            return Problem("rateLimited", "a fault on request", headers=again)
+        case _:
+            return Problem("serverInternal", "a fault on request", headers=again)
+
+
+def _as_html(reply: Reply) -> Reply:
+    """What a load balancer says: no nonce, no problem document."""
+    phrase = escape(HTTPStatus(reply.status).phrase)
+    page = f"<html><head><title>{phrase}</title></head><body><h1>{phrase}</h1></body></html>\n"
+    kept = tuple(each for each in reply.headers if each[0] == "Retry-After")
+    return Reply(reply.status, page.encode(), (("Content-Type", "text/html"), *kept))
+
+
+def _text(body: bytes) -> Reply:
+    return Reply(200, body, (("Content-Type", "text/plain; charset=utf-8"),))

@@ -1,0 +1,172 @@
+"""What a person may choose about the development CA; everything can be changed while it runs.
+
+Also how profiles and lifetimes are read from text. What is done with a setting stands elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import inf
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from certctl.devca.faults import Faults
+from certctl.errors import ConfigurationError, UsageError
+from certctl.system.files import read_bounded
+
+HTTP_PORT = 5002
+TLS_ALPN_PORT = 5001
+
+_LIMIT = 100_000
+_SECONDS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
+_DURATION = re.compile(r"(\d{1,9})([smhd])\Z")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A kind of certificate that an order may ask for by name."""
+
+    name: str
+    description: str
+    lifetime: timedelta
+    common_name: bool = False
+    most_names: int = 100
+    identifier_types: frozenset[str] = frozenset({"dns", "ip"})
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        profile.name: profile
+        for profile in (
+            Profile(
+                "classic",
+                "90 days, with a common name; what an order without a profile gets",
+                timedelta(days=90),
+                common_name=True,
+            ),
+            Profile(
+                "tlsserver",
+                "45 days, no common name, DNS names only",
+                timedelta(days=45),
+                most_names=25,
+                identifier_types=frozenset({"dns"}),
+            ),
+            Profile("shortlived", "160 hours, no common name", timedelta(hours=160), most_names=25),
+        )
+    }
+)
+"""The profiles that everybody knows, as Let's Encrypt has them."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DevCaSettings:
+    """The choices; each may be changed between two requests.
+
+    `validate_at` is the address where HTTP-01 and TLS-ALPN-01 are tried whatever the name, None to
+    look names up. `dns` is the resolver (`ADDRESS:PORT`) that is asked for TXT records and
+    addresses, None for the built-in zone. `lifetime` beats that of every profile. `processing` is
+    how many seconds an order stays in that state, `math.inf` for ever. `terms_of_service` is a URL,
+    absolute or below the CA's own; an account that agreed to another one has to agree again.
+    """
+
+    http_port: int = HTTP_PORT
+    tls_alpn_port: int = TLS_ALPN_PORT
+    validate_at: str | None = "127.0.0.1"
+    dns: str | None = None
+    validation_seconds: float = 0.0
+    lifetime: timedelta | None = None
+    profiles: dict[str, Profile] = field(default_factory=lambda: dict(PROFILES))
+    default_profile: str = "classic"
+    eab_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+    reuse_authorizations: bool = False
+    authorization_lifetime: timedelta = timedelta(days=30)
+    pending_lifetime: timedelta = timedelta(days=7)
+    processing: float = 0.0
+    terms_of_service: str | None = "/terms"
+    revocation_reasons: frozenset[int] = frozenset({0, 1, 3, 4, 5})
+    faults: Faults = field(default_factory=Faults)
+
+    def profile(self, name: str | None) -> Profile | None:
+        """Return the profile of that name, or the default one; None where there is none."""
+        return self.profiles.get(name or self.default_profile)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration that `30s`, `15m`, `160h` or `90d` names. Raises `UsageError`."""
+    found = _DURATION.match(text.strip())
+    if found is None or int(found[1]) == 0:
+        raise UsageError(
+            f"{text!r} is no duration", hint="Give a number and a unit: 30s, 15m, 160h or 90d."
+        )
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+def parse_processing(text: str) -> float:
+    """Return how many seconds an order is `processing`; `never` ends, and neither does the order.
+    Raises `UsageError`.
+    """
+    return inf if text == "never" else parse_duration(text).total_seconds()
+
+
+def load_profiles(path: Path) -> dict[str, Profile]:
+    """Return the profiles of a TOML file, in which each has a table.
+
+    For example:
+
+        [canary]
+        description = "for tries"
+        lifetime = "10m"
+        common_name = false
+        most_names = 10
+        identifier_types = ["dns"]
+
+    Raises `ConfigurationError` naming the file, the profile and the key.
+    """
+    try:
+        document = tomllib.loads(read_bounded(path, _LIMIT).decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    return {name: _profile(name, table, path) for name, table in document.items()}
+
+
+_KEYS = MappingProxyType(
+    {
+        "description": str,
+        "lifetime": str,
+        "common_name": bool,
+        "most_names": int,
+        "identifier_types": list,
+    }
+)
+
+
+def _profile(name: str, table: Any, path: Path) -> Profile:
+    if not isinstance(table, dict) or "lifetime" not in table:
+        raise ConfigurationError(f"{path}: a profile is a table with a lifetime, [{name}] is not")
+    for key, value in table.items():
+        if not isinstance(value, _KEYS.get(key, ())):
+            raise ConfigurationError(
+                f"{path}: [{name}] {key} = {value!r} cannot be meant",
+                hint=f"A profile has {', '.join(_KEYS)}.",
+            )
+    types = frozenset(table.get("identifier_types", ("dns", "ip")))
+    if not types or not types <= {"dns", "ip"}:
+        raise ConfigurationError(f"{path}: [{name}] identifier_types are among dns and ip")
+    try:
+        lifetime = parse_duration(table["lifetime"])
+    except UsageError as error:
+        message = f"{path}: [{name}] lifetime: {error.message}"
+        raise ConfigurationError(message, hint=error.hint) from None
+    return Profile(
+        name,
+        table.get("description", name),
+        lifetime,
+        common_name=table.get("common_name", False),
+        most_names=table.get("most_names", 100),
+        identifier_types=types,
+    )

@@ -1,0 +1,44 @@
+"""The built-in zone: TXT records that DNS-01 finds where no resolver is set.
+
+A table with a lock; nothing of it goes over the wire here.
+"""
+
+from __future__ import annotations
+
+import threading
+
+
+class MockZone:
+    """Every name there is; it has the TXT values that were put there. Names know no case."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[str]] = {}
+        self._guard = threading.Lock()
+
+    def add(self, name: str, value: str) -> None:
+        """Add a TXT value; one that is there stays there once."""
+        with self._guard:
+            values = self._values.setdefault(_normal(name), [])
+            if value not in values:
+                values.append(value)
+
+    def remove(self, name: str, value: str | None = None) -> None:
+        """Remove a TXT value, or all of a name; nothing happens where there is none."""
+        with self._guard:
+            kept = [each for each in self._values.pop(_normal(name), []) if each != value]
+            if value is not None and kept:
+                self._values[_normal(name)] = kept
+
+    def values(self, name: str) -> list[str]:
+        """Return the TXT values of a name."""
+        with self._guard:
+            return list(self._values.get(_normal(name), ()))
+
+    def everything(self) -> dict[str, list[str]]:
+        """Return all names with their values."""
+        with self._guard:
+            return {name: list(values) for name, values in self._values.items()}
+
+
+def _normal(name: str) -> str:
+    return name.removesuffix(".").lower()

@@ -1,0 +1,365 @@
+"""The development CA, tried by clients that nobody here wrote: certbot, lego, dehydrated, uacme.
+
+Each makes an account, issues by HTTP-01 and by DNS-01, renews, and revokes, as its users would.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from certctl.devca.dns_server import DnsServer
+from certctl.devca.server import DevCa
+from certctl.devca.settings import DevCaSettings
+from tests.lab.http import get, get_json
+from tests.lab.ports import free_port
+from tests.lab.programs import program, require
+from tests.real.driver import names, openssl, script
+
+CERTBOT = Path(sys.executable).with_name("certbot")
+
+HOOK = f"""#!{sys.executable}
+import json, os, ssl, sys, urllib.request
+from pathlib import Path
+
+def dns(method, name, value):
+    request = urllib.request.Request(
+        os.environ["MANAGE_DNS"],
+        json.dumps({{"name": name, "value": value}}).encode(),
+        {{"Content-Type": "application/json"}},
+        method=method,
+    )
+    context = ssl.create_default_context(cafile=os.environ["MANAGE_ROOT"])
+    urllib.request.urlopen(request, context=context).close()
+
+"""
+
+CERTBOT_HOOK = """
+name = "_acme-challenge." + os.environ["CERTBOT_DOMAIN"].removeprefix("*.")
+dns(sys.argv[1], name, os.environ["CERTBOT_VALIDATION"])
+"""
+
+DEHYDRATED_HOOK = """
+methods = {"deploy_challenge": "POST", "clean_challenge": "DELETE"}
+if sys.argv[1] in methods:
+    domain, _, value = sys.argv[2:5]
+    dns(methods[sys.argv[1]], "_acme-challenge." + domain, value)
+"""
+
+UACME_HOOK = """
+method, kind, domain, token, answer = sys.argv[1:6]
+if kind == "dns-01":
+    dns("POST" if method == "begin" else "DELETE", "_acme-challenge." + domain, answer)
+elif kind == "http-01":
+    path = Path(os.environ["WEBROOT"], ".well-known", "acme-challenge", token)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(answer)
+else:
+    sys.exit(1)
+"""
+
+
+TRUST = 'mount --bind "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A development CA, its zone over the wire, and a folder for a client."""
+
+    ca: DevCa
+    dns: str
+    folder: Path
+    http_port: int
+
+    def run(self, *command: str | Path, variables: Mapping[str, str] | None = None) -> str:
+        """Run a client to its end; return what it printed."""
+        done = subprocess.run(
+            [*map(str, command)],
+            env={
+                **os.environ,
+                "HOME": str(self.folder),
+                "MANAGE_DNS": f"{self.ca.base_url}/manage/dns",
+                "MANAGE_ROOT": str(self.ca.tls_ca_bundle),
+                "WEBROOT": str(self.folder / "web"),
+                **(variables or {}),
+            },
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{self.ca.requests.all()[-6:]}"
+        return done.stdout
+
+    def hook(self, body: str) -> Path:
+        """Write a client's hook."""
+        return script(self.folder / "hook", HOOK + body)
+
+    @contextmanager
+    def web(self) -> Iterator[Path]:
+        """Serve the folder `web` at the port where the CA looks."""
+        folder = self.folder / "web"
+        folder.mkdir()
+        answering = partial(_Quiet, directory=str(folder))
+        with ThreadingHTTPServer(("127.0.0.1", self.http_port), answering) as server:
+            thread = Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield folder
+            finally:
+                server.shutdown()
+                thread.join()
+
+    def check(self, fullchain: Path, *wanted: str) -> int:
+        """Check what a client got, by openssl; return the serial."""
+        root = self.folder / "root.pem"
+        root.write_bytes(self.ca.root_pem)
+        shown = openssl(
+            "verify", "-x509_strict", "-CAfile", root, "-untrusted", fullchain, fullchain
+        )
+        assert shown.endswith("OK\n")
+        leaf = x509.load_pem_x509_certificate(fullchain.read_bytes())
+        assert names(leaf) == sorted(wanted)
+        return leaf.serial_number
+
+    def revoked(self) -> set[int]:
+        """The serials on the CA's lists."""
+        found: set[int] = set()
+        for issuer in ("ec", "rsa"):
+            der = self.get(f"/crl/{issuer}")
+            found |= {each.serial_number for each in x509.load_der_x509_crl(der)}
+        return found
+
+    def get(self, path: str) -> bytes:
+        """What is at a path of the CA."""
+        return get(self.ca.base_url + path, ca_bundle=self.ca.tls_ca_bundle)
+
+    def counts(self) -> Any:
+        """How many requests each resource had, as its log says over the wire."""
+        url = f"{self.ca.base_url}/manage/requests"
+        return get_json(url, ca_bundle=self.ca.tls_ca_bundle)["counts"]
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    require("openssl")
+    port = free_port()
+    folder = tmp_path / "client"
+    folder.mkdir()
+    settings = DevCaSettings(http_port=port, tls_alpn_port=free_port())
+    with DevCa(None, settings=settings) as ca, DnsServer(ca.zone) as dns:
+        yield Lab(ca, dns.address, folder, port)
+    assert ca.breakdowns == []
+
+
+def certbot(lab: Lab, *arguments: str | Path) -> str:
+    """Run certbot, in folders of its own."""
+    if not CERTBOT.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("certbot is not installed (pip install certbot)", pytrace=False)
+        pytest.skip("certbot is not installed (pip install certbot)")
+    folders = [f"--{name}-dir={lab.folder / name}" for name in ("config", "work", "logs")]
+    return lab.run(
+        *(CERTBOT, *arguments, "--non-interactive", "--server", lab.ca.directory_url, *folders),
+        variables={"REQUESTS_CA_BUNDLE": str(lab.ca.tls_ca_bundle)},
+    )
+
+
+CERTBOT_ISSUE = ("certonly", "--agree-tos", "--email", "admin@example.com", "--no-eff-email")
+
+
+def test_certbot_issues_by_http_renews_and_revokes(lab: Lab) -> None:
+    standalone = ("--standalone", "--http-01-port", str(lab.http_port))
+    address = ("--http-01-address", "127.0.0.1")
+    chain = lab.folder / "config/live/a.example/fullchain.pem"
+
+    certbot(lab, *CERTBOT_ISSUE, *standalone, *address, "-d", "a.example,b.example")
+    first = lab.check(chain, "a.example", "b.example")
+    certbot(lab, "renew", "--force-renewal", "--no-random-sleep-on-renew")
+    second = lab.check(chain, "a.example", "b.example")
+    certbot(lab, "revoke", "--cert-name", "a.example", "--reason", "superseded")
+
+    assert first != second
+    assert lab.revoked() == {second}
+
+
+def test_certbot_takes_a_wildcard_by_dns_with_a_profile_and_an_rsa_key(lab: Lab) -> None:
+    hook = lab.hook(CERTBOT_HOOK)
+    hooks = ("--manual-auth-hook", f"{hook} POST", "--manual-cleanup-hook", f"{hook} DELETE")
+
+    certbot(
+        *(lab, *CERTBOT_ISSUE, "--manual", "--preferred-challenges", "dns", *hooks),
+        *("--key-type", "rsa", "--preferred-profile", "tlsserver"),
+        *("-d", "*.a.example", "-d", "a.example"),
+    )
+
+    chain = lab.folder / "config/live/a.example/fullchain.pem"
+    lab.check(chain, "*.a.example", "a.example")
+    leaf = x509.load_pem_x509_certificate(chain.read_bytes())
+    assert leaf.subject.rfc4514_string() == ""
+    assert lab.ca.zone.everything() == {}
+
+
+def test_certbot_chooses_the_chain_to_the_rsa_root(lab: Lab) -> None:
+    subject = x509.load_pem_x509_certificate(lab.ca.rsa_root_pem).subject
+    (common_name,) = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    root = lab.folder / "rsa-root.pem"
+    root.write_bytes(lab.ca.rsa_root_pem)
+
+    certbot(
+        *(lab, *CERTBOT_ISSUE, "--standalone", "--http-01-port", str(lab.http_port)),
+        *("--http-01-address", "127.0.0.1", "-d", "a.example"),
+        *("--preferred-chain", str(common_name.value)),
+    )
+
+    chain = lab.folder / "config/live/a.example/fullchain.pem"
+    assert openssl("verify", "-CAfile", root, "-untrusted", chain, chain).endswith("OK\n")
+
+
+def test_certbot_updates_and_deactivates_its_account(lab: Lab) -> None:
+    certbot(lab, "register", "--agree-tos", "--email", "a@example.com", "--no-eff-email")
+    certbot(lab, "update_account", "--email", "b@example.com", "--no-eff-email")
+    shown = certbot(lab, "show_account")
+    certbot(lab, "unregister")
+
+    assert "b@example.com" in shown
+
+
+def lego(lab: Lab, *arguments: str, **variables: str) -> str:
+    """Run lego, in a folder of its own."""
+    require("lego")
+    common = ("--server", lab.ca.directory_url, "--path", str(lab.folder / "lego"))
+    return lab.run(
+        *(program("lego"), *common, "--accept-tos", "--email", "admin@example.com", *arguments),
+        variables={"LEGO_CA_CERTIFICATES": str(lab.ca.tls_ca_bundle), **variables},
+    )
+
+
+def test_lego_issues_by_http_renews_and_revokes(lab: Lab) -> None:
+    http = ("--http", "--http.port", f"127.0.0.1:{lab.http_port}")
+    chain = lab.folder / "lego/certificates/a.example.crt"
+    domains = ("--domains", "a.example", "--domains", "b.example")
+
+    lego(lab, *http, *domains, "run")
+    first = lab.check(chain, "a.example", "b.example")
+    lego(lab, *http, *domains, "renew", "--days", "365", "--no-random-sleep")
+    second = lab.check(chain, "a.example", "b.example")
+    lego(lab, "--domains", "a.example", "revoke", "--reason", "4")
+
+    assert first != second
+    assert lab.revoked() == {second}
+
+
+def test_lego_issues_by_dns_with_updates_of_the_built_in_zone(lab: Lab) -> None:
+    lego(
+        *(lab, "--dns", "rfc2136", "--dns.resolvers", lab.dns, "--dns.disable-cp"),
+        *("--domains", "*.a.example", "--domains", "a.example", "run"),
+        RFC2136_NAMESERVER=lab.dns,
+        RFC2136_SEQUENCE_INTERVAL="1",
+        RFC2136_POLLING_INTERVAL="1",
+        RFC2136_PROPAGATION_TIMEOUT="5",
+    )
+
+    chain = lab.folder / "lego/certificates/_.a.example.crt"
+    lab.check(chain, "*.a.example", "a.example")
+    assert lab.ca.zone.everything() == {}
+
+
+def test_lego_issues_by_tls_alpn(lab: Lab) -> None:
+    port = lab.ca.settings.tls_alpn_port
+
+    lego(lab, "--tls", "--tls.port", f"127.0.0.1:{port}", "--domains", "a.example", "run")
+
+    lab.check(lab.folder / "lego/certificates/a.example.crt", "a.example")
+
+
+def test_lego_binds_its_account_to_an_external_one(lab: Lab) -> None:
+    lab.ca.settings.eab_keys = {"kid-1": b"a secret of thirty-two bytes ...."}
+    key = "YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcyAuLi4u"
+
+    lego(
+        *(lab, "--http", "--http.port", f"127.0.0.1:{lab.http_port}"),
+        *("--eab", "--kid", "kid-1", "--hmac", key, "--domains", "a.example", "run"),
+    )
+
+    lab.check(lab.folder / "lego/certificates/a.example.crt", "a.example")
+
+
+@pytest.mark.parametrize("challenge", ["http-01", "dns-01"])
+def test_dehydrated_issues_renews_and_revokes(lab: Lab, challenge: str) -> None:
+    require("dehydrated", "curl")
+    (lab.folder / "config").write_text(
+        f'CA="{lab.ca.directory_url}"\nBASEDIR="{lab.folder}"\n'
+        f'WELLKNOWN="{lab.folder}/web/.well-known/acme-challenge"\n'
+        f'CURL_OPTS="--cacert {lab.ca.tls_ca_bundle}"\n'
+        f'CHALLENGETYPE="{challenge}"\nCONTACT_EMAIL="admin@example.com"\n'
+        + (f'HOOK="{lab.hook(DEHYDRATED_HOOK)}"\n' if challenge == "dns-01" else "")
+    )
+    call = (program("dehydrated"), "--config", lab.folder / "config")
+    chain = lab.folder / "certs/a.example/fullchain.pem"
+    domains = ("--domain", "a.example", "--domain", "b.example")
+    with lab.web() as web:
+        (web / ".well-known/acme-challenge").mkdir(parents=True)
+        lab.run(*call, "--register", "--accept-terms")
+        lab.run(*call, "--cron", *domains)
+        first = lab.check(chain, "a.example", "b.example")
+        lab.run(*call, "--cron", "--force", *domains)
+        second = lab.check(chain, "a.example", "b.example")
+        lab.run(*call, "--revoke", lab.folder / "certs/a.example/cert.pem")
+
+    assert first != second
+    assert lab.revoked() == {second}
+
+
+@pytest.mark.parametrize("challenge", ["http-01", "dns-01"])
+def test_uacme_issues_renews_and_revokes(lab: Lab, challenge: str) -> None:
+    require("uacme", "unshare")
+    hook = lab.hook(UACME_HOOK.replace("else:", f"if kind != {challenge!r}:"))
+    call = (program("uacme"), "-v", "-y", "-c", lab.folder / "uacme", "-a", lab.ca.directory_url)
+    chain = lab.folder / "uacme/a.example/cert.pem"
+    # it trusts the system's roots alone: so a system of its own, in which the CA's is the only one
+    trusting = ("unshare", "--map-root-user", "--mount", "sh", "-c", TRUST, lab.ca.tls_ca_bundle)
+    try:
+        lab.run(*trusting, "true")
+    except AssertionError as error:
+        pytest.skip(f"no mount namespaces here: {error}")
+
+    def uacme(*arguments: str | Path) -> None:
+        lab.run(*trusting, *call, *arguments)
+
+    with lab.web():
+        uacme("new", "admin@example.com")
+        uacme("-h", hook, "issue", "a.example", "b.example")
+        first = lab.check(chain, "a.example", "b.example")
+        uacme("-f", "-h", hook, "issue", "a.example", "b.example")
+        second = lab.check(chain, "a.example", "b.example")
+        uacme("revoke", chain)
+
+    assert first != second
+    assert lab.revoked() == {second}
+
+
+def test_the_log_tells_what_a_client_asked(lab: Lab) -> None:
+    certbot(lab, "register", "--agree-tos", "--email", "a@example.com", "--no-eff-email")
+
+    counts = lab.counts()
+    assert (counts["directory"], counts["new-account"]) == (1, 1)
