@@ -17,6 +17,7 @@ from certctl.names import parse_identifiers
 from certctl.ports import Clock
 from certctl.x509 import build_csr
 from tests.lab.clock import SteerableClock
+from tests.lab.scripted_ca.server import ScriptedCA
 
 LONG = 600.0
 """Seconds that an order may take by the caller's clock."""
@@ -87,3 +88,8 @@ class Caller:
 def open_authorizations(client: AcmeClient, order: Order) -> list[Authorization]:
     found = [client.authorization(url) for url in order.authorization_urls]
     return [each for each in found if each.status == "pending"]
+
+
+def requests_since(ca: ScriptedCA, mark: int) -> list[str]:
+    """The resources that were asked for since there had been `mark` requests."""
+    return ca.sequence()[mark:]

@@ -1,10 +1,13 @@
-"""The fixture that tests of the operations share."""
+"""The fixtures that tests of the CA edge, and those of the operations, share."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from certctl.ca.client import AcmeClient
+from tests.integration.ca_clients import Caller
+from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.operations import Machine
 
@@ -14,3 +17,23 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine without certificates, and a CA of its own that validates what it serves."""
     with ScriptedCA() as ca:
         yield Machine(tmp_path / "home", ca)
+
+
+@pytest.fixture
+def ca() -> Iterator[ScriptedCA]:
+    """A CA that does as it is told."""
+    with ScriptedCA() as ca:
+        yield ca
+
+
+@pytest.fixture
+def caller(ca: ScriptedCA, clock: SteerableClock) -> Caller:
+    """One who talks to that CA; time stands still."""
+    return Caller(ca.directory_url, ca.ca_bundle, clock)
+
+
+@pytest.fixture
+def client(caller: Caller) -> Iterator[AcmeClient]:
+    """A client with an account at that CA."""
+    with caller.registered() as client:
+        yield client

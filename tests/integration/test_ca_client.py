@@ -38,17 +38,6 @@ from tests.lab.scripted_ca.wire import Connection, Reply
 NAMES = parse_identifiers(["a.example"])
 
 
-@pytest.fixture
-def ca() -> Iterator[ScriptedCA]:
-    with ScriptedCA() as ca:
-        yield ca
-
-
-@pytest.fixture
-def caller(ca: ScriptedCA, clock: SteerableClock) -> Caller:
-    return Caller(ca.directory_url, ca.ca_bundle, clock)
-
-
 def names(count: int) -> tuple[Identifier, ...]:
     return parse_identifiers([f"n{number}.example" for number in range(count)])
 

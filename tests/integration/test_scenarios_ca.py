@@ -7,7 +7,6 @@ numbers that are missing in all three are about operations, solvers or renewal i
 
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -24,7 +23,7 @@ from certctl.errors import (
     RateLimited,
 )
 from certctl.names import parse_identifiers
-from tests.integration.ca_clients import Caller, csr_for
+from tests.integration.ca_clients import Caller, csr_for, requests_since
 from tests.integration.http01 import RealClock
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import (
@@ -49,32 +48,6 @@ NAMES = parse_identifiers(["a.example"])
 THREE = ("a.example", "b.example", "c.example")
 HTML = "<html><body>Service unavailable</body></html>"
 EAB_KEY = b"a key of thirty-two bytes or so."
-
-
-@pytest.fixture
-def ca() -> Iterator[ScriptedCA]:
-    with ScriptedCA() as ca:
-        yield ca
-
-
-@pytest.fixture
-def clock() -> SteerableClock:
-    return SteerableClock()
-
-
-@pytest.fixture
-def caller(ca: ScriptedCA, clock: SteerableClock) -> Caller:
-    return Caller(ca.directory_url, ca.ca_bundle, clock)
-
-
-@pytest.fixture
-def client(caller: Caller) -> Iterator[AcmeClient]:
-    with caller.registered() as client:
-        yield client
-
-
-def requests_since(ca: ScriptedCA, mark: int) -> list[str]:
-    return ca.sequence()[mark:]
 
 
 # -- nonces and waiting

@@ -3,7 +3,7 @@
 Each test is named after its number in the project's list of CAs' ways and faults.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,7 +17,7 @@ from certctl.errors import (
     ValidationFailed,
 )
 from certctl.names import parse_identifiers
-from tests.integration.ca_clients import Caller, csr_for, open_authorizations
+from tests.integration.ca_clients import Caller, csr_for, open_authorizations, requests_since
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca import chains
 from tests.lab.scripted_ca.faults import (
@@ -36,32 +36,6 @@ NAMES = parse_identifiers(["a.example"])
 THREE = ("a.example", "b.example", "c.example")
 HTML = "<html><body>Service unavailable</body></html>"
 EAB_KEY = b"a key of thirty-two bytes or so."
-
-
-@pytest.fixture
-def ca() -> Iterator[ScriptedCA]:
-    with ScriptedCA() as ca:
-        yield ca
-
-
-@pytest.fixture
-def clock() -> SteerableClock:
-    return SteerableClock()
-
-
-@pytest.fixture
-def caller(ca: ScriptedCA, clock: SteerableClock) -> Caller:
-    return Caller(ca.directory_url, ca.ca_bundle, clock)
-
-
-@pytest.fixture
-def client(caller: Caller) -> Iterator[AcmeClient]:
-    with caller.registered() as client:
-        yield client
-
-
-def requests_since(ca: ScriptedCA, mark: int) -> list[str]:
-    return ca.sequence()[mark:]
 
 
 # -- orders
