@@ -350,7 +350,7 @@ class CertificateStatus:
 
     @property
     def owed(self) -> bool:
-        """Whether the target is not live, or its deploy has not held yet (DESIGN: debt)."""
+        """Whether the target is not live, or its deploy has not held yet."""
         wanted = self.deployment.target
         if wanted is None:
             return False

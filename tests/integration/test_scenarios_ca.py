@@ -1,7 +1,7 @@
 """What a client must survive at the CA edge: nonces, waiting, and answers that are none.
 
-Each test is named after its number in the project's list of CAs' ways and faults, and drives the
-client against a CA that behaves so. Orders and accounts have files of their own beside this one;
+Each test is named after its number in docs/scenarios.md, and drives the client against a CA that
+behaves so. Orders and accounts have files of their own beside this one;
 numbers that are missing in all three are about operations, solvers or renewal information.
 """
 

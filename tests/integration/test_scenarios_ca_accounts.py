@@ -1,6 +1,6 @@
 """What a client must survive at the CA edge: accounts, refusals and revocation.
 
-Each test is named after its number in the project's list of CAs' ways and faults.
+Each test is named after its number in docs/scenarios.md.
 """
 
 import pytest

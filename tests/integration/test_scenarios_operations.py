@@ -1,4 +1,4 @@
-"""PROTOCOL's scenarios as a whole command meets them; each test is named after its number.
+"""The scenarios of docs/scenarios.md as a whole command meets them, each named by its number.
 
 What the CA edge makes of each answer is tested in `test_scenarios_ca*`; here it is what becomes of
 the certificate: what is live, what is remembered, and the exit status.
