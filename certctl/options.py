@@ -544,8 +544,8 @@ def check(option: Option, value: object) -> Value:
             return float(value)
         case Kind.SECONDS, str():
             return check(option, _seconds(option, value))
-        case Kind.CHOICE, str() if value in option.choices:
-            return str(value)
+        case Kind.CHOICE, str() if value.lower() in option.choices:
+            return value.lower()  # CAs' documents write ES256 and RSA-2048
         case Kind.TEXT | Kind.PATH, str() if "\0" not in value and "\n" not in value:
             return value
     raise _wrong(option, value)

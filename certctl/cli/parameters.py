@@ -72,7 +72,7 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
         case Kind.TEXTS:
             attributes |= {"multiple": True, "metavar": option.metavar}
         case Kind.CHOICE:
-            attributes |= {"type": click.Choice(option.choices)}
+            attributes |= {"type": click.Choice(option.choices, case_sensitive=False)}
         case _:
             attributes |= {"metavar": option.metavar or option.kind.value}
     return [option.flag or "", name], attributes

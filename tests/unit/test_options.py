@@ -88,7 +88,7 @@ def test_a_text_means_a_value(option: Option, text: str, value: Value) -> None:
         (TEXT, "two\nlines", "a line of text"),
         (PATH, "cut\0short", "a line of text"),
         (CHOICE, "blue", "one of red, green"),
-        (CHOICE, "RED", "one of red, green"),
+        (CHOICE, "redd", "one of red, green"),
     ],
 )
 def test_a_text_that_means_nothing_is_refused_with_what_is_wanted(
@@ -325,3 +325,9 @@ def test_the_digest_changes_with_what_a_certificate_would_inherit_and_with_nothi
     assert plain.over({"key_type": "rsa-2048"}, Source.FLAG).spec_digest() == plain.spec_digest()
     assert digest("key_type", "rsa-2048") != plain.spec_digest()
     assert digest("key_type", "rsa-2048") != digest("key_type", "rsa-3072")
+
+
+def test_a_choice_may_be_written_in_capitals() -> None:
+    option = TABLE["account.key_type"]
+
+    assert (parse(option, "ES256"), check(option, "RS256")) == ("es256", "rs256")
