@@ -81,6 +81,16 @@ class CertctlError(Exception):
             self.code = code
 
 
+def unforeseen(error: Exception) -> CertctlError:
+    """Return the error that stands for a mistake of certctl's own."""
+    found = CertctlError(
+        f"this should not have happened: {type(error).__name__}: {error}",
+        hint="Please report it, with what the same command prints with --debug.",
+    )
+    found.__cause__ = error
+    return found
+
+
 # What the caller asked for.
 
 
@@ -169,7 +179,8 @@ class AcmeError(CertctlError):
     """The CA refused, or its answer made no sense.
 
     `type` is the problem type without its URN prefix (RFC 8555 §6.7), `status` the HTTP status,
-    `retry_after` seconds from now, where the CA named a time.
+    `retry_after` seconds from now, where the CA named a time. `reasons` has the CA's words for each
+    identifier that it names (§6.7.1).
     """
 
     code = "acme.refused"
@@ -181,6 +192,7 @@ class AcmeError(CertctlError):
         type: str | None = None,  # noqa: A002 - the name that RFC 9457 gives it
         status: int | None = None,
         retry_after: float | None = None,
+        reasons: Sequence[tuple[str, str]] = (),
         hint: str | None = None,
         name: str | None = None,
         code: str | None = None,
@@ -189,6 +201,7 @@ class AcmeError(CertctlError):
         self.type = type
         self.status = status
         self.retry_after = retry_after
+        self.reasons = tuple(reasons)
 
 
 class CaUnavailable(AcmeError):
@@ -242,6 +255,30 @@ class BadResponse(AcmeError):
     resumable = True
 
 
+class RenewalInfoUnavailable(AcmeError):
+    """The CA gave no renewal information that could be used (RFC 9773 §4.3.3); `lasting` where
+    asking again soon would not change that.
+    """
+
+    code = "acme.renewal_info"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        lasting: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+        hint: str | None = None,
+        name: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, status=status, retry_after=retry_after, hint=hint, name=name, code=code
+        )
+        self.lasting = lasting
+
+
 class OrderFailed(AcmeError):
     """The order became invalid, or did not become valid in time."""
 
@@ -255,6 +292,14 @@ class OrderOverdue(OrderFailed):
     code = "acme.order_overdue"
     failure = Failure.TRANSIENT
     resumable = True
+
+
+class NamesMissing(CertctlError):
+    """A certificate was issued without some of its names, as its spec allows."""
+
+    code = "certificate.incomplete"
+    exit_status = ExitStatus.PARTIAL
+    failure = Failure.VALIDATION
 
 
 # How control of a name is proved.

@@ -24,6 +24,35 @@ EventSink = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
+class RunStarted(Event):
+    """A run found what there is to do: `due` of `considered` certificates are to be ordered, and
+    `owed` only to be deployed.
+    """
+
+    kind = "run.started"
+    considered: int
+    due: int
+    owed: int
+
+
+@dataclass(frozen=True)
+class CertificateStarted(Event):
+    """Work on a certificate began; `reason` is why it is due."""
+
+    kind = "certificate.started"
+    reason: str
+
+
+@dataclass(frozen=True)
+class CertificateFinished(Event):
+    """Work on a certificate ended; `action` is that of its `Outcome`, `code` that of its error."""
+
+    kind = "certificate.finished"
+    action: str
+    code: str | None = None
+
+
+@dataclass(frozen=True)
 class AccountRegistered(Event):
     """An account was made at a CA, or found there again."""
 

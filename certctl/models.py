@@ -179,14 +179,54 @@ class ChallengeSpec:
 
 
 @dataclass(frozen=True)
+class CopySpec:
+    """A file to write at each deploy: `format` is one of `certctl.formats`, the owner, the group
+    and the mode those of a new file of ours where they are None.
+    """
+
+    to: str
+    format: str
+    owner: str | None = None
+    group: str | None = None
+    mode: int | None = None
+
+
+@dataclass(frozen=True)
+class ServiceAddress:
+    """Where a certificate is served: a host (a name or an address; None for this machine), a port,
+    and the protocol whose STARTTLS comes first, if any.
+    """
+
+    host: str | None
+    port: int = 443
+    starttls: str | None = None
+
+
+class OnFailure(StrEnum):
+    """What follows where the configuration test or the probe fails after a deploy."""
+
+    KEEP = "keep"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True)
 class DeploySpec:
-    """What happens around and after an issuance: shell command lines, each may be absent."""
+    """What happens around and after an issuance; each part may be absent.
+
+    Hooks and `reload` are shell command lines, `targets` names of deploy targets, `plugin` holds
+    their options by key. `verify` says where the certificate must be seen on the wire.
+    """
 
     pre_hook: str | None = None
     deploy_hook: str | None = None
     post_hook: str | None = None
     reload: str | None = None
     hook_timeout: float = 300
+    targets: tuple[str, ...] = ()
+    copies: tuple[CopySpec, ...] = ()
+    verify: tuple[ServiceAddress, ...] = ()
+    on_failure: OnFailure = OnFailure.KEEP
+    plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -207,7 +247,9 @@ class CertificateSpec:
     preferred_chain: str | None
     csr: str | None
     autorenew: bool
+    allow_subset: bool
     key_group: str | None
+    key_mode: int | None
     challenge: ChallengeSpec
     deploy: DeploySpec
     chosen: Mapping[str, Value] = field(default_factory=dict, repr=False)
@@ -284,15 +326,31 @@ class Material:
 
 
 @dataclass(frozen=True)
+class SuggestedWindow:
+    """A CA's answer about one certificate (RFC 9773 §4.2); `retry_after` is seconds, already within
+    what RFC 9773 §4.3.2 calls reasonable.
+    """
+
+    start: datetime
+    end: datetime
+    retry_after: float
+    explanation_url: str | None = None
+
+
+@dataclass(frozen=True)
 class RenewalInfo:
-    """What the CA suggests (RFC 9773 §4.2): its window, and the time chosen in it, once."""
+    """What the CA suggests (RFC 9773 §4.2): its window, and the time chosen in it, once.
+
+    `withdrawn`: the CA moved a window that was still to come into the past, as it does where it
+    revoked the certificate or is about to.
+    """
 
     cert_id: str
     start: datetime
     end: datetime
     chosen: datetime
-    retry_after: datetime
     explanation_url: str | None = None
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -312,7 +370,9 @@ class RenewalMemory:
 
     `failures` in a row, no attempt before `retry_at`. `paused_until` is set by a rollback.
     `revoked` has version numbers, `compromised_keys` digests of public keys that must never be
-    used again.
+    used again. Before `ask_ca_at` the CA is not asked for renewal information again (None: it was
+    never asked); `unanswered` counts how often in a row it gave none. `renewed_on_advice` is when
+    its advice last led to an order.
     """
 
     failures: int = 0
@@ -323,12 +383,30 @@ class RenewalMemory:
     revoked: tuple[int, ...] = ()
     compromised_keys: tuple[str, ...] = ()
     renewal_info: RenewalInfo | None = None
+    ask_ca_at: datetime | None = None
+    unanswered: int = 0
+    renewed_on_advice: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What was seen at one address of a service: `sha256` is the digest of the leaf's DER, None
+    where none was seen and `error` says why.
+    """
+
+    service: ServiceAddress
+    address: str
+    server_name: str
+    at: datetime
+    sha256: str | None = None
+    not_after: datetime | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
 class Deployment:
     """What this machine serves (`deployed/NAME.json`): the version wanted live, and the one whose
-    deploy held.
+    deploy held. `verified_at` is when it was last seen on the wire.
     """
 
     target: int | None = None
@@ -337,6 +415,7 @@ class Deployment:
     failures: int = 0
     last_error: LastError | None = None
     retry_at: datetime | None = None
+    verified_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -466,7 +545,7 @@ class DeployResult:
 @dataclass(frozen=True)
 class Outcome:
     """What became of one certificate in a run; `action` is a stable word (`issued`, `unchanged`,
-    `failed`, ...).
+    `failed`, ...). `incomplete` is the error of names that it was issued without.
     """
 
     name: str
@@ -475,5 +554,6 @@ class Outcome:
     version: Version | None = None
     deploy: DeployResult | None = None
     error: Exception | None = None
+    incomplete: Exception | None = None
     reason: str | None = None
     renews_at: datetime | None = None

@@ -220,6 +220,15 @@ OPTIONS: tuple[Option, ...] = (
         in_spec=True,
     ),
     Option(
+        "allow_subset",
+        Kind.BOOLEAN,
+        False,
+        "Issue for the names whose control could be proved; the others stay wanted, and are tried "
+        "again.",
+        flag="--allow-subset/--all-names",
+        in_spec=True,
+    ),
+    Option(
         "key_group",
         Kind.TEXT,
         None,
@@ -375,6 +384,16 @@ OPTIONS: tuple[Option, ...] = (
         "How long one order may take, from its first request to the certificate.",
         flag="--order-timeout",
         minimum=1,
+    ),
+    Option(
+        "jobs",
+        Kind.INTEGER,
+        8,
+        "How many certificates are ordered at the same time; those that wait for the DNS are not "
+        "counted.",
+        flag="--jobs",
+        minimum=1,
+        maximum=64,
     ),
     Option(
         "random_delay",

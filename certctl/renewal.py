@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certctl.advice import advice, time_to_ask
 from certctl.errors import AcmeError, CertctlError
 from certctl.models import (
     CertificateSpec,
@@ -68,12 +69,18 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
     return tuple(found)
 
 
-def decide(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> RenewalDecision:
+def decide(
+    spec: CertificateSpec,
+    status: CertificateStatus,
+    now: datetime,
+    interval: timedelta = timedelta(0),
+) -> RenewalDecision:
     """Return whether the certificate is due at `now`, or when it will be, and by which rule.
 
-    The rules in their order: nothing there, expired, revoked, a pause that a rollback asked for,
-    spec and request differ, then the fallback schedule: a third of the lifetime is left, or half
-    of one below ten days.
+    `interval` is the time to the next run, as far as it is known. The rules in their order: nothing
+    there, expired, revoked, a pause that a rollback asked for, spec and request differ, withdrawn
+    by the CA, the CA's advice (RFC 9773), then the fallback schedule: a third of the lifetime is
+    left, or half of one below ten days.
     """
     live, memory = status.live, status.memory
     if not spec.autorenew:
@@ -92,7 +99,7 @@ def decide(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> R
     if changed:
         why = "what is wanted has changed: " + "; ".join(changed)
         return RenewalDecision(True, now, "changed", why)
-    return _by_schedule(live, now)
+    return _by_advice(live, memory, now, interval) or _by_schedule(live, now)
 
 
 def renewal_time(version: Version) -> datetime:
@@ -102,11 +109,24 @@ def renewal_time(version: Version) -> datetime:
     return version.facts.not_after - kept
 
 
-def pause_after_rollback(version: Version) -> datetime:
-    """Return until when renewal pauses after a rollback to `version`: a sixth of its lifetime is
-    left then.
+def last_call(version: Version) -> datetime:
+    """Return from when a version is renewed whatever a CA advises, or a person postponed: a sixth
+    of its lifetime is left then.
     """
     return version.facts.not_after - version.facts.lifetime / 6
+
+
+def too_seldom(
+    version: Version, memory: RenewalMemory, interval: timedelta
+) -> tuple[timedelta, str] | None:
+    """Return the time in which a version wants to be renewed, and what that is called, where runs
+    come at longer intervals.
+    """
+    info = advice(version, memory)
+    if info is not None and interval > info.end - info.start:
+        return info.end - info.start, "the window that its CA names"
+    left = last_call(version) - renewal_time(version)
+    return (left, "the time in hand") if interval > left else None
 
 
 def waiting(memory: RenewalMemory | Deployment, now: datetime) -> bool:
@@ -145,10 +165,27 @@ def after_failure(
     )
 
 
-def after_success(memory: RenewalMemory, now: datetime) -> RenewalMemory:
-    """Return the renewal memory after a version was saved at `now`; what was revoked stays so."""
+def after_postponement(
+    memory: RenewalMemory, error: CertctlError, now: datetime, not_after: datetime | None
+) -> RenewalMemory:
+    """Return the renewal memory after an attempt was put off at `now`, since others had ended with
+    `error`: it counts as a failure, but does not lengthen the backoff.
+    """
+    return after_failure(
+        replace(memory, failures=max(memory.failures - 1, 0)), error, now, not_after
+    )
+
+
+def after_success(memory: RenewalMemory, now: datetime, *, advised: bool = False) -> RenewalMemory:
+    """Return the renewal memory after a version was saved at `now`; what was revoked stays so.
+
+    `advised`: that its CA said so was the only reason.
+    """
     return RenewalMemory(
-        last_attempt=now, revoked=memory.revoked, compromised_keys=memory.compromised_keys
+        last_attempt=now,
+        revoked=memory.revoked,
+        compromised_keys=memory.compromised_keys,
+        renewed_on_advice=now if advised else memory.renewed_on_advice,
     )
 
 
@@ -188,8 +225,43 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     """
     if status.owed or status.memory.failures:
         return now
-    decision = decide(spec, status, now)
-    return decision.at
+    decision, live = decide(spec, status, now), status.live
+    if live is None or not spec.autorenew:
+        return decision.at
+    moments = [decision.at, time_to_ask(live, status.memory, now)]
+    info = advice(live, status.memory)
+    if info is not None and decision.at == info.chosen:
+        # In an open window it depends on the next run, so each looks.
+        moments.append(max(info.start, now))
+    return min((each for each in moments if each is not None), default=None)
+
+
+def _by_advice(
+    live: Version, memory: RenewalMemory, now: datetime, interval: timedelta
+) -> RenewalDecision | None:
+    """Return what follows from the CA's advice; None where it gave none, or cannot be followed.
+
+    Following it renews at most once in a tenth of the lifetime, so that a CA whose windows are
+    always over cannot have us order without end. A window that the CA moved into the past is
+    another thing: it withdraws the certificate.
+    """
+    info = advice(live, memory)
+    if info is None:
+        return None
+    more = f" ({info.explanation_url})" if info.explanation_url else ""
+    if info.withdrawn:
+        why = f"its CA wants it replaced at once{more}"
+        return RenewalDecision(True, now, "withdrawn", why)
+    at = min(info.chosen, last_call(live))
+    if info.start <= now < info.end and info.chosen < now + interval:
+        at = min(at, now)
+    rested = memory.renewed_on_advice
+    if rested is not None:
+        at = max(at, min(rested + live.facts.lifetime / 10, renewal_time(live)))
+    reason, why = "advice", f"its CA advises so{more}"
+    if at == last_call(live):
+        reason, why = "lifetime", "a sixth of its lifetime is left"
+    return RenewalDecision(at <= now, at, reason, why)
 
 
 def _by_schedule(live: Version, now: datetime) -> RenewalDecision:

@@ -15,11 +15,20 @@ from types import TracebackType
 from typing import Self
 
 from certctl.ca import accounts, certificates, orders
+from certctl.ca.aside import SideBySide
 from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
+from certctl.ca.renewal_info import RenewalInfoSource
 from certctl.ca.signing import ExternalAccount, Signer
 from certctl.errors import BadResponse, CertctlError
-from certctl.models import Authorization, Challenge, Endpoint, Identifier, Order
+from certctl.models import (
+    Authorization,
+    Challenge,
+    Endpoint,
+    Identifier,
+    Order,
+    SuggestedWindow,
+)
 from certctl.ports import Clock
 
 __all__ = ["AccountState", "AcmeClient", "Directory", "ExternalAccount"]
@@ -57,6 +66,8 @@ class AcmeClient:
         )
         self._answered: set[str] = set()
         self._lock = threading.Lock()
+        self._renewal_info = RenewalInfoSource()
+        self._aside = SideBySide(clock)
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +82,7 @@ class AcmeClient:
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""
+        self._aside.close()
         self._network.close()
 
     def with_key(self, key: bytes, account_url: str | None = None) -> AcmeClient:
@@ -179,6 +191,23 @@ class AcmeClient:
         """Return the authorization as it is now."""
         return orders.read_authorization(self._network, url)
 
+    def authorizations(self, urls: Sequence[str]) -> list[Authorization]:
+        """Return the authorizations as they are now, in the order of their URLs; many are read side
+        by side.
+        """
+        return self._aside.map(self.authorization, urls)
+
+    def answer_all(self, challenges: Sequence[Challenge]) -> None:
+        """Tell the CA that it may look for each, many side by side. Where that fails, `told` says
+        for which it has heard of it.
+        """
+        self._aside.map(self.answer, challenges)
+
+    def told(self, challenge: Challenge) -> bool:
+        """Return whether this client told the CA that it may look."""
+        with self._lock:
+            return challenge.url in self._answered
+
     def answer(self, challenge: Challenge) -> None:
         """Tell the CA that it may look (RFC 8555 §7.5.1), once, however often this is called.
 
@@ -212,6 +241,18 @@ class AcmeClient:
         return orders.deactivate(self._network, authorization_url)
 
     # The certificate.
+
+    @property
+    def has_renewal_info(self) -> bool:
+        """Whether the CA says when to renew (RFC 9773)."""
+        return self.directory.renewal_info is not None
+
+    def renewal_info(self, cert_id: str) -> SuggestedWindow:
+        """Return when the CA suggests to renew the certificate with that CertID (RFC 9773 §4.2).
+
+        Costs a request or two, whatever happens. Raises `RenewalInfoUnavailable`.
+        """
+        return self._renewal_info.ask(self._network, cert_id)
 
     def certificate(self, url: str) -> tuple[bytes, tuple[str, ...]]:
         """Return the certificate with its chain in PEM, and the URLs of its other chains."""

@@ -183,6 +183,17 @@ class Network(ClientNetwork):
         """
         return self._with_retries(lambda: self._exchange("GET", url, resource), resend=True)
 
+    def ask(self, url: str, *, resource: Resource) -> requests.Response:
+        """Return the answer to an unsigned GET that can be done without: it is sent again once, at
+        once, and has little time. Raises `AcmeError`.
+        """
+        try:
+            return self._exchange("GET", url, resource, timeout=_CONNECT_TIMEOUT)
+        except CaUnavailable as error:
+            if error.status is not None:
+                raise
+            return self._exchange("GET", url, resource, timeout=_CONNECT_TIMEOUT)
+
     def send(
         self,
         url: str,
@@ -286,7 +297,8 @@ class Network(ClientNetwork):
         that was followed as a GET would seem to succeed.
         """
         kwargs["allow_redirects"] = False
-        kwargs["timeout"] = (min(_CONNECT_TIMEOUT, self._timeout), self._timeout)
+        longest = min(kwargs.get("timeout", self._timeout), self._timeout)
+        kwargs["timeout"] = (min(_CONNECT_TIMEOUT, longest), longest)
         kwargs["proxies"] = get_environ_proxies(url)
         return super()._send_request(method, url, *args, **kwargs)
 

@@ -56,6 +56,7 @@ class Resource(StrEnum):
     FINALIZE = "the certificate signing request"
     CERTIFICATE = "the download of the certificate"
     REVOCATION = "the revocation"
+    RENEWAL_INFO = "the renewal information"
 
 
 _OF_THE_ACCOUNT = frozenset(
@@ -154,6 +155,7 @@ def error_from(response: Response, resource: Resource, now: datetime) -> AcmeErr
         type=said.type,
         status=status,
         retry_after=wait,
+        reasons=[(value, words) for value, words in said.identifiers if value],
         hint=_hint(said, kind, response, resource),
     )
 

@@ -20,7 +20,7 @@ import click
 from certctl.cli.environment import Environment, of_this_process
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import common_parameters
-from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError
+from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError, unforeseen
 from certctl.output.document import Result
 from certctl.version import VERSION
 
@@ -153,9 +153,9 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
     except OSError as error:
         if not invocation.command:  # help or version, which Click prints by itself
             raise
-        return _failed(_bug(error), invocation)
+        return _failed(unforeseen(error), invocation)
     except Exception as error:  # noqa: BLE001 - the one handler at the top
-        return _failed(_bug(error), invocation)
+        return _failed(unforeseen(error), invocation)
     return returned if isinstance(returned, Result) else None
 
 
@@ -178,15 +178,6 @@ def _no_such_command(given: str) -> UsageError:
     near = difflib.get_close_matches(given, COMMANDS, n=1)
     hint = f"Did you mean certctl {near[0]}?" if near else "certctl --help"
     return UsageError(f"there is no command {given!r}", hint=hint, code="usage.unknown_command")
-
-
-def _bug(error: Exception) -> CertctlError:
-    found = CertctlError(
-        f"this should not have happened: {type(error).__name__}: {error}",
-        hint="Please report it, with what the same command prints with --debug.",
-    )
-    found.__cause__ = error
-    return found
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def _section(key: str) -> str:
         "lock_timeout": _RUN,
         "order_timeout": _RUN,
         "random_delay": _RUN,
+        "jobs": _RUN,
     }
     return sections.get(key.partition(".")[0], "Certificate")
 

@@ -44,6 +44,7 @@ _REST = (
     "profile",
     "required_profile",
     "preferred_chain",
+    "allow_subset",
     "key_group",
     "deploy.pre_hook",
     "deploy.deploy_hook",

@@ -10,23 +10,15 @@ from typing import TYPE_CHECKING
 
 from certctl.errors import CertctlError, ChallengeError, ValidationFailed
 from certctl.events import ChallengesPresented, ChallengesSeen, OrderReady
-from certctl.models import Authorization, CertificateSpec, Challenge, Order, Placement, Task
+from certctl.models import Authorization, Challenge, Order, Placement, Task
+from certctl.operations.ordering import Ordering
 from certctl.operations.run import Run
 
 if TYPE_CHECKING:
-    from certctl.ca.client import AcmeClient
     from certctl.ports import Solver
 
 
-def authorize(
-    order: Order,
-    spec: CertificateSpec,
-    client: AcmeClient,
-    run: Run,
-    *,
-    account_url: str,
-    deadline: float,
-) -> Order:
+def authorize(order: Order, ordering: Ordering) -> Order:
     """Return the order once the CA accepted control of every identifier.
 
     Where that fails, authorizations that the CA was not told to look at are deactivated, which
@@ -34,18 +26,24 @@ def authorize(
     that becomes valid serves the next order. Raises `ValidationFailed` with the CA's words for each
     identifier, or `ChallengeError`.
     """
-    authorizations = [client.authorization(url) for url in order.authorization_urls]
-    unproved = _unproved(authorizations, spec)
-    waiting = list(unproved)
+    client, run, name = ordering.client, ordering.run, ordering.spec.name
+    unproved = _unproved(client.authorizations(order.authorization_urls), name)
+    solver = run.solver(run.challenge(ordering.spec))
+    challenges: list[Challenge] = []
     try:
+        challenges += [_challenge(each, solver, name) for each in unproved]
         if unproved:
-            ready = _prove(unproved, order, spec, client, run, account_url, deadline, waiting)
+            pairs = zip(unproved, challenges, strict=True)
+            tasks = [_task(each, challenge, ordering) for each, challenge in pairs]
+            ready = _prove(order, tasks, challenges, solver, ordering)
         else:
-            ready = client.await_ready(order, deadline=deadline)
+            ready = client.await_ready(order, deadline=ordering.deadline)
     except CertctlError:
-        _give_up(waiting, client)
+        pairs = zip(unproved, challenges, strict=False)  # not every challenge was found, perhaps
+        told = {each.url for each, challenge in pairs if client.told(challenge)}
+        _give_up([each for each in unproved if each.url not in told], ordering)
         raise
-    run.services.emit(OrderReady(spec.name, run.services.clock.now()))
+    run.services.emit(OrderReady(name, run.services.clock.now()))
     return ready
 
 
@@ -60,45 +58,34 @@ def remove_leftovers(name: str, run: Run) -> None:
 
 
 def _prove(
-    unproved: Sequence[Authorization],
     order: Order,
-    spec: CertificateSpec,
-    client: AcmeClient,
-    run: Run,
-    account_url: str,
-    deadline: float,
-    waiting: list[Authorization],
+    tasks: Sequence[Task],
+    challenges: Sequence[Challenge],
+    solver: Solver,
+    ordering: Ordering,
 ) -> Order:
-    """Place the answers, have the CA look at them, and return the order once it is ready. What the
-    CA is told to look at leaves `waiting`.
-    """
-    challenge_spec, clock = run.challenge(spec), run.services.clock
-    solver = run.solver(challenge_spec)
-    challenges = [_challenge(each, solver, spec) for each in unproved]
-    placements = tuple(
-        solver.place(_task(authorization, challenge, spec, client, account_url))
-        for authorization, challenge in zip(unproved, challenges, strict=True)
-    )
-    entry = run.services.store.journal.record_placements(challenge_spec, placements)
+    """Place the answers, have the CA look at them, and return the order once it is ready."""
+    client, run, name = ordering.client, ordering.run, ordering.spec.name
+    clock = run.services.clock
+    placements = tuple(solver.place(task) for task in tasks)
+    challenge = run.challenge(ordering.spec)
+    entry = run.services.store.journal.record_placements(challenge, placements)
     try:
         solver.present(placements)
-        names = tuple(each.identifier.value for each in unproved)
-        run.services.emit(ChallengesPresented(spec.name, clock.now(), solver.challenge_type, names))
+        names = tuple(task.identifier.value for task in tasks)
+        run.services.emit(ChallengesPresented(name, clock.now(), solver.challenge_type, names))
         begun = clock.monotonic()
-        solver.wait(placements)
-        run.services.emit(ChallengesSeen(spec.name, clock.now(), clock.monotonic() - begun))
-        for authorization, challenge in zip(unproved, challenges, strict=True):
-            waiting.remove(authorization)
-            client.answer(challenge)
+        with run.idle():
+            solver.wait(placements)
+        run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - begun))
+        client.answer_all(challenges)
         solver.settle(placements)
-        return client.await_ready(order, deadline=deadline)
+        return client.await_ready(order, deadline=ordering.deadline)
     finally:
-        _clean_up(solver, placements, entry, spec.name, run)
+        _clean_up(solver, placements, entry, name, run)
 
 
-def _unproved(
-    authorizations: Sequence[Authorization], spec: CertificateSpec
-) -> list[Authorization]:
+def _unproved(authorizations: Sequence[Authorization], name: str) -> list[Authorization]:
     """Return the authorizations that wait for an answer. Raises where one can never become
     valid.
     """
@@ -107,7 +94,7 @@ def _unproved(
         raise ValidationFailed(
             "the CA will not authorize " + ", ".join(each.identifier.value for each in dead),
             reasons=[(each.identifier.value, _verdict(each)) for each in dead],
-            name=spec.name,
+            name=name,
         )
     return [each for each in authorizations if each.status == "pending"]
 
@@ -117,7 +104,7 @@ def _verdict(authorization: Authorization) -> str:
     return said[0] if said else f"its authorization is {authorization.status}"
 
 
-def _challenge(authorization: Authorization, solver: Solver, spec: CertificateSpec) -> Challenge:
+def _challenge(authorization: Authorization, solver: Solver, name: str) -> Challenge:
     wanted = solver.challenge_type
     found = authorization.challenge(wanted)
     if found is not None and found.token is not None:
@@ -131,26 +118,20 @@ def _challenge(authorization: Authorization, solver: Solver, spec: CertificateSp
     raise ChallengeError(
         f"the CA does not offer {wanted} for {authorization.identifier}; it offers {offered}",
         hint=hint,
-        name=spec.name,
+        name=name,
         code="challenge.not_offered",
     )
 
 
-def _task(
-    authorization: Authorization,
-    challenge: Challenge,
-    spec: CertificateSpec,
-    client: AcmeClient,
-    account_url: str,
-) -> Task:
+def _task(authorization: Authorization, challenge: Challenge, ordering: Ordering) -> Task:
     token = challenge.token or ""
     return Task(
         identifier=authorization.identifier,
         type=challenge.type,
         token=token,
-        key_authorization=client.key_authorization(token),
-        account_url=account_url,
-        certificate=spec.name,
+        key_authorization=ordering.client.key_authorization(token),
+        account_url=ordering.account.url,
+        certificate=ordering.spec.name,
     )
 
 
@@ -168,7 +149,7 @@ def _clean_up(
         run.services.store.journal.settle(entry)
 
 
-def _give_up(waiting: Sequence[Authorization], client: AcmeClient) -> None:
+def _give_up(waiting: Sequence[Authorization], ordering: Ordering) -> None:
     for each in waiting:
-        if not client.deactivate(each.url):
+        if not ordering.client.deactivate(each.url):
             return  # the CA is down, or lets nobody do that: the others need not be tried

@@ -21,9 +21,9 @@ from certctl.models import (
 )
 from certctl.operations.accounts import ensure_account
 from certctl.operations.deliver import deliver
-from certctl.operations.obtain import obtain
+from certctl.operations.memory import remember, remember_failure
+from certctl.operations.obtain import names_missing, obtain
 from certctl.operations.rehearse import rehearse
-from certctl.operations.renew import remember, remember_failure
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.operations.specs import (
@@ -198,7 +198,9 @@ def _issue(
     try:
         if spec.name in surrounded.refused:
             raise surrounded.refused[spec.name]
-        outcome = replace(outcome, version=obtain(spec, run, request.csr))
+        version = obtain(spec, run, request.csr)
+        missing = names_missing(spec, version, run)
+        outcome = replace(outcome, version=version, incomplete=missing)
         _warn_of_fleeting_secrets(spec, run)
         outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
         remember(spec.name, run)

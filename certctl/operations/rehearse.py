@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from certctl import keys
-from certctl.models import CertificateFacts, CertificateSpec, PendingOrder
+from certctl.models import CertificateFacts, CertificateSpec
 from certctl.operations.accounts import ensure_account, sharing
-from certctl.operations.authorize import remove_leftovers
-from certctl.operations.obtain import collect, order_deadline, place_order, prove
+from certctl.operations.authorize import authorize, remove_leftovers
+from certctl.operations.ordering import begin, collect, place, profile_to_ask_for
 from certctl.operations.run import Run
 from certctl.operations.specs import staging_of
-from certctl.renewal import request_of
 
 
 def rehearse(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> CertificateFacts:
@@ -25,11 +24,11 @@ def rehearse(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Certi
     remove_leftovers(spec.name, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, None)
     with sharing(run, account):
-        client = run.client(spec.ca, spec.ca_bundle, account)
+        ordering = begin(spec, account, run)
+        order = place(ordering, profile_to_ask_for(ordering))
+        if order.status == "pending":
+            run.check()
+            order = authorize(order, ordering)
         key = None if spec.csr else keys.generate_key(spec.key_type)
-        now = run.services.clock.now()
-        pending = PendingOrder(request_of(spec), account.url, now, privkey=key)
-        order, deadline = place_order(spec, client), order_deadline(run)
-        order = prove(spec, order, client, run, account, deadline)
-        _, inspected = collect(spec, order, pending, client, run, deadline, csr)
+        _, inspected = collect(ordering, order, key, csr)
         return inspected.facts

@@ -39,7 +39,8 @@ class Report:
 
 
 def _error_of(outcome: Outcome) -> CertctlError | None:
-    for error in (outcome.error, outcome.deploy.error if outcome.deploy else None):
+    deploy = outcome.deploy.error if outcome.deploy else None
+    for error in (outcome.error, outcome.incomplete, deploy):
         if isinstance(error, CertctlError):
             if error.name is None:
                 error.name = outcome.name

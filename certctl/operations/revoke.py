@@ -19,8 +19,8 @@ from certctl.events import Revoked
 from certctl.models import CertificateSpec, Material, Outcome, RevocationReason, Version
 from certctl.operations.accounts import accounts_at, choose_account, sharing
 from certctl.operations.deliver import deliver
+from certctl.operations.memory import remember
 from certctl.operations.obtain import obtain
-from certctl.operations.renew import remember
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.operations.specs import load, protect_public, require
@@ -123,12 +123,13 @@ def revoke_file(
 def _replace(condemned: Version, spec: CertificateSpec, run: Run) -> Report:
     # An order under way may have the very key that is to be replaced.
     run.services.store.drop_pending(spec.name)
+    strict = replace(spec, reuse_key=False, allow_subset=False)
     outcome = Outcome(spec.name, "issued", tuple(each.value for each in spec.identifiers))
     surrounded = before([spec], run)
     try:
         if spec.name in surrounded.refused:
             raise surrounded.refused[spec.name]
-        outcome = replace(outcome, version=obtain(replace(spec, reuse_key=False), run))
+        outcome = replace(outcome, version=obtain(strict, run))
         outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
     finally:
         errors = after(surrounded, [outcome], run)

@@ -7,11 +7,11 @@ Its methods may be called from several threads.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from contextlib import ExitStack
+from collections.abc import Hashable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from threading import Event as StopEvent
-from threading import RLock
+from threading import RLock, local
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +19,7 @@ from certctl.errors import Interrupted
 from certctl.events import Retrying, Warned
 from certctl.models import Account, CertificateSpec, ChallengeSpec, Endpoint
 from certctl.operations.services import Services
+from certctl.operations.slots import Slots
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient
@@ -39,6 +40,8 @@ class Run:
         self._clients: dict[tuple[str, str | None, str | None], AcmeClient] = {}
         self._solvers: dict[Hashable, Solver] = {}
         self._attempted: set[str] = set()
+        self._slots = Slots(services.settings.integer("jobs"))
+        self._thread = local()
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +53,8 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+        for name in list(self._leases):
+            self.release(name)
 
     @property
     def hook_system(self) -> HookSystem:
@@ -77,7 +82,6 @@ class Run:
         lease = self.services.store.lock(name, timeout=timeout)
         with self._guard:
             self._leases[name] = lease
-            self._stack.callback(lease.release)
 
     def release(self, name: str) -> None:
         """Give the lock of `name` back before the run ends, where nothing is left to do for it."""
@@ -85,6 +89,31 @@ class Run:
             lease = self._leases.pop(name, None)
         if lease is not None:
             lease.release()
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Work on one certificate, as one of as many at a time as the setting `jobs` says."""
+        self._slots.take()
+        self._thread.working = True
+        try:
+            yield
+        finally:
+            self._thread.working = False
+            self._slots.give()
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Only wait: meanwhile another certificate may take the slot of this thread, if it has
+        one.
+        """
+        if not getattr(self._thread, "working", False):
+            yield
+            return
+        self._slots.give()
+        try:
+            yield
+        finally:
+            self._slots.take(first=True)
 
     def endpoint(self, directory_url: str, ca_bundle: str | None) -> Endpoint:
         """Return how to reach a CA, starting one that runs inside this process if it must be."""

@@ -9,11 +9,11 @@ from certctl.errors import LockHeld, UsageError
 from certctl.models import CertificateStatus, DeployResult, Outcome, Version
 from certctl.names import certificate_name
 from certctl.operations.deliver import deliver
-from certctl.operations.renew import remember
+from certctl.operations.memory import remember
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.operations.specs import require
-from certctl.renewal import pause_after_rollback
+from certctl.renewal import last_call
 
 
 def rollback(run: Run, name: str, number: int | None) -> Report:
@@ -29,7 +29,7 @@ def rollback(run: Run, name: str, number: int | None) -> Report:
     version = _older(run, name, status.live.number if status.live else None, number)
     _refuse_unfit(run, version, status)
     store.activate(name, version.number)
-    memory = replace(store.status(name).memory, paused_until=pause_after_rollback(version))
+    memory = replace(store.status(name).memory, paused_until=last_call(version))
     store.save_memory(name, memory, next_action_at=run.services.clock.now())
     result = deliver([name], run)[0]
     remember(name, run)

@@ -48,6 +48,18 @@ def _text_of_what_follows(event: Event) -> str:
         case events.Revoked():
             return f"serial {event.serial} {'had been' if event.already else 'is'} revoked"
         case _:
+            return _text_of_the_run(event)
+
+
+def _text_of_the_run(event: Event) -> str:
+    match event:
+        case events.RunStarted():
+            return f"{event.due} due and {event.owed} owed, of {event.considered}"
+        case events.CertificateStarted():
+            return f"begun: {event.reason}"
+        case events.CertificateFinished():
+            return f"ended: {event.action}"
+        case _:
             return _text_of_trouble(event)
 
 

@@ -7,7 +7,6 @@ through here: keys lie in PEM files, and a challenge's secret options are left o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -124,6 +123,9 @@ def from_memory(memory: RenewalMemory) -> Json:
         "revoked": list(memory.revoked),
         "compromised_keys": list(memory.compromised_keys),
         "renewal_info": _from_renewal_info(memory.renewal_info),
+        "ask_ca_at": moment(memory.ask_ca_at),
+        "unanswered": memory.unanswered,
+        "renewed_on_advice": moment(memory.renewed_on_advice),
     }
 
 
@@ -138,6 +140,9 @@ def to_memory(fields: Fields) -> RenewalMemory:
         revoked=fields.integers("revoked"),
         compromised_keys=fields.texts("compromised_keys"),
         renewal_info=_to_renewal_info(fields.object_or_none("renewal_info")),
+        ask_ca_at=fields.moment_or_none("ask_ca_at"),
+        unanswered=fields.integer_or_none("unanswered") or 0,
+        renewed_on_advice=fields.moment_or_none("renewed_on_advice"),
     )
 
 
@@ -328,21 +333,21 @@ def _from_renewal_info(info: RenewalInfo | None) -> Json | None:
         "start": moment(info.start),
         "end": moment(info.end),
         "chosen": moment(info.chosen),
-        "retry_after": moment(info.retry_after),
         "explanation_url": info.explanation_url,
+        "withdrawn": info.withdrawn,
     }
 
 
 def _to_renewal_info(fields: Fields | None) -> RenewalInfo | None:
     if fields is None:
         return None
-    times: dict[str, datetime] = {
-        key: fields.moment(key) for key in ("start", "end", "chosen", "retry_after")
-    }
     return RenewalInfo(
         cert_id=fields.text("cert_id"),
+        start=fields.moment("start"),
+        end=fields.moment("end"),
+        chosen=fields.moment("chosen"),
         explanation_url=fields.text_or_none("explanation_url"),
-        **times,
+        withdrawn=fields.flag("withdrawn"),
     )
 
 

@@ -23,6 +23,7 @@ LEVELS = {
     "version": 0,
     "options": 1,
     "spec": 1,
+    "advice": 1,
     "renewal": 1,
     "keys": 1,
     "x509": 1,

@@ -14,9 +14,19 @@ from tests.support.operations import Machine
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A machine without certificates, and a CA of its own that validates what it serves."""
+    """A machine without certificates, and a CA of its own that validates what it serves; one that
+    leaves it to us when to renew.
+    """
     with ScriptedCA() as ca:
+        ca.renewal_info = False
         yield Machine(tmp_path / "home", ca)
+
+
+@pytest.fixture
+def advised(machine: Machine) -> Machine:
+    """The same with a CA that says when to renew (RFC 9773)."""
+    machine.ca.renewal_info = True
+    return machine
 
 
 @pytest.fixture

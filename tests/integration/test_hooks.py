@@ -114,7 +114,9 @@ def spec(deploy: DeploySpec) -> CertificateSpec:
         preferred_chain=None,
         csr=None,
         autorenew=True,
+        allow_subset=False,
         key_group=None,
+        key_mode=None,
         challenge=ChallengeSpec("standalone"),
         deploy=deploy,
     )

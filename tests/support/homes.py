@@ -53,7 +53,8 @@ def add_certificate(
         saved = store.save_version(spec, version, material)
         if deployed:
             store.save_deployment(name, Deployment(saved.number, saved.number, now))
-        status = replace(store.status(name), memory=memory or RenewalMemory())
+        asked = RenewalMemory(ask_ca_at=now + timedelta(days=1000))
+        status = replace(store.status(name), memory=memory or asked)
         spec = store.spec(name)
         at = next_action(spec, status, now)
         store.save_memory(name, status.memory, next_action_at=at)

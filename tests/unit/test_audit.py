@@ -81,6 +81,9 @@ RECORDED = [
 ]
 
 PASSED_OVER: list[Event] = [
+    events.RunStarted("", NOW, 3, 1, 0),
+    events.CertificateStarted("a.example", NOW, "it has expired"),
+    events.CertificateFinished("a.example", NOW, "issued"),
     events.ChallengesPresented("a.example", NOW, "http-01", ("a.example",)),
     events.ChallengesSeen("a.example", NOW, 2.0),
     events.OrderReady("a.example", NOW),

@@ -114,7 +114,7 @@ def test_a_failure_keeps_what_else_is_remembered() -> None:
 
 
 def test_a_success_forgets_failures_and_a_pause_but_not_what_was_revoked() -> None:
-    info = RenewalInfo("id", ISSUED, ISSUED, ISSUED, ISSUED)
+    info = RenewalInfo("id", ISSUED, ISSUED, ISSUED)
     before = RenewalMemory(
         failures=3,
         last_error=LastError("a", "b", ISSUED, "transient"),

@@ -28,6 +28,8 @@ PROMISED = {
     "TermsChanged": ("acme.terms", 2),
     "EabRequired": ("acme.eab_required", 2),
     "BadResponse": ("acme.bad_response", 1),
+    "RenewalInfoUnavailable": ("acme.renewal_info", 1),
+    "NamesMissing": ("certificate.incomplete", 3),
     "OrderFailed": ("acme.order_failed", 1),
     "OrderOverdue": ("acme.order_overdue", 1),
     "ChallengeError": ("challenge", 1),

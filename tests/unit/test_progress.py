@@ -30,6 +30,12 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SAID = [
+    (events.RunStarted("", NOW, 9, 2, 1), "2 due and 1 owed, of 9"),
+    (
+        events.CertificateStarted("a.example", NOW, "it has expired"),
+        "a.example: begun: it has expired",
+    ),
+    (events.CertificateFinished("a.example", NOW, "issued"), "a.example: ended: issued"),
     (
         events.AccountRegistered("", NOW, "https://ca.example/account/1", created=True),
         "account registered: https://ca.example/account/1",

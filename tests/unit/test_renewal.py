@@ -22,8 +22,8 @@ from certctl.renewal import (
     after_success,
     decide,
     differences,
+    last_call,
     next_action,
-    pause_after_rollback,
     renewal_time,
     request_of,
 )
@@ -97,7 +97,7 @@ def test_stopped_is_never_due() -> None:
 
 
 def test_a_rollback_pauses_renewal_until_a_sixth_is_left() -> None:
-    until = pause_after_rollback(LIVE)
+    until = last_call(LIVE)
     paused = status(LIVE, RenewalMemory(paused_until=until))
 
     assert until == ISSUED + days(75)

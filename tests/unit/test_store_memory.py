@@ -34,7 +34,6 @@ MEMORY = RenewalMemory(
         start=NOW,
         end=LATER,
         chosen=NOW + timedelta(days=1),
-        retry_after=NOW + timedelta(hours=6),
         explanation_url="https://ca.example/why",
     ),
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."
 )
-@settings("random_delay", "lock_timeout", "order_timeout")
+@settings("jobs", "random_delay", "lock_timeout", "order_timeout")
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool) -> Result:
     """Renew the certificates that are due, all or those named, and deploy what is owed.

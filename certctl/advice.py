@@ -1,0 +1,80 @@
+"""A CA's advice when to renew (ARI, RFC 9773): what an answer means, and when to ask again.
+
+Pure rules on the nouns and a time; how the CA is asked belongs to `certctl.ca.renewal_info`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+
+from certctl.models import RenewalInfo, RenewalMemory, SuggestedWindow, Version
+
+LASTING = timedelta(hours=6)
+"""When a CA is asked again whose answer was wrong in a way that lasts (RFC 9773 §4.3.3)."""
+
+TEMPORARY = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), LASTING)
+"""When it is asked again after it could not be reached, the first time and so on."""
+
+
+def time_to_ask(version: Version, memory: RenewalMemory, now: datetime) -> datetime | None:
+    """Return from when the CA may be asked about a version; None where it must not be.
+
+    That is once it has expired, and where it has no CertID (RFC 9773 §4.1, §4.3).
+    """
+    if version.facts.ari_id is None or version.facts.not_after <= now:
+        return None
+    return memory.ask_ca_at or now
+
+
+def advice(version: Version, memory: RenewalMemory) -> RenewalInfo | None:
+    """Return what the CA said about this version, None where it said nothing yet."""
+    info = memory.renewal_info
+    return info if info is not None and info.cert_id == version.facts.ari_id else None
+
+
+def answered(
+    memory: RenewalMemory, version: Version, window: SuggestedWindow, now: datetime, random: Random
+) -> RenewalMemory:
+    """Return the memory with the CA's answer in it.
+
+    The time to renew is chosen once for each certificate and window, uniformly (RFC 9773 §4.2).
+    """
+    before = advice(version, memory)
+    if before is not None and (before.start, before.end) == (window.start, window.end):
+        info = replace(before, explanation_url=window.explanation_url)
+    else:
+        info = RenewalInfo(
+            cert_id=version.facts.ari_id or "",
+            start=window.start,
+            end=window.end,
+            chosen=window.start + (window.end - window.start) * random.random(),
+            explanation_url=window.explanation_url,
+            withdrawn=before is not None
+            and window.end <= now
+            and (before.withdrawn or before.end > now),
+        )
+    again = now + timedelta(seconds=window.retry_after)
+    return replace(memory, renewal_info=info, ask_ca_at=again, unanswered=0)
+
+
+def unanswered(
+    memory: RenewalMemory, now: datetime, *, lasting: bool, retry_after: float | None
+) -> RenewalMemory:
+    """Return the memory after the CA gave no answer; an earlier answer still holds.
+
+    `retry_after`: seconds, where the CA named a time.
+    """
+    failures = memory.unanswered + 1
+    pause = LASTING if lasting else TEMPORARY[min(failures, len(TEMPORARY)) - 1]
+    if retry_after is not None:
+        pause = max(pause, min(timedelta(seconds=retry_after), timedelta(days=1)))
+    return replace(memory, ask_ca_at=now + pause, unanswered=failures)
+
+
+def not_offered(memory: RenewalMemory, version: Version) -> RenewalMemory:
+    """Return the memory after the CA turned out to have no renewal information: it is not asked
+    again about this version.
+    """
+    return replace(memory, renewal_info=None, ask_ca_at=version.facts.not_after, unanswered=0)

@@ -1,0 +1,102 @@
+"""Renewal information as a CA gives it (ARI, RFC 9773 §4): asked for, read, and bounded.
+
+A courtesy of the CA: one request, sent again once, and whatever comes of it never holds up a run.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from certctl.ca.messages import json_object
+from certctl.ca.network import Network
+from certctl.ca.problems import Resource, words
+from certctl.errors import AcmeError, CaUnavailable, RateLimited, RenewalInfoUnavailable
+from certctl.models import SuggestedWindow
+
+SHORTEST, LONGEST, UNSAID = 60.0, 86400.0, 6 * 3600.0
+"""Seconds between two questions about one certificate: the bounds of what a CA may ask for, and
+what holds where it says nothing (RFC 9773 §4.3.2).
+"""
+
+_ENOUGH = 3
+_LONGEST_URL = 500
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
+)
+
+
+class RenewalInfoSource:
+    """A CA's renewal information. Safe for many threads.
+
+    After a few outages in a row it gives up without asking, so that ten thousand certificates do
+    not wait for a CA that cannot answer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outages = 0
+
+    def ask(self, network: Network, cert_id: str) -> SuggestedWindow:
+        """Return when the CA suggests to renew the certificate with that CertID. Raises
+        `RenewalInfoUnavailable`.
+        """
+        base = network.directory.renewal_info
+        if base is None:
+            raise RenewalInfoUnavailable(
+                f"{network.host} offers no renewal information", lasting=True
+            )
+        if self._outages >= _ENOUGH:
+            raise RenewalInfoUnavailable(f"{network.host} did not answer before")
+        try:
+            response = network.ask(f"{base.rstrip('/')}/{cert_id}", resource=Resource.RENEWAL_INFO)
+            document = json_object(response, Resource.RENEWAL_INFO)
+        except AcmeError as error:
+            temporary = isinstance(error, CaUnavailable | RateLimited)
+            with self._lock:
+                self._outages = self._outages + 1 if temporary else 0
+            raise RenewalInfoUnavailable(
+                error.message,
+                lasting=not temporary,
+                status=error.status,
+                retry_after=error.retry_after,
+            ) from error
+        with self._lock:
+            self._outages = 0
+        asked = network.retry_after(response)
+        wait = UNSAID if asked is None else min(max(asked, SHORTEST), LONGEST)
+        return _window(document, wait, network.host)
+
+
+def moment(text: object) -> datetime | None:
+    """Return the time that an RFC 3339 timestamp names, in UTC, to the microsecond; None where it
+    is none.
+    """
+    found = _TIME.match(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    day, time, fraction, zone = found.groups()
+    zone = "+00:00" if zone in "Zz" else zone
+    try:
+        parsed = datetime.fromisoformat(f"{day}T{time}.{(fraction or '')[:6]:0<6}{zone}")
+        return parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _window(document: Mapping[str, object], wait: float, host: str) -> SuggestedWindow:
+    suggested = document.get("suggestedWindow")
+    window = suggested if isinstance(suggested, Mapping) else {}
+    start, end = moment(window.get("start")), moment(window.get("end"))
+    if start is None or end is None or end <= start:
+        raise RenewalInfoUnavailable(f"{host} suggested no window that makes sense", lasting=True)
+    return SuggestedWindow(start, end, wait, _page(document.get("explanationURL")))
+
+
+def _page(value: object) -> str | None:
+    """Return a URL that a person can be sent to; None for anything else."""
+    text = words(value)
+    usable = text == value and len(text) <= _LONGEST_URL and " " not in text
+    return text if usable and text.startswith(("https://", "http://")) else None

@@ -1,0 +1,181 @@
+"""What there is to do for each certificate: an order, a deploy that is owed, or nothing for now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certctl.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unforeseen
+from certctl.events import Skipped
+from certctl.models import CertificateSpec, CertificateStatus, DeployResult, Outcome
+from certctl.operations.memory import remember, remembered
+from certctl.operations.run import Run
+from certctl.operations.specs import load, protect_public, staging_of
+from certctl.operations.targets import with_target_live
+from certctl.operations.together import together
+from certctl.renewal import decide, too_seldom, waiting
+
+_LONGEST_INTERVAL = timedelta(days=1)
+_ASKING = 16
+"""Certificates that are looked at side by side: what takes time is to ask the CA."""
+
+
+@dataclass(frozen=True)
+class RenewRequest:
+    """What the caller asked for: all certificates where `names` is empty.
+
+    `delay`: where something is due, wait a random time first, up to the setting `random_delay`.
+    """
+
+    names: tuple[str, ...] = ()
+    force: bool = False
+    dry_run: bool = False
+    delay: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """A certificate with something to do: an order, or only a deploy that is owed. `expires` is
+    when the live one does, None without one.
+    """
+
+    spec: CertificateSpec
+    order: bool
+    why: str
+    expires: datetime | None = None
+
+    def outcome(self, action: str) -> Outcome:
+        """Return an outcome of this work."""
+        domains = tuple(each.value for each in self.spec.identifiers)
+        return Outcome(self.spec.name, action, domains, reason=self.why)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is to do, and what became of certificates for which there is nothing to do now;
+    `warnings` are about how often runs come.
+    """
+
+    outcomes: tuple[Outcome, ...] = ()
+    work: tuple[Work, ...] = ()
+    too_seldom: tuple[timedelta, str] | None = None
+
+
+def find_work(
+    names: Sequence[str], request: RenewRequest, run: Run, interval: timedelta | None = None
+) -> Found:
+    """Decide about certificates, asking their CAs for advice where the time has come for that.
+
+    `interval` is the usual time between two runs, as far as it is known.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    found = list(
+        together(
+            lambda name: (place[name], _examined(name, request, run, interval)),
+            names,
+            threads=_ASKING,
+        )
+    )
+    in_order = [each for _, each in sorted(found, key=lambda pair: pair[0])]
+    seldom = [each.too_seldom for each in in_order if each.too_seldom is not None]
+    return Found(
+        outcomes=tuple(outcome for each in in_order for outcome in each.outcomes),
+        work=tuple(work for each in in_order for work in each.work),
+        too_seldom=min(seldom, default=None),
+    )
+
+
+def look_again(work: Work, request: RenewRequest, run: Run) -> Found:
+    """Take the certificate's lock, and decide again: much may have happened since the first look.
+
+    The lock is kept where there is still something to do.
+    """
+    return _examined(work.spec.name, request, run, None, keep=True)
+
+
+def passed_over(name: str, busy: LockHeld, run: Run) -> Outcome:
+    """Say that another process works on a certificate, and return that as its outcome."""
+    run.services.emit(Skipped(name, run.services.clock.now(), busy.message))
+    return Outcome(name, "busy", reason=busy.message)
+
+
+def _examined(
+    name: str, request: RenewRequest, run: Run, interval: timedelta | None, *, keep: bool = False
+) -> Found:
+    """Decide about one certificate with its lock held; one that was deleted since the names were
+    read gives nothing.
+    """
+    run.check()
+    found = Found()
+    try:
+        run.lease(name, timeout=0)
+        found = _decided(name, request, run, interval)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except LockHeld as busy:
+        return Found((passed_over(name, busy, run),))
+    except UnknownCertificate:
+        found = Found()
+    except CertctlError as error:
+        found = Found((Outcome(name, "failed", error=error),))
+    except Exception as error:  # noqa: BLE001 - one certificate never stops the others
+        found = Found((Outcome(name, "failed", error=unforeseen(error)),))
+    finally:
+        if not (keep and found.work):
+            run.release(name)
+    return found
+
+
+def _decided(name: str, request: RenewRequest, run: Run, interval: timedelta | None) -> Found:
+    spec, status = load(run, name), with_target_live(name, run)
+    forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
+    if not forced and spec.autorenew:
+        status = _advised(spec, status, run)
+    now, live = run.services.clock.now(), status.live
+    expires = live.facts.not_after if live is not None else None
+    next_run = min(interval or timedelta(0), _LONGEST_INTERVAL)
+    decision = decide(spec, status, now, next_run)
+    if request.dry_run:
+        staging_of(spec)  # where there is none, no hook has to run to find that out
+    elif decision.due:
+        protect_public(spec, status, force=request.force)
+    if forced:
+        return Found(work=(Work(spec, order=True, why="asked for", expires=expires),))
+    if decision.due and not waiting(status.memory, now):
+        return Found(work=(Work(spec, order=True, why=decision.why, expires=expires),))
+    domains = tuple(each.value for each in spec.identifiers)
+    outcomes: list[Outcome] = []
+    work: list[Work] = []
+    if decision.due:
+        error = remembered(name, status.memory.last_error)
+        outcomes.append(Outcome(name, "waiting", domains, error=error))
+    if status.owed and waiting(status.deployment, now):
+        error = remembered(name, status.deployment.last_error, deploy=True)
+        owed = DeployResult(name, status.deployment.target or 0, deployed=False, error=error)
+        outcomes.append(Outcome(name, "owed", domains, live, deploy=owed))
+    elif status.owed:
+        work.append(Work(spec, order=False, why="its deploy is owed", expires=expires))
+    if not (outcomes or work):
+        remember(name, run)
+        unchanged = Outcome(name, "unchanged", domains, live, reason=decision.why)
+        outcomes.append(replace(unchanged, renews_at=decision.at))
+    seldom = None
+    if interval is not None and live is not None and spec.autorenew:
+        seldom = too_seldom(live, status.memory, interval)
+    return Found(tuple(outcomes), tuple(work), seldom)
+
+
+def _advised(spec: CertificateSpec, status: CertificateStatus, run: Run) -> CertificateStatus:
+    """Return the status with the CA's advice in its memory, asked for where it is time to."""
+    from certctl.operations.advise import (  # noqa: PLC0415 - an idle run needs no CA
+        ask_for_advice,
+    )
+
+    if status.live is None:
+        return status
+    memory = ask_for_advice(spec, status.live, status.memory, run)
+    if memory is not status.memory:
+        now = run.services.clock.now()
+        run.services.store.save_memory(spec.name, memory, next_action_at=now)
+    return replace(status, memory=memory)

@@ -1,0 +1,54 @@
+"""What runs remember for the next one: when to look again, what failed, and how it is told later.
+
+The certificate's lock is held by whoever calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certctl.errors import CaUnavailable, CertctlError, DeployFailed, RateLimited
+from certctl.events import Failed
+from certctl.models import LastError
+from certctl.operations.run import Run
+from certctl.operations.specs import load
+from certctl.renewal import after_failure, after_postponement, decide, next_action, no_longer_due
+
+
+def remember(name: str, run: Run) -> None:
+    """Write down when `renew` has to look at a certificate again."""
+    store, now = run.services.store, run.services.clock.now()
+    spec, status = load(run, name), store.status(name)
+    if status.memory.failures and not decide(spec, status, now).due:
+        status = replace(status, memory=no_longer_due(status.memory))
+    store.save_memory(name, status.memory, next_action_at=next_action(spec, status, now))
+
+
+def remember_failure(name: str, error: CertctlError, run: Run, *, tried: bool = True) -> None:
+    """Write down that an attempt failed, and say it; `tried` is False where it was only put off,
+    since others had failed for a reason that holds for all.
+    """
+    store, now = run.services.store, run.services.clock.now()
+    run.services.emit(Failed(name, now, error.code, error.message))
+    if name not in store.names():
+        return
+    status = store.status(name)
+    not_after = status.live.facts.not_after if status.live else None
+    rule = after_failure if tried else after_postponement
+    store.save_memory(name, rule(status.memory, error, now, not_after), next_action_at=now)
+
+
+def remembered(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:
+    """Return the error of an earlier run that is waiting out its backoff: it still counts."""
+    if last is None:
+        return CertctlError("an earlier attempt failed", name=name)
+    when = f"{last.at:%Y-%m-%d %H:%M} UTC"
+    message = f"failed at {when} and waits before the next attempt: {last.message}"
+    hint = last.hint or f"Try again at once: certctl renew --force {name}"
+    if deploy:
+        return DeployFailed(message, hint=last.hint, name=name, code=last.code)
+    if last.code == CaUnavailable.code:
+        return CaUnavailable(message, hint=hint, name=name)
+    if last.failure == RateLimited.failure:
+        return RateLimited(message, hint=hint, name=name, code=last.code)
+    return CertctlError(message, hint=hint, name=name, code=last.code)

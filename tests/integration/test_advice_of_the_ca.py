@@ -1,0 +1,232 @@
+"""Renewal as the CA advises (ARI, RFC 9773): it is followed, and never stands in the way."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certctl.ca.client import AcmeClient
+from certctl.errors import RenewalInfoUnavailable
+from tests.lab.scripted_ca.faults import Fault, problem, raw, response
+from tests.lab.scripted_ca.server import ScriptedCA
+from tests.support.operations import Machine
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+ID = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
+
+
+def window(start: str = '"2026-11-01T00:00:00Z"', end: str = '"2026-11-02T00:00:00Z"') -> bytes:
+    return f'{{"suggestedWindow": {{"start": {start}, "end": {end}}}}}'.encode()
+
+
+def replaced_by_orders(machine: Machine) -> list[str | None]:
+    """What each order that was sent says that it replaces."""
+    return [each.get("replaces") for each in machine.ca.payloads("new-order")]
+
+
+# What a client reads of it (PROTOCOL scenario 20).
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "moment"),
+    [
+        ('"2026-11-01T00:00:00Z"', '"2026-11-02T00:00:00Z"', NOW),
+        ('"2026-11-01T00:00:00.123456789Z"', '"2026-11-02T00:00:00Z"', None),
+        ('"2026-11-01T02:00:00+02:00"', '"2026-11-02T00:00:00Z"', NOW),
+        ('"2026-11-01t00:00:00z"', '"2026-11-02t00:00:00z"', NOW),
+    ],
+    ids=["plain", "nanoseconds", "an offset", "lower case"],
+)
+def test_a_window_is_read_as_rfc_3339_writes_it(
+    ca: ScriptedCA, client: AcmeClient, start: str, end: str, moment: datetime | None
+) -> None:
+    ca.script("renewal-info", response(200, window(start, end), {"Retry-After": "7200"}))
+
+    found = client.renewal_info(ID)
+
+    assert found.start == (moment or NOW + timedelta(microseconds=123456))
+    assert (found.end, found.retry_after) == (NOW + DAY, 7200)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [({}, 21600), ({"Retry-After": "1"}, 60), ({"Retry-After": "999999999"}, 86400)],
+    ids=["unsaid", "too soon", "too late"],
+)
+def test_the_next_question_comes_within_reason(
+    ca: ScriptedCA, client: AcmeClient, header: dict[str, str], seconds: float
+) -> None:
+    ca.script("renewal-info", response(200, window(), header))
+
+    assert client.renewal_info(ID).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("fault", "lasting", "lost"),
+    [
+        (problem("malformed", 404), True, False),
+        (response(500, "<html>oops</html>"), False, False),
+        (response(503, "", {"Retry-After": "99"}), False, False),
+        (problem("rateLimited", 429, retry_after=7), False, False),
+        (raw(b""), False, True),
+        (response(200, b"garbage"), True, False),
+        (response(200, b"[]"), True, False),
+        (response(200, b'{"suggestedWindow": 7}'), True, False),
+        (response(200, window(end="null")), True, False),
+        (response(200, window(end='"2026-11-01T00:00:00Z"')), True, False),
+        (response(200, window(start='"2026-11-01T00:00:00"')), True, False),
+        (response(200, window(start='"0000-99-99T00:00:00Z"')), True, False),
+        (response(200, b'{"x": "' + b"x" * 5_000_000 + b'"}'), True, False),
+    ],
+    ids=[
+        "404",
+        "500",
+        "503",
+        "429",
+        "cut off",
+        "garbage",
+        "a list",
+        "no window",
+        "no end",
+        "an end before the start",
+        "no zone",
+        "no date",
+        "five megabytes",
+    ],
+)
+def test_whatever_else_comes_is_told_apart_as_lasting_or_passing(
+    ca: ScriptedCA, client: AcmeClient, fault: Fault, lasting: bool, lost: bool
+) -> None:
+    ca.script("renewal-info", fault, times=2 if lost else 1)
+
+    with pytest.raises(RenewalInfoUnavailable) as caught:
+        client.renewal_info(ID)
+
+    assert caught.value.lasting is lasting
+
+
+def test_a_ca_that_cannot_answer_is_left_alone_after_three_questions(
+    ca: ScriptedCA, client: AcmeClient
+) -> None:
+    ca.script("renewal-info", response(500, "oops"), times=3)
+
+    for _ in range(50):
+        with pytest.raises(RenewalInfoUnavailable):
+            client.renewal_info(ID)
+
+    assert ca.count("renewal-info") == 3
+
+
+# What `renew` makes of it.
+
+
+def test_the_ca_is_asked_right_after_issuance_and_then_not_before_it_says(advised: Machine) -> None:
+    advised.issue("a.example")
+    assert advised.ca.count("renewal-info") == 1
+
+    advised.pass_time(HOUR)
+    assert advised.renew().outcomes == ()
+    assert advised.ca.count("renewal-info") == 1
+    advised.pass_time(6 * HOUR)
+    assert [each.action for each in advised.renew().outcomes] == ["unchanged"]
+    assert advised.ca.count("renewal-info") == 2
+
+
+def test_a_certificate_is_renewed_at_the_time_chosen_in_the_window(advised: Machine) -> None:
+    now = advised.clock.now()
+    advised.ca.renewal_window = (now + 10 * DAY, now + 12 * DAY)
+    advised.issue("a.example")
+    info = advised.status("a.example").memory.renewal_info
+    assert info is not None
+    assert now + 10 * DAY <= info.chosen <= now + 12 * DAY
+
+    advised.pass_time(info.chosen - now - HOUR)
+    advised.renew()
+    assert advised.live("a.example").number == 1
+    advised.pass_time(2 * HOUR)
+    advised.renew()
+    assert advised.live("a.example").number == 2
+
+
+def test_the_order_says_which_certificate_it_replaces(advised: Machine) -> None:
+    advised.issue("a.example")
+    replaced = advised.live("a.example").facts.ari_id
+
+    advised.renew("a.example", force=True)
+
+    assert replaced_by_orders(advised) == [None, replaced]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [problem("alreadyReplaced", 409), problem("malformed", 400), response(403, "no")],
+    ids=["alreadyReplaced", "malformed", "403"],
+)
+def test_scenarios_9_and_10_a_replacement_that_is_refused_is_ordered_without_saying_so(
+    advised: Machine, fault: Fault
+) -> None:
+    advised.issue("a.example")
+    replaced = advised.live("a.example").facts.ari_id
+    advised.ca.script("new-order", fault)
+
+    report = advised.renew("a.example", force=True)
+
+    assert report.exit_status == 0
+    assert advised.live("a.example").number == 2
+    assert replaced_by_orders(advised) == [None, replaced, None]
+
+
+def test_a_rate_limit_is_not_answered_with_another_order(advised: Machine) -> None:
+    advised.issue("a.example")
+    before = advised.ca.count("new-order")
+    advised.ca.script("new-order", problem("rateLimited", 429, retry_after=3600))
+
+    report = advised.renew("a.example", force=True)
+
+    assert report.exit_status == 6
+    assert advised.ca.count("new-order") == before + 1
+
+
+def test_scenario_21_what_the_ca_revoked_is_renewed_at_once_with_a_new_key(
+    advised: Machine,
+) -> None:
+    advised.issue("a.example", options={"reuse_key": True})
+    advised.renew("a.example", force=True)
+    old = advised.live("a.example")
+    assert old.facts.key_sha256 == advised.store.versions("a.example")[0].facts.key_sha256
+
+    advised.ca.revoke(advised.ca.issued[-1])
+    advised.pass_time(7 * HOUR)
+    report = advised.renew()
+
+    assert [(each.action, each.reason) for each in report.outcomes] == [
+        ("issued", "its CA wants it replaced at once")
+    ]
+    assert advised.live("a.example").facts.key_sha256 != old.facts.key_sha256
+
+
+def test_a_ca_whose_windows_are_always_over_does_not_make_us_spin(advised: Machine) -> None:
+    past = advised.clock.now() - 300 * DAY
+    advised.ca.renewal_window = (past, past + DAY)
+    advised.issue("a.example")
+    for _ in range(20):
+        advised.pass_time(7 * HOUR)
+        advised.renew()
+
+    assert advised.live("a.example").number == 2  # once, and then not for a tenth of the lifetime
+
+
+def test_without_any_answer_the_lifetime_decides(advised: Machine) -> None:
+    advised.ca.script("renewal-info", response(500, "oops"), times=1000)
+    advised.issue("a.example")
+    assert advised.status("a.example").memory.unanswered == 1
+    advised.pass_time(59 * DAY)
+    advised.renew()
+    assert advised.live("a.example").number == 1
+
+    advised.pass_time(2 * DAY)
+    advised.renew()
+
+    assert advised.live("a.example").number == 2
