@@ -26,8 +26,8 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --editable . --group dev
 	@touch $@
 
-demo: $(INSTALLED) ## watch certctl obtain, renew and revoke a certificate from a CA on this machine
-	@scripts/demo
+demo: $(INSTALLED) ## watch certctl obtain, serve, renew and revoke certificates, all on this machine
+	@$(BIN)/certctl demo
 
 packages: ## the Debian packages that tests need: installed as root on Debian, named elsewhere
 	@scripts/install-test-packages

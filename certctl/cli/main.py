@@ -37,6 +37,7 @@ COMMANDS = MappingProxyType(
         "delete": "Forget a certificate and remove its files.",
         "register": "Make an account at a CA, or find it again.",
         "account": "Show, update, re-key or deactivate accounts.",
+        "demo": "Watch certctl issue, serve, renew and revoke, on this machine.",
         "dev-ca": "Run an ACME CA for development, or print its root.",
     }
 )

@@ -58,7 +58,7 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
             stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))
         if output.verbosity > 1:
             stack.enter_context(_requests_shown(output))
-        stop = stack.enter_context(_stopped_by_signals())
+        stop = stack.enter_context(stopped_by_signals())
         services = Services(
             store=LocalStore(home, settings, clock, stop=stop, warn=output.warning),
             tree=LocalTree(home),
@@ -122,7 +122,7 @@ class _Printable:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
     """Set the event on SIGINT and SIGTERM; a second SIGINT ends the process as usual."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

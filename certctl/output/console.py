@@ -147,9 +147,10 @@ class Output:
             drawn.add_column(heading, overflow="fold")
         for row in table.rows:
             drawn.add_row(*(Text(cell) for cell in row.cells), style=row.style)
-        self._console().print(drawn)
+        self.console().print(drawn)
 
-    def _console(self) -> Console:
+    def console(self) -> Console:
+        """Return rich's console on standard output."""
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
 
         colour: Literal["auto"] | None = "auto" if self.colour(self.stdout) else None

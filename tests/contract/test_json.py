@@ -112,7 +112,7 @@ OUTCOME: Shape = {
     "error": dict | None,
 }
 
-UNCONFIGURED = {"dev-ca"}
+UNCONFIGURED = {"demo", "dev-ca"}
 """Commands that no setting of certctl.toml is for."""
 
 

@@ -1,0 +1,69 @@
+"""`certctl demo`: the whole life of a certificate on this machine, to be watched."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command
+from certctl.errors import UsageError
+from certctl.output.document import Json, Result
+
+_FOR_REAL = (
+    "The same for real, where port 80 of this machine answers for the name:",
+    "  certctl issue example.com --agree-tos --reload 'systemctl reload nginx'",
+    "  certctl list",
+    "and every hour, from cron:",
+    "  certctl renew",
+)
+
+
+@click.command("demo", cls=Command)
+@click.option("--keep", metavar="DIR", help="Keep the home folder, as this new folder.")
+@click.pass_obj
+def command(invocation: Invocation, keep: str | None) -> Result:
+    """Watch certctl at work: issue, serve, renew under load, revoke.
+
+    CA, proxy, application and visitors run on this machine for a few seconds, in a temporary
+    folder. No network, no privilege, and nothing of yours is touched.
+    """
+    from certctl.cli.session import stopped_by_signals  # noqa: PLC0415 - not for --help
+    from certctl.demo.story import tell_story  # noqa: PLC0415 - not for --help
+    from certctl.output.demo import stage_for  # noqa: PLC0415 - not for --help
+
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopped_by_signals())
+        if keep is None:
+            temporary = tempfile.TemporaryDirectory(prefix="certctl-demo-")
+            home = Path(stack.enter_context(temporary))
+        else:
+            home = _new_folder(Path(invocation.environment.folder, keep))
+        stage = stack.enter_context(stage_for(invocation.output))
+        ending = tell_story(home, stage, stop)
+        stage.end()
+    data: dict[str, Json] = {
+        "requests": ending.requests,
+        "lost": ending.lost,
+        "before": dict(ending.before),
+        "after": dict(ending.after),
+        "revoked": ending.revoked,
+        "home": str(home) if keep is not None else None,
+    }
+    lines = ["", *_FOR_REAL]
+    if keep is not None:
+        lines += ["", f"What it made: certctl --home {home} list"]
+    return Result(data, lines)
+
+
+def _new_folder(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already", hint="Name a new folder.") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error.strerror}") from error
+    return path

@@ -1,0 +1,327 @@
+"""The life of two certificates, from the account to the revocation, with certctl's own operations.
+
+A CA, a proxy, an application and visitors are all on this machine. Nothing is played: what is told
+is what was seen. How it is shown belongs to whoever gives the `Stage`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from certctl.ca.directories import DEV
+from certctl.demo.application import application
+from certctl.demo.visitors import Visit, Visitor, load
+from certctl.devca.endpoint import dev_endpoint
+from certctl.dns.loading import option_table
+from certctl.errors import CertctlError, Interrupted
+from certctl.events import Event, HookFinished
+from certctl.models import Endpoint, RevocationReason, Value
+from certctl.names import parse_identifiers
+from certctl.operations.accounts import register
+from certctl.operations.issue import IssueRequest, issue
+from certctl.operations.renew import RenewRequest, renew
+from certctl.operations.report import Report
+from certctl.operations.revoke import Afterwards, revoke, revoke_file
+from certctl.operations.run import Run
+from certctl.operations.services import Services
+from certctl.options import Settings, Source
+from certctl.store.local import LocalStore
+from certctl.store.tree import LocalTree
+from certctl.system.clock import SystemClock
+
+NAMES = ("shop.example", "blog.example")
+
+_TIMEOUT = 10.0
+_SEEN_WITHIN = 10.0
+_LOAD_SECONDS = 0.4
+
+
+@dataclass(frozen=True)
+class Step:
+    """A chapter: `parts` are those of the picture that have a part in it."""
+
+    key: str
+    title: str
+    parts: frozenset[str]
+
+
+STEPS = (
+    Step("ca", "A CA starts on this machine", frozenset({"ca"})),
+    Step("register", "certctl registers an account", frozenset({"certctl", "ca"})),
+    Step("issue", "Two certificates, each name proved by HTTP-01", frozenset({"certctl", "ca"})),
+    Step(
+        "serve",
+        "A proxy serves both names on one port, by SNI",
+        frozenset({"visitor", "proxy", "application"}),
+    ),
+    Step("idle", "certctl renew, with nothing due", frozenset({"certctl"})),
+    Step(
+        "renew",
+        "certctl renew --force, while visitors keep coming",
+        frozenset({"visitor", "proxy", "application", "certctl", "ca"}),
+    ),
+    Step("revoke", "One certificate is revoked", frozenset({"certctl", "ca"})),
+)
+
+
+class Stage(Protocol):
+    """Where the story is shown."""
+
+    def begin(self, step: Step) -> None:
+        """Show that a step begins; the one before has ended."""
+        ...
+
+    def tell(self, fact: str) -> None:
+        """Show something that was seen in this step."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the story came to; serial numbers are those on the wire, by name."""
+
+    requests: int
+    lost: int
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    revoked: str
+
+
+class DemoFailed(CertctlError):
+    """Something in the demonstration was not as it had to be."""
+
+    code = "demo.failed"
+
+
+def tell_story(home: Path, stage: Stage, stop: threading.Event) -> Ending:
+    """Tell the story in the empty folder `home`. Raises an error of `certctl.errors`, `Interrupted`
+    where `stop` was set.
+    """
+    clock = SystemClock()
+    stage.begin(STEPS[0])
+    begun = clock.monotonic()
+    with dev_endpoint(home, stop=stop) as endpoint:
+        took = clock.monotonic() - begun
+        stage.tell(f"{endpoint.directory_url} ({took * 1000:.0f} ms; trusted by nobody else)")
+        teller = _Teller(home, stage, stop, endpoint)
+        teller.register()
+        teller.issue(NAMES, {})
+        with application() as behind, _proxy(home / "live", behind) as (process, port):
+            visitor = Visitor(str(endpoint.ca_bundle), port)
+            before = teller.visit(visitor)
+            teller.idle()
+            requests, lost, after = teller.renew(visitor, process, before)
+        revoked = teller.revoke(NAMES[1])
+    return Ending(requests, lost, before, after, revoked)
+
+
+class _Teller:
+    """Who tells: the commands in one home folder, each a run of its own, as a person types them."""
+
+    def __init__(self, home: Path, stage: Stage, stop: threading.Event, endpoint: Endpoint) -> None:
+        self._home = home
+        self._stage = stage
+        self._stop = stop
+        self._endpoint = endpoint
+        self._clock = SystemClock()
+        self._events: list[Event] = []
+
+    def register(self) -> None:
+        self._begin("register")
+        with self._run({"ca": DEV, "account.agree_tos": True}) as run:
+            done = register(run, DEV, None)
+        self._stage.tell(f"{done.account.url}, key {done.account.key_type.value}")
+
+    def issue(self, names: tuple[str, ...], more: Mapping[str, Value]) -> None:
+        self._begin("issue")
+        given: dict[str, Value] = {"ca": DEV, **more}
+        for name in names:
+            asked, begun = self._requests(), self._clock.monotonic()
+            with self._run(given) as run:
+                report = issue(IssueRequest(parse_identifiers([name]), given=given), run)
+                _require_success(report)
+            version = report.outcomes[0].version
+            if version is None:
+                raise DemoFailed(f"{name} was not issued")
+            took = (self._clock.monotonic() - begun) * 1000
+            facts = version.facts
+            asked = self._requests() - asked
+            self._stage.tell(
+                f"{name}: serial {_short(facts.serial)}, until {facts.not_after:%Y-%m-%d}"
+                f" ({asked} requests, {took:.0f} ms)"
+            )
+
+    def visit(self, visitor: Visitor) -> dict[str, str]:
+        """Return the serial number that each name shows."""
+        self._begin("serve")
+        serials = {}
+        for name in NAMES:
+            seen = self._visit(visitor, name)
+            if not seen.body.startswith(name) or not seen.body.endswith("by https"):
+                raise DemoFailed(f"{name} was answered with {seen.body!r}")
+            serials[name] = seen.serial
+            self._stage.tell(
+                f"https://{name}: 200, serial {_short(seen.serial)}, verified, {seen.protocol}"
+            )
+        self._stage.tell("the application saw plain HTTP, and X-Forwarded-Proto: https")
+        return serials
+
+    def idle(self) -> None:
+        self._begin("idle")
+        asked, begun = self._requests(), self._clock.monotonic()
+        with self._run() as run:
+            report = renew(RenewRequest(), run)
+        _require_success(report)
+        took = (self._clock.monotonic() - begun) * 1000
+        asked = self._requests() - asked
+        if any(each.action == "issued" for each in report.outcomes):
+            raise DemoFailed("something was renewed that was not due")
+        self._stage.tell(
+            f"nothing due of {report.considered}; the CA saw {asked} requests ({took:.1f} ms)"
+        )
+
+    def renew(
+        self, visitor: Visitor, proxy: subprocess.Popen[str], before: Mapping[str, str]
+    ) -> tuple[int, int, dict[str, str]]:
+        """Return the requests that were answered, those that were lost, and the new serial numbers
+        on the wire.
+        """
+        self._begin("renew")
+        reload = {"deploy.reload": f"kill -HUP {proxy.pid}"}
+        for name in NAMES:
+            with self._run(reload) as run:
+                request = IssueRequest(parse_identifiers([name]), name=name, given=reload)
+                _require_success(issue(request, run))
+        with load(visitor, NAMES) as seen:
+            self._wait(_LOAD_SECONDS)
+            self._events.clear()
+            with self._run() as run:
+                report = renew(RenewRequest(force=True), run)
+            _require_success(report)
+            after = {name: self._new_serial(visitor, name, before[name]) for name in NAMES}
+            self._wait(_LOAD_SECONDS)
+        reloads = [each for each in self._events if isinstance(each, HookFinished)]
+        for each in reloads:
+            self._stage.tell(f"{each.event}: {each.command} (once, for both)")
+        for name in NAMES:
+            new, old = after[name], before[name]
+            self._stage.tell(f"{name}: serial {_short(old)} → {_short(new)} on the wire")
+        self._stage.tell(f"{seen.answered} requests meanwhile, {seen.lost} lost")
+        if seen.lost:
+            raise DemoFailed(f"{seen.lost} of {seen.answered + seen.lost} requests were lost")
+        return seen.answered, seen.lost, after
+
+    def revoke(self, name: str) -> str:
+        """Return the serial number that was revoked."""
+        self._begin("revoke")
+        with self._run() as run:
+            store = run.services.store
+            live = store.status(name).live
+            if live is None:
+                raise DemoFailed(f"{name} is gone")
+            pem = store.material(name, live.number)
+            done, report = revoke(run, name, RevocationReason.SUPERSEDED, Afterwards.STOP)
+            _require_success(report)
+        with self._run() as run:
+            reason = RevocationReason.SUPERSEDED
+            again = revoke_file(run, DEV, pem.cert, pem.privkey, reason)
+        if not again.already:
+            raise DemoFailed("the CA does not know of the revocation")
+        self._stage.tell(f"{name}: serial {_short(done.serial)}; the CA confirms it")
+        return done.serial
+
+    def _new_serial(self, visitor: Visitor, name: str, old: str) -> str:
+        deadline = self._clock.monotonic() + _SEEN_WITHIN
+        while self._clock.monotonic() < deadline:
+            serial = self._visit(visitor, name).serial
+            if serial != old:
+                return serial
+            self._wait(0.02)
+        raise DemoFailed(f"{name} still shows its old certificate")
+
+    def _visit(self, visitor: Visitor, name: str) -> Visit:
+        try:
+            return visitor.visit(name)
+        except (OSError, http.client.HTTPException) as error:
+            raise DemoFailed(f"https://{name} did not answer as it should: {error}") from error
+
+    def _requests(self) -> int:
+        """Return how many ACME requests the CA has seen."""
+        log = urlsplit(self._endpoint.directory_url)._replace(path="/manage/requests").geturl()
+        trusted = ssl.create_default_context(cafile=self._endpoint.ca_bundle)
+        with urlopen(log, timeout=_TIMEOUT, context=trusted) as answer:  # noqa: S310 - our own CA
+            counts: dict[str, int] = json.load(answer)["counts"]
+        return sum(counts.values())
+
+    def _begin(self, key: str) -> None:
+        self._wait(0)
+        self._stage.begin(next(step for step in STEPS if step.key == key))
+
+    def _wait(self, seconds: float) -> None:
+        if self._clock.wait(self._stop, seconds):
+            raise Interrupted("the demonstration was stopped")
+
+    @contextmanager
+    def _run(self, values: Mapping[str, Value] | None = None) -> Iterator[Run]:
+        flags = dict(values or {})
+        settings = Settings(flags, dict.fromkeys(flags, Source.FLAG), option_table())
+        services = Services(
+            store=LocalStore(self._home, settings, self._clock, stop=self._stop),
+            tree=LocalTree(self._home),
+            clock=self._clock,
+            settings=settings,
+            emit=self._events.append,
+            ask=lambda _question: None,
+            endpoints={DEV: lambda: nullcontext(self._endpoint)},
+        )
+        with Run(services, self._stop) as run:
+            yield run
+
+
+@contextmanager
+def _proxy(live: Path, application_port: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the proxy as a process of its own, and give it with its port."""
+    command = [sys.executable, "-m", "certctl.demo.proxy", str(live), str(application_port)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        port = _first_line(process.stdout)
+        if not port.isdigit():
+            raise DemoFailed("the proxy did not start")
+        yield process, int(port)
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _first_line(stream: IO[str] | None) -> str:
+    return "" if stream is None else stream.readline().strip()
+
+
+def _require_success(report: Report) -> None:
+    for error in report.all_errors:
+        raise error
+
+
+def _short(serial: str) -> str:
+    return serial.lstrip("0")[:8]
