@@ -93,13 +93,17 @@ class Identifier:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How to reach a CA; the ports and the resolver are those of a CA that runs on this machine."""
+    """How to reach a CA; the ports and the resolver are those of a CA that runs on this machine.
+
+    `moves`: its own port may be another one each time, while the paths of its resources stay.
+    """
 
     directory_url: str
     ca_bundle: str | None = None
     http_port: int | None = None
     tls_alpn_port: int | None = None
     dns: str | None = None
+    moves: bool = False
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,7 @@ class Network(ClientNetwork):
         """Return the answer to an unsigned GET, sent again after failures that may pass. Raises
         `AcmeError`.
         """
+        url = self._as_it_is_now(url)
         return self._with_retries(lambda: self._exchange("GET", url, resource), resend=True)
 
     def ask(self, url: str, *, resource: Resource) -> requests.Response:
@@ -210,6 +211,7 @@ class Network(ClientNetwork):
         Otherwise it is only where it cannot have, and a lost reply raises `CaUnavailable`. Raises
         `AcmeError`.
         """
+        url = self._as_it_is_now(url)
         raw = b"" if payload is None else json.dumps(payload).encode()
         headers = {"Content-Type": self.JOSE_CONTENT_TYPE}
         if accept is not None:
@@ -301,6 +303,14 @@ class Network(ClientNetwork):
         kwargs["timeout"] = (min(_CONNECT_TIMEOUT, longest), longest)
         kwargs["proxies"] = get_environ_proxies(url)
         return super()._send_request(method, url, *args, **kwargs)
+
+    def _as_it_is_now(self, url: str) -> str:
+        """Return where a resource is now whose URL was stored: a CA inside this process may have
+        had another port then.
+        """
+        if not self._endpoint.moves:
+            return url
+        return urlsplit(url)._replace(netloc=self.host).geturl()
 
     def _require_safe(self, url: str, resource: Resource) -> None:
         """Refuse a URL that leads from https to http, or nowhere."""

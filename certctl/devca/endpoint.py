@@ -10,7 +10,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from threading import Event
@@ -80,6 +80,7 @@ def dev_endpoint(
             http_port=settings.http_port,
             tls_alpn_port=settings.tls_alpn_port,
             dns=settings.dns or dns.address,
+            moves=True,
         )
 
 
@@ -101,7 +102,7 @@ def served_endpoint(state: Path) -> Endpoint | None:
     """Return the CA that another process announced for a folder, None where there is none."""
     data = read_if_there(state / _SERVED_FILE, _LIMIT)
     try:
-        return None if data is None else Endpoint(**json.loads(data))
+        return None if data is None else replace(Endpoint(**json.loads(data)), moves=True)
     except (ValueError, TypeError):
         return None
 

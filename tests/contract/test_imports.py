@@ -66,6 +66,7 @@ ONLY_IN = {
     "idna": {"names"},
     "urllib3": {"ca", "system"},
     "dns": {"dns", ASIDE},
+    "pytest": {"testing"},
     "cryptography": {"keys", "x509", "formats", "ca", ASIDE},
 }
 """The heavy packages, with those of ours that may import them."""

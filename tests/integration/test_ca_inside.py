@@ -1,5 +1,6 @@
 """`--ca dev`: the whole life of a certificate with the CA inside certctl's own process."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,3 +100,20 @@ def test_processes_that_come_together_take_turns(tmp_path: Path) -> None:
 
     assert [each.exit_status for each in finished] == [0, 0, 0], [each.stderr for each in finished]
     assert sorted(path.name for path in (tmp_path / "live").iterdir()) == names
+
+
+def test_where_its_port_is_taken_what_was_stored_still_leads_to_it(tmp_path: Path) -> None:
+    issue(tmp_path, "one.example")
+    port = int((tmp_path / "dev-ca" / "port").read_text())
+    accounts = list((tmp_path / "accounts").rglob("account.json"))
+
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        renewed = certctl("renew", "--force", home=tmp_path)
+        shown = certctl("account", "show", "--refresh", home=tmp_path)
+        revoked = certctl("revoke", "one.example", "--stop", "--yes", home=tmp_path)
+
+    assert [each.exit_status for each in (renewed, shown, revoked)] == [0, 0, 0], renewed.stderr
+    assert list((tmp_path / "accounts").rglob("account.json")) == accounts
