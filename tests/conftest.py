@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.lab.authority import AcmeServer
 from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock
+from tests.lab.devca import DevCaServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import require
 
@@ -69,6 +71,22 @@ def pebble(
     folder = tmp_path_factory.mktemp("pebble")
     with PebbleServer(folder=folder, dns_server=challenge_dns.dns_address) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def devca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCaServer]:
+    """The development CA, as a process of its own."""
+    with DevCaServer(folder=tmp_path_factory.mktemp("devca")) as server:
+        yield server
+
+
+@pytest.fixture(params=["pebble", "devca"])
+def authority(request: pytest.FixtureRequest) -> AcmeServer:
+    """Each of the CAs in turn: one that nobody here wrote, and our own. What holds with both is no
+    mistake that client and server share.
+    """
+    server: AcmeServer = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tests.lab.authority import LoggedRequest
 from tests.lab.certificates import make_server_certificate
 from tests.lab.http import answers, get, get_json, post_json
 from tests.lab.ports import free_port
@@ -18,14 +19,6 @@ from tests.lab.processes import ServerProcess
 from tests.lab.programs import program
 
 _REQUEST_LINE = re.compile(r"(GET|HEAD|POST) (/\S*) -> calling handler\(\)")
-
-
-@dataclass(frozen=True)
-class LoggedRequest:
-    """One request that reached Pebble's ACME interface, by method and kind of resource."""
-
-    method: str
-    path: str
 
 
 @dataclass(kw_only=True)
@@ -202,6 +195,9 @@ class PebbleServer:
     def request_count(self) -> int:
         """Return how many ACME requests were received; a mark for `requests(since=...)`."""
         return len(self.requests())
+
+    def orders(self, since: int = 0) -> int:
+        return [each.path for each in self.requests(since)].count("/order-plz")
 
     def output(self) -> str:
         """Return Pebble's log."""

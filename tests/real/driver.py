@@ -16,7 +16,7 @@ from typing import Any, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.lab.pebble import PebbleServer
+from tests.lab.authority import AcmeServer
 from tests.support.command import Finished, certctl
 
 LONGEST_SECONDS = 60.0
@@ -28,10 +28,10 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Host:
-    """A home folder of its own, and the Pebble that its certctl.toml names."""
+    """A home folder of its own, and the CA that its certctl.toml names."""
 
     home: Path
-    pebble: PebbleServer
+    authority: AcmeServer
 
     def certctl(self, *arguments: str, **surroundings: Any) -> Finished:
         """Run a command to its end; `surroundings` as in `Running`."""
@@ -72,7 +72,7 @@ class Host:
 
     def status(self, certificate: x509.Certificate) -> str:
         """Return what the CA says of a certificate: `Valid` or `Revoked`."""
-        return str(self.pebble.certificate_status(certificate.serial_number)["Status"])
+        return str(self.authority.certificate_status(certificate.serial_number)["Status"])
 
     def leftovers(self) -> list[str]:
         """Return what an order that has ended should not have left: placements, orders, parts."""
@@ -143,18 +143,18 @@ class Running:
             self._process.communicate()
 
 
-def host(folder: Path, pebble: PebbleServer, settings: str = "") -> Host:
-    """Make a home folder below `folder`: terms agreed to, HTTP-01 where Pebble looks for it.
+def host(folder: Path, authority: AcmeServer, settings: str = "") -> Host:
+    """Make a home folder below `folder`: terms agreed to, HTTP-01 where the CA looks for it.
 
     `settings` are further lines of certctl.toml, the first ones of no table.
     """
     home = folder / "home"
     home.mkdir(mode=0o711)
     (home / "certctl.toml").write_text(
-        f'ca = "{pebble.directory_url}"\nca_bundle = "{pebble.ca_bundle}"\n'
-        f"account.agree_tos = true\nchallenge.http_port = {pebble.http_port}\n{settings}\n"
+        f'ca = "{authority.directory_url}"\nca_bundle = "{authority.ca_bundle}"\n'
+        f"account.agree_tos = true\nchallenge.http_port = {authority.http_port}\n{settings}\n"
     )
-    return Host(home, pebble)
+    return Host(home, authority)
 
 
 def names(certificate: x509.Certificate) -> list[str]:

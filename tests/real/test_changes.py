@@ -7,12 +7,15 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.real.driver import host, names, openssl, public_key
 
 
-def test_edit_adds_and_removes_names_and_issues_again(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_edit_adds_and_removes_names_and_issues_again(
+    authority: AcmeServer, tmp_path: Path
+) -> None:
+    here = host(tmp_path, authority)
     here.given("edit.example", "old.edit.example")
 
     finished = here.certctl(
@@ -25,24 +28,24 @@ def test_edit_adds_and_removes_names_and_issues_again(pebble: PebbleServer, tmp_
 
 
 def test_edit_without_a_change_of_names_can_save_options_alone(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, told = host(tmp_path, pebble), tmp_path / "told"
+    here, told = host(tmp_path, authority), tmp_path / "told"
     here.given("option.example")
-    before = pebble.request_count()
+    before = authority.request_count()
 
     finished = here.certctl("edit", "option.example", "--deploy-hook", f"echo here > {told}")
 
     assert finished.exit_status == 0
-    assert (pebble.request_count(), here.version("option.example")) == (before, 1)
+    assert (authority.request_count(), here.version("option.example")) == (before, 1)
     # What is given again is deployed.
     assert told.read_text() == "here\n"
 
 
 def test_other_names_are_a_question_that_needs_an_answer(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("question.example", "old.question.example")
 
     refused = here.certctl("issue", "question.example", "new.question.example")
@@ -56,9 +59,9 @@ def test_other_names_are_a_question_that_needs_an_answer(
 
 
 def test_a_person_may_edit_the_file_and_renew_does_the_rest(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("file.example")
     spec = here.home / "certificates" / "file.example.toml"
     text = spec.read_text()
@@ -74,9 +77,9 @@ def test_a_person_may_edit_the_file_and_renew_does_the_rest(
 
 
 def test_a_rollback_is_live_deployed_and_left_alone_by_renew(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, told = host(tmp_path, pebble), tmp_path / "told"
+    here, told = host(tmp_path, authority), tmp_path / "told"
     here.given("back.example", "--deploy-hook", f"echo $CERTCTL_CERT_VERSION >> {told}")
     first = here.leaf("back.example")
     here.certctl("renew", "--force")
@@ -90,9 +93,9 @@ def test_a_rollback_is_live_deployed_and_left_alone_by_renew(
 
 
 def test_a_rollback_goes_to_the_version_named_and_a_later_one_is_newer_than_all(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("to.example")
     for _ in range(2):
         here.certctl("renew", "--force")
@@ -104,9 +107,9 @@ def test_a_rollback_goes_to_the_version_named_and_a_later_one_is_newer_than_all(
 
 
 def test_revoke_replace_has_the_new_one_live_before_the_old_one_is_revoked(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, told = host(tmp_path, pebble), tmp_path / "told"
+    here, told = host(tmp_path, authority), tmp_path / "told"
     here.given("replace.example", "--reuse-key", "--deploy-hook", f"echo deployed >> {told}")
     old = here.leaf("replace.example")
 
@@ -123,9 +126,9 @@ def test_revoke_replace_has_the_new_one_live_before_the_old_one_is_revoked(
 
 
 def test_revoke_replace_revokes_nothing_where_the_new_one_cannot_be_deployed(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, broken = host(tmp_path, pebble), tmp_path / "broken"
+    here, broken = host(tmp_path, authority), tmp_path / "broken"
     here.given("stuck.example", "--deploy-hook", f"test ! -e {broken}")
     old = here.leaf("stuck.example")
     broken.touch()
@@ -137,8 +140,8 @@ def test_revoke_replace_revokes_nothing_where_the_new_one_cannot_be_deployed(
     assert "was not revoked" in finished.stderr
 
 
-def test_revoke_delete_leaves_no_file_of_it(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_revoke_delete_leaves_no_file_of_it(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("delete.example")
     leaf = here.leaf("delete.example")
 
@@ -152,9 +155,9 @@ def test_revoke_delete_leaves_no_file_of_it(pebble: PebbleServer, tmp_path: Path
 
 
 def test_revoke_stop_keeps_the_files_and_renews_no_more(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("stop.example")
     leaf = here.leaf("stop.example")
 
@@ -167,9 +170,9 @@ def test_revoke_stop_keeps_the_files_and_renews_no_more(
 
 
 def test_what_was_stopped_is_renewed_again_once_it_is_issued_by_hand(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("revived.example")
     here.certctl("revoke", "revived.example", "--stop", "--yes")
 
@@ -181,9 +184,9 @@ def test_what_was_stopped_is_renewed_again_once_it_is_issued_by_hand(
 
 
 def test_revoke_by_name_wants_to_know_what_is_to_become_of_it(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("undecided.example")
     leaf = here.leaf("undecided.example")
 
@@ -195,10 +198,10 @@ def test_revoke_by_name_wants_to_know_what_is_to_become_of_it(
 
 
 def test_a_file_is_revoked_with_its_key_from_another_home(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
-    here, other = host(tmp_path, pebble), host(tmp_path / "other", pebble)
+    here, other = host(tmp_path, authority), host(tmp_path / "other", authority)
     here.given("by-file.example")
     leaf = here.leaf("by-file.example")
     arguments = (
@@ -215,8 +218,8 @@ def test_a_file_is_revoked_with_its_key_from_another_home(
     assert (second.exit_status, second.json()["data"]["already_revoked"]) == (0, True)
 
 
-def test_the_wrong_key_revokes_nothing(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_the_wrong_key_revokes_nothing(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("one.keys.example")
     here.given("two.keys.example")
 
@@ -230,9 +233,9 @@ def test_the_wrong_key_revokes_nothing(pebble: PebbleServer, tmp_path: Path) -> 
 
 
 def test_a_version_that_was_revoked_by_its_file_is_replaced_by_renew(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("own-file.example")
     cert = here.live("own-file.example", "cert.pem")
 
@@ -244,9 +247,9 @@ def test_a_version_that_was_revoked_by_its_file_is_replaced_by_renew(
 
 
 def test_delete_asks_first_and_then_leaves_nothing_behind(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("gone.example")
     leaf = here.leaf("gone.example")
 
@@ -260,8 +263,8 @@ def test_delete_asks_first_and_then_leaves_nothing_behind(
     assert here.status(leaf) == "Valid"
 
 
-def test_a_number_is_never_used_again_after_delete(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_a_number_is_never_used_again_after_delete(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("number.example")
     here.certctl("delete", "number.example", "--yes")
 
@@ -271,9 +274,9 @@ def test_a_number_is_never_used_again_after_delete(pebble: PebbleServer, tmp_pat
 
 
 def test_the_audit_log_has_a_line_for_each_thing_that_happened(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("audit.example")
     here.certctl("revoke", "audit.example", "--delete", "--yes")
 
@@ -301,9 +304,9 @@ def test_a_preferred_chain_is_taken_where_the_ca_offers_it(
         dns_server=challenge_dns.dns_address,
         alternate_roots=2,
         chain_length=2,
-    ) as pebble:
-        here = host(tmp_path, pebble)
-        root = x509.load_pem_x509_certificate(pebble.root(2))
+    ) as authority:
+        here = host(tmp_path, authority)
+        root = x509.load_pem_x509_certificate(authority.root(2))
         (attribute,) = root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         here.issue("chain.example", "--preferred-chain", str(attribute.value))
         renewed = here.certctl("renew", "--force")
@@ -319,9 +322,9 @@ def test_a_preferred_chain_is_taken_where_the_ca_offers_it(
 
 
 def test_a_request_made_elsewhere_is_certified_and_renewed(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, key, csr = host(tmp_path, pebble), tmp_path / "key.pem", tmp_path / "request.pem"
+    here, key, csr = host(tmp_path, authority), tmp_path / "key.pem", tmp_path / "request.pem"
     openssl(
         *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
         *("-keyout", key, "-out", csr, "-subj", "/CN=csr.example"),
@@ -345,9 +348,9 @@ def test_a_request_made_elsewhere_is_certified_and_renewed(
 
 
 def test_a_request_for_other_names_than_those_given_is_refused(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, csr = host(tmp_path, pebble), tmp_path / "request.pem"
+    here, csr = host(tmp_path, authority), tmp_path / "request.pem"
     openssl(
         *("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key.pem"),
         *("-out", csr, "-subj", "/", "-addext", "subjectAltName=DNS:csr-names.example"),

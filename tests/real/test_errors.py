@@ -50,11 +50,11 @@ def unprivileged(host: Host, folder: Path) -> Host:
     read.
     """
     bundle = folder / "roots.pem"
-    bundle.write_bytes(host.pebble.ca_bundle.read_bytes())
+    bundle.write_bytes(host.authority.ca_bundle.read_bytes())
     home = folder / "home"
     home.mkdir()
     settings = (host.home / "certctl.toml").read_text()
-    (home / "certctl.toml").write_text(settings.replace(str(host.pebble.ca_bundle), str(bundle)))
+    (home / "certctl.toml").write_text(settings.replace(str(host.authority.ca_bundle), str(bundle)))
     if os.geteuid() == 0:
         for path in (home, home / "certctl.toml"):
             os.chown(path, NOBODY, NOBODY)

@@ -16,10 +16,11 @@ import dns.update
 import pytest
 from cryptography import x509
 
+from tests.lab.authority import LoggedRequest
 from tests.lab.bind import BindServer
 from tests.lab.clock import START, SteerableClock
 from tests.lab.http import UnexpectedStatus, get, get_json
-from tests.lab.pebble import ChallengeTestServer, LoggedRequest, PebbleServer
+from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.ports import PortBlock, free_port
 from tests.lab.processes import ServerFailed, ServerProcess, wait_until
 from tests.lab.programs import missing, require

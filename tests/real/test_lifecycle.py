@@ -5,13 +5,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.real.driver import Host, host, public_key
-
-
-def orders(pebble: PebbleServer, since: int) -> int:
-    """How many orders were placed since a mark."""
-    return [each.path for each in pebble.requests(since=since)].count("/order-plz")
 
 
 def add_specs(here: Host, count: int, lines: str) -> list[str]:
@@ -33,8 +29,8 @@ def facts_of(path: Path) -> dict[str, str]:
 # Seeing what is there.
 
 
-def test_list_has_a_line_for_each_certificate(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_list_has_a_line_for_each_certificate(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("first.list.example", "www.first.list.example")
     here.given("second.list.example", "--key-type", "ecdsa-p384")
 
@@ -51,8 +47,8 @@ def test_list_has_a_line_for_each_certificate(pebble: PebbleServer, tmp_path: Pa
     assert "ecdsa-p384" in rows[1]
 
 
-def test_list_as_json_has_what_programs_need(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_list_as_json_has_what_programs_need(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("json.example")
 
     finished = here.certctl("list", "--json")
@@ -69,13 +65,14 @@ def test_list_as_json_has_what_programs_need(pebble: PebbleServer, tmp_path: Pat
     assert found["not_after"] == leaf.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     third = (leaf.not_valid_after_utc - leaf.not_valid_before_utc) / 3
     renews = datetime.fromisoformat(found["renews_at"])
-    assert abs(renews - (leaf.not_valid_after_utc - third)) < timedelta(seconds=2)
+    # By the schedule with the one, in the window that the other names.
+    assert abs(renews - (leaf.not_valid_after_utc - third)) < timedelta(days=1)
 
 
 def test_show_says_where_the_files_are_and_how_it_is_proved(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("show.example", "--reload", "true")
 
     finished = here.certctl("show", "show.example")
@@ -84,14 +81,14 @@ def test_show_says_where_the_files_are_and_how_it_is_proved(
     assert finished.exit_status == 0
     assert str(here.live("show.example")) in finished.stdout
     assert f"{here.leaf('show.example').serial_number:x}" in finished.stdout
-    assert str(pebble.http_port) in finished.stdout
+    assert str(authority.http_port) in finished.stdout
     assert as_json["files"]["fullchain"] == str(here.live("show.example"))
 
 
 def test_a_name_that_is_not_there_is_answered_with_the_nearest(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("nearest.example")
 
     for command in ("show", "renew", "edit", "deploy", "rollback"):
@@ -105,19 +102,19 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest(
 # Renewal.
 
 
-def test_an_idle_renew_says_and_asks_nothing(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_an_idle_renew_says_and_asks_nothing(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("idle.example")
-    before = pebble.request_count()
+    before = authority.request_count()
 
     finished = here.certctl("renew")
 
     assert (finished.exit_status, finished.stdout, finished.stderr) == (0, "", "")
-    assert pebble.request_count() == before
+    assert authority.request_count() == before
 
 
-def test_a_deploy_hook_is_told_about_each_version(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, told = host(tmp_path, pebble), tmp_path / "told"
+def test_a_deploy_hook_is_told_about_each_version(authority: AcmeServer, tmp_path: Path) -> None:
+    here, told = host(tmp_path, authority), tmp_path / "told"
     here.given("hook.example", "www.hook.example", "--deploy-hook", f"env > {told}")
     first = facts_of(told)
 
@@ -148,9 +145,9 @@ def test_a_deploy_hook_is_told_about_each_version(pebble: PebbleServer, tmp_path
 
 
 def test_a_renewal_has_a_new_key_unless_the_old_one_is_to_stay(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("new-key.example")
     here.given("same-key.example", "--reuse-key")
     before = [here.leaf(name) for name in ("new-key.example", "same-key.example")]
@@ -163,9 +160,9 @@ def test_a_renewal_has_a_new_key_unless_the_old_one_is_to_stay(
 
 
 def test_pre_and_post_hooks_surround_a_run_that_has_work(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, said = host(tmp_path, pebble), tmp_path / "said"
+    here, said = host(tmp_path, authority), tmp_path / "said"
     lines = "[deploy]\n" + "\n".join(
         f"{kind} = 'echo {word} >> {said}'"
         for kind, word in (
@@ -183,8 +180,8 @@ def test_pre_and_post_hooks_surround_a_run_that_has_work(
     assert said.read_text().split() == ["pre", "deploy", "deploy", "reload", "post"]
 
 
-def test_ten_certificates_are_reloaded_once(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, told = host(tmp_path, pebble), tmp_path / "told"
+def test_ten_certificates_are_reloaded_once(authority: AcmeServer, tmp_path: Path) -> None:
+    here, told = host(tmp_path, authority), tmp_path / "told"
     made = add_specs(here, 10, f"deploy.reload = 'echo $RENEWED_DOMAINS >> {told}'")
 
     finished = here.certctl("renew")
@@ -234,24 +231,24 @@ def test_a_failure_that_waits_still_counts_and_force_tries_at_once(
 
 
 def test_two_processes_that_renew_one_certificate_order_it_once(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     (name,) = add_specs(here, 1, "")
-    before = pebble.request_count()
+    before = authority.request_count()
 
     with here.begin("renew") as one, here.begin("renew") as other:
         finished = [one.finish(), other.finish()]
 
     assert [each.exit_status for each in finished] == [0, 0], finished
-    assert (here.version(name), orders(pebble, before)) == (1, 1)
+    assert (here.version(name), authority.orders(before)) == (1, 1)
 
 
 def test_several_processes_that_issue_one_certificate_order_it_once(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
-    before = pebble.request_count()
+    here = host(tmp_path, authority)
+    before = authority.request_count()
 
     with ExitStack() as stack:
         running = [
@@ -261,27 +258,27 @@ def test_several_processes_that_issue_one_certificate_order_it_once(
         finished = [each.finish() for each in running]
 
     assert [(each.exit_status, each.stderr) for each in finished] == [(0, "")] * 3
-    assert (here.version("together.example"), orders(pebble, before)) == (1, 1)
+    assert (here.version("together.example"), authority.orders(before)) == (1, 1)
     assert sum("version 1 is live" in each.stdout for each in finished) == 1
 
 
-def test_a_dry_run_needs_a_staging_directory(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
-    before = pebble.request_count()
+def test_a_dry_run_needs_a_staging_directory(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
+    before = authority.request_count()
 
     finished = here.certctl("issue", "dry.example", "--dry-run")
 
     assert finished.exit_status in {1, 2}
     assert "has no staging directory" in finished.stderr
-    assert pebble.request_count() == before
+    assert authority.request_count() == before
     assert not (here.home / "certificates").exists()
 
 
 # Deploys that are owed.
 
 
-def test_a_deploy_that_failed_is_owed_until_it_holds(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, mended = host(tmp_path, pebble), tmp_path / "mended"
+def test_a_deploy_that_failed_is_owed_until_it_holds(authority: AcmeServer, tmp_path: Path) -> None:
+    here, mended = host(tmp_path, authority), tmp_path / "mended"
     hook = f"echo the proxy says no; test -e {mended}"
 
     issued = here.certctl("issue", "owed.example", "--deploy-hook", hook)
@@ -300,8 +297,8 @@ def test_a_deploy_that_failed_is_owed_until_it_holds(pebble: PebbleServer, tmp_p
     assert here.show("owed.example")["deployed"] is True
 
 
-def test_renew_pays_a_debt_once_its_time_has_come(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, mended = host(tmp_path, pebble), tmp_path / "mended"
+def test_renew_pays_a_debt_once_its_time_has_come(authority: AcmeServer, tmp_path: Path) -> None:
+    here, mended = host(tmp_path, authority), tmp_path / "mended"
     assert (
         here.certctl("issue", "debt.example", "--deploy-hook", f"test -e {mended}").exit_status == 4
     )
@@ -312,19 +309,19 @@ def test_renew_pays_a_debt_once_its_time_has_come(pebble: PebbleServer, tmp_path
     assert datetime.fromisoformat(remembered["retry_at"]) > datetime.now(UTC)
     remembered["retry_at"] = datetime.now(UTC).isoformat()
     memory.write_text(json.dumps(remembered))
-    before = pebble.request_count()
+    before = authority.request_count()
 
     finished = here.certctl("renew")
 
     assert (finished.exit_status, finished.stderr) == (0, "")
-    assert pebble.request_count() == before
+    assert authority.request_count() == before
     assert here.show("debt.example")["deployed"] is True
 
 
 def test_a_reload_that_fails_is_owed_by_every_certificate_that_asked_for_it(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     made = add_specs(here, 2, "deploy.reload = 'echo broken; false'")
 
     finished = here.certctl("renew")

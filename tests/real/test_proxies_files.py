@@ -44,7 +44,7 @@ def answers_tls(port: int) -> bool:
 def root_of(here: Host, folder: Path) -> Path:
     """Pebble's root in a file."""
     path = folder / "root.pem"
-    path.write_bytes(here.pebble.root())
+    path.write_bytes(here.authority.root())
     return path
 
 

@@ -18,9 +18,9 @@ REPEATS = 3
 
 def requests_for(here: Host, *arguments: str) -> int:
     """How many requests the CA receives for one issuance."""
-    before = here.pebble.request_count()
+    before = here.authority.request_count()
     here.issue(*arguments)
-    return here.pebble.request_count() - before
+    return here.authority.request_count() - before
 
 
 def median(counts: Sequence[int]) -> float:

@@ -33,7 +33,7 @@ def never_validated(
 ) -> Iterator[socket.socket]:
     """Let the CA wait for `name`; yields the listener at which it will be found waiting."""
     challenge_dns.set_a(name, [BLIND_ADDRESS])
-    with socket.create_server((BLIND_ADDRESS, here.pebble.http_port)) as blind:
+    with socket.create_server((BLIND_ADDRESS, here.authority.http_port)) as blind:
         blind.settimeout(30)
         try:
             yield blind
@@ -166,7 +166,7 @@ def give_up_pending_order(here: Host) -> None:
     pending = json.loads(path.read_text())
     (key,) = here.home.glob("accounts/*/*/key.pem")
     with AcmeClient(
-        Endpoint(pending["request"]["ca"], str(here.pebble.ca_bundle)),
+        Endpoint(pending["request"]["ca"], str(here.authority.ca_bundle)),
         clock=SystemClock(),
         stop=threading.Event(),
         notify=lambda _reason, _seconds: None,

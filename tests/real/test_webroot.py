@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab.authority import AcmeServer
 from tests.lab.http import answers
-from tests.lab.pebble import PebbleServer
 from tests.lab.processes import ServerProcess
 from tests.lab.programs import program, require
 from tests.real.driver import host, names
@@ -85,25 +85,25 @@ def nginx(folder: Path, port: int, sites: Sequence[tuple[str, Path]]) -> Iterato
 
 
 def test_a_web_server_answers_for_its_folder_which_is_as_it_was_afterwards(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, root = host(tmp_path, pebble), tmp_path / "www"
+    here, root = host(tmp_path, authority), tmp_path / "www"
     root.mkdir()
     (root / "index.html").write_text("hello")
 
-    with serving(root, pebble.http_port):
+    with serving(root, authority.http_port):
         here.issue("webroot.example", "www.webroot.example", "--webroot", str(root))
 
     assert names(here.leaf("webroot.example")) == ["webroot.example", "www.webroot.example"]
     assert (contents(root), here.leftovers()) == (["index.html"], [])
 
 
-def test_folders_that_were_there_stay(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, root = host(tmp_path, pebble), tmp_path / "www"
+def test_folders_that_were_there_stay(authority: AcmeServer, tmp_path: Path) -> None:
+    here, root = host(tmp_path, authority), tmp_path / "www"
     (root / ".well-known").mkdir(parents=True)
     (root / ".well-known" / "security.txt").write_text("Contact: mailto:a@stay.example")
 
-    with serving(root, pebble.http_port):
+    with serving(root, authority.http_port):
         here.issue("stay.example", "--webroot", str(root))
 
     assert contents(root) == [".well-known", ".well-known/security.txt"]
@@ -111,12 +111,12 @@ def test_folders_that_were_there_stay(pebble: PebbleServer, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_the_web_server_s_user_can_read_the_answer_and_nobody_can_change_it(
-    pebble: PebbleServer, tmp_path: Path, umask: int
+    authority: AcmeServer, tmp_path: Path, umask: int
 ) -> None:
-    here, root = host(tmp_path, pebble), tmp_path / "www"
+    here, root = host(tmp_path, authority), tmp_path / "www"
     root.mkdir()
 
-    with serving(root, pebble.http_port) as modes:
+    with serving(root, authority.http_port) as modes:
         here.issue("modes.example", "--webroot", str(root), umask=umask)
 
     # The file, acme-challenge, .well-known. Pebble looks from one perspective or more.
@@ -124,15 +124,15 @@ def test_the_web_server_s_user_can_read_the_answer_and_nobody_can_change_it(
     assert set(map(tuple, modes)) == {("-rw-r--r--", "drwxr-xr-x", "drwxr-xr-x")}
 
 
-def test_each_name_may_have_a_folder_of_its_own(pebble: PebbleServer, tmp_path: Path) -> None:
+def test_each_name_may_have_a_folder_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
     require("nginx")
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     roots = [tmp_path / "main", tmp_path / "shop", tmp_path / "blog"]
     sites = ["pairs.example", "shop.pairs.example", "blog.pairs.example"]
     for folder in (*roots, tmp_path / "nginx"):
         folder.mkdir()
 
-    with nginx(tmp_path / "nginx", pebble.http_port, list(zip(sites, roots, strict=True))):
+    with nginx(tmp_path / "nginx", authority.http_port, list(zip(sites, roots, strict=True))):
         here.issue(
             *sites,
             *("--webroot", str(roots[0])),
@@ -147,9 +147,9 @@ def test_each_name_may_have_a_folder_of_its_own(pebble: PebbleServer, tmp_path: 
 
 
 def test_a_name_without_a_folder_is_named_before_the_ca_is_told_to_look(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     finished = here.certctl(
         *("issue", "one.lacking.example", "two.lacking.example"),
@@ -163,13 +163,13 @@ def test_a_name_without_a_folder_is_named_before_the_ca_is_told_to_look(
 
 
 def test_the_wrong_folder_is_reported_in_the_ca_s_words(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, served, given = host(tmp_path, pebble), tmp_path / "www", tmp_path / "other"
+    here, served, given = host(tmp_path, authority), tmp_path / "www", tmp_path / "other"
     served.mkdir()
     given.mkdir()
 
-    with serving(served, pebble.http_port):
+    with serving(served, authority.http_port):
         finished = here.certctl("issue", "wrong-folder.example", "--webroot", str(given))
 
     assert finished.exit_status == 1
@@ -179,9 +179,9 @@ def test_the_wrong_folder_is_reported_in_the_ca_s_words(
 
 
 def test_a_webroot_that_does_not_exist_is_an_error_that_names_it(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     finished = here.certctl("issue", "absent.example", "--webroot", str(tmp_path / "absent"))
 
@@ -190,14 +190,14 @@ def test_a_webroot_that_does_not_exist_is_an_error_that_names_it(
 
 
 def test_a_link_that_leads_out_of_the_webroot_is_not_followed(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, root, outside = host(tmp_path, pebble), tmp_path / "www", tmp_path / "outside"
+    here, root, outside = host(tmp_path, authority), tmp_path / "www", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
     (root / ".well-known").symlink_to(outside)
 
-    with serving(root, pebble.http_port) as modes:
+    with serving(root, authority.http_port) as modes:
         finished = here.certctl("issue", "link.example", "--webroot", str(root))
 
     assert finished.exit_status == 1
@@ -205,8 +205,8 @@ def test_a_link_that_leads_out_of_the_webroot_is_not_followed(
     assert (modes, contents(outside)) == ([], [])
 
 
-def test_webroot_and_dns_cannot_both_be_meant(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_webroot_and_dns_cannot_both_be_meant(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     finished = here.certctl("issue", "both.example", "--webroot", str(tmp_path), "--dns", "rfc2136")
 
