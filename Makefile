@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages test check lint types format bench clean
+.PHONY: help venv demo packages test crash check lint types format bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ packages: ## the Debian packages that tests need: installed as root on Debian, n
 
 test: $(INSTALLED) packages ## all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+crash: $(INSTALLED) packages ## a kill and each I/O error at every system call (about an hour; make test tries a few)
+	CRASH_POINTS=all $(BIN)/pytest $(PYTEST_ARGS) -rP tests/crash
 
 check: lint types test ## what must pass before a commit: format, lint, types, tests
 
