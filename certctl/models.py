@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 
 Value = str | int | float | bool | tuple[str, ...] | None
 """What an option can hold; a path is a `str`."""
@@ -451,6 +452,19 @@ class RenewalDecision:
     at: datetime | None
     reason: str
     why: str
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """When `renew` ran by itself lately, the oldest first (`run.json`)."""
+
+    runs: tuple[datetime, ...] = ()
+
+    @property
+    def interval(self) -> timedelta | None:
+        """The usual time from one run to the next, as the median; None where it is not known."""
+        gaps = sorted(after - before for before, after in pairwise(self.runs))
+        return gaps[len(gaps) // 2] if len(gaps) > 1 else None
 
 
 @dataclass(frozen=True)

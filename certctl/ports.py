@@ -23,6 +23,7 @@ from certctl.models import (
     PendingOrder,
     Placement,
     RenewalMemory,
+    RunHistory,
     Task,
     TxtRecord,
     Version,
@@ -315,6 +316,14 @@ class Store(Protocol):
 
     def save_refused(self, name: str, download: bytes) -> None:
         """Keep a download that was refused, for a person to look at; the next one replaces it."""
+        ...
+
+    def history(self) -> RunHistory:
+        """Return when `renew` ran by itself lately; nothing where that cannot be read."""
+        ...
+
+    def record_run(self, now: datetime) -> None:
+        """Write down that `renew` ran by itself at `now`."""
         ...
 
     def lock(self, name: str, *, timeout: float) -> Lease:

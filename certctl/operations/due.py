@@ -25,13 +25,21 @@ _ASKING = 16
 class RenewRequest:
     """What the caller asked for: all certificates where `names` is empty.
 
-    `delay`: where something is due, wait a random time first, up to the setting `random_delay`.
+    `unattended`: nobody watches, so that a run with something due waits a random time first, up to
+    the setting `random_delay`, and the times of such runs tell how often they come: `interval`,
+    which `renew` fills in, is their usual distance, None where it is not known.
     """
 
     names: tuple[str, ...] = ()
     force: bool = False
     dry_run: bool = False
-    delay: bool = False
+    unattended: bool = False
+    interval: timedelta | None = None
+
+    @property
+    def regular(self) -> bool:
+        """Whether this is what a timer does, again and again."""
+        return self.unattended and not (self.names or self.force or self.dry_run)
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Found:
-    """What there is to do, and what became of certificates for which there is nothing to do now;
-    `warnings` are about how often runs come.
+    """What there is to do, and what became of certificates for which there is nothing to do now.
+    `too_seldom`: the time that there is for a renewal, where runs come at longer intervals, and
+    what that is called.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -62,17 +71,12 @@ class Found:
     too_seldom: tuple[timedelta, str] | None = None
 
 
-def find_work(
-    names: Sequence[str], request: RenewRequest, run: Run, interval: timedelta | None = None
-) -> Found:
-    """Decide about certificates, asking their CAs for advice where the time has come for that.
-
-    `interval` is the usual time between two runs, as far as it is known.
-    """
+def find_work(names: Sequence[str], request: RenewRequest, run: Run) -> Found:
+    """Decide about certificates, asking their CAs for advice where the time has come for that."""
     place = {name: index for index, name in enumerate(names)}
     found = list(
         together(
-            lambda name: (place[name], _examined(name, request, run, interval)),
+            lambda name: (place[name], _examined(name, request, run)),
             names,
             threads=_ASKING,
         )
@@ -91,7 +95,7 @@ def look_again(work: Work, request: RenewRequest, run: Run) -> Found:
 
     The lock is kept where there is still something to do.
     """
-    return _examined(work.spec.name, request, run, None, keep=True)
+    return _examined(work.spec.name, request, run, keep=True)
 
 
 def passed_over(name: str, busy: LockHeld, run: Run) -> Outcome:
@@ -100,9 +104,7 @@ def passed_over(name: str, busy: LockHeld, run: Run) -> Outcome:
     return Outcome(name, "busy", reason=busy.message)
 
 
-def _examined(
-    name: str, request: RenewRequest, run: Run, interval: timedelta | None, *, keep: bool = False
-) -> Found:
+def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False) -> Found:
     """Decide about one certificate with its lock held; one that was deleted since the names were
     read gives nothing.
     """
@@ -110,7 +112,7 @@ def _examined(
     found = Found()
     try:
         run.lease(name, timeout=0)
-        found = _decided(name, request, run, interval)
+        found = _decided(name, request, run)
     except (Interrupted, KeyboardInterrupt):
         raise
     except LockHeld as busy:
@@ -127,23 +129,25 @@ def _examined(
     return found
 
 
-def _decided(name: str, request: RenewRequest, run: Run, interval: timedelta | None) -> Found:
+def _decided(name: str, request: RenewRequest, run: Run) -> Found:
     spec, status = load(run, name), with_target_live(name, run)
     forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
     if not forced and spec.autorenew:
         status = _advised(spec, status, run)
     now, live = run.services.clock.now(), status.live
     expires = live.facts.not_after if live is not None else None
-    next_run = min(interval or timedelta(0), _LONGEST_INTERVAL)
+    next_run = min(request.interval or timedelta(0), _LONGEST_INTERVAL)
     decision = decide(spec, status, now, next_run)
     if request.dry_run:
         staging_of(spec)  # where there is none, no hook has to run to find that out
     elif decision.due:
         protect_public(spec, status, force=request.force)
-    if forced:
-        return Found(work=(Work(spec, order=True, why="asked for", expires=expires),))
-    if decision.due and not waiting(status.memory, now):
-        return Found(work=(Work(spec, order=True, why=decision.why, expires=expires),))
+    seldom = None
+    if request.interval is not None and live is not None and spec.autorenew:
+        seldom = too_seldom(live, status.memory, request.interval)
+    if forced or (decision.due and not waiting(status.memory, now)):
+        why = "asked for" if forced else decision.why
+        return Found((), (Work(spec, order=True, why=why, expires=expires),), seldom)
     domains = tuple(each.value for each in spec.identifiers)
     outcomes: list[Outcome] = []
     work: list[Work] = []
@@ -160,9 +164,6 @@ def _decided(name: str, request: RenewRequest, run: Run, interval: timedelta | N
         remember(name, run)
         unchanged = Outcome(name, "unchanged", domains, live, reason=decision.why)
         outcomes.append(replace(unchanged, renews_at=decision.at))
-    seldom = None
-    if interval is not None and live is not None and spec.autorenew:
-        seldom = too_seldom(live, status.memory, interval)
     return Found(tuple(outcomes), tuple(work), seldom)
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from certctl.errors import CertctlError, Interrupted, LockHeld, unforeseen
+from certctl.errors import CertctlError, Interrupted, LockHeld, StoreError, unforeseen
 from certctl.events import CertificateFinished, CertificateStarted, RunStarted
 from certctl.models import Outcome
 from certctl.operations.due import Found, RenewRequest, Work, find_work, look_again, passed_over
@@ -53,8 +53,13 @@ def renew(request: RenewRequest, run: Run) -> Report:
         if store.journal.owed_post_hooks():
             errors += _pay_post_hooks(run)
         if candidates:
+            request = replace(request, interval=store.history().interval)
+        if request.regular and names:
+            _record(run)
+        if candidates:
             found = find_work(candidates, request, run)
             outcomes += found.outcomes
+            _warn_of_the_interval(found, request.interval, run)
             _carry_out(found, len(names), request, run, outcomes, errors)
     except Interrupted as stopped:
         errors.append(stopped)
@@ -215,6 +220,29 @@ def _deployed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
     return [replace(each, deploy=results.get(each.name, each.deploy)) for each in outcomes]
 
 
+def _record(run: Run) -> None:
+    """Write down that this run took place; where that is impossible, it still does."""
+    try:
+        run.services.store.record_run(run.services.clock.now())
+    except StoreError as error:
+        run.warn(error.message)
+
+
+def _warn_of_the_interval(found: Found, interval: timedelta | None, run: Run) -> None:
+    """Say where runs come so seldom that certificates would be renewed late."""
+    if found.too_seldom is not None and interval is not None:
+        left, what = found.too_seldom
+        run.warn(
+            f"renew runs every {_hours(interval)}, but {what} is only {_hours(left)} long for some "
+            "certificates: let it run every hour"
+        )
+
+
+def _hours(duration: timedelta) -> str:
+    hours = duration.total_seconds() / 3600
+    return f"{hours:.0f} h" if hours >= 10 else f"{hours:.1f} h"
+
+
 def _batches(work: Sequence[Work]) -> list[Sequence[Work]]:
     return [work[start : start + _BATCH] for start in range(0, len(work), _BATCH)]
 
@@ -222,7 +250,7 @@ def _batches(work: Sequence[Work]) -> list[Sequence[Work]]:
 def _delay(request: RenewRequest, run: Run) -> None:
     """Wait a random time, so that the world's cron jobs do not all come at the full hour."""
     longest = run.services.settings.seconds("random_delay")
-    if request.delay and longest > 0:
+    if request.unattended and longest > 0:
         run.services.clock.wait(run.stop, run.services.random.uniform(0, longest))
         run.check()
 

@@ -131,6 +131,12 @@ class Fields:
         """Return a time, in UTC."""
         return None if self.values.get(key) is None else self.moment(key)
 
+    def moments(self, key: str) -> tuple[datetime, ...]:
+        """Return a list of times; a missing one is empty."""
+        known = self.texts(key)
+        found = (Fields(self.where, {key: each}).moment(key) for each in known)
+        return tuple(found)
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts; empty where the field is missing."""
         value = self.values.get(key, [])

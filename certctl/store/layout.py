@@ -148,6 +148,11 @@ class Layout:
         return self.home / "locks" / "run.lock"
 
     @cached_property
+    def runs(self) -> Path:
+        """When `renew` ran."""
+        return self.home / "run.json"
+
+    @cached_property
     def audit(self) -> Path:
         """The audit trail."""
         return self.home / "log" / "audit.jsonl"

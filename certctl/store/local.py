@@ -21,6 +21,7 @@ from certctl.models import (
     Material,
     PendingOrder,
     RenewalMemory,
+    RunHistory,
     Value,
     Version,
 )
@@ -32,6 +33,7 @@ from certctl.store.journal import Journal
 from certctl.store.layout import Layout
 from certctl.store.memory import Memories
 from certctl.store.pending import Pendings
+from certctl.store.runs import Runs
 from certctl.store.specs import Specs
 from certctl.store.strays import Strays
 from certctl.store.versions import Versions
@@ -69,6 +71,7 @@ class LocalStore:
         self._pendings = Pendings(self._layout, warn)
         self._idle = Idle(self._layout, settings)
         self._strays = Strays(self._layout)
+        self._runs = Runs(self._layout)
         self._accounts = Accounts(self._layout, clock, stop)
         self._journal = Journal(self._layout, settings.table, self._provider_secrets, warn)
 
@@ -201,6 +204,13 @@ class LocalStore:
         path = self._layout.refused(name)
         self._layout.make(path.parent)
         write_atomic(path, download)
+
+    def history(self) -> RunHistory:
+        return self._runs.history()
+
+    def record_run(self, now: datetime) -> None:
+        self._layout.make(self._layout.home)
+        self._runs.record(now)
 
     def lock(self, name: str, *, timeout: float) -> FileLease:
         try:

@@ -83,14 +83,17 @@ def test_an_idle_renewal_loads_nothing_that_an_order_needs(tmp_path: Path) -> No
     assert loaded_by(finished) & ORDERING == set()
 
 
-def test_an_idle_renewal_writes_nothing(tmp_path: Path) -> None:
+def test_an_idle_renewal_writes_nothing_but_that_it_ran(tmp_path: Path) -> None:
     home = tmp_path / "home"
     add_certificate(home, "a.example")
     before = state_of(home)
 
     run("renew", home=home)
 
-    assert state_of(home) == before
+    after = state_of(home)
+    assert (home / "run.json").read_text().count("Z") == 1
+    assert set(after) - set(before) == {str(home / "run.json")}
+    assert {path for path in before if before[path] != after[path]} <= {str(home)}
 
 
 def test_an_idle_renewal_of_no_certificates_leaves_no_home_behind(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from certctl.ca.client import AcmeClient
 from certctl.errors import RenewalInfoUnavailable
+from certctl.events import Warned
 from tests.lab.scripted_ca.faults import Fault, problem, raw, response
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.operations import Machine
@@ -230,3 +231,54 @@ def test_without_any_answer_the_lifetime_decides(advised: Machine) -> None:
     advised.renew()
 
     assert advised.live("a.example").number == 2
+
+
+# How often runs come.
+
+
+def test_runs_that_come_too_seldom_for_six_day_certificates_are_warned_of(machine: Machine) -> None:
+    machine.ca.lifetime = timedelta(hours=160)
+    machine.issue("a.example")
+    for _ in range(3):
+        machine.pass_time(3 * DAY)
+        machine.renew(unattended=True)
+    machine.events.clear()
+
+    machine.pass_time(3 * DAY)
+    machine.renew(unattended=True)
+
+    (warning,) = [each.message for each in machine.events if isinstance(each, Warned)]
+    assert "renew runs every 72 h" in warning
+    assert "let it run every hour" in warning
+
+
+def test_runs_by_hand_say_nothing_of_how_often_they_come(machine: Machine) -> None:
+    machine.issue("a.example")
+    for _ in range(5):
+        machine.renew("a.example", force=True, unattended=True)
+        machine.renew()
+
+    assert not (machine.home / "run.json").exists()
+
+
+def test_an_hourly_run_renews_within_the_open_window(advised: Machine) -> None:
+    now = advised.clock.now()
+    advised.ca.renewal_window = (now + 2 * HOUR, now + 5 * HOUR)
+    advised.issue("a.example")
+    for _ in range(5):
+        advised.pass_time(HOUR)
+        advised.renew(unattended=True)
+
+    assert advised.live("a.example").number == 2
+    assert advised.live("a.example").issued < now + 5 * HOUR
+
+
+def test_a_history_that_cannot_be_read_or_written_stops_nothing(machine: Machine) -> None:
+    machine.issue("a.example")
+    (machine.home / "run.json").write_text("{")
+    assert machine.renew(unattended=True).exit_status == 0
+    assert len(machine.store.history().runs) == 1
+
+    (machine.home / "run.json").unlink()
+    (machine.home / "run.json").mkdir()
+    assert machine.renew(unattended=True).exit_status == 0

@@ -154,10 +154,10 @@ def test_a_random_delay_is_waited_for_only_where_something_is_due(machine: Machi
     machine.environment["CERTCTL_RANDOM_DELAY"] = "1h"
     before = len(machine.clock.waits)
 
-    machine.renew(delay=True)
+    machine.renew(unattended=True)
     idle = machine.clock.waits[before:]
     machine.pass_time(61 * DAY)
-    machine.renew(delay=True)
+    machine.renew(unattended=True)
 
     assert idle == []
     assert 0 < machine.clock.waits[before] < 3600

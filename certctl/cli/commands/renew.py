@@ -33,7 +33,7 @@ def command(invocation: Invocation, names: Sequence[str], force: bool, dry_run: 
     """
     with open_run(invocation) as run:
         request = RenewRequest(
-            tuple(names), force=force, dry_run=dry_run, delay=not invocation.interactive
+            tuple(names), force=force, dry_run=dry_run, unattended=not invocation.interactive
         )
         report = renew(request, run)
         everything = bool(names) or invocation.output.terminal
