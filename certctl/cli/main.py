@@ -30,6 +30,7 @@ COMMANDS = MappingProxyType(
         "renew": "Renew what is due, and deploy what is owed.",
         "list": "Show the certificates there are.",
         "show": "Show everything about one certificate.",
+        "explain": "Explain when and why a certificate is renewed.",
         "edit": "Add or remove names, change options, and issue again.",
         "revoke": "Revoke a certificate.",
         "deploy": "Run deploy hooks and reloads again.",

@@ -159,7 +159,7 @@ def report_result(report: Report, lines: Sequence[object]) -> Result:
 
 def outcome_object(outcome: Outcome) -> dict[str, Json]:
     """Return what became of one certificate as JSON."""
-    error = outcome.error
+    error, incomplete = outcome.error, outcome.incomplete
     return {
         "name": outcome.name,
         "action": outcome.action,
@@ -168,6 +168,7 @@ def outcome_object(outcome: Outcome) -> dict[str, Json]:
         "renews_at": moment(outcome.renews_at),
         "version": version_object(outcome.version) if outcome.version else None,
         "deploy": _deploy_object(outcome.deploy),
+        "incomplete": error_object(incomplete) if isinstance(incomplete, CertctlError) else None,
         "error": error_object(error) if isinstance(error, CertctlError) else None,
     }
 

@@ -109,6 +109,7 @@ OUTCOME: Shape = {
     "renews_at": str | None,
     "version": dict | None,
     "deploy": dict | None,
+    "incomplete": dict | None,
     "error": dict | None,
 }
 

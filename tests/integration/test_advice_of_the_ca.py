@@ -7,6 +7,7 @@ import pytest
 from certctl.ca.client import AcmeClient
 from certctl.errors import RenewalInfoUnavailable
 from certctl.events import Warned
+from certctl.operations.explain import explain
 from tests.lab.scripted_ca.faults import Fault, problem, raw, response
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.operations import Machine
@@ -282,3 +283,50 @@ def test_a_history_that_cannot_be_read_or_written_stops_nothing(machine: Machine
     (machine.home / "run.json").unlink()
     (machine.home / "run.json").mkdir()
     assert machine.renew(unattended=True).exit_status == 0
+
+
+# What is told of it.
+
+
+def told(machine: Machine) -> dict[str, str]:
+    with machine.run() as run:
+        return {fact.key: fact.words for fact in explain(run, "a.example").facts}
+
+
+def test_an_explanation_has_the_window_the_time_chosen_and_the_page(advised: Machine) -> None:
+    now = advised.clock.now()
+    advised.ca.renewal_window = (now + 10 * DAY, now + 12 * DAY)
+    advised.ca.renewal_explanation = "https://ca.example/why"
+    advised.issue("a.example")
+
+    with advised.run() as run:
+        found = explain(run, "a.example")
+
+    times = {fact.key: fact.at for fact in found.facts if fact.at is not None}
+    info = advised.status("a.example").memory.renewal_info
+    assert info is not None
+    assert (found.decision.due, found.decision.at, found.decision.reason) == (
+        False,
+        info.chosen,
+        "advice",
+    )
+    assert (times["window_start"], times["chosen"], times["window_end"]) == (
+        info.start,
+        info.chosen,
+        info.end,
+    )
+    assert "https://ca.example/why" in told(advised)["explanation"]
+    assert times["schedule"] < times["last_call"] < times["expires"]
+
+
+def test_an_explanation_says_why_nothing_happens(machine: Machine) -> None:
+    machine.issue("a.example", options={"deploy.deploy_hook": "false"})
+    machine.ca.fail("a.example")
+    machine.renew("a.example", force=True)
+
+    found = told(machine)
+
+    assert "the lifetime decides" in found["no_advice"]
+    assert "(validation)" in found["order_failed"]
+    assert "not tried again before" in found["order_retry"]
+    assert {"owed", "deploy_failed", "deploy_retry"} <= set(found)

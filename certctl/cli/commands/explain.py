@@ -1,0 +1,27 @@
+"""`certctl explain`: why a certificate is renewed when it is."""
+
+from __future__ import annotations
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command
+from certctl.cli.session import open_run
+from certctl.operations.explain import explain
+from certctl.output.document import Result
+from certctl.output.explanation import explanation_lines, explanation_object
+from certctl.output.times import Times
+
+
+@click.command("explain", cls=Command)
+@click.argument("name", metavar="NAME")
+@click.pass_obj
+def command(invocation: Invocation, name: str) -> Result:
+    """Explain when and why a certificate is renewed: each rule, its time, the last attempts.
+
+    Nothing is asked of the CA, and nothing is changed.
+    """
+    with open_run(invocation) as run:
+        found = explain(run, name)
+    times = Times(local=invocation.output.terminal)
+    return Result(explanation_object(found), explanation_lines(found, times))

@@ -1,0 +1,116 @@
+"""Why a certificate is renewed when it is: every fact that the decision rests on, with its time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certctl.advice import advice
+from certctl.models import CertificateStatus, Deployment, RenewalDecision, RenewalMemory, Version
+from certctl.operations.run import Run
+from certctl.operations.specs import load, require
+from certctl.renewal import decide, last_call, renewal_time, too_seldom
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that has a part in the decision. `key` is a stable word, `at` its time, if any."""
+
+    key: str
+    at: datetime | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A decision with its facts, in the order of the rules."""
+
+    name: str
+    decision: RenewalDecision
+    facts: tuple[Fact, ...]
+
+
+def explain(run: Run, name: str) -> Explanation:
+    """Return why and when a certificate is renewed. Asks nobody, and changes nothing. Raises
+    `UnknownCertificate`.
+    """
+    require(run, (name,))
+    spec, status = load(run, name), run.services.store.status(name)
+    now, history = run.services.clock.now(), run.services.store.history()
+    decision = decide(spec, status, now, history.interval or now - now)
+    facts: list[Fact] = []
+    if status.memory.paused_until is not None and status.memory.paused_until > now:
+        facts.append(Fact("pause", status.memory.paused_until, "until then a rollback pauses it"))
+    if status.live is not None:
+        facts += _of_the_ca(status.live, status.memory, now)
+        facts += _of_the_lifetime(status.live)
+    facts += _of_attempts(status)
+    if history.runs:
+        facts.append(Fact("last_run", history.runs[-1], "`renew` last ran by itself"))
+    if history.interval is not None:
+        hours = history.interval.total_seconds() / 3600
+        facts.append(Fact("interval", None, f"`renew` usually runs every {hours:.1f} hours"))
+        if status.live is not None and too_seldom(status.live, status.memory, history.interval):
+            facts.append(Fact("too_seldom", None, "that is too seldom for this certificate"))
+    return Explanation(name, decision, tuple(facts))
+
+
+def _of_the_ca(live: Version, memory: RenewalMemory, now: datetime) -> list[Fact]:
+    info = advice(live, memory)
+    facts: list[Fact] = []
+    if info is not None:
+        facts += [
+            Fact("window_start", info.start, "the window begins that its CA names (RFC 9773)"),
+            Fact("chosen", info.chosen, "the time chosen in that window, once"),
+            Fact("window_end", info.end, "the window ends"),
+        ]
+        if info.explanation_url:
+            facts.append(Fact("explanation", None, f"its CA explains: {info.explanation_url}"))
+        if info.withdrawn:
+            facts.append(Fact("withdrawn", None, "the CA moved that window into the past"))
+    elif memory.ask_ca_at is None:
+        facts.append(Fact("no_advice", None, "its CA has not been asked for advice yet"))
+    elif memory.unanswered:
+        facts.append(
+            Fact("no_advice", None, f"its CA gave no advice {memory.unanswered} times in a row")
+        )
+    else:
+        facts.append(Fact("no_advice", None, "its CA gives no advice: the lifetime decides"))
+    if memory.ask_ca_at is not None and now < memory.ask_ca_at < live.facts.not_after:
+        facts.append(Fact("ask_again", memory.ask_ca_at, "its CA is asked again"))
+    if memory.renewed_on_advice is not None:
+        facts.append(
+            Fact("renewed_on_advice", memory.renewed_on_advice, "it was last renewed on advice")
+        )
+    return facts
+
+
+def _of_the_lifetime(live: Version) -> list[Fact]:
+    return [
+        Fact("schedule", renewal_time(live), "without advice, it would be renewed from then on"),
+        Fact("last_call", last_call(live), "a sixth of its lifetime is left; no advice beats that"),
+        Fact("expires", live.facts.not_after, "it expires"),
+    ]
+
+
+def _of_attempts(status: CertificateStatus) -> list[Fact]:
+    facts = _of_failures("order", "the last attempt", status.memory)
+    if status.owed:
+        facts.append(Fact("owed", None, "its deploy is owed"))
+        facts += _of_failures("deploy", "the last deploy", status.deployment)
+    return facts
+
+
+def _of_failures(key: str, what: str, memory: RenewalMemory | Deployment) -> list[Fact]:
+    error = memory.last_error
+    if error is None:
+        return []
+    times = f"{memory.failures} times in a row" if memory.failures > 1 else "once"
+    facts = [
+        Fact(
+            f"{key}_failed", error.at, f"{what} failed, {times} ({error.failure}): {error.message}"
+        )
+    ]
+    if memory.retry_at is not None:
+        facts.append(Fact(f"{key}_retry", memory.retry_at, "not tried again before"))
+    return facts

@@ -1,0 +1,36 @@
+"""The explanation of a renewal, in words and in JSON."""
+
+from __future__ import annotations
+
+from certctl.operations.explain import Explanation
+from certctl.output.certificates import renewal_words
+from certctl.output.document import Json
+from certctl.output.times import Times, moment
+
+
+def explanation_lines(found: Explanation, times: Times) -> list[object]:
+    """Return the decision, and the facts below one another with their times before them."""
+    decision = found.decision
+    words = renewal_words(decision.at, decision.why, due=decision.due, times=times)
+    moments = [times.minute(fact.at) if fact.at else "" for fact in found.facts]
+    width = max((len(each) for each in moments), default=0)
+    lines = (
+        f"  {each.ljust(width)}  {fact.words}"
+        for each, fact in zip(moments, found.facts, strict=True)
+    )
+    return [f"{found.name}: {words}", *lines]
+
+
+def explanation_object(found: Explanation) -> dict[str, Json]:
+    """Return the same as JSON."""
+    decision = found.decision
+    return {
+        "name": found.name,
+        "due": decision.due,
+        "at": moment(decision.at),
+        "reason": decision.reason,
+        "why": decision.why,
+        "facts": [
+            {"key": fact.key, "at": moment(fact.at), "words": fact.words} for fact in found.facts
+        ],
+    }
