@@ -25,6 +25,9 @@ from certctl.models import (
 BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
 """What Let's Encrypt asks of clients after failures in a row; the last one repeats."""
 
+SHORTEST_PAUSE = timedelta(seconds=5)
+"""Between attempts to renew a certificate that is about to expire."""
+
 SHORT_LIVED = timedelta(days=10)
 """Below this lifetime, half of it is kept in hand rather than a third."""
 
@@ -146,7 +149,7 @@ def backoff(
     if retry_after is not None:
         delay = max(delay, timedelta(seconds=retry_after))
     if not_after is not None and not_after > now:
-        delay = min(delay, max((not_after - now) / 2, BACKOFF[0]))
+        delay = min(delay, max((not_after - now) / 2, SHORTEST_PAUSE))
     return now + delay
 
 
