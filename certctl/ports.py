@@ -194,6 +194,10 @@ class Journal(Protocol):
         """
         ...
 
+    def unsettled(self) -> Sequence[str]:
+        """Return the names of certificates for which something is placed, or was left behind."""
+        ...
+
     def record_post_hooks(self, commands: Sequence[str], timeout: float) -> str:
         """Write down the post hooks that must follow the pre hooks about to run; return the
         entry's id.

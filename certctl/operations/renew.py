@@ -1,9 +1,9 @@
 """Renewal: what is due is ordered, what is owed is deployed, and everything else costs nothing.
 
-The order of a run: post hooks that a killed run left behind, then which certificates there is
-something to do for, then deploys that are owed, pre hooks, orders side by side, deploys, post
-hooks. One failure never stops the others. What obtains and deploys is imported once something is
-due, and not before.
+The order of a run: post hooks and placements that a killed run left behind, then which
+certificates there is something to do for, then deploys that are owed, pre hooks, orders side by
+side, deploys, post hooks. One failure never stops the others. What obtains and deploys is imported
+once something is due, and not before.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def renew(request: RenewRequest, run: Run) -> Report:
     try:
         if store.journal.owed_post_hooks():
             errors += _pay_post_hooks(run)
+        if unsettled := store.journal.unsettled():
+            _remove_leftovers(unsettled, run)
         if candidates:
             request = replace(request, interval=store.history().interval)
         if request.regular and names:
@@ -218,6 +220,29 @@ def _deployed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
         for each in outcomes:
             run.release(each.name)
     return [replace(each, deploy=results.get(each.name, each.deploy)) for each in outcomes]
+
+
+def _remove_leftovers(names: Sequence[str], run: Run) -> None:
+    """Take away what orders placed that were cut off, whether or not their certificates are due.
+
+    What another process has placed is its own affair, as its lock says.
+    """
+    from certctl.operations.authorize import (  # noqa: PLC0415 - an idle run needs no CA
+        remove_leftovers,
+    )
+
+    for name in names:
+        try:
+            run.lease(name, timeout=0)
+            remove_leftovers(name, run)
+        except LockHeld:
+            continue
+        except Interrupted:
+            raise
+        except CertctlError as error:
+            run.warn(f"what proved control could not be removed: {error.message}", name)
+        finally:
+            run.release(name)
 
 
 def _record(run: Run) -> None:

@@ -74,6 +74,10 @@ class Journal:
             lambda entry: (found := _PLACEMENTS.match(entry)) and found[1] == certificate, read
         )
 
+    def unsettled(self) -> Sequence[str]:
+        found = (_PLACEMENTS.match(entry) for entry in self._entries())
+        return sorted({each[1] for each in found if each})
+
     def record_post_hooks(self, commands: Sequence[str], timeout: float) -> str:
         entry = f"post-hooks-{_unique()}"
         self._write(entry, {"commands": list(commands), "timeout": timeout})

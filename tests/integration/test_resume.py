@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from certctl.models import ChallengeSpec, Task
 from certctl.operations.report import Report
 from tests.lab.scripted_ca.faults import drop_connection, problem
 from tests.support.operations import Machine, key_matches, lines, noting
@@ -225,3 +226,27 @@ def test_tokens_are_removed_though_the_certificate_is_proved_otherwise_now(
 
     assert done(report)
     assert list(webroot.iterdir()) == []
+
+
+def test_what_a_killed_order_placed_is_removed_though_nothing_is_due(machine: Machine) -> None:
+    webroot = machine.home.parent / "www"
+    webroot.mkdir()
+    machine.issue("a.example")
+    machine.renew()
+    challenge = ChallengeSpec("webroot", webroots=(str(webroot),))
+    identifier = machine.live("a.example").facts.identifiers[0]
+    task = Task(identifier, "http-01", "t" * 22, "t.k", "https://ca.example/1", "a.example")
+    with machine.run() as run:
+        solver = run.solver(challenge)
+        placements = [solver.place(task)]
+        run.services.store.journal.record_placements(challenge, placements)
+        solver.present(placements)
+    assert len([each for each in webroot.rglob("*") if each.is_file()]) == 1
+
+    with machine.store.lock("a.example", timeout=0):
+        machine.renew()  # whoever holds the lock may still need it
+        assert machine.store.journal.unsettled() == ["a.example"]
+    machine.renew()
+
+    assert [each for each in webroot.rglob("*") if each.is_file()] == []
+    assert machine.store.journal.unsettled() == []
