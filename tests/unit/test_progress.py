@@ -3,7 +3,9 @@
 import errno
 import io
 import os
+import re
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,6 +167,39 @@ def test_progress_that_nobody_can_see_ends_no_run(verbosity: int) -> None:
         for _ in range(3):
             progress.sink(PLACED)
             progress.sink(events.Warned("a.example", NOW, "the clock is an hour off"))
+
+
+def test_a_run_of_several_shows_how_far_it_is_with_failures_above(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    made = output(terminal=True, variables={"NO_COLOR": "1"})
+
+    with Progress(made) as progress:
+        progress.sink(events.RunStarted("", NOW, 5000, 4, 0))
+        for name in ("a.example", "b.example"):
+            progress.sink(events.CertificateStarted(name, NOW, "it has expired"))
+        progress.sink(events.Failed("a.example", NOW, "acme.refused", "no"))
+        progress.sink(events.CertificateFinished("a.example", NOW, "failed", "acme.refused"))
+        time.sleep(0.15)  # it is drawn so often and no more
+        progress.sink(events.CertificateStarted("c.example", NOW, "it has expired"))
+
+    shown = printed(made)[1]
+    assert "a.example: failed: no (acme.refused)\n" in shown
+    last = shown.rpartition("\r\x1b[K")[0].rpartition("\r\x1b[K")[2]
+    assert re.fullmatch(r"\[#{5}\.{15}\] 1/4  1 failed  \d+s left  b.example, c.example", last)
+
+
+def test_a_burst_of_events_is_drawn_a_few_times_only() -> None:
+    made = output(terminal=True, variables={"NO_COLOR": "1"})
+
+    with Progress(made) as progress:
+        progress.sink(events.RunStarted("", NOW, 20_000, 20_000, 0))
+        for number in range(20_000):
+            progress.sink(events.CertificateStarted(f"n{number}.example", NOW, "due"))
+            progress.sink(events.CertificateFinished(f"n{number}.example", NOW, "issued"))
+
+    assert printed(made)[1].count("[") < 2_000
 
 
 def test_events_of_many_threads_all_arrive() -> None:
