@@ -14,7 +14,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import SectionedOption, of_options, settings
 from certctl.dns.loading import option_table, provider_options
 from certctl.errors import ConsentRequired, UsageError
-from certctl.models import Outcome, Value
+from certctl.models import Outcome, Value, Version
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.output.certificates import files_lines, renewal_words
@@ -122,7 +122,10 @@ def report_lines(
     times = Times(local=invocation.output.terminal)
     told = [each for each in report.outcomes if everything or each.action not in _UNEVENTFUL]
     lines = [
-        line for each in told if each.error is None for line in _outcome_lines(each, run, times)
+        line
+        for each in told
+        if each.error is None
+        for line in _outcome_lines(each, run, times, brief=len(told) > 1)
     ]
     if len(told) > 1:
         lines.append(_summary(report))
@@ -131,7 +134,9 @@ def report_lines(
     return lines
 
 
-def _outcome_lines(outcome: Outcome, run: Run, times: Times) -> list[object]:
+def _outcome_lines(
+    outcome: Outcome, run: Run, times: Times, *, brief: bool = False
+) -> list[object]:
     name = outcome.name
     renewal = renewal_words(outcome.renews_at, outcome.reason or "", due=False, times=times)
     match outcome.action:
@@ -147,14 +152,21 @@ def _outcome_lines(outcome: Outcome, run: Run, times: Times) -> list[object]:
             return [f"{name}: deployed."] if outcome.deploy and outcome.deploy.deployed else []
         case "owed":
             return []  # its error says all
-    version = outcome.version
-    if version is None:
+    if outcome.version is None:
         return [f"{name}: {outcome.action}"]
+    return _version_lines(outcome.version, run, times, brief=brief)
+
+
+def _version_lines(version: Version, run: Run, times: Times, *, brief: bool) -> list[object]:
+    """Return what is told of a new version; `brief` where others are told of too."""
     remaining = (version.facts.not_after - run.services.clock.now()).total_seconds()
-    until = times.minute(version.facts.not_after)
+    until = f"{times.minute(version.facts.not_after)} ({left(remaining)})"
+    if brief:
+        return [f"{version.name}: version {version.number} is live, valid until {until}."]
+    names = ", ".join(each.value for each in version.facts.identifiers)
     return [
-        f"{name}: version {version.number} is live for {', '.join(outcome.names)}.",
-        f"  It is valid until {until} ({left(remaining)}).",
+        f"{version.name}: version {version.number} is live for {names}.",
+        f"  It is valid until {until}.",
         *files_lines(run.services.tree.files(version)),
     ]
 
