@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.ports import free_port
 from tests.lab.processes import wait_until
@@ -65,9 +66,9 @@ def unprivileged(host: Host, folder: Path) -> Host:
 
 
 def test_a_ca_that_cannot_be_reached_is_a_matter_for_later(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, port = host(tmp_path, pebble), free_port()
+    here, port = host(tmp_path, authority), free_port()
 
     finished = here.certctl("issue", "away.example", "--ca", f"https://127.0.0.1:{port}/dir")
 
@@ -78,9 +79,9 @@ def test_a_ca_that_cannot_be_reached_is_a_matter_for_later(
 
 
 def test_the_wrong_roots_are_said_to_be_the_trouble(
-    pebble: PebbleServer, pebble_eab: PebbleServer, tmp_path: Path
+    authority: AcmeServer, pebble_eab: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     finished = here.certctl("issue", "roots.example", "--ca-bundle", str(pebble_eab.ca_bundle))
 
@@ -89,8 +90,8 @@ def test_the_wrong_roots_are_said_to_be_the_trouble(
     assert "--ca-bundle FILE" in finished.stderr
 
 
-def test_a_bundle_that_is_not_there_is_named(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_a_bundle_that_is_not_there_is_named(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     finished = here.certctl("issue", "bundle.example", "--ca-bundle", str(tmp_path / "absent"))
 
@@ -99,9 +100,9 @@ def test_a_bundle_that_is_not_there_is_named(pebble: PebbleServer, tmp_path: Pat
 
 
 def test_roots_in_the_environment_do_not_replace_the_ones_given(
-    pebble: PebbleServer, pebble_eab: PebbleServer, tmp_path: Path
+    authority: AcmeServer, pebble_eab: PebbleServer, tmp_path: Path
 ) -> None:
-    here, other = host(tmp_path, pebble), str(pebble_eab.ca_bundle)
+    here, other = host(tmp_path, authority), str(pebble_eab.ca_bundle)
 
     here.issue(
         "environment.example",
@@ -112,9 +113,9 @@ def test_roots_in_the_environment_do_not_replace_the_ones_given(
 
 
 def test_a_ca_that_nobody_knows_is_answered_with_the_nearest(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     finished = here.certctl("issue", "typo.example", "--ca", "letsencrytp")
 
@@ -124,9 +125,9 @@ def test_a_ca_that_nobody_knows_is_answered_with_the_nearest(
 
 
 def test_something_that_is_no_ca_is_not_taken_for_one(
-    pebble: PebbleServer, challenge_dns: ChallengeTestServer, tmp_path: Path
+    authority: AcmeServer, challenge_dns: ChallengeTestServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     address = f"http://127.0.0.1:{challenge_dns.management_port}/nothing"
 
     finished = here.certctl("register", "--ca", address)
@@ -204,8 +205,8 @@ def test_a_name_that_the_ca_does_not_issue_for_is_told(
         folder=tmp_path / "ca",
         dns_server=challenge_dns.dns_address,
         blocked_domains=("blocked.example",),
-    ) as pebble:
-        here = host(tmp_path, pebble)
+    ) as authority:
+        here = host(tmp_path, authority)
         finished = here.certctl("issue", "blocked.example")
 
     assert finished.exit_status == 1
@@ -216,13 +217,13 @@ def test_a_name_that_the_ca_does_not_issue_for_is_told(
 # Ports.
 
 
-def test_who_has_the_port_is_named(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_who_has_the_port_is_named(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
-    with socket.create_server(("127.0.0.1", pebble.http_port)):
+    with socket.create_server(("127.0.0.1", authority.http_port)):
         finished = here.certctl("issue", "port.example")
 
-    told = f"port {pebble.http_port} is taken by "
+    told = f"port {authority.http_port} is taken by "
     assert finished.exit_status == 1
     assert told in finished.stderr
     if sys.platform == "linux":
@@ -231,13 +232,13 @@ def test_who_has_the_port_is_named(pebble: PebbleServer, tmp_path: Path) -> None
 
 
 def test_an_ordinary_user_is_told_the_ways_to_a_low_port(
-    pebble: PebbleServer, tmp_path: Path, open_folder: Path
+    authority: AcmeServer, tmp_path: Path, open_folder: Path
 ) -> None:
     lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
     if not lowest.exists() or int(lowest.read_text()) <= 80:
         pytest.skip("every user may listen at port 80 here")
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, pebble), open_folder)
+    here = unprivileged(host(tmp_path, authority), open_folder)
 
     finished = here.certctl("issue", "low.example", "--http-port", "80", prefix=prefix)
 
@@ -247,16 +248,16 @@ def test_an_ordinary_user_is_told_the_ways_to_a_low_port(
         assert way in finished.stderr
 
 
-def test_an_ordinary_user_has_a_home_of_their_own(pebble: PebbleServer, open_folder: Path) -> None:
+def test_an_ordinary_user_has_a_home_of_their_own(authority: AcmeServer, open_folder: Path) -> None:
     prefix = ordinary_user()
     bundle, user = open_folder / "roots.pem", open_folder / "user"
-    bundle.write_bytes(pebble.ca_bundle.read_bytes())
+    bundle.write_bytes(authority.ca_bundle.read_bytes())
     user.mkdir()
     if os.geteuid() == 0:
         os.chown(user, NOBODY, NOBODY)
     arguments = (
-        *("issue", "ordinary.example", "--agree-tos", "--ca", pebble.directory_url),
-        *("--ca-bundle", str(bundle), "--http-port", str(pebble.http_port)),
+        *("issue", "ordinary.example", "--agree-tos", "--ca", authority.directory_url),
+        *("--ca-bundle", str(bundle), "--http-port", str(authority.http_port)),
     )
     variables = {"HOME": str(user), "XDG_CONFIG_HOME": ""}
 
@@ -274,10 +275,10 @@ def test_an_ordinary_user_has_a_home_of_their_own(pebble: PebbleServer, open_fol
 
 @pytest.mark.parametrize("command", [("issue", "unwritable.example"), ("register",)])
 def test_a_home_that_cannot_be_written_is_named(
-    pebble: PebbleServer, tmp_path: Path, open_folder: Path, command: tuple[str, ...]
+    authority: AcmeServer, tmp_path: Path, open_folder: Path, command: tuple[str, ...]
 ) -> None:
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, pebble), open_folder)
+    here = unprivileged(host(tmp_path, authority), open_folder)
     here.home.chmod(0o555)
     (here.home / "certctl.toml").chmod(0o444)
     if os.geteuid() == 0:
@@ -293,10 +294,10 @@ def test_a_home_that_cannot_be_written_is_named(
 
 @pytest.mark.parametrize("command", [("list",), ("renew",)])
 def test_a_home_that_cannot_be_read_is_no_empty_one(
-    pebble: PebbleServer, tmp_path: Path, open_folder: Path, command: tuple[str, ...]
+    authority: AcmeServer, tmp_path: Path, open_folder: Path, command: tuple[str, ...]
 ) -> None:
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, pebble), open_folder)
+    here = unprivileged(host(tmp_path, authority), open_folder)
     here.home.chmod(0)
 
     finished = here.certctl(*command, prefix=prefix)
@@ -306,8 +307,8 @@ def test_a_home_that_cannot_be_read_is_no_empty_one(
     assert "should not have happened" not in finished.stderr
 
 
-def test_a_lock_that_is_held_names_its_holder(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, started = host(tmp_path, pebble), tmp_path / "started"
+def test_a_lock_that_is_held_names_its_holder(authority: AcmeServer, tmp_path: Path) -> None:
+    here, started = host(tmp_path, authority), tmp_path / "started"
     holding = ("issue", "held.example", "--pre-hook", f"touch {started}; sleep 60")
 
     with here.begin(*holding) as holder:
@@ -321,9 +322,9 @@ def test_a_lock_that_is_held_names_its_holder(pebble: PebbleServer, tmp_path: Pa
 
 
 def test_renew_passes_over_a_name_that_another_process_works_on(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, started = host(tmp_path, pebble), tmp_path / "started"
+    here, started = host(tmp_path, authority), tmp_path / "started"
     here.given("busy.example")
     here.given("idle.example")
     holding = ("issue", "busy.example", "--force", "--pre-hook", f"touch {started}; sleep 60")
@@ -351,9 +352,9 @@ def test_renew_passes_over_a_name_that_another_process_works_on(
     ],
 )
 def test_a_mistake_in_the_settings_is_named_with_its_file(
-    pebble: PebbleServer, tmp_path: Path, written: str, told: str, hint: str
+    authority: AcmeServer, tmp_path: Path, written: str, told: str, hint: str
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     (here.home / "certctl.toml").write_text(f"{written}\n")
 
     finished = here.certctl("list")
@@ -365,9 +366,9 @@ def test_a_mistake_in_the_settings_is_named_with_its_file(
 
 
 def test_a_mistake_in_the_environment_is_named_by_its_variable(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     finished = here.certctl("list", variables={"CERTCTL_HTTP_PORT": "eighty"})
 
@@ -391,9 +392,9 @@ def test_a_mistake_in_the_environment_is_named_by_its_variable(
     ],
 )
 def test_a_mistake_on_the_command_line_is_a_usage_error(
-    pebble: PebbleServer, tmp_path: Path, arguments: tuple[str, ...], told: str
+    authority: AcmeServer, tmp_path: Path, arguments: tuple[str, ...], told: str
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     finished = here.certctl(*arguments)
     as_json = here.certctl(*arguments, "--json")

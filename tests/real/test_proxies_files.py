@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from tests.lab.authority import AcmeServer
 from tests.lab.http import get
-from tests.lab.pebble import PebbleServer
 from tests.lab.ports import free_port
 from tests.lab.processes import ServerProcess, wait_until
 from tests.lab.programs import program, require
@@ -93,8 +93,8 @@ def modes(home: Path) -> dict[str, str]:
     return found
 
 
-def test_openssl_verifies_the_chain_up_to_the_root(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_openssl_verifies_the_chain_up_to_the_root(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("verify.example", "www.verify.example")
     cert, chain = (here.live("verify.example", file) for file in ("cert.pem", "chain.pem"))
 
@@ -108,9 +108,9 @@ def test_openssl_verifies_the_chain_up_to_the_root(pebble: PebbleServer, tmp_pat
 
 @pytest.mark.parametrize("key_type", ["ecdsa-p256", "ecdsa-p384", "rsa-2048"])
 def test_openssl_finds_that_key_and_certificate_belong_together(
-    pebble: PebbleServer, tmp_path: Path, key_type: str
+    authority: AcmeServer, tmp_path: Path, key_type: str
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("match.example", "--key-type", key_type)
 
     key = openssl("pkey", "-in", here.live("match.example", "privkey.pem"), "-pubout")
@@ -123,9 +123,9 @@ def test_openssl_finds_that_key_and_certificate_belong_together(
 
 
 def test_the_files_say_the_same_in_different_compositions(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.given("parts.example")
     part = {
         path.stem: path.read_bytes()
@@ -137,8 +137,8 @@ def test_the_files_say_the_same_in_different_compositions(
     assert [each.count(b"-----BEGIN ") for each in (part["cert"], part["privkey"])] == [1, 1]
 
 
-def test_openssl_s_server_serves_what_is_live(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, port = host(tmp_path, pebble), free_port()
+def test_openssl_s_server_serves_what_is_live(authority: AcmeServer, tmp_path: Path) -> None:
+    here, port = host(tmp_path, authority), free_port()
     here.given("s-server.example")
     command = [
         *(program("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-quiet", "-www"),
@@ -153,8 +153,8 @@ def test_openssl_s_server_serves_what_is_live(pebble: PebbleServer, tmp_path: Pa
     assert shown == here.leaf("s-server.example")
 
 
-def test_python_serves_the_combined_file(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_python_serves_the_combined_file(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("combined.example")
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -164,10 +164,10 @@ def test_python_serves_the_combined_file(pebble: PebbleServer, tmp_path: Path) -
 
 
 def test_nginx_accepts_the_files_and_serves_the_new_ones_after_a_renewal(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
     require("nginx")
-    here, port = host(tmp_path, pebble), free_port()
+    here, port = host(tmp_path, authority), free_port()
     names = ["one.wire.example", "two.wire.example"]
     folder = tmp_path / "nginx"
     folder.mkdir()
@@ -196,10 +196,10 @@ def test_nginx_accepts_the_files_and_serves_the_new_ones_after_a_renewal(
 
 
 def test_a_proxy_that_refuses_its_configuration_keeps_the_old_certificate_and_is_owed(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
     require("nginx")
-    here, port, name = host(tmp_path, pebble), free_port(), "broken.wire.example"
+    here, port, name = host(tmp_path, authority), free_port(), "broken.wire.example"
     folder = tmp_path / "nginx"
     folder.mkdir()
     here.given(name)
@@ -220,10 +220,10 @@ def test_a_proxy_that_refuses_its_configuration_keeps_the_old_certificate_and_is
 
 
 def test_https_by_the_live_files_is_trusted_by_a_client(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
     require("nginx")
-    here, port = host(tmp_path, pebble), free_port()
+    here, port = host(tmp_path, authority), free_port()
     here.given("localhost.example", "127.0.0.1")
     folder = tmp_path / "nginx"
     folder.mkdir()
@@ -237,9 +237,9 @@ def test_https_by_the_live_files_is_trusted_by_a_client(
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_modes_are_the_same_whatever_the_umask(
-    pebble: PebbleServer, tmp_path: Path, umask: int
+    authority: AcmeServer, tmp_path: Path, umask: int
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.issue("modes.example", umask=umask)
     renewed = here.certctl("renew", "--force", umask=umask)
 
@@ -260,8 +260,8 @@ def test_modes_are_the_same_whatever_the_umask(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another group")
-def test_a_group_may_read_the_keys_where_it_is_named(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, group = host(tmp_path, pebble), grp.getgrall()[-1]
+def test_a_group_may_read_the_keys_where_it_is_named(authority: AcmeServer, tmp_path: Path) -> None:
+    here, group = host(tmp_path, authority), grp.getgrall()[-1]
 
     here.given("group.example", "--key-group", group.gr_name)
     assert here.certctl("renew", "--force").exit_status == 0
@@ -273,8 +273,8 @@ def test_a_group_may_read_the_keys_where_it_is_named(pebble: PebbleServer, tmp_p
     assert [path.stat().st_gid for path in (folder, folder / "2", key)] == [group.gr_gid] * 3
 
 
-def test_live_is_one_link_to_a_folder_of_its_own(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_live_is_one_link_to_a_folder_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("link.example")
     opened = here.live("link.example").resolve().parent
 
@@ -288,11 +288,11 @@ def test_live_is_one_link_to_a_folder_of_its_own(pebble: PebbleServer, tmp_path:
     )
 
 
-def test_a_home_may_be_moved(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_a_home_may_be_moved(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.given("moved.example")
     leaf = here.leaf("moved.example")
-    moved = Host(here.home.rename(tmp_path / "elsewhere"), pebble)
+    moved = Host(here.home.rename(tmp_path / "elsewhere"), authority)
 
     listed = moved.show("moved.example")
 
@@ -302,9 +302,9 @@ def test_a_home_may_be_moved(pebble: PebbleServer, tmp_path: Path) -> None:
 
 
 def test_only_so_many_versions_are_kept_as_the_settings_say(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble, "keep_versions = 2")
+    here = host(tmp_path, authority, "keep_versions = 2")
     here.given("kept.example")
     for _ in range(3):
         assert here.certctl("renew", "--force").exit_status == 0

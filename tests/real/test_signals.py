@@ -15,6 +15,7 @@ import pytest
 from certctl.ca.client import AcmeClient
 from certctl.models import Endpoint
 from certctl.system.clock import SystemClock
+from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.processes import wait_until
 from tests.real.driver import Host, host, is_free, script
@@ -68,7 +69,10 @@ def calls(folder: Path) -> list[str]:
 @needs_loopbacks
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_ca_validates_ends_it_in_good_order(
-    pebble: PebbleServer, challenge_dns: ChallengeTestServer, tmp_path: Path, number: signal.Signals
+    pebble: PebbleServer,
+    challenge_dns: ChallengeTestServer,
+    tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
     here, name = host(tmp_path, pebble), f"{number.name.lower()}.example"
     arguments = ("issue", name, "--http-address", "127.0.0.1")
@@ -105,9 +109,9 @@ def test_as_json_an_interruption_is_one_document_too(
 
 
 def test_a_hook_that_writes_dns_records_is_ended_and_its_record_removed(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, hook = host(tmp_path, pebble), waiting_hook(tmp_path)
+    here, hook = host(tmp_path, authority), waiting_hook(tmp_path)
     arguments = ("issue", "dns-stop.example", "--dns", "exec", "--dns-skip-propagation")
 
     with here.begin(*arguments, "--dns-hook", str(hook)) as running:
@@ -122,9 +126,9 @@ def test_a_hook_that_writes_dns_records_is_ended_and_its_record_removed(
 
 
 def test_what_a_killed_run_placed_is_removed_by_the_next_one(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, hook = host(tmp_path, pebble), waiting_hook(tmp_path)
+    here, hook = host(tmp_path, authority), waiting_hook(tmp_path)
     name, record = "killed.example", "_acme-challenge.killed.example"
     arguments = ("issue", name, "--dns", "exec", "--dns-skip-propagation", "--dns-hook", str(hook))
     with here.begin(*arguments) as running:
@@ -178,9 +182,9 @@ def give_up_pending_order(here: Host) -> None:
 
 
 def test_a_deploy_that_was_cut_off_is_owed_and_paid_by_the_next_renew(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, started, told = host(tmp_path, pebble), tmp_path / "started", tmp_path / "told"
+    here, started, told = host(tmp_path, authority), tmp_path / "started", tmp_path / "told"
     hook = f"test -e {started} && echo deployed > {told} && exit; touch {started}; sleep 60"
 
     with here.begin("issue", "cut-off.example", "--deploy-hook", hook) as running:
@@ -215,9 +219,9 @@ def test_what_a_pre_hook_began_a_post_hook_ends_though_the_run_was_stopped(
 
 
 def test_a_post_hook_that_a_killed_run_owes_is_run_by_the_next(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here, said = host(tmp_path, pebble), tmp_path / "said"
+    here, said = host(tmp_path, authority), tmp_path / "said"
     here.issue("idle-owed.example")
     arguments = (
         *("issue", "killed-owed.example", "--post-hook", f"echo post >> {said}"),
@@ -235,8 +239,8 @@ def test_a_post_hook_that_a_killed_run_owes_is_run_by_the_next(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells when it waits")
-def test_waiting_for_a_lock_can_be_interrupted(pebble: PebbleServer, tmp_path: Path) -> None:
-    here, started = host(tmp_path, pebble), tmp_path / "started"
+def test_waiting_for_a_lock_can_be_interrupted(authority: AcmeServer, tmp_path: Path) -> None:
+    here, started = host(tmp_path, authority), tmp_path / "started"
     holding = ("issue", "waited.example", "--pre-hook", f"touch {started}; sleep 60")
     with here.begin(*holding) as holder:
         wait_until(started.exists, "the pre hook")

@@ -8,16 +8,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.real.driver import Running, host, is_free, names
 
 
-def test_a_new_user_needs_one_command(pebble: PebbleServer, tmp_path: Path) -> None:
+def test_a_new_user_needs_one_command(authority: AcmeServer, tmp_path: Path) -> None:
     home = tmp_path / "home"
     arguments = (
         *("issue", "new-user.example", "--agree-tos", "--email", "admin@new-user.example"),
-        *("--ca", pebble.directory_url, "--ca-bundle", str(pebble.ca_bundle)),
-        *("--http-port", str(pebble.http_port)),
+        *("--ca", authority.directory_url, "--ca-bundle", str(authority.ca_bundle)),
+        *("--http-port", str(authority.http_port)),
     )
 
     with Running(arguments, home) as running:
@@ -38,14 +39,14 @@ def test_a_new_user_needs_one_command(pebble: PebbleServer, tmp_path: Path) -> N
 
 
 def test_what_was_given_by_flags_is_remembered_for_renew(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
     home, name = tmp_path / "home", "remembered.example"
-    (tmp_path / "bundle.pem").write_bytes(pebble.ca_bundle.read_bytes())
+    (tmp_path / "bundle.pem").write_bytes(authority.ca_bundle.read_bytes())
     first = (
-        *("issue", name, "--agree-tos", "--ca", pebble.directory_url),
+        *("issue", name, "--agree-tos", "--ca", authority.directory_url),
         # Relative to where the command starts, which cron does not.
-        *("--ca-bundle", "bundle.pem", "--http-port", str(pebble.http_port)),
+        *("--ca-bundle", "bundle.pem", "--http-port", str(authority.http_port)),
     )
     with Running(first, home, folder=tmp_path) as running:
         assert running.finish().exit_status == 0
@@ -58,9 +59,9 @@ def test_what_was_given_by_flags_is_remembered_for_renew(
 
 
 def test_several_names_are_one_certificate_named_after_the_first(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     here.issue("many.example", "www.many.example", "-d", "mail.many.example")
 
@@ -72,8 +73,8 @@ def test_several_names_are_one_certificate_named_after_the_first(
     ]
 
 
-def test_a_certificate_may_have_a_name_of_its_own(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_a_certificate_may_have_a_name_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     here.issue("chosen.example", "--name", "shop")
 
@@ -81,17 +82,17 @@ def test_a_certificate_may_have_a_name_of_its_own(pebble: PebbleServer, tmp_path
 
 
 def test_an_internationalised_name_is_asked_for_by_its_a_labels(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     here.issue("Bücher.example")
 
     assert names(here.leaf("xn--bcher-kva.example")) == ["xn--bcher-kva.example"]
 
 
-def test_an_ipv4_address_stands_beside_a_name(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_an_ipv4_address_stands_beside_a_name(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     here.issue("127.0.0.1", "beside.example")
 
@@ -105,8 +106,8 @@ def test_an_ipv4_address_stands_beside_a_name(pebble: PebbleServer, tmp_path: Pa
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-def test_an_ipv6_address_is_validated_over_ipv6(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_an_ipv6_address_is_validated_over_ipv6(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     here.issue("[::1]")
 
@@ -124,9 +125,9 @@ def test_an_ipv6_address_is_validated_over_ipv6(pebble: PebbleServer, tmp_path: 
     ],
 )
 def test_a_key_is_of_the_type_asked_for(
-    pebble: PebbleServer, tmp_path: Path, key_type: str, curve_or_bits: str | int
+    authority: AcmeServer, tmp_path: Path, key_type: str, curve_or_bits: str | int
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     here.issue("key.example", "--key-type", key_type)
 
@@ -138,33 +139,33 @@ def test_a_key_is_of_the_type_asked_for(
 
 
 def test_asked_again_with_nothing_due_it_orders_nothing(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.issue("again.example", "www.again.example")
-    before = pebble.request_count()
+    before = authority.request_count()
 
     finished = here.certctl("issue", "www.again.example", "again.example")
 
     assert (finished.exit_status, finished.stderr) == (0, "")
     assert finished.stdout.startswith("again.example: nothing to do")
-    assert (pebble.request_count(), here.version("again.example")) == (before, 1)
+    assert (authority.request_count(), here.version("again.example")) == (before, 1)
 
 
-def test_the_port_is_free_and_nothing_is_left_behind(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_the_port_is_free_and_nothing_is_left_behind(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     here.issue("tidy.example", "www.tidy.example")
 
-    assert is_free(pebble.http_port)
+    assert is_free(authority.http_port)
     assert here.leftovers() == []
 
 
-def test_it_listens_only_where_it_is_told_to(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_it_listens_only_where_it_is_told_to(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     # Somebody else has the port at another address of this machine.
-    with socket.create_server(("127.0.0.2", pebble.http_port)):
+    with socket.create_server(("127.0.0.2", authority.http_port)):
         here.issue("address.example", "--http-address", "127.0.0.1")
 
     assert here.version("address.example") == 1
@@ -215,21 +216,21 @@ def test_authorizations_that_are_still_good_are_used_again(
     (tmp_path / "ca").mkdir()
     with PebbleServer(
         folder=tmp_path / "ca", dns_server=challenge_dns.dns_address, authz_reuse=100
-    ) as pebble:
-        here = host(tmp_path, pebble)
+    ) as authority:
+        here = host(tmp_path, authority)
         here.issue("reused.example", "www.reused.example")
-        before = pebble.request_count()
+        before = authority.request_count()
         # Nothing can be proved anew: somebody else has the port.
-        with socket.create_server(("0.0.0.0", pebble.http_port)):
+        with socket.create_server(("0.0.0.0", authority.http_port)):
             finished = here.certctl("renew", "--force")
-        asked = [request.path for request in pebble.requests(since=before)]
+        asked = [request.path for request in authority.requests(since=before)]
 
     assert (finished.exit_status, finished.stderr) == (0, "")
     assert not [path for path in asked if path.startswith("/chalZ")]
 
 
-def test_a_wildcard_cannot_be_proved_by_http(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_a_wildcard_cannot_be_proved_by_http(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     finished = here.certctl("issue", "*.wild.example")
 
@@ -239,10 +240,10 @@ def test_a_wildcard_cannot_be_proved_by_http(pebble: PebbleServer, tmp_path: Pat
 
 
 def test_a_first_issue_that_fails_leaves_no_certificate_behind(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
-    with socket.create_server(("0.0.0.0", pebble.http_port)):
+    here = host(tmp_path, authority)
+    with socket.create_server(("0.0.0.0", authority.http_port)):
         assert here.certctl("issue", "failed.example").exit_status == 1
 
     listed = here.certctl("list", "--json").json()["data"]["certificates"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import EAB_KEYS
+from tests.lab.authority import AcmeServer
 from tests.lab.pebble import PebbleServer
 from tests.real.driver import Host, Running, host
 from tests.real.test_webroot import serving
@@ -43,8 +44,8 @@ def everything(folder: Path) -> dict[str, str]:
     }
 
 
-def test_registering_twice_finds_the_account_again(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_registering_twice_finds_the_account_again(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
 
     first = here.certctl("register", "--email", "twice@accounts.example", "--json")
     second = here.certctl("register", "--json")
@@ -72,9 +73,9 @@ def test_the_terms_are_named_where_nobody_agreed(pebble: PebbleServer, tmp_path:
 
 @pytest.mark.parametrize("key_type", ["es256", "es384", "rs256"])
 def test_an_account_has_the_key_asked_for_and_orders_with_it(
-    pebble: PebbleServer, tmp_path: Path, key_type: str
+    authority: AcmeServer, tmp_path: Path, key_type: str
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
 
     registered = here.certctl("register", "--account-key-type", key_type, "--json")
     assert (registered.exit_status, registered.json()["data"]["account"]["key_type"]) == (
@@ -109,26 +110,26 @@ def test_processes_that_come_together_make_one_account(
 
 
 def test_show_lists_them_and_asks_the_ca_only_when_told(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.certctl("register")
-    before = pebble.request_count()
+    before = authority.request_count()
 
     shown = here.certctl("account", "show", "--json")
-    silent = pebble.request_count()
+    silent = authority.request_count()
     refreshed = here.certctl("account", "show", "--refresh", "--json")
 
     (account,) = shown.json()["data"]["accounts"]
-    assert (account["ca"], account["status"]) == (pebble.directory_url, "valid")
+    assert (account["ca"], account["status"]) == (authority.directory_url, "valid")
     assert silent == before
     assert refreshed.json()["data"]["accounts"] == [account]
-    assert pebble.request_count() > before
+    assert authority.request_count() > before
     assert "BEGIN" not in shown.stdout + refreshed.stdout
 
 
-def test_update_changes_the_contact_at_the_ca(pebble: PebbleServer, tmp_path: Path) -> None:
-    here = host(tmp_path, pebble)
+def test_update_changes_the_contact_at_the_ca(authority: AcmeServer, tmp_path: Path) -> None:
+    here = host(tmp_path, authority)
     here.certctl("register", "--email", "old@update.example")
 
     finished = here.certctl(
@@ -143,9 +144,9 @@ def test_update_changes_the_contact_at_the_ca(pebble: PebbleServer, tmp_path: Pa
 
 @pytest.mark.parametrize("key_type", ["es256", "rs256"])
 def test_a_rolled_key_is_another_one_and_goes_on_ordering(
-    pebble: PebbleServer, tmp_path: Path, key_type: str
+    authority: AcmeServer, tmp_path: Path, key_type: str
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.certctl("register")
     before = key_file(here).read_bytes()
 
@@ -159,9 +160,9 @@ def test_a_rolled_key_is_another_one_and_goes_on_ordering(
 
 
 def test_a_deactivated_account_is_used_no_more_and_a_new_one_takes_its_place(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, pebble)
+    here = host(tmp_path, authority)
     here.issue("deactivated.example")
 
     refused = here.certctl("account", "deactivate")
@@ -181,10 +182,10 @@ def test_a_deactivated_account_is_used_no_more_and_a_new_one_takes_its_place(
 
 
 def test_an_account_that_the_ca_deactivated_is_said_to_be(
-    pebble: PebbleServer, tmp_path: Path
+    authority: AcmeServer, tmp_path: Path
 ) -> None:
     (tmp_path / "copy").mkdir()
-    here, copy = host(tmp_path, pebble), host(tmp_path / "copy", pebble)
+    here, copy = host(tmp_path, authority), host(tmp_path / "copy", authority)
     here.issue("elsewhere.example")
     for path in here.home.glob("accounts/*/*/*"):
         target = copy.home / path.relative_to(here.home)
