@@ -22,7 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.lab.pebble import ChallengeTestServer, PebbleServer
+from bench.run import quick_pebble
+from tests.lab.pebble import PebbleServer
 from tests.support.homes import add_certificate
 
 MANY = 200
@@ -160,12 +161,7 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
         folder = Path(name)
-        (folder / "dns").mkdir()
-        (folder / "pebble").mkdir()
-        with (
-            ChallengeTestServer(folder=folder / "dns") as dns,
-            PebbleServer(folder=folder / "pebble", dns_server=dns.dns_address) as pebble,
-        ):
+        with quick_pebble(folder) as pebble:
             renewals(pebble, folder)
         idle(folder)
 

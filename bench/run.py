@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,17 +144,24 @@ def report(figures: list[Figures], versions: Mapping[str, str]) -> None:
         )
 
 
+@contextmanager
+def quick_pebble(folder: Path) -> Iterator[PebbleServer]:
+    """Run a Pebble that validates at once and refuses no nonce, with its files in `folder`."""
+    for part in ("dns", "pebble"):
+        (folder / part).mkdir()
+    with (
+        ChallengeTestServer(folder=folder / "dns") as dns,
+        PebbleServer(folder=folder / "pebble", dns_server=dns.dns_address) as pebble,
+    ):
+        yield pebble
+
+
 def main() -> None:
     """Measure every client that is installed, and print the comparison."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
         folder = Path(name)
-        (folder / "dns").mkdir()
-        (folder / "pebble").mkdir()
-        with (
-            ChallengeTestServer(folder=folder / "dns") as dns,
-            PebbleServer(folder=folder / "pebble", dns_server=dns.dns_address) as pebble,
-        ):
+        with quick_pebble(folder) as pebble:
             present = clients(pebble, folder)
             missing = {"certctl", "certbot", "lego"} - {each.name for each in present}
             if missing:
