@@ -198,6 +198,29 @@ def test_a_mishap_at_any_point_loses_nothing(
     assert came_to
 
 
+@pytest.mark.parametrize(
+    ("error", "said"), [("ENOLCK", "has no locks"), ("EOPNOTSUPP", "has no locks"), ("EIO", "lock")]
+)
+def test_a_file_system_without_locks_is_named_and_nothing_is_done(
+    error: str,
+    said: str,
+    strace: None,  # noqa: ARG001 - it skips
+    hook: Path,
+    devca: DevCaServer,
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, devca, scenario("renew", hook))
+    home = bench.copy()
+
+    forced = ("renew", "--force", NAME)
+    ended = mishap(Point("flock", 1, "the first lock"), f"error={error}", forced, home)
+
+    assert ended.status == 1
+    assert said in ended.output
+    assert str(home / "locks") in ended.output
+    assert len(archived(home)) == 1
+
+
 def select(found: Sequence[Point], how: str) -> list[Point]:
     """The points at which a mishap of that kind can happen."""
     kind, _, error = how.partition("=")

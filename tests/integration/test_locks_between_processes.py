@@ -103,6 +103,20 @@ def test_many_renewals_at_once_leave_one_new_version(machine: Machine) -> None:
     assert key_matches(machine.home / "live/a.example")
 
 
+def test_twenty_renewals_at_once_order_each_certificate_that_is_due_once(machine: Machine) -> None:
+    names = [f"n{number}.example" for number in range(5)]
+    for name in names:
+        machine.issue(name)
+        spec = machine.spec_file(name)
+        spec.write_text('key_type = "ecdsa-p384"\n' + spec.read_text())
+
+    statuses = machine.at_once([("renew",)] * 20)
+
+    assert statuses == [0] * 20
+    assert machine.ca.count("finalize") == 2 * len(names)
+    assert {machine.live(name).number for name in names} == {2}
+
+
 def test_many_first_issues_of_one_name_order_once(machine: Machine) -> None:
     statuses = machine.at_once([("issue", "a.example")] * 8)
 
