@@ -117,8 +117,8 @@ def _order_all(
             try:
                 ordered.extend(
                     together(
-                        lambda work: _ordered(work, request, surrounded, patience, run),
-                        batch,
+                        lambda turn: _ordered(*turn, request, surrounded, patience, run),
+                        list(enumerate(batch)),
                         threads=_THREADS,
                     )
                 )
@@ -133,13 +133,18 @@ def _order_all(
 
 
 def _ordered(
-    work: Work, request: RenewRequest, surrounded: Surrounded, patience: Patience, run: Run
+    rank: int,
+    work: Work,
+    request: RenewRequest,
+    surrounded: Surrounded,
+    patience: Patience,
+    run: Run,
 ) -> Outcome:
-    """Order one certificate; a failure becomes its outcome and its memory. Its lock is held from
-    here until it is deployed.
+    """Order one certificate when its turn has come; a failure becomes its outcome and its memory.
+    Its lock is held from here until it is deployed.
     """
     name, clock = work.spec.name, run.services.clock
-    with run.slot():
+    with run.slot(rank):
         run.check()
         run.services.emit(CertificateStarted(name, clock.now(), work.why))
         try:

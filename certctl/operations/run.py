@@ -91,9 +91,11 @@ class Run:
             lease.release()
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Work on one certificate, as one of as many at a time as the setting `jobs` says."""
-        self._slots.take()
+    def slot(self, rank: int) -> Iterator[None]:
+        """Work on one certificate, as one of as many at a time as the setting `jobs` says; of those
+        that wait the one with the lowest rank comes first.
+        """
+        self._slots.take(rank)
         self._thread.working = True
         try:
             yield
@@ -113,7 +115,7 @@ class Run:
         try:
             yield
         finally:
-            self._slots.take(first=True)
+            self._slots.take(-1)  # it was at work before
 
     def endpoint(self, directory_url: str, ca_bundle: str | None) -> Endpoint:
         """Return how to reach a CA, starting one that runs inside this process if it must be."""

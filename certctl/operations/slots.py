@@ -1,29 +1,28 @@
-"""How many may work at the same time, in the order in which they asked."""
+"""How many may work at the same time, the most urgent of those that wait first."""
 
 from __future__ import annotations
 
-from collections import deque
+from heapq import heappop, heappush
+from itertools import count
 from threading import Condition
 
 
 class Slots:
-    """A semaphore that is fair: what is most urgent, and so came first, is served first."""
+    """A semaphore that serves by rank, the lowest first, and equal ranks in the order of asking."""
 
     def __init__(self, number: int) -> None:
         self._free = number
-        self._waiting: deque[object] = deque()
+        self._waiting: list[tuple[int, int]] = []
+        self._asked = count()
         self._changed = Condition()
 
-    def take(self, *, first: bool = False) -> None:
-        """Return once there is a slot; `first` goes before all that wait."""
-        turn = object()
+    def take(self, rank: int) -> None:
+        """Return once there is a slot, and nobody of a lower rank waits for it."""
         with self._changed:
-            if first:
-                self._waiting.appendleft(turn)
-            else:
-                self._waiting.append(turn)
-            self._changed.wait_for(lambda: self._free > 0 and self._waiting[0] is turn)
-            self._waiting.popleft()
+            turn = (rank, next(self._asked))
+            heappush(self._waiting, turn)
+            self._changed.wait_for(lambda: self._free > 0 and self._waiting[0] == turn)
+            heappop(self._waiting)
             self._free -= 1
             self._changed.notify_all()
 
