@@ -9,7 +9,7 @@ from cryptography import x509
 
 from tests.lab.authority import LoggedRequest
 from tests.lab.http import answers, get, get_json
-from tests.lab.ports import free_port
+from tests.lab.ports import free_port, kept_port
 from tests.lab.processes import ServerProcess
 
 
@@ -24,7 +24,7 @@ class DevCaServer:
     dns_server: str | None = None
     arguments: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
-    http_port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=kept_port)
 
     def __post_init__(self) -> None:
         dns = ("--dns", self.dns_server) if self.dns_server else ()

@@ -14,7 +14,7 @@ from typing import Any, Self
 from tests.lab.authority import LoggedRequest
 from tests.lab.certificates import make_server_certificate
 from tests.lab.http import answers, get, get_json, post_json
-from tests.lab.ports import free_port
+from tests.lab.ports import free_port, kept_port
 from tests.lab.processes import ServerProcess
 from tests.lab.programs import program
 
@@ -144,8 +144,8 @@ class PebbleServer:
     """Lifetime of certificates; 0 is Pebble's own, five years."""
     port: int = field(default_factory=free_port)
     management_port: int = field(default_factory=free_port)
-    http_port: int = field(default_factory=free_port)
-    tls_port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=kept_port)
+    tls_port: int = field(default_factory=kept_port)
 
     def __post_init__(self) -> None:
         self._tls = make_server_certificate(self.folder)

@@ -15,14 +15,21 @@ import threading
 from pathlib import Path
 
 FIRST_PORT = 20_000
-BLOCK_SIZE = 400
+BLOCK_SIZE = 1000
 # The last block ends below 32768, where Linux begins to number outgoing connections.
-BLOCKS = 31
+BLOCKS = 12
 
 
 def free_port() -> int:
     """Return a port that is free now, on TCP and UDP, and given to nobody else meanwhile."""
     return _block_of_this_process().take()
+
+
+def kept_port() -> int:
+    """Return such a port, which this process gives to nobody else again: one at which nobody
+    listens most of the time, such as that where a CA looks for answers.
+    """
+    return _block_of_this_process().take(keep=True)
 
 
 class PortBlock:
@@ -31,15 +38,19 @@ class PortBlock:
     def __init__(self, folder: Path) -> None:
         self._first, self._lock_fd = _claim(folder)
         self._next = 0
+        self._kept: set[int] = set()
         self._mutex = threading.Lock()
 
-    def take(self) -> int:
-        """Return the next port of the block on which nobody listens."""
+    def take(self, *, keep: bool = False) -> int:
+        """Return the next port of the block on which nobody listens; with `keep`, once and for
+        all.
+        """
         with self._mutex:
             for _ in range(BLOCK_SIZE):
                 port = self._first + self._next
                 self._next = (self._next + 1) % BLOCK_SIZE
-                if _is_free(port):
+                if port not in self._kept and _is_free(port):
+                    self._kept |= {port} if keep else set()
                     return port
         raise OSError(f"no free port from {self._first} to {self._first + BLOCK_SIZE - 1}")
 
