@@ -348,6 +348,12 @@ class HookFailed(CertctlError):
     code = "hook.failed"
 
 
+class NotServed(CertctlError):
+    """A service shows another certificate than it should, or none, or one that clients refuse."""
+
+    code = "verify.failed"
+
+
 class DeployFailed(CertctlError):
     """The certificate is saved and live, but a hook or a reload failed: the deploy is owed."""
 

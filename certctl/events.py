@@ -132,6 +132,37 @@ class Deployed(Event):
 
 
 @dataclass(frozen=True)
+class Verified(Event):
+    """A service was seen to serve what it should: at `address`, to who asked for
+    `server_name`.
+    """
+
+    kind = "verify.done"
+    service: str
+    address: str
+    server_name: str
+
+
+@dataclass(frozen=True)
+class VerifyFailed(Event):
+    """A service was seen to serve something else, or nothing; `reason` says what was seen."""
+
+    kind = "verify.failed"
+    service: str
+    address: str
+    server_name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Checking(Event):
+    """`doctor` began to look at something; `what` is a phrase."""
+
+    kind = "doctor.checking"
+    what: str
+
+
+@dataclass(frozen=True)
 class Revoked(Event):
     """A certificate was revoked at its CA; `already` where it had been before."""
 

@@ -548,6 +548,27 @@ class CertificateFiles:
     combined: str | None
 
 
+class Severity(StrEnum):
+    """How much a finding matters: what would fail, what may, and what is good to know."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `doctor` found: `code` is a stable word, `subject` what it is about (a name, a file, a
+    CA), `fix` what to do or to type next, None where nothing has to be done.
+    """
+
+    code: str
+    severity: Severity
+    subject: str
+    message: str
+    fix: str | None = None
+
+
 @dataclass(frozen=True)
 class DeployResult:
     """What became of one certificate's deploy; `error` is a `certctl.errors.CertctlError` where it

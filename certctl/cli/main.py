@@ -34,6 +34,8 @@ COMMANDS = MappingProxyType(
         "edit": "Add or remove names, change options, and issue again.",
         "revoke": "Revoke a certificate.",
         "deploy": "Run deploy hooks and reloads again.",
+        "verify": "See whether certificates are served, ours and others'.",
+        "doctor": "Find what would stop an issuance or a renewal.",
         "rollback": "Put an older version back.",
         "delete": "Forget a certificate and remove its files.",
         "register": "Make an account at a CA, or find it again.",

@@ -45,6 +45,13 @@ def _text_of_what_follows(event: Event) -> str:
             return f"{event.event}: {_short(event.command)}: {ending}"
         case events.Deployed():
             return f"version {event.version} deployed"
+        case events.Verified():
+            return f"{event.service} serves it to {_asker(event.server_name, event.address)}"
+        case events.VerifyFailed():
+            asker = _asker(event.server_name, event.address)
+            return f"{event.service} does not serve it to {asker}: {event.reason}"
+        case events.Checking():
+            return f"looking at {event.what}"
         case events.Revoked():
             return f"serial {event.serial} {'had been' if event.already else 'is'} revoked"
         case _:
@@ -75,6 +82,10 @@ def _text_of_trouble(event: Event) -> str:
             return f"warning: {event.message}"
         case _:
             return event.kind
+
+
+def _asker(server_name: str, address: str) -> str:
+    return f"who asks {address} for {server_name}"
 
 
 def _short(command: str) -> str:

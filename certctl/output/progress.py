@@ -25,6 +25,7 @@ _DRAWN = (
     events.OrderReady,
     events.CertificateSaved,
     events.HookStarted,
+    events.Checking,
     events.Retrying,
 )
 

@@ -26,6 +26,8 @@ RECORDED: tuple[type[Event], ...] = (
     events.OrderPlaced,
     events.CertificateSaved,
     events.Deployed,
+    events.Verified,
+    events.VerifyFailed,
     events.Revoked,
     events.Failed,
 )

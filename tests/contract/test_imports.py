@@ -25,6 +25,7 @@ LEVELS = {
     "spec": 1,
     "advice": 1,
     "renewal": 1,
+    "service_address": 1,
     "keys": 1,
     "x509": 1,
     "formats": 1,

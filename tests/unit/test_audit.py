@@ -59,6 +59,37 @@ RECORDED = [
         },
     ),
     (
+        events.Verified("a.example", NOW, "a.example:8443", "192.0.2.1", "a.example"),
+        {
+            "version": 1,
+            "at": "2026-01-01T12:00:00Z",
+            "kind": "verify.done",
+            "name": "a.example",
+            "facts": {
+                "service": "a.example:8443",
+                "address": "192.0.2.1",
+                "server_name": "a.example",
+            },
+        },
+    ),
+    (
+        events.VerifyFailed(
+            "a.example", NOW, "a.example", "192.0.2.1", "a.example", "connection refused"
+        ),
+        {
+            "version": 1,
+            "at": "2026-01-01T12:00:00Z",
+            "kind": "verify.failed",
+            "name": "a.example",
+            "facts": {
+                "service": "a.example",
+                "address": "192.0.2.1",
+                "server_name": "a.example",
+                "reason": "connection refused",
+            },
+        },
+    ),
+    (
         events.Revoked("a.example", NOW, "0a", already=False),
         {
             "version": 1,
@@ -87,6 +118,7 @@ PASSED_OVER: list[Event] = [
     events.ChallengesPresented("a.example", NOW, "http-01", ("a.example",)),
     events.ChallengesSeen("a.example", NOW, 2.0),
     events.OrderReady("a.example", NOW),
+    events.Checking("a.example", NOW, "its names"),
     events.HookStarted("a.example", NOW, "deploy", "true"),
     events.HookFinished("a.example", NOW, "deploy", "true", 0, 0.1),
     events.Skipped("a.example", NOW, "it is busy"),

@@ -36,6 +36,7 @@ PROMISED = {
     "ValidationFailed": ("challenge.failed", 1),
     "PropagationTimeout": ("challenge.dns.propagation", 1),
     "HookFailed": ("hook.failed", 1),
+    "NotServed": ("verify.failed", 1),
     "DeployFailed": ("deploy.failed", 4),
 }
 

@@ -70,6 +70,15 @@ SAID = [
         "reload: nginx -s reload: exit status 1 after 0.2 s",
     ),
     (events.Deployed("a.example", NOW, 3), "a.example: version 3 deployed"),
+    (
+        events.Verified("a.example", NOW, "localhost:8443", "127.0.0.1", "a.example"),
+        "a.example: localhost:8443 serves it to who asks 127.0.0.1 for a.example",
+    ),
+    (
+        events.VerifyFailed("a.example", NOW, "localhost", "::1", "a.example", "no answer"),
+        "a.example: localhost does not serve it to who asks ::1 for a.example: no answer",
+    ),
+    (events.Checking("a.example", NOW, "its names"), "a.example: looking at its names"),
     (events.Revoked("a.example", NOW, "0a", already=False), "a.example: serial 0a is revoked"),
     (events.Skipped("a.example", NOW, "it is busy"), "a.example: passed over: it is busy"),
     (events.Retrying("", NOW, "the CA is busy", 2.4), "the CA is busy; trying again in 2 s"),

@@ -1,0 +1,59 @@
+"""`certctl doctor`: what would stop an issuance or a renewal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command
+from certctl.cli.session import open_run
+from certctl.cli.specs import given_options, spec_options
+from certctl.output.document import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EPILOG = """\b
+Examples:
+  certctl doctor
+  certctl doctor example.com
+  certctl doctor '*.example.org' --dns rfc2136 --rfc2136-server 192.0.2.53
+"""
+
+
+@click.command("doctor", cls=Command, epilog=_EPILOG)
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option(
+    "--write/--no-write",
+    default=None,
+    help="Put throwaway answers in place (a token, a TXT record), look at them, and take them away"
+    " again. Done by default where names are given.",
+)
+@spec_options
+@click.pass_obj
+def command(invocation: Invocation, names: Sequence[str], write: bool | None) -> Result:
+    """Look for what would stop an issuance or a renewal, and say what to do about it.
+
+    NAME is a certificate, or a name that is to have one; all certificates by default. The options
+    are those that `issue` would be given. No CA is asked for anything but its directory and the
+    state of the account.
+    """
+    from certctl.operations.doctor import (  # noqa: PLC0415 - not for --help
+        Examination,
+        Machine,
+        examine,
+    )
+    from certctl.output.findings import diagnosis_result  # noqa: PLC0415 - as above
+
+    with open_run(invocation) as run:
+        examination = Examination(
+            names=tuple(dict.fromkeys(names)),
+            given=given_options(invocation),
+            write=write,
+            machine=Machine(invocation.environment.variables),
+        )
+        diagnosis = examine(examination, run)
+    output = invocation.output
+    return diagnosis_result(diagnosis, colour=output.colour(output.stdout))

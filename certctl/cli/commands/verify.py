@@ -1,0 +1,44 @@
+"""`certctl verify`: what is really served, seen on the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command
+from certctl.cli.session import open_run
+from certctl.output.document import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EPILOG = """\b
+Examples:
+  certctl verify
+  certctl verify example.com --wait 30
+  certctl verify www.example.org 192.0.2.1:8443 mail.example.com:587/starttls=smtp
+"""
+
+
+@click.command("verify", cls=Command, epilog=_EPILOG)
+@click.argument("services", nargs=-1, metavar="[NAME|HOST[:PORT][/starttls=PROTOCOL]]...")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    metavar="SECONDS",
+    help="Look again for this long, until what is live is served.",
+)
+@click.pass_obj
+def command(invocation: Invocation, services: Sequence[str], wait: float) -> Result:
+    """See whether certificates are served: ours by name (all of them by default), at each address
+    that they are served at; or any service, by host, port and protocol (smtp, imap, pop3, ldap).
+    """
+    from certctl.operations.verify import verify  # noqa: PLC0415 - not for --help
+    from certctl.output.verification import verification_result  # noqa: PLC0415 - as above
+
+    with open_run(invocation) as run:
+        found = verify(run, services, patience=wait)
+        return verification_result(found, run.services.clock, terminal=invocation.output.terminal)

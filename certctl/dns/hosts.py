@@ -1,0 +1,152 @@
+"""Where names lead, as a CA that asks over HTTP would see it, and what would keep it from coming.
+
+For `doctor`: it finds and explains, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from certctl.dns.resolver import Resolver
+from certctl.errors import ChallengeError
+from certctl.models import Finding, Severity
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the DNS says of a name: the names that its CNAMEs lead through, and the addresses at
+    their end. `problem`: why it could not be told; `exists`: whether there is any such name.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    exists: bool = True
+    problem: str | None = None
+
+
+def look_up(name: str, resolver: Resolver) -> Host:
+    """Return what the DNS says of a name, or that it could not be asked. Raises `Interrupted`."""
+    try:
+        answers = [resolver.ask(name, kind) for kind in ("A", "AAAA")]
+    except ChallengeError as error:
+        return Host(name, problem=error.message)
+    addresses = [
+        str(record.address)
+        for answer in answers
+        for rrset in answer.answer
+        if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA)
+        for record in rrset
+    ]
+    bad = [each.rcode() for each in answers if each.rcode() not in _MEANINGFUL]
+    return Host(
+        name,
+        aliases=tuple(_aliases(name, answers[0])),
+        addresses=tuple(dict.fromkeys(addresses)),
+        exists=any(each.rcode() != dns.rcode.NXDOMAIN for each in answers),
+        problem=_refused(bad[0]) if bad and not addresses else None,
+    )
+
+
+def address_findings(host: Host, *, public: bool) -> Iterator[Finding]:
+    """Yield what a CA that comes over HTTP would stumble over; `public`: it comes from the
+    Internet.
+    """
+    name = host.name
+    if host.problem is not None:
+        yield Finding(
+            "dns.lookup",
+            Severity.WARNING,
+            name,
+            f"it could not be looked up: {host.problem}",
+            "Mend the DNS of the name, or name a resolver that knows it: --dns-resolver ADDRESS.",
+        )
+        return
+    if not host.addresses:
+        yield _without_address(host)
+        return
+    yield Finding("dns.addresses", Severity.INFO, name, _way(host))
+    if public and not any(ipaddress.ip_address(each).is_global for each in host.addresses):
+        yield Finding(
+            "dns.private",
+            Severity.ERROR,
+            name,
+            f"a public CA cannot reach {' or '.join(host.addresses)} from the Internet",
+            "Publish an address that can be reached, or prove control through the DNS: --dns"
+            " PROVIDER.",
+        )
+    elif not any(is_of_this_machine(each) for each in host.addresses):
+        yield Finding(
+            "dns.elsewhere",
+            Severity.WARNING,
+            name,
+            f"none of its addresses ({', '.join(host.addresses)}) is one of this machine's",
+            "Right behind a router or a load balancer that passes port 80 on to this machine;"
+            " else point the A and AAAA records here.",
+        )
+
+
+def is_of_this_machine(address: str) -> bool:
+    """Return whether an address belongs to an interface of this machine, by trying to use it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as trial:
+            trial.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+_MEANINGFUL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+
+
+def _refused(code: dns.rcode.Rcode) -> str:
+    return f"a resolver answered {dns.rcode.to_text(code)}"
+
+
+def _without_address(host: Host) -> Finding:
+    if not host.exists:
+        message = "the name does not exist in the DNS (NXDOMAIN)"
+        if host.aliases:
+            message = f"it is an alias of {host.aliases[-1]}, which does not exist in the DNS"
+        return Finding(
+            "dns.nxdomain",
+            Severity.ERROR,
+            host.name,
+            message,
+            f"Add A and AAAA records for {host.aliases[-1] if host.aliases else host.name}, or"
+            " check its spelling.",
+        )
+    return Finding(
+        "dns.no_address",
+        Severity.ERROR,
+        host.name,
+        "the name exists, but has no A and no AAAA record",
+        f"Add one for {host.aliases[-1] if host.aliases else host.name}, or prove control through"
+        " the DNS: --dns PROVIDER.",
+    )
+
+
+def _aliases(name: str, answer: dns.message.Message) -> Iterable[str]:
+    targets = {
+        rrset.name: rrset[0].target
+        for rrset in answer.answer
+        if rrset.rdtype == dns.rdatatype.CNAME and rrset
+    }
+    current = dns.name.from_text(name)
+    while (target := targets.pop(current, None)) is not None:
+        yield target.canonicalize().to_text(omit_final_dot=True)
+        current = target
+
+
+def _way(host: Host) -> str:
+    way = "".join(f"an alias of {each}, " for each in host.aliases)
+    return f"{way}it has {', '.join(host.addresses)}"

@@ -1,0 +1,300 @@
+"""Verify: whether what is live is what visitors see, and what services that are not ours show.
+
+A certificate of ours is looked for by its fingerprint, wherever its spec says that it is served, or
+under its own names. Of any other service the certificate is judged by itself, as a visitor's
+browser would; whether this system trusts it is said, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certctl import formats, x509
+from certctl.deploy.handshake import NotSeen, Shown, distrust, shake_hands
+from certctl.deploy.probe import ProbeSystem, addresses, leaf_facts, probe, server_name_of
+from certctl.errors import InspectionFailed, LockHeld, NotServed, UnknownCertificate, UsageError
+from certctl.events import Verified, VerifyFailed
+from certctl.models import CertificateFacts, CertificateSpec, ProbeResult, ServiceAddress, Version
+from certctl.operations.run import Run
+from certctl.operations.specs import load, unknown_certificate
+from certctl.service_address import looks_like_service, parse_service, written
+
+_PARALLEL = 16
+_SHOWN_PROBLEMS = 5
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What one address of a service shows to who asks for `server_name`; `problem` is None where it
+    is good.
+
+    `name` is our certificate's, None for a service that is not ours. `facts` are those of the leaf;
+    None where none was seen, or another one than ours. `distrusted`: why this system does not trust
+    it, "" where it does, None where that was not asked.
+    """
+
+    name: str | None
+    service: ServiceAddress
+    address: str
+    server_name: str
+    sha256: str | None = None
+    not_after: datetime | None = None
+    facts: CertificateFacts | None = None
+    problem: str | None = None
+    distrusted: str | None = None
+
+
+@dataclass(frozen=True)
+class Verifications:
+    """All that was seen, in the order asked for, and an error for each certificate or service that
+    is not as it should be.
+    """
+
+    seen: tuple[Verification, ...]
+    errors: tuple[NotServed, ...]
+
+
+def verify(run: Run, texts: Sequence[str] = (), *, patience: float = 0.0) -> Verifications:
+    """Look at certificates of ours by name, and at services (`HOST[:PORT][/starttls=...]`); at all
+    certificates of ours where nothing is named.
+
+    What is not there yet is looked for again for `patience` seconds. Raises `UnknownCertificate`,
+    `UsageError` and `Interrupted`.
+    """
+    known = set(run.services.store.names())
+    asked = list(dict.fromkeys(texts)) or sorted(known)
+    subjects = [each if each in known else _service(each, known) for each in asked]
+    found = [
+        _ours(each, run, patience) if isinstance(each, str) else _others(each, run)
+        for each in subjects
+    ]
+    return Verifications(
+        tuple(each for some in found for each in some),
+        tuple(error for some in found if (error := _error(some)) is not None),
+    )
+
+
+# Certificates of ours
+
+
+def _ours(name: str, run: Run, patience: float) -> list[Verification]:
+    spec, live = load(run, name), run.services.store.status(name).live
+    if live is None:
+        here = ServiceAddress(None)
+        problem = "there is no certificate yet, so it cannot be served"
+        return [Verification(name, here, "", name, problem=problem)]
+    system = ProbeSystem(
+        run.services.clock, run.stop, run.services.emit, patience=patience, name=name
+    )
+    found = [
+        _of_ours(result, live, run.services.clock.now())
+        for service, names in places(spec)
+        for result in probe(service, names, live.facts.sha256, system)
+    ]
+    if all(each.problem is None for each in found):
+        _remember(name, live, run)
+    return found
+
+
+def places(spec: CertificateSpec) -> list[tuple[ServiceAddress, tuple[str, ...]]]:
+    """Return where a certificate is looked for, and by which names: where its spec says, else at
+    port 443 of each of its own names, a wildcard only where there is no other.
+    """
+    names = tuple(each.value for each in spec.identifiers)
+    if spec.deploy.verify:
+        return [(service, names) for service in spec.deploy.verify]
+    hosts = [each for each in spec.identifiers if not each.wildcard] or list(spec.identifiers)
+    return [(ServiceAddress(each.base), (each.value,)) for each in hosts]
+
+
+def _of_ours(result: ProbeResult, live: Version, now: datetime) -> Verification:
+    facts, problem = None, result.error
+    if problem is None:
+        facts = live.facts
+        if facts.not_after <= now:
+            problem = f"it is served, but expired at {facts.not_after:%Y-%m-%d %H:%M} UTC"
+    return Verification(
+        live.name,
+        result.service,
+        result.address,
+        result.server_name,
+        sha256=result.sha256,
+        not_after=result.not_after,
+        facts=facts,
+        problem=problem,
+    )
+
+
+def _remember(name: str, live: Version, run: Run) -> None:
+    """Note when the live version was seen; not where another process works on the certificate."""
+    store = run.services.store
+    try:
+        lease = store.lock(name, timeout=0)
+    except LockHeld:
+        return
+    with lease:
+        status = store.status(name)
+        if status.live is not None and status.live.number == live.number:
+            seen = replace(status.deployment, verified_at=run.services.clock.now())
+            store.save_deployment(name, seen)
+
+
+# Services that are not ours
+
+
+def _service(text: str, known: set[str]) -> ServiceAddress:
+    """Return the service that is meant by what is no certificate's name."""
+    if not looks_like_service(text) and "." not in text and text != "localhost":
+        raise unknown_certificate(text, known)
+    try:
+        return parse_service(text)
+    except UsageError as error:
+        if looks_like_service(text):
+            raise
+        raise UnknownCertificate(
+            f"{text!r} is neither a certificate nor a host", hint=error.hint, name=text
+        ) from error
+
+
+def _others(service: ServiceAddress, run: Run) -> list[Verification]:
+    places = addresses(service.host)
+    if not places:
+        missing = f"{service.host} has no address in the DNS"
+        return [Verification(None, service, "", str(service.host), problem=missing)]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        found = list(pool.map(lambda place: _look(service, place, run), places))
+    counting = [each for each, missing in found if not missing] or [found[0][0]]
+    for each in counting:
+        _tell(each, run)
+    return counting
+
+
+def _look(service: ServiceAddress, address: str, run: Run) -> tuple[Verification, bool]:
+    """Return what an address shows, and whether nothing can be expected of it from here."""
+    asked = service.host or "localhost"
+    seen = Verification(None, service, address, asked)
+    run.check()
+    try:
+        shown = shake_hands(
+            address,
+            service.port,
+            server_name=server_name_of(asked),
+            starttls=service.starttls,
+        )
+    except NotSeen as error:
+        missing = error.unreachable or (error.refused and service.host is None)
+        return replace(seen, problem=str(error)), missing
+    try:
+        facts = leaf_facts(shown)
+    except InspectionFailed as error:
+        return replace(seen, problem=error.message), False
+    now = run.services.clock.now()
+    distrusted = _distrusted(service, address, asked)
+    problems = _problems(service, shown, facts, now, trusted=distrusted == "")
+    seen = replace(
+        seen,
+        sha256=facts.sha256,
+        not_after=facts.not_after,
+        facts=facts,
+        problem="; ".join(problems) or None,
+        distrusted=distrusted,
+    )
+    return seen, False
+
+
+def _problems(
+    service: ServiceAddress, shown: Shown, facts: CertificateFacts, now: datetime, *, trusted: bool
+) -> Iterable[str]:
+    """Yield what visitors would stumble over, whomever they trust; what is `trusted` has all the
+    chain that it needs.
+    """
+    if facts.not_after <= now:
+        yield f"it expired at {facts.not_after:%Y-%m-%d %H:%M} UTC"
+    if facts.not_before > now:
+        yield f"it is not valid before {facts.not_before:%Y-%m-%d %H:%M} UTC"
+    if service.host is not None and not covers(facts, service.host):
+        names = ", ".join(each.value for each in facts.identifiers) or "no name"
+        yield f"it is for {names}, not for {service.host}"
+    if not trusted:
+        yield from _chain_problems(shown, facts, now)
+
+
+def _chain_problems(shown: Shown, facts: CertificateFacts, now: datetime) -> Iterable[str]:
+    """Yield what is wrong with the chain of a leaf that is not its own issuer."""
+    chain = formats.join(formats.to_pem(each) for each in shown.certificates)
+    try:
+        x509.inspect(
+            chain,
+            identifiers=facts.identifiers,
+            key_sha256=facts.key_sha256,
+            # Only the chain is asked about: an expired leaf is told of by itself.
+            now=min(now, facts.not_after - timedelta(seconds=1)),
+            anchors=formats.to_pem(shown.leaf),
+        )
+    except InspectionFailed as error:
+        if error.code == "certificate.refused.chain":
+            yield (
+                f"its chain is missing: clients may not know {facts.issuer!r}, which issued it"
+                if len(shown.certificates) == 1
+                else "its chain is out of order, or does not link"
+            )
+
+
+def covers(facts: CertificateFacts, host: str) -> bool:
+    """Return whether a certificate is for a host (RFC 9525 §6.3): a wildcard stands for one
+    label.
+    """
+    parent = host.partition(".")[2]
+    return any(
+        each.value == host or (each.wildcard and each.base == parent) for each in facts.identifiers
+    )
+
+
+def _distrusted(service: ServiceAddress, address: str, asked: str) -> str | None:
+    try:
+        reason = distrust(address, service.port, server_name=asked, starttls=service.starttls)
+    except NotSeen:
+        return None
+    return reason or ""
+
+
+def _tell(seen: Verification, run: Run) -> None:
+    now, service = run.services.clock.now(), written(seen.service)
+    if seen.problem is None:
+        run.services.emit(Verified("", now, service, seen.address, seen.server_name))
+    else:
+        run.services.emit(
+            VerifyFailed("", now, service, seen.address, seen.server_name, seen.problem)
+        )
+
+
+# Errors
+
+
+def _error(seen: Sequence[Verification]) -> NotServed | None:
+    """Return what is wrong with one certificate or one service, None where nothing is."""
+    bad = [each for each in seen if each.problem is not None]
+    if not bad:
+        return None
+    name = bad[0].name
+    reasons = list(dict.fromkeys(f"{written(each.service)}: {each.problem}" for each in bad))
+    more = len(reasons) - _SHOWN_PROBLEMS
+    shown = reasons[:_SHOWN_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+    if name is None:
+        return NotServed("; ".join(shown), hint=_hint_for_others(bad[0]))
+    return NotServed(
+        f"{name} is not served as it should be: {'; '.join(shown)}",
+        hint=f"certctl deploy {name}, then: certctl verify {name}",
+        name=name,
+    )
+
+
+def _hint_for_others(bad: Verification) -> str:
+    if bad.facts is None:
+        return (
+            "Is it the right host and port, and a protocol with /starttls=... where it needs one?"
+        )
+    return "certctl list shows which certificates are ours."

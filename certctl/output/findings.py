@@ -1,0 +1,51 @@
+"""What `doctor` found, in words and in JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from certctl.errors import ExitStatus
+from certctl.models import Finding, Severity
+from certctl.operations.doctor import Diagnosis
+from certctl.output.document import Json, Result
+
+_COLOURS = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.INFO: "2"}
+
+
+def diagnosis_result(diagnosis: Diagnosis, *, colour: bool) -> Result:
+    """Return the result of `doctor`; it failed where there is an error among the findings."""
+    counts = {
+        each: sum(found.severity is each for found in diagnosis.findings) for each in Severity
+    }
+    lines = [line for each in diagnosis.findings for line in finding_lines(each, colour=colour)]
+    data: dict[str, Json] = {
+        "certificates": diagnosis.certificates,
+        "errors": counts[Severity.ERROR],
+        "warnings": counts[Severity.WARNING],
+        "findings": [dict(asdict(each)) for each in diagnosis.findings],
+    }
+    status = ExitStatus.FAILED if counts[Severity.ERROR] else ExitStatus.DONE
+    return Result(data, [*lines, _verdict(counts, diagnosis)], (), status)
+
+
+def finding_lines(finding: Finding, *, colour: bool) -> list[str]:
+    """Return a finding as a line, and what to do as another."""
+    severity = finding.severity.value
+    label = f"\x1b[{_COLOURS[finding.severity]}m{severity}\x1b[0m" if colour else severity
+    lines = [f"{label}: {finding.subject}: {finding.message} [{finding.code}]"]
+    if finding.fix is not None:
+        lines.append(f"  fix: {finding.fix}")
+    return lines
+
+
+def _verdict(counts: dict[Severity, int], diagnosis: Diagnosis) -> str:
+    number = diagnosis.certificates
+    over = f" ({number} certificate{'' if number == 1 else 's'} looked at)"
+    found = [
+        f"{count} {severity.value}{'' if count == 1 else 's'}"
+        for severity, count in counts.items()
+        if count and severity is not Severity.INFO
+    ]
+    if not found:
+        return f"Nothing was found that would stand in the way{over}."
+    return f"{' and '.join(found)}{over}."

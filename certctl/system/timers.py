@@ -1,0 +1,101 @@
+"""Whether something on this machine runs a command from time to time: cron, or a systemd timer.
+
+Looks at the files that these read; what is in them is not judged, but for the command's name.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from certctl.system.process import run
+
+_CRON_FILES = ("etc/crontab", "etc/anacrontab")
+_CRON_FOLDERS = ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily", "var/spool/cron/crontabs")
+_UNIT_FOLDERS = (
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+)
+_LIMIT = 256 * 1024
+_CRONTAB_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Timer:
+    """One thing that runs the command: the file that says so, and whether it is enabled."""
+
+    where: str
+    enabled: bool = True
+
+
+def timers_for(word: str, *, root: Path = Path("/"), user_units: Path | None = None) -> list[Timer]:
+    """Return what would run a command that has `word` in it, of cron and of systemd; `user_units`
+    is the folder of the user's own units.
+    """
+    return [*_of_cron(word, root), *_of_systemd(word, root, user_units)]
+
+
+def own_crontab(word: str) -> Timer | None:
+    """Return this user's crontab where it runs `word`, as `crontab -l` tells: nobody may read the
+    file itself.
+    """
+    listed = run(["crontab", "-l"], environment={}, timeout=_CRONTAB_SECONDS)
+    if listed.exit_status == 0 and _mentions(listed.output.splitlines(), word):
+        return Timer(f"the crontab of {pwd.getpwuid(os.geteuid()).pw_name}")
+    return None
+
+
+def _of_cron(word: str, root: Path) -> Iterator[Timer]:
+    files = [root / each for each in _CRON_FILES]
+    for folder in _CRON_FOLDERS:
+        # cron passes over names with a dot in them, such as those of packages' leftovers.
+        files += [each for each in _inside(root / folder) if "." not in each.name]
+    for path in files:
+        if _mentions(_lines(path), word):
+            yield Timer(str(path))
+
+
+def _of_systemd(word: str, root: Path, user_units: Path | None) -> Iterator[Timer]:
+    folders = [root / each for each in _UNIT_FOLDERS] + ([user_units] if user_units else [])
+    seen: set[str] = set()
+    enabled = {each.name for folder in folders for each in _inside(folder / "timers.target.wants")}
+    for folder in folders:
+        for path in _inside(folder):
+            if path.suffix != ".timer" or path.name in seen:
+                continue
+            service = next(
+                (
+                    line.partition("=")[2].strip()
+                    for line in _lines(path)
+                    if line.startswith("Unit=")
+                ),
+                f"{path.stem}.service",
+            )
+            if any(_mentions(_lines(each / service), word) for each in folders):
+                seen.add(path.name)
+                yield Timer(str(path), enabled=path.name in enabled)
+
+
+def _mentions(lines: Iterable[str], word: str) -> bool:
+    return any(word in line for line in lines if not line.lstrip().startswith(("#", ";")))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LIMIT).decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

@@ -1,0 +1,91 @@
+"""How people write where a certificate is served, and what is no way to write it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certctl.errors import UsageError
+from certctl.models import ServiceAddress
+from certctl.service_address import STARTTLS_PORTS, looks_like_service, parse_service, written
+
+
+@pytest.mark.parametrize(
+    ("text", "service"),
+    [
+        ("example.com", ServiceAddress("example.com", 443)),
+        ("Example.COM.", ServiceAddress("example.com", 443)),
+        ("example.com:8443", ServiceAddress("example.com", 8443)),
+        ("bücher.example", ServiceAddress("xn--bcher-kva.example", 443)),
+        ("192.0.2.1:8443", ServiceAddress("192.0.2.1", 8443)),
+        ("2001:DB8::1", ServiceAddress("2001:db8::1", 443)),
+        ("[2001:db8::1]", ServiceAddress("2001:db8::1", 443)),
+        ("[2001:db8::1]:8443", ServiceAddress("2001:db8::1", 8443)),
+        ("localhost", ServiceAddress(None, 443)),
+        ("localhost:8443", ServiceAddress(None, 8443)),
+        (":8443", ServiceAddress(None, 8443)),
+        ("mail", ServiceAddress("mail", 443)),
+        ("mail.example.com/starttls=smtp", ServiceAddress("mail.example.com", 25, "smtp")),
+        ("mail.example.com:587/starttls=smtp", ServiceAddress("mail.example.com", 587, "smtp")),
+        ("localhost/starttls=imap", ServiceAddress(None, 143, "imap")),
+        ("[::1]:1110/STARTTLS=POP3", ServiceAddress("::1", 1110, "pop3")),
+        ("ldap.example.com/starttls=ldap", ServiceAddress("ldap.example.com", 389, "ldap")),
+    ],
+)
+def test_a_service_is_a_host_a_port_and_a_protocol(text: str, service: ServiceAddress) -> None:
+    assert parse_service(text) == service
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no host and no port"),
+        ("example.com:0", "0 is no port"),
+        ("example.com:65536", "65536 is no port"),
+        ("example.com:https", "no host with a port"),
+        ("https://example.com", "a URL is no host"),
+        ("example.com/starttls", "'starttls' is no protocol"),
+        ("example.com/starttls=gopher", "'starttls=gopher' is no protocol"),
+        ("example.com/smtp", "'smtp' is no protocol"),
+        ("*.example.com", "a wildcard is no host"),
+        ("exa mple.com", "not a name"),
+        ("[::1", "no host with a port"),
+        ("fe80::1%eth0", "the zone of an address"),
+    ],
+)
+def test_what_is_no_service_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_service(text)
+
+    assert reason in refused.value.message
+    assert refused.value.code == "usage.service"
+    assert "starttls" in (refused.value.hint or "")
+
+
+@given(
+    host=st.sampled_from([None, "example.com", "mail", "192.0.2.1", "2001:db8::1"]),
+    port=st.integers(1, 65535),
+    starttls=st.sampled_from([None, *STARTTLS_PORTS]),
+)
+def test_what_is_written_is_read_back(host: str | None, port: int, starttls: str | None) -> None:
+    service = ServiceAddress(host, port, starttls)
+
+    assert parse_service(written(service)) == service
+
+
+@pytest.mark.parametrize(
+    ("service", "text"),
+    [
+        (ServiceAddress(None, 443), "localhost"),
+        (ServiceAddress("::1", 443), "[::1]"),
+        (ServiceAddress("example.com", 25, "smtp"), "example.com/starttls=smtp"),
+        (ServiceAddress("example.com", 587, "smtp"), "example.com:587/starttls=smtp"),
+    ],
+)
+def test_a_port_that_goes_without_saying_is_not_written(service: ServiceAddress, text: str) -> None:
+    assert written(service) == text
+
+
+def test_a_name_alone_may_be_a_certificate_and_a_port_makes_it_a_service() -> None:
+    texts = ["example.com", "example.com:443", "[::1]", "example.com/starttls=smtp"]
+
+    assert [looks_like_service(each) for each in texts] == [False, True, True, True]
