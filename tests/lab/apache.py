@@ -1,0 +1,58 @@
+"""Apache in front of a plain HTTP backend: one address and port, sites by SNI."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab.ports import free_port
+from tests.lab.processes import ServerProcess
+from tests.lab.programs import program
+from tests.lab.sites import HOST, Front, Site, listens
+
+MODULES = "/usr/lib/apache2/modules"
+
+_NEEDED = ("mpm_event", "authz_core", "socache_shmcb", "ssl", "headers", "proxy", "proxy_http")
+
+
+@contextmanager
+def apache(folder: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
+    """Run it with a configuration in `folder`, which is made; `apache2 -f CONFIG -k graceful` makes
+    it read its files again. A graceful restart with a bad file ends it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    config = folder / "apache2.conf"
+    config.write_text(configuration(folder, sites, port, backend_port))
+    command = [program("apache2"), "-f", str(config), "-D", "FOREGROUND"]
+    with ServerProcess(command, folder=folder, ready=lambda: listens(port)) as process:
+        yield Front(config, port, process, mistake="ThisIsAMistake")
+
+
+def configuration(folder: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
+    """Return a whole configuration, every file that it writes in `folder`."""
+    modules = "".join(f"LoadModule {each}_module {MODULES}/mod_{each}.so\n" for each in _NEEDED)
+    hosts = "".join(
+        f"""
+<VirtualHost {HOST}:{port}>
+  ServerName {site.name}
+  SSLEngine on
+  SSLCertificateFile {site.fullchain}
+  SSLCertificateKeyFile {site.privkey}
+  ProxyPreserveHost on
+  RequestHeader set X-Forwarded-Proto https
+  ProxyPass / http://{HOST}:{backend_port}/
+</VirtualHost>"""
+        for site in sites
+    )
+    return f"""{modules}
+ServerRoot {folder}
+ServerName {HOST}
+PidFile {folder}/apache.pid
+Mutex file:{folder} default
+DefaultRuntimeDir {folder}
+ErrorLog {folder}/error.log
+SSLSessionCache none
+GracefulShutdownTimeout 10
+Listen {HOST}:{port}
+{hosts}
+"""

@@ -1,0 +1,71 @@
+"""Dovecot that offers IMAP with STARTTLS and IMAPS, sites by SNI. It runs for root only."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab.ports import free_port
+from tests.lab.processes import ServerProcess
+from tests.lab.programs import program
+from tests.lab.sites import HOST, Front, Site, listens
+
+
+@dataclass(frozen=True)
+class DovecotFront(Front):
+    """Dovecot; `port` is that of IMAPS, `imap_port` that of IMAP with STARTTLS."""
+
+    imap_port: int = 0
+
+
+@contextmanager
+def dovecot(folder: Path, sites: Sequence[Site]) -> Iterator[DovecotFront]:
+    """Run it with a configuration in `folder`, which is made; HUP, or `doveadm -c CONFIG reload`,
+    makes it read its files again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port, imap_port = free_port(), free_port()
+    config = folder / "dovecot.conf"
+    config.write_text(configuration(folder, sites, port, imap_port))
+    command = [program("dovecot"), "-F", "-c", str(config)]
+    with ServerProcess(
+        command, folder=folder, ready=lambda: listens(port) and listens(imap_port)
+    ) as process:
+        yield DovecotFront(config, port, process, mistake="mistake {", imap_port=imap_port)
+
+
+def configuration(folder: Path, sites: Sequence[Site], port: int, imap_port: int) -> str:
+    """Return a whole configuration: the first site is for all who ask for no other one."""
+    first, *others = sites
+    named = "".join(
+        f"local_name {site.name} {{\n  ssl_cert = <{site.fullchain}\n"
+        f"  ssl_key = <{site.privkey}\n}}\n"
+        for site in others
+    )
+    return f"""base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/dovecot.log
+listen = {HOST}
+protocols = imap
+ssl = required
+ssl_cert = <{first.fullchain}
+ssl_key = <{first.privkey}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = {port}
+    ssl = yes
+  }}
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={folder}/home
+}}
+{named}"""
