@@ -156,6 +156,16 @@ def topmost_issuer(pem_chain: bytes) -> str:
         return _common_name(_load(formats.split_certificates(pem_chain)[-1]).issuer)
 
 
+def is_self_issued(pem_chain: bytes) -> bool:
+    """Return whether the first certificate of a chain names itself as its issuer, as roots do.
+
+    Raises `InspectionFailed` where it cannot be read.
+    """
+    with _reading():
+        first = _load(formats.split_certificates(pem_chain)[0])
+        return first.issuer == first.subject
+
+
 def inspect(
     pem_chain: bytes,
     *,

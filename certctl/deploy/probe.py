@@ -170,6 +170,7 @@ def _judged(
     result: ProbeResult, shown: Shown, look: _Look, expected: str | None, system: ProbeSystem
 ) -> ProbeResult:
     seen = hashlib.sha256(shown.leaf).hexdigest()
+    result = replace(result, shown=len(shown.certificates))
     try:
         facts = leaf_facts(shown)
     except InspectionFailed as error:
@@ -219,9 +220,8 @@ def _counting(looks: Sequence[_Look]) -> list[ProbeResult]:
 
 
 def _unresolved(service: ServiceAddress, name: str, system: ProbeSystem) -> ProbeResult:
-    host = service.host or "localhost"
-    reason = f"{host} has no address in the DNS"
-    return ProbeResult(service, host, name, system.clock.now(), error=reason)
+    reason = "it has no address in the DNS"
+    return ProbeResult(service, "", name, system.clock.now(), error=reason)
 
 
 def _told(results: list[ProbeResult], system: ProbeSystem) -> list[ProbeResult]:

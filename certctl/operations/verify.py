@@ -15,15 +15,29 @@ from datetime import datetime, timedelta
 from certctl import formats, x509
 from certctl.deploy.handshake import NotSeen, Shown, distrust, shake_hands
 from certctl.deploy.probe import ProbeSystem, addresses, leaf_facts, probe, server_name_of
-from certctl.errors import InspectionFailed, LockHeld, NotServed, UnknownCertificate, UsageError
-from certctl.events import Verified, VerifyFailed
+from certctl.errors import (
+    CertctlError,
+    InspectionFailed,
+    Interrupted,
+    LockHeld,
+    NotServed,
+    UnknownCertificate,
+    UsageError,
+)
+from certctl.events import Checking, Verified, VerifyFailed
 from certctl.models import CertificateFacts, CertificateSpec, ProbeResult, ServiceAddress, Version
 from certctl.operations.run import Run
 from certctl.operations.specs import load, unknown_certificate
 from certctl.service_address import looks_like_service, parse_service, written
 
 _PARALLEL = 16
+"""Certificates and services that are looked at side by side: what takes time is who does not
+answer.
+"""
+
 _SHOWN_PROBLEMS = 5
+
+_NOT_SEEN = "Is it the right host and port, and a protocol with /starttls=... where it needs one?"
 
 
 @dataclass(frozen=True)
@@ -31,9 +45,10 @@ class Verification:
     """What one address of a service shows to who asks for `server_name`; `problem` is None where it
     is good.
 
-    `name` is our certificate's, None for a service that is not ours. `facts` are those of the leaf;
-    None where none was seen, or another one than ours. `distrusted`: why this system does not trust
-    it, "" where it does, None where that was not asked.
+    `name` is our certificate's, None for a service that is not ours. `address` is "" where the
+    service has none. `facts` are those of the leaf; None where none was seen, or another one than
+    ours. `fix` is what to do about the problem. `distrusted`: why this system does not trust it, ""
+    where it does, None where that was not asked.
     """
 
     name: str | None
@@ -44,17 +59,18 @@ class Verification:
     not_after: datetime | None = None
     facts: CertificateFacts | None = None
     problem: str | None = None
+    fix: str | None = None
     distrusted: str | None = None
 
 
 @dataclass(frozen=True)
 class Verifications:
     """All that was seen, in the order asked for, and an error for each certificate or service that
-    is not as it should be.
+    is not as it should be, or that could not be looked for.
     """
 
     seen: tuple[Verification, ...]
-    errors: tuple[NotServed, ...]
+    errors: tuple[CertctlError, ...]
 
 
 def verify(run: Run, texts: Sequence[str] = (), *, patience: float = 0.0) -> Verifications:
@@ -67,14 +83,32 @@ def verify(run: Run, texts: Sequence[str] = (), *, patience: float = 0.0) -> Ver
     known = set(run.services.store.names())
     asked = list(dict.fromkeys(texts)) or sorted(known)
     subjects = [each if each in known else _service(each, known) for each in asked]
-    found = [
-        _ours(each, run, patience) if isinstance(each, str) else _others(each, run)
-        for each in subjects
-    ]
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="verify") as pool:
+        found = list(pool.map(lambda subject: _looked_at(subject, run, patience), subjects))
+    run.check()
+    errors = (error or _error(seen) for seen, error in found)
     return Verifications(
-        tuple(each for some in found for each in some),
-        tuple(error for some in found if (error := _error(some)) is not None),
+        tuple(each for seen, _ in found for each in seen),
+        tuple(each for each in errors if each is not None),
     )
+
+
+def _looked_at(
+    subject: str | ServiceAddress, run: Run, patience: float
+) -> tuple[list[Verification], CertctlError | None]:
+    """Return what was seen of a certificate or a service, or why nothing could be looked for."""
+    if run.stop.is_set():
+        return [], None
+    try:
+        if isinstance(subject, str):
+            run.services.emit(Checking(subject, run.services.clock.now(), "what is served"))
+            return _ours(subject, run, patience), None
+        return _others(subject, run), None
+    except Interrupted:
+        return [], None
+    except CertctlError as error:
+        error.name = error.name or (subject if isinstance(subject, str) else written(subject))
+        return [], error
 
 
 # Certificates of ours
@@ -85,12 +119,13 @@ def _ours(name: str, run: Run, patience: float) -> list[Verification]:
     if live is None:
         here = ServiceAddress(None)
         problem = "there is no certificate yet, so it cannot be served"
-        return [Verification(name, here, "", name, problem=problem)]
+        return [Verification(name, here, "", name, problem=problem, fix=f"certctl renew {name}")]
     system = ProbeSystem(
         run.services.clock, run.stop, run.services.emit, patience=patience, name=name
     )
+    intermediate = _has_intermediate(live, run)
     found = [
-        _of_ours(result, live, run.services.clock.now())
+        _of_ours(result, live, intermediate, run.services.clock.now())
         for service, names in places(spec)
         for result in probe(service, names, live.facts.sha256, system)
     ]
@@ -110,12 +145,14 @@ def places(spec: CertificateSpec) -> list[tuple[ServiceAddress, tuple[str, ...]]
     return [(ServiceAddress(each.base), (each.value,)) for each in hosts]
 
 
-def _of_ours(result: ProbeResult, live: Version, now: datetime) -> Verification:
-    facts, problem = None, result.error
-    if problem is None:
-        facts = live.facts
-        if facts.not_after <= now:
-            problem = f"it is served, but expired at {facts.not_after:%Y-%m-%d %H:%M} UTC"
+def _has_intermediate(live: Version, run: Run) -> bool:
+    """Return whether visitors need more than the leaf: no root issued it directly."""
+    chain = run.services.store.material(live.name, live.number).chain
+    return bool(chain.strip()) and not x509.is_self_issued(chain)
+
+
+def _of_ours(result: ProbeResult, live: Version, intermediate: bool, now: datetime) -> Verification:
+    problem, fix = _judged(result, live, intermediate, now)
     return Verification(
         live.name,
         result.service,
@@ -123,9 +160,32 @@ def _of_ours(result: ProbeResult, live: Version, now: datetime) -> Verification:
         result.server_name,
         sha256=result.sha256,
         not_after=result.not_after,
-        facts=facts,
+        facts=live.facts if result.error is None else None,
         problem=problem,
+        fix=fix,
     )
+
+
+def _judged(
+    result: ProbeResult, live: Version, intermediate: bool, now: datetime
+) -> tuple[str | None, str | None]:
+    """Return what is wrong with what an address shows, and what to do about it."""
+    name, end = live.name, live.facts.not_after
+    if result.error is not None and result.sha256 is not None:
+        return result.error, f"certctl deploy {name}, then: certctl verify {name}"
+    if result.error is not None:
+        return result.error, (
+            f"See that {written(result.service)} can be reached from here, then: certctl verify"
+            f" {name}"
+        )
+    if end <= now:
+        return f"it is served, but expired at {end:%Y-%m-%d %H:%M} UTC", f"certctl renew {name}"
+    if intermediate and result.shown == 1:
+        return (
+            f"its chain is missing: clients may not know {live.facts.issuer!r}, which issued it",
+            f"Let the server read fullchain.pem in place of cert.pem, then: certctl verify {name}",
+        )
+    return None, None
 
 
 def _remember(name: str, live: Version, run: Run) -> None:
@@ -162,8 +222,9 @@ def _service(text: str, known: set[str]) -> ServiceAddress:
 def _others(service: ServiceAddress, run: Run) -> list[Verification]:
     places = addresses(service.host)
     if not places:
-        missing = f"{service.host} has no address in the DNS"
-        return [Verification(None, service, "", str(service.host), problem=missing)]
+        missing = "it has no address in the DNS"
+        fix = "Check its spelling, or name its address: certctl verify ADDRESS[:PORT]"
+        return [Verification(None, service, "", str(service.host), problem=missing, fix=fix)]
     with ThreadPoolExecutor(_PARALLEL) as pool:
         found = list(pool.map(lambda place: _look(service, place, run), places))
     counting = [each for each, missing in found if not missing] or [found[0][0]]
@@ -186,20 +247,21 @@ def _look(service: ServiceAddress, address: str, run: Run) -> tuple[Verification
         )
     except NotSeen as error:
         missing = error.unreachable or (error.refused and service.host is None)
-        return replace(seen, problem=str(error)), missing
+        return replace(seen, problem=str(error), fix=_NOT_SEEN), missing
     try:
         facts = leaf_facts(shown)
     except InspectionFailed as error:
-        return replace(seen, problem=error.message), False
+        return replace(seen, problem=error.message, fix=error.hint), False
     now = run.services.clock.now()
     distrusted = _distrusted(service, address, asked)
-    problems = _problems(service, shown, facts, now, trusted=distrusted == "")
+    problem = "; ".join(_problems(service, shown, facts, now, trusted=distrusted == "")) or None
     seen = replace(
         seen,
         sha256=facts.sha256,
         not_after=facts.not_after,
         facts=facts,
-        problem="; ".join(problems) or None,
+        problem=problem,
+        fix=problem and "certctl list shows which certificates are ours.",
         distrusted=distrusted,
     )
     return seen, False
@@ -284,17 +346,7 @@ def _error(seen: Sequence[Verification]) -> NotServed | None:
     more = len(reasons) - _SHOWN_PROBLEMS
     shown = reasons[:_SHOWN_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
     if name is None:
-        return NotServed("; ".join(shown), hint=_hint_for_others(bad[0]))
+        return NotServed("; ".join(shown), hint=bad[0].fix)
     return NotServed(
-        f"{name} is not served as it should be: {'; '.join(shown)}",
-        hint=f"certctl deploy {name}, then: certctl verify {name}",
-        name=name,
+        f"{name} is not served as it should be: {'; '.join(shown)}", hint=bad[0].fix, name=name
     )
-
-
-def _hint_for_others(bad: Verification) -> str:
-    if bad.facts is None:
-        return (
-            "Is it the right host and port, and a protocol with /starttls=... where it needs one?"
-        )
-    return "certctl list shows which certificates are ours."

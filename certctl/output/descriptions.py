@@ -85,7 +85,7 @@ def _text_of_trouble(event: Event) -> str:
 
 
 def _asker(server_name: str, address: str) -> str:
-    return f"who asks {address} for {server_name}"
+    return f"who asks {address} for {server_name}" if address else f"who asks for {server_name}"
 
 
 def _short(command: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from certctl.errors import worst
 from certctl.operations.verify import Verification, Verifications
 from certctl.output.console import Row, Table
@@ -10,11 +12,32 @@ from certctl.output.times import left_in_short, moment
 from certctl.ports import Clock
 from certctl.service_address import written
 
+_DISTRUST = (
+    ("unable to get", "no: unknown issuer"),
+    ("self-signed", "no: self-signed"),
+    ("self signed", "no: self-signed"),
+    ("certificate has expired", "no: expired"),
+    ("certificate is not yet valid", "no: not valid yet"),
+    ("hostname mismatch", "no: another name"),
+    ("ip address mismatch", "no: another name"),
+)
+"""OpenSSL's words by their beginning, as a column has room for them."""
+
 
 def verification_result(found: Verifications, clock: Clock, *, terminal: bool) -> Result:
-    """Return the result of `verify`: a row for each address and name."""
-    lines: list[object] = [_table(found, clock)] if found.seen else []
-    if not found.seen and terminal:
+    """Return the result of `verify`: a row for each address and name, certificates of ours in one
+    table, services of others in another.
+    """
+    ours = [each for each in found.seen if each.name is not None]
+    others = [each for each in found.seen if each.name is None]
+    lines: list[object] = []
+    if ours:
+        lines.append(_table_of_ours(ours, clock))
+    if others:
+        lines += (
+            ["", _table_of_others(others, clock)] if ours else [_table_of_others(others, clock)]
+        )
+    if terminal and not (found.seen or found.errors):
         lines = ["There are no certificates yet. Get one with: certctl issue example.com"]
     return Result(
         {"verified": [_object(each) for each in found.seen]},
@@ -24,41 +47,49 @@ def verification_result(found: Verifications, clock: Clock, *, terminal: bool) -
     )
 
 
-def _table(found: Verifications, clock: Clock) -> Table:
-    return Table(
-        ("CERTIFICATE", "SERVICE", "ADDRESS", "ASKED FOR", "SEEN", "LEFT", "ISSUER", "TRUST"),
-        tuple(_row(each, clock) for each in found.seen),
-    )
+def _table_of_ours(seen: Sequence[Verification], clock: Clock) -> Table:
+    def cells(each: Verification) -> tuple[str, ...]:
+        place = written(each.service), each.address or "-", each.server_name
+        return (each.name or "", *place, _seen(each, "ours"), _left(each, clock))
+
+    headings = "CERTIFICATE", "SERVICE", "ADDRESS", "ASKED FOR", "SEEN", "LEFT"
+    return Table(headings, tuple(_row(each, cells(each)) for each in seen))
 
 
-def _row(seen: Verification, clock: Clock) -> Row:
-    end = seen.not_after
-    left = None if end is None else (end - clock.now()).total_seconds()
-    cells = (
-        seen.name or "-",
-        written(seen.service),
-        seen.address or "-",
-        seen.server_name,
-        _seen(seen),
-        left_in_short(left),
-        seen.facts.issuer if seen.facts else "-",
-        _trust(seen),
-    )
+def _table_of_others(seen: Sequence[Verification], clock: Clock) -> Table:
+    def cells(each: Verification) -> tuple[str, ...]:
+        issuer = each.facts.issuer if each.facts else "-"
+        place = written(each.service), each.address or "-"
+        return (*place, _seen(each, "good"), _left(each, clock), issuer, _trust(each))
+
+    headings = "SERVICE", "ADDRESS", "SEEN", "LEFT", "ISSUER", "TRUSTED"
+    return Table(headings, tuple(_row(each, cells(each)) for each in seen))
+
+
+def _row(seen: Verification, cells: tuple[str, ...]) -> Row:
     return Row(cells, "" if seen.problem is None else "red")
 
 
-def _seen(seen: Verification) -> str:
+def _seen(seen: Verification, good: str) -> str:
     if seen.problem is None:
-        return "good" if seen.name is None else "ours"
+        return good
     if seen.sha256 is None:
         return "nothing"
     return "bad" if seen.facts is not None else "another"
 
 
+def _left(seen: Verification, clock: Clock) -> str:
+    end = seen.not_after
+    return left_in_short(None if end is None else (end - clock.now()).total_seconds())
+
+
 def _trust(seen: Verification) -> str:
     if seen.distrusted is None:
         return "-"
-    return seen.distrusted or "yes"
+    if not seen.distrusted:
+        return "yes"
+    reason = seen.distrusted.lower()
+    return next((words for start, words in _DISTRUST if reason.startswith(start)), "no")
 
 
 def _object(seen: Verification) -> dict[str, Json]:
@@ -73,6 +104,7 @@ def _object(seen: Verification) -> dict[str, Json]:
         "server_name": seen.server_name,
         "good": seen.problem is None,
         "problem": seen.problem,
+        "fix": seen.fix,
         "sha256": seen.sha256,
         "not_after": moment(seen.not_after),
         "serial": facts.serial if facts else None,

@@ -277,5 +277,7 @@ class LocalStore:
 
 
 def _aimed(deployment: Deployment, number: int) -> Deployment:
-    """The deployment with another target; what failed was another version's deploy."""
-    return replace(deployment, target=number, failures=0, last_error=None, retry_at=None)
+    """The deployment with another target; what failed, or was seen, was another version's."""
+    return replace(
+        deployment, target=number, failures=0, last_error=None, retry_at=None, verified_at=None
+    )

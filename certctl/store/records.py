@@ -155,6 +155,7 @@ def from_deployment(deployment: Deployment) -> Json:
         "failures": deployment.failures,
         "last_error": _from_error(deployment.last_error),
         "retry_at": moment(deployment.retry_at),
+        "verified_at": moment(deployment.verified_at),
     }
 
 
@@ -167,6 +168,7 @@ def to_deployment(fields: Fields) -> Deployment:
         failures=fields.integer("failures"),
         last_error=_to_error(fields.object_or_none("last_error")),
         retry_at=fields.moment_or_none("retry_at"),
+        verified_at=fields.moment_or_none("verified_at"),
     )
 
 

@@ -39,7 +39,13 @@ MEMORY = RenewalMemory(
 )
 
 DEPLOYMENT = Deployment(
-    target=1, deployed=1, deployed_at=NOW, failures=1, last_error=ERROR, retry_at=LATER
+    target=1,
+    deployed=1,
+    deployed_at=NOW,
+    failures=1,
+    last_error=ERROR,
+    retry_at=LATER,
+    verified_at=NOW,
 )
 
 
