@@ -5,13 +5,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# A CA to test with, which may want other versions of what certctl uses.
+TOOLS := $(VENV)/acme2certifier
+TOOLS_INSTALLED := $(TOOLS)/.installed
 
 # Tests wait for servers more than they compute, so several run at once; servers are started
 # once for each worker, hence the bound. For one file: make test PYTEST_ARGS='-v tests/real/test_lab.py'
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages test crash check lint types format bench clean
+.PHONY: help venv demo packages tools test crash check lint types format bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +35,14 @@ demo: $(INSTALLED) ## watch certctl obtain, serve, renew and revoke certificates
 packages: ## the Debian packages that tests need: installed as root on Debian, named elsewhere
 	@scripts/install-test-packages
 
-test: $(INSTALLED) packages ## all tests
+tools: $(TOOLS_INSTALLED) ## acme2certifier, a CA that tests run, in a virtual environment of its own
+
+$(TOOLS_INSTALLED): packaging/acme2certifier.txt $(INSTALLED)
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --retries 5 --requirement packaging/acme2certifier.txt
+	@touch $@
+
+test: $(INSTALLED) packages tools ## all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 crash: $(INSTALLED) packages ## a kill and each I/O error at every system call (about an hour; make test tries a few)

@@ -26,6 +26,23 @@ class ServerCertificate:
     ca_bundle: Path
 
 
+@dataclass(frozen=True)
+class Issuer:
+    """Files in PEM: a root and its key, for a CA that is told what to sign with."""
+
+    certificate: Path
+    private_key: Path
+
+
+def make_issuer(folder: Path) -> Issuer:
+    """Write a new root and its key into `folder`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    files = Issuer(certificate=folder / "issuer.pem", private_key=folder / "issuer.key")
+    files.certificate.write_bytes(_root(key).public_bytes(serialization.Encoding.PEM))
+    _write_key(files.private_key, key)
+    return files
+
+
 def make_server_certificate(
     folder: Path, names: tuple[str, ...] = LOOPBACK_NAMES
 ) -> ServerCertificate:
@@ -41,15 +58,19 @@ def make_server_certificate(
     )
     files.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
     files.ca_bundle.write_bytes(root.public_bytes(serialization.Encoding.PEM))
-    files.private_key.touch(mode=0o600)
-    files.private_key.write_bytes(
+    _write_key(files.private_key, key)
+    return files
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
     )
-    return files
 
 
 def _root(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -28,19 +28,23 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Host:
-    """A home folder of its own, and the CA that its certctl.toml names."""
+    """A home folder of its own, and the CA that its certctl.toml names.
+
+    `prefix` is a command that starts every process, such as nsenter.
+    """
 
     home: Path
     authority: AcmeServer
+    prefix: tuple[str, ...] = ()
 
     def certctl(self, *arguments: str, **surroundings: Any) -> Finished:
         """Run a command to its end; `surroundings` as in `Running`."""
-        with Running(arguments, self.home, **surroundings) as running:
+        with self.begin(*arguments, **surroundings) as running:
             return running.finish()
 
     def begin(self, *arguments: str, **surroundings: Any) -> "Running":
         """Start a command and return at once."""
-        return Running(arguments, self.home, **surroundings)
+        return Running(arguments, self.home, **{"prefix": self.prefix, **surroundings})
 
     def issue(self, *arguments: str, **surroundings: Any) -> None:
         """Issue a certificate; fails unless that succeeds without a warning."""
@@ -51,6 +55,15 @@ class Host:
         """Issue a certificate that is there before the test begins: quicker, in this process."""
         finished = certctl("issue", *arguments, home=self.home)
         assert (finished.exit_status, finished.stderr) == (0, ""), finished
+
+    def add_specs(self, count: int, lines: str = "", prefix: str = "by-hand") -> list[str]:
+        """Write specs as a person may, for `renew` to obtain; return the certificates' names."""
+        made = [f"{prefix}-{number}.example" for number in range(count)]
+        folder = self.home / "certificates"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name in made:
+            (folder / f"{name}.toml").write_text(f'version = 1\nnames = ["{name}"]\n{lines}\n')
+        return made
 
     def show(self, name: str) -> Any:
         """Return what `show --json` says of a certificate."""

@@ -7,17 +7,7 @@ from pathlib import Path
 
 from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
-from tests.real.driver import Host, host, public_key
-
-
-def add_specs(here: Host, count: int, lines: str) -> list[str]:
-    """Write specs as a person may, for `renew` to obtain; return the certificates' names."""
-    made = [f"by-hand-{number}.example" for number in range(count)]
-    folder = here.home / "certificates"
-    folder.mkdir(mode=0o700)
-    for name in made:
-        (folder / f"{name}.toml").write_text(f'version = 1\nnames = ["{name}"]\n{lines}\n')
-    return made
+from tests.real.driver import host, public_key
 
 
 def facts_of(path: Path) -> dict[str, str]:
@@ -172,7 +162,7 @@ def test_pre_and_post_hooks_surround_a_run_that_has_work(
             ("post_hook", "post"),
         )
     )
-    add_specs(here, 2, lines)
+    here.add_specs(2, lines)
 
     first, second = here.certctl("renew"), here.certctl("renew")
 
@@ -182,7 +172,7 @@ def test_pre_and_post_hooks_surround_a_run_that_has_work(
 
 def test_ten_certificates_are_reloaded_once(authority: AcmeServer, tmp_path: Path) -> None:
     here, told = host(tmp_path, authority), tmp_path / "told"
-    made = add_specs(here, 10, f"deploy.reload = 'echo $RENEWED_DOMAINS >> {told}'")
+    made = here.add_specs(10, f"deploy.reload = 'echo $RENEWED_DOMAINS >> {told}'")
 
     finished = here.certctl("renew")
 
@@ -197,7 +187,7 @@ def test_one_failure_stops_none_of_the_others(
 ) -> None:
     here = host(tmp_path, pebble)
     challenge_dns.set_servfail("by-hand-1.example")
-    add_specs(here, 3, "")
+    here.add_specs(3)
     try:
         finished = here.certctl("renew")
     finally:
@@ -216,7 +206,7 @@ def test_a_failure_that_waits_still_counts_and_force_tries_at_once(
 ) -> None:
     here = host(tmp_path, pebble)
     challenge_dns.set_servfail("by-hand-0.example")
-    add_specs(here, 1, "")
+    here.add_specs(1)
     assert here.certctl("renew").exit_status == 1
     challenge_dns.clear_servfail("by-hand-0.example")
     before = pebble.request_count()
@@ -234,7 +224,7 @@ def test_two_processes_that_renew_one_certificate_order_it_once(
     authority: AcmeServer, tmp_path: Path
 ) -> None:
     here = host(tmp_path, authority)
-    (name,) = add_specs(here, 1, "")
+    (name,) = here.add_specs(1)
     before = authority.request_count()
 
     with here.begin("renew") as one, here.begin("renew") as other:
@@ -322,7 +312,7 @@ def test_a_reload_that_fails_is_owed_by_every_certificate_that_asked_for_it(
     authority: AcmeServer, tmp_path: Path
 ) -> None:
     here = host(tmp_path, authority)
-    made = add_specs(here, 2, "deploy.reload = 'echo broken; false'")
+    made = here.add_specs(2, "deploy.reload = 'echo broken; false'")
 
     finished = here.certctl("renew")
 
