@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from certctl.cli.completion import KNOWN_VALUES, setting_values
 from certctl.cli.invocation import Invocation
 from certctl.errors import ConfigurationError
 from certctl.models import Value
@@ -61,11 +62,14 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
     attributes: dict[str, Any] = {
         "cls": SectionedOption,
         "section": _section(option.key),
+        "setting": option,
         "callback": keep,
         "expose_value": False,
         "help": help_of(option),
     }
     name = "setting_" + option.key.replace(".", "_")
+    if option.key in KNOWN_VALUES:
+        attributes["shell_complete"] = setting_values(option.key)
     match option.kind:
         case Kind.BOOLEAN:
             attributes |= {"is_flag": True, "default": None}
@@ -73,17 +77,24 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
             attributes |= {"multiple": True, "metavar": option.metavar}
         case Kind.CHOICE:
             attributes |= {"type": click.Choice(option.choices, case_sensitive=False)}
+        case Kind.PATH:
+            attributes |= {"type": click.Path(), "metavar": option.metavar or option.kind.value}
         case _:
             attributes |= {"metavar": option.metavar or option.kind.value}
     return [option.flag or "", name], attributes
 
 
 class SectionedOption(click.Option):
-    """An option that `--help` lists under a heading of its own kind."""
+    """An option that `--help` lists under a heading of its own kind; `setting` is the row of the
+    table that it was made from, if it was.
+    """
 
-    def __init__(self, *arguments: Any, section: str, **attributes: Any) -> None:
+    def __init__(
+        self, *arguments: Any, section: str, setting: Option | None = None, **attributes: Any
+    ) -> None:
         super().__init__(*arguments, **attributes)
         self.section = section
+        self.setting = setting
 
 
 def _section(key: str) -> str:
@@ -151,7 +162,7 @@ def common_parameters() -> list[click.Parameter]:
     """Return the options that every command has, before and after its name."""
     log_file = next(option for option in OPTIONS if option.key == "log_file")
     names, attributes = _declaration(log_file)
-    del attributes["cls"], attributes["section"]
+    del attributes["cls"], attributes["section"], attributes["setting"]
     return [
         *(
             click.Option(list(each), expose_value=False, is_eager=True, **others)
@@ -172,6 +183,13 @@ def yes_option(function: _Decorated) -> _Decorated:
         callback=_common("yes"),
     )
     return option(function)
+
+
+def examples(*commands: str) -> str:
+    """Return an epilog that shows command lines, one a line, as `--help` and manual pages have
+    it.
+    """
+    return "\b\nExamples:\n" + "".join(f"  {each}\n" for each in commands)
 
 
 class Command(click.Command):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, settings, yes_option
+from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import require_confirmation
 from certctl.errors import UsageError
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 _WHICH = ("ca", "account.id", "lock_timeout")
 
 
-@click.group("account")
+@click.group(
+    "account",
+    epilog=examples(
+        "certctl account show --refresh",
+        "certctl account update --email ops@example.com",
+        "certctl account roll-key --ca letsencrypt",
+    ),
+)
 def command() -> None:
     """Show, update, re-key or deactivate accounts."""
 

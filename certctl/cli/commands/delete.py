@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, settings, yes_option
+from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import require_confirmation
 from certctl.output.certificates import files_lines
 from certctl.output.document import Result
 
 
-@click.command("delete", cls=Command)
-@click.argument("name", metavar="NAME")
+@click.command(
+    "delete",
+    cls=Command,
+    epilog=examples(
+        "certctl delete old.example.com --yes",
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=certificate_names)
 @yes_option
 @settings("lock_timeout")
 @click.pass_obj

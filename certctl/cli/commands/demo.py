@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.errors import UsageError
 from certctl.output.document import Json, Result
 
@@ -22,7 +22,14 @@ _FOR_REAL = (
 )
 
 
-@click.command("demo", cls=Command)
+@click.command(
+    "demo",
+    cls=Command,
+    epilog=examples(
+        "certctl demo",
+        "certctl demo --keep /tmp/demo",
+    ),
+)
 @click.option("--keep", metavar="DIR", help="Keep the home folder, as this new folder.")
 @click.pass_obj
 def command(invocation: Invocation, keep: str | None) -> Result:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, settings
+from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import report_lines
 from certctl.errors import UsageError
@@ -18,8 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command("deploy", cls=Command)
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.command(
+    "deploy",
+    cls=Command,
+    epilog=examples(
+        "certctl deploy example.com",
+        "certctl deploy --pending",
+    ),
+)
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
 @click.option("--pending", is_flag=True, help="Only certificates whose deploy is owed.")
 @settings("lock_timeout")
 @click.pass_obj

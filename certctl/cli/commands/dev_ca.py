@@ -15,7 +15,7 @@ import click
 
 from certctl import config
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.errors import CertctlError, UsageError
 from certctl.models import Endpoint
 from certctl.output.document import Json, Result
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 _FOLDER = "dev-ca"
 
 
-@click.group("dev-ca")
+@click.group(
+    "dev-ca",
+    epilog=examples(
+        "certctl dev-ca serve --listen 127.0.0.1:14000",
+        "certctl dev-ca root > dev-root.pem",
+    ),
+)
 def command() -> None:
     """Run an ACME CA on this machine, to try things without a public name, or print its root."""
 

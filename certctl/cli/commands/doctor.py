@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, spec_options
 from certctl.output.document import Result
@@ -15,16 +16,17 @@ from certctl.output.document import Result
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_EPILOG = """\b
-Examples:
-  certctl doctor
-  certctl doctor example.com
-  certctl doctor '*.example.org' --dns rfc2136 --rfc2136-server 192.0.2.53
-"""
 
-
-@click.command("doctor", cls=Command, epilog=_EPILOG)
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.command(
+    "doctor",
+    cls=Command,
+    epilog=examples(
+        "certctl doctor",
+        "certctl doctor example.com",
+        "certctl doctor '*.example.org' --dns rfc2136 --rfc2136-server 192.0.2.53",
+    ),
+)
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
 @click.option(
     "--write/--no-write",
     default=None,

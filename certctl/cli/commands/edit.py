@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, report_lines, spec_options
 from certctl.names import parse_identifiers
@@ -18,8 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command("edit", cls=Command)
-@click.argument("name", metavar="NAME")
+@click.command(
+    "edit",
+    cls=Command,
+    epilog=examples(
+        "certctl edit example.com --add shop.example.com --remove old.example.com",
+        "certctl edit example.com --key-type ecdsa-p384",
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=certificate_names)
 @click.option(
     "--add", multiple=True, metavar="NAME", help="Add a name; may be given several times."
 )

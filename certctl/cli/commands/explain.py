@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.operations.explain import explain
 from certctl.output.document import Result
@@ -13,8 +14,14 @@ from certctl.output.explanation import explanation_lines, explanation_object
 from certctl.output.times import Times
 
 
-@click.command("explain", cls=Command)
-@click.argument("name", metavar="NAME")
+@click.command(
+    "explain",
+    cls=Command,
+    epilog=examples(
+        "certctl explain example.com",
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=certificate_names)
 @click.pass_obj
 def command(invocation: Invocation, name: str) -> Result:
     """Explain when and why a certificate is renewed: each rule, its time, the last attempts.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, yes_option
+from certctl.cli.parameters import Command, examples, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, read_file, report_lines, spec_options
 from certctl.names import parse_identifiers
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command("issue", cls=Command, epilog="Asked again with nothing due, it says so.")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.command(
+    "issue",
+    cls=Command,
+    epilog=examples(
+        "certctl issue example.com www.example.com --reload 'systemctl reload nginx'",
+        "certctl issue example.com --webroot /var/www/html",
+        "certctl issue '*.example.com' example.com --dns rfc2136 --rfc2136-server 192.0.2.53",
+        "certctl issue example.com --ca dev",
+    ),
+)
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=certificate_names)
 @click.option("-d", "--domain", "domains", multiple=True, metavar="NAME", help="Another name.")
 @click.option(
     "--name", metavar="NAME", help="Name of the certificate; its first name's by default."
@@ -49,7 +59,7 @@ def command(
     """Obtain a certificate for these names, and deploy it.
 
     NAME is a host name, a wildcard such as '*.example.com', or an IP address. The first one names
-    the certificate.
+    the certificate. Asked again with nothing due, it says so.
     """
     from certctl.operations.issue import IssueRequest, issue  # noqa: PLC0415 - not for --help
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.errors import worst
 from certctl.operations.overview import overview
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command("list", cls=Command)
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.command(
+    "list",
+    cls=Command,
+    epilog=examples(
+        "certctl list",
+        "certctl list --json",
+    ),
+)
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str]) -> Result:
     """Show the certificates there are: state, time left, when they renew, whether they are

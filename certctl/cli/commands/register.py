@@ -5,13 +5,20 @@ from __future__ import annotations
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, settings
+from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.document import Result
 
 
-@click.command("register", cls=Command)
+@click.command(
+    "register",
+    cls=Command,
+    epilog=examples(
+        "certctl register --email ops@example.com --agree-tos",
+        "certctl register --ca zerossl --eab-kid KID --eab-hmac-key-file /etc/certctl/eab.key",
+    ),
+)
 @settings(
     "ca",
     "ca_bundle",

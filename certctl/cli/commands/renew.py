@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, settings
+from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import report_lines
 from certctl.operations.renew import RenewRequest, renew
@@ -18,8 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command("renew", cls=Command)
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.command(
+    "renew",
+    cls=Command,
+    epilog=examples(
+        "certctl renew",
+        "certctl renew --random-delay 20m",
+        "certctl renew example.com --force",
+        "certctl renew --dry-run",
+    ),
+)
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
 @click.option("--force", is_flag=True, help="Renew even what is not due or waits after a failure.")
 @click.option(
     "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, settings, yes_option
+from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import read_file, report_lines, require_confirmation
 from certctl.errors import UsageError
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
     from certctl.operations.revoke import Revocation
 
 
-@click.command("revoke", cls=Command)
-@click.argument("name", required=False, metavar="[NAME]")
+@click.command(
+    "revoke",
+    cls=Command,
+    epilog=examples(
+        "certctl revoke example.com --replace --reason keyCompromise",
+        "certctl revoke --cert-path cert.pem --key-path key.pem",
+    ),
+)
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=certificate_names)
 @click.option(
     "--cert-path", type=click.Path(exists=True, dir_okay=False), help="Revoke this PEM file."
 )

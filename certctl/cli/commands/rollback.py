@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, settings
+from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import report_lines
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 
 
-@click.command("rollback", cls=Command)
-@click.argument("name", metavar="NAME")
+@click.command(
+    "rollback",
+    cls=Command,
+    epilog=examples(
+        "certctl rollback example.com",
+        "certctl rollback example.com --to 3",
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=certificate_names)
 @click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="The version to use.")
 @settings("lock_timeout")
 @click.pass_obj

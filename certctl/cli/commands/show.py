@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.operations.overview import details
 from certctl.output.certificates import details_lines, details_object
@@ -13,8 +14,14 @@ from certctl.output.document import Result
 from certctl.output.times import Times
 
 
-@click.command("show", cls=Command)
-@click.argument("name", metavar="NAME")
+@click.command(
+    "show",
+    cls=Command,
+    epilog=examples(
+        "certctl show example.com",
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=certificate_names)
 @click.pass_obj
 def command(invocation: Invocation, name: str) -> Result:
     """Show everything about one certificate: names, times, files, hooks, the last error."""

@@ -6,24 +6,31 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command
+from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.output.document import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_EPILOG = """\b
-Examples:
-  certctl verify
-  certctl verify example.com --wait 30
-  certctl verify www.example.org 192.0.2.1:8443 mail.example.com:587/starttls=smtp
-"""
 
-
-@click.command("verify", cls=Command, epilog=_EPILOG)
-@click.argument("services", nargs=-1, metavar="[NAME|HOST[:PORT][/starttls=PROTOCOL]]...")
+@click.command(
+    "verify",
+    cls=Command,
+    epilog=examples(
+        "certctl verify",
+        "certctl verify example.com --wait 30",
+        "certctl verify www.example.org 192.0.2.1:8443 mail.example.com:587/starttls=smtp",
+    ),
+)
+@click.argument(
+    "services",
+    nargs=-1,
+    metavar="[NAME|HOST[:PORT][/starttls=PROTOCOL]]...",
+    shell_complete=certificate_names,
+)
 @click.option(
     "--wait",
     type=click.FloatRange(0, 3600),

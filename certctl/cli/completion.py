@@ -1,0 +1,86 @@
+"""What a shell may complete on a command line that Click cannot know by itself: the names of
+certificates, as their files in the home folder are called, and the values that a setting knows.
+
+Whoever completes a word is not told of errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.errors import CertctlError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+_Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+
+
+def certificate_names(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the certificates of the home folder whose names begin like this, without those that
+    the command line has already.
+    """
+    given = context.params.get(parameter.name or "") or ()
+    return _items(
+        [each for each in sorted(_certificates(context)) if each not in given], incomplete
+    )
+
+
+def setting_values(key: str) -> _Completer:
+    """Return what completes the value of a setting of `KNOWN_VALUES`."""
+
+    def complete(
+        _context: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return _items(KNOWN_VALUES[key](), incomplete)
+
+    return complete
+
+
+def _items(values: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for a completion
+
+    return [CompletionItem(each) for each in values if each.startswith(incomplete)]
+
+
+def _cas() -> Iterable[str]:
+    from certctl.ca.directories import KNOWN_CAS  # noqa: PLC0415 - only for a completion
+
+    return [each.name for each in KNOWN_CAS]
+
+
+def _dns_providers() -> Iterable[str]:
+    from certctl.dns.loading import provider_names  # noqa: PLC0415 - only for a completion
+
+    return provider_names()
+
+
+KNOWN_VALUES = MappingProxyType({"ca": _cas, "challenge.dns_provider": _dns_providers})
+"""What finds the values of a setting that has no fixed list of choices, by its key."""
+
+
+def _certificates(context: click.Context) -> Iterable[str]:
+    from certctl import config  # noqa: PLC0415 - only for a completion
+
+    invocation = context.find_root().ensure_object(Invocation)
+    environment = invocation.environment
+    try:
+        home = config.home_folder(
+            invocation.home,
+            environment.variables,
+            folder=environment.folder,
+            user_id=environment.user_id,
+        )
+        with os.scandir(home / "certificates") as entries:
+            files = [each.name for each in entries if not each.name.startswith(".")]
+    except (OSError, CertctlError):
+        return ()
+    return (each.removesuffix(".toml") for each in files if each.endswith(".toml"))
