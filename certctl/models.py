@@ -46,6 +46,7 @@ class ChallengeType(StrEnum):
 
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"
+    TLS_ALPN_01 = "tls-alpn-01"
 
 
 class RevocationReason(StrEnum):
@@ -174,6 +175,8 @@ class ChallengeSpec:
     method: str
     http_address: str | None = None
     http_port: int = 80
+    tls_alpn_address: str | None = None
+    tls_alpn_port: int = 443
     webroots: tuple[str, ...] = ()
     dns_provider: str | None = None
     dns_resolver: str | None = None

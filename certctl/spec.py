@@ -23,6 +23,8 @@ _METHOD = "challenge.method"
 _ONLY_FOR_METHOD = {
     "challenge.http_address": "standalone",
     "challenge.http_port": "standalone",
+    "challenge.tls_alpn_address": "tls-alpn",
+    "challenge.tls_alpn_port": "tls-alpn",
     "challenge.webroots": "webroot",
 }
 
@@ -210,6 +212,8 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         method=settings.required_text(_METHOD),
         http_address=settings.text("challenge.http_address"),
         http_port=settings.integer("challenge.http_port"),
+        tls_alpn_address=settings.text("challenge.tls_alpn_address"),
+        tls_alpn_port=settings.integer("challenge.tls_alpn_port"),
         webroots=settings.texts("challenge.webroots"),
         dns_provider=provider,
         dns_resolver=settings.text("challenge.dns_resolver"),

@@ -6,17 +6,17 @@ one to go closes it.
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Sequence
+from functools import partial
 
+from certctl.challenges.answers import Answers
+from certctl.challenges.challenge_server import ChallengeServer
 from certctl.challenges.holders import Holders
 from certctl.challenges.http01 import check_task, placement
-from certctl.challenges.http01_server import Answers, ChallengeServer
-from certctl.challenges.listening import PORT_TAKEN, open_listeners
-from certctl.challenges.port_holders import may_come_free
+from certctl.challenges.http01_server import HttpConnection
+from certctl.challenges.listening import HTTP_01, open_when_free
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ChallengeError
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
 from certctl.options import Option
 from certctl.ports import Solver
@@ -24,17 +24,6 @@ from certctl.ports import Solver
 NAME = "standalone"
 OPTIONS: tuple[Option, ...] = ()
 """None of its own: the settings named `challenge.*` stand in `certctl.options`."""
-
-SETTLE_SECONDS = 3.0
-"""How long to wait for the CA's request before it is polled all the same: another machine behind a
-load balancer may get it, and none comes for a name that does not resolve.
-"""
-
-PORT_PATIENCE = 60.0
-"""Seconds to wait for a port that another certctl answers at."""
-
-_LOOK_AT_PORT_EVERY = 0.2
-_LOOK_AT_STOP_EVERY = 0.1
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
@@ -50,7 +39,7 @@ class StandaloneSolver:
         self._port = port
         self._system = system
         self._mutex = threading.Lock()
-        self._answers = Answers()
+        self._answers = Answers[str]()
         self._holders = Holders()
         self._server: ChallengeServer | None = None
 
@@ -71,42 +60,20 @@ class StandaloneSolver:
             return
         with self._mutex:
             if self._server is None:
-                self._server = ChallengeServer(self._listen(), self._answers)
+                listeners = open_when_free(self._address, self._port, HTTP_01, self._system)
+                connection = partial(HttpConnection, self._answers)
+                self._server = ChallengeServer(listeners, connection, "http-01")
             for each in placements:
                 token = each.data["token"]
                 self._holders.hold(token, each.certificate)
                 self._answers.add(token, each.data["key_authorization"])
 
-    def _listen(self) -> list[socket.socket]:
-        """Open the port, after another certctl that has it, which will not have it for long."""
-        clock = self._system.clock
-        give_up = clock.monotonic() + PORT_PATIENCE
-        while True:
-            try:
-                return open_listeners(self._address, self._port)
-            except ChallengeError as error:
-                waits = error.code == PORT_TAKEN and clock.monotonic() < give_up
-                if not (waits and may_come_free(self._port)):
-                    raise
-                if clock.wait(self._system.stop, _LOOK_AT_PORT_EVERY):
-                    raise
-
     def wait(self, placements: Sequence[Placement]) -> None:
         """Return at once: what is presented is there."""
 
     def settle(self, placements: Sequence[Placement]) -> None:
-        """Return once each token was asked for, after `SETTLE_SECONDS`, or when told to stop."""
-        clock, stop = self._system.clock, self._system.stop
-        all_asked = self._answers.watch(each.data["token"] for each in placements)
-        deadline = clock.monotonic() + SETTLE_SECONDS
-        try:
-            while not all_asked.is_set() and not stop.is_set():
-                left = deadline - clock.monotonic()
-                if left <= 0:
-                    return
-                clock.wait(all_asked, min(left, _LOOK_AT_STOP_EVERY))
-        finally:
-            self._answers.unwatch(all_asked)
+        """Return once each token was asked for, or nobody came for a while."""
+        self._answers.settle((each.data["token"] for each in placements), self._system)
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
         with self._mutex:

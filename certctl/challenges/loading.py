@@ -29,7 +29,12 @@ GROUP = "certctl.challenges"
 """The entry-point group of other people's solvers: the name is the method, the object a module."""
 
 MODULES = MappingProxyType(
-    {"standalone": "http01_standalone", "webroot": "http01_webroot", "dns": "dns01"}
+    {
+        "standalone": "http01_standalone",
+        "webroot": "http01_webroot",
+        "dns": "dns01",
+        "tls-alpn": "tls_alpn01",
+    }
 )
 """The file of each method that certctl has itself."""
 
@@ -63,6 +68,8 @@ def sharing_key(challenge: ChallengeSpec) -> Hashable:
         return challenge.method, challenge.http_address, challenge.http_port
     if challenge.method == "webroot":
         return challenge.method, challenge.webroots
+    if challenge.method == "tls-alpn":
+        return challenge.method, challenge.tls_alpn_address, challenge.tls_alpn_port
     return repr(challenge), tuple(sorted(challenge.plugin.items()))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -30,9 +31,18 @@ _BEFORE = ("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos"
 _CHALLENGE = (
     "challenge.http_address",
     "challenge.http_port",
+    "challenge.tls_alpn_address",
+    "challenge.tls_alpn_port",
     "challenge.webroots",
     "challenge.dns_provider",
 )
+_METHODS = MappingProxyType(
+    {
+        "standalone": "Prove control by HTTP-01 with a server of certctl's own (the default).",
+        "tls-alpn": "Prove control by TLS-ALPN-01 with a server of certctl's own.",
+    }
+)
+"""The ways to prove control that need no more than their flag, by method."""
 _DNS = (
     "challenge.dns_resolver",
     "challenge.dns_skip_propagation",
@@ -61,15 +71,8 @@ def spec_options(function: _Decorated) -> _Decorated:
     function = settings(*_REST)(function)
     function = of_options(provider_options())(function)
     function = settings(*_CHALLENGE, *_DNS)(function)
-    function = click.option(
-        "--standalone",
-        cls=SectionedOption,
-        section="Proof of control",
-        is_flag=True,
-        expose_value=False,
-        callback=_standalone,
-        help="Prove control by HTTP-01 with a server of certctl's own (the default).",
-    )(function)
+    for method, words in reversed(tuple(_METHODS.items())):
+        function = _method_option(method, words)(function)
     return settings(*_BEFORE)(function)
 
 
@@ -81,13 +84,13 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
     """
     flags = invocation.flags
     ways = {
-        "--standalone": flags.get("challenge.method") == "standalone",
+        **{f"--{method}": flags.get("challenge.method") == method for method in _METHODS},
         "--webroot": "challenge.webroots" in flags,
         "--dns": "challenge.dns_provider" in flags,
     }
     chosen = [way for way, given in ways.items() if given]
     if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)} cannot both be meant", hint="Choose one of them.")
+        raise _both_meant(*chosen)
     if "profile" in flags and "required_profile" in flags:
         raise UsageError("--profile and --required-profile cannot both be meant")
     options = option_table()
@@ -179,7 +182,28 @@ def _summary(report: Report) -> str:
     return f"{report.considered} certificates: {said}."
 
 
-def _standalone(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
+def _method_option(method: str, words: str) -> Callable[[_Decorated], _Decorated]:
+    """Return the decorator of a flag that chooses how control is proved."""
+
+    def choose(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if not value:
+            return
         flags = context.find_root().ensure_object(Invocation).flags
-        flags["challenge.method"] = "standalone"
+        before = flags.setdefault("challenge.method", method)
+        if before != method:
+            raise _both_meant(f"--{before}", f"--{method}")
+
+    return click.option(
+        f"--{method}",
+        f"method_{method.replace('-', '_')}",
+        cls=SectionedOption,
+        section="Proof of control",
+        is_flag=True,
+        expose_value=False,
+        callback=choose,
+        help=words,
+    )
+
+
+def _both_meant(*ways: str) -> UsageError:
+    return UsageError(f"{' and '.join(ways)} cannot both be meant", hint="Choose one of them.")

@@ -113,7 +113,8 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
     hint = (
         "A wildcard can be proved by DNS only: --dns PROVIDER."
         if authorization.identifier.wildcard
-        else "Choose another way to prove control: --standalone, --webroot DIR or --dns PROVIDER."
+        else "Choose another way to prove control: --standalone, --webroot DIR, --tls-alpn or"
+        " --dns PROVIDER."
     )
     raise ChallengeError(
         f"the CA does not offer {wanted} for {authorization.identifier}; it offers {offered}",

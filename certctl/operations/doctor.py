@@ -295,7 +295,8 @@ def _authority_of(spec: CertificateSpec) -> tuple[str, str | None, str | None]:
 
 
 def _challenge_type(method: str) -> str:
-    return ChallengeType.DNS_01 if method == "dns" else ChallengeType.HTTP_01
+    by_method = {"dns": ChallengeType.DNS_01, "tls-alpn": ChallengeType.TLS_ALPN_01}
+    return by_method.get(method, ChallengeType.HTTP_01)
 
 
 # Which certificates are meant

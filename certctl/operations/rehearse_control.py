@@ -205,6 +205,8 @@ def _task(identifier: Identifier, solver: Solver, spec: CertificateSpec) -> Task
 def _not_placed(spec: CertificateSpec, challenge: ChallengeSpec, error: CertctlError) -> Finding:
     if challenge.method == "dns":
         return Finding("dns.write", Severity.ERROR, spec.name, error.message, error.hint)
+    if challenge.method == "tls-alpn":
+        return Finding("tls.setup", Severity.ERROR, spec.name, error.message, error.hint)
     return Finding("http.setup", Severity.ERROR, spec.name, error.message, error.hint)
 
 

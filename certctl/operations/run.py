@@ -136,6 +136,9 @@ class Run:
         endpoint, challenge = self.endpoint(spec.ca, spec.ca_bundle), spec.challenge
         if challenge.method == "dns" and endpoint.dns is not None:
             return replace(challenge, dns_resolver=challenge.dns_resolver or endpoint.dns)
+        if challenge.method == "tls-alpn" and endpoint.tls_alpn_port is not None:
+            port = endpoint.tls_alpn_port
+            return replace(challenge, tls_alpn_address="127.0.0.1", tls_alpn_port=port)
         if challenge.method != "standalone" or endpoint.http_port is None:
             return challenge
         if endpoint.dns is not None and any(each.wildcard for each in spec.identifiers):

@@ -214,6 +214,8 @@ def _challenge_words(details: CertificateDetails) -> str:
     match challenge.method:
         case "standalone":
             return f"HTTP-01, stand-alone server at port {challenge.http_port}"
+        case "tls-alpn":
+            return f"TLS-ALPN-01, stand-alone server at port {challenge.tls_alpn_port}"
         case "webroot":
             return f"HTTP-01, in {', '.join(challenge.webroots)}"
         case "dns":

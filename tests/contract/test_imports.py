@@ -27,6 +27,7 @@ LEVELS = {
     "renewal": 1,
     "service_address": 1,
     "keys": 1,
+    "validation_certificate": 1,
     "x509": 1,
     "formats": 1,
     "system": 2,
@@ -68,7 +69,7 @@ ONLY_IN = {
     "urllib3": {"ca", "system"},
     "dns": {"dns", ASIDE},
     "pytest": {"testing"},
-    "cryptography": {"keys", "x509", "formats", "ca", ASIDE},
+    "cryptography": {"keys", "x509", "formats", "validation_certificate", "ca", ASIDE},
 }
 """The heavy packages, with those of ours that may import them."""
 

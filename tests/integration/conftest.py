@@ -1,5 +1,6 @@
-"""The fixtures that tests of the CA edge, and those of the operations, share."""
+"""The fixtures that tests of the CA edge, of the operations, and of servers of our own share."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,3 +48,12 @@ def client(caller: Caller) -> Iterator[AcmeClient]:
     """A client with an account at that CA."""
     with caller.registered() as client:
         yield client
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Clients and server share this process here, and so its limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -2,23 +2,20 @@
 
 import contextlib
 import os
-import resource
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from certctl.challenges.http01_server import (
-    MAX_CONNECTIONS,
-    MAX_REQUEST_BYTES,
-    Answers,
-    ChallengeServer,
-)
-from certctl.challenges.http01_standalone import SETTLE_SECONDS, StandaloneSolver
+from certctl.challenges.answers import SETTLE_SECONDS, Answers
+from certctl.challenges.challenge_server import MAX_CONNECTIONS, ChallengeServer
+from certctl.challenges.http01_server import MAX_REQUEST_BYTES, HttpConnection
+from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.listening import open_listeners
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError
@@ -45,15 +42,6 @@ def solver(port: int) -> Iterator[StandaloneSolver]:
     solver = StandaloneSolver(None, port, real_system())
     yield solver
     solver.close()
-
-
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    """Clients and server share this process here, and so its limit of open files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def present(solver: StandaloneSolver, *tokens: str, certificate: str = "a") -> list[Placement]:
@@ -254,8 +242,9 @@ def send_for_ever(client: socket.socket) -> None:
 
 
 def test_closing_drops_the_clients_that_are_still_there(port: int) -> None:
-    answers = Answers()
-    server = ChallengeServer(open_listeners("127.0.0.1", port), answers)
+    answers = Answers[str]()
+    connection = partial(HttpConnection, answers)
+    server = ChallengeServer(open_listeners("127.0.0.1", port), connection, "http-01")
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(b"GET /")
         answers.add("abc", "abc.thumbprint")

@@ -26,6 +26,7 @@ from tests.lab.programs import program, require
 TOOLS = Path(__file__).parents[2] / ".venv" / "acme2certifier"
 RECORDING = Path(__file__).with_name("gunicorn_recording.py")
 HTTP_PORT = 80
+TLS_PORT = 443
 
 
 def require_acme2certifier() -> None:
@@ -113,6 +114,7 @@ class Acme2CertifierServer:
     """When the window of a certificate begins, in percent of its lifetime, and how many seconds it
     is open; 0 is until the certificate expires."""
     http_port: int = HTTP_PORT
+    tls_port: int = TLS_PORT
 
     def __post_init__(self) -> None:
         self._tls = make_server_certificate(self.folder)

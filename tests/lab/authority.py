@@ -14,9 +14,12 @@ class LoggedRequest:
 
 
 class AcmeServer(Protocol):
-    """A CA that runs as a process of its own and tries HTTP-01 at one port of this machine."""
+    """A CA that runs as a process of its own and tries HTTP-01 and TLS-ALPN-01 at ports of this
+    machine.
+    """
 
     http_port: int
+    tls_port: int
 
     @property
     def directory_url(self) -> str:

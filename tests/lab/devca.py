@@ -17,7 +17,8 @@ from tests.lab.processes import ServerProcess
 class DevCaServer:
     """The development CA, ready for `certctl --ca URL --ca-bundle FILE`.
 
-    It tries names at `http_port` of this machine, and DNS-01 at `dns_server`, or in its own zone.
+    It tries names at `http_port` and `tls_port` of this machine, and DNS-01 at `dns_server`, or in
+    its own zone.
     """
 
     folder: Path
@@ -25,6 +26,7 @@ class DevCaServer:
     arguments: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=kept_port)
+    tls_port: int = field(default_factory=kept_port)
 
     def __post_init__(self) -> None:
         dns = ("--dns", self.dns_server) if self.dns_server else ()
@@ -32,7 +34,9 @@ class DevCaServer:
             [
                 *(sys.executable, "-m", "certctl", "dev-ca", "serve"),
                 *("--listen", f"127.0.0.1:{self.port}", "--state", str(self.folder / "state")),
-                *("--http-port", str(self.http_port), *dns, *self.arguments),
+                *("--http-port", str(self.http_port), "--tls-port", str(self.tls_port)),
+                *dns,
+                *self.arguments,
             ],
             folder=self.folder,
             ready=self._ready,

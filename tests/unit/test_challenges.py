@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certctl.challenges.answers import Answers
 from certctl.challenges.dns01 import txt_value
 from certctl.challenges.holders import Holders
 from certctl.challenges.http01 import check_task, checked_token
-from certctl.challenges.http01_server import Answers, respond
+from certctl.challenges.http01_server import respond
 from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.http01_webroot import parse_webroots
 from certctl.challenges.loading import create_solver, sharing_key
@@ -95,7 +96,7 @@ def test_the_txt_value_is_that_of_openssl() -> None:
 
 @given(st.binary(max_size=300))
 def test_whatever_a_client_sends_gets_one_whole_response(request_head: bytes) -> None:
-    answers = Answers()
+    answers = Answers[str]()
     answers.add("abc", "abc.thumbprint")
 
     head, _, body = respond(request_head, answers).partition(b"\r\n\r\n")
@@ -106,7 +107,7 @@ def test_whatever_a_client_sends_gets_one_whole_response(request_head: bytes) ->
 
 @given(st.text(alphabet="abc/.%?\\-", max_size=20))
 def test_only_the_exact_path_of_a_token_is_answered(path: str) -> None:
-    answers = Answers()
+    answers = Answers[str]()
     answers.add("abc", "secret")
 
     response = respond(f"GET /.well-known/acme-challenge/{path} HTTP/1.1\r\n".encode(), answers)
@@ -187,6 +188,7 @@ def test_only_listeners_at_the_port_count() -> None:
             ChallengeSpec(method="dns", dns_provider="exec", plugin={"dns.exec.hook": "true"}),
             "dns-01",
         ),
+        (ChallengeSpec(method="tls-alpn"), "tls-alpn-01"),
     ],
 )
 def test_each_method_has_a_solver(challenge: ChallengeSpec, challenge_type: str) -> None:
@@ -200,6 +202,7 @@ def test_each_method_has_a_solver(challenge: ChallengeSpec, challenge_type: str)
 DNS = ChallengeSpec(method="dns", dns_provider="exec", plugin={"dns.exec.hook": "a"})
 WEBROOT = ChallengeSpec(method="webroot", webroots=("/srv/a",))
 STANDALONE = ChallengeSpec(method="standalone")
+TLS_ALPN = ChallengeSpec(method="tls-alpn")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +211,9 @@ STANDALONE = ChallengeSpec(method="standalone")
         (STANDALONE, replace(STANDALONE, hook_timeout=1, dns_resolver="192.0.2.53"), True),
         (STANDALONE, replace(STANDALONE, http_port=8080), False),
         (STANDALONE, replace(STANDALONE, http_address="::1"), False),
+        (TLS_ALPN, replace(TLS_ALPN, hook_timeout=1, http_port=8080), True),
+        (TLS_ALPN, replace(TLS_ALPN, tls_alpn_port=8443), False),
+        (TLS_ALPN, replace(TLS_ALPN, tls_alpn_address="::1"), False),
         (WEBROOT, replace(WEBROOT, hook_timeout=1), True),
         (WEBROOT, replace(WEBROOT, webroots=("/srv/b",)), False),
         (WEBROOT, replace(WEBROOT, method="standalone"), False),
