@@ -14,10 +14,10 @@ import tempfile
 import threading
 from pathlib import Path
 
-FIRST_PORT = 20_000
+FIRST_PORT = 10_000
 BLOCK_SIZE = 1000
 # The last block ends below 32768, where Linux begins to number outgoing connections.
-BLOCKS = 12
+BLOCKS = 22
 
 
 def free_port() -> int:
