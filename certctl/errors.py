@@ -26,6 +26,15 @@ class ExitStatus(IntEnum):
     INTERRUPTED = 130
 
 
+class PluginStatus(IntEnum):
+    """What `check` ends with, as the Monitoring Plugins Guidelines have it; no `ExitStatus`."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
 PRECEDENCE: tuple[ExitStatus, ...] = (
     ExitStatus.INTERRUPTED,
     ExitStatus.USAGE,

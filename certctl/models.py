@@ -459,10 +459,25 @@ class RenewalDecision:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What alerts told a person of last: when, and which failures, as `NAME CODE` each."""
+
+    at: datetime
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunHistory:
-    """When `renew` ran by itself lately, the oldest first (`run.json`)."""
+    """When `renew` ran by itself lately, the oldest first (`run.json`).
+
+    `exit_status` is the latest run's, `succeeded_at` when one last ended with 0; None where that is
+    not known. `told` is None where there is nothing that a person was told of.
+    """
 
     runs: tuple[datetime, ...] = ()
+    exit_status: int | None = None
+    succeeded_at: datetime | None = None
+    told: Told | None = None
 
     @property
     def interval(self) -> timedelta | None:

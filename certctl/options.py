@@ -627,11 +627,17 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)\Z")
 _UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _seconds(option: Option, text: str) -> float:
+def duration(text: str) -> float | None:
+    """Return the seconds that `text` (90, 90s, 5m, 2h or 1d) means; None where it means none."""
     found = _DURATION.match(text.strip())
+    return None if found is None else float(found[1]) * _UNIT[found[2]]
+
+
+def _seconds(option: Option, text: str) -> float:
+    found = duration(text)
     if found is None:
         raise _wrong(option, text)
-    return float(found[1]) * _UNIT[found[2]]
+    return found
 
 
 def _number(option: Option, text: str) -> int:

@@ -25,6 +25,7 @@ from certctl.models import (
     RenewalMemory,
     RunHistory,
     Task,
+    Told,
     TxtRecord,
     Version,
 )
@@ -326,8 +327,10 @@ class Store(Protocol):
         """Return when `renew` ran by itself lately; nothing where that cannot be read."""
         ...
 
-    def record_run(self, now: datetime) -> None:
-        """Write down that `renew` ran by itself at `now`."""
+    def record_run(self, now: datetime, exit_status: int, told: Told | None = None) -> None:
+        """Write down that `renew` ran by itself until `now`, how it ended, and what a person has
+        been told of, which is forgotten otherwise.
+        """
         ...
 
     def lock(self, name: str, *, timeout: float) -> Lease:

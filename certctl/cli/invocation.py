@@ -5,16 +5,27 @@ The Click layer ends here; `certctl.cli.session` turns an invocation into a run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from certctl.cli.environment import Environment
+from certctl.errors import CertctlError
 from certctl.models import Value
 from certctl.output.console import Output
+from certctl.output.document import Result
+
+
+def failed(error: CertctlError) -> Result:
+    """Return what a command comes to that ended with an error."""
+    return Result(errors=(error,), exit_status=error.exit_status)
 
 
 @dataclass
 class Invocation:
-    """What Click collects while it parses; commands read it and open a run."""
+    """What Click collects while it parses; commands read it and open a run.
+
+    `failed` makes the result of an error; a command whose callers expect other words replaces it.
+    """
 
     environment: Environment
     command: str = ""
@@ -25,6 +36,7 @@ class Invocation:
     debug: bool = False
     yes: bool = False
     flags: dict[str, Value] = field(default_factory=dict)
+    failed: Callable[[CertctlError], Result] = failed
 
     @property
     def output(self) -> Output:

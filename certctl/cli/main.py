@@ -38,6 +38,7 @@ COMMANDS = MappingProxyType(
         "revoke": "Revoke a certificate.",
         "deploy": "Run deploy hooks and reloads again.",
         "verify": "See whether certificates are served, ours and others'.",
+        "check": "Check certificates and services for Nagios and its kin.",
         "doctor": "Find what would stop an issuance or a renewal.",
         "rollback": "Put an older version back.",
         "delete": "Forget a certificate and remove its files.",
@@ -180,7 +181,7 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
 def _failed(error: CertctlError, invocation: Invocation) -> Result:
     if invocation.debug:
         traceback.print_exception(error, file=invocation.environment.stderr)
-    return Result(errors=(error,), exit_status=error.exit_status)
+    return invocation.failed(error)
 
 
 def _translated(error: click.ClickException, invocation: Invocation) -> UsageError:

@@ -13,9 +13,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from certctl.errors import CertctlError, Interrupted, LockHeld, StoreError, unforeseen
+from certctl.errors import CertctlError, Interrupted, LockHeld, unforeseen
 from certctl.events import CertificateFinished, CertificateStarted, RunStarted
 from certctl.models import Outcome
+from certctl.operations.conclude import conclude
 from certctl.operations.due import Found, RenewRequest, Work, find_work, look_again, passed_over
 from certctl.operations.memory import remember, remember_failure
 from certctl.operations.patience import Patience
@@ -56,8 +57,6 @@ def renew(request: RenewRequest, run: Run) -> Report:
             _remove_leftovers(unsettled, run)
         if candidates:
             request = replace(request, interval=store.history().interval)
-        if request.regular and names:
-            _record(run)
         if candidates:
             found = find_work(candidates, request, run)
             outcomes += found.outcomes
@@ -68,7 +67,10 @@ def renew(request: RenewRequest, run: Run) -> Report:
         interrupted = True
     place = {name: index for index, name in enumerate(names)}
     outcomes.sort(key=lambda outcome: place[outcome.name])
-    return Report(tuple(outcomes), tuple(errors), len(names), interrupted, request.dry_run)
+    report = Report(tuple(outcomes), tuple(errors), len(names), interrupted, request.dry_run)
+    if request.regular and names:
+        conclude(report, run)
+    return report
 
 
 def _carry_out(
@@ -248,14 +250,6 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
             run.warn(f"what proved control could not be removed: {error.message}", name)
         finally:
             run.release(name)
-
-
-def _record(run: Run) -> None:
-    """Write down that this run took place; where that is impossible, it still does."""
-    try:
-        run.services.store.record_run(run.services.clock.now())
-    except StoreError as error:
-        run.warn(error.message)
 
 
 def _warn_of_the_interval(found: Found, interval: timedelta | None, run: Run) -> None:

@@ -91,7 +91,7 @@ class Output:
             for line in result.lines:
                 self._print(line)
         self.stdout.flush()
-        for error in result.errors:
+        for error in () if result.silent else result.errors:
             self.error(error)
 
     def error(self, error: CertctlError) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from certctl.errors import CertctlError, ExitStatus, ValidationFailed
+from certctl.errors import CertctlError, ExitStatus, PluginStatus, ValidationFailed
 
 SCHEMA = 1
 
@@ -19,12 +19,16 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a command came to: `data` for programs, `lines` for people, both always filled."""
+    """What a command came to: `data` for programs, `lines` for people, both always filled.
+
+    `silent`: the errors are said in the lines already.
+    """
 
     data: Mapping[str, Json] = field(default_factory=dict)
     lines: Sequence[object] = ()
     errors: Sequence[CertctlError] = ()
-    exit_status: ExitStatus = ExitStatus.DONE
+    exit_status: ExitStatus | PluginStatus = ExitStatus.DONE
+    silent: bool = False
 
 
 def render(command: str, result: Result) -> str:
@@ -55,7 +59,7 @@ def error_object(error: CertctlError) -> dict[str, Json]:
     return found
 
 
-def _status(exit_status: ExitStatus) -> str:
-    if exit_status is ExitStatus.DONE:
+def _status(exit_status: ExitStatus | PluginStatus) -> str:
+    if exit_status == 0:
         return "success"
     return "partial" if exit_status is ExitStatus.PARTIAL else "error"

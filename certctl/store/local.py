@@ -22,6 +22,7 @@ from certctl.models import (
     PendingOrder,
     RenewalMemory,
     RunHistory,
+    Told,
     Value,
     Version,
 )
@@ -208,9 +209,9 @@ class LocalStore:
     def history(self) -> RunHistory:
         return self._runs.history()
 
-    def record_run(self, now: datetime) -> None:
+    def record_run(self, now: datetime, exit_status: int, told: Told | None = None) -> None:
         self._layout.make(self._layout.home)
-        self._runs.record(now)
+        self._runs.record(now, exit_status, told)
 
     def lock(self, name: str, *, timeout: float) -> FileLease:
         try:

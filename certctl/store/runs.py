@@ -1,12 +1,12 @@
-"""When `renew` ran by itself: `run.json`, a convenience that can be lost without harm."""
+"""When `renew` ran by itself, and how that ended: `run.json`, which can be lost without harm."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from certctl.errors import StoreCorrupt
-from certctl.models import RunHistory
-from certctl.store.documents import moment, read_document, write_document
+from certctl.models import RunHistory, Told
+from certctl.store.documents import Fields, moment, read_document, write_document
 from certctl.store.layout import Layout
 
 _KEPT = 10
@@ -22,12 +22,31 @@ class Runs:
         """Return the latest runs; none where they cannot be read."""
         try:
             fields = read_document(self._path)
-            runs = () if fields is None else fields.moments("runs")
+            return RunHistory() if fields is None else _history(fields)
         except StoreCorrupt:
             return RunHistory()
-        return RunHistory(runs)
 
-    def record(self, now: datetime) -> None:
+    def record(self, now: datetime, exit_status: int, told: Told | None) -> None:
         """Add a run; one that does not come after the latest, by a clock set back, begins anew."""
-        known = [each for each in self.history().runs if each < now][-_KEPT + 1 :]
-        write_document(self._path, {"runs": [moment(each) for each in (*known, now)]})
+        before = self.history()
+        known = [each for each in before.runs if each < now][-_KEPT + 1 :]
+        succeeded_at = now if exit_status == 0 else before.succeeded_at
+        write_document(
+            self._path,
+            {
+                "runs": [moment(each) for each in (*known, now)],
+                "exit_status": exit_status,
+                "succeeded_at": moment(succeeded_at),
+                "told": told and {"at": moment(told.at), "failures": list(told.failures)},
+            },
+        )
+
+
+def _history(fields: Fields) -> RunHistory:
+    told = fields.object_or_none("told")
+    return RunHistory(
+        runs=fields.moments("runs"),
+        exit_status=fields.integer_or_none("exit_status"),
+        succeeded_at=fields.moment_or_none("succeeded_at"),
+        told=None if told is None else Told(told.moment("at"), told.texts("failures")),
+    )

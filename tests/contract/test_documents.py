@@ -21,7 +21,7 @@ from certctl.deploy.environment import run_variables, variables
 from certctl.dns.loading import provider_options
 from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
-from certctl.errors import PRECEDENCE, ExitStatus
+from certctl.errors import PRECEDENCE, ExitStatus, PluginStatus
 from certctl.events import Deployed, Event
 from certctl.models import (
     Account,
@@ -46,6 +46,7 @@ README = "README.md"
 HOOKS = "docs/hooks.md"
 FORMATS = "docs/formats.md"
 SETTINGS = "docs/configuration.md"
+MONITORING = "docs/monitoring.md"
 DOCUMENTS = (
     README,
     "CHANGELOG.md",
@@ -55,6 +56,7 @@ DOCUMENTS = (
     FORMATS,
     HOOKS,
     SETTINGS,
+    MONITORING,
 )
 
 FLAGS_OF_OTHERS = {"--manual-auth-hook", "--manual-cleanup-hook", "--write", "--folder-path"}
@@ -135,7 +137,7 @@ def test_every_command_that_a_document_names_exists(document: str) -> None:
     assert named <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("document", [README, SETTINGS, HOOKS, FORMATS, "SECURITY.md"])
+@pytest.mark.parametrize("document", [README, SETTINGS, HOOKS, FORMATS, MONITORING, "SECURITY.md"])
 def test_every_flag_that_a_document_names_exists(document: str) -> None:
     known = {
         flag
@@ -152,6 +154,12 @@ def test_the_readme_has_a_row_for_each_exit_status() -> None:
     rows = re.findall(r"^\| (\d+) \|", text(README), re.MULTILINE)
 
     assert [int(each) for each in rows] == [int(each) for each in ExitStatus]
+
+
+def test_the_page_on_monitoring_has_a_row_for_each_status_of_a_plugin() -> None:
+    rows = re.findall(r"^\| (\d) \| `([A-Z]+)` \|", text(MONITORING), re.MULTILINE)
+
+    assert rows == [(str(int(each)), each.name) for each in PluginStatus]
 
 
 def test_the_readme_has_the_precedence_of_exit_statuses() -> None:

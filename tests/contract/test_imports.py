@@ -26,6 +26,7 @@ LEVELS = {
     "advice": 1,
     "renewal": 1,
     "service_address": 1,
+    "thresholds": 1,
     "keys": 1,
     "validation_certificate": 1,
     "x509": 1,

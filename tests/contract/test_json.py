@@ -113,6 +113,21 @@ OUTCOME: Shape = {
     "error": dict | None,
 }
 
+CHECK: Shape = {
+    "state": str,
+    "certificates": int,
+    "services": int,
+    "failing": int,
+    "owed": int,
+    "run_age": int | None,
+    "problems": list,
+    "remaining": list,
+}
+
+PROBLEM: Shape = {"state": str, "subject": str, "code": str, "message": str}
+
+REMAINING: Shape = {"subject": str, "seconds": float, "warning": float, "critical": float}
+
 UNCONFIGURED = {"demo", "dev-ca"}
 """Commands that no setting of certctl.toml is for."""
 
@@ -135,7 +150,9 @@ def document(finished: Finished) -> Any:
     assert list(found) == list(DOCUMENT)
     assert found["schema"] == 1
     assert found["exit_code"] == finished.exit_status
-    assert found["status"] == {0: "success", 3: "partial"}.get(finished.exit_status, "error")
+    plugin = found["command"] == "check"
+    partial = "error" if plugin else "partial"
+    assert found["status"] == {0: "success", 3: partial}.get(finished.exit_status, "error")
     assert finished.stdout.endswith("}\n")
     assert [problem for each in found["errors"] for problem in departures(each, ERROR)] == []
     return found
@@ -247,6 +264,18 @@ def test_the_outcome_of_a_certificate_that_was_issued_but_not_deployed(tmp_path:
     assert outcome["deploy"]["error"]["code"] == "deploy.failed"
 
 
+def test_a_check_has_the_exit_code_of_a_plugin(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example", age=timedelta(days=70))
+
+    found = document(certctl("check", "--json", home=tmp_path))
+
+    data = found["data"]
+    assert departures(data, CHECK) == []
+    assert [departures(each, PROBLEM) for each in data["problems"]] == [[], []]
+    assert [departures(each, REMAINING) for each in data["remaining"]] == [[]]
+    assert (data["state"], found["exit_code"], found["status"]) == ("warning", 1, "error")
+
+
 # Failure.
 
 
@@ -317,7 +346,7 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
 
     (error,) = found["errors"]
     assert found["command"] == ("account show" if command == "account" else command)
-    assert found["exit_code"] == 2
+    assert found["exit_code"] == (3 if command == "check" else 2)
     assert error["code"] == "configuration.unknown_key"
     assert error["hint"] == "Did you mean key_type?"
 

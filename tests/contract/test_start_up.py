@@ -3,6 +3,7 @@
 Each command is run as a user runs it, by an interpreter that reports every module it loads.
 """
 
+import json
 import subprocess
 import sys
 from datetime import timedelta
@@ -57,7 +58,9 @@ def test_the_help_of_a_command_loads_nothing_that_an_order_needs(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("list",), ("list", "--json"), ("show", "a.example", "--json")], ids=" ".join
+    "arguments",
+    [("list",), ("list", "--json"), ("show", "a.example", "--json")],
+    ids=" ".join,
 )
 def test_looking_at_certificates_parses_none(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     home = tmp_path / "home"
@@ -67,6 +70,18 @@ def test_looking_at_certificates_parses_none(tmp_path: Path, arguments: tuple[st
     finished = run(*arguments, home=home)
 
     assert "a.example" in finished.stdout
+    assert heavy(loaded_by(finished)) == set()
+    assert loaded_by(finished) & ORDERING == set()
+
+
+def test_a_check_of_certificates_parses_none(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    add_certificate(home, "a.example")
+    add_certificate(home, "b.example")
+
+    finished = run("check", home=home)
+
+    assert "2 certificates" in finished.stdout
     assert heavy(loaded_by(finished)) == set()
     assert loaded_by(finished) & ORDERING == set()
 
@@ -91,7 +106,7 @@ def test_an_idle_renewal_writes_nothing_but_that_it_ran(tmp_path: Path) -> None:
     run("renew", home=home)
 
     after = state_of(home)
-    assert (home / "run.json").read_text().count("Z") == 1
+    assert len(json.loads((home / "run.json").read_text())["runs"]) == 1
     assert set(after) - set(before) == {str(home / "run.json")}
     assert {path for path in before if before[path] != after[path]} <= {str(home)}
 
