@@ -21,6 +21,9 @@ ON_FILES = (
 ON_NETWORK = ("connect", "sendto", "sendmsg")
 LONGEST_SECONDS = 60.0
 
+LOST = "ECONNRESET"
+"""What a call on the network may come to."""
+
 ERRORS: Mapping[str, frozenset[str]] = {
     "ENOSPC": frozenset({"openat", "write", "pwrite64", "fsync", "mkdir", "mkdirat", "rename",
                          "renameat", "renameat2", "symlink", "symlinkat"}),
@@ -29,18 +32,33 @@ ERRORS: Mapping[str, frozenset[str]] = {
     "EACCES": frozenset({"openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "symlink",
                          "symlinkat", "unlink", "unlinkat", "chmod", "fchmod", "fchmodat"}),
 }  # fmt: skip
-"""Which calls can fail how."""
+"""Which calls on files can fail how."""
 
+_ON_A_SOCKET = ("<socket:", "<TCP")
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 
 
 @dataclass(frozen=True)
 class Point:
-    """The `number`-th call of its name in the main thread; `what` is how strace shows it."""
+    """The `number`-th call of its name in a thread; `what` is how strace shows it."""
 
     call: str
     number: int
     what: str
+
+    @property
+    def on_network(self) -> bool:
+        """Whether it is a call on a socket, not on a file."""
+        return self.call in ON_NETWORK or any(each in self.what for each in _ON_A_SOCKET)
+
+    def can(self, how: str) -> bool:
+        """Whether that mishap can happen here: `signal=KILL`, or an error that it could have."""
+        kind, _, error = how.partition("=")
+        if kind == "signal":
+            return True
+        if error == LOST:
+            return self.on_network
+        return not self.on_network and self.call in ERRORS[error]
 
     def __str__(self) -> str:
         return f"{self.call} #{self.number}: {self.what[:120]}"
@@ -54,8 +72,14 @@ class Ended:
     output: str
 
 
-def points(arguments: Sequence[str], home: Path, scratch: Path) -> list[Point]:
-    """Run a command to its end, and return the calls at which something could go wrong."""
+def points(
+    arguments: Sequence[str], home: Path, scratch: Path, *, threads: bool = False
+) -> list[Point]:
+    """Run a command to its end, and return the calls at which something could go wrong.
+
+    Those of the main thread, or with `threads` those of any: strace counts for each thread by
+    itself, so that a mishap then strikes every thread that comes so far, or the first to do so.
+    """
     trace = scratch / "trace"
     ended = _strace(
         ["-y", "-s", "64", "-o", str(trace), "-e", f"trace={','.join(ON_FILES + ON_NETWORK)}"],
@@ -63,8 +87,8 @@ def points(arguments: Sequence[str], home: Path, scratch: Path) -> list[Point]:
         home,
     )
     assert ended.status == 0, ended.output
-    found: list[Point] = []
-    counts: Counter[str] = Counter()
+    found: dict[tuple[str, int], Point] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     main: str | None = None
     for line in trace.read_text(errors="replace").splitlines():
         match = _CALL.match(line)
@@ -72,12 +96,13 @@ def points(arguments: Sequence[str], home: Path, scratch: Path) -> list[Point]:
             continue
         thread, call, rest = match.groups()
         main = main or thread
-        if thread != main:
+        if not (threads or thread == main):
             continue
-        counts[call] += 1
+        counts[thread, call] += 1
         if _matters(call, rest, home):
-            found.append(Point(call, counts[call], rest))
-    return found
+            number = counts[thread, call]
+            found.setdefault((call, number), Point(call, number, rest))
+    return list(found.values())
 
 
 def mishap(point: Point, how: str, arguments: Sequence[str], home: Path) -> Ended:
@@ -94,8 +119,7 @@ def certctl(arguments: Sequence[str], home: Path) -> Ended:
 def _matters(call: str, arguments: str, home: Path) -> bool:
     if call == "openat" and "O_CREAT" not in arguments:
         return False
-    on_network = call in ON_NETWORK or "<socket:" in arguments or "<TCP" in arguments
-    return on_network or str(home) in arguments
+    return Point(call, 0, arguments).on_network or str(home) in arguments
 
 
 def _strace(options: Sequence[str], arguments: Sequence[str], home: Path) -> Ended:

@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.crash.points import ERRORS, Ended, Point, certctl, mishap, points
+from tests.crash.points import ERRORS, LOST, Ended, Point, certctl, mishap, points
 from tests.lab.devca import DevCaServer
 from tests.lab.programs import require
 
@@ -25,11 +25,14 @@ from tests.lab.programs import require
 ALL = os.environ.get("CRASH_POINTS") == "all"
 SHARDS = 8 if ALL else 1
 SAMPLE = 3
+SCENARIOS = ("first issue", "renew", "owed deploy", "parallel renewals")
+MISHAPS = ("signal=KILL", *(f"error={each}" for each in (*ERRORS, LOST)))
 
 NAME = "crash.example"
+NAMES = tuple(f"crash{number}.example" for number in range(4))
 
 HOOK = """#!/bin/sh
-echo "$CERTCTL_CERT_VERSION" >> "${CERTCTL_LIVE%/live/*}/deployed.log"
+echo "$CERTCTL_CERT_NAME $CERTCTL_CERT_VERSION" >> "${CERTCTL_LIVE%/live/*}/deployed.log"
 """
 
 pytestmark = pytest.mark.timeout(3600)
@@ -37,10 +40,20 @@ pytestmark = pytest.mark.timeout(3600)
 
 @dataclass(frozen=True)
 class Scenario:
-    """A command in a home that is prepared: `arguments`, and those that prepare it."""
+    """A command in a home that is prepared: `arguments`, and those that prepare it.
+
+    `wanted` is then put into the spec of each of the `names`, as a person does who edits it.
+    """
 
     arguments: tuple[str, ...]
     before: tuple[tuple[str, ...], ...] = ()
+    names: tuple[str, ...] = (NAME,)
+    wanted: str = ""
+
+    @property
+    def parallel(self) -> bool:
+        """Whether the work is done in several threads."""
+        return len(self.names) > 1
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +85,10 @@ def scenario(name: str, hook: Path) -> Scenario:
             broken = ("issue", NAME, "--deploy-hook", "false")
             mended = ("edit", NAME, "--deploy-hook", str(hook))
             return Scenario(("deploy", NAME), (broken, mended))
+        case "parallel renewals":
+            issued = tuple(("issue", each, "--deploy-hook", str(hook)) for each in NAMES)
+            another_key = 'key_type = "ecdsa-p384"\n'
+            return Scenario(("renew", "--jobs", "4"), issued, NAMES, another_key)
     raise ValueError(name)
 
 
@@ -92,6 +109,9 @@ class Bench:
         for arguments in tried.before:
             done = certctl(arguments, self.base)
             assert done.status in {0, 4}, done.output
+        for each in tried.names if tried.wanted else ():
+            spec = self.base / "certificates" / f"{each}.toml"
+            spec.write_text(tried.wanted + spec.read_text())
         certctl(tried.arguments, self.copy())  # so that the CA has seen the certificate replaced
 
     def copy(self) -> Path:
@@ -102,7 +122,7 @@ class Bench:
 
     def points(self) -> list[Point]:
         home = self.copy()
-        return points(self._tried.arguments, home, self._folder)
+        return points(self._tried.arguments, home, self._folder, threads=self._tried.parallel)
 
     def attempt(self, point: Point, how: str) -> str:
         """Try one point; return in a word what became of the command."""
@@ -114,26 +134,38 @@ class Bench:
         assert "Traceback" not in ended.output, about
         self._matching(home, about)
 
-        follow_up = self._again(home)
+        killed = ended.status in {-9, 137}
+        follow_up = self._again(home, patient=killed)
         about = f"{about}\nthen {follow_up.output}"
         assert follow_up.status == 0, about
         self._matching(home, about)
-        live = live_version(home)
-        assert live is not None, about
         assert leftovers(home) == [], about
-        assert str(live) in (home / "deployed.log").read_text().split(), about
+        deployed = (home / "deployed.log").read_text().splitlines()
+        for name in self._tried.names:
+            assert f"{name} {live_version(home, name)}" in deployed, about
         assert self._issued() - before == len(archived(home)) - versions, about
+        if self._tried.parallel:
+            assert {live_version(home, each) for each in self._tried.names} == {2}, about
         shutil.rmtree(home)
-        return "killed" if ended.status in {-9, 137} else f"exit {ended.status}"
+        return "killed" if killed else f"exit {ended.status}"
 
-    def _again(self, home: Path) -> Ended:
-        """What comes next: cron's run where there is a certificate, else the command again."""
-        if live_version(home) is None:
+    def _again(self, home: Path, *, patient: bool) -> Ended:
+        """What comes next: cron's run where there is a certificate, else the command again.
+
+        After an error what failed waits for its time, unless it is forced; after a kill nothing
+        does.
+        """
+        names = self._tried.names
+        if any(live_version(home, each) is None for each in names):
             return certctl(self._tried.arguments, home)
         ended = certctl(("renew",), home)
-        if ended.status == 0 and any((home / "pending").glob("*")):
+        late = [each for each in names if (home / "pending" / each).exists()]
+        if self._tried.parallel and ended.status != 0 and not patient:
+            late = [each for each in names if live_version(home, each) == 1]
+            ended = certctl(("deploy", *names), home)
+        if late and (ended.status == 0 or not patient):
             # Nothing was due any more; what was forced is finished when it is forced again.
-            ended = certctl(("renew", "--force", NAME), home)
+            ended = certctl(("renew", "--force", *late), home)
         return ended
 
     def _issued(self) -> int:
@@ -143,27 +175,32 @@ class Bench:
 
     def _matching(self, home: Path, about: str) -> None:
         """What is live belongs together."""
-        folder = home / "live" / NAME
-        if not os.path.lexists(folder):
-            assert not archived(self.base), about
-            return
-        key = load_pem_private_key((folder / "privkey.pem").read_bytes(), None)
-        leaf, *chain = x509.load_pem_x509_certificates((folder / "fullchain.pem").read_bytes())
-        assert key.public_key() == leaf.public_key(), about
-        leaf.verify_directly_issued_by(chain[0])
-        cert, rest = (folder / "cert.pem").read_bytes(), (folder / "chain.pem").read_bytes()
-        privkey = (folder / "privkey.pem").read_bytes()
-        assert (folder / "fullchain.pem").read_bytes() == cert + rest, about
-        assert (folder / "combined.pem").read_bytes() == privkey + cert + rest, about
+        for name in self._tried.names:
+            if os.path.lexists(home / "live" / name):
+                assert_matching(home / "live" / name, about)
+            else:
+                assert not archived(self.base), about
 
 
-def live_version(home: Path) -> int | None:
-    link = home / "live" / NAME
+def assert_matching(folder: Path, about: str) -> None:
+    """The files of a live version belong together."""
+    key = load_pem_private_key((folder / "privkey.pem").read_bytes(), None)
+    leaf, *chain = x509.load_pem_x509_certificates((folder / "fullchain.pem").read_bytes())
+    assert key.public_key() == leaf.public_key(), about
+    leaf.verify_directly_issued_by(chain[0])
+    cert, rest = (folder / "cert.pem").read_bytes(), (folder / "chain.pem").read_bytes()
+    privkey = (folder / "privkey.pem").read_bytes()
+    assert (folder / "fullchain.pem").read_bytes() == cert + rest, about
+    assert (folder / "combined.pem").read_bytes() == privkey + cert + rest, about
+
+
+def live_version(home: Path, name: str) -> int | None:
+    link = home / "live" / name
     return int(link.readlink().name) if link.is_symlink() else None
 
 
 def archived(home: Path) -> list[Path]:
-    return [each for each in home.glob(f"archive/{NAME}/*") if each.name.isdigit()]
+    return [each for each in home.glob("archive/*/*") if each.name.isdigit()]
 
 
 def leftovers(home: Path) -> list[str]:
@@ -176,8 +213,15 @@ def leftovers(home: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-@pytest.mark.parametrize("how", ["signal=KILL", *(f"error={each}" for each in ERRORS)])
-@pytest.mark.parametrize("name", ["first issue", "renew", "owed deploy"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        (name, how)
+        for name in SCENARIOS
+        for how in MISHAPS
+        if not (name == "owed deploy" and how == f"error={LOST}")  # it asks nobody
+    ],
+)
 def test_a_mishap_at_any_point_loses_nothing(
     name: str,
     how: str,
@@ -188,7 +232,7 @@ def test_a_mishap_at_any_point_loses_nothing(
     tmp_path: Path,
 ) -> None:
     bench = Bench(tmp_path, devca, scenario(name, hook))
-    chosen = select(bench.points(), how)[shard::SHARDS]
+    chosen = [each for each in bench.points() if each.can(how)][shard::SHARDS]
 
     came_to: Counter[str] = Counter()
     for point in chosen if ALL else spread(chosen, SAMPLE):
@@ -219,15 +263,6 @@ def test_a_file_system_without_locks_is_named_and_nothing_is_done(
     assert said in ended.output
     assert str(home / "locks") in ended.output
     assert len(archived(home)) == 1
-
-
-def select(found: Sequence[Point], how: str) -> list[Point]:
-    """The points at which a mishap of that kind can happen."""
-    kind, _, error = how.partition("=")
-    if kind == "signal":
-        return list(found)
-    return [each for each in found if each.call in ERRORS[error] and "<socket" not in each.what
-            and "<TCP" not in each.what]  # fmt: skip
 
 
 def spread(found: Sequence[Point], count: int) -> list[Point]:
