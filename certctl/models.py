@@ -182,6 +182,8 @@ class ChallengeSpec:
     dns_resolver: str | None = None
     dns_skip_propagation: bool = False
     dns_propagation_timeout: float = 120
+    dns_propagation_quorum: str = "all"
+    dns_public_resolvers: tuple[str, ...] = ()
     hook_timeout: float = 300
     plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
 

@@ -342,6 +342,28 @@ OPTIONS: tuple[Option, ...] = (
         variable="CERTCTL_DNS_PROPAGATION_TIMEOUT",
     ),
     Option(
+        "challenge.dns_propagation_quorum",
+        Kind.TEXT,
+        "all",
+        "How many authoritative servers of a zone must have the records: all, a number, or a "
+        "share such as 60%.",
+        flag="--dns-propagation-quorum",
+        metavar="all|N|N%",
+        in_spec=True,
+        variable="CERTCTL_DNS_PROPAGATION_QUORUM",
+    ),
+    Option(
+        "challenge.dns_public_resolvers",
+        Kind.TEXTS,
+        (),
+        "Recursive resolver that must show the records too, once the authoritative servers have "
+        "them; may be given several times.",
+        flag="--dns-public-resolver",
+        metavar="ADDRESS[:PORT]",
+        in_spec=True,
+        variable="CERTCTL_DNS_PUBLIC_RESOLVERS",
+    ),
+    Option(
         "deploy.pre_hook",
         Kind.TEXT,
         None,

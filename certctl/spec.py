@@ -219,6 +219,8 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         dns_resolver=settings.text("challenge.dns_resolver"),
         dns_skip_propagation=settings.flag("challenge.dns_skip_propagation"),
         dns_propagation_timeout=settings.seconds("challenge.dns_propagation_timeout"),
+        dns_propagation_quorum=settings.required_text("challenge.dns_propagation_quorum"),
+        dns_public_resolvers=settings.texts("challenge.dns_public_resolvers"),
         hook_timeout=settings.seconds("deploy.hook_timeout"),
         plugin=_plugin(settings, provider),
     )

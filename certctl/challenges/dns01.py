@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from certctl.challenges.holders import Holders
 from certctl.challenges.system import SolverSystem
+from certctl.dns.inquiry import Inquiry
 from certctl.dns.loading import ProviderSystem, create_provider
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import ChallengeSpec, ChallengeType, IdentifierType, Placement, Task, TxtRecord
@@ -48,7 +49,7 @@ class Dns01Solver:
     ) -> None:
         self._challenge = challenge
         self._provider = provider
-        self._system = system
+        self._inquiry = Inquiry(challenge, system.clock, system.stop)
         self._holders = Holders()
 
     @property
@@ -88,17 +89,8 @@ class Dns01Solver:
 
     def wait(self, placements: Sequence[Placement]) -> None:
         """Return once every authoritative server has every value. Raises `PropagationTimeout`."""
-        if self._challenge.dns_skip_propagation or not placements:
-            return
-        from certctl.dns import propagation, resolver  # noqa: PLC0415 - dnspython is slow to import
-
-        propagation.wait_until_seen(
-            _records(placements),
-            resolver.Resolver(self._challenge.dns_resolver, self._system.stop),
-            timeout=self._challenge.dns_propagation_timeout,
-            clock=self._system.clock,
-            stop=self._system.stop,
-        )
+        if not self._challenge.dns_skip_propagation:
+            self._inquiry.propagation.wait(_records(placements))
 
     def settle(self, placements: Sequence[Placement]) -> None:
         """Return at once: who asks the name servers cannot be seen from here."""
@@ -111,14 +103,11 @@ class Dns01Solver:
             self._provider.cleanup(_records(unneeded))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        self._inquiry.close()
 
     def _locate(self, name: str) -> tuple[str, str]:
-        from certctl.dns import resolver, zones  # noqa: PLC0415 - dnspython is slow to import
-
         try:
-            asked = resolver.Resolver(self._challenge.dns_resolver, self._system.stop)
-            found = zones.locate(name, asked)
+            found = self._inquiry.zones.locate(name)
         except ChallengeError:
             if not self._challenge.dns_skip_propagation:
                 raise

@@ -47,6 +47,8 @@ _DNS = (
     "challenge.dns_resolver",
     "challenge.dns_skip_propagation",
     "challenge.dns_propagation_timeout",
+    "challenge.dns_propagation_quorum",
+    "challenge.dns_public_resolvers",
 )
 _REST = (
     "key_type",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+
+from certctl.errors import ConfigurationError
 
 DNS_PORT = 53
 
@@ -20,3 +23,19 @@ def split_port(text: str) -> tuple[str, int]:
     if not 0 < port < 65536:
         raise ValueError(text)
     return host, port
+
+
+def check_server(text: str) -> tuple[str, int]:
+    """Return the address and the port of a resolver: its name could not be looked up without it.
+
+    Raises `ConfigurationError` for what is neither `ADDRESS` nor `ADDRESS:PORT`.
+    """
+    try:
+        address, port = split_port(text)
+        return str(ipaddress.ip_address(address)), port
+    except ValueError:
+        raise ConfigurationError(
+            f"{text!r} is not the address of a DNS resolver",
+            hint="Give ADDRESS or ADDRESS:PORT, such as 192.0.2.53 or [2001:db8::53]:5353.",
+            code="configuration.value",
+        ) from None

@@ -1,7 +1,9 @@
-"""Whether every authoritative server has the TXT records: asked directly, so that no cache lies.
+"""Whether the authoritative servers have the TXT records: asked directly, so that no cache lies.
 
 A CA may ask any of them, and many ask several (multi-perspective validation), so that one server
-which lags behind is enough to fail.
+which lags behind is enough to fail. All orders of a run wait here together: each server is asked in
+one exchange for everything that anybody waits for, and each order goes on as soon as its own
+records are seen.
 """
 
 from __future__ import annotations
@@ -9,152 +11,270 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import dns.message
-import dns.name
-import dns.rcode
-import dns.rdatatype
 
-from certctl.dns.queries import NoReply, query
-from certctl.dns.resolver import Resolver
-from certctl.dns.zones import NameServer, name_servers
+from certctl.dns.lines import Answer, Asker, Line
+from certctl.dns.looks import Look, lacking, not_public, seconds_kept, timed_out
+from certctl.dns.queries import NoReply, Server
+from certctl.dns.quorum import Quorum
+from certctl.dns.zones import NameServer, Zones
 from certctl.errors import Interrupted, PropagationTimeout
 from certctl.models import TxtRecord
 from certctl.ports import Clock
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
-QUERY_SECONDS = 2.0
-_PARALLEL_QUERIES = 32
-_SHOWN_LACKS = 8
+QUESTIONS_A_SECOND = 200
+"""The most that one server is asked for, however many wait."""
+
+_PARALLEL_EXCHANGES = 32
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one server of one zone was last seen to lack.
-
-    `missing` has the values by name that it was not seen to have yet, `problem` why that could not
-    be told, `replied` whether it ever gave an answer.
+class Patience:
+    """How long an order waits, in seconds, for how many servers of a zone, and for which resolvers
+    after them.
     """
 
-    zone: str
-    name_server: NameServer
-    missing: Mapping[str, frozenset[str]]
-    problem: str | None = None
-    replied: bool = False
+    timeout: float
+    quorum: Quorum
+    public_resolvers: tuple[Server, ...] = ()
 
 
-def wait_until_seen(
-    records: Sequence[TxtRecord],
-    resolver: Resolver,
-    *,
-    timeout: float,
-    clock: Clock,
-    stop: threading.Event,
-) -> None:
-    """Return once every authoritative server of each zone answers with every value.
-
-    Looks at once, then again after growing pauses, for `timeout` seconds. Raises
-    `PropagationTimeout` saying which server lacks what, `ChallengeError` where the servers cannot
-    be found, and `Interrupted`.
+@dataclass(eq=False)
+class _Waiting:
+    """One order that waits. `public` are looks at resolvers, begun once the authoritative servers
+    have everything; `settled` is set once it may go on, or cannot (`error`).
     """
-    started = clock.monotonic()
-    pause = FIRST_PAUSE
-    looks = _first_looks(records, resolver)
-    with ThreadPoolExecutor(_PARALLEL_QUERIES) as pool:
-        while True:
-            looks = list(pool.map(lambda look: _look_again(look, stop), looks))
-            open_looks = lacking(looks)
-            if not open_looks:
-                return
-            spent = clock.monotonic() - started
-            if spent >= timeout:
-                raise _timed_out(open_looks, spent)
-            if clock.wait(stop, min(pause, timeout - spent)):
-                raise Interrupted("stopped while waiting for the DNS")
-            pause = min(2 * pause, LONGEST_PAUSE)
+
+    began: float
+    wanted: Mapping[str, frozenset[str]]
+    looks: list[Look]
+    public: list[Look] | None = None
+    asking: Sequence[threading.Event] = ()
+    settled: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
 
 
-def lacking(looks: Sequence[Look]) -> list[Look]:
-    """Return the looks that stand in the way.
+class Propagation:
+    """The wait that all orders of a run share; its methods may be called from any thread.
 
-    A machine without IPv6 (or IPv4) cannot ask a zone's servers by it. So where no address of one
-    family ever replied, that family is not counted, if those of the other one have everything.
+    Servers are asked in threads as soon as an order comes. A further thread, which is there while
+    somebody waits, has them asked again after pauses that grow with the age of the youngest order.
     """
-    replied = {(each.zone, each.name_server.server.family) for each in looks if each.replied}
 
-    def counts(look: Look) -> bool:
-        family = look.name_server.server.family
-        other = 4 if family == 6 else 6
-        return (look.zone, family) in replied or (look.zone, other) not in replied
+    def __init__(
+        self, zones: Zones, patience: Patience, *, clock: Clock, stop: threading.Event
+    ) -> None:
+        self._zones = zones
+        self._patience = patience
+        self._clock = clock
+        self._stop = stop
+        self._guard = threading.RLock()
+        self._waiting: list[_Waiting] = []
+        self._askers: dict[tuple[Server, bool], Asker] = {}
+        self._replied: dict[Server, bool] = {}
+        self._not_before: dict[tuple[Server, str], float] = {}
+        self._watched = False
+        self._closed = False
+        self._pool = ThreadPoolExecutor(_PARALLEL_EXCHANGES, thread_name_prefix="propagation")
 
-    return [each for each in looks if each.missing and counts(each)]
+    def wait(self, records: Sequence[TxtRecord]) -> None:
+        """Return once the authoritative servers of each zone, as many as the quorum says, answer
+        with every value, and then the public resolvers.
+
+        Raises `PropagationTimeout` saying which server lacks what, `ChallengeError` where the
+        servers cannot be found, and `Interrupted`.
+        """
+        if not records:
+            return
+        began = self._clock.monotonic()
+        wanted = _by_zone(records)
+        looks = [
+            Look(zone, name_server, values)
+            for zone, values in wanted.items()
+            for name_server in self._zones.name_servers(zone)
+        ]
+        everything = {name: values for some in wanted.values() for name, values in some.items()}
+        waiting = _Waiting(began, everything, looks)
+        with self._guard:
+            self._waiting.append(waiting)
+            self._look(waiting)
+            if not self._watched:
+                self._watched = True
+                watch = threading.Thread(target=self._watch, name="propagation", daemon=True)
+                watch.start()
+        waiting.settled.wait()
+        if waiting.error is not None:
+            raise waiting.error
+
+    def close(self) -> None:
+        """Ask nobody any more; safe to call twice."""
+        with self._guard:
+            self._closed = True
+            for asker in self._askers.values():
+                asker.close()
+            self._askers.clear()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _watch(self) -> None:
+        """Look again and again, until nobody waits any more."""
+        try:
+            while True:
+                while asking := self._asking():
+                    for event in asking:
+                        event.wait()
+                pause = self._next_pause()
+                if pause is None:
+                    return
+                if self._clock.wait(self._stop, pause):
+                    raise _interrupted()
+                with self._guard:
+                    for each in self._waiting:
+                        self._look(each)
+        except BaseException as error:  # noqa: BLE001 - raised by those who wait
+            self._give_up(error)
+
+    def _asking(self) -> list[threading.Event]:
+        """Return what will be set once the servers that are being asked have answered."""
+        with self._guard:
+            return [event for each in self._waiting for event in each.asking if not event.is_set()]
+
+    def _next_pause(self) -> float | None:
+        """Return how long to pause, having settled who has waited for too long; None where nobody
+        is left.
+        """
+        with self._guard:
+            now = self._clock.monotonic()
+            for each in list(self._waiting):
+                if now - each.began >= self._patience.timeout:
+                    self._settle(each, self._too_late(each, now))
+            if not self._waiting:
+                self._watched = False
+                return None
+            age = now - max(each.began for each in self._waiting)
+            questions = len({name for each in self._waiting for name in each.wanted})
+            pause = max(min(age + FIRST_PAUSE, LONGEST_PAUSE), questions / QUESTIONS_A_SECOND)
+            left = self._patience.timeout - (now - min(each.began for each in self._waiting))
+            return min(pause, left)
+
+    def _look(self, waiting: _Waiting) -> None:
+        """Have the servers asked for what they still lack.
+
+        Nobody waits for a server that never replied, and it is asked by one thread at a time.
+        """
+        now = self._clock.monotonic()
+        asking: list[threading.Event] = []
+        for look in self._lacking(waiting):
+            server = look.name_server.server
+            names = [
+                name for name in look.missing if self._not_before.get((server, name), now) <= now
+            ]
+            silent = waiting.public is None and self._replied.get(server) is False
+            asker = self._asker(server, recurse=waiting.public is not None)
+            if not names or (silent and asker.busy):
+                continue
+            event = asker.ask(names)
+            if not silent:
+                asking.append(event)
+        waiting.asking = asking
+
+    def _lacking(self, waiting: _Waiting) -> list[Look]:
+        """Return the looks that stand in the way of an order."""
+        if waiting.public is None:
+            return lacking(waiting.looks, self._replied, self._patience.quorum)
+        return [each for each in waiting.public if each.missing]
+
+    def _asker(self, server: Server, *, recurse: bool) -> Asker:
+        key = server, recurse
+        if key not in self._askers:
+            line = Line(server, recurse=recurse, stopped=self._stopped)
+            report = self._heard_publicly if recurse else self._heard
+            self._askers[key] = Asker(line, self._pool.submit, report, self._give_up)
+        return self._askers[key]
+
+    def _stopped(self) -> bool:
+        return self._closed or self._stop.is_set()
+
+    def _heard(self, server: Server, answers: Mapping[str, Answer]) -> None:
+        """Note what an authoritative server said, and let go who has everything now."""
+        with self._guard:
+            replied = any(not isinstance(answer, NoReply) for answer in answers.values())
+            self._replied[server] = self._replied.get(server, False) or replied
+            for each in list(self._waiting):
+                if each.public is None:
+                    each.looks = _after(each.looks, server, answers)
+                    if not self._lacking(each):
+                        self._pass(each)
+
+    def _pass(self, waiting: _Waiting) -> None:
+        """Go on with an order whose records the authoritative servers have."""
+        resolvers = self._patience.public_resolvers
+        if not resolvers:
+            self._settle(waiting)
+            return
+        waiting.public = [
+            Look("", NameServer("resolver", server), waiting.wanted) for server in resolvers
+        ]
+        self._look(waiting)
+
+    def _heard_publicly(self, server: Server, answers: Mapping[str, Answer]) -> None:
+        """Note what a resolver said; it is not asked again while it would say the same."""
+        with self._guard:
+            now = self._clock.monotonic()
+            for each in list(self._waiting):
+                if each.public is None:
+                    continue
+                each.public = _after(each.public, server, answers)
+                if not self._lacking(each):
+                    self._settle(each)
+            for name, answer in answers.items():
+                if isinstance(answer, dns.message.Message):
+                    self._not_before[server, name] = now + seconds_kept(answer)
+
+    def _too_late(self, waiting: _Waiting, now: float) -> PropagationTimeout:
+        seconds, looks = now - waiting.began, self._lacking(waiting)
+        if waiting.public is None:
+            return timed_out(looks, seconds, self._patience.quorum)
+        kept: dict[str, float] = {}
+        for look in looks:
+            server = look.name_server.server
+            until = max(self._not_before.get((server, name), now) for name in look.missing)
+            kept[str(server)] = until - now
+        return not_public(looks, seconds, kept)
+
+    def _settle(self, waiting: _Waiting, error: BaseException | None = None) -> None:
+        """Let one order go; hang up where nobody waits for anybody any more."""
+        self._waiting.remove(waiting)
+        waiting.error = error
+        waiting.settled.set()
+        if not self._waiting:
+            for asker in self._askers.values():
+                asker.close()
+            self._askers.clear()
+
+    def _give_up(self, error: BaseException) -> None:
+        with self._guard:
+            self._watched = False
+            for each in list(self._waiting):
+                # An exception of its own for each thread that raises it.
+                stopped = isinstance(error, Interrupted)
+                self._settle(each, _interrupted() if stopped else error)
 
 
-def _first_looks(records: Iterable[TxtRecord], resolver: Resolver) -> list[Look]:
+def _interrupted() -> Interrupted:
+    return Interrupted("stopped while waiting for the DNS")
+
+
+def _by_zone(records: Iterable[TxtRecord]) -> dict[str, dict[str, frozenset[str]]]:
     wanted: dict[str, dict[str, frozenset[str]]] = {}
     for record in records:
         values = wanted.setdefault(record.zone, {})
         values[record.name] = values.get(record.name, frozenset()) | {record.value}
-    with ThreadPoolExecutor(_PARALLEL_QUERIES) as pool:
-        servers = pool.map(lambda zone: name_servers(zone, resolver), wanted)
-        return [
-            Look(zone, name_server, missing)
-            for (zone, missing), found in zip(wanted.items(), servers, strict=True)
-            for name_server in found
-        ]
+    return wanted
 
 
-def _look_again(look: Look, stop: threading.Event) -> Look:
-    """Ask the server for all that it still lacks. One that does not reply is asked no further."""
-    missing = dict(look.missing)
-    problem = None
-    for name, values in look.missing.items():
-        if stop.is_set():
-            break
-        try:
-            answer = query(
-                look.name_server.server, name, "TXT", recurse=False, seconds=QUERY_SECONDS
-            )
-        except NoReply as error:
-            return replace(look, missing=missing, problem=str(error))
-        look = replace(look, replied=True)
-        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            problem = f"it answered {dns.rcode.to_text(answer.rcode())}"
-        absent = values - _texts(answer, name)
-        if absent:
-            missing[name] = absent
-        else:
-            del missing[name]
-    return replace(look, missing=missing, problem=problem)
-
-
-def _texts(answer: dns.message.Message, name: str) -> set[str]:
-    wanted = dns.name.from_text(name)
-    return {
-        b"".join(record.strings).decode("ascii", errors="replace")
-        for rrset in answer.answer
-        if rrset.rdtype == dns.rdatatype.TXT and rrset.name == wanted
-        for record in rrset
-    }
-
-
-def _timed_out(looks: Sequence[Look], seconds: float) -> PropagationTimeout:
-    lacks = [_describe(look) for look in looks]
-    more = len(lacks) - _SHOWN_LACKS
-    shown = lacks[:_SHOWN_LACKS] + ([f"and {more} more"] if more > 0 else [])
-    return PropagationTimeout(
-        f"after {seconds:.0f} s, not every authoritative server has the TXT records: "
-        + "; ".join(shown),
-        hint="Give the servers more time with --dns-propagation-timeout SECONDS, mend the one that"
-        " lags behind, or do not ask them with --dns-skip-propagation.",
-    )
-
-
-def _describe(look: Look) -> str:
-    missing = ", ".join(
-        f'{name} = "{value}"' for name, values in look.missing.items() for value in sorted(values)
-    )
-    because = f" ({look.problem})" if look.problem else ""
-    return f"{look.name_server} lacks {missing}{because}"
+def _after(looks: Sequence[Look], server: Server, answers: Mapping[str, Answer]) -> list[Look]:
+    return [look.after(answers) if look.name_server.server == server else look for look in looks]

@@ -13,9 +13,9 @@ import dns.message
 import dns.rcode
 import dns.resolver
 
-from certctl.dns.addresses import DNS_PORT, split_port
+from certctl.dns.addresses import DNS_PORT, check_server
 from certctl.dns.queries import NoReply, Server, query
-from certctl.errors import ChallengeError, ConfigurationError, Interrupted
+from certctl.errors import ChallengeError, Interrupted
 
 QUERY_SECONDS = 3.0
 ROUNDS = 2
@@ -28,15 +28,7 @@ def parse_server(text: str) -> Server:
 
     Raises `ConfigurationError`.
     """
-    try:
-        address, port = split_port(text)
-        return Server(str(ipaddress.ip_address(address)), port)
-    except ValueError:
-        raise ConfigurationError(
-            f"{text!r} is not the address of a DNS resolver",
-            hint="Give ADDRESS or ADDRESS:PORT, such as 192.0.2.53 or [2001:db8::53]:5353.",
-            code="configuration.value",
-        ) from None
+    return Server(*check_server(text))
 
 
 class Resolver:
@@ -54,8 +46,7 @@ class Resolver:
         problems: dict[Server, str] = {}
         for _ in range(ROUNDS):
             for server in self._servers:
-                if self._stop.is_set():
-                    raise Interrupted("stopped while looking up names in the DNS")
+                self.check()
                 try:
                     answer = query(server, name, kind, recurse=True, seconds=QUERY_SECONDS)
                 except NoReply as error:
@@ -71,6 +62,11 @@ class Resolver:
             hint="Name a resolver that knows the zone with --dns-resolver ADDRESS[:PORT].",
             code="challenge.dns.lookup",
         )
+
+    def check(self) -> None:
+        """Raise `Interrupted` where the run was told to stop."""
+        if self._stop.is_set():
+            raise Interrupted("stopped while looking up names in the DNS")
 
     def server_at(self, address: str) -> Server:
         """Return the authoritative server at `address`: NS records have no ports, so it is 53.

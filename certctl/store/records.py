@@ -233,6 +233,8 @@ def from_challenge(challenge: ChallengeSpec, secrets: Iterable[str]) -> Json:
         "dns_resolver": challenge.dns_resolver,
         "dns_skip_propagation": challenge.dns_skip_propagation,
         "dns_propagation_timeout": challenge.dns_propagation_timeout,
+        "dns_propagation_quorum": challenge.dns_propagation_quorum,
+        "dns_public_resolvers": list(challenge.dns_public_resolvers),
         "hook_timeout": challenge.hook_timeout,
         "plugin": {
             key: list(value) if isinstance(value, tuple) else value
@@ -255,6 +257,8 @@ def to_challenge(fields: Fields, secrets: Mapping[str, Value]) -> ChallengeSpec:
         dns_resolver=fields.text_or_none("dns_resolver"),
         dns_skip_propagation=fields.flag("dns_skip_propagation"),
         dns_propagation_timeout=fields.number("dns_propagation_timeout"),
+        dns_propagation_quorum=fields.text("dns_propagation_quorum"),
+        dns_public_resolvers=fields.texts("dns_public_resolvers"),
         hook_timeout=fields.number("hook_timeout"),
         plugin={**_to_values(fields.object("plugin")), **secrets},
     )

@@ -10,11 +10,27 @@ from typing import Self
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
 from tests.lab.ports import free_port
+
+SOA = ("ns1.example.com. hostmaster.example.com. 1 3600 600 86400 1",)
+NAME = "_acme-challenge.example.com"
+
+
+def zone(*, servers: tuple[str, ...] = ("127.0.0.1",)) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the records of example.com, with a name server at each of `servers`."""
+    records = {
+        ("example.com", "SOA"): SOA,
+        ("example.com", "NS"): tuple(f"ns{n}.example.com." for n in range(len(servers))),
+    }
+    for number, address in enumerate(servers):
+        kind = "AAAA" if ":" in address else "A"
+        records[f"ns{number}.example.com", kind] = (address,)
+    return records
 
 
 @dataclass
@@ -22,13 +38,17 @@ class ScriptedDns:
     """Answers from `records`: values in master-file syntax, by name and type.
 
     It follows no alias and sends no SOA with a negative answer. `rcodes` sets the response code of
-    single names; an answer for one of `truncated` never fits into a datagram. `asked` has the
+    single names; an answer for one of `truncated` never fits into a datagram. It listens `over`
+    both protocols, or one, and refers what is in `referrals` to a zone below. `asked` has the
     questions that came.
     """
 
     records: Mapping[tuple[str, str], tuple[str, ...]]
     rcodes: Mapping[str, dns.rcode.Rcode] = field(default_factory=dict)
     truncated: tuple[str, ...] = ()
+    referrals: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    over: tuple[str, ...] = ("udp", "tcp")
+    ttl: int = 1
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     asked: list[str] = field(default_factory=list)
@@ -41,6 +61,8 @@ class ScriptedDns:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with contextlib.ExitStack() as opened:
             for kind, over in ((socket.SOCK_DGRAM, "udp"), (socket.SOCK_STREAM, "tcp")):
+                if over not in self.over:
+                    continue
                 opened.enter_context(_serving(self, family, kind, over))
             self._opened = opened.pop_all()
         return self
@@ -55,13 +77,18 @@ class ScriptedDns:
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append(f"{name} {kind} {over}")
         reply = dns.message.make_response(query, recursion_available=True)
+        reply.flags |= dns.flags.AA
         reply.set_rcode(self.rcodes.get(name, dns.rcode.NOERROR))
         held = kind if (name, kind) in self.records else "CNAME"
         values = self.records.get((name, held), ())
-        if over == "udp" and name in self.truncated:
+        if (name, kind) in self.referrals:
+            below = dns.name.from_text(self.referrals[name, kind])
+            reply.flags &= ~dns.flags.AA
+            reply.authority.append(dns.rrset.from_text(below, 1, "IN", "NS", f"ns.{below}"))
+        elif over == "udp" and name in self.truncated:
             reply.flags |= dns.flags.TC
         elif values:
-            reply.answer.append(dns.rrset.from_text(question.name, 1, "IN", held, *values))
+            reply.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", held, *values))
         return reply.to_wire()
 
 
@@ -76,6 +103,7 @@ def _serving(
 
     class Stream(socketserver.StreamRequestHandler):
         def handle(self) -> None:
+            # One question a connection, as the simplest of servers do it.
             size = int.from_bytes(self.rfile.read(2), "big")
             reply = script.answer(self.rfile.read(size), over)
             self.wfile.write(len(reply).to_bytes(2, "big") + reply)

@@ -4,6 +4,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from certctl.challenges.dns01 import create, txt_value
 from certctl.challenges.system import SolverSystem
+from certctl.dns.providers.rfc2136 import CHANGES_AT_A_TIME
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted, PropagationTimeout
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task, Value
 from certctl.names import parse_identifier
@@ -92,6 +94,23 @@ def test_values_of_others_at_the_same_name_stay(bind: BindServer) -> None:
     kept = txt_value("foreign-shared.example.test.thumbprint")
     assert bind.txt("_acme-challenge.shared.example.test") == [kept]
     theirs.cleanup(foreign)
+
+
+def test_orders_side_by_side_write_and_remove_many_values_of_one_zone(bind: BindServer) -> None:
+    solver = solver_for(update_spec(bind))
+    # More than fit into one update, by several threads.
+    names = [f"crowd{number}.example.test" for number in range(2 * CHANGES_AT_A_TIME)]
+    at = [f"_acme-challenge.{name}" for name in names]
+    orders = [place(solver, *names[start::10]) for start in range(10)]
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(solver.present, orders))
+        assert [bind.txt(each) for each in at] == [[value_of(name)] for name in names]
+        list(pool.map(solver.wait, orders))
+        list(pool.map(solver.cleanup, orders))
+
+    assert [bind.txt(each) for each in at] == [[] for _ in names]
+    solver.close()
 
 
 def test_another_process_cleans_up_by_the_placements_alone_and_twice(bind: BindServer) -> None:
@@ -317,12 +336,12 @@ def test_a_secondary_that_lags_behind_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_secondary_that_is_down_is_named_with_the_reason(tmp_path: Path) -> None:
     with two_servers(tmp_path / "bind") as primary:
-        # One look only: a server that is down costs each look the time limit of a query.
+        # One look only: nobody starts it meanwhile.
         solver = solver_for(replace(update_spec(primary), dns_propagation_timeout=0))
         placements = place(solver, "lag.test")
         solver.present(placements)
 
-        with pytest.raises(PropagationTimeout, match=r"ns2\.lag\.test .* \(no answer in 2 s\)"):
+        with pytest.raises(PropagationTimeout, match=r"ns2\.lag\.test .* \(Connection refused\)"):
             solver.wait(placements)
 
 

@@ -1,4 +1,4 @@
-"""The rules of the DNS part: addresses, TSIG keys, providers' options, who stands in the way."""
+"""The rules of the DNS part: addresses, TSIG keys, providers' options."""
 
 import base64
 import re
@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 
 from certctl.dns.addresses import split_port
 from certctl.dns.loading import provider_options
-from certctl.dns.propagation import Look, lacking
 from certctl.dns.providers import exec as exec_provider
 from certctl.dns.queries import Server
 from certctl.dns.resolver import parse_server
 from certctl.dns.tsig_keys import TsigKey, make_key, read_key_file
-from certctl.dns.zones import NameServer
 from certctl.errors import ConfigurationError
 from certctl.models import TxtRecord
 from certctl.options import OPTIONS
@@ -194,46 +192,3 @@ def test_no_variable_of_the_hook_is_an_options_variable() -> None:
     facts = exec_provider.facts("present", [record], 0)
 
     assert facts.keys().isdisjoint(each.environment for each in (*OPTIONS, *provider_options()))
-
-
-def look(address: str, *, missing: bool, replied: bool, zone: str = "example.com") -> Look:
-    lacks = {"_acme-challenge.example.com": frozenset({"value"})} if missing else {}
-    server = NameServer(f"ns.{zone}", Server(address))
-    return Look(zone, server, lacks, replied=replied)
-
-
-def test_who_lacks_a_value_stands_in_the_way() -> None:
-    has = look("192.0.2.1", missing=False, replied=True)
-    lacks = look("192.0.2.2", missing=True, replied=True)
-
-    assert lacking([has, lacks]) == [lacks]
-
-
-def test_a_silent_server_stands_in_the_way_while_its_family_answers() -> None:
-    has = look("192.0.2.1", missing=False, replied=True)
-    silent = look("192.0.2.2", missing=True, replied=False)
-
-    assert lacking([has, silent]) == [silent]
-
-
-@pytest.mark.parametrize(
-    ("here", "away"), [("192.0.2.1", "2001:db8::1"), ("2001:db8::1", "192.0.2.1")]
-)
-def test_a_family_without_any_answer_does_not_stand_in_the_way(here: str, away: str) -> None:
-    has = look(here, missing=False, replied=True)
-    silent = look(away, missing=True, replied=False)
-
-    assert lacking([has, silent]) == []
-
-
-def test_where_nobody_answers_everybody_stands_in_the_way() -> None:
-    silent = [look(each, missing=True, replied=False) for each in ("192.0.2.1", "2001:db8::1")]
-
-    assert lacking(silent) == silent
-
-
-def test_families_are_judged_for_each_zone() -> None:
-    has = look("192.0.2.1", missing=False, replied=True)
-    silent = look("2001:db8::1", missing=True, replied=False, zone="example.org")
-
-    assert lacking([has, silent]) == [silent]

@@ -7,11 +7,14 @@ they are few, and a lost datagram would cost a retry.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from certctl.dns import tsig_keys
 from certctl.dns.addresses import split_port
+from certctl.dns.batches import Batches, Refused
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import TxtRecord, Value
@@ -78,6 +81,8 @@ OPTIONS: tuple[Option, ...] = (
 
 TTL_SECONDS = 60
 ANSWER_SECONDS = 10.0
+CHANGES_AT_A_TIME = 150
+"""With names of 255 octets, the longest there are, this many still fit into a message."""
 
 _CODE = "challenge.dns.rfc2136"
 
@@ -96,35 +101,60 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
     return Rfc2136Provider(*_host_and_port(server), _key(settings))
 
 
+@dataclass(frozen=True)
+class _Change:
+    """A value to add, or one to delete."""
+
+    record: TxtRecord
+    add: bool
+
+
 class Rfc2136Provider:
-    """Writes TXT values by dynamic updates to one server, one update a zone."""
+    """Writes TXT values by dynamic updates to one server: what orders want of a zone at the same
+    time goes out as one update.
+    """
 
     def __init__(self, host: str, port: int, key: TsigKey | None) -> None:
         self._host = host
         self._port = port
         self._key = key
+        self._guard = threading.Lock()
+        self._zones: dict[str, Batches[_Change]] = {}
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Add the values. Raises `ChallengeError` with the server's verdict."""
         for zone, some in _by_zone(records).items():
-            update = self._update(zone)
-            for record in some:
-                update.add(f"{record.name}.", TTL_SECONDS, "TXT", record.value)
-            self._send(update, zone)
+            self._batches(zone).do([_Change(each, add=True) for each in some])
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Delete the values, in every zone that can be updated; raises the first failure after."""
         failures: list[ChallengeError] = []
         for zone, some in _by_zone(records).items():
-            update = self._update(zone)
-            for record in some:
-                update.delete(f"{record.name}.", "TXT", record.value)
             try:
-                self._send(update, zone)
+                self._batches(zone).do([_Change(each, add=False) for each in some])
             except ChallengeError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+    def _batches(self, zone: str) -> Batches[_Change]:
+        with self._guard:
+            if zone not in self._zones:
+                self._zones[zone] = Batches(
+                    lambda changes: self._change(zone, changes), limit=CHANGES_AT_A_TIME
+                )
+            return self._zones[zone]
+
+    def _change(self, zone: str, changes: Sequence[_Change]) -> None:
+        for start in range(0, len(changes), CHANGES_AT_A_TIME):
+            update = self._update(zone)
+            for each in changes[start : start + CHANGES_AT_A_TIME]:
+                name, value = f"{each.record.name}.", each.record.value
+                if each.add:
+                    update.add(name, TTL_SECONDS, "TXT", value)
+                else:
+                    update.delete(name, "TXT", value)
+            self._send(update, zone)
 
     def _update(self, zone: str) -> dns.update.UpdateMessage:
         import dns.tsig  # noqa: PLC0415 - dnspython is slow to import, and options need none of it
@@ -210,7 +240,7 @@ class Rfc2136Provider:
                 code=_CODE,
             )
         reason, hint = _VERDICTS.get(verdict, ("", "The server's own log says more."))
-        raise ChallengeError(
+        raise Refused(
             f"{where} refused the update of {zone}: {verdict}{reason}", hint=hint, code=_CODE
         )
 
