@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.run import quick_pebble
 from tests.lab.pebble import PebbleServer
-from tests.support.homes import add_certificate
+from tests.support.homes import add_copies
 
 MANY = 200
 FOR_CERTBOT = 20
@@ -140,8 +140,7 @@ def idle(folder: Path) -> None:
     home = folder / "idle"
     there = 0
     for count in IDLE:
-        for number in range(there, count):
-            add_certificate(home, f"idle{number}.example")
+        add_copies(home, count, first=there)
         there = count
         renew = cost(["certctl", "renew", "--home", str(home)])
         listed = cost(["certctl", "list", "--json", "--home", str(home)])

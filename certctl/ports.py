@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from threading import Event as StopEvent
@@ -266,6 +266,18 @@ class Store(Protocol):
 
         A name is left out only where its memory says that the time has not come, and the spec, the
         defaults and the live version are those that the memory was written with.
+        """
+        ...
+
+    def rows(self, names: Iterable[str], now: datetime) -> Mapping[str, Mapping[str, object]]:
+        """Return what `keep_rows` was given, by the certificate's name: of those of which nothing
+        has changed since, and whose time has not come.
+        """
+        ...
+
+    def keep_rows(self, rows: Mapping[str, tuple[Mapping[str, object], datetime]]) -> None:
+        """Keep plain JSON for certificates that `rows` was just asked for, each with the time
+        until which it holds. A convenience, which may be lost.
         """
         ...
 

@@ -342,7 +342,7 @@ def _states(subjects: Sequence[_Subject], run: Run) -> Iterator[Finding]:
 
 
 def _expired(view: CertificateView) -> Finding:
-    end = f"{view.live.facts.not_after:%Y-%m-%d %H:%M} UTC" if view.live else ""
+    end = f"{view.live.not_after:%Y-%m-%d %H:%M} UTC" if view.live else ""
     return Finding(
         "certificate.expired",
         Severity.ERROR,

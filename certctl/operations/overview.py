@@ -5,16 +5,40 @@ Reads small files only; no key and no certificate is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from certctl.ca.directories import label, standing
 from certctl.errors import CertctlError
-from certctl.models import CertificateFiles, CertificateSpec, CertificateStatus, LastError, Version
+from certctl.models import (
+    CertificateFiles,
+    CertificateSpec,
+    CertificateStatus,
+    LastError,
+    RenewalDecision,
+    Version,
+)
 from certctl.operations.run import Run
 from certctl.operations.specs import load, require
 from certctl.renewal import decide
+
+_MANY = 100
+"""Certificates from which on it pays to keep their rows for the next time."""
+
+
+@dataclass(frozen=True)
+class LiveVersion:
+    """What a row says of the version that is live."""
+
+    number: int
+    not_before: datetime
+    not_after: datetime
+    serial: str
+    sha256: str
+    issuer: str
+    key_type: str
 
 
 @dataclass(frozen=True)
@@ -31,7 +55,7 @@ class CertificateView:
     names: tuple[str, ...] = ()
     ca: str = ""
     public: bool = True
-    live: Version | None = None
+    live: LiveVersion | None = None
     seconds_left: float | None = None
     renews_at: datetime | None = None
     due: bool = False
@@ -56,15 +80,18 @@ class CertificateDetails:
 def overview(run: Run, names: Sequence[str] = ()) -> list[CertificateView]:
     """Return a row for each certificate asked for, all of them by default, by name."""
     chosen = require(run, tuple(names)) or run.services.store.names()
-    return [_row(run, name) for name in chosen]
+    if names or len(chosen) < _MANY:
+        return [_row(run, name)[0] for name in chosen]
+    return _many(run, chosen)
 
 
 def details(run: Run, name: str) -> CertificateDetails:
     """Return everything about one certificate. Raises `UnknownCertificate`."""
     require(run, (name,))
     spec, status = load(run, name), run.services.store.status(name)
+    now = run.services.clock.now()
     return CertificateDetails(
-        view=_view(run, spec, status),
+        view=_view(spec, status, decide(spec, status, now), now),
         spec=spec,
         status=status,
         versions=tuple(run.services.store.versions(name)),
@@ -72,24 +99,58 @@ def details(run: Run, name: str) -> CertificateDetails:
     )
 
 
-def _row(run: Run, name: str) -> CertificateView:
+def _many(run: Run, names: Sequence[str]) -> list[CertificateView]:
+    """Return a row for each of many certificates. Those of which nothing has changed since the
+    last time are not read again, since that takes seconds for ten thousand.
+    """
+    store, now = run.services.store, run.services.clock.now()
+    known = store.rows(names, now)
+    kept: dict[str, tuple[Mapping[str, object], datetime]] = {}
+    views: list[CertificateView] = []
+    for name in names:
+        view, until = _from_kept(name, known.get(name), now) or _row(run, name)
+        views.append(view)
+        if until is not None:
+            kept[name] = known.get(name) or _to_keep(view), until
+    if len(kept) - len(known) >= _MANY:
+        store.keep_rows(kept)
+    return views
+
+
+def _row(run: Run, name: str) -> tuple[CertificateView, datetime | None]:
+    """Return a certificate's row, and until when it holds; None where it may change any time."""
     try:
-        return _view(run, load(run, name), run.services.store.status(name))
+        spec, status = load(run, name), run.services.store.status(name)
     except CertctlError as error:
         error.name = error.name or name
-        return CertificateView(name, "unreadable", problem=error)
-
-
-def _view(run: Run, spec: CertificateSpec, status: CertificateStatus) -> CertificateView:
-    now, live = run.services.clock.now(), status.live
+        return CertificateView(name, "unreadable", problem=error), None
+    now = run.services.clock.now()
     decision = decide(spec, status, now)
+    return _view(spec, status, decision, now), _holds_until(status, decision, now)
+
+
+def _holds_until(
+    status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> datetime | None:
+    """Return until when a row stays as it is, but for the time left, while nothing changes."""
+    live, memory = status.live, status.memory
+    if live is None or decision.due or memory.last_error or status.deployment.last_error:
+        return None
+    moments = (decision.at, live.facts.not_after, memory.paused_until)
+    return min((each for each in moments if each is not None and each > now), default=None)
+
+
+def _view(
+    spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> CertificateView:
+    live = status.live
     return CertificateView(
         name=spec.name,
         state=_state(status, decision.due, decision.reason, now),
         names=tuple(each.value for each in spec.identifiers),
         ca=label(spec.ca),
         public=standing(live.request.ca if live else spec.ca) == "public",
-        live=live,
+        live=_live(live) if live else None,
         seconds_left=(live.facts.not_after - now).total_seconds() if live else None,
         renews_at=decision.at,
         due=decision.due,
@@ -98,6 +159,78 @@ def _view(run: Run, spec: CertificateSpec, status: CertificateStatus) -> Certifi
         deployed_version=status.deployment.deployed,
         last_error=status.memory.last_error or status.deployment.last_error,
     )
+
+
+def _live(version: Version) -> LiveVersion:
+    facts = version.facts
+    return LiveVersion(
+        version.number,
+        facts.not_before,
+        facts.not_after,
+        facts.serial,
+        facts.sha256,
+        facts.issuer,
+        facts.key_type,
+    )
+
+
+def _to_keep(view: CertificateView) -> dict[str, object]:
+    """Return a row that holds as plain JSON, without what changes by the second."""
+    live = view.live
+    if live is None:
+        raise ValueError("a certificate without a version has no row to keep")
+    at = view.renews_at
+    return {
+        "state": view.state,
+        "names": view.names,
+        "ca": view.ca,
+        "public": view.public,
+        "live": [
+            live.number,
+            live.not_before.isoformat(),
+            live.not_after.isoformat(),
+            live.serial,
+            live.sha256,
+            live.issuer,
+            live.key_type,
+        ],
+        "renews_at": None if at is None else at.isoformat(),
+        "why": view.why,
+        "deployed": view.deployed,
+        "deployed_version": view.deployed_version,
+    }
+
+
+def _from_kept(
+    name: str, row: Mapping[str, Any] | None, now: datetime
+) -> tuple[CertificateView, datetime] | None:
+    """Return the row that `_to_keep` gave, as it is now, and until when it holds; None where there
+    is none that makes sense.
+    """
+    if row is None:
+        return None
+    try:
+        number, not_before, not_after, *others = row["live"]
+        live = LiveVersion(
+            number, datetime.fromisoformat(not_before), datetime.fromisoformat(not_after), *others
+        )
+        at = row["renews_at"]
+        view = CertificateView(
+            name=name,
+            state=row["state"],
+            names=tuple(row["names"]),
+            ca=row["ca"],
+            public=row["public"],
+            live=live,
+            seconds_left=(live.not_after - now).total_seconds(),
+            renews_at=None if at is None else datetime.fromisoformat(at),
+            why=row["why"],
+            deployed=row["deployed"],
+            deployed_version=row["deployed_version"],
+        )
+        return view, datetime.fromisoformat(row["until"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> str:

@@ -53,13 +53,13 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "ca": view.ca,
         "public": view.public,
         "version": live.number if live else None,
-        "not_before": moment(live.facts.not_before) if live else None,
-        "not_after": moment(live.facts.not_after) if live else None,
+        "not_before": moment(live.not_before) if live else None,
+        "not_after": moment(live.not_after) if live else None,
         "seconds_left": int(view.seconds_left) if view.seconds_left is not None else None,
-        "serial": live.facts.serial if live else None,
-        "sha256": live.facts.sha256 if live else None,
-        "issuer": live.facts.issuer if live else None,
-        "key_type": live.facts.key_type if live else None,
+        "serial": live.serial if live else None,
+        "sha256": live.sha256 if live else None,
+        "issuer": live.issuer if live else None,
+        "key_type": live.key_type if live else None,
         "renews_at": moment(view.renews_at),
         "why": view.why,
         "deployed": view.deployed,
@@ -91,7 +91,7 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
 
 def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     """Return the paragraphs of `show`."""
-    view, spec, live = details.view, details.spec, details.view.live
+    view, spec, live = details.view, details.spec, details.status.live
     shown: list[tuple[str, str]] = [
         ("names", ", ".join(view.names)),
         ("state", view.state),
@@ -204,7 +204,7 @@ def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
         times.day(view.renews_at),
         deployed,
         ca,
-        view.live.facts.key_type if view.live else "-",
+        view.live.key_type if view.live else "-",
         ", ".join(view.names) or "-",
     )
 

@@ -84,7 +84,7 @@ class Output:
     def finish(self, command: str, result: Result) -> None:
         """Print a result: one JSON document, or its lines, then its errors."""
         if self.json:
-            self.stdout.write(document.render(command, result))
+            self.stdout.write(document.render(command, result, indented=self.terminal))
             self.stdout.flush()
             return
         if not self.quiet:

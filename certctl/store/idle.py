@@ -19,6 +19,8 @@ from certctl.store.layout import Layout
 from certctl.version import VERSION
 
 _LIMIT = 256 * 1024
+_USUAL = 8 * 1024
+"""Bytes to read at first: for each read the interpreter sets aside as much as is asked for."""
 
 Signature = list[int]
 """What tells one state of a file from another: mtime in nanoseconds, size, inode."""
@@ -70,10 +72,12 @@ class Idle:
         try:
             descriptor = os.open(f"{self._renewals}{name}.json", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = os.read(descriptor, _LIMIT)
+                data = os.read(descriptor, _USUAL)
+                if len(data) == _USUAL:
+                    data += os.read(descriptor, _LIMIT)
             finally:
                 os.close(descriptor)
-            memory = json.loads(data)
+            memory = json.loads(data.decode())
             at = memory["next_action_at"]
             return (
                 (at is None or now < datetime.fromisoformat(at))

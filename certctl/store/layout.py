@@ -153,6 +153,11 @@ class Layout:
         return self.home / "run.json"
 
     @cached_property
+    def rows(self) -> Path:
+        """What `list` last made of each certificate."""
+        return self.home / "list.json"
+
+    @cached_property
     def audit(self) -> Path:
         """The audit trail."""
         return self.home / "log" / "audit.jsonl"

@@ -29,11 +29,13 @@ from certctl.models import (
 from certctl.options import Settings
 from certctl.ports import Clock
 from certctl.store.accounts import Accounts
+from certctl.store.documents import Json
 from certctl.store.idle import Idle
 from certctl.store.journal import Journal
 from certctl.store.layout import Layout
 from certctl.store.memory import Memories
 from certctl.store.pending import Pendings
+from certctl.store.rows import Rows
 from certctl.store.runs import Runs
 from certctl.store.specs import Specs
 from certctl.store.strays import Strays
@@ -71,6 +73,7 @@ class LocalStore:
         self._memories = Memories(self._layout, warn)
         self._pendings = Pendings(self._layout, warn)
         self._idle = Idle(self._layout, settings)
+        self._rows = Rows(self._layout, settings)
         self._strays = Strays(self._layout)
         self._runs = Runs(self._layout)
         self._accounts = Accounts(self._layout, clock, stop)
@@ -119,6 +122,12 @@ class LocalStore:
 
     def busy(self, names: Iterable[str], now: datetime) -> Iterator[str]:
         return self._idle.busy(names, now)
+
+    def rows(self, names: Iterable[str], now: datetime) -> Mapping[str, Json]:
+        return self._rows.recall(names, now)
+
+    def keep_rows(self, rows: Mapping[str, tuple[Json, datetime]]) -> None:
+        self._rows.keep(rows)
 
     def save_memory(
         self, name: str, memory: RenewalMemory, *, next_action_at: datetime | None

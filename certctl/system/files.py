@@ -24,6 +24,11 @@ PRIVATE_FOLDER = 0o700
 _TEMPORARY = re.compile(r"\.new-(.*)-[0-9a-f]{8}\Z")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 64 * 1024
+"""Bytes read at a time: the interpreter sets aside as much as is asked for, and from here on that
+costs system calls of its own.
+"""
+
 _MOST_LINKS = 40
 
 _HINTS = {
@@ -344,7 +349,7 @@ def _sync(descriptor: int) -> None:
 def _all_of(descriptor: int, path: Path, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    while part := os.read(descriptor, min(1 << 20, limit + 1 - size)):
+    while part := os.read(descriptor, min(_PIECE, limit + 1 - size)):
         parts.append(part)
         size += len(part)
         if size > limit:

@@ -4,6 +4,7 @@ Keys and certificates are real ones; they are written through the store, by the 
 issuance and in its order.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ from certctl.models import (
 from certctl.options import Settings
 from certctl.renewal import next_action, request_of
 from certctl.spec import resolve
+from certctl.store.idle import Idle, signature
+from certctl.store.layout import Layout
 from certctl.store.local import LocalStore
 from certctl.x509 import facts
 from tests.lab.clock import SteerableClock
@@ -59,6 +62,34 @@ def add_certificate(
         at = next_action(spec, status, now)
         store.save_memory(name, status.memory, next_action_at=at)
     return saved
+
+
+def add_copies(home: Path, count: int, *, first: int = 0) -> None:
+    """Put certificates `copy0.example` and so on into a home, quickly, by copying one of them with
+    its key: nothing is synced, for who only looks at many.
+    """
+    model = "copy0.example"
+    if not (home / "archive" / model).exists():
+        add_certificate(home, model)
+    renewal = json.loads((home / "renewal" / f"{model}.json").read_text())
+    idle = Idle(Layout(home), Settings())
+    for number in range(max(first, 1), count):
+        name = f"copy{number}.example"
+
+        def copied(path: str, name: str = name) -> Path:
+            text = (home / path.format(model)).read_text()
+            target = home / path.format(name)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target.write_text(text.replace(model, name))
+            return target
+
+        for filename in ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem", "issued.json"):
+            copied(f"archive/{{}}/1/{filename}")
+        (home / "live" / name).symlink_to(f"../archive/{name}/1")
+        copied("deployed/{}.json")
+        spec = copied("certificates/{}.toml")
+        facts = idle.facts(name, signature(spec.stat()))
+        (home / "renewal" / f"{name}.json").write_text(json.dumps({**renewal, "seen": facts}))
 
 
 def issued(

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from certctl.output.certificates import pairs
 from certctl.output.console import Output, Row, Table
 from certctl.output.document import Result, error_object, render
 from certctl.output.times import Times, left, left_in_short, moment
+from tests.support.command import certctl
 from tests.support.streams import Broken, output, printed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -327,3 +329,11 @@ def test_an_account_is_shown_without_its_key() -> None:
 def plain(text: str) -> str:
     """`text` without the codes that terminals obey."""
     return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_document_is_indented_for_people_only(tmp_path: Path, terminal: bool) -> None:
+    finished = certctl("account", "show", "--json", home=tmp_path / "home", terminal=terminal)
+
+    assert (len(finished.stdout.splitlines()) > 1) is terminal
+    assert finished.json()["data"] == {"accounts": []}
