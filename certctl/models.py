@@ -46,6 +46,7 @@ class ChallengeType(StrEnum):
 
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"
+    DNS_ACCOUNT_01 = "dns-account-01"
     TLS_ALPN_01 = "tls-alpn-01"
 
 
@@ -179,6 +180,7 @@ class ChallengeSpec:
     tls_alpn_port: int = 443
     webroots: tuple[str, ...] = ()
     dns_provider: str | None = None
+    dns_challenge: str = ChallengeType.DNS_01
     dns_resolver: str | None = None
     dns_skip_propagation: bool = False
     dns_propagation_timeout: float = 120

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from certctl.errors import ConfigurationError
-from certctl.models import AccountKeyType, KeyType, Value
+from certctl.models import AccountKeyType, ChallengeType, KeyType, Value
 
 
 class Kind(Enum):
@@ -310,6 +310,17 @@ OPTIONS: tuple[Option, ...] = (
         metavar="PROVIDER",
         in_spec=True,
         variable="CERTCTL_DNS",
+    ),
+    Option(
+        "challenge.dns_challenge",
+        Kind.CHOICE,
+        ChallengeType.DNS_01.value,
+        "Which record proves control: that of dns-01 (of dns-account-01 where the CA offers that "
+        "only), or that of dns-account-01, which is the account's own; a draft.",
+        flag="--dns-challenge",
+        choices=(ChallengeType.DNS_01.value, ChallengeType.DNS_ACCOUNT_01.value),
+        in_spec=True,
+        variable="CERTCTL_DNS_CHALLENGE",
     ),
     Option(
         "challenge.dns_resolver",

@@ -64,14 +64,14 @@ class EndpointFactory(Protocol):
 
 
 class Solver(Protocol):
-    """Answers challenges of one type, many at once; the two verbs, and the waiting between them.
+    """Answers challenges, many at once; the two verbs, and the waiting between them.
 
     `present`, `wait`, `settle` and `cleanup` may be called by several orders at the same time.
     """
 
     @property
-    def challenge_type(self) -> str:
-        """The challenge type that it answers, such as `http-01`."""
+    def challenge_types(self) -> Sequence[str]:
+        """The challenge types that it answers, such as `http-01`; the preferred one first."""
         ...
 
     def place(self, task: Task) -> Placement:

@@ -216,6 +216,7 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         tls_alpn_port=settings.integer("challenge.tls_alpn_port"),
         webroots=settings.texts("challenge.webroots"),
         dns_provider=provider,
+        dns_challenge=settings.required_text("challenge.dns_challenge"),
         dns_resolver=settings.text("challenge.dns_resolver"),
         dns_skip_propagation=settings.flag("challenge.dns_skip_propagation"),
         dns_propagation_timeout=settings.seconds("challenge.dns_propagation_timeout"),

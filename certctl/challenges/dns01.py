@@ -1,5 +1,7 @@
 """DNS-01 (RFC 8555 §8.4): a TXT record below the name, written by a provider, awaited everywhere.
 
+So is dns-account-01 (draft-ietf-acme-dns-account-label), whose record each account has to itself.
+
 All records of an order are written first and awaited once. Which API writes them is the provider's
 matter; where they belong and whether they can be seen is decided in `certctl.dns`.
 """
@@ -24,6 +26,9 @@ OPTIONS: tuple[Option, ...] = ()
 """None of its own: those of providers stand beside them, the others in `certctl.options`."""
 
 
+_USUAL = (ChallengeType.DNS_01, ChallengeType.DNS_ACCOUNT_01)
+
+
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
     """Return a solver with the spec's provider. Raises `UsageError` or `ConfigurationError`."""
     if challenge.dns_provider is None:
@@ -41,8 +46,16 @@ def txt_value(key_authorization: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
+def account_label(account_url: str) -> str:
+    """Return the label that an account's records have above `_acme-challenge`, for dns-account-01
+    (draft-ietf-acme-dns-account-label).
+    """
+    digest = hashlib.sha256(account_url.encode("ascii")).digest()
+    return "_" + base64.b32encode(digest[:10]).decode("ascii").lower()
+
+
 class Dns01Solver:
-    """Answers DNS-01 challenges through a provider."""
+    """Answers DNS-01 and dns-account-01 challenges through a provider."""
 
     def __init__(
         self, challenge: ChallengeSpec, provider: DnsProvider, system: SolverSystem
@@ -53,8 +66,10 @@ class Dns01Solver:
         self._holders = Holders()
 
     @property
-    def challenge_type(self) -> str:
-        return ChallengeType.DNS_01
+    def challenge_types(self) -> Sequence[str]:
+        chosen = self._challenge.dns_challenge
+        # One that was insisted on has a reason, such as a delegation of that record alone.
+        return (chosen,) if chosen != ChallengeType.DNS_01 else _USUAL
 
     def place(self, task: Task) -> Placement:
         """Return where the record belongs: past the CNAMEs of `_acme-challenge`, in which zone.
@@ -63,11 +78,11 @@ class Dns01Solver:
         """
         if task.identifier.type == IdentifierType.IP:
             raise ChallengeError(
-                f"{task.identifier}: dns-01 cannot prove control of an address (RFC 8738 §7)",
+                f"{task.identifier}: {task.type} cannot prove control of an address (RFC 8738 §7)",
                 hint="Prove it over HTTP: --standalone or --webroot DIR.",
                 code="challenge.dns.address",
             )
-        name, zone = self._locate(f"_acme-challenge.{task.identifier.base}")
+        name, zone = self._locate(_record_name(task))
         return Placement(
             solver=NAME,
             certificate=task.certificate,
@@ -115,6 +130,13 @@ class Dns01Solver:
             # a provider that needs no zone. One that does will say so.
             return name, ""
         return found.name, found.zone
+
+
+def _record_name(task: Task) -> str:
+    name = f"_acme-challenge.{task.identifier.base}"
+    if task.type == ChallengeType.DNS_ACCOUNT_01:
+        return f"{account_label(task.account_url)}.{name}"
+    return name
 
 
 def _record(placement: Placement) -> TxtRecord:

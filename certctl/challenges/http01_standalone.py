@@ -44,8 +44,8 @@ class StandaloneSolver:
         self._server: ChallengeServer | None = None
 
     @property
-    def challenge_type(self) -> str:
-        return ChallengeType.HTTP_01
+    def challenge_types(self) -> Sequence[str]:
+        return (ChallengeType.HTTP_01,)
 
     def place(self, task: Task) -> Placement:
         check_task(task)

@@ -69,8 +69,8 @@ class WebrootSolver:
         self._made: dict[tuple[str, tuple[str, ...]], int] = {}
 
     @property
-    def challenge_type(self) -> str:
-        return ChallengeType.HTTP_01
+    def challenge_types(self) -> Sequence[str]:
+        return (ChallengeType.HTTP_01,)
 
     def place(self, task: Task) -> Placement:
         """Return where the file will be, and how many of its folders will be made for it.

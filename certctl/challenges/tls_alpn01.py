@@ -49,8 +49,8 @@ class TlsAlpnSolver:
         self._server: ChallengeServer | None = None
 
     @property
-    def challenge_type(self) -> str:
-        return ChallengeType.TLS_ALPN_01
+    def challenge_types(self) -> Sequence[str]:
+        return (ChallengeType.TLS_ALPN_01,)
 
     def place(self, task: Task) -> Placement:
         from certctl.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import

@@ -44,6 +44,7 @@ _METHODS = MappingProxyType(
 )
 """The ways to prove control that need no more than their flag, by method."""
 _DNS = (
+    "challenge.dns_challenge",
     "challenge.dns_resolver",
     "challenge.dns_skip_propagation",
     "challenge.dns_propagation_timeout",

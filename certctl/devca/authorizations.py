@@ -8,19 +8,25 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from certctl.devca import standing_records
 from certctl.devca.admission import Call
 from certctl.devca.problems import Problem
 from certctl.devca.records import Authorization, authorization_key
 from certctl.devca.state import State, new_id, timestamp
 from certctl.devca.wire import Reply, json_reply, link
 
-HTTP_01, DNS_01, TLS_ALPN_01 = "http-01", "dns-01", "tls-alpn-01"
+_FOR_WILDCARDS = frozenset({"dns-01", "dns-account-01", "dns-persist-01"})
+"""RFC 8555 §7.1.3 leaves it to the CA; all demand DNS."""
+
+_FOR_ADDRESSES = frozenset({"http-01", "tls-alpn-01"})
+"""RFC 8738 §4 and §7."""
 
 
-def authorize(state: State, account: str, identifier: dict[str, str]) -> Authorization:
+def authorize(state: State, call: Call, identifier: dict[str, str]) -> Authorization:
     """Return an authorization for an identifier: a valid one that may be used again, or a new
     one (RFC 8555 §7.1.4).
     """
+    account = call.signer.id
     wildcard = identifier["value"].startswith("*.")
     base = {"type": identifier["type"], "value": identifier["value"].removeprefix("*.")}
     if state.settings.reuse_authorizations:
@@ -29,23 +35,37 @@ def authorize(state: State, account: str, identifier: dict[str, str]) -> Authori
         )
         if known is not None and current_status(state, known) == "valid":
             return known
+    types = state.settings.challenge_types
     if wildcard:
-        types = [DNS_01]  # RFC 8555 §7.1.3 leaves it to the CA; all demand DNS
+        types &= _FOR_WILDCARDS
     elif base["type"] == "ip":
-        types = [HTTP_01, TLS_ALPN_01]  # RFC 8738 §4 and §7
-    else:
-        types = [HTTP_01, DNS_01, TLS_ALPN_01]
+        types &= _FOR_ADDRESSES
+    if not types:
+        detail = f"no challenge is offered for {identifier['value']}"
+        raise Problem("rejectedIdentifier", detail)
     token = secrets.token_urlsafe(32)
     made = Authorization(
         id=new_id(),
         account=account,
         identifier=base,
         expires=state.now() + state.settings.pending_lifetime.total_seconds(),
-        challenges=[{"type": each, "token": token, "status": "pending"} for each in types],
+        challenges=[_new_challenge(state, each, token) for each in sorted(types)],
         wildcard=wildcard,
+        account_url=call.url("account", account),
     )
     state.records.put(made)
     return made
+
+
+def _new_challenge(state: State, kind: str, token: str) -> dict[str, Any]:
+    made = {"type": kind, "status": "pending"}
+    if kind != "dns-persist-01":
+        return made | {"token": token}
+    # What the client has to prove stands for good: no token. The names of the members tell it
+    # which form of the draft is meant.
+    form = state.settings.dns_persist_form
+    key = "issuer-domain-names" if form == "01" else "issuerDomainNames"
+    return {**made, key: [standing_records.ISSUER], "form": form}
 
 
 def current_status(state: State, found: Authorization) -> str:
@@ -137,6 +157,7 @@ def _view(state: State, call: Call, found: Authorization) -> dict[str, Any]:
 
 def _challenge_view(call: Call, found: Authorization, one: dict[str, Any]) -> dict[str, Any]:
     view = {**one, "url": call.url("challenge", found.id, one["type"])}
+    view.pop("form", None)
     if "validated" in view:
         view["validated"] = timestamp(view["validated"])
     return view

@@ -16,7 +16,11 @@ from certctl.devca.faults import Faults
 from certctl.devca.log import RequestLog
 from certctl.devca.problems import Problem
 from certctl.devca.records import Certificate
-from certctl.devca.settings import parse_duration, parse_processing
+from certctl.devca.settings import (
+    parse_challenge_types,
+    parse_duration,
+    parse_processing,
+)
 from certctl.devca.state import State
 from certctl.devca.wire import Reply, Request, json_reply
 from certctl.errors import UsageError
@@ -81,6 +85,8 @@ def _set_settings(state: State, wanted: dict[str, Any]) -> dict[str, Any]:
                 state.settings.lifetime = parse_duration(value)
             case "processing", str():
                 state.settings.processing = parse_processing(value)
+            case "challenge-types", list():
+                state.settings.challenge_types = parse_challenge_types(map(str, value))
             case "reuse-authorizations", bool():
                 state.settings.reuse_authorizations = value
             case "terms-of-service", str() | None:
@@ -91,6 +97,7 @@ def _set_settings(state: State, wanted: dict[str, Any]) -> dict[str, Any]:
     return {
         "lifetime": settings.lifetime.total_seconds() if settings.lifetime else None,
         "processing": "never" if settings.processing == inf else settings.processing,
+        "challenge-types": sorted(settings.challenge_types),
         "reuse-authorizations": settings.reuse_authorizations,
         "terms-of-service": settings.terms_of_service,
     }

@@ -48,7 +48,7 @@ def new_order(state: State, call: Call) -> Reply:
         return _reply(state, call, known, 201)
     if replaces is not None:
         renewal_info.check_replaces(state, call, replaces, identifiers)
-    found = [authorize(state, call.signer.id, each) for each in identifiers]
+    found = [authorize(state, call, each) for each in identifiers]
     lifetime = state.settings.pending_lifetime.total_seconds()
     order = Order(
         id=new_id(),

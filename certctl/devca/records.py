@@ -86,7 +86,10 @@ class Order(Record):
 
 @dataclass
 class Authorization(Record):
-    """RFC 8555 §7.1.4; its challenges are plain objects: type, token, status, validated, error."""
+    """RFC 8555 §7.1.4; its challenges are plain objects: type, token, status, validated, error.
+
+    `account_url` is the account as its client knows it.
+    """
 
     kind = "authorization"
     account: str
@@ -95,6 +98,7 @@ class Authorization(Record):
     challenges: list[dict[str, Any]]
     wildcard: bool = False
     status: str = "pending"
+    account_url: str = ""
 
     @property
     def owner(self) -> str:

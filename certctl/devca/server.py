@@ -30,7 +30,7 @@ from certctl.devca.records import Account, Authorization, Records
 from certctl.devca.service import Service
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.state import State
-from certctl.devca.validation import Validator
+from certctl.devca.validation import Claim, Validator
 from certctl.devca.zone import MockZone
 from certctl.errors import ConfigurationError
 from certctl.ports import Clock
@@ -207,11 +207,17 @@ class DevCa:
             return
         if self._stopping.wait(self.settings.validation_seconds):
             return
-        token = next(each["token"] for each in found.challenges if each["type"] == kind)
+        challenge = next(each for each in found.challenges if each["type"] == kind)
         problem: Problem | None = None
         try:
-            validator = Validator(self.settings, self.zone)
-            validator.check(kind, found.identifier, token, account.thumbprint)
+            claim = Claim(
+                challenge,
+                found.identifier["value"],
+                found.wildcard,
+                account.thumbprint,
+                found.account_url,
+            )
+            Validator(self.settings, self.zone, self._state.now).check(claim)
         except Problem as error:
             problem = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of an end

@@ -21,6 +21,7 @@ from certctl.devca import (
     management,
     orders,
     renewal_info,
+    standing_records,
 )
 from certctl.devca.admission import Call, admit, url
 from certctl.devca.faults import FaultDice, Faults, Kind
@@ -29,7 +30,6 @@ from certctl.devca.problems import Problem
 from certctl.devca.state import State
 from certctl.devca.wire import PROBLEM_JSON, Reply, Request, json_reply, link
 
-CAA_IDENTITY = "dev-ca.certctl.invalid"
 WEBSITE = "https://certctl.invalid/dev-ca"
 
 _SIGNED: Mapping[str, Callable[[State, Call], Reply]] = MappingProxyType(
@@ -142,10 +142,13 @@ class Service:
         settings = self._state.settings
         meta: dict[str, Any] = {
             "website": WEBSITE,
-            "caaIdentities": [CAA_IDENTITY],
+            "caaIdentities": [standing_records.ISSUER],
             "externalAccountRequired": bool(settings.eab_keys),
             "profiles": {each.name: each.description for each in settings.profiles.values()},
         }
+        if "dns-persist-01" in settings.challenge_types and settings.dns_persist_form != "01":
+            meta["issuerDomainNames"] = [standing_records.ISSUER]
+            meta["accountHashPrefix"] = standing_records.ACCOUNT_HASH_PREFIX
         if settings.terms_of_service is not None:
             meta["termsOfService"] = accounts.terms_url(settings.terms_of_service, request.base)
         return {

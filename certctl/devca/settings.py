@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
@@ -21,6 +21,12 @@ from certctl.system.files import read_bounded
 
 HTTP_PORT = 5002
 TLS_ALPN_PORT = 5001
+
+CHALLENGE_TYPES = ("http-01", "dns-01", "tls-alpn-01")
+"""What is offered where nothing else is asked for."""
+
+DRAFT_CHALLENGE_TYPES = ("dns-account-01", "dns-persist-01")
+"""What is known besides; drafts of the IETF."""
 
 _LIMIT = 100_000
 _SECONDS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
@@ -72,6 +78,8 @@ class DevCaSettings:
     addresses, None for the built-in zone. `lifetime` beats that of every profile. `processing` is
     how many seconds an order stays in that state, `math.inf` for ever. `terms_of_service` is a URL,
     absolute or below the CA's own; an account that agreed to another one has to agree again.
+    `challenge_types` are offered as far as an identifier can be proved by them;
+    `dns_persist_form` is the draft whose form of dns-persist-01 is meant, `01` or `02`.
     """
 
     http_port: int = HTTP_PORT
@@ -87,6 +95,8 @@ class DevCaSettings:
     authorization_lifetime: timedelta = timedelta(days=30)
     pending_lifetime: timedelta = timedelta(days=7)
     processing: float = 0.0
+    challenge_types: frozenset[str] = frozenset(CHALLENGE_TYPES)
+    dns_persist_form: str = "02"
     terms_of_service: str | None = "/terms"
     revocation_reasons: frozenset[int] = frozenset({0, 1, 3, 4, 5})
     faults: Faults = field(default_factory=Faults)
@@ -94,6 +104,20 @@ class DevCaSettings:
     def profile(self, name: str | None) -> Profile | None:
         """Return the profile of that name, or the default one; None where there is none."""
         return self.profiles.get(name or self.default_profile)
+
+
+def parse_challenge_types(given: Iterable[str]) -> frozenset[str]:
+    """Return the challenge types to offer; those that are usual where none is given. Raises
+    `UsageError`.
+    """
+    known = (*CHALLENGE_TYPES, *DRAFT_CHALLENGE_TYPES)
+    wanted = frozenset(given)
+    unknown = sorted(wanted.difference(known))
+    if unknown:
+        raise UsageError(
+            f"there is no challenge type {unknown[0]!r}", hint=f"There are: {', '.join(known)}."
+        )
+    return wanted or frozenset(CHALLENGE_TYPES)
 
 
 def parse_duration(text: str) -> timedelta:

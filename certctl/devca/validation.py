@@ -6,6 +6,7 @@ here. Everything is bounded in time and size, since the other end may be anythin
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import ipaddress
@@ -13,16 +14,18 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from cryptography import x509
 
-from certctl.devca import jws
+from certctl.devca import jws, standing_records
 from certctl.devca.problems import Problem
 from certctl.devca.settings import DevCaSettings
+from certctl.devca.standing_records import Standing
 from certctl.devca.zone import MockZone
 
 SECONDS = 10.0
@@ -33,24 +36,55 @@ ALPN = "acme-tls/1"
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What is to be checked: that whoever has the account of `account_url`, with a key of this
+    thumbprint, controls a name (or an address), and with `wildcard` what is below it. `challenge`
+    is what the client was asked to prove.
+    """
+
+    challenge: Mapping[str, Any]
+    name: str
+    wildcard: bool
+    thumbprint: str
+    account_url: str
+
+    @property
+    def token(self) -> str:
+        """RFC 8555 §8.1; empty where the challenge has none."""
+        return str(self.challenge.get("token", ""))
+
+    @property
+    def key_authorization(self) -> str:
+        """RFC 8555 §8.1."""
+        return jws.key_authorization(self.token, self.thumbprint)
+
+
+@dataclass(frozen=True)
 class Validator:
-    """Tries challenges where the settings say; `zone` answers where no resolver is set."""
+    """Tries challenges where the settings say; `zone` answers where no resolver is set. `now` gives
+    seconds since 1970.
+    """
 
     settings: DevCaSettings
     zone: MockZone
+    now: Callable[[], float]
 
-    def check(self, kind: str, identifier: dict[str, str], token: str, thumbprint: str) -> None:
-        """Return where control of an identifier is proved; raises `Problem` otherwise."""
-        expected = jws.key_authorization(token, thumbprint)
-        name = identifier["value"]
-        match kind:
+    def check(self, claim: Claim) -> None:
+        """Return where a claim is proved; raises `Problem` otherwise."""
+        name, expected = claim.name, claim.key_authorization
+        match claim.challenge["type"]:
             case "http-01":
-                self._http01(name, token, expected)
+                self._http01(name, claim.token, expected)
             case "dns-01":
-                self._dns01(name, expected)
+                self._dns01(f"_acme-challenge.{name}", expected)
+            case "dns-account-01":
+                label = _account_label(claim.account_url)
+                self._dns01(f"{label}._acme-challenge.{name}", expected)
+            case "dns-persist-01":
+                self._dns_persist01(claim)
             case "tls-alpn-01":
                 self._tls_alpn01(name, expected)
-            case _:
+            case kind:
                 raise Problem("malformed", f"challenges of type {kind} are unknown")
 
     # HTTP-01
@@ -110,17 +144,23 @@ class Validator:
             raise Problem("unauthorized", f"{url:.200}: more than {BODY_BYTES} bytes")
         return response.status, location, body
 
-    # DNS-01
+    # DNS-01, dns-account-01
 
-    def _dns01(self, name: str, expected: str) -> None:
+    def _dns01(self, record: str, expected: str) -> None:
         wanted = jws.encode(hashlib.sha256(expected.encode()).digest())
-        record = f"_acme-challenge.{name}"
         values = self._txt(record)
         if not values:
             raise Problem("unauthorized", f"no TXT record at {record}")
         if wanted not in values:
             shown = ", ".join(repr(each[:60]) for each in values[:5])
             raise Problem("unauthorized", f"the TXT record at {record} has {shown}, not {wanted!r}")
+
+    def _dns_persist01(self, claim: Claim) -> None:
+        accounts = standing_records.account_uris(
+            str(claim.challenge["form"]), claim.name, claim.thumbprint, claim.account_url
+        )
+        wanted = Standing(claim.name, claim.wildcard, accounts, self.now())
+        standing_records.check(self._txt(f"{standing_records.LABEL}.{claim.name}"), wanted)
 
     def _txt(self, record: str) -> list[str]:
         if self.settings.dns is None:
@@ -233,6 +273,12 @@ def _unverified() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _account_label(account_url: str) -> str:
+    """draft-ietf-acme-dns-account-label: the first ten octets of the digest, in base32."""
+    octets = hashlib.sha256(account_url.encode()).digest()[:10]
+    return f"_{base64.b32encode(octets).decode().lower()}"
 
 
 def _reverse(name: str) -> str | None:

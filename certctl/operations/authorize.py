@@ -73,7 +73,8 @@ def _prove(
     try:
         solver.present(placements)
         names = tuple(task.identifier.value for task in tasks)
-        run.services.emit(ChallengesPresented(name, clock.now(), solver.challenge_type, names))
+        types = ", ".join(dict.fromkeys(task.type for task in tasks))
+        run.services.emit(ChallengesPresented(name, clock.now(), types, names))
         begun = clock.monotonic()
         with run.idle():
             solver.wait(placements)
@@ -105,10 +106,11 @@ def _verdict(authorization: Authorization) -> str:
 
 
 def _challenge(authorization: Authorization, solver: Solver, name: str) -> Challenge:
-    wanted = solver.challenge_type
-    found = authorization.challenge(wanted)
-    if found is not None and found.token is not None:
-        return found
+    wanted = solver.challenge_types
+    for each in wanted:
+        found = authorization.challenge(each)
+        if found is not None and found.token is not None:
+            return found
     offered = ", ".join(each.type for each in authorization.challenges) or "nothing"
     hint = (
         "A wildcard can be proved by DNS only: --dns PROVIDER."
@@ -117,7 +119,8 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
         " --dns PROVIDER."
     )
     raise ChallengeError(
-        f"the CA does not offer {wanted} for {authorization.identifier}; it offers {offered}",
+        f"the CA does not offer {' or '.join(wanted)} for {authorization.identifier}; it offers"
+        f" {offered}",
         hint=hint,
         name=name,
         code="challenge.not_offered",

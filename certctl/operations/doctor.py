@@ -31,6 +31,7 @@ from certctl.events import Checking
 from certctl.models import (
     Account,
     CertificateSpec,
+    ChallengeSpec,
     ChallengeType,
     Finding,
     IdentifierType,
@@ -197,7 +198,7 @@ def _names_check(
         resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
         over_http = challenge.method in {"standalone", "webroot"}
         hosts: dict[str, Host] = {}
-        asking = authorities.asking(spec, _challenge_type(challenge.method))
+        asking = authorities.asking(spec, _challenge_type(challenge))
         yield from authorities.profile(spec)
         public = standing(spec.ca) != "private" and endpoint.http_port is None
         for each in spec.identifiers:
@@ -214,7 +215,14 @@ def _names_check(
                     yield found
         if write:
             yield from rehearse_control(
-                Rehearsal(spec, challenge, hosts, port=endpoint.http_port or 80), run
+                Rehearsal(
+                    spec,
+                    challenge,
+                    hosts,
+                    port=endpoint.http_port or 80,
+                    account_url=(asking.account_url if asking else None) or "",
+                ),
+                run,
             )
 
     return check
@@ -294,9 +302,9 @@ def _authority_of(spec: CertificateSpec) -> tuple[str, str | None, str | None]:
     return spec.ca, spec.ca_bundle, spec.account
 
 
-def _challenge_type(method: str) -> str:
-    by_method = {"dns": ChallengeType.DNS_01, "tls-alpn": ChallengeType.TLS_ALPN_01}
-    return by_method.get(method, ChallengeType.HTTP_01)
+def _challenge_type(challenge: ChallengeSpec) -> str:
+    by_method = {"dns": challenge.dns_challenge, "tls-alpn": ChallengeType.TLS_ALPN_01}
+    return by_method.get(challenge.method, ChallengeType.HTTP_01)
 
 
 # Which certificates are meant

@@ -40,13 +40,14 @@ _FROM_HERE = (
 @dataclass(frozen=True)
 class Rehearsal:
     """A certificate to rehearse for: how control is proved, the addresses of each name (HTTP only),
-    and the port at which a CA would ask.
+    the port at which a CA would ask, and the account that would order, where there is one.
     """
 
     spec: CertificateSpec
     challenge: ChallengeSpec
     hosts: Mapping[str, Host]
     port: int = 80
+    account_url: str = ""
 
 
 def rehearse_control(rehearsal: Rehearsal, run: Run) -> Iterator[Finding]:
@@ -76,7 +77,7 @@ def _rehearse(rehearsal: Rehearsal, run: Run) -> Iterator[Finding]:
     spec, journal = rehearsal.spec, run.services.store.journal
     try:
         solver = run.solver(rehearsal.challenge)
-        tasks = [_task(each, solver, spec) for each in spec.identifiers]
+        tasks = [_task(each, solver, rehearsal) for each in spec.identifiers]
         placements = [solver.place(each) for each in tasks]
     except Interrupted:
         raise
@@ -111,7 +112,7 @@ def _present(
         raise
     except CertctlError as error:
         return [_not_placed(spec, rehearsal.challenge, error)]
-    if solver.challenge_type == ChallengeType.HTTP_01:
+    if ChallengeType.HTTP_01 in solver.challenge_types:
         return _fetch_all(rehearsal, tasks, run)
     try:
         solver.wait(placements)
@@ -190,15 +191,15 @@ def _host(identifier: Identifier) -> str:
     return f"[{identifier.value}]" if ":" in identifier.value else identifier.value
 
 
-def _task(identifier: Identifier, solver: Solver, spec: CertificateSpec) -> Task:
+def _task(identifier: Identifier, solver: Solver, rehearsal: Rehearsal) -> Task:
     token = secrets.token_urlsafe(32)
     return Task(
         identifier=identifier,
-        type=solver.challenge_type,
+        type=solver.challenge_types[0],
         token=token,
         key_authorization=f"{token}.{secrets.token_urlsafe(32)}",
-        account_url="",
-        certificate=spec.name,
+        account_url=rehearsal.account_url,
+        certificate=rehearsal.spec.name,
     )
 
 

@@ -219,7 +219,7 @@ def _challenge_words(details: CertificateDetails) -> str:
         case "webroot":
             return f"HTTP-01, in {', '.join(challenge.webroots)}"
         case "dns":
-            return f"DNS-01, by {challenge.dns_provider}"
+            return f"{challenge.dns_challenge.upper()}, by {challenge.dns_provider}"
     return challenge.method
 
 

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,23 @@ class RawClient:
 
     def certificate(self, order: Answer) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self.post(order.json["certificate"]).body)
+
+
+def begin(client: RawClient, kind: str, name: str = "a.example") -> tuple[str, dict[str, Any]]:
+    """An authorization's URL, and the challenge of that kind."""
+    (url,) = client.order(name).json["authorizations"]
+    offered = client.post(url).json["challenges"]
+    return url, next(each for each in offered if each["type"] == kind)
+
+
+def outcome(client: RawClient, url: str, challenge: dict[str, Any]) -> str:
+    """Answer a challenge; return `valid`, or the problem and its detail."""
+    client.post(challenge["url"], {})
+    (found,) = client.settled(url)["challenges"]
+    if found["status"] == "valid":
+        assert datetime.fromisoformat(found["validated"]).tzinfo is not None
+        return "valid"
+    return f"{found['error']['type'].rpartition(':')[2]}: {found['error']['detail']}"
 
 
 CertificateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

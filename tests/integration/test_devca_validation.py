@@ -22,7 +22,7 @@ from certctl.devca.dns_server import DnsServer
 from certctl.devca.server import DevCa
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
-from tests.integration.devca_client import RawClient
+from tests.integration.devca_client import RawClient, begin, outcome
 from tests.lab.certificates import make_server_certificate
 from tests.lab.ports import free_port
 
@@ -70,23 +70,6 @@ def web(
         finally:
             server.shutdown()
             thread.join()
-
-
-def begin(client: RawClient, kind: str, name: str = "a.example") -> tuple[str, dict[str, Any]]:
-    """An authorization's URL, and the challenge of that kind."""
-    (url,) = client.order(name).json["authorizations"]
-    offered = client.post(url).json["challenges"]
-    return url, next(each for each in offered if each["type"] == kind)
-
-
-def outcome(client: RawClient, url: str, challenge: dict[str, Any]) -> str:
-    """Answer a challenge; return `valid`, or the problem and its detail."""
-    client.post(challenge["url"], {})
-    (found,) = client.settled(url)["challenges"]
-    if found["status"] == "valid":
-        assert datetime.fromisoformat(found["validated"]).tzinfo is not None
-        return "valid"
-    return f"{found['error']['type'].rpartition(':')[2]}: {found['error']['detail']}"
 
 
 # HTTP-01.

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.challenges.answers import Answers
-from certctl.challenges.dns01 import txt_value
+from certctl.challenges.dns01 import account_label, txt_value
 from certctl.challenges.holders import Holders
 from certctl.challenges.http01 import check_task, checked_token
 from certctl.challenges.http01_server import respond
@@ -92,6 +92,10 @@ def test_the_txt_value_is_that_of_openssl() -> None:
     ).stdout
 
     assert txt_value(key_authorization) == digest.decode()
+
+
+def test_the_label_of_an_account_is_that_of_the_example_in_the_draft() -> None:
+    assert account_label("https://example.com/acme/acct/ExampleAccount") == "_ujmmovf2vn55tgye"
 
 
 @given(st.binary(max_size=300))
@@ -194,7 +198,7 @@ def test_only_listeners_at_the_port_count() -> None:
 def test_each_method_has_a_solver(challenge: ChallengeSpec, challenge_type: str) -> None:
     solver = create_solver(challenge, system())
 
-    assert solver.challenge_type == challenge_type
+    assert solver.challenge_types[0] == challenge_type
     solver.close()
     solver.close()
 

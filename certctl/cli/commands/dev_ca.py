@@ -80,6 +80,19 @@ _state_option = click.option(
 @click.option("--lifetime", metavar="DURATION", help="Let certificates live 30s, 15m, 12h or 90d.")
 @click.option("--profiles", metavar="FILE", help="Offer the profiles of this TOML file too.")
 @click.option(
+    "--challenge",
+    metavar="TYPE",
+    multiple=True,
+    help="Offer these challenge types only, dns-account-01 and dns-persist-01 too if you like."
+    " [default: http-01, dns-01, tls-alpn-01]",
+)
+@click.option(
+    "--dns-persist",
+    type=click.Choice(["01", "02"]),
+    default="02",
+    help="Which draft's form of dns-persist-01 is offered. [default: 02]",
+)
+@click.option(
     "--eab",
     metavar="KID=FILE",
     multiple=True,
@@ -184,6 +197,8 @@ def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
         tls_alpn_port=given["tls_port"],
         validate_at=_numeric(given["validate_at"]),
         dns=_resolver(given["dns"]),
+        challenge_types=settings.parse_challenge_types(given["challenge"]),
+        dns_persist_form=given["dns_persist"],
         lifetime=settings.parse_duration(given["lifetime"]) if given["lifetime"] else None,
         eab_keys=dict(_eab_key(each, folder) for each in given["eab"]),
     )
