@@ -28,6 +28,8 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 QUESTIONS_A_SECOND = 200
 """The most that one server is asked for, however many wait."""
+LONGEST_KEPT = 60.0
+"""After so many seconds a resolver is asked again in any case: it may be many machines."""
 
 _PARALLEL_EXCHANGES = 32
 
@@ -232,7 +234,7 @@ class Propagation:
                     self._settle(each)
             for name, answer in answers.items():
                 if isinstance(answer, dns.message.Message):
-                    self._not_before[server, name] = now + seconds_kept(answer)
+                    self._not_before[server, name] = now + min(seconds_kept(answer), LONGEST_KEPT)
 
     def _too_late(self, waiting: _Waiting, now: float) -> PropagationTimeout:
         seconds, looks = now - waiting.began, self._lacking(waiting)

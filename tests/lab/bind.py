@@ -11,15 +11,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.opcode
 import dns.query
 import dns.rcode
 import dns.rdatatype
+import dns.tsig
+import dns.xfr
+import dns.zone
 
 from tests.lab.ports import free_port
 from tests.lab.processes import ServerProcess
@@ -57,6 +61,21 @@ class DnsEndpoint:
         """Return the TXT values at `name`, sorted and without quotes."""
         return sorted(text.strip('"') for text in self.records(name, "TXT"))
 
+    def dump(self, zone: str, key_name: str, key_secret: bytes) -> list[str]:
+        """Return every record of a zone but its SOA as `name TTL type data`, sorted, by a transfer
+        that the key allows.
+        """
+        found = dns.zone.Zone(zone, relativize=False)
+        query, _ = dns.xfr.make_query(
+            found, keyring={dns.name.from_text(key_name): dns.tsig.Key(key_name, key_secret)}
+        )
+        dns.query.inbound_xfr(self.host, found, query, port=self.port, timeout=QUERY_SECONDS)
+        return sorted(
+            f"{name} {ttl} {dns.rdatatype.to_text(data.rdtype)} {data}"
+            for name, ttl, data in found.iterate_rdatas()
+            if data.rdtype != dns.rdatatype.SOA
+        )
+
     def ask(self, query: dns.message.QueryMessage) -> dns.message.Message:
         """Return the answer to a message, over UDP and then TCP if it was cut short."""
         answer, _ = dns.query.udp_with_fallback(
@@ -73,6 +92,23 @@ class DnsEndpoint:
         except (OSError, dns.exception.DNSException):
             return False
         return answer.rcode() == dns.rcode.NOERROR and bool(answer.flags & dns.flags.AA)
+
+
+class Primary(Protocol):
+    """What a secondary needs to know of its primary, whoever wrote that."""
+
+    key_name: str
+    key_secret: bytes
+
+    @property
+    def zones(self) -> Mapping[str, str]:
+        """The names of its zones, with their records."""
+        ...
+
+    @property
+    def endpoint(self) -> DnsEndpoint:
+        """Where it answers."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -94,11 +130,13 @@ class BindServer:
     key_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     grants: Sequence[str] = ("zonesub TXT",)
     secondary_host: str | None = None
+    other_servers: Mapping[str, str] = field(default_factory=dict)
+    """Further name servers: their first labels with their addresses."""
 
     def __post_init__(self) -> None:
         self._write_keyfile()
         for zone, records in self.zones.items():
-            self._zone_file(zone).write_text(self._zone_text(records))
+            self._zone_file(zone).write_text(zone_text(self._servers(), records))
         self._server = _named(self.folder, self._configuration(), self.endpoint, list(self.zones))
 
     @property
@@ -128,6 +166,10 @@ class BindServer:
     def records(self, name: str, kind: str) -> list[str]:
         """Return the records of one type at `name` on the primary as text, sorted."""
         return self.endpoint.records(name, kind)
+
+    def dump(self, zone: str) -> list[str]:
+        """Return every record of a zone but its SOA, sorted."""
+        return self.endpoint.dump(zone, self.key_name, self.key_secret)
 
     def secondary(self, folder: Path) -> "BindSecondary":
         """Return a secondary of all zones, not yet started, on `secondary_host`."""
@@ -159,19 +201,9 @@ class BindServer:
     def _zone_file(self, zone: str) -> Path:
         return self.folder / f"{zone}.zone"
 
-    def _zone_text(self, records: str) -> str:
-        servers = {"ns1": self.host}
-        if self.secondary_host is not None:
-            servers["ns2"] = self.secondary_host
-        lines = [
-            "$TTL 1",
-            "@ SOA ns1 hostmaster 1 3600 600 86400 1",
-            "@ A 127.0.0.1",
-            "* A 127.0.0.1",
-        ]
-        for name, host in servers.items():
-            lines += [f"@ NS {name}", f"{name} A {host}"]
-        return "\n".join([*lines, records, ""])
+    def _servers(self) -> Mapping[str, str]:
+        secondary = {} if self.secondary_host is None else {"ns2": self.secondary_host}
+        return {"ns1": self.host, **secondary, **self.other_servers}
 
     def _configuration(self) -> str:
         policy = " ".join(f'grant "{self.key_name}" {rule};' for rule in self.grants)
@@ -214,10 +246,7 @@ class BindSecondary:
     def catch_up(self) -> None:
         """Ask the secondary to copy what changed (RFC 1996 NOTIFY); it does so within moments."""
         for zone in self.primary.zones:
-            notify = dns.message.make_query(zone, "SOA")
-            notify.set_opcode(dns.opcode.NOTIFY)
-            notify.flags |= dns.flags.AA
-            self._inner.ask(notify)
+            notify(self._inner, zone)
 
     def output(self) -> str:
         """Return the server's log."""
@@ -242,6 +271,29 @@ class BindSecondary:
             f"  min-refresh-time {NEVER_SECONDS}; max-refresh-time {NEVER_SECONDS}; }};\n"
             for zone in zones
         )
+
+
+def zone_text(servers: Mapping[str, str], records: str) -> str:
+    """Return a zone in master-file syntax: its servers by first label, wildcard addresses, and
+    `records`.
+    """
+    lines = [
+        "$TTL 1",
+        "@ SOA ns1 hostmaster 1 3600 600 86400 1",
+        "@ A 127.0.0.1",
+        "* A 127.0.0.1",
+    ]
+    for name, host in servers.items():
+        lines += [f"@ NS {name}", f"{name} {'AAAA' if ':' in host else 'A'} {host}"]
+    return "\n".join([*lines, records, ""])
+
+
+def notify(endpoint: DnsEndpoint, zone: str) -> None:
+    """Tell a secondary that its primary has changed a zone (RFC 1996)."""
+    message = dns.message.make_query(zone, "SOA")
+    message.set_opcode(dns.opcode.NOTIFY)
+    message.flags |= dns.flags.AA
+    endpoint.ask(message)
 
 
 def _named(

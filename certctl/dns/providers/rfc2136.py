@@ -81,7 +81,7 @@ OPTIONS: tuple[Option, ...] = (
 
 TTL_SECONDS = 60
 ANSWER_SECONDS = 10.0
-CHANGES_AT_A_TIME = 150
+CHANGES_AT_A_TIME = 100
 """With names of 255 octets, the longest there are, this many still fit into a message."""
 
 _CODE = "challenge.dns.rfc2136"
@@ -116,6 +116,7 @@ class Rfc2136Provider:
 
     def __init__(self, host: str, port: int, key: TsigKey | None) -> None:
         self._host = host
+        self._address = host
         self._port = port
         self._key = key
         self._guard = threading.Lock()
@@ -146,17 +147,25 @@ class Rfc2136Provider:
             return self._zones[zone]
 
     def _change(self, zone: str, changes: Sequence[_Change]) -> None:
-        for start in range(0, len(changes), CHANGES_AT_A_TIME):
-            update = self._update(zone)
-            for each in changes[start : start + CHANGES_AT_A_TIME]:
-                name, value = f"{each.record.name}.", each.record.value
-                if each.add:
-                    update.add(name, TTL_SECONDS, "TXT", value)
-                else:
-                    update.delete(name, "TXT", value)
-            self._send(update, zone)
+        """Make the changes, where nothing stands yet at the names that are added to.
 
-    def _update(self, zone: str) -> dns.update.UpdateMessage:
+        The records of one name and type have one TTL (RFC 2181 §5.2), that of the last one added:
+        where others have values there, it stays theirs.
+        """
+        for start in range(0, len(changes), CHANGES_AT_A_TIME):
+            some = changes[start : start + CHANGES_AT_A_TIME]
+            names = list(dict.fromkeys(each.record.name for each in some if each.add))
+            update = self._update(zone, some, {})
+            for name in names:
+                update.absent(f"{name}.", "TXT")
+            verdict = self._send(update, zone)
+            if verdict == "YXRRSET":
+                verdict = self._send(self._update(zone, some, self._ttls(names)), zone)
+            self._check(verdict, zone)
+
+    def _update(
+        self, zone: str, changes: Sequence[_Change], ttls: Mapping[str, int]
+    ) -> dns.update.UpdateMessage:
         import dns.tsig  # noqa: PLC0415 - dnspython is slow to import, and options need none of it
         import dns.update  # noqa: PLC0415 - as above
 
@@ -174,11 +183,39 @@ class Rfc2136Provider:
                 else self._key.algorithm
             )
             update.use_tsig(dns.tsig.Key(f"{self._key.name}.", self._key.secret, algorithm))
+        for each in changes:
+            name, value = f"{each.record.name}.", each.record.value
+            if each.add:
+                update.add(name, ttls.get(each.record.name, TTL_SECONDS), "TXT", value)
+            else:
+                update.delete(name, "TXT", value)
         return update
 
-    def _send(self, update: dns.update.UpdateMessage, zone: str) -> None:
-        """Send an update and check the verdict; raises `ChallengeError`."""
+    def _ttls(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the TTL of the TXT records at each name that has some; a server that tells nobody
+        what it has is no failure.
+        """
+        import dns.message  # noqa: PLC0415 - as in `_update`
+
+        from certctl.dns.lines import Line  # noqa: PLC0415 - as in `_update`
+        from certctl.dns.queries import Server  # noqa: PLC0415 - as in `_update`
+
+        line = Line(Server(self._address, self._port), recurse=False, stopped=lambda: False)
+        with contextlib.closing(line):
+            answers = line.ask(names, "TXT")
+        return {
+            name: answer.answer[0].ttl
+            for name, answer in answers.items()
+            if isinstance(answer, dns.message.Message) and answer.answer
+        }
+
+    def _send(self, update: dns.update.UpdateMessage, zone: str) -> str:
+        """Send an update and return the verdict, a response code, once its signature is checked.
+
+        Raises `ChallengeError`.
+        """
         import dns.exception  # noqa: PLC0415 - as in `_update`
+        import dns.rcode  # noqa: PLC0415 - as in `_update`
 
         where = f"{self._host}:{self._port}"
         try:
@@ -198,7 +235,14 @@ class Rfc2136Provider:
             ) from error
         except dns.exception.DNSException as error:
             raise self._refused_signature(error, zone, where) from error
-        self._check(answer, zone, where)
+        verdict = dns.rcode.to_text(answer.rcode())
+        if verdict == "NOERROR" and self._key is not None and not answer.had_tsig:
+            raise ChallengeError(
+                f"{where} answered the signed update of {zone} without a signature",
+                hint="Something between here and the server answers in its place.",
+                code=_CODE,
+            )
+        return verdict
 
     def _exchange(self, update: dns.update.UpdateMessage) -> dns.message.Message:
         """Return the answer of the first of the server's addresses that can be connected to."""
@@ -211,8 +255,10 @@ class Rfc2136Provider:
         for address in addresses[:-1]:
             # `localhost` is ::1 first, and many a name server is at 127.0.0.1 alone.
             with contextlib.suppress(OSError):
+                self._address = address
                 return dns.query.tcp(update, address, timeout=ANSWER_SECONDS, port=self._port)
-        return dns.query.tcp(update, addresses[-1], timeout=ANSWER_SECONDS, port=self._port)
+        self._address = addresses[-1]
+        return dns.query.tcp(update, self._address, timeout=ANSWER_SECONDS, port=self._port)
 
     def _refused_signature(
         self, error: dns.exception.DNSException, zone: str, where: str
@@ -227,21 +273,15 @@ class Rfc2136Provider:
             code=_CODE,
         )
 
-    def _check(self, answer: dns.message.Message, zone: str, where: str) -> None:
-        import dns.rcode  # noqa: PLC0415 - as in `_update`
-
-        verdict = dns.rcode.to_text(answer.rcode())
-        if verdict == "NOERROR" and (self._key is None or answer.had_tsig):
-            return
+    def _check(self, verdict: str, zone: str) -> None:
+        """Raise `Refused` unless the update was made."""
         if verdict == "NOERROR":
-            raise ChallengeError(
-                f"{where} answered the signed update of {zone} without a signature",
-                hint="Something between here and the server answers in its place.",
-                code=_CODE,
-            )
+            return
         reason, hint = _VERDICTS.get(verdict, ("", "The server's own log says more."))
         raise Refused(
-            f"{where} refused the update of {zone}: {verdict}{reason}", hint=hint, code=_CODE
+            f"{self._host}:{self._port} refused the update of {zone}: {verdict}{reason}",
+            hint=hint,
+            code=_CODE,
         )
 
 
