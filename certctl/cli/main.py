@@ -38,6 +38,7 @@ COMMANDS = MappingProxyType(
         "revoke": "Revoke a certificate.",
         "deploy": "Run deploy hooks and reloads again.",
         "verify": "See whether certificates are served, ours and others'.",
+        "schedule": "Have renew run every hour, by systemd or by cron.",
         "check": "Check certificates and services for Nagios and its kin.",
         "doctor": "Find what would stop an issuance or a renewal.",
         "rollback": "Put an older version back.",

@@ -61,6 +61,7 @@ FEW_FILES = 1000
 
 _PARALLEL = 8
 _COMMAND = "certctl"
+_RENEWING = (_COMMAND, "renew")
 _LIBRARIES = ("acme", "cryptography", "dnspython", "requests")
 _ORDER = tuple(Severity)
 
@@ -475,7 +476,7 @@ def _schedule_findings(machine: Machine, run: Run, certificates: bool) -> Iterat
             "renew",
             "nothing runs `certctl renew` from time to time: no systemd timer, no cron job was"
             f" found{_lately(idle)}",
-            "Have it run every hour, by a systemd timer or by cron: 17 * * * * certctl renew",
+            "certctl schedule install",
         )
         return
     for each in timers:
@@ -501,9 +502,9 @@ def _schedule_findings(machine: Machine, run: Run, certificates: bool) -> Iterat
 def _timers(machine: Machine) -> list[Timer]:
     home = machine.variables.get("HOME")
     units = Path(home) / ".config" / "systemd" / "user" if home else None
-    own = own_crontab(_COMMAND) if machine.ask_crontab else None
+    own = own_crontab(_RENEWING) if machine.ask_crontab else None
     return [
-        *timers_for(_COMMAND, root=machine.root, user_units=units),
+        *timers_for(_RENEWING, root=machine.root, user_units=units),
         *([own] if own is not None else []),
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,34 +34,36 @@ class Timer:
     enabled: bool = True
 
 
-def timers_for(word: str, *, root: Path = Path("/"), user_units: Path | None = None) -> list[Timer]:
-    """Return what would run a command that has `word` in it, of cron and of systemd; `user_units`
-    is the folder of the user's own units.
+def timers_for(
+    words: Sequence[str], *, root: Path = Path("/"), user_units: Path | None = None
+) -> list[Timer]:
+    """Return what would run a command that has all of `words` in it, of cron and of systemd;
+    `user_units` is the folder of the user's own units.
     """
-    return [*_of_cron(word, root), *_of_systemd(word, root, user_units)]
+    return [*_of_cron(words, root), *_of_systemd(words, root, user_units)]
 
 
-def own_crontab(word: str) -> Timer | None:
-    """Return this user's crontab where it runs `word`, as `crontab -l` tells: nobody may read the
-    file itself.
+def own_crontab(words: Sequence[str]) -> Timer | None:
+    """Return this user's crontab where it runs such a command, as `crontab -l` tells: nobody may
+    read the file itself.
     """
     listed = run(["crontab", "-l"], environment={}, timeout=_CRONTAB_SECONDS)
-    if listed.exit_status == 0 and _mentions(listed.output.splitlines(), word):
+    if listed.exit_status == 0 and _mentions(listed.output.splitlines(), words):
         return Timer(f"the crontab of {pwd.getpwuid(os.geteuid()).pw_name}")
     return None
 
 
-def _of_cron(word: str, root: Path) -> Iterator[Timer]:
+def _of_cron(words: Sequence[str], root: Path) -> Iterator[Timer]:
     files = [root / each for each in _CRON_FILES]
     for folder in _CRON_FOLDERS:
         # cron passes over names with a dot in them, such as those of packages' leftovers.
         files += [each for each in _inside(root / folder) if "." not in each.name]
     for path in files:
-        if _mentions(_lines(path), word):
+        if _mentions(_lines(path), words):
             yield Timer(str(path))
 
 
-def _of_systemd(word: str, root: Path, user_units: Path | None) -> Iterator[Timer]:
+def _of_systemd(words: Sequence[str], root: Path, user_units: Path | None) -> Iterator[Timer]:
     folders = [root / each for each in _UNIT_FOLDERS] + ([user_units] if user_units else [])
     seen: set[str] = set()
     enabled = {each.name for folder in folders for each in _inside(folder / "timers.target.wants")}
@@ -77,13 +79,17 @@ def _of_systemd(word: str, root: Path, user_units: Path | None) -> Iterator[Time
                 ),
                 f"{path.stem}.service",
             )
-            if any(_mentions(_lines(each / service), word) for each in folders):
+            if any(_mentions(_lines(each / service), words) for each in folders):
                 seen.add(path.name)
                 yield Timer(str(path), enabled=path.name in enabled)
 
 
-def _mentions(lines: Iterable[str], word: str) -> bool:
-    return any(word in line for line in lines if not line.lstrip().startswith(("#", ";")))
+def _mentions(lines: Iterable[str], words: Sequence[str]) -> bool:
+    return any(
+        all(each in line for each in words)
+        for line in lines
+        if not line.lstrip().startswith(("#", ";"))
+    )
 
 
 def _lines(path: Path) -> list[str]:

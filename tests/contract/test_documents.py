@@ -47,6 +47,7 @@ HOOKS = "docs/hooks.md"
 FORMATS = "docs/formats.md"
 SETTINGS = "docs/configuration.md"
 MONITORING = "docs/monitoring.md"
+SCHEDULE = "docs/schedule.md"
 DOCUMENTS = (
     README,
     "CHANGELOG.md",
@@ -57,6 +58,7 @@ DOCUMENTS = (
     HOOKS,
     SETTINGS,
     MONITORING,
+    SCHEDULE,
 )
 
 FLAGS_OF_OTHERS = {"--manual-auth-hook", "--manual-cleanup-hook", "--write", "--folder-path"}
@@ -117,6 +119,19 @@ def test_the_toml_examples_hold_settings_only() -> None:
             assert keys - known - {"version", "names"} == set()
 
 
+# Files for packages
+
+
+def test_the_files_for_packages_are_those_that_schedule_install_writes() -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "schedule-files")]
+
+    stale = subprocess.run(script, capture_output=True, check=False, text=True)
+
+    assert (stale.stdout, stale.returncode) == ("", 0), (
+        "run .venv/bin/python scripts/schedule-files --write, and look at the difference"
+    )
+
+
 # Commands
 
 
@@ -137,7 +152,9 @@ def test_every_command_that_a_document_names_exists(document: str) -> None:
     assert named <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("document", [README, SETTINGS, HOOKS, FORMATS, MONITORING, "SECURITY.md"])
+@pytest.mark.parametrize(
+    "document", [README, SETTINGS, HOOKS, FORMATS, MONITORING, SCHEDULE, "SECURITY.md"]
+)
 def test_every_flag_that_a_document_names_exists(document: str) -> None:
     known = {
         flag

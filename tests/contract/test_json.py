@@ -128,6 +128,20 @@ PROBLEM: Shape = {"state": str, "subject": str, "code": str, "message": str}
 
 REMAINING: Shape = {"subject": str, "seconds": float, "warning": float, "critical": float}
 
+SCHEDULE: Shape = {
+    "installed": bool,
+    "scheduler": str | None,
+    "command": list,
+    "when": str | None,
+    "next": str | None,
+    "last": str | None,
+    "files": list,
+    "enabled": bool,
+    "current": bool,
+    "done": list,
+    "others": list,
+}
+
 UNCONFIGURED = {"demo", "dev-ca"}
 """Commands that no setting of certctl.toml is for."""
 
@@ -276,6 +290,15 @@ def test_a_check_has_the_exit_code_of_a_plugin(tmp_path: Path) -> None:
     assert (data["state"], found["exit_code"], found["status"]) == ("warning", 1, "error")
 
 
+def test_what_would_be_scheduled(tmp_path: Path) -> None:
+    found = document(certctl("schedule", "show", "--json", home=tmp_path / "home"))
+
+    assert found["command"] == "schedule show"
+    assert departures(found["data"], SCHEDULE) == []
+    assert found["data"]["command"][-3:] == ["--home", str(tmp_path / "home"), "renew"]
+    assert not found["data"]["installed"]
+
+
 # Failure.
 
 
@@ -340,12 +363,13 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
         "list": [],
         "register": [],
         "renew": [],
+        "schedule": ["show"],
     }.get(command, ["a.example"])
 
     found = document(certctl(command, *rest, "--json", home=tmp_path))
 
     (error,) = found["errors"]
-    assert found["command"] == ("account show" if command == "account" else command)
+    assert found["command"] == (f"{command} show" if rest == ["show"] else command)
     assert found["exit_code"] == (3 if command == "check" else 2)
     assert error["code"] == "configuration.unknown_key"
     assert error["hint"] == "Did you mean key_type?"

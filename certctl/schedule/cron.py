@@ -1,0 +1,182 @@
+"""A file of `/etc/cron.d`, for machines without systemd, and a user's own crontab."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certctl.errors import StoreError
+from certctl.schedule.job import MARK, Job
+from certctl.schedule.scheduler import Installed, Machine, put, read, take_away, tell
+from certctl.system.files import write_atomic
+from certctl.system.process import run
+
+SPREAD = "50s"
+"""How long a run with something due waits at most, so that CAs see no peak at each full minute; the
+minute itself is another one on each machine.
+"""
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DAEMONS = ("usr/sbin/cron", "usr/sbin/crond", "usr/bin/crond", "sbin/crond")
+_LIMIT = 1 << 20
+_SECONDS = 30.0
+
+_FILE = """\
+# {mark}; `certctl schedule remove` takes it away.
+# A run with nothing due costs next to nothing and prints nothing; what it prints, cron mails.
+SHELL=/bin/sh
+PATH={path}
+{minute} * * * * root {command}
+"""
+
+
+class Cron:
+    """Implements `Scheduler` by a file of `/etc/cron.d`."""
+
+    name = "cron"
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._folder = machine.root / "etc" / "cron.d"
+
+    def available(self) -> bool:
+        """Return whether root asks, and there is a cron that reads such files."""
+        root = self._machine.root
+        daemon = any((root / each).exists() for each in _DAEMONS)
+        return self._machine.user_id == 0 and daemon and self._folder.is_dir()
+
+    def when(self, job: Job) -> str:
+        return f"every hour, at minute {job.minute}"
+
+    def content(self, job: Job) -> dict[str, str]:
+        return {str(self._folder / job.name): cron_file(job)}
+
+    def installed(self, job: Job, now: datetime) -> Installed | None:
+        ((path, text),) = self.content(job).items()
+        there = read(Path(path))
+        if there is None or MARK not in there:
+            return None
+        return Installed(self.name, (path,), True, there == text, next_run(job, now))
+
+    def install(self, job: Job) -> list[str]:
+        ((path, text),) = self.content(job).items()
+        return put(Path(path), text)
+
+    def remove(self, job: Job) -> list[str]:
+        return take_away(self._folder / job.name)
+
+
+class Crontab:
+    """Implements `Scheduler` by lines of the user's own crontab; its other lines stay."""
+
+    name = "crontab"
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def available(self) -> bool:
+        """Return whether there is a command to change crontabs."""
+        looked = run([*self._machine.crontab, "-l"], environment={}, timeout=_SECONDS)
+        return looked.exit_status not in {126, 127}
+
+    def when(self, job: Job) -> str:
+        return f"every hour, at minute {job.minute}"
+
+    def content(self, job: Job) -> dict[str, str]:
+        return {"crontab": "".join(f"{each}\n" for each in _block(job))}
+
+    def installed(self, job: Job, now: datetime) -> Installed | None:
+        lines = self._lines()
+        own = [each for each, ours in _marked(lines, job) if ours]
+        if not own:
+            return None
+        current = own == _block(job)
+        return Installed(self.name, ("crontab",), True, current, next_run(job, now))
+
+    def install(self, job: Job) -> list[str]:
+        lines = self._lines()
+        wanted = [*self._others(lines, job), *_block(job)]
+        if wanted == lines:
+            return []
+        self._write(wanted)
+        return ["added a line to your crontab"]
+
+    def remove(self, job: Job) -> list[str]:
+        lines = self._lines()
+        others = self._others(lines, job)
+        if others == lines:
+            return []
+        self._write(others)
+        return ["removed our line from your crontab"]
+
+    def strangers(self, words: tuple[str, ...]) -> bool:
+        """Return whether a line that is of no job of ours has all these words."""
+        ours = False
+        for line in self._lines():
+            if line.startswith(f"# {MARK}"):
+                ours = True
+            elif ours:
+                ours = False
+            elif not line.lstrip().startswith("#") and all(each in line for each in words):
+                return True
+        return False
+
+    @staticmethod
+    def _others(lines: list[str], job: Job) -> list[str]:
+        return [each for each, ours in _marked(lines, job) if not ours]
+
+    def _lines(self) -> list[str]:
+        """Return the crontab; empty where there is none, or no command to read it."""
+        command = f"exec {shlex.join([*self._machine.crontab, '-l'])} 2>/dev/null"
+        listed = run(command, environment={}, timeout=_SECONDS, limit=_LIMIT)
+        if listed.exit_status != 0:
+            return []
+        return listed.output.splitlines()
+
+    def _write(self, lines: list[str]) -> None:
+        size = sum(len(each) for each in lines)
+        if any("\N{REPLACEMENT CHARACTER}" in each for each in lines) or size > _LIMIT // 2:
+            raise StoreError(
+                "your crontab cannot be changed safely: it is no text, or very large",
+                hint="Add the line by hand: certctl schedule show has it.",
+            )
+        with tempfile.TemporaryDirectory(prefix="certctl-") as folder:
+            path = Path(folder, "crontab")
+            write_atomic(path, "".join(f"{each}\n" for each in lines).encode())
+            tell([*self._machine.crontab, str(path)])
+
+
+def cron_file(job: Job) -> str:
+    """Return the text for `/etc/cron.d`."""
+    return _FILE.format(mark=MARK, path=_PATH, minute=job.minute, command=cron_command(job))
+
+
+def cron_command(job: Job) -> str:
+    """Return the command line as crontab(5) has it: quoted for a shell, each `%` escaped."""
+    return shlex.join([*job.command, "--random-delay", SPREAD]).replace("%", "\\%")
+
+
+def next_run(job: Job, now: datetime) -> datetime:
+    """Return when cron runs the job next. The minute is the local one, which differs from UTC's in
+    some places.
+    """
+    local = now.astimezone()
+    at = local.replace(minute=job.minute, second=0, microsecond=0)
+    return (at if at > local else at + timedelta(hours=1)).astimezone(UTC)
+
+
+def _block(job: Job) -> list[str]:
+    return [f"# {MARK} for {job.home}:", f"{job.minute} * * * * {cron_command(job)}"]
+
+
+def _marked(lines: list[str], job: Job) -> Iterator[tuple[str, bool]]:
+    """Yield each line with whether it is of the job: the mark, and the line after it."""
+    ours = 0
+    for line in lines:
+        if line == _block(job)[0]:
+            ours = 2
+        yield line, ours > 0
+        ours = max(ours - 1, 0)
