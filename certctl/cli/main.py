@@ -40,6 +40,7 @@ COMMANDS = MappingProxyType(
         "verify": "See whether certificates are served, ours and others'.",
         "schedule": "Have renew run every hour, by systemd or by cron.",
         "check": "Check certificates and services for Nagios and its kin.",
+        "metrics": "Print metrics for Prometheus, or write them to a file.",
         "doctor": "Find what would stop an issuance or a renewal.",
         "rollback": "Put an older version back.",
         "delete": "Forget a certificate and remove its files.",

@@ -44,7 +44,7 @@ class LiveVersion:
 @dataclass(frozen=True)
 class CertificateView:
     """One certificate as a person asks about it; times are UTC, `problem` is why it could not be
-    read.
+    read. `failures` and `deploy_failures` are in a row.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `missing`, `failing`, `owed`,
     `stopped` or `unreadable`.
@@ -62,6 +62,8 @@ class CertificateView:
     why: str = ""
     deployed: bool = False
     deployed_version: int | None = None
+    failures: int = 0
+    deploy_failures: int = 0
     last_error: LastError | None = None
     problem: CertctlError | None = None
 
@@ -157,6 +159,8 @@ def _view(
         why=decision.why,
         deployed=live is not None and not status.owed,
         deployed_version=status.deployment.deployed,
+        failures=status.memory.failures,
+        deploy_failures=status.deployment.failures,
         last_error=status.memory.last_error or status.deployment.last_error,
     )
 

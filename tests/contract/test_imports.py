@@ -69,6 +69,7 @@ ONLY_IN = {
     "idna": {"names"},
     "urllib3": {"ca", "system"},
     "dns": {"dns", ASIDE},
+    "prometheus_client": {"output"},
     "pytest": {"testing"},
     "cryptography": {"keys", "x509", "formats", "validation_certificate", "ca", ASIDE},
 }

@@ -290,6 +290,15 @@ def test_a_check_has_the_exit_code_of_a_plugin(tmp_path: Path) -> None:
     assert (data["state"], found["exit_code"], found["status"]) == ("warning", 1, "error")
 
 
+def test_metrics_are_a_text_within_the_document(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example")
+
+    found = document(certctl("metrics", "--json", home=tmp_path))["data"]
+
+    assert departures(found, {"certificates": int, "file": str | None, "text": str | None}) == []
+    assert "# HELP certctl_certificates " in found["text"]
+
+
 def test_what_would_be_scheduled(tmp_path: Path) -> None:
     found = document(certctl("schedule", "show", "--json", home=tmp_path / "home"))
 
@@ -361,6 +370,7 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
         "account": ["show"],
         "deploy": ["--pending"],
         "list": [],
+        "metrics": [],
         "register": [],
         "renew": [],
         "schedule": ["show"],

@@ -1,0 +1,53 @@
+"""`certctl metrics`: metrics for Prometheus' textfile collector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command, examples
+from certctl.cli.session import open_run
+from certctl.output.document import Result
+
+
+@click.command(
+    "metrics",
+    cls=Command,
+    epilog=examples(
+        "certctl metrics",
+        "certctl metrics --out /var/lib/prometheus/node-exporter/certctl.prom",
+    ),
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    help="Write them to this file, at once as a whole and readable by everybody.",
+)
+@click.pass_obj
+def command(invocation: Invocation, out: str | None) -> Result:
+    """Print metrics of certificates and runs for Prometheus, or write them to a file that the
+    textfile collector of its node exporter reads.
+    """
+    from certctl.operations.overview import overview  # noqa: PLC0415 - not for --help
+    from certctl.output.metrics import metrics_text  # noqa: PLC0415 - as above
+    from certctl.system.files import write_atomic  # noqa: PLC0415 - as above
+
+    with open_run(invocation) as run:
+        views, history = overview(run), run.services.store.history()
+        text = metrics_text(views, history)
+        path = None if out is None else Path(invocation.environment.folder, out)
+        if path is not None:
+            if path.suffix != ".prom":
+                run.warn("the node exporter reads files only whose names end in .prom")
+            write_atomic(path, text, 0o644)
+    lines = text.decode().splitlines() if path is None else []
+    if path is not None and invocation.output.terminal:
+        lines = [f"Wrote {path}, with the metrics of {len(views)} certificates."]
+    data = {
+        "certificates": len(views),
+        "file": None if path is None else str(path),
+        "text": text.decode() if path is None else None,
+    }
+    return Result(data, lines)
