@@ -269,13 +269,17 @@ class CertificateSpec:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of the CA for one version; renewal compares it with the spec."""
+    """What was asked of the CA for one version; renewal compares it with the spec.
+
+    A profile that was not required may be missing from what came of it.
+    """
 
     identifiers: tuple[Identifier, ...]
     key_type: KeyType | None
     ca: str
     profile: str | None = None
     csr_sha256: str | None = None
+    profile_required: bool = False
 
 
 @dataclass(frozen=True)

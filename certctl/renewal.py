@@ -40,6 +40,7 @@ def request_of(spec: CertificateSpec) -> Request:
         ca=spec.ca,
         profile=spec.required_profile or spec.profile,
         csr_sha256=spec.csr,
+        profile_required=spec.required_profile is not None,
     )
 
 
@@ -67,6 +68,8 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
         found.append(
             f"profile {wanted.profile or 'default'} instead of {request.profile or 'default'}"
         )
+    elif wanted.profile_required and not request.profile_required:
+        found.append(f"profile {wanted.profile} is required now")
     if wanted.ca != request.ca:
         found.append(f"CA {wanted.ca} instead of {request.ca}")
     return tuple(found)

@@ -286,6 +286,7 @@ def _from_request(request: Request) -> Json:
         "ca": request.ca,
         "profile": request.profile,
         "csr_sha256": request.csr_sha256,
+        "profile_required": request.profile_required,
     }
 
 
@@ -299,6 +300,8 @@ def _to_request(fields: Fields) -> Request:
         ca=fields.text("ca"),
         profile=fields.text_or_none("profile"),
         csr_sha256=fields.text_or_none("csr_sha256"),
+        # A file that does not say is no reason to issue anew.
+        profile_required="profile_required" not in fields.values or fields.flag("profile_required"),
     )
 
 

@@ -109,6 +109,22 @@ def test_scenario_11_a_profile_refused_when_the_order_is_placed(machine: Machine
     assert (preferred.exit_status, required.exit_status) == (0, 1)
 
 
+def test_scenario_11_a_profile_that_was_done_without_is_had_once_it_is_required(
+    machine: Machine,
+) -> None:
+    machine.ca.profiles = {"another": "not that one"}
+    machine.issue("a.example", options={"profile": "short"})
+
+    refused = machine.issue("a.example", options={"required_profile": "short"})
+    machine.ca.profiles = {"short": "six days"}
+    issued = machine.issue("a.example", options={"required_profile": "short"})
+
+    assert (refused.exit_status, issued.exit_status) == (2, 0)
+    assert machine.live("a.example").number == 2
+    assert [each.get("profile") for each in machine.ca.payloads("new-order")] == [None, "short"]
+    assert machine.renew().outcomes == ()
+
+
 def test_scenario_12_an_order_born_ready_needs_no_challenge(machine: Machine) -> None:
     machine.issue("warm.example")
     machine.ca.authorizations_start = "valid"

@@ -222,6 +222,14 @@ def test_what_the_ca_was_not_asked_for_is_no_difference(chosen: dict[str, Value]
     assert differences(wanted(chosen=chosen), request_of(SPEC)) == ()
 
 
+def test_a_profile_that_was_preferred_and_is_required_now_is_a_difference() -> None:
+    preferred = wanted(chosen={"profile": "short"})
+    required = wanted(chosen={"required_profile": "short"})
+
+    assert differences(required, request_of(preferred)) == ("profile short is required now",)
+    assert differences(preferred, request_of(required)) == ()
+
+
 def test_the_request_of_a_csr_has_no_key_type() -> None:
     digest = "33" * 32
 
