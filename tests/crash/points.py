@@ -6,6 +6,7 @@ result. Only calls on the home folder and on the network count, not those of Pyt
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -34,7 +35,6 @@ ERRORS: Mapping[str, frozenset[str]] = {
 }  # fmt: skip
 """Which calls on files can fail how."""
 
-_ON_A_SOCKET = ("<socket:", "<TCP")
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 
 
@@ -48,8 +48,8 @@ class Point:
 
     @property
     def on_network(self) -> bool:
-        """Whether it is a call on a socket, not on a file."""
-        return self.call in ON_NETWORK or any(each in self.what for each in _ON_A_SOCKET)
+        """Whether it speaks to somebody, or within certctl by a pair of sockets; not on a file."""
+        return self.call in ON_NETWORK or "<TCP" in self.what or "<UNIX" in self.what
 
     def can(self, how: str) -> bool:
         """Whether that mishap can happen here: `signal=KILL`, or an error that it could have."""
@@ -57,7 +57,7 @@ class Point:
         if kind == "signal":
             return True
         if error == LOST:
-            return self.on_network
+            return "<TCP" in self.what
         return not self.on_network and self.call in ERRORS[error]
 
     def __str__(self) -> str:
@@ -79,15 +79,15 @@ def points(
 
     Those of the main thread, or with `threads` those of any: strace counts for each thread by
     itself, so that a mishap then strikes every thread that comes so far, or the first to do so.
+    A number that would strike the opening of one of Python's own files is left out then.
     """
     trace = scratch / "trace"
-    ended = _strace(
-        ["-y", "-s", "64", "-o", str(trace), "-e", f"trace={','.join(ON_FILES + ON_NETWORK)}"],
-        arguments,
-        home,
-    )
+    traced = f"trace={','.join(ON_FILES + ON_NETWORK)}"
+    options = ("-yy", "-s", "64", "-o", str(trace), "-e", traced)
+    ended = _strace(options, arguments, home, threads=threads)
     assert ended.status == 0, ended.output
     found: dict[tuple[str, int], Point] = {}
+    others: set[tuple[str, int]] = set()
     counts: Counter[tuple[str, str]] = Counter()
     main: str | None = None
     for line in trace.read_text(errors="replace").splitlines():
@@ -99,16 +99,21 @@ def points(
         if not (threads or thread == main):
             continue
         counts[thread, call] += 1
+        number = counts[thread, call]
         if _matters(call, rest, home):
-            number = counts[thread, call]
             found.setdefault((call, number), Point(call, number, rest))
-    return list(found.values())
+        elif call == "openat" and str(home) not in rest:
+            others.add((call, number))
+    return [point for at, point in found.items() if not (threads and at in others)]
 
 
-def mishap(point: Point, how: str, arguments: Sequence[str], home: Path) -> Ended:
+def mishap(
+    point: Point, how: str, arguments: Sequence[str], home: Path, *, threads: bool = False
+) -> Ended:
     """Run a command with a mishap at a point: `signal=KILL`, or `error=ENOSPC` and the like."""
     inject = f"inject={point.call}:{how}:when={point.number}"
-    return _strace(["-o", os.devnull, "-e", f"trace={point.call}", "-e", inject], arguments, home)
+    options = ("-o", os.devnull, "-e", f"trace={point.call}", "-e", inject)
+    return _strace(options, arguments, home, threads=threads)
 
 
 def certctl(arguments: Sequence[str], home: Path) -> Ended:
@@ -122,21 +127,33 @@ def _matters(call: str, arguments: str, home: Path) -> bool:
     return Point(call, 0, arguments).on_network or str(home) in arguments
 
 
-def _strace(options: Sequence[str], arguments: Sequence[str], home: Path) -> Ended:
-    command = ["strace", "-f", "-qq", "-e", "signal=none", *options]
+def _strace(
+    options: Sequence[str], arguments: Sequence[str], home: Path, *, threads: bool
+) -> Ended:
     # Not with --seccomp-bpf: some versions of strace then inject no signal.
-    return _run([*command, sys.executable, "-m", "certctl", *arguments], home)
+    options = ("-e", "signal=none", *options)
+    if threads:
+        program = [sys.executable, "-m", "tests.crash.prepared"]
+        return _run([*program, *options, "--", *arguments], home)
+    certctl = (sys.executable, "-m", "certctl")
+    return _run(["strace", "-f", "-qq", *options, *certctl, *arguments], home)
 
 
 def _run(command: Sequence[str], home: Path) -> Ended:
-    done = subprocess.run(
+    process = subprocess.Popen(
         command,
         env={**os.environ, "CERTCTL_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=LONGEST_SECONDS,
+        process_group=0,
     )
-    return Ended(done.returncode, done.stdout)
+    try:
+        output, _ = process.communicate(timeout=LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        # With strace alone gone, the command would go on, and hold its locks and its port.
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        raise AssertionError(f"{command} hangs after {LONGEST_SECONDS} s:\n{output}") from None
+    return Ended(process.returncode, output)

@@ -128,7 +128,7 @@ class Bench:
         """Try one point; return in a word what became of the command."""
         home, before = self.copy(), self._issued()
         versions = len(archived(home))
-        ended = mishap(point, how, self._tried.arguments, home)
+        ended = mishap(point, how, self._tried.arguments, home, threads=self._tried.parallel)
         about = f"{how} at {point}\n{ended.output}"
         assert "should not have happened" not in ended.output, about
         assert "Traceback" not in ended.output, about
@@ -152,21 +152,28 @@ class Bench:
     def _again(self, home: Path, *, patient: bool) -> Ended:
         """What comes next: cron's run where there is a certificate, else the command again.
 
-        After an error what failed waits for its time, unless it is forced; after a kill nothing
-        does.
+        After a kill that is all. After an error what failed waits for its time, unless it is
+        forced; the hook may have been what failed, since its calls are counted too.
         """
         names = self._tried.names
         if any(live_version(home, each) is None for each in names):
             return certctl(self._tried.arguments, home)
         ended = certctl(("renew",), home)
-        late = [each for each in names if (home / "pending" / each).exists()]
-        if self._tried.parallel and ended.status != 0 and not patient:
-            late = [each for each in names if live_version(home, each) == 1]
-            ended = certctl(("deploy", *names), home)
-        if late and (ended.status == 0 or not patient):
+        if patient and ended.status != 0:
+            return ended
+        waits = ended.status != 0
+        late = [each for each in names if self._is_late(home, each, waits=waits)]
+        if late:
             # Nothing was due any more; what was forced is finished when it is forced again.
             ended = certctl(("renew", "--force", *late), home)
+        if waits and (not late or ended.status in {0, 4}):
+            ended = certctl(("deploy", *names), home)
         return ended
+
+    def _is_late(self, home: Path, name: str, *, waits: bool) -> bool:
+        if (home / "pending" / name).exists():
+            return True
+        return waits and self._tried.parallel and live_version(home, name) == 1
 
     def _issued(self) -> int:
         """How many certificates the CA has issued."""
