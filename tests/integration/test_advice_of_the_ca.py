@@ -8,7 +8,9 @@ from certctl.ca.client import AcmeClient
 from certctl.errors import RenewalInfoUnavailable
 from certctl.events import Warned
 from certctl.operations.explain import explain
-from tests.lab.scripted_ca.faults import Fault, problem, raw, response
+from tests.integration.ca_clients import Caller
+from tests.lab.ports import free_port
+from tests.lab.scripted_ca.faults import Fault, delay, problem, raw, response, setting
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.operations import Machine
 
@@ -28,7 +30,7 @@ def replaced_by_orders(machine: Machine) -> list[str | None]:
     return [each.get("replaces") for each in machine.ca.payloads("new-order")]
 
 
-# What a client reads of it (PROTOCOL scenario 20).
+# What a client reads of it.
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def replaced_by_orders(machine: Machine) -> list[str | None]:
     ],
     ids=["plain", "nanoseconds", "an offset", "lower case"],
 )
-def test_a_window_is_read_as_rfc_3339_writes_it(
+def test_scenario_20_a_window_is_read_as_rfc_3339_writes_it(
     ca: ScriptedCA, client: AcmeClient, start: str, end: str, moment: datetime | None
 ) -> None:
     ca.script("renewal-info", response(200, window(start, end), {"Retry-After": "7200"}))
@@ -57,7 +59,7 @@ def test_a_window_is_read_as_rfc_3339_writes_it(
     [({}, 21600), ({"Retry-After": "1"}, 60), ({"Retry-After": "999999999"}, 86400)],
     ids=["unsaid", "too soon", "too late"],
 )
-def test_the_next_question_comes_within_reason(
+def test_scenario_20_the_next_question_comes_within_reason(
     ca: ScriptedCA, client: AcmeClient, header: dict[str, str], seconds: float
 ) -> None:
     ca.script("renewal-info", response(200, window(), header))
@@ -98,7 +100,7 @@ def test_the_next_question_comes_within_reason(
         "five megabytes",
     ],
 )
-def test_whatever_else_comes_is_told_apart_as_lasting_or_passing(
+def test_scenario_20_whatever_else_comes_is_told_apart_as_lasting_or_passing(
     ca: ScriptedCA, client: AcmeClient, fault: Fault, lasting: bool, lost: bool
 ) -> None:
     ca.script("renewal-info", fault, times=2 if lost else 1)
@@ -109,7 +111,27 @@ def test_whatever_else_comes_is_told_apart_as_lasting_or_passing(
     assert caught.value.lasting is lasting
 
 
-def test_a_ca_that_cannot_answer_is_left_alone_after_three_questions(
+def test_scenario_20_a_question_that_nobody_takes_is_a_passing_failure(
+    ca: ScriptedCA, caller: Caller
+) -> None:
+    ca.on("directory", setting(renewalInfo=f"https://127.0.0.1:{free_port()}/renewal-info"))
+    with caller.registered() as client, pytest.raises(RenewalInfoUnavailable) as caught:
+        client.renewal_info(ID)
+
+    assert caught.value.lasting is False
+
+
+def test_scenario_20_an_answer_is_not_waited_for_without_end(ca: ScriptedCA) -> None:
+    caller = Caller(ca.directory_url, ca.ca_bundle, timeout=0.3)
+    with caller.registered() as client:
+        ca.script("renewal-info", delay(3), times=2)
+        with pytest.raises(RenewalInfoUnavailable) as caught:
+            client.renewal_info(ID)
+
+    assert caught.value.lasting is False
+
+
+def test_scenario_20_a_ca_that_cannot_answer_is_left_alone_after_three_questions(
     ca: ScriptedCA, client: AcmeClient
 ) -> None:
     ca.script("renewal-info", response(500, "oops"), times=3)
@@ -166,7 +188,7 @@ def test_the_order_says_which_certificate_it_replaces(advised: Machine) -> None:
     [problem("alreadyReplaced", 409), problem("malformed", 400), response(403, "no")],
     ids=["alreadyReplaced", "malformed", "403"],
 )
-def test_scenarios_9_and_10_a_replacement_that_is_refused_is_ordered_without_saying_so(
+def test_scenario_10_and_9_a_replacement_that_is_refused_is_ordered_without_saying_so(
     advised: Machine, fault: Fault
 ) -> None:
     advised.issue("a.example")
@@ -220,7 +242,7 @@ def test_a_ca_whose_windows_are_always_over_does_not_make_us_spin(advised: Machi
     assert advised.live("a.example").number == 2  # once, and then not for a tenth of the lifetime
 
 
-def test_without_any_answer_the_lifetime_decides(advised: Machine) -> None:
+def test_scenario_20_without_any_answer_the_lifetime_decides(advised: Machine) -> None:
     advised.ca.script("renewal-info", response(500, "oops"), times=1000)
     advised.issue("a.example")
     assert advised.status("a.example").memory.unanswered == 1

@@ -121,7 +121,7 @@ def test_both_families_are_served(solver: StandaloneSolver, port: int) -> None:
 
 
 @needs_ipv6
-def test_an_ipv6_address_alone_serves_ipv6_alone(port: int) -> None:
+def test_scenario_34_an_ipv6_address_alone_serves_ipv6_alone(port: int) -> None:
     solver = StandaloneSolver("::1", port, real_system())
     with contextlib.closing(solver):
         present(solver, "abc")
@@ -194,7 +194,7 @@ def test_what_another_process_left_is_nothing_to_clean_up(solver: StandaloneSolv
 
 
 @pytest.mark.usefixtures("many_descriptors")
-def test_five_hundred_stalled_clients_do_not_delay_the_next_one(
+def test_scenario_34_five_hundred_stalled_clients_do_not_delay_the_next_one(
     solver: StandaloneSolver, port: int
 ) -> None:
     present(solver, "abc")
@@ -210,7 +210,7 @@ def test_five_hundred_stalled_clients_do_not_delay_the_next_one(
 
 
 @pytest.mark.usefixtures("many_descriptors")
-def test_more_clients_than_are_allowed_push_out_the_oldest(
+def test_scenario_34_more_clients_than_are_allowed_push_out_the_oldest(
     solver: StandaloneSolver, port: int
 ) -> None:
     present(solver, "abc")
@@ -226,7 +226,7 @@ def test_more_clients_than_are_allowed_push_out_the_oldest(
         assert clients[-1].recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_client_that_never_stops_sending_is_answered_and_dropped(
+def test_scenario_34_a_client_that_never_stops_sending_is_answered_and_dropped(
     solver: StandaloneSolver, port: int
 ) -> None:
     present(solver, "abc")
@@ -266,7 +266,7 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/net/tcp")
-def test_a_port_that_is_taken_is_reported_with_the_process_that_has_it(
+def test_scenario_34_a_port_that_is_taken_is_reported_with_the_process_that_has_it(
     solver: StandaloneSolver, port: int
 ) -> None:
     with subprocess.Popen(

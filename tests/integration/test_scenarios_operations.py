@@ -109,6 +109,19 @@ def test_scenario_11_a_profile_refused_when_the_order_is_placed(machine: Machine
     assert (preferred.exit_status, required.exit_status) == (0, 1)
 
 
+def test_scenario_11_a_profile_refused_when_the_order_is_finalized(machine: Machine) -> None:
+    machine.ca.profiles = {"short": "six days"}
+    machine.ca.script("finalize", problem("invalidProfile"))
+    preferred = machine.issue("a.example", options={"profile": "short"})
+    machine.ca.script("finalize", problem("invalidProfile"))
+    required = machine.issue("b.example", options={"required_profile": "short"})
+
+    assert (preferred.exit_status, required.exit_status) == (0, 1)
+    asked = [each.get("profile") for each in machine.ca.payloads("new-order")]
+    assert asked == ["short", None, "short"]
+    assert machine.store.names() == ["a.example"]
+
+
 def test_scenario_11_a_profile_that_was_done_without_is_had_once_it_is_required(
     machine: Machine,
 ) -> None:
