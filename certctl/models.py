@@ -494,6 +494,28 @@ class RunHistory:
         return gaps[len(gaps) // 2] if len(gaps) > 1 else None
 
 
+class What(StrEnum):
+    """What may be asked of a CA, and counts."""
+
+    ACCOUNT = "account"
+    ORDER = "order"
+    CERTIFICATE = "certificate"
+    FAILURE = "failed_authorization"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Something that was asked of a CA. `renewal`: there was a certificate for the same names;
+    `replaces`: the order said which certificate it replaces (RFC 9773 §5), and the CA took that.
+    """
+
+    what: What
+    at: datetime
+    identifiers: tuple[str, ...] = ()
+    renewal: bool = False
+    replaces: bool = False
+
+
 @dataclass(frozen=True)
 class PendingOrder:
     """An order under way (`pending/NAME/`), on disk before newOrder is sent; `url` once the CA

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from certctl.models import (
     Account,
+    Asked,
     CertificateFiles,
     CertificateSpec,
     CertificateStatus,
@@ -169,6 +170,18 @@ class AccountStore(Protocol):
 
     def drop_next_key(self, account: Account) -> None:
         """Forget the next key."""
+        ...
+
+    def asked(self, account: Account) -> Sequence[Asked]:
+        """Return what was asked of the CA for an account lately, the oldest first; nothing where
+        that cannot be read.
+        """
+        ...
+
+    def note(self, account: Account, asked: Sequence[Asked], now: datetime) -> None:
+        """Add to what was asked, and forget what counts nowhere any more. A convenience, of which
+        a part may be lost.
+        """
         ...
 
     def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> Lease:

@@ -16,6 +16,7 @@ from typing import Self
 
 from certctl.ca import accounts, certificates, orders
 from certctl.ca.aside import SideBySide
+from certctl.ca.limits import Documented
 from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
 from certctl.ca.renewal_info import RenewalInfoSource
@@ -41,8 +42,8 @@ class AcmeClient:
     """A CA, spoken to with one key.
 
     `notify` is told of each retry: the reason, and the seconds until it. `stop` ends every wait
-    with `Interrupted`. `key` is PEM; `account_url` comes from `new_account`. All methods raise
-    `AcmeError`.
+    with `Interrupted`. `key` is PEM; `account_url` comes from `new_account`; to what the CA has
+    `documented` all threads keep together. All methods raise `AcmeError`.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class AcmeClient:
         key: bytes | None = None,
         account_url: str | None = None,
         timeout: float = TIMEOUT,
+        documented: Documented | None = None,
     ) -> None:
         self._network = Network(
             endpoint,
@@ -63,6 +65,7 @@ class AcmeClient:
             notify=notify,
             signer=None if key is None else Signer.load(key, account_url),
             timeout=timeout,
+            documented=documented,
         )
         self._answered: set[str] = set()
         self._lock = threading.Lock()

@@ -27,6 +27,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from certctl.ca import messages
+from certctl.ca.limiter import Limiter
+from certctl.ca.limits import Documented
 from certctl.ca.messages import Directory
 from certctl.ca.problems import Resource, error_from
 from certctl.ca.retry_after import http_date, retry_after
@@ -71,6 +73,7 @@ class _Shared:
     The deque is safe by itself, and `lock` guards the fetching of the directory.
     """
 
+    limiter: Limiter
     nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=_NONCES_KEPT), repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
@@ -91,6 +94,7 @@ class Network(ClientNetwork):
         notify: Callable[[str, float], None],
         signer: Signer | None = None,
         timeout: float = TIMEOUT,
+        documented: Documented | None = None,
     ) -> None:
         super().__init__(user_agent=_user_agent())
         self._endpoint = endpoint
@@ -99,7 +103,8 @@ class Network(ClientNetwork):
         self._notify = notify
         self._signer = signer
         self._timeout = timeout
-        self._shared = _Shared()
+        known = documented or Documented()
+        self._shared = _Shared(Limiter(clock, known.rates, known.others))
         # Nothing from the environment but proxies, which are looked up with each request: requests
         # would let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
         self.session.trust_env = False
@@ -279,8 +284,11 @@ class Network(ClientNetwork):
     def _exchange(
         self, method: str, url: str, resource: Resource, **kwargs: Any
     ) -> requests.Response:
-        """Send one request. Return its answer where it is a success, raise what it is otherwise."""
+        """Send one request, when its turn has come. Return its answer where it is a success, raise
+        what it is otherwise.
+        """
         self._require_safe(url, resource)
+        self._await_turn(resource, kwargs.get("timeout", PATIENCE))
         try:
             response = self._send_request(method, url, **kwargs)
         except UnboundedAnswer as error:
@@ -291,8 +299,35 @@ class Network(ClientNetwork):
         self._shared.server_time = http_date(response.headers.get("Date", ""))
         self._keep_nonce(response)
         if response.status_code // 100 != 2:
-            raise error_from(response, resource, self._clock.now())
+            refusal = error_from(response, resource, self._clock.now())
+            self._shared.limiter.refused(resource, refusal)
+            raise refusal
+        self._shared.limiter.answered()
         return response
+
+    def _await_turn(self, resource: Resource, patience: float) -> None:
+        """Wait as the CA documents, and for as long as it asked anyone of this run to. Raises what
+        it said then where that is longer than `patience`, in seconds.
+        """
+        limiter = self._shared.limiter
+        self._await_end_of_hold(resource, patience)
+        seconds = limiter.take(resource)
+        # What cleans up after a run was stopped is a few requests, which wait for nothing.
+        if seconds and not self._stop.is_set():
+            self.pause(seconds)
+            self._await_end_of_hold(resource, patience)
+
+    def _await_end_of_hold(self, resource: Resource, patience: float) -> None:
+        while (hold := self._shared.limiter.hold(resource)) is not None:
+            if hold.seconds > patience:
+                raise type(hold.error)(
+                    f"{self.host} is not asked for {resource}: it named a time before which it "
+                    f"should not be, when it said: {hold.error.message}",
+                    status=hold.error.status,
+                    retry_after=hold.seconds,
+                    hint=hold.error.hint,
+                )
+            self.pause(hold.seconds)
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request and read its answer, under bounds, without following redirects: a POST

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certctl.ca.directories import directory_url, label
+from certctl.ca.limits import documented
 from certctl.errors import AccountError, ConsentRequired, EabRequired, UsageError
 from certctl.events import AccountRegistered
-from certctl.models import Account, AccountKeyType
+from certctl.limits import Shortage, usages
+from certctl.models import Account, AccountKeyType, Asked, What
 from certctl.operations.run import Run
 from certctl.system.secrets import read_secret
 
@@ -201,6 +203,7 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
     from certctl.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
     settings, clock = run.services.settings, run.services.clock
+    _warn_of_accounts(run, directory)
     kind = AccountKeyType(settings.required_text("account.key_type"))
     key = generate_account_key(kind)
     client = run.client(directory, ca_bundle).with_key(key)
@@ -227,6 +230,23 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
     saved = run.services.store.accounts.save(account, key)
     run.services.emit(AccountRegistered("", clock.now(), saved.url, state.created))
     return Registration(saved, created=state.created)
+
+
+def accounts_made(run: Run, directory: str) -> list[Asked]:
+    """Return when accounts were made at a CA, as far as this home folder knows."""
+    return [
+        Asked(What.ACCOUNT, each.created)
+        for each in run.services.store.accounts.all()
+        if each.directory_url == directory and each.created is not None
+    ]
+
+
+def _warn_of_accounts(run: Run, directory: str) -> None:
+    """Say where one more account would be beyond the limits of a CA."""
+    limits = documented(directory).limits
+    for usage in usages(limits, accounts_made(run, directory), run.services.clock.now(), str):
+        if usage.used >= usage.limit.count:
+            run.warn(f"{label(directory)} allows {Shortage(usage, 1)}")
 
 
 def _consent(run: Run, client: AcmeClient, directory: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from certctl.errors import CertctlError, ChallengeError, ValidationFailed
 from certctl.events import ChallengesPresented, ChallengesSeen, OrderReady
-from certctl.models import Authorization, Challenge, Order, Placement, Task
+from certctl.models import Authorization, Challenge, Order, Placement, Task, What
 from certctl.operations.ordering import Ordering
 from certctl.operations.run import Run
 
@@ -38,13 +38,23 @@ def authorize(order: Order, ordering: Ordering) -> Order:
             ready = _prove(order, tasks, challenges, solver, ordering)
         else:
             ready = client.await_ready(order, deadline=ordering.deadline)
-    except CertctlError:
+    except CertctlError as error:
         pairs = zip(unproved, challenges, strict=False)  # not every challenge was found, perhaps
         told = {each.url for each, challenge in pairs if client.told(challenge)}
+        if isinstance(error, ValidationFailed):
+            _note_failures(error, ordering)
         _give_up([each for each in unproved if each.url not in told], ordering)
         raise
     run.services.emit(OrderReady(name, run.services.clock.now()))
     return ready
+
+
+def _note_failures(error: ValidationFailed, ordering: Ordering) -> None:
+    """Take note of each failed authorization: CAs count them by identifier."""
+    refused = {value for value, _ in error.reasons}
+    for each in ordering.identifiers:
+        if each.value in refused:
+            ordering.note(What.FAILURE, [each])
 
 
 def remove_leftovers(name: str, run: Run) -> None:

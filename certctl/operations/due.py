@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from certctl.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unforeseen
 from certctl.events import Skipped
-from certctl.models import CertificateSpec, CertificateStatus, DeployResult, Outcome
+from certctl.models import Asked, CertificateSpec, CertificateStatus, DeployResult, Outcome
+from certctl.operations.foresee import order_for
 from certctl.operations.memory import remember, remembered
 from certctl.operations.run import Run
 from certctl.operations.specs import load, protect_public, staging_of
@@ -45,13 +46,14 @@ class RenewRequest:
 @dataclass(frozen=True)
 class Work:
     """A certificate with something to do: an order, or only a deploy that is owed. `expires` is
-    when the live one does, None without one.
+    when the live one does, None without one. `asks` is what an order is to the CA's limits.
     """
 
     spec: CertificateSpec
     order: bool
     why: str
     expires: datetime | None = None
+    asks: Asked | None = None
 
     def outcome(self, action: str) -> Outcome:
         """Return an outcome of this work."""
@@ -147,7 +149,8 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
         seldom = too_seldom(live, status.memory, request.interval)
     if forced or (decision.due and not waiting(status.memory, now)):
         why = "asked for" if forced else decision.why
-        return Found((), (Work(spec, order=True, why=why, expires=expires),), seldom)
+        asks = order_for(spec, status, now)
+        return Found((), (Work(spec, order=True, why=why, expires=expires, asks=asks),), seldom)
     domains = tuple(each.value for each in spec.identifiers)
     outcomes: list[Outcome] = []
     work: list[Work] = []

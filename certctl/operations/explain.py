@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certctl.advice import advice
+from certctl.limits import Usage
 from certctl.models import CertificateStatus, Deployment, RenewalDecision, RenewalMemory, Version
+from certctl.operations.foresee import usage_for
 from certctl.operations.run import Run
 from certctl.operations.specs import load, require
 from certctl.renewal import decide, last_call, renewal_time, too_seldom
@@ -45,6 +47,7 @@ def explain(run: Run, name: str) -> Explanation:
         facts += _of_the_ca(status.live, status.memory, now)
         facts += _of_the_lifetime(status.live)
     facts += _of_attempts(status)
+    facts += [_of_a_limit(each) for each in usage_for(spec, status, run)]
     if history.runs:
         facts.append(Fact("last_run", history.runs[-1], "`renew` last ran by itself"))
     if history.interval is not None:
@@ -91,6 +94,13 @@ def _of_the_lifetime(live: Version) -> list[Fact]:
         Fact("last_call", last_call(live), "a sixth of its lifetime is left; no advice beats that"),
         Fact("expires", live.facts.not_after, "it expires"),
     ]
+
+
+def _of_a_limit(usage: Usage) -> Fact:
+    words = f"its CA's limits: {usage} are used"
+    if usage.room_at is not None:
+        return Fact("limit", usage.room_at, f"{words}; there is room again then")
+    return Fact("limit", None, words)
 
 
 def _of_attempts(status: CertificateStatus) -> list[Fact]:

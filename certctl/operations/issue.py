@@ -21,6 +21,7 @@ from certctl.models import (
 )
 from certctl.operations.accounts import ensure_account
 from certctl.operations.deliver import deliver
+from certctl.operations.foresee import order_for, warn_of_limits
 from certctl.operations.memory import remember, remember_failure
 from certctl.operations.obtain import names_missing, obtain
 from certctl.operations.rehearse import rehearse
@@ -194,6 +195,7 @@ def _issue(
     if not (decision.due or request.force):
         return _nothing_due(spec, request, status, decision, run)
     outcome = Outcome(spec.name, "issued", _domains(spec), reason=decision.why)
+    warn_of_limits([(spec, order_for(spec, status, run.services.clock.now()))], run)
     surrounded = before([spec], run)
     try:
         if spec.name in surrounded.refused:

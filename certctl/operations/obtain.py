@@ -23,10 +23,12 @@ from certctl.models import (
     Order,
     PendingOrder,
     Version,
+    What,
 )
 from certctl.operations.accounts import ensure_account, sharing
 from certctl.operations.advise import ask_for_advice
 from certctl.operations.authorize import authorize, remove_leftovers
+from certctl.operations.foresee import order_for
 from certctl.operations.ordering import (
     Ordering,
     begin,
@@ -67,7 +69,8 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
         run.solver(run.challenge(spec))
         status = store.status(spec.name)
         advised = status.live is not None and decide(spec, status, now).reason == "advice"
-        issued = _carried_through(begin(spec, account, run), csr)
+        ordering = begin(spec, account, run, order_for(spec, status, now))
+        issued = _carried_through(ordering, csr)
     if csr is not None:
         store.save_csr(spec.name, x509.read_csr(csr).pem)
     store.save_spec(spec)
@@ -176,6 +179,7 @@ def _attempted(ordering: Ordering, profile: str | None, csr: bytes | None) -> _I
             raise
     with _dropped_unless_resumable(ordering):
         order, inspected = collect(ordering, order, pending.privkey, csr)
+    ordering.note(What.CERTIFICATE)
     return _Issued(order, pending, inspected)
 
 

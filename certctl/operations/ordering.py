@@ -6,7 +6,8 @@ which order things happen and what a crash leaves is for `obtain` to say, `rehea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from certctl import keys, x509
 from certctl.ca.directories import label
 from certctl.errors import AcmeError, InspectionFailed, UsageError
-from certctl.models import Account, CertificateSpec, Identifier, Order
+from certctl.models import Account, Asked, CertificateSpec, Identifier, Order, What
 from certctl.operations.run import Run
 from certctl.system.files import read_if_there
 
@@ -27,7 +28,7 @@ _BUNDLE_LIMIT = 4 * 1024 * 1024
 @dataclass(frozen=True)
 class Ordering:
     """Who orders what, and where: `identifiers` may be fewer than those of the spec. `deadline` is
-    by the clock's `monotonic`.
+    by the clock's `monotonic`. `counts_as` is what the order is to the CA's limits.
     """
 
     spec: CertificateSpec
@@ -36,14 +37,29 @@ class Ordering:
     client: AcmeClient
     run: Run
     deadline: float
+    counts_as: Asked
+
+    def note(self, what: What, identifiers: Sequence[Identifier] | None = None) -> None:
+        """Take note of what was asked of the CA for these names, all of them by default."""
+        names = self.identifiers if identifiers is None else identifiers
+        asked = replace(
+            self.counts_as,
+            what=what,
+            at=self.run.services.clock.now(),
+            identifiers=tuple(each.value for each in names),
+        )
+        self.run.note(self.account, asked)
 
 
-def begin(spec: CertificateSpec, account: Account, run: Run) -> Ordering:
+def begin(
+    spec: CertificateSpec, account: Account, run: Run, counts_as: Asked | None = None
+) -> Ordering:
     """Return the ordering of all names of a spec; its time begins now."""
     client = run.client(spec.ca, spec.ca_bundle, account)
     allowed = run.services.settings.seconds("order_timeout")
     deadline = run.services.clock.monotonic() + allowed
-    return Ordering(spec, spec.identifiers, account, client, run, deadline)
+    counts_as = counts_as or Asked(What.ORDER, run.services.clock.now())
+    return Ordering(spec, spec.identifiers, account, client, run, deadline, counts_as)
 
 
 def profile_to_ask_for(ordering: Ordering) -> str | None:
@@ -73,12 +89,15 @@ def place(ordering: Ordering, profile: str | None, replaces: str | None = None) 
     this order makes superfluous: where a CA goes on refusing that, renewal would stop for ever.
     """
     try:
-        return ordering.client.new_order(ordering.identifiers, profile=profile, replaces=replaces)
+        order = ordering.client.new_order(ordering.identifiers, profile=profile, replaces=replaces)
+        ordering.note(What.ORDER)
+        return order
     except AcmeError as error:
         if profile is not None and is_refused_wish(ordering.spec, error):
             return place(ordering, None, replaces)
         if replaces is not None and _replacement_refused(error):
-            return place(ordering, profile)
+            counted = replace(ordering.counts_as, replaces=False)
+            return place(replace(ordering, counts_as=counted), profile)
         raise
 
 

@@ -18,6 +18,7 @@ from certctl.events import CertificateFinished, CertificateStarted, RunStarted
 from certctl.models import Outcome
 from certctl.operations.conclude import conclude
 from certctl.operations.due import Found, RenewRequest, Work, find_work, look_again, passed_over
+from certctl.operations.foresee import warn_of_limits
 from certctl.operations.memory import remember, remember_failure
 from certctl.operations.patience import Patience
 from certctl.operations.report import Report
@@ -107,6 +108,8 @@ def _order_all(
     """Order what is due between the pre and the post hooks, and deploy it batch by batch."""
     from certctl.operations.surround import after, before  # noqa: PLC0415 - an idle run needs none
 
+    if not request.dry_run:
+        warn_of_limits([(each.spec, each.asks) for each in due if each.asks], run)
     try:
         surrounded = before([each.spec for each in due], run)
     except LockHeld as busy:

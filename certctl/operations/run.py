@@ -7,17 +7,17 @@ Its methods may be called from several threads.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from threading import Event as StopEvent
 from threading import RLock, local
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from certctl.errors import Interrupted
+from certctl.errors import Interrupted, LockHeld, StoreError
 from certctl.events import Retrying, Warned
-from certctl.models import Account, CertificateSpec, ChallengeSpec, Endpoint
+from certctl.models import Account, Asked, CertificateSpec, ChallengeSpec, Endpoint
 from certctl.operations.services import Services
 from certctl.operations.slots import Slots
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient
     from certctl.deploy.hooks import HookSystem
     from certctl.ports import Lease, Solver
+
+_NOTES_AT_ONCE = 50
 
 
 class Run:
@@ -40,6 +42,7 @@ class Run:
         self._clients: dict[tuple[str, str | None, str | None], AcmeClient] = {}
         self._solvers: dict[Hashable, Solver] = {}
         self._attempted: set[str] = set()
+        self._asked: dict[Account, list[Asked]] = {}
         self._slots = Slots(services.settings.integer("jobs"))
         self._thread = local()
 
@@ -158,6 +161,7 @@ class Run:
         share the CA's directory, nonces and connections.
         """
         from certctl.ca.client import AcmeClient  # noqa: PLC0415 - an idle run needs no network
+        from certctl.ca.limits import documented  # noqa: PLC0415 - an idle run needs no network
 
         with self._guard:
             index = (directory_url, ca_bundle, account.id if account else None)
@@ -171,10 +175,36 @@ class Run:
                     clock=self.services.clock,
                     stop=self.stop,
                     notify=self.retrying,
+                    documented=documented(directory_url),
                 )
                 self._clients[index] = client
                 self._stack.callback(client.close)
             return self._clients[index]
+
+    def note(self, account: Account, asked: Asked) -> None:
+        """Take note of what was asked of a CA. It is written together with others, at the latest
+        when the run ends: hundreds of orders at a time do not wait for the disk.
+        """
+        with self._guard:
+            if not self._asked:
+                self._stack.callback(self._write_asked)
+            self._asked.setdefault(account, []).append(asked)
+            if len(self._asked[account]) < _NOTES_AT_ONCE:
+                return
+            notes = {account: self._asked[account]}
+            self._asked[account] = []
+        self._write(notes)
+
+    def _write_asked(self) -> None:
+        with self._guard:
+            notes, self._asked = self._asked, {}
+        self._write(notes)
+
+    def _write(self, notes: Mapping[Account, Sequence[Asked]]) -> None:
+        store, now = self.services.store, self.services.clock.now()
+        for account, asked in notes.items():
+            with suppress(StoreError, LockHeld, Interrupted):
+                store.accounts.note(account, asked, now)
 
     def forget_client(self, account: Account) -> None:
         """Use the key of an account no more: it, or the account's status, has changed."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from certctl.limits import Usage
 from certctl.models import Account
 from certctl.output.certificates import pairs
 from certctl.output.document import Json
-from certctl.output.times import moment
+from certctl.output.times import Times, moment
+
+_SHOWN = 10
 
 
 def account_object(account: Account) -> dict[str, Json]:
@@ -34,3 +39,30 @@ def account_lines(account: Account) -> list[str]:
             ("contact", ", ".join(account.contact) or "none"),
         ]
     )
+
+
+def usage_objects(usages: Sequence[Usage]) -> list[Json]:
+    """Return what is used of a CA's limits as JSON."""
+    return [
+        {
+            "limit": usage.limit.name,
+            "per": usage.limit.per.value,
+            "subject": usage.subject or None,
+            "used": usage.used,
+            "allowed": usage.limit.count,
+            "seconds": int(usage.limit.window.total_seconds()),
+            "room_at": moment(usage.room_at),
+        }
+        for usage in usages
+    ]
+
+
+def usage_lines(usages: Sequence[Usage], times: Times) -> list[str]:
+    """Return what is used of a CA's limits, the fullest of them in a line each."""
+    lines: list[str] = []
+    for usage in usages[:_SHOWN]:
+        room = f"; room again at {times.minute(usage.room_at)}" if usage.room_at else ""
+        lines.append(f"  used     {usage}{room}")
+    if len(usages) > _SHOWN:
+        lines.append(f"  used     of {len(usages) - _SHOWN} more limits: see --json")
+    return lines

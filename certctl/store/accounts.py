@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certctl.errors import StoreError
-from certctl.models import Account
+from certctl.models import Account, Asked
 from certctl.ports import Clock
 from certctl.store.documents import encode, read_document, write_document
 from certctl.store.layout import Layout, account_id, is_account_id
+from certctl.store.ledger import Ledger
 from certctl.store.records import from_account, to_account
 from certctl.store.strays import sweep_folder
 from certctl.system.files import (
@@ -36,6 +37,7 @@ from certctl.system.files import (
 from certctl.system.locks import FileLease, acquire
 
 _LIMIT = 64 * 1024
+_LEDGER_TIMEOUT = 5.0
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -99,6 +101,26 @@ class Accounts:
 
     def drop_next_key(self, account: Account) -> None:
         remove_file(self._next_key(account))
+
+    def asked(self, account: Account) -> Sequence[Asked]:
+        return self._ledger(account).read()
+
+    def note(self, account: Account, asked: Sequence[Asked], now: datetime) -> None:
+        path = self._layout.ledger_lock(account.directory_url)
+        self._layout.make(path.parent)
+        lease = acquire(
+            path,
+            exclusive=True,
+            timeout=_LEDGER_TIMEOUT,
+            clock=self._clock,
+            subject=f"the ledger of {account.url}",
+            stop=self._stop,
+        )
+        with lease:
+            self._ledger(account).add(asked, now)
+
+    def _ledger(self, account: Account) -> Ledger:
+        return Ledger(self._layout.account(account) / "ledger.json")
 
     def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> FileLease:
         path = self._layout.account_lock(directory_url)

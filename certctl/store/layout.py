@@ -142,6 +142,10 @@ class Layout:
         """The lock of the accounts at one CA."""
         return self.home / "locks" / "accounts" / f"{ca_folder_name(directory_url)}.lock"
 
+    def ledger_lock(self, directory_url: str) -> Path:
+        """The lock of the ledgers at one CA, held for as long as it takes to write one."""
+        return self.home / "locks" / "accounts" / f"{ca_folder_name(directory_url)}.ledger.lock"
+
     @cached_property
     def run_lock(self) -> Path:
         """The lock of what only one run may do at a time."""

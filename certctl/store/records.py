@@ -13,6 +13,7 @@ from typing import TypeVar
 from certctl.models import (
     Account,
     AccountKeyType,
+    Asked,
     CertificateFacts,
     ChallengeSpec,
     Deployment,
@@ -27,6 +28,7 @@ from certctl.models import (
     Request,
     Value,
     Version,
+    What,
 )
 from certctl.store.documents import Fields, Json, corrupt, moment
 
@@ -169,6 +171,28 @@ def to_deployment(fields: Fields) -> Deployment:
         last_error=_to_error(fields.object_or_none("last_error")),
         retry_at=fields.moment_or_none("retry_at"),
         verified_at=fields.moment_or_none("verified_at"),
+    )
+
+
+def from_asked(asked: Asked) -> Json:
+    """An entry of `accounts/CA/ID/ledger.json`."""
+    return {
+        "what": asked.what.value,
+        "at": moment(asked.at),
+        "identifiers": list(asked.identifiers),
+        "renewal": asked.renewal,
+        "replaces": asked.replaces,
+    }
+
+
+def to_asked(fields: Fields) -> Asked:
+    """Something that was asked of a CA."""
+    return Asked(
+        what=_word(What, fields, "what"),
+        at=fields.moment("at"),
+        identifiers=fields.texts("identifiers"),
+        renewal=fields.flag("renewal"),
+        replaces=fields.flag("replaces"),
     )
 
 

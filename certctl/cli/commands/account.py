@@ -12,8 +12,9 @@ from certctl.cli.session import open_run
 from certctl.cli.specs import require_confirmation
 from certctl.errors import UsageError
 from certctl.models import AccountKeyType
-from certctl.output.accounts import account_lines, account_object
+from certctl.output.accounts import account_lines, account_object, usage_lines, usage_objects
 from certctl.output.document import Result
+from certctl.output.times import Times
 
 if TYPE_CHECKING:
     from certctl.models import Account
@@ -41,6 +42,7 @@ def command() -> None:
 def show(invocation: Invocation, refresh: bool) -> Result:
     """Show the accounts that this home folder holds."""
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
+    from certctl.operations.foresee import usage_of  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         chosen = (
@@ -49,10 +51,18 @@ def show(invocation: Invocation, refresh: bool) -> Result:
             else list(run.services.store.accounts.all())
         )
         held = [accounts.refresh(run, each) if refresh else each for each in chosen]
-    lines = [line for account in held for line in account_lines(account)]
+        used = [usage_of(each, run) for each in held]
+    times = Times(local=invocation.output.terminal)
+    both = list(zip(held, used, strict=True))
+    lines = [
+        line
+        for account, usages in both
+        for line in (*account_lines(account), *usage_lines(usages, times))
+    ]
     if not held:
         lines = ["There is no account yet. Make one with: certctl register"]
-    return Result({"accounts": [account_object(each) for each in held]}, lines)
+    shown = [{**account_object(each), "limits": usage_objects(usages)} for each, usages in both]
+    return Result({"accounts": shown}, lines)
 
 
 @command.command("update", cls=Command)
