@@ -47,6 +47,7 @@ class ChallengeType(StrEnum):
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"
     DNS_ACCOUNT_01 = "dns-account-01"
+    DNS_PERSIST_01 = "dns-persist-01"
     TLS_ALPN_01 = "tls-alpn-01"
 
 
@@ -126,13 +127,20 @@ class Account:
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way to prove control of an identifier (RFC 8555 §7.1.5); `error`: the CA's own words."""
+    """One way to prove control of an identifier (RFC 8555 §7.1.5); `error`: the CA's own words.
+
+    Of dns-persist-01 (a draft) `issuers` are the names that the CA goes by, `account_uri` how it
+    names the account, if it says so, and `hashed` whether the record names the account by a hash.
+    """
 
     type: str
     url: str
     status: str
     token: str | None = None
     error: str | None = None
+    issuers: tuple[str, ...] = ()
+    account_uri: str | None = None
+    hashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -530,8 +538,23 @@ class PendingOrder:
 
 
 @dataclass(frozen=True)
+class StandingRecord:
+    """What a TXT record must allow that proves control for good (dns-persist-01): one of the
+    `issuers`, the account by any of its URIs (the preferred one first), for `domain` and with
+    `wildcard` for what is below it.
+    """
+
+    domain: str
+    issuers: tuple[str, ...]
+    account_uris: tuple[str, ...]
+    wildcard: bool = False
+
+
+@dataclass(frozen=True)
 class Task:
-    """What a solver needs to answer one challenge (RFC 8555 §8)."""
+    """What a solver needs to answer one challenge (RFC 8555 §8); `standing` for dns-persist-01,
+    which has no token.
+    """
 
     identifier: Identifier
     type: str
@@ -539,6 +562,7 @@ class Task:
     key_authorization: str
     account_url: str
     certificate: str
+    standing: StandingRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.CHOICE,
         "standalone",
         "How control of the names is proved.",
-        choices=("standalone", "webroot", "dns", "tls-alpn"),
+        choices=("standalone", "webroot", "dns", "tls-alpn", "dns-persist"),
         in_spec=True,
     ),
     Option(

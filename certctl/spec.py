@@ -110,7 +110,10 @@ def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str
         dropped = {
             key for key, only in _ONLY_FOR_METHOD.items() if only != method and key not in given
         }
-        if method != "dns":
+        if method == "dns-persist":
+            # Nothing is written, but the DNS is asked.
+            dropped |= {key for key in chosen if _for_writing(key) and key not in given}
+        elif method != "dns":
             dropped |= {key for key in chosen if _for_dns(key) and key not in given}
         chosen = {key: value for key, value in chosen.items() if key not in dropped}
     if "profile" in given and "required_profile" not in given:
@@ -118,6 +121,14 @@ def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str
     if "required_profile" in given and "profile" not in given:
         chosen.pop("profile", None)
     return chosen
+
+
+def by_standing_record(given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the choices of a certificate whose control is proved by a record that stands for good,
+    without those for writing records.
+    """
+    kept = {key: value for key, value in given.items() if not _for_writing(key)}
+    return {**kept, _METHOD: "dns-persist"}
 
 
 def absolute(
@@ -242,6 +253,10 @@ def _deploy(settings: Settings) -> DeploySpec:
         reload=settings.text("deploy.reload"),
         hook_timeout=settings.seconds("deploy.hook_timeout"),
     )
+
+
+def _for_writing(key: str) -> bool:
+    return key.startswith("dns.") or key in {"challenge.dns_provider", "challenge.dns_challenge"}
 
 
 def _for_dns(key: str) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from certctl.ca import accounts, certificates, orders
+from certctl.ca import accounts, certificates, orders, persistence
 from certctl.ca.aside import SideBySide
 from certctl.ca.limits import Documented
 from certctl.ca.messages import AccountState, Directory
@@ -28,6 +28,7 @@ from certctl.models import (
     Endpoint,
     Identifier,
     Order,
+    StandingRecord,
     SuggestedWindow,
 )
 from certctl.ports import Clock
@@ -175,6 +176,18 @@ class AcmeClient:
                 "does not allow"
             )
         return f"{token}.{self._network.signer.thumbprint}"
+
+    def standing_record(self, identifier: Identifier, challenge: Challenge) -> StandingRecord:
+        """Return what the record of dns-persist-01 must say for this account. Raises `BadResponse`
+        for a challenge that the draft does not allow.
+        """
+        return persistence.standing_record(self._network, identifier, challenge)
+
+    def standing_offer(self) -> Challenge | None:
+        """Return the challenge of dns-persist-01 as far as the directory tells of it before there
+        is an order; None where it does not.
+        """
+        return persistence.offer(self._network)
 
     def new_order(
         self,

@@ -32,7 +32,8 @@ class Directory:
     """Where a CA's resources are, and what it says of itself (RFC 8555 §7.1.1).
 
     `urls` are by the RFC's names. `profiles` maps names to descriptions; `renewal_info` is where
-    renewal information is (RFC 9773 §4.1), None where the CA has none.
+    renewal information is (RFC 9773 §4.1), None where the CA has none. `issuers` and
+    `account_hash_prefix` are for dns-persist-01 (a draft).
     """
 
     urls: Mapping[str, str]
@@ -42,6 +43,8 @@ class Directory:
     external_account_required: bool = False
     profiles: Mapping[str, str] = field(default_factory=dict)
     renewal_info: str | None = None
+    issuers: tuple[str, ...] = ()
+    account_hash_prefix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def directory(response: Response) -> Directory:
         if isinstance(profiles, dict)
         else {},
         renewal_info=_text(urls.get("renewalInfo")),
+        issuers=_texts(meta.get("issuerDomainNames")),
+        account_hash_prefix=_text(meta.get("accountHashPrefix")),
     )
 
 
@@ -185,12 +190,18 @@ def challenge(document: object, base: str) -> Challenge | None:
     kind, url = _text(document.get("type")), _joined(base, document.get("url"))
     if kind is None or url is None:
         return None
+    # The two forms of dns-persist-01 are told apart by how this member is spelled.
+    hashed = "issuerDomainNames" in document
+    issuers = document.get("issuerDomainNames" if hashed else "issuer-domain-names")
     return Challenge(
         type=kind,
         url=url,
         status=_text(document.get("status")) or "pending",
         token=_text(document.get("token")),
         error=error_words(document.get("error")),
+        issuers=_texts(issuers),
+        account_uri=_text(document.get("accounturi")),
+        hashed=hashed,
     )
 
 

@@ -1,6 +1,8 @@
 """DNS-01 (RFC 8555 §8.4): a TXT record below the name, written by a provider, awaited everywhere.
 
 So is dns-account-01 (draft-ietf-acme-dns-account-label), whose record each account has to itself.
+A record of dns-persist-01 can be written in the same way; it is the task's key authorization as it
+stands, and whoever asks for it does not clean it up.
 
 All records of an order are written first and awaited once. Which API writes them is the provider's
 matter; where they belong and whether they can be seen is decided in `certctl.dns`.
@@ -12,6 +14,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
+from certctl import standing_records
 from certctl.challenges.holders import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.dns.inquiry import Inquiry
@@ -89,7 +92,7 @@ class Dns01Solver:
             identifier=task.identifier.value,
             data={
                 "name": name,
-                "value": txt_value(task.key_authorization),
+                "value": _value(task),
                 "zone": zone,
                 "domain": task.identifier.base,
             },
@@ -133,10 +136,18 @@ class Dns01Solver:
 
 
 def _record_name(task: Task) -> str:
+    if task.type == ChallengeType.DNS_PERSIST_01:
+        return standing_records.record_name(task.identifier.base)
     name = f"_acme-challenge.{task.identifier.base}"
     if task.type == ChallengeType.DNS_ACCOUNT_01:
         return f"{account_label(task.account_url)}.{name}"
     return name
+
+
+def _value(task: Task) -> str:
+    if task.type == ChallengeType.DNS_PERSIST_01:
+        return task.key_authorization
+    return txt_value(task.key_authorization)
 
 
 def _record(placement: Placement) -> TxtRecord:

@@ -34,6 +34,7 @@ MODULES = MappingProxyType(
         "webroot": "http01_webroot",
         "dns": "dns01",
         "tls-alpn": "tls_alpn01",
+        "dns-persist": "dns_persist01",
     }
 )
 """The file of each method that certctl has itself."""

@@ -45,6 +45,7 @@ COMMANDS = MappingProxyType(
         "rollback": "Put an older version back.",
         "delete": "Forget a certificate and remove its files.",
         "register": "Make an account at a CA, or find it again.",
+        "dns": "Make records that prove control for good.",
         "account": "Show, update, re-key or deactivate accounts.",
         "demo": "Watch certctl issue, serve, renew and revoke, on this machine.",
         "dev-ca": "Run an ACME CA for development, or print its root.",

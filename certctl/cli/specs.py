@@ -40,6 +40,8 @@ _METHODS = MappingProxyType(
     {
         "standalone": "Prove control by HTTP-01 with a server of certctl's own (the default).",
         "tls-alpn": "Prove control by TLS-ALPN-01 with a server of certctl's own.",
+        "dns-persist": "Prove control by the record that `certctl dns persist` made, which stands"
+        " for good (dns-persist-01, a draft; experimental).",
     }
 )
 """The ways to prove control that need no more than their flag, by method."""

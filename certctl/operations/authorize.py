@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING
 
 from certctl.errors import CertctlError, ChallengeError, ValidationFailed
 from certctl.events import ChallengesPresented, ChallengesSeen, OrderReady
-from certctl.models import Authorization, Challenge, Order, Placement, Task, What
+from certctl.models import (
+    Authorization,
+    Challenge,
+    ChallengeType,
+    Order,
+    Placement,
+    Task,
+    What,
+)
 from certctl.operations.ordering import Ordering
 from certctl.operations.run import Run
 
 if TYPE_CHECKING:
     from certctl.ports import Solver
+
+_TOKENLESS = frozenset({ChallengeType.DNS_PERSIST_01})
 
 
 def authorize(order: Order, ordering: Ordering) -> Order:
@@ -119,7 +129,7 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
     wanted = solver.challenge_types
     for each in wanted:
         found = authorization.challenge(each)
-        if found is not None and found.token is not None:
+        if found is not None and (found.token is not None or each in _TOKENLESS):
             return found
     offered = ", ".join(each.type for each in authorization.challenges) or "nothing"
     hint = (
@@ -138,14 +148,16 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
 
 
 def _task(authorization: Authorization, challenge: Challenge, ordering: Ordering) -> Task:
-    token = challenge.token or ""
+    token, client, identifier = challenge.token or "", ordering.client, authorization.identifier
+    tokenless = challenge.type in _TOKENLESS
     return Task(
-        identifier=authorization.identifier,
+        identifier=identifier,
         type=challenge.type,
         token=token,
-        key_authorization=ordering.client.key_authorization(token),
+        key_authorization="" if tokenless else client.key_authorization(token),
         account_url=ordering.account.url,
         certificate=ordering.spec.name,
+        standing=client.standing_record(identifier, challenge) if tokenless else None,
     )
 
 

@@ -214,7 +214,8 @@ def _names_check(
                 found = caa_finding(each, asking, resolver)
                 if found is not None:
                     yield found
-        if write:
+        # The record of dns-persist-01 cannot be told before the CA names what it must say.
+        if write and challenge.method != "dns-persist":
             yield from rehearse_control(
                 Rehearsal(
                     spec,
@@ -304,7 +305,11 @@ def _authority_of(spec: CertificateSpec) -> tuple[str, str | None, str | None]:
 
 
 def _challenge_type(challenge: ChallengeSpec) -> str:
-    by_method = {"dns": challenge.dns_challenge, "tls-alpn": ChallengeType.TLS_ALPN_01}
+    by_method = {
+        "dns": challenge.dns_challenge,
+        "dns-persist": ChallengeType.DNS_PERSIST_01,
+        "tls-alpn": ChallengeType.TLS_ALPN_01,
+    }
     return by_method.get(challenge.method, ChallengeType.HTTP_01)
 
 

@@ -137,7 +137,7 @@ class Run:
         updates, so that wildcards need no DNS of anybody's.
         """
         endpoint, challenge = self.endpoint(spec.ca, spec.ca_bundle), spec.challenge
-        if challenge.method == "dns" and endpoint.dns is not None:
+        if challenge.method in {"dns", "dns-persist"} and endpoint.dns is not None:
             return replace(challenge, dns_resolver=challenge.dns_resolver or endpoint.dns)
         if challenge.method == "tls-alpn" and endpoint.tls_alpn_port is not None:
             port = endpoint.tls_alpn_port

@@ -216,6 +216,8 @@ def _challenge_words(details: CertificateDetails) -> str:
             return f"HTTP-01, stand-alone server at port {challenge.http_port}"
         case "tls-alpn":
             return f"TLS-ALPN-01, stand-alone server at port {challenge.tls_alpn_port}"
+        case "dns-persist":
+            return "DNS-PERSIST-01, by a record that stands for good"
         case "webroot":
             return f"HTTP-01, in {', '.join(challenge.webroots)}"
         case "dns":

@@ -30,6 +30,7 @@ LEVELS = {
     "limits": 1,
     "keys": 1,
     "validation_certificate": 1,
+    "standing_records": 1,
     "x509": 1,
     "formats": 1,
     "system": 2,

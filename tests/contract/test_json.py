@@ -369,6 +369,7 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
     rest = {
         "account": ["show"],
         "deploy": ["--pending"],
+        "dns": ["persist", "a.example"],
         "list": [],
         "metrics": [],
         "register": [],
@@ -379,7 +380,8 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
     found = document(certctl(command, *rest, "--json", home=tmp_path))
 
     (error,) = found["errors"]
-    assert found["command"] == (f"{command} show" if rest == ["show"] else command)
+    path = {"dns": "dns persist"}.get(command, f"{command} show" if rest == ["show"] else command)
+    assert found["command"] == path
     assert found["exit_code"] == (3 if command == "check" else 2)
     assert error["code"] == "configuration.unknown_key"
     assert error["hint"] == "Did you mean key_type?"

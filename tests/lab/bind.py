@@ -22,6 +22,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import dns.tsig
+import dns.update
 import dns.xfr
 import dns.zone
 
@@ -162,6 +163,16 @@ class BindServer:
     def txt(self, name: str) -> list[str]:
         """Return the TXT values at `name` on the primary, sorted."""
         return self.endpoint.txt(name)
+
+    def add_txt(self, name: str, value: str) -> None:
+        """Add a TXT value to the zone of `name`, as somebody would by hand."""
+        zone = max((each for each in self.zones if f".{name}".endswith(f".{each}")), key=len)
+        key = dns.tsig.Key(f"{self.key_name}.", self.key_secret, "hmac-sha256")
+        update = dns.update.UpdateMessage(f"{zone}.")
+        update.use_tsig(key)
+        update.add(f"{name}.", 1, "TXT", f'"{value}"')
+        answer = dns.query.tcp(update, self.host, port=self.port, timeout=QUERY_SECONDS)
+        assert answer.rcode() == dns.rcode.NOERROR, answer
 
     def records(self, name: str, kind: str) -> list[str]:
         """Return the records of one type at `name` on the primary as text, sorted."""

@@ -184,11 +184,11 @@ class Rfc2136Provider:
             )
             update.use_tsig(dns.tsig.Key(f"{self._key.name}.", self._key.secret, algorithm))
         for each in changes:
-            name, value = f"{each.record.name}.", each.record.value
+            name, value = f"{each.record.name}.", _txt(each.record.value)
             if each.add:
-                update.add(name, ttls.get(each.record.name, TTL_SECONDS), "TXT", value)
+                update.add(name, ttls.get(each.record.name, TTL_SECONDS), value)
             else:
-                update.delete(name, "TXT", value)
+                update.delete(name, value)
         return update
 
     def _ttls(self, names: Sequence[str]) -> dict[str, int]:
@@ -323,6 +323,17 @@ _VERDICTS: Mapping[str, tuple[str, str]] = {
         "The server's log says why; often its folder is not writable for its user.",
     ),
 }
+
+
+def _txt(value: str) -> dns.rdata.Rdata:
+    """Return a value as it is, whatever a zone file would make of its characters."""
+    import dns.rdataclass  # noqa: PLC0415 - as in `_update`
+    import dns.rdatatype  # noqa: PLC0415 - as above
+    import dns.rdtypes.ANY.TXT  # noqa: PLC0415 - as above
+
+    octets = value.encode("ascii")
+    strings = [octets[start : start + 255] for start in range(0, len(octets), 255)]
+    return dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, strings or [b""])
 
 
 def _by_zone(records: Sequence[TxtRecord]) -> Mapping[str, list[TxtRecord]]:

@@ -1,0 +1,104 @@
+"""`certctl dns persist`: a record that proves control for good, and the certificate after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.parameters import Command, examples, of_options, settings, yes_option
+from certctl.cli.session import open_run
+from certctl.cli.specs import given_options, report_lines
+from certctl.dns.loading import provider_options
+from certctl.errors import ChallengeError, UsageError
+from certctl.names import parse_identifiers
+from certctl.options import duration
+from certctl.output.certificates import report_result
+from certctl.output.document import Json, Result
+from certctl.spec import by_standing_record
+
+
+@click.command(
+    "persist",
+    cls=Command,
+    epilog=examples(
+        "certctl dns persist example.com",
+        "certctl dns persist --wildcard example.com --dns rfc2136 --rfc2136-server 192.0.2.53",
+        "certctl dns persist example.com --record-only --until 2030-01-01",
+    ),
+)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--wildcard", is_flag=True, help="Let the record prove what is below the names, too.")
+@click.option(
+    "--until",
+    metavar="DATE|DURATION",
+    help="Let the record end by itself, such as 2030-01-01 or 400d.",
+)
+@click.option("--record-only", is_flag=True, help="Issue nothing.")
+@yes_option
+@settings("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos")
+@settings(
+    "challenge.dns_provider",
+    "challenge.dns_resolver",
+    "challenge.dns_propagation_timeout",
+)
+@of_options(provider_options())
+@settings("deploy.hook_timeout", "lock_timeout", "order_timeout")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    names: Sequence[str],
+    wildcard: bool,
+    until: str | None,
+    record_only: bool,
+) -> Result:
+    """Print or write a record that proves control of names for good, and issue by it.
+
+    With --dns the provider writes the record; without, it is for you to add, and asked again the
+    command goes on. Once every authoritative server has it, a certificate is issued, and renewed
+    with no change of the DNS. The record names your account: keep its key safe. This is
+    dns-persist-01, a draft that few CAs offer; experimental.
+    """
+    from certctl.operations.issue import IssueRequest, issue  # noqa: PLC0415 - not for --help
+    from certctl.operations.persist import PersistRequest, persist  # noqa: PLC0415 - as above
+    from certctl.output.standing import standing_lines, standing_object  # noqa: PLC0415 - as above
+
+    identifiers = parse_identifiers(names)
+    with open_run(invocation) as run:
+        given = given_options(invocation)
+        end = None if until is None else _end(until, run.services.clock.now())
+        records = persist(PersistRequest(identifiers, given, wildcard, end), run)
+        data: dict[str, Json] = {"records": [standing_object(each) for each in records]}
+        lines = standing_lines(records)
+        missing = [each.domain for each in records if each.state == "missing"]
+        if record_only:
+            return Result(data, lines)
+        if missing:
+            error = ChallengeError(
+                f"nothing was issued: the record of {', '.join(missing)} is not there yet",
+                hint="Add it to the zone and run the same command again, or have certctl write it"
+                " with --dns PROVIDER.",
+                code="challenge.dns.persist",
+            )
+            return Result(data, lines, (error,), error.exit_status)
+        request = IssueRequest(
+            identifiers, given=by_standing_record(given), confirmed=invocation.yes
+        )
+        report = issue(request, run)
+        result = report_result(report, [*lines, *report_lines(report, run, invocation)])
+        return Result({**data, **result.data}, result.lines, result.errors, result.exit_status)
+
+
+def _end(text: str, now: datetime) -> datetime:
+    seconds = duration(text)
+    if seconds is not None:
+        return now + timedelta(seconds=seconds)
+    try:
+        end = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no date and no duration", hint="--until 2030-01-01, or --until 400d"
+        ) from None
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
