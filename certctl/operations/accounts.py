@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from certctl.ca.directories import directory_url, label
 from certctl.ca.limits import documented
-from certctl.errors import AccountError, ConsentRequired, EabRequired, UsageError
+from certctl.errors import AccountError, ConsentRequired, EabRequired, LockHeld, UsageError
 from certctl.events import AccountRegistered
 from certctl.limits import Shortage, usages
 from certctl.models import Account, AccountKeyType, Asked, What
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _GONE = {"unauthorized": "deactivated", "accountDoesNotExist": "unknown"}
 """What has become of an account whose requests the CA refuses so (RFC 8555 §7.3.6, §6.7)."""
+
+_LOOK_AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,27 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
         if current.status == "valid":
             return Registration(current, created=False)
     terms = _consent(run, run.client(directory, ca_bundle), directory)
-    with _exclusively(run, directory):
+    clock, accounts = run.services.clock, run.services.store.accounts
+    deadline = clock.monotonic() + run.services.settings.seconds("lock_timeout")
+    while True:
+        # Who was quicker registers, then shares the lock with others that order: it may be a long
+        # time until nobody holds it, but the account is there long before.
         existing = choose_account(run, directory, None)
         if existing is not None:
             return Registration(existing, created=False)
-        return _register(run, directory, ca_bundle, terms)
+        try:
+            lease = accounts.lock(directory, exclusive=True, timeout=0)
+        except LockHeld:
+            if clock.monotonic() >= deadline:
+                raise
+            clock.wait(run.stop, _LOOK_AGAIN_SECONDS)
+            run.check()
+            continue
+        with lease:
+            existing = choose_account(run, directory, None)
+            if existing is not None:
+                return Registration(existing, created=False)
+            return _register(run, directory, ca_bundle, terms)
 
 
 def ensure_account(run: Run, directory: str, ca_bundle: str | None, wanted: str | None) -> Account:

@@ -133,12 +133,19 @@ class BindServer:
     secondary_host: str | None = None
     other_servers: Mapping[str, str] = field(default_factory=dict)
     """Further name servers: their first labels with their addresses."""
+    query_log: bool = False
 
     def __post_init__(self) -> None:
         self._write_keyfile()
         for zone, records in self.zones.items():
             self._zone_file(zone).write_text(zone_text(self._servers(), records))
-        self._server = _named(self.folder, self._configuration(), self.endpoint, list(self.zones))
+        self._server = _named(
+            self.folder,
+            self._configuration(),
+            self.endpoint,
+            list(self.zones),
+            options="querylog yes;" if self.query_log else "",
+        )
 
     @property
     def endpoint(self) -> DnsEndpoint:
@@ -308,10 +315,15 @@ def notify(endpoint: DnsEndpoint, zone: str) -> None:
 
 
 def _named(
-    folder: Path, configuration: str, endpoint: DnsEndpoint, zones: Sequence[str]
+    folder: Path,
+    configuration: str,
+    endpoint: DnsEndpoint,
+    zones: Sequence[str],
+    *,
+    options: str = "",
 ) -> ServerProcess:
     config = folder / "named.conf"
-    config.write_text(_options(folder, endpoint) + configuration)
+    config.write_text(_options(folder, endpoint, options) + configuration)
     return ServerProcess(
         # -g: in the foreground with the log on standard error; -n 1: a thread is enough.
         [program("named"), "-g", "-4", "-n", "1", "-c", str(config)],
@@ -320,7 +332,7 @@ def _named(
     )
 
 
-def _options(folder: Path, endpoint: DnsEndpoint) -> str:
+def _options(folder: Path, endpoint: DnsEndpoint, further: str) -> str:
     # Nothing outside the folder is written. Recursion makes named a resolver as well, which follows
     # aliases between its zones; its own root zone keeps it from asking anybody else.
     root = folder / "root.zone"
@@ -333,7 +345,8 @@ def _options(folder: Path, endpoint: DnsEndpoint) -> str:
         f'  pid-file none; lock-file none; session-keyfile "{folder / "session.key"}";\n'
         f"  listen-on port {endpoint.port} {{ {endpoint.host}; }}; listen-on-v6 {{ none; }};\n"
         "  recursion yes; allow-recursion { any; };\n"
-        "  dnssec-validation no; max-cache-size 16M; empty-zones-enable no; };\n"
+        "  dnssec-validation no; max-cache-size 16M; empty-zones-enable no;\n"
+        f"  {further} }};\n"
         "controls { };\n"
         f'zone "." {{ type primary; file "{root}"; notify no; }};\n'
     )
