@@ -64,6 +64,7 @@ format: $(INSTALLED) ## format the code, and fix what can be fixed
 bench: $(INSTALLED) packages ## the figures of the README, measured on this machine
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/renewals.py
+	$(BIN)/python bench/dns01.py
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
