@@ -31,6 +31,7 @@ class Invocation:
     command: str = ""
     home: str | None = None
     json: bool = False
+    json_lines: bool = False
     quiet: bool = False
     verbose: int = 0
     debug: bool = False
@@ -47,6 +48,7 @@ class Invocation:
             environment.stderr,
             environment.variables,
             json=self.json,
+            json_lines=self.json_lines,
             quiet=self.quiet,
             verbosity=self.verbose,
         )
@@ -54,7 +56,7 @@ class Invocation:
     @property
     def interactive(self) -> bool:
         """Whether a person at a terminal can be asked."""
-        return self.environment.stdin.isatty() and not self.json
+        return self.environment.stdin.isatty() and not (self.json or self.json_lines)
 
     def ask(self, question: str) -> bool | None:
         """Put a question to the person at the terminal; None where there is nobody."""

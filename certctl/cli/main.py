@@ -125,7 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str], environment: Environment) -> int:
     """Run a command in an environment and return its exit status; raises nothing."""
-    invocation = Invocation(environment, json="--json" in arguments)
+    invocation = Invocation(
+        environment, json="--json" in arguments, json_lines="--json-lines" in arguments
+    )
     try:
         result = _call(arguments, invocation)
         if result is None:

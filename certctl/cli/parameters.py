@@ -192,6 +192,18 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "".join(f"  {each}\n" for each in commands)
 
 
+def json_lines_option(function: _Decorated) -> _Decorated:
+    """Give a command `--json-lines`, for programs that follow what happens."""
+    option = click.option(
+        "--json-lines",
+        is_flag=True,
+        expose_value=False,
+        help="Print a line of JSON for each thing that happens, and the result as the last one.",
+        callback=_common("json_lines"),
+    )
+    return option(function)
+
+
 class Command(click.Command):
     """A command with the common options; what it returns is rendered by `certctl.cli.main`."""
 

@@ -23,6 +23,7 @@ from certctl.models import Endpoint
 from certctl.operations.run import Run
 from certctl.operations.services import Services
 from certctl.output.console import Output
+from certctl.output.lines import Lines
 from certctl.output.log import Log
 from certctl.output.progress import Progress
 from certctl.store.audit import Audit
@@ -51,6 +52,8 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
     clock = SystemClock()
     with ExitStack() as stack:
         sinks = [Audit(home, output.warning).sink, stack.enter_context(Progress(output)).sink]
+        if output.json_lines:
+            sinks.append(stack.enter_context(Lines(output.stdout)).sink)
         log_file = settings.text("log_file")
         if log_file is not None:
             log = stack.enter_context(Log(Path(environment.folder, log_file)))

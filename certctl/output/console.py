@@ -45,12 +45,14 @@ class Output:
         variables: Mapping[str, str],
         *,
         json: bool = False,
+        json_lines: bool = False,
         quiet: bool = False,
         verbosity: int = 0,
     ) -> None:
         self.stdout = stdout
         self.stderr = stderr
-        self.json = json
+        self.json = json or json_lines
+        self.json_lines = json_lines
         self.quiet = quiet
         self.verbosity = verbosity
         self._variables = variables
@@ -83,6 +85,10 @@ class Output:
 
     def finish(self, command: str, result: Result) -> None:
         """Print a result: one JSON document, or its lines, then its errors."""
+        if self.json_lines:
+            self.stdout.write(document.render(command, result, kind="result"))
+            self.stdout.flush()
+            return
         if self.json:
             self.stdout.write(document.render(command, result, indented=self.terminal))
             self.stdout.flush()

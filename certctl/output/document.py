@@ -31,11 +31,13 @@ class Result:
     silent: bool = False
 
 
-def render(command: str, result: Result, *, indented: bool = False) -> str:
+def render(command: str, result: Result, *, indented: bool = False, kind: str | None = None) -> str:
     """Return the document for a result, ending in a newline; on one line unless a person reads it,
-    since indenting thousands of rows takes longer than all else.
+    since indenting thousands of rows takes longer than all else. `kind` stands first where lines of
+    other kinds came before.
     """
     document: dict[str, Json] = {
+        **({} if kind is None else {"kind": kind}),
         "schema": SCHEMA,
         "command": command,
         "status": _status(result.exit_status),

@@ -36,7 +36,7 @@ from certctl.operations.overview import CertificateView
 from certctl.options import OPTIONS
 from certctl.output.document import Result, render
 from certctl.store import records
-from certctl.store.audit import RECORDED, line
+from certctl.store.audit import line
 from certctl.system.process import INHERITED
 from tests.lab.clock import SteerableClock
 from tests.unit.store_samples import NOW, issued
@@ -267,13 +267,11 @@ def test_every_key_of_a_file_is_documented(file: str, document: Mapping[str, obj
     assert ({*document, *nested}) - code(FORMATS) == set(), file
 
 
-@pytest.mark.parametrize("kind", RECORDED)
-def test_every_kind_of_line_in_the_audit_trail_is_documented_with_its_facts(
-    kind: type[Event],
-) -> None:
+@pytest.mark.parametrize("kind", Event.__subclasses__())
+def test_every_kind_of_event_is_documented_with_its_facts(kind: type[Event]) -> None:
     facts = [each.name for each in fields(kind) if each.name not in {"name", "at"}]
 
-    row = re.search(rf"^\| `{re.escape(kind.kind)}` \| (.*?) \|", text(FORMATS), re.MULTILINE)
+    row = re.search(rf"^\| `{re.escape(kind.kind)}` \| ?(.*?) ?\|", text(FORMATS), re.MULTILINE)
 
     assert row is not None
     assert row[1] == ", ".join(f"`{each}`" for each in facts)

@@ -9,7 +9,7 @@ import click
 
 from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples, yes_option
+from certctl.cli.parameters import Command, examples, json_lines_option, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, read_file, report_lines, spec_options
 from certctl.names import parse_identifiers
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."
 )
 @yes_option
+@json_lines_option
 @spec_options
 @click.pass_obj
 def command(

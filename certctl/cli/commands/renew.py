@@ -8,7 +8,7 @@ import click
 
 from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples, settings
+from certctl.cli.parameters import Command, examples, json_lines_option, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import report_lines
 from certctl.operations.renew import RenewRequest, renew
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."
 )
+@json_lines_option
 @settings("jobs", "random_delay", "lock_timeout", "order_timeout")
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool) -> Result:
