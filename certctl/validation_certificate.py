@@ -58,6 +58,17 @@ def validation_certificate(identifier: Identifier, key_authorization: str, now: 
     return private + certificate.public_bytes(Encoding.PEM)
 
 
+def is_answer(certificate: bytes, key_authorization: str) -> bool:
+    """Return whether a certificate, as DER, answers a challenge with this key authorization."""
+    try:
+        shown = x509.load_der_x509_certificate(certificate)
+        extension = shown.extensions.get_extension_for_oid(ACME_IDENTIFIER).value
+    except (ValueError, x509.ExtensionNotFound):
+        return False
+    wanted = _OCTET_STRING_OF_32 + hashlib.sha256(key_authorization.encode("ascii")).digest()
+    return isinstance(extension, x509.UnrecognizedExtension) and extension.value == wanted
+
+
 def _general_name(identifier: Identifier) -> x509.GeneralName:
     if identifier.type == IdentifierType.IP:
         return x509.IPAddress(ipaddress.ip_address(identifier.value))

@@ -124,6 +124,11 @@ def label(url: str) -> str:
     )
 
 
+def as_typed(url: str) -> str:
+    """Return what `--ca` takes for the CA with this directory URL: its known name, or the URL."""
+    return next((each.name for each in KNOWN_CAS if each.url == url), url)
+
+
 def standing(url: str) -> Standing:
     """Return whether browsers trust what the CA with this directory URL issues, as far as the
     table knows: a `public` CA, a `staging` one, or a `private` one.

@@ -8,40 +8,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from certctl.ca.client import AcmeClient
-from certctl.ca.directories import label
+from certctl.ca.client import AcmeClient, Directory
+from certctl.ca.directories import as_typed, label
 from certctl.errors import AccountError, AcmeError
 from certctl.models import Account, CertificateSpec, Finding, Severity
 
 SMALL_SKEW = timedelta(minutes=1)
 LARGE_SKEW = timedelta(hours=1)
-"""A CA backdates its certificates by an hour, so that no larger one goes unseen."""
+"""CAs backdate certificates by an hour or so: with a clock that is further behind, a new one is not
+valid yet.
+"""
 
 
-def directory_findings(
-    client: AcmeClient, ca: str, account: Account | None, now: datetime
-) -> Iterator[Finding]:
-    """Yield what the CA's directory says; `now` is this machine's time. Raises `AcmeError` where
-    the CA cannot be reached.
-    """
-    name, directory = label(ca), client.directory
-    yield from clock_findings(name, client.server_time, now)
+def directory_findings(directory: Directory, ca: str, account: Account | None) -> Iterator[Finding]:
+    """Yield what a CA's directory says to who has this account there, or none."""
     if account is None:
-        yield _without_account(name, eab=directory.external_account_required)
+        yield _without_account(ca, eab=directory.external_account_required)
         return
     agreed, wanted = account.terms_of_service, directory.terms_of_service
     if agreed is not None and wanted is not None and agreed != wanted:
         yield Finding(
             "ca.terms",
             Severity.WARNING,
-            name,
+            label(ca),
             f"it has new terms of service: {wanted}; {agreed} were agreed to",
-            f"Read them, then: certctl account update --ca {name} --agree-tos",
+            f"Read them, then: certctl account update --ca {as_typed(ca)} --agree-tos",
         )
 
 
 def clock_findings(ca: str, theirs: datetime | None, ours: datetime) -> Iterator[Finding]:
-    """Yield how far this machine's clock is from the CA's, where that matters."""
+    """Yield how far this machine's clock is from the CA's, where that matters; both in UTC, of the
+    same moment.
+    """
     if theirs is None or abs(skew := ours - theirs) < SMALL_SKEW:
         return
     minutes = abs(skew) // timedelta(minutes=1)
@@ -49,7 +47,7 @@ def clock_findings(ca: str, theirs: datetime | None, ours: datetime) -> Iterator
     yield Finding(
         "clock.skew",
         Severity.ERROR if abs(skew) >= LARGE_SKEW else Severity.WARNING,
-        ca,
+        label(ca),
         f"the clock of this machine is {far} {'ahead of' if skew > timedelta(0) else 'behind'}"
         " the CA's",
         "Set it, and keep it right: timedatectl set-ntp true",
@@ -70,23 +68,24 @@ def account_findings(client: AcmeClient, account: Account) -> Iterator[Finding]:
             Severity.ERROR,
             label(account.directory_url),
             f"it does not serve our account {account.id} ({account.url}): {status}",
-            f"certctl register --ca {label(account.directory_url)}",
+            f"certctl register --ca {as_typed(account.directory_url)}",
         )
 
 
-def profile_findings(client: AcmeClient, spec: CertificateSpec) -> Iterator[Finding]:
-    """Yield whether the CA offers the profile that a certificate wants."""
-    offered = client.directory.profiles
+def profile_findings(directory: Directory, spec: CertificateSpec) -> Iterator[Finding]:
+    """Yield whether a CA offers the profile that a certificate wants."""
+    offered = directory.profiles
     wanted = spec.required_profile or spec.profile
     if wanted is None or wanted in offered:
         return
-    listed = ", ".join(offered) or "none"
+    flag = "--required-profile" if spec.required_profile else "--profile"
     yield Finding(
         "ca.profile",
         Severity.ERROR if spec.required_profile else Severity.WARNING,
         spec.name,
-        f"{label(spec.ca)} does not offer the profile {wanted}; it offers: {listed}",
-        f"certctl edit {spec.name} --profile one of those",
+        f"{label(spec.ca)} does not offer the profile {wanted!r}; it offers:"
+        f" {', '.join(offered) or 'none'}",
+        f"Choose one that it offers: certctl edit {spec.name} {flag} NAME",
     )
 
 
@@ -101,19 +100,19 @@ def unreachable(ca: str, error: AcmeError) -> Finding:
     )
 
 
-def _without_account(name: str, *, eab: bool) -> Finding:
+def _without_account(ca: str, *, eab: bool) -> Finding:
     if eab:
         return Finding(
             "ca.eab",
             Severity.WARNING,
-            name,
+            label(ca),
             "there is no account here yet, and the CA wants an external account binding for one",
-            f"certctl register --ca {name} --eab-kid KID --eab-hmac-key-file FILE",
+            f"certctl register --ca {as_typed(ca)} --eab-kid KID --eab-hmac-key-file FILE",
         )
     return Finding(
         "ca.no_account",
         Severity.INFO,
-        name,
+        label(ca),
         "there is no account here yet; the first issuance makes one",
-        f"certctl register --ca {name}",
+        f"certctl register --ca {as_typed(ca)}",
     )

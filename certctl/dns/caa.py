@@ -7,20 +7,25 @@ RFC 8659 (the records, and climbing to the closest set of them) and RFC 8657 (`a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dns.name
 import dns.rcode
 import dns.rdatatype
+from dns.rdtypes.ANY.CAA import CAA
 
 from certctl.dns.resolver import Resolver
 from certctl.errors import ChallengeError
 from certctl.models import Finding, Identifier, Severity
 
 _CRITICAL = 128
-_KNOWN_TAGS = frozenset({"issue", "issuewild", "iodef", "contactemail", "contactphone"})
-_KNOWN_TAGS_OF_OTHERS = frozenset({"issuemail", "issuevmc"})
+_CRITICAL_TO_SOME = 1
+"""The other end of the octet: so many people set it that some CAs read it as the critical flag."""
+
+_KNOWN_TAGS = frozenset(
+    {"issue", "issuewild", "iodef", "contactemail", "contactphone", "issuemail", "issuevmc"}
+)
 _DOMAIN = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z")
 _PARAMETER = re.compile(r"([A-Za-z0-9-]+)[ \t]*=[ \t]*([\x21-\x3a\x3c-\x7e]*)\Z")
 
@@ -28,14 +33,15 @@ _PARAMETER = re.compile(r"([A-Za-z0-9-]+)[ \t]*=[ \t]*([\x21-\x3a\x3c-\x7e]*)\Z"
 @dataclass(frozen=True)
 class Property:
     """One record; `issuer` and `parameters` are those of an `issue` or `issuewild` value: `issuer`
-    is "" where it names nobody, or makes no sense.
+    is "" where it names nobody, or makes no sense. A parameter that is given more than once has all
+    its values.
     """
 
     flags: int
     tag: str
     value: str
     issuer: str = ""
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,38 +61,31 @@ def parse_property(flags: int, tag: str, value: str) -> Property:
     nobody issue.
     """
     domain, *rest = (each.strip(" \t") for each in value.split(";"))
-    parameters: dict[str, str] = {}
-    for each in filter(None, rest):
+    parameters: dict[str, tuple[str, ...]] = {}
+    for each in [] if rest == [""] else rest:
         found = _PARAMETER.match(each)
         if found is None:
             return Property(flags, tag.lower(), value)
-        parameters[found[1].lower()] = found[2]
+        key = found[1].lower()
+        parameters[key] = (*parameters.get(key, ()), found[2])
     issuer = domain.lower() if _DOMAIN.match(domain) else ""
     return Property(flags, tag.lower(), value, issuer, parameters)
 
 
 def relevant_set(name: str, resolver: Resolver) -> tuple[str, tuple[Property, ...]]:
     """Return the closest set of CAA records at or above a name, and where it stands; none at the
-    root (RFC 8659 §3). An alias is followed, and climbed from where it stands.
+    root (RFC 8659 §3). A CNAME on the way is followed, and then the name itself is climbed on.
 
     Raises `ChallengeError` where the DNS gives no answer: a CA refuses then.
     """
     current = dns.name.from_text(name)
     while current != dns.name.root:
-        text = current.canonicalize().to_text(omit_final_dot=True)
+        text = _text(current)
         answer = resolver.ask(text, "CAA")
-        found = tuple(
-            parse_property(
-                record.flags,
-                record.tag.decode("ascii", errors="replace"),
-                record.value.decode("ascii", errors="replace"),
-            )
-            for rrset in answer.answer
-            if rrset.rdtype == dns.rdatatype.CAA
-            for record in rrset
-        )
-        if found:
-            return text, found
+        for rrset in answer.answer:
+            if rrset.rdtype == dns.rdatatype.CAA:
+                records = (each for each in rrset if isinstance(each, CAA))
+                return _text(rrset.name), tuple(map(_property, records))
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             raise ChallengeError(
                 f"a resolver answered {dns.rcode.to_text(answer.rcode())} for CAA of {text}",
@@ -96,54 +95,69 @@ def relevant_set(name: str, resolver: Resolver) -> tuple[str, tuple[Property, ..
     return "", ()
 
 
-def caa_finding(identifier: Identifier, asking: Asking, resolver: Resolver) -> Finding | None:
-    """Return what keeps the CA from issuing for a name, None where nothing does. Raises
+def _text(name: dns.name.Name) -> str:
+    return name.canonicalize().to_text(omit_final_dot=True)
+
+
+def _property(record: CAA) -> Property:
+    tag, value = (each.decode("ascii", errors="replace") for each in (record.tag, record.value))
+    return parse_property(record.flags, tag, value)
+
+
+def caa_findings(identifier: Identifier, asking: Asking, resolver: Resolver) -> list[Finding]:
+    """Return what keeps the CA from issuing for a name; nothing where nothing does. Raises
     `Interrupted`.
     """
     try:
         where, records = relevant_set(identifier.base, resolver)
     except ChallengeError as error:
-        return Finding(
+        finding = Finding(
             "caa.lookup",
             Severity.WARNING,
             identifier.value,
-            f"its CAA records could not be looked up, and a CA that cannot either refuses:"
+            "its CAA records could not be looked up, and a CA that cannot either refuses:"
             f" {error.message}",
             "Mend the name servers of the zone: they must answer questions for CAA.",
         )
-    return judge(identifier, where, records, asking)
+        return [finding]
+    return list(judge(identifier, where, records, asking))
 
 
 def judge(
     identifier: Identifier, where: str, records: Sequence[Property], asking: Asking
-) -> Finding | None:
-    """Return why the records at `where` do not let the CA issue for a name; None where they do."""
-    odd = next(
-        (
-            each.tag
-            for each in records
-            if each.flags & _CRITICAL and each.tag not in _KNOWN_TAGS | _KNOWN_TAGS_OF_OTHERS
-        ),
-        None,
-    )
-    if odd is not None:
-        return Finding(
-            "caa.critical",
-            Severity.ERROR,
-            identifier.value,
-            f"{where} has a critical CAA record {odd!r}, for which a CA that does not know it"
-            " must refuse",
-            f"Remove the record, or its critical flag, at {where}.",
-        )
+) -> Iterator[Finding]:
+    """Yield why the records at `where` do not let the CA issue for a name; nothing where they
+    do.
+    """
+    yield from _critical(identifier, where, records)
     limiting = _limiting(identifier, records)
     if not limiting:
-        return None
-    if not asking.identities:
-        return _unknown(identifier, where, limiting, asking)
-    ours = [each for each in limiting if each.issuer in {one.lower() for one in asking.identities}]
-    if not ours:
-        return _forbidden(identifier, where, limiting, asking)
-    return _limited(identifier, where, ours, asking)
+        return
+    identities = {each.lower() for each in asking.identities}
+    ours = [each for each in limiting if each.issuer in identities]
+    if not identities and any(each.issuer for each in limiting):
+        yield _unknown(identifier, where, limiting, asking)
+    elif not ours:
+        yield _forbidden(identifier, where, limiting, asking)
+    elif (limited := _limited(identifier, where, ours, asking)) is not None:
+        yield limited
+
+
+def _critical(identifier: Identifier, where: str, records: Sequence[Property]) -> Iterator[Finding]:
+    """Yield the records that a CA must understand to issue at all (RFC 8659 §4.1)."""
+    for each in records:
+        if each.tag in _KNOWN_TAGS or not each.flags & (_CRITICAL | _CRITICAL_TO_SOME):
+            continue
+        critical = bool(each.flags & _CRITICAL)
+        reading = "critical" if critical else "which some CAs read as critical"
+        yield Finding(
+            "caa.critical",
+            Severity.ERROR if critical else Severity.WARNING,
+            identifier.value,
+            f"{where} has a CAA record {each.tag!r} with flags {each.flags}, {reading}: a CA that"
+            " does not know it must refuse",
+            f"Remove the record, or set its flags to 0, at {where}.",
+        )
 
 
 def _limiting(identifier: Identifier, records: Sequence[Property]) -> list[Property]:
@@ -165,15 +179,16 @@ def _limited(
         return None
     tag = ours[0].tag
     if not by_method:
+        allowed = ",".join(ours[0].parameters["validationmethods"])
         return Finding(
             "caa.method",
             Severity.ERROR,
             identifier.value,
             f"the CAA records of {where} let {ours[0].issuer} issue, but not by {asking.method}:"
-            f" validationmethods={ours[0].parameters['validationmethods']}",
+            f" validationmethods={allowed}",
             f"Add {asking.method} to validationmethods at {where}, or prove control another way.",
         )
-    named = by_method[0].parameters["accounturi"]
+    named = " ".join(by_method[0].parameters["accounturi"])
     if asking.account_url is None:
         return Finding(
             "caa.account",
@@ -181,7 +196,8 @@ def _limited(
             identifier.value,
             f"the CAA records of {where} let only the account {named} order, and there is no"
             " account here yet",
-            "certctl register, then put the new account's URL into the record.",
+            "Make one with certctl register, and put its URL (certctl account show) into the"
+            " record.",
         )
     return Finding(
         "caa.account",
@@ -189,30 +205,33 @@ def _limited(
         identifier.value,
         f"the CAA records of {where} let only the account {named} order; ours is"
         f" {asking.account_url}",
-        f'{where}. CAA 0 {tag} "{by_method[0].issuer}; accounturi={asking.account_url}"',
+        f'Add: {where}. CAA 0 {tag} "{by_method[0].issuer}; accounturi={asking.account_url}"',
     )
 
 
 def _allows_method(record: Property, method: str) -> bool:
-    allowed = record.parameters.get("validationmethods")
-    return allowed is None or method in allowed.split(",")
+    """RFC 8657 §4; nobody satisfies a parameter that is given twice."""
+    given = record.parameters.get("validationmethods")
+    return given is None or (len(given) == 1 and method in given[0].split(","))
 
 
 def _allows_account(record: Property, account_url: str | None) -> bool:
-    allowed = record.parameters.get("accounturi")
-    return allowed is None or allowed == account_url
+    """RFC 8657 §3: to the letter; nobody satisfies a parameter that is given twice."""
+    given = record.parameters.get("accounturi")
+    return given is None or given == (account_url,)
 
 
 def _forbidden(
     identifier: Identifier, where: str, limiting: Sequence[Property], asking: Asking
 ) -> Finding:
+    ours = asking.identities[0] if asking.identities else "ISSUER"
     allowed = ", ".join(dict.fromkeys(each.issuer for each in limiting if each.issuer))
     return Finding(
         "caa.forbidden",
         Severity.ERROR,
         identifier.value,
         f"the CAA records of {where} let {allowed or 'nobody'} issue, not {asking.ca}",
-        f'{where}. CAA 0 {limiting[0].tag} "{asking.identities[0]}"',
+        f'Add: {where}. CAA 0 {limiting[0].tag} "{ours}"',
     )
 
 

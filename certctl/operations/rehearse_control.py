@@ -8,11 +8,12 @@ warning, and one that cannot be put in place an error.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from certctl.challenges.reach import NotReached, fetch_answer
+from certctl.challenges.reach import NotReached, fetch_answer, see_answer
 from certctl.dns.hosts import Host
 from certctl.errors import CertctlError, Interrupted, LockHeld
 from certctl.models import (
@@ -32,28 +33,43 @@ from certctl.ports import Solver
 
 _PARALLEL = 8
 _FROM_HERE = (
-    "This was seen from this machine only, and a router may not let it see its own public address;"
-    " else see that port 80 of the address leads here, and that no firewall is in between."
+    "See that the port of the address leads here, and that no firewall is in between. This was seen"
+    " from this machine only: behind some routers it cannot see its own public address."
 )
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A certificate to rehearse for: how control is proved, the addresses of each name (HTTP only),
-    the port at which a CA would ask, and the account that would order, where there is one.
+    """A certificate to rehearse for: how control is proved, the addresses of each name where a CA
+    comes to these, the port at which it would ask (None: the usual one), whether answers are really
+    put in place, and the account that would order, where there is one.
     """
 
     spec: CertificateSpec
     challenge: ChallengeSpec
     hosts: Mapping[str, Host]
-    port: int = 80
+    port: int | None = None
+    write: bool = True
     account_url: str = ""
 
 
+def challenge_type(challenge: ChallengeSpec, run: Run) -> str:
+    """Return the type of the challenges that are answered this way, such as `http-01`."""
+    try:
+        return run.solver(challenge).challenge_types[0]
+    except CertctlError:  # what is wrong with it, the rehearsal tells
+        return challenge.dns_challenge if challenge.method == "dns" else ChallengeType.HTTP_01
+
+
 def rehearse_control(rehearsal: Rehearsal, run: Run) -> Iterator[Finding]:
-    """Yield what went wrong; nothing stays behind. Raises `Interrupted`, and `StoreError` where
-    the journal cannot be written: then nothing was tried.
+    """Yield what went wrong; nothing stays behind. Without `write`, only whether each answer would
+    have its place. Raises `Interrupted`, and `StoreError` where the journal cannot be written: then
+    nothing was tried.
     """
+    solver, tasks, placements, found = _places(rehearsal, run)
+    yield from found
+    if solver is None or not (placements and rehearsal.write):
+        return
     name = rehearsal.spec.name
     try:
         run.lease(name, timeout=0)
@@ -63,33 +79,64 @@ def rehearse_control(rehearsal: Rehearsal, run: Run) -> Iterator[Finding]:
             Severity.INFO,
             name,
             f"the proof of control was not tried: {error.message}",
-            f"certctl doctor {name}, once that has ended",
+            f"Once that has ended: certctl doctor {name}",
         )
         return
     try:
         remove_leftovers(name, run)
-        yield from _rehearse(rehearsal, run)
+        yield from _rehearse(rehearsal, solver, tasks, placements, run)
     finally:
         run.release(name)
 
 
-def _rehearse(rehearsal: Rehearsal, run: Run) -> Iterator[Finding]:
-    spec, journal = rehearsal.spec, run.services.store.journal
+def _places(
+    rehearsal: Rehearsal, run: Run
+) -> tuple[Solver | None, list[Task], list[Placement], list[Finding]]:
+    """Return the solver, and an answer with its place for each name that can have one; for the
+    others, why not.
+    """
+    spec = rehearsal.spec
+    tasks: list[Task] = []
+    placements: list[Placement] = []
+    found: list[Finding] = []
     try:
         solver = run.solver(rehearsal.challenge)
-        tasks = [_task(each, solver, rehearsal) for each in spec.identifiers]
-        placements = [solver.place(each) for each in tasks]
+    except CertctlError as error:
+        return None, [], [], [_no_place(spec.name, error)]
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="places") as pool:
+        wanted = [_task(each, solver, rehearsal) for each in spec.identifiers]
+        for task, place in zip(wanted, pool.map(partial(_place, solver), wanted), strict=True):
+            if isinstance(place, CertctlError):
+                found.append(_no_place(task.identifier.value, place))
+            else:
+                tasks.append(task)
+                placements.append(place)
+    return solver, tasks, placements, found
+
+
+def _place(solver: Solver, task: Task) -> Placement | CertctlError:
+    try:
+        return solver.place(task)
     except Interrupted:
         raise
     except CertctlError as error:
-        yield _not_placed(spec, rehearsal.challenge, error)
-        return
+        return error
+
+
+def _rehearse(
+    rehearsal: Rehearsal,
+    solver: Solver,
+    tasks: Sequence[Task],
+    placements: Sequence[Placement],
+    run: Run,
+) -> Iterator[Finding]:
+    journal = run.services.store.journal
     entry = journal.record_placements(rehearsal.challenge, placements)
     found: list[Finding] = []
     try:
         found += _present(rehearsal, solver, tasks, placements, run)
     finally:
-        removed = _clean_up(spec, solver, placements)
+        removed = _clean_up(rehearsal.spec, solver, placements)
         if removed is None:
             journal.settle(entry)
         else:
@@ -111,20 +158,42 @@ def _present(
     except Interrupted:
         raise
     except CertctlError as error:
-        return [_not_placed(spec, rehearsal.challenge, error)]
-    if ChallengeType.HTTP_01 in solver.challenge_types:
-        return _fetch_all(rehearsal, tasks, run)
+        return [_not_put(spec, solver, error)]
     try:
         solver.wait(placements)
     except Interrupted:
         raise
     except CertctlError as error:
         return [Finding("dns.propagation", Severity.ERROR, spec.name, error.message, error.hint)]
-    return []
+    look = _LOOKS.get(solver.challenge_types[0])
+    return [] if look is None else _look_everywhere(rehearsal, tasks, look, run)
 
 
-def _fetch_all(rehearsal: Rehearsal, tasks: Sequence[Task], run: Run) -> list[Finding]:
-    """Fetch each answer at each address of its name."""
+Look = Callable[[str, Task, int | None], None]
+"""Looks at the answer of a task at an address; raises `NotReached`. The port is the usual one where
+it is None.
+"""
+
+
+def _by_http(address: str, task: Task, port: int | None) -> None:
+    host = f"[{task.identifier.value}]" if ":" in task.identifier.value else task.identifier.value
+    fetch_answer(address, host, task.token, task.key_authorization, port=port or 80)
+
+
+def _by_tls(address: str, task: Task, port: int | None) -> None:
+    see_answer(address, task.identifier, task.key_authorization, port=port or 443)
+
+
+_LOOKS: Mapping[str, Look] = {
+    ChallengeType.HTTP_01: _by_http,
+    ChallengeType.TLS_ALPN_01: _by_tls,
+}
+
+
+def _look_everywhere(
+    rehearsal: Rehearsal, tasks: Sequence[Task], look: Look, run: Run
+) -> list[Finding]:
+    """Look at each answer at each address of its name."""
     questions = [
         (task, address)
         for task in tasks
@@ -132,63 +201,61 @@ def _fetch_all(rehearsal: Rehearsal, tasks: Sequence[Task], run: Run) -> list[Fi
         for address in rehearsal.hosts[task.identifier.value].addresses
     ]
 
-    def fetch(question: tuple[Task, str]) -> NotReached | None:
+    def ask(question: tuple[Task, str]) -> NotReached | None:
         task, address = question
         if run.stop.is_set():
             return None
         try:
-            fetch_answer(
-                address,
-                _host(task.identifier),
-                task.token,
-                task.key_authorization,
-                port=rehearsal.port,
-            )
+            look(address, task, rehearsal.port)
         except NotReached as error:
             return error
         return None
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        answers = dict(zip(questions, pool.map(fetch, questions), strict=True))
+        answers = dict(zip(questions, pool.map(ask, questions), strict=True))
     run.check()
     good = {task.identifier for (task, _), error in answers.items() if error is None}
     return [
-        _not_fetched(task.identifier, address, error, elsewhere_good=task.identifier in good)
+        _not_seen(task.identifier, address, error, elsewhere_good=task.identifier in good)
         for (task, address), error in answers.items()
         if error is not None
     ]
 
 
-def _not_fetched(
+def _not_seen(
     identifier: Identifier, address: str, error: NotReached, *, elsewhere_good: bool
 ) -> Finding:
+    if error.no_way:
+        return Finding(
+            "answer.not_tried",
+            Severity.INFO,
+            identifier.value,
+            f"whether an answer can be seen at {address} was not tried: {error}",
+            "Try it from a machine that has a way there.",
+        )
     if ":" in address and elsewhere_good and identifier.type is IdentifierType.DNS:
         return Finding(
-            "http.ipv6",
+            "answer.ipv6",
             Severity.WARNING,
             identifier.value,
-            f"an answer can be fetched by IPv4, but not at {address}: {error}",
+            f"an answer can be seen at another address, but not at {address}: {error}",
             f"CAs prefer IPv6: have {address} answer too, or remove the AAAA record.",
         )
     if error.connected:
         return Finding(
-            "http.wrong_answer",
+            "answer.wrong",
             Severity.WARNING,
             identifier.value,
             f"at {address} an answer that was put in place is not shown: {error}",
             "Is it another server, or another folder (--webroot DIR)? " + _FROM_HERE,
         )
     return Finding(
-        "http.unreachable",
+        "answer.unreachable",
         Severity.WARNING,
         identifier.value,
-        f"an answer cannot be fetched at {address}, {error}",
+        f"an answer cannot be seen at {address}: {error}",
         _FROM_HERE,
     )
-
-
-def _host(identifier: Identifier) -> str:
-    return f"[{identifier.value}]" if ":" in identifier.value else identifier.value
 
 
 def _task(identifier: Identifier, solver: Solver, rehearsal: Rehearsal) -> Task:
@@ -203,12 +270,16 @@ def _task(identifier: Identifier, solver: Solver, rehearsal: Rehearsal) -> Task:
     )
 
 
-def _not_placed(spec: CertificateSpec, challenge: ChallengeSpec, error: CertctlError) -> Finding:
-    if challenge.method == "dns":
+def _no_place(subject: str, error: CertctlError) -> Finding:
+    """The way in which control is to be proved does not fit, before anything is tried."""
+    message = error.message.removeprefix(f"{subject}: ")
+    return Finding("challenge.setup", Severity.ERROR, subject, message, error.hint)
+
+
+def _not_put(spec: CertificateSpec, solver: Solver, error: CertctlError) -> Finding:
+    if solver.challenge_types[0].startswith("dns"):
         return Finding("dns.write", Severity.ERROR, spec.name, error.message, error.hint)
-    if challenge.method == "tls-alpn":
-        return Finding("tls.setup", Severity.ERROR, spec.name, error.message, error.hint)
-    return Finding("http.setup", Severity.ERROR, spec.name, error.message, error.hint)
+    return Finding("answer.setup", Severity.ERROR, spec.name, error.message, error.hint)
 
 
 def _clean_up(
@@ -222,6 +293,6 @@ def _clean_up(
             Severity.WARNING,
             spec.name,
             f"what was put in place could not be removed: {error.message}",
-            error.hint or f"It is tried again by: certctl renew {spec.name}",
+            error.hint or "Each run tries it again: certctl renew",
         )
     return None

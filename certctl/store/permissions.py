@@ -102,14 +102,15 @@ def _keys(layout: Layout, specs: Mapping[str, CertificateSpec]) -> Iterator[Find
     """Yield the private keys that others can read, or that belong to somebody else."""
     for versions in _inside(layout.archive):
         access = _access(specs.get(versions.name))
+        replaced = f"certctl revoke {versions.name} --reason keyCompromise --replace"
         for version in _inside(versions):
             for name in _KEY_FILES:
-                yield from _key(version / name, access)
+                yield from _key(version / name, access, replaced)
     for pending in _inside(layout.pendings):
         yield from _key(pending / "privkey.pem", _Access())
     for ca in _inside(layout.accounts):
         for account in _inside(ca):
-            yield from _key(account / "key.pem", _Access())
+            yield from _key(account / "key.pem", _Access(), "certctl account roll-key")
 
 
 def _access(spec: CertificateSpec | None) -> _Access:
@@ -125,7 +126,10 @@ def _access(spec: CertificateSpec | None) -> _Access:
     return _Access(bits if spec.key_mode is None else spec.key_mode & 0o077, group)
 
 
-def _key(path: Path, access: _Access) -> Iterator[Finding]:
+def _key(path: Path, access: _Access, replaced: str | None = None) -> Iterator[Finding]:
+    """Yield what is wrong with one private key; `replaced` is the command that makes it
+    worthless.
+    """
     try:
         facts = path.lstat()
     except OSError:
@@ -144,7 +148,8 @@ def _key(path: Path, access: _Access) -> Iterator[Finding]:
             str(path),
             f"others than its owner can get at the private key (mode {mode:o}); {allowed} is"
             " enough",
-            f"chmod {allowed} {path}; if strangers could log in here, also: certctl revoke",
+            f"chmod {allowed} {path}"
+            + (f"; if strangers could log in here, also: {replaced}" if replaced else ""),
         )
     if facts.st_uid not in {0, os.geteuid()}:
         yield Finding(

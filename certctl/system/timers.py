@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,11 @@ def timers_for(
     return [*_of_cron(words, root), *_of_systemd(words, root, user_units)]
 
 
-def own_crontab(words: Sequence[str]) -> Timer | None:
-    """Return this user's crontab where it runs such a command, as `crontab -l` tells: nobody may
-    read the file itself.
+def own_crontab(words: Sequence[str], *, program: str = "crontab") -> Timer | None:
+    """Return this user's crontab where it runs a command with all of `words` in it, as `crontab -l`
+    tells: nobody may read the file itself.
     """
-    listed = run(["crontab", "-l"], environment={}, timeout=_CRONTAB_SECONDS)
+    listed = run([program, "-l"], environment={}, timeout=_CRONTAB_SECONDS)
     if listed.exit_status == 0 and _mentions(listed.output.splitlines(), words):
         return Timer(f"the crontab of {pwd.getpwuid(os.geteuid()).pw_name}")
     return None
@@ -85,8 +86,10 @@ def _of_systemd(words: Sequence[str], root: Path, user_units: Path | None) -> It
 
 
 def _mentions(lines: Iterable[str], words: Sequence[str]) -> bool:
+    """Return whether one line has all the words, each by itself or in a path."""
+    wanted = [re.compile(rf"(?<![\w.-]){re.escape(each)}(?![\w.-])") for each in words]
     return any(
-        all(each in line for each in words)
+        all(each.search(line) for each in wanted)
         for line in lines
         if not line.lstrip().startswith(("#", ";"))
     )

@@ -54,6 +54,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/architecture.md",
+    "docs/doctor.md",
     FORMATS,
     HOOKS,
     SETTINGS,

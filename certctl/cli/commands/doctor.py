@@ -42,11 +42,8 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
     are those that `issue` would be given. No CA is asked for anything but its directory and the
     state of the account.
     """
-    from certctl.operations.doctor import (  # noqa: PLC0415 - not for --help
-        Examination,
-        Machine,
-        examine,
-    )
+    from certctl.operations.doctor import Examination, examine  # noqa: PLC0415 - not for --help
+    from certctl.operations.machine_findings import Surroundings  # noqa: PLC0415 - as above
     from certctl.output.findings import diagnosis_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:
@@ -54,7 +51,7 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
             names=tuple(dict.fromkeys(names)),
             given=given_options(invocation),
             write=write,
-            machine=Machine(invocation.environment.variables),
+            surroundings=Surroundings(invocation.environment.variables),
         )
         diagnosis = examine(examination, run)
     output = invocation.output

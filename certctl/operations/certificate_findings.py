@@ -1,0 +1,95 @@
+"""How the certificates are that are there: what `list` shows in a word, as findings of `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from certctl.models import Finding, Severity
+from certctl.operations.overview import CertificateView, overview
+from certctl.operations.run import Run
+
+
+def state_findings(names: Sequence[str], run: Run) -> Iterator[Finding]:
+    """Yield what is wrong with the certificates of these names, as `list` shows them."""
+    if not names:
+        return
+    for view in overview(run, names):
+        found = _STATES.get(view.state)
+        if found is not None:
+            yield found(view)
+
+
+def _expired(view: CertificateView) -> Finding:
+    end = f"{view.live.not_after:%Y-%m-%d %H:%M} UTC" if view.live else ""
+    return Finding(
+        "certificate.expired",
+        Severity.ERROR,
+        view.name,
+        f"it expired at {end}{_last_error(view)}",
+        f"certctl renew {view.name}",
+    )
+
+
+def _revoked(view: CertificateView) -> Finding:
+    return Finding(
+        "certificate.revoked",
+        Severity.ERROR,
+        view.name,
+        "its live version is revoked",
+        f"certctl renew {view.name}, or: certctl delete {view.name}",
+    )
+
+
+def _missing(view: CertificateView) -> Finding:
+    return Finding(
+        "certificate.missing",
+        Severity.WARNING,
+        view.name,
+        f"it is wanted, but was never issued{_last_error(view)}",
+        f"certctl renew {view.name}",
+    )
+
+
+def _failing(view: CertificateView) -> Finding:
+    hint = view.last_error.hint if view.last_error else None
+    return Finding(
+        "certificate.failing",
+        Severity.ERROR,
+        view.name,
+        f"its renewal fails{_last_error(view)}",
+        hint or f"certctl renew {view.name}",
+    )
+
+
+def _owed(view: CertificateView) -> Finding:
+    return Finding(
+        "certificate.owed",
+        Severity.ERROR,
+        view.name,
+        f"what is live was not deployed{_last_error(view)}",
+        f"certctl deploy {view.name}",
+    )
+
+
+def _stopped(view: CertificateView) -> Finding:
+    return Finding(
+        "certificate.stopped",
+        Severity.INFO,
+        view.name,
+        f"it is not renewed by itself: {view.why}",
+        f"certctl renew {view.name}",
+    )
+
+
+_STATES: Mapping[str, Callable[[CertificateView], Finding]] = {
+    "expired": _expired,
+    "revoked": _revoked,
+    "missing": _missing,
+    "failing": _failing,
+    "owed": _owed,
+    "stopped": _stopped,
+}
+
+
+def _last_error(view: CertificateView) -> str:
+    return f": {view.last_error.message}" if view.last_error else ""

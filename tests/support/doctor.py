@@ -1,0 +1,62 @@
+"""`doctor` as an operation, on the machine of a test, with a DNS that is scripted."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import dns.rcode
+
+from certctl.models import Endpoint, Finding, Value
+from certctl.operations.doctor import MANY, Diagnosis, Examination, examine
+from certctl.operations.machine_findings import Surroundings
+from certctl.ports import EndpointFactory
+from tests.integration.scripted_dns import ScriptedDns
+from tests.support.operations import Machine
+
+HERE = {("a.example", "A"): ("127.0.0.1",), ("b.example", "A"): ("127.0.0.1",)}
+"""Names that lead to this machine."""
+
+
+def doctor(
+    machine: Machine,
+    *names: str,
+    records: Mapping[tuple[str, str], tuple[str, ...]] = HERE,
+    write: bool | None = None,
+    given: Mapping[str, Value] | None = None,
+    rcodes: Mapping[str, dns.rcode.Rcode] | None = None,
+    most: int = MANY,
+) -> Diagnosis:
+    """`certctl doctor` where the DNS has these records, and the CA asks at the machine's port."""
+    with ScriptedDns(records, rcodes or {}) as resolver:
+        machine.endpoints[machine.ca.directory_url] = asking_at(machine)
+        options = {**machine.flags, "challenge.dns_resolver": resolver.address, **(given or {})}
+        options.pop("account.agree_tos")
+        surroundings = Surroundings(root=machine.home / "none", ask_crontab=False)
+        examination = Examination(names, options, write, surroundings, most)
+        with machine.run(given) as run:
+            return examine(examination, run)
+
+
+def asking_at(machine: Machine) -> EndpointFactory:
+    """What makes the CA look at a port that a test may have."""
+
+    @contextmanager
+    def endpoint() -> Iterator[Endpoint]:
+        ca, port = machine.ca, machine.port
+        bundle = str(ca.ca_bundle)
+        yield Endpoint(ca.directory_url, bundle, http_port=port, tls_alpn_port=port)
+
+    return endpoint
+
+
+def told(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
+    """What stands in the way; what is only good to know is left out."""
+    return [
+        (each.code, str(each.severity), each.subject)
+        for each in diagnosis.findings
+        if each.severity != "info"
+    ]
+
+
+def one(diagnosis: Diagnosis, code: str) -> Finding:
+    (found,) = [each for each in diagnosis.findings if each.code == code]
+    return found

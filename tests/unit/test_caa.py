@@ -1,0 +1,156 @@
+"""CAA records as a CA reads them (RFC 8659, RFC 8657): who may issue, for whom, and by what."""
+
+import pytest
+
+from certctl.dns.caa import Asking, Property, judge, parse_property
+from certctl.models import Finding
+from certctl.names import parse_identifier
+
+ACCOUNT = "https://ca.example/acct/1"
+CA = Asking("example-ca", ("ca.example", "ca2.example"), ACCOUNT, "http-01")
+NEWCOMER = Asking("example-ca", ("ca.example",), None, "http-01")
+NAMELESS = Asking("private-ca", (), ACCOUNT, "http-01")
+
+
+def findings(name: str, *records: str, asking: Asking = CA) -> list[Finding]:
+    """What is found for a name with records as in a zone file: flags, tag, value."""
+    properties = []
+    for record in records:
+        flags, tag, value = record.split(" ", 2)
+        properties.append(parse_property(int(flags), tag, value.strip('"')))
+    return list(judge(parse_identifier(name), "a.example", properties, asking))
+
+
+def codes(name: str, *records: str, asking: Asking = CA) -> list[str]:
+    return [f"{each.code} {each.severity}" for each in findings(name, *records, asking=asking)]
+
+
+@pytest.mark.parametrize(
+    ("value", "issuer", "parameters"),
+    [
+        ("ca.example", "ca.example", {}),
+        ("CA.Example", "ca.example", {}),
+        ("  ca.example\t", "ca.example", {}),
+        (";", "", {}),
+        ("", "", {}),
+        ("ca.example;", "ca.example", {}),
+        ("ca.example; a=b", "ca.example", {"a": ("b",)}),
+        ("ca.example ; A = b ; c=", "ca.example", {"a": ("b",), "c": ("",)}),
+        ("ca.example; a=b=c", "ca.example", {"a": ("b=c",)}),
+        ("ca.example; a=1; a=2", "ca.example", {"a": ("1", "2")}),
+        # what makes no sense lets nobody issue
+        ("ca.example; a=b;", "", {}),
+        ("ca.example; nonsense", "", {}),
+        ("ca.example; a_b=c", "", {}),
+        ("ca.example; a=b c", "", {}),
+        ("ca example", "", {}),
+        ("%%%%", "", {}),
+    ],
+)
+def test_a_value_is_taken_apart_as_its_grammar_says(
+    value: str, issuer: str, parameters: dict[str, tuple[str, ...]]
+) -> None:
+    assert parse_property(0, "ISSUE", value) == Property(0, "issue", value, issuer, parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "records"),
+    [
+        ("a.example", []),
+        ("a.example", ['0 issue "ca.example"']),
+        ("a.example", ['0 ISSUE "CA.example"']),
+        ("a.example", ['0 issue "other.example"', '0 issue "ca2.example"']),
+        ("a.example", ['0 iodef "mailto:x@a.example"', '0 contactemail "x@a.example"']),
+        ("a.example", ['128 iodef "mailto:x@a.example"', '128 issuemail ";"']),
+        ("a.example", ['128 issue "ca.example"']),
+        ("a.example", ['0 tbs "whatever"']),
+        # issuewild says nothing of names that are no wildcards, and beats issue for those that are
+        ("a.example", ['0 issuewild "other.example"']),
+        ("a.example", ['0 issue "ca.example"', '0 issuewild ";"']),
+        ("*.a.example", ['0 issue "ca.example"']),
+        ("*.a.example", ['0 issue ";"', '0 issuewild "ca.example"']),
+        # RFC 8657
+        ("a.example", [f'0 issue "ca.example; accounturi={ACCOUNT}"']),
+        ("a.example", ['0 issue "ca.example; accounturi=x"', '0 issue "ca.example"']),
+        ("a.example", ['0 issue "ca.example; validationmethods=dns-01,http-01"']),
+        ("a.example", ['0 issue "ca.example; unknown=parameter"']),
+    ],
+)
+def test_records_that_let_the_ca_issue_are_no_finding(name: str, records: list[str]) -> None:
+    assert codes(name, *records) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "found"),
+    [
+        ("a.example", ['0 issue ";"'], "caa.forbidden error"),
+        ("a.example", ['0 issue "other.example"'], "caa.forbidden error"),
+        ("a.example", ['0 issue "sub.ca.example"'], "caa.forbidden error"),
+        ("a.example", ['0 issue "ca.example; a=b;"'], "caa.forbidden error"),
+        ("*.a.example", ['0 issue "ca.example"', '0 issuewild ";"'], "caa.forbidden error"),
+        ("*.a.example", ['0 issue "other.example"'], "caa.forbidden error"),
+        ("a.example", ['128 tbs "x"', '0 issue "ca.example"'], "caa.critical error"),
+        ("a.example", ['1 tbs "x"'], "caa.critical warning"),
+        (
+            "a.example",
+            ['0 issue "ca.example; validationmethods=dns-01"'],
+            "caa.method error",
+        ),
+        (
+            "a.example",
+            ['0 issue "ca.example; validationmethods=http-01; validationmethods=http-01"'],
+            "caa.method error",
+        ),
+        ("a.example", [f'0 issue "ca.example; accounturi={ACCOUNT}/"'], "caa.account error"),
+        (
+            "a.example",
+            [f'0 issue "ca.example; accounturi={ACCOUNT}; accounturi={ACCOUNT}"'],
+            "caa.account error",
+        ),
+        # each record for itself: neither has both the account and the method
+        (
+            "a.example",
+            [
+                f'0 issue "ca.example; accounturi={ACCOUNT}; validationmethods=dns-01"',
+                '0 issue "ca.example; accounturi=x; validationmethods=http-01"',
+            ],
+            "caa.account error",
+        ),
+    ],
+)
+def test_records_that_keep_the_ca_from_issuing_are_told(
+    name: str, records: list[str], found: str
+) -> None:
+    assert codes(name, *records) == [found]
+
+
+def test_a_record_for_one_account_is_told_before_there_is_one() -> None:
+    (found,) = findings("a.example", '0 issue "ca.example; accounturi=x"', asking=NEWCOMER)
+
+    assert (found.code, found.severity) == ("caa.account", "warning")
+    assert "there is no account here yet" in found.message
+
+
+def test_the_fix_is_the_record_that_is_missing() -> None:
+    (forbidden,) = findings("*.a.example", '0 issue "other.example"')
+    (account,) = findings("a.example", '0 issue "ca2.example; accounturi=x"')
+
+    assert forbidden.message == (
+        "the CAA records of a.example let other.example issue, not example-ca"
+    )
+    assert forbidden.fix == 'Add: a.example. CAA 0 issue "ca.example"'
+    assert account.fix == f'Add: a.example. CAA 0 issue "ca2.example; accounturi={ACCOUNT}"'
+
+
+def test_a_ca_that_does_not_say_what_it_is_called_may_be_meant_unless_nobody_is() -> None:
+    assert codes("a.example", '0 issue "x.example"', asking=NAMELESS) == [
+        "caa.unknown_issuer warning"
+    ]
+    assert codes("a.example", '0 issue ";"', asking=NAMELESS) == ["caa.forbidden error"]
+
+
+def test_all_that_is_wrong_is_told() -> None:
+    assert codes("a.example", '1 tbs "x"', '0 issue ";"') == [
+        "caa.critical warning",
+        "caa.forbidden error",
+    ]
