@@ -281,6 +281,29 @@ def test_a_provider_without_its_options_says_which_are_missing(
     assert (finished.exit_status, wanted in finished.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--dns-propagation-quorum", "none"),
+        ("--dns-propagation-quorum", "101%"),
+        ("--dns-public-resolver", "dns.example"),
+        ("--dns-resolver", "dns.example"),
+    ],
+)
+def test_settings_of_the_wait_that_make_no_sense_are_refused_before_an_order_is_placed(
+    pebble_bind: PebbleServer, bind: BindServer, tmp_path: Path, flag: str, value: str
+) -> None:
+    here = bind_host(tmp_path, pebble_bind, bind)
+    before = pebble_bind.request_count()
+
+    finished = here.certctl("issue", "sense.example.test", flag, value)
+
+    assert finished.exit_status == 2, finished
+    assert value in finished.stderr
+    assert "hint: " in finished.stderr
+    assert pebble_bind.orders(before) == 0
+
+
 def test_a_provider_that_does_not_exist_is_answered_with_those_that_do(
     pebble: PebbleServer, tmp_path: Path
 ) -> None:

@@ -163,6 +163,23 @@ def test_a_secondary_that_never_gets_the_record_is_named(
     assert (primary.dump(ZONE), here.leftovers()) == (before, [])
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_while_it_waits_removes_its_records_at_once(
+    number: signal.Signals, pair: tuple[Primary, Secondary], pebble_of: PebbleMaker, tmp_path: Path
+) -> None:
+    primary, _ = pair
+    before = primary.dump(ZONE)
+    here = host_of(tmp_path, pebble_of(primary), primary)
+
+    with here.begin("issue", ZONE) as running:
+        wait_until(lambda: len(primary.txt(AT)) == 2, "the record is at the primary")
+        running.signal(number)
+        finished = running.finish()
+
+    assert finished.exit_status == 130, finished
+    assert (primary.dump(ZONE), here.leftovers()) == (before, [])
+
+
 def test_with_a_quorum_a_lagging_server_does_not_hold_up(
     pair: tuple[Primary, Secondary], pebble_of: PebbleMaker, tmp_path: Path
 ) -> None:
