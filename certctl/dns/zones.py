@@ -124,6 +124,9 @@ class Zones:
         if len(name) <= _ONE_LABEL:
             return None
         parent = name.parent()
+        # Records of other methods may be below names like `_acme-challenge`.
+        while len(parent) > _ONE_LABEL and parent.labels[0].startswith(b"_"):
+            parent = parent.parent()
         try:
             answer = self._resolver.ask(_text(parent), "SOA")
             zone = _find_zone(parent, answer, self._resolver)

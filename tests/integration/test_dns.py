@@ -38,15 +38,18 @@ def test_the_zone_is_found_by_climbing_where_negative_answers_carry_no_soa() -> 
     ]
 
 
-def test_a_resolver_is_not_asked_for_the_name_itself_which_it_would_remember_as_empty() -> None:
+@pytest.mark.parametrize("name", [NAME, f"_account.{NAME}"])
+def test_a_resolver_is_not_asked_for_the_name_itself_which_it_would_remember_as_empty(
+    name: str,
+) -> None:
     with (
         ScriptedDns(zone(servers=("127.0.0.2",))) as resolver,
         ScriptedDns(zone(), host="127.0.0.2", port=resolver.port) as server,
     ):
-        assert locate(NAME, resolver) == Location(NAME, "example.com")
+        assert locate(name, resolver) == Location(name, "example.com")
 
     assert [each for each in resolver.asked if NAME in each] == []
-    assert server.asked == [f"{NAME} SOA udp"]
+    assert server.asked == [f"{name} SOA udp"]
 
 
 def test_where_the_servers_cannot_be_asked_the_resolver_has_to_do() -> None:
