@@ -363,6 +363,12 @@ class NotServed(CertctlError):
     code = "verify.failed"
 
 
+class AlertFailed(CertctlError):
+    """Nobody could be told how a run ended; the run itself has ended as it did."""
+
+    code = "alert.failed"
+
+
 class DeployFailed(CertctlError):
     """The certificate is saved and live, but a hook or a reload failed: the deploy is owed."""
 

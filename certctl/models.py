@@ -621,6 +621,26 @@ class CertificateFiles:
     combined: str | None
 
 
+@dataclass(frozen=True)
+class RunFailure:
+    """What went wrong in a run; `name` is the certificate's, None where it is no certificate's."""
+
+    name: str | None
+    code: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run of `renew` ended that nobody watched, for whoever is to hear of it."""
+
+    at: datetime
+    exit_status: int
+    considered: int
+    failures: tuple[RunFailure, ...] = ()
+
+
 class Severity(StrEnum):
     """How much a finding matters: what would fail, what may, and what is good to know."""
 

@@ -465,6 +465,39 @@ OPTIONS: tuple[Option, ...] = (
         flag="--log-file",
     ),
     Option(
+        "on_failure_hook",
+        Kind.TEXT,
+        None,
+        "Command to run after a run of `renew` that nobody watched and that failed.",
+    ),
+    Option(
+        "heartbeat",
+        Kind.TEXT,
+        None,
+        "URL to ask for after each run of `renew` that nobody watched and that went well.",
+        metavar="URL",
+    ),
+    Option(
+        "heartbeat_method",
+        Kind.CHOICE,
+        "get",
+        "Method of that request.",
+        choices=("get", "post"),
+    ),
+    Option(
+        "heartbeat_ca_bundle",
+        Kind.PATH,
+        None,
+        "PEM file of the roots to trust for that request; the public ones by default.",
+    ),
+    Option(
+        "alert_urls_file",
+        Kind.PATH,
+        None,
+        "File with URLs of Apprise, one a line, to tell of failures by chat or mail; others must "
+        "not be able to read it.",
+    ),
+    Option(
         "keep_versions",
         Kind.INTEGER,
         5,

@@ -25,6 +25,7 @@ from certctl.models import (
     Placement,
     RenewalMemory,
     RunHistory,
+    RunSummary,
     Task,
     Told,
     TxtRecord,
@@ -113,6 +114,20 @@ class DnsProvider(Protocol):
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Remove the values; one that is gone already is no failure."""
+        ...
+
+
+class Alert(Protocol):
+    """Lets somebody hear how runs end that nobody watched; the two verbs, of which an alert may
+    leave one empty. Both raise `AlertFailed`.
+    """
+
+    def failed(self, summary: RunSummary) -> bool:
+        """Tell of failures; return whether this is an alert that tells of failures at all."""
+        ...
+
+    def succeeded(self, summary: RunSummary) -> None:
+        """Tell of a good run, each time."""
         ...
 
 

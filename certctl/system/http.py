@@ -20,9 +20,12 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
+import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     import socket
@@ -38,6 +41,12 @@ MAX_BYTES = 1024 * 1024
 
 class UnboundedAnswer(Exception):
     """An answer was cut off since it is too large, too slow, or compressed; the text says which."""
+
+
+class NoAnswer(Exception):
+    """A request got no answer; the text says why, and shows nothing of the URL, which may hold a
+    secret.
+    """
 
 
 class _BoundedSocket(io.RawIOBase):
@@ -149,3 +158,58 @@ class BoundedAdapter(HTTPAdapter):
 
 def _bound(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _BoundedPool, "https": _BoundedTlsPool}
+
+
+def ping(
+    url: str, *, method: str, user_agent: str, seconds: float, roots: str | None = None
+) -> int:
+    """Send one request without a body, and return the status of its answer, whatever that says.
+
+    It takes `seconds` at most; no redirect is followed, and of the environment only proxies count.
+    Raises `NoAnswer`; also where the URL cannot be meant, or the PEM file `roots` cannot be read.
+    """
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "identity"})
+        try:
+            adapter = BoundedAdapter(roots or DEFAULT_CA_BUNDLE_PATH, connections_kept=1)
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, adapter)
+            with session.request(
+                method,
+                url,
+                timeout=seconds,
+                allow_redirects=False,
+                proxies=get_environ_proxies(url),
+            ) as answer:
+                return answer.status_code
+        except (
+            requests.RequestException,
+            HTTPError,
+            UnboundedAnswer,
+            OSError,
+            ValueError,
+        ) as error:
+            raise NoAnswer(_first_cause(error)) from None
+
+
+def _first_cause(error: BaseException) -> str:
+    """Return what the system said first, in words that have no URL in them."""
+    for _ in range(10):
+        nested = (error.__cause__, getattr(error, "reason", None), *error.args, error.__context__)
+        deeper = next((each for each in nested if isinstance(each, BaseException)), None)
+        if deeper is None:
+            break
+        error = deeper
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case UnboundedAnswer():
+            return str(error)
+        case TimeoutError():
+            return "it took too long"
+        case OSError() if error.strerror:
+            return error.strerror
+        case requests.RequestException() | ValueError():
+            return "its URL cannot be used"
+    return type(error).__name__

@@ -3,15 +3,17 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pytest
 
+from certctl.alerts.hook import variables as failure_variables
 from certctl.cli.main import COMMANDS, group
 from certctl.deploy.environment import run_variables, variables
 from certctl.dns.loading import provider_options
-from certctl.models import CertificateFiles
+from certctl.models import CertificateFiles, RunSummary
 from certctl.options import OPTIONS, check
 from certctl.version import VERSION
 from tests.support.command import certctl, certctl_process
@@ -170,6 +172,7 @@ def test_no_variable_of_a_hook_is_that_of_a_setting() -> None:
     told = {
         *variables("deploy", issued(), files, None),
         *run_variables("reload", (), ()),
+        *failure_variables(RunSummary(datetime.now(UTC), 1, 1)),
         *(f"CERTCTL_DNS_{word}" for word in ("ACTION", "NAME", "VALUE", "ZONE", "DOMAIN")),
     }
 

@@ -15,6 +15,7 @@ from types import ModuleType
 import click
 import pytest
 
+from certctl.alerts.hook import variables as failure_variables
 from certctl.ca.directories import KNOWN_CAS
 from certctl.cli.main import COMMANDS, group
 from certctl.deploy.environment import run_variables, variables
@@ -30,6 +31,7 @@ from certctl.models import (
     Deployment,
     PendingOrder,
     RenewalMemory,
+    RunSummary,
     TxtRecord,
 )
 from certctl.operations.overview import CertificateView
@@ -242,6 +244,13 @@ def test_every_variable_that_the_hooks_page_names_exists(tmp_path: Path) -> None
 @pytest.mark.parametrize("variable", sorted(INHERITED))
 def test_what_hooks_inherit_is_documented(variable: str) -> None:
     assert variable in code(HOOKS)
+
+
+def test_every_variable_of_the_failure_hook_is_documented_and_no_other() -> None:
+    told = failure_variables(RunSummary(NOW, 1, 1))
+    named = re.findall(r"^\| `(CERTCTL_\w+)` \|", text(MONITORING), re.MULTILINE)
+
+    assert named == list(told)
 
 
 # Formats

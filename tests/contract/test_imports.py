@@ -73,6 +73,7 @@ ONLY_IN = {
     "urllib3": {"ca", "system"},
     "dns": {"dns", ASIDE},
     "prometheus_client": {"output"},
+    "apprise": {"alerts"},
     "pytest": {"testing"},
     "cryptography": {"keys", "x509", "formats", "validation_certificate", "ca", ASIDE},
 }

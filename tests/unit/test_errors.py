@@ -37,6 +37,7 @@ PROMISED = {
     "PropagationTimeout": ("challenge.dns.propagation", 1),
     "HookFailed": ("hook.failed", 1),
     "NotServed": ("verify.failed", 1),
+    "AlertFailed": ("alert.failed", 1),
     "DeployFailed": ("deploy.failed", 4),
 }
 
