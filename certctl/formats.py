@@ -1,8 +1,7 @@
-"""PEM and DER of certificates (RFC 7468, RFC 8555 §9.1): text and base64 only, no look at what is
-inside.
+"""PEM and DER of certificates (RFC 7468, RFC 8555 §9.1), and the forms to hand them on in.
 
-Strict, because what comes from a CA becomes a file that a proxy loads: anything that is not a
-certificate is refused.
+Text and base64 only, but for PKCS#12 (RFC 7292). Strict, because what comes from a CA becomes a
+file that a proxy loads: anything that is not a certificate is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 
-from certctl.errors import InspectionFailed
+from certctl.errors import ConfigurationError, InspectionFailed
+from certctl.models import CopyFormat, Material
 
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
@@ -45,6 +45,59 @@ def to_pem(der: bytes) -> bytes:
     text = base64.b64encode(der).decode("ascii")
     lines = (text[start : start + _LINE] for start in range(0, len(text), _LINE))
     return "\n".join((_BEGIN, *lines, _END, "")).encode("ascii")
+
+
+def contents(
+    form: CopyFormat, material: Material, *, name: str, password: str | None = None
+) -> bytes:
+    """Return a certificate in a form; `name` and `password` are for PKCS#12 alone.
+
+    Raises `ConfigurationError` where the form needs a key, and the key is not ours.
+    """
+    privkey = material.privkey
+    if form.secret and privkey is None:
+        raise ConfigurationError(
+            f"{name} has no private key here (it was issued with --csr), so no {form} of it",
+            hint="The forms without a key are fullchain, cert, chain and der.",
+            name=name,
+            code="configuration.no_key",
+        )
+    match form:
+        case CopyFormat.FULLCHAIN:
+            return material.fullchain
+        case CopyFormat.CERT:
+            return material.cert
+        case CopyFormat.CHAIN:
+            return material.chain
+        case CopyFormat.DER:
+            return to_der(material.cert)
+        case CopyFormat.PRIVKEY:
+            return privkey or b""
+        case CopyFormat.COMBINED:
+            return material.combined or b""
+        case CopyFormat.PKCS12:
+            return _to_pkcs12(material, name, password or "")
+
+
+def _to_pkcs12(material: Material, name: str, password: str) -> bytes:
+    # slow to import, and for this form only
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        BestAvailableEncryption,
+        load_pem_private_key,
+        pkcs12,
+    )
+
+    key = load_pem_private_key(material.privkey or b"", None)
+    return pkcs12.serialize_key_and_certificates(
+        name.encode(),
+        key,  # type: ignore[arg-type] # any kind that we make can be in one
+        x509.load_pem_x509_certificate(material.cert),
+        [x509.load_pem_x509_certificate(each) for each in split_certificates(material.chain)]
+        if material.chain.strip()
+        else None,
+        BestAvailableEncryption(password.encode()),
+    )
 
 
 def _decode(pem: bytes) -> list[bytes]:

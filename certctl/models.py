@@ -198,17 +198,35 @@ class ChallengeSpec:
     plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
 
 
+class CopyFormat(StrEnum):
+    """In which form a certificate can be copied and exported."""
+
+    FULLCHAIN = "fullchain"
+    CERT = "cert"
+    CHAIN = "chain"
+    PRIVKEY = "privkey"
+    COMBINED = "combined"
+    PKCS12 = "pkcs12"
+    DER = "der"
+
+    @property
+    def secret(self) -> bool:
+        """Whether it holds the private key."""
+        return self in {CopyFormat.PRIVKEY, CopyFormat.COMBINED, CopyFormat.PKCS12}
+
+
 @dataclass(frozen=True)
 class CopySpec:
-    """A file to write at each deploy: `format` is one of `certctl.formats`, the owner, the group
-    and the mode those of a new file of ours where they are None.
+    """A file to write at each deploy; the owner, the group and the mode are those of a new file of
+    ours where they are None. `password_file` holds what a PKCS#12 file is locked with.
     """
 
     to: str
-    format: str
+    format: CopyFormat
     owner: str | None = None
     group: str | None = None
     mode: int | None = None
+    password_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +252,8 @@ class DeploySpec:
     """What happens around and after an issuance; each part may be absent.
 
     Hooks and `reload` are shell command lines, `targets` names of deploy targets, `plugin` holds
-    their options by key. `verify` says where the certificate must be seen on the wire.
+    their options by key. `verify` says where the certificate must be seen on the wire; where it
+    says nothing, `probe` whether it is looked for where its targets listen.
     """
 
     pre_hook: str | None = None
@@ -245,6 +264,7 @@ class DeploySpec:
     targets: tuple[str, ...] = ()
     copies: tuple[CopySpec, ...] = ()
     verify: tuple[ServiceAddress, ...] = ()
+    probe: bool = True
     on_failure: OnFailure = OnFailure.KEEP
     plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
 
@@ -431,7 +451,8 @@ class ProbeResult:
 @dataclass(frozen=True)
 class Deployment:
     """What this machine serves (`deployed/NAME.json`): the version wanted live, and the one whose
-    deploy held. `verified_at` is when it was last seen on the wire.
+    deploy held. `verified_at` is when it was last seen on the wire, `copies` are the paths of the
+    files that were written for it elsewhere.
     """
 
     target: int | None = None
@@ -441,6 +462,7 @@ class Deployment:
     last_error: LastError | None = None
     retry_at: datetime | None = None
     verified_at: datetime | None = None
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -639,6 +661,17 @@ class RunSummary:
     exit_status: int
     considered: int
     failures: tuple[RunFailure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a deploy target gets of one certificate: a version, where its files lie, and what is in
+    them.
+    """
+
+    version: Version
+    files: CertificateFiles
+    material: Material = field(repr=False)
 
 
 class Severity(StrEnum):

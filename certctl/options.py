@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
-from certctl.errors import ConfigurationError
+from certctl.copies import canonical_copy, canonical_key_mode
+from certctl.errors import CertctlError, ConfigurationError
 from certctl.models import AccountKeyType, ChallengeType, KeyType, Value
 
 
@@ -44,7 +45,7 @@ class Source(StrEnum):
 @dataclass(frozen=True)
 class Option:
     """One setting. `in_spec`: a certificate can have its own; `in_file`: it may stand in
-    `certctl.toml`.
+    `certctl.toml`. `canonical` checks a text, or each of several, and returns it as it is kept.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Option:
     variable: str | None = None
     minimum: float = 0
     maximum: float = 1e9
+    canonical: Callable[[object], str] | None = None
 
     @property
     def environment(self) -> str:
@@ -67,6 +69,19 @@ class Option:
         if self.variable is not None:
             return self.variable
         return "CERTCTL_" + self.key.replace(".", "_").upper()
+
+
+_TARGET = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+
+
+def _target(value: object) -> str:
+    """Return the name of a deploy target; whether there is such a one is not known here."""
+    if not isinstance(value, str) or not _TARGET.match(value):
+        raise ConfigurationError(
+            f"{value!r} is no name of a deploy target",
+            hint="Such as nginx, or haproxy; a command is given with --reload.",
+        )
+    return value
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -236,6 +251,16 @@ OPTIONS: tuple[Option, ...] = (
         flag="--key-group",
         metavar="GROUP",
         in_spec=True,
+    ),
+    Option(
+        "key_mode",
+        Kind.TEXT,
+        None,
+        "Permissions of the private keys: 0600, or 0640, which a key group has by default.",
+        flag="--key-mode",
+        metavar="MODE",
+        in_spec=True,
+        canonical=canonical_key_mode,
     ),
     Option(
         "challenge.method",
@@ -414,6 +439,31 @@ OPTIONS: tuple[Option, ...] = (
         metavar="COMMAND",
         in_spec=True,
         variable="CERTCTL_RELOAD",
+    ),
+    Option(
+        "deploy.targets",
+        Kind.TEXTS,
+        (),
+        "Deploy to this program, whose configuration is tested before it is reloaded: nginx, "
+        "apache, haproxy, caddy, traefik, stunnel, postfix, dovecot.",
+        flag="--deploy",
+        metavar="TARGET",
+        in_spec=True,
+        variable="CERTCTL_DEPLOY",
+        canonical=_target,
+    ),
+    Option(
+        "deploy.copy",
+        Kind.TEXTS,
+        (),
+        "Also write it to this file: fullchain, cert, chain, privkey, combined, pkcs12 or der, a "
+        "colon and the path, then ,owner= ,group= ,mode= or ,password_file= where they are wanted.",
+        flag="--copy",
+        metavar="FORMAT:PATH",
+        in_spec=True,
+        in_file=False,
+        variable="",
+        canonical=canonical_copy,
     ),
     Option(
         "deploy.hook_timeout",
@@ -627,7 +677,7 @@ def parse(option: Option, text: str) -> Value:
                 return False
             raise _wrong(option, text)
         case Kind.TEXTS:
-            return tuple(part.strip() for part in text.split(",") if part.strip())
+            return check(option, [part.strip() for part in text.split(",") if part.strip()])
         case Kind.INTEGER:
             return check(option, _number(option, text))
         case Kind.SECONDS:
@@ -638,6 +688,12 @@ def parse(option: Option, text: str) -> Value:
 
 def check(option: Option, value: object) -> Value:
     """Return `value` (from a TOML file) as `option` wants it; raises `ConfigurationError`."""
+    if option.canonical is not None:
+        return _canonical(option, option.canonical, value)
+    return _of_kind(option, value)
+
+
+def _of_kind(option: Option, value: object) -> Value:
     match option.kind, value:
         case Kind.BOOLEAN, bool():
             return value
@@ -656,6 +712,19 @@ def check(option: Option, value: object) -> Value:
         case Kind.TEXT | Kind.PATH, str() if "\0" not in value and "\n" not in value:
             return value
     raise _wrong(option, value)
+
+
+def _canonical(option: Option, canonical: Callable[[object], str], value: object) -> Value:
+    """Return `value` as the option keeps it; an empty text among several is none of them."""
+    try:
+        if option.kind is not Kind.TEXTS:
+            return canonical(value)
+        several = value if isinstance(value, list | tuple) else (value,)
+        return tuple(dict.fromkeys(canonical(each) for each in several if each != ""))
+    except CertctlError as error:
+        raise ConfigurationError(
+            f"{option.key}: {error.message}", hint=error.hint, code="configuration.value"
+        ) from error
 
 
 def _within(option: Option, value: float) -> bool:

@@ -16,6 +16,8 @@ from certctl.models import (
     CertificateSpec,
     CertificateStatus,
     ChallengeSpec,
+    CopySpec,
+    Delivery,
     Deployment,
     Endpoint,
     Leftover,
@@ -26,6 +28,7 @@ from certctl.models import (
     RenewalMemory,
     RunHistory,
     RunSummary,
+    ServiceAddress,
     Task,
     Told,
     TxtRecord,
@@ -128,6 +131,34 @@ class Alert(Protocol):
 
     def succeeded(self, summary: RunSummary) -> None:
         """Tell of a good run, each time."""
+        ...
+
+
+class DeployTarget(Protocol):
+    """A program of this machine that serves certificates: what it wants, and two verbs. One serves
+    all certificates of a run that have the same settings for it.
+    """
+
+    def copies(self, delivery: Delivery) -> Sequence[CopySpec]:
+        """Return the files that it wants beside those in `live`; they are written for it."""
+        ...
+
+    def test(self) -> None:
+        """Return where the program would load its configuration, and all files named in it. Raises
+        `certctl.errors.CertctlError` where it would not, or where that cannot be told.
+        """
+        ...
+
+    def reload(self, deliveries: Sequence[Delivery]) -> None:
+        """Make it serve these; called once for all of them, after the test. Raises
+        `certctl.errors.CertctlError`.
+        """
+        ...
+
+    def services(self) -> Sequence[ServiceAddress]:
+        """Return where it is likely to listen on this machine; empty where that is not known. Never
+        raises.
+        """
         ...
 
 
@@ -319,6 +350,12 @@ class Store(Protocol):
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
         """Write what this machine serves."""
+        ...
+
+    def claim_copy(self, path: str, name: str) -> str | None:
+        """Note that a file outside the home folder is written for `name`; return None, or the name
+        of another certificate that it is written for, which then stays so.
+        """
         ...
 
     def versions(self, name: str) -> Sequence[Version]:

@@ -54,6 +54,11 @@ def written(service: ServiceAddress) -> str:
     return place if service.starttls is None else f"{place}/starttls={service.starttls}"
 
 
+def canonical_service(value: object) -> str:
+    """Return a service as it is kept in a spec. Raises `UsageError` (`usage.service`)."""
+    return written(parse_service(value if isinstance(value, str) else repr(value)))
+
+
 def looks_like_service(text: str) -> bool:
     """Return whether `text` can only be a service: it has a port, or a protocol."""
     return ":" in text or "/" in text

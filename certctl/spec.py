@@ -12,8 +12,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from certctl.copies import parse_copy, with_paths
 from certctl.errors import ConfigurationError, InvalidIdentifier
-from certctl.models import CertificateSpec, ChallengeSpec, DeploySpec, Identifier, KeyType, Value
+from certctl.models import (
+    CertificateSpec,
+    ChallengeSpec,
+    DeploySpec,
+    Identifier,
+    KeyType,
+    Value,
+)
 from certctl.names import parse_identifiers
 from certctl.options import Kind, Option, Settings, Source, check, flatten, unknown
 
@@ -120,6 +128,15 @@ def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str
         chosen.pop("required_profile", None)
     if "required_profile" in given and "profile" not in given:
         chosen.pop("profile", None)
+    if "deploy.targets" in given:
+        named = chosen["deploy.targets"]
+        others = {
+            key
+            for key in chosen
+            if (target := target_of(key)) is not None
+            and target not in (named if isinstance(named, tuple) else ())
+        }
+        chosen = {key: value for key, value in chosen.items() if key not in others - given.keys()}
     return chosen
 
 
@@ -143,15 +160,28 @@ def absolute(
         name, path = split_webroot(text)
         return one(path) if name is None else f"{name}={one(path)}"
 
+    def copy(text: str) -> str:
+        asked = parse_copy(text)
+        paths = [each for each in (asked.to, asked.password_file) if each]
+        return with_paths(text, {each: one(each) for each in paths})
+
     result: dict[str, Value] = {}
     for key, value in chosen.items():
         if key == "challenge.webroots" and isinstance(value, tuple):
             result[key] = tuple(webroot(each) for each in value)
+        elif key == "deploy.copy" and isinstance(value, tuple):
+            result[key] = tuple(copy(each) for each in value)
         elif table[key].kind is Kind.PATH and isinstance(value, str):
             result[key] = one(value)
         else:
             result[key] = value
     return result
+
+
+def target_of(key: str) -> str | None:
+    """Return the deploy target whose option a key is (`deploy.TARGET.OPTION`); None for others."""
+    parts = key.split(".")
+    return parts[1] if len(parts) == 3 and parts[0] == "deploy" else None
 
 
 def home_expanded(path: str) -> Path:
@@ -210,7 +240,7 @@ def resolve(
         autorenew=effective.flag("autorenew"),
         allow_subset=effective.flag("allow_subset"),
         key_group=effective.text("key_group"),
-        key_mode=None,
+        key_mode=_mode(effective.text("key_mode")),
         challenge=_challenge(effective),
         deploy=_deploy(effective),
         chosen=dict(chosen),
@@ -245,14 +275,28 @@ def _plugin(settings: Settings, provider: str | None) -> dict[str, Value]:
     return {key: settings.value(key) for key in settings.table if key.startswith(prefix)}
 
 
+def _mode(text: str | None) -> int | None:
+    return None if text is None else int(text, 8)
+
+
 def _deploy(settings: Settings) -> DeploySpec:
+    targets = settings.texts("deploy.targets")
     return DeploySpec(
         pre_hook=settings.text("deploy.pre_hook"),
         deploy_hook=settings.text("deploy.deploy_hook"),
         post_hook=settings.text("deploy.post_hook"),
         reload=settings.text("deploy.reload"),
         hook_timeout=settings.seconds("deploy.hook_timeout"),
+        targets=targets,
+        copies=tuple(parse_copy(each) for each in settings.texts("deploy.copy")),
+        plugin=_target_options(settings, targets),
     )
+
+
+def _target_options(settings: Settings, targets: Sequence[str]) -> dict[str, Value]:
+    if not targets:
+        return {}  # looking for the options of targets takes time
+    return {key: settings.value(key) for key in settings.table if target_of(key) in targets}
 
 
 def _for_writing(key: str) -> bool:

@@ -14,7 +14,7 @@ from certctl.cli.completion import KNOWN_VALUES, setting_values
 from certctl.cli.invocation import Invocation
 from certctl.errors import ConfigurationError
 from certctl.models import Value
-from certctl.options import OPTIONS, Kind, Option, parse
+from certctl.options import OPTIONS, Kind, Option, check, parse
 
 _CA = "CA and account"
 _RUN = "Patience"
@@ -53,7 +53,7 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
         if value is None or value == ():
             return
         try:
-            given: Value = parse(option, value) if isinstance(value, str) else value
+            given: Value = parse(option, value) if isinstance(value, str) else check(option, value)
         except ConfigurationError as error:
             message = error.message.removeprefix(f"{option.key}: ")
             raise click.BadParameter(message, ctx=context, param=parameter) from error
@@ -104,7 +104,7 @@ def _section(key: str) -> str:
         "account": _CA,
         "challenge": "Proof of control",
         "dns": "Proof of control",
-        "deploy": "Hooks",
+        "deploy": "Deployment",
         "lock_timeout": _RUN,
         "order_timeout": _RUN,
         "random_delay": _RUN,

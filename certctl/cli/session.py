@@ -16,10 +16,10 @@ from typing import TextIO
 from certctl import config
 from certctl.ca.directories import DEV
 from certctl.cli.invocation import Invocation
-from certctl.dns.loading import option_table
 from certctl.errors import CertctlError
 from certctl.events import Event, EventSink
 from certctl.models import Endpoint
+from certctl.operations.plugins import option_table
 from certctl.operations.run import Run
 from certctl.operations.services import Services
 from certctl.output.console import Output

@@ -13,9 +13,11 @@ import click
 
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import SectionedOption, of_options, settings
-from certctl.dns.loading import option_table, provider_options
+from certctl.deploy.loading import target_options
+from certctl.dns.loading import provider_options
 from certctl.errors import ConsentRequired, UsageError
 from certctl.models import Outcome, Value, Version
+from certctl.operations.plugins import option_table
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.output.certificates import files_lines, renewal_words
@@ -61,18 +63,22 @@ _REST = (
     "preferred_chain",
     "allow_subset",
     "key_group",
+    "key_mode",
+    "deploy.targets",
+    "deploy.copy",
     "deploy.pre_hook",
     "deploy.deploy_hook",
     "deploy.reload",
     "deploy.post_hook",
     "deploy.hook_timeout",
-    "lock_timeout",
-    "order_timeout",
 )
+_AFTER = ("lock_timeout", "order_timeout")
 
 
 def spec_options(function: _Decorated) -> _Decorated:
-    """Give a command every option that a certificate can have, those of DNS providers too."""
+    """Give a command every option that a certificate can have, those of plug-ins too."""
+    function = settings(*_AFTER)(function)
+    function = of_options(target_options())(function)
     function = settings(*_REST)(function)
     function = of_options(provider_options())(function)
     function = settings(*_CHALLENGE, *_DNS)(function)

@@ -24,13 +24,13 @@ from certctl.ca.directories import DEV
 from certctl.demo.application import application
 from certctl.demo.visitors import Visit, Visitor, load
 from certctl.devca.endpoint import dev_endpoint
-from certctl.dns.loading import option_table
 from certctl.errors import CertctlError, Interrupted
 from certctl.events import Event, HookFinished
 from certctl.models import Endpoint, RevocationReason, Value
 from certctl.names import parse_identifiers
 from certctl.operations.accounts import register
 from certctl.operations.issue import IssueRequest, issue
+from certctl.operations.plugins import option_table
 from certctl.operations.renew import RenewRequest, renew
 from certctl.operations.report import Report
 from certctl.operations.revoke import Afterwards, revoke, revoke_file

@@ -106,7 +106,7 @@ def _cut_off(hook: Hook, name: str, what: str) -> Interrupted:
 
 
 def _kind(hook: Hook) -> str:
-    return "reload" if hook.event == "reload" else f"{hook.event} hook"
+    return f"{hook.event} hook" if hook.event in {"pre", "deploy", "post"} else hook.event
 
 
 def _ending(completed: Completed, timeout: float) -> str:
@@ -151,6 +151,6 @@ def _hint(hook: Hook, name: str, completed: Completed) -> str:
 
 
 def _again(hook: Hook, name: str) -> str:
-    if hook.event in {"deploy", "reload"}:
-        return f"Run it again: certctl deploy {name or '--pending'}"
-    return "Put it right, then run it again: certctl renew"
+    if hook.event in {"pre", "post"}:
+        return "Put it right, then run it again: certctl renew"
+    return f"Run it again: certctl deploy {name or '--pending'}"

@@ -24,6 +24,7 @@ from certctl.operations.deliver import deliver
 from certctl.operations.foresee import order_for, warn_of_limits
 from certctl.operations.memory import remember, remember_failure
 from certctl.operations.obtain import names_missing, obtain
+from certctl.operations.preflight import check_deployment
 from certctl.operations.rehearse import rehearse
 from certctl.operations.report import Report
 from certctl.operations.run import Run
@@ -62,6 +63,7 @@ class IssueRequest:
 def issue(request: IssueRequest, run: Run) -> Report:
     """Issue and deploy one certificate, or say that nothing is due."""
     spec = _wanted(request, run)
+    check_deployment(spec, run)
     errors: list[CertctlError] = []
     try:
         if request.dry_run:

@@ -8,6 +8,7 @@ the files belongs to the other modules of this package.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,15 @@ class Layout:
     def deployed(self, name: str) -> Path:
         """What this machine serves of one certificate."""
         return self.deployments / f"{certificate_name(name)}.json"
+
+    @cached_property
+    def claims(self) -> Path:
+        """The folder of who writes which file outside the home folder."""
+        return self.home / "copies"
+
+    def claim(self, path: str) -> Path:
+        """Who writes a file outside the home folder."""
+        return self.claims / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
 
     @cached_property
     def pendings(self) -> Path:

@@ -29,6 +29,7 @@ from certctl.models import (
 from certctl.options import Settings
 from certctl.ports import Clock
 from certctl.store.accounts import Accounts
+from certctl.store.claims import Claims
 from certctl.store.documents import Json
 from certctl.store.idle import Idle
 from certctl.store.journal import Journal
@@ -76,6 +77,7 @@ class LocalStore:
         self._rows = Rows(self._layout, settings)
         self._strays = Strays(self._layout)
         self._runs = Runs(self._layout)
+        self._claims = Claims(self._layout)
         self._accounts = Accounts(self._layout, clock, stop)
         self._journal = Journal(self._layout, settings.table, self._provider_secrets, warn)
 
@@ -145,6 +147,9 @@ class LocalStore:
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
         self._memories.save_deployment(name, deployment)
+
+    def claim_copy(self, path: str, name: str) -> str | None:
+        return self._claims.claim(path, name, self._writes)
 
     def versions(self, name: str) -> Sequence[Version]:
         """Return the archived versions, the oldest first, without those that make no sense."""
@@ -262,6 +267,13 @@ class LocalStore:
             return remembered
         newest = live or next(reversed(self.versions(name)), None)
         return Deployment(target=None if newest is None else newest.number)
+
+    def _writes(self, name: str, path: str) -> bool:
+        """Whether a certificate that is still wanted writes a file outside the home folder."""
+        remembered = self._memories.deployment(name)
+        return self._layout.spec(name).exists() and (
+            remembered is None or path in remembered.copies
+        )
 
     def _last_version(self, name: str) -> int:
         return max(

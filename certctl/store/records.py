@@ -158,6 +158,7 @@ def from_deployment(deployment: Deployment) -> Json:
         "last_error": _from_error(deployment.last_error),
         "retry_at": moment(deployment.retry_at),
         "verified_at": moment(deployment.verified_at),
+        "copies": list(deployment.copies),
     }
 
 
@@ -171,6 +172,7 @@ def to_deployment(fields: Fields) -> Deployment:
         last_error=_to_error(fields.object_or_none("last_error")),
         retry_at=fields.moment_or_none("retry_at"),
         verified_at=fields.moment_or_none("verified_at"),
+        copies=fields.texts("copies") if "copies" in fields.values else (),
     )
 
 

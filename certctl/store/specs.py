@@ -10,10 +10,12 @@ import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certctl.copies import parse_copy
+from certctl.copies import table as copy_table
 from certctl.errors import ConfigurationError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, Value
 from certctl.names import certificate_name
@@ -39,6 +41,8 @@ _HEADING = (
     "What does not stand here is as in certctl.toml, or as certctl does it by default.",
 )
 _LONG_LIST = 3
+_COPIES = "deploy.copy"
+"""The one setting that is written as tables; a list of texts is understood too."""
 
 
 class Specs:
@@ -256,7 +260,21 @@ def _put(document: TOMLDocument, key: str, value: Value) -> None:
         node = node[name]
     if isinstance(value, tuple) and leaf in node and _put_list(node[leaf], value):
         return
+    if key == _COPIES and isinstance(value, tuple) and value:
+        # taken out first: tomlkit cannot put tables in the place of a list
+        node.pop(leaf, None)
+        node[leaf] = _tables([copy_table(parse_copy(each)) for each in value])
+        return
     node[leaf] = _item(value)
+
+
+def _tables(tables: Sequence[Mapping[str, str]]) -> Any:
+    import tomlkit  # noqa: PLC0415 - slow to import, and only a change needs it
+
+    array = tomlkit.aot()
+    for each in tables:
+        array.append(tomlkit.item(dict(each)))
+    return array
 
 
 def _put_list(array: Any, value: tuple[str, ...]) -> bool:

@@ -95,13 +95,20 @@ def write_atomic(
         _sync(folder)
 
 
-def write_new(path: Path, data: bytes, mode: int = PRIVATE_FILE, group: int | None = None) -> None:
+def write_new(
+    path: Path,
+    data: bytes,
+    mode: int = PRIVATE_FILE,
+    group: int | None = None,
+    *,
+    owner: int | None = None,
+) -> None:
     """Write a file that must not exist yet. Its bytes are synced, its folder is not.
 
-    For files inside a folder that has no final name yet. Raises `StoreError`.
+    For files inside a folder, or under a name, that is not final yet. Raises `StoreError`.
     """
     with explained("write", path), open_folder(path.parent) as folder:
-        _write_new(path.name, data, mode, group, folder)
+        _write_new(path.name, data, mode, group, folder, owner)
 
 
 def ensure_folder(path: Path, mode: int = PRIVATE_FOLDER, group: int | None = None) -> None:
@@ -314,24 +321,30 @@ def _reading(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write_new(name: str, data: bytes, mode: int, group: int | None, folder: int) -> None:
+def _write_new(
+    name: str, data: bytes, mode: int, group: int | None, folder: int, owner: int | None = None
+) -> None:
     # 0600 from the start: no moment in which somebody could open a key that is about to be private
     descriptor = os.open(name, _NEW_FILE, PRIVATE_FILE, dir_fd=folder)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        _give(descriptor, mode, group)
+        _give(descriptor, mode, group, owner)
         _sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _give(descriptor: int, mode: int, group: int | None) -> None:
+def _give(descriptor: int, mode: int, group: int | None, owner: int | None = None) -> None:
     # the group first: with the mode first, a wrong group could read for a moment
-    if group is not None and os.fstat(descriptor).st_gid != group:
+    facts = os.fstat(descriptor)
+    if group is not None and facts.st_gid != group:
         os.fchown(descriptor, -1, group)
     os.fchmod(descriptor, mode)
+    # the owner last: once it is another's, only root may change the mode
+    if owner is not None and facts.st_uid != owner:
+        os.fchown(descriptor, owner, -1)
 
 
 def _sync(descriptor: int) -> None:

@@ -12,14 +12,14 @@ import pytest
 from certctl.alerts.hook import variables as failure_variables
 from certctl.cli.main import COMMANDS, group
 from certctl.deploy.environment import run_variables, variables
-from certctl.dns.loading import provider_options
 from certctl.models import CertificateFiles, RunSummary
+from certctl.operations.plugins import plugin_options
 from certctl.options import OPTIONS, check
 from certctl.version import VERSION
 from tests.support.command import certctl, certctl_process
 from tests.unit.store_samples import issued
 
-SETTINGS = {option.key: option for option in (*OPTIONS, *provider_options())}
+SETTINGS = {option.key: option for option in (*OPTIONS, *plugin_options())}
 
 
 def tree(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -150,7 +150,7 @@ def test_no_two_settings_share_a_flag() -> None:
 
 
 def test_no_two_settings_share_a_key_or_a_variable() -> None:
-    every = [*OPTIONS, *provider_options()]
+    every = [*OPTIONS, *plugin_options()]
     names = Counter(name for option in every for name in (option.key, option.environment) if name)
 
     assert [name for name, count in names.items() if count > 1] == []

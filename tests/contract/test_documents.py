@@ -19,22 +19,28 @@ from certctl.alerts.hook import variables as failure_variables
 from certctl.ca.directories import KNOWN_CAS
 from certctl.cli.main import COMMANDS, group
 from certctl.deploy.environment import run_variables, variables
-from certctl.dns.loading import provider_options
+from certctl.deploy.hooks import HookSystem
+from certctl.deploy.system import TargetSystem
 from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
-from certctl.errors import PRECEDENCE, ExitStatus, PluginStatus
+from certctl.errors import PRECEDENCE, ExitStatus, HookFailed, PluginStatus
 from certctl.events import Deployed, Event
 from certctl.models import (
     Account,
     AccountKeyType,
     CertificateFiles,
+    CopySpec,
+    Delivery,
     Deployment,
+    Material,
     PendingOrder,
     RenewalMemory,
     RunSummary,
+    ServiceAddress,
     TxtRecord,
 )
 from certctl.operations.overview import CertificateView
+from certctl.operations.plugins import plugin_options
 from certctl.options import OPTIONS
 from certctl.output.document import Result, render
 from certctl.store import records
@@ -46,6 +52,7 @@ from tests.unit.store_samples import NOW, issued
 ROOT = Path(__file__).parents[2]
 README = "README.md"
 HOOKS = "docs/hooks.md"
+DEPLOY = "docs/deploy.md"
 FORMATS = "docs/formats.md"
 SETTINGS = "docs/configuration.md"
 MONITORING = "docs/monitoring.md"
@@ -57,6 +64,7 @@ DOCUMENTS = (
     "SECURITY.md",
     "docs/architecture.md",
     "docs/doctor.md",
+    DEPLOY,
     FORMATS,
     HOOKS,
     SETTINGS,
@@ -64,8 +72,11 @@ DOCUMENTS = (
     SCHEDULE,
 )
 
-FLAGS_OF_OTHERS = {"--manual-auth-hook", "--manual-cleanup-hook", "--write", "--folder-path"}
-"""certbot's, those of scripts/settings-table, and the one of the example provider."""
+FLAGS_OF_OTHERS = {
+    *("--manual-auth-hook", "--manual-cleanup-hook", "--write"),
+    *("--folder-path", "--touchy-folder"),
+}
+"""certbot's, those of scripts/settings-table, and those of the example plug-ins."""
 
 
 def text(document: str) -> str:
@@ -113,11 +124,12 @@ def test_the_settings_are_documented_as_they_are() -> None:
 
 
 def test_the_toml_examples_hold_settings_only() -> None:
-    tables = {option.key.partition(".")[0] for option in (*OPTIONS, *provider_options())}
+    tables = {option.key.partition(".")[0] for option in (*OPTIONS, *plugin_options())}
     for document in (SETTINGS, FORMATS):
         for block in re.findall(r"^```toml\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE):
             keys = set(re.findall(r"^(?:\[)?([a-z_]+)", block, re.MULTILINE))
             known = tables | {option.key.rpartition(".")[2] for option in OPTIONS}
+            known |= {each.name for each in fields(CopySpec)}
 
             assert keys - known - {"version", "names"} == set()
 
@@ -156,7 +168,7 @@ def test_every_command_that_a_document_names_exists(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [README, SETTINGS, HOOKS, FORMATS, MONITORING, SCHEDULE, "SECURITY.md"]
+    "document", [README, SETTINGS, DEPLOY, HOOKS, FORMATS, MONITORING, SCHEDULE, "SECURITY.md"]
 )
 def test_every_flag_that_a_document_names_exists(document: str) -> None:
     known = {
@@ -302,15 +314,15 @@ def test_every_state_of_a_certificate_is_documented() -> None:
     assert states - code(FORMATS) == set()
 
 
-# The example provider
+# The example plug-ins
 
 
-def example_provider(folder: Path) -> ModuleType:
-    block = re.search(r"^```python\n(.*?)^```", text("CONTRIBUTING.md"), re.DOTALL | re.MULTILINE)
+def example(document: str, folder: Path) -> ModuleType:
+    block = re.search(r"^```python\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE)
     assert block is not None
-    file = folder / "example_provider.py"
+    file = folder / "example_plugin.py"
     file.write_text(block[1], encoding="utf-8")
-    specification = importlib.util.spec_from_file_location("example_provider", file)
+    specification = importlib.util.spec_from_file_location("example_plugin", file)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -319,7 +331,7 @@ def example_provider(folder: Path) -> ModuleType:
 
 
 def test_the_example_provider_keeps_two_values_at_one_name(tmp_path: Path) -> None:
-    module = example_provider(tmp_path)
+    module = example("CONTRIBUTING.md", tmp_path)
     system = ProviderSystem(SteerableClock(), threading.Event())
     provider = module.create({"dns.folder.path": str(tmp_path)}, system)
     name = "_acme-challenge.example.com"
@@ -332,6 +344,26 @@ def test_the_example_provider_keeps_two_values_at_one_name(tmp_path: Path) -> No
 
     assert both.split() == ["a", "b"]
     assert (tmp_path / name).read_text().split() == ["b"]
+
+
+def test_the_example_target_is_told_of_each_version(tmp_path: Path) -> None:
+    module = example(DEPLOY, tmp_path)
+    clock = SteerableClock()
+    system = TargetSystem(HookSystem(clock, lambda _event: None))
+    target = module.create({"deploy.touchy.folder": str(tmp_path)}, system)
+    files = CertificateFiles("live", "cert", "chain", "fullchain", "privkey", "combined")
+    delivery = Delivery(issued(), files, Material(b"", b"", b""))
+    name = issued().name
+
+    with pytest.raises(HookFailed):
+        target.test()
+    (tmp_path / "server.conf").touch()
+    target.test()
+    target.reload([delivery])
+
+    assert [each.to for each in target.copies(delivery)] == [f"{tmp_path}/{name}.pem"]
+    assert (tmp_path / f"{name}.changed").exists()
+    assert target.services() == [ServiceAddress(None, 8443)]
 
 
 # The documents themselves

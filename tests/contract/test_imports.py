@@ -28,6 +28,7 @@ LEVELS = {
     "service_address": 1,
     "thresholds": 1,
     "limits": 1,
+    "copies": 1,
     "keys": 1,
     "validation_certificate": 1,
     "standing_records": 1,

@@ -26,7 +26,7 @@ def caddy(folder: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Fr
         ready=lambda: listens(port),
         environment={"HOME": str(folder), "XDG_DATA_HOME": str(folder)},
     ) as process:
-        yield Front(config, port, process)
+        yield Front(config, port, process, mistake="mistake {")
 
 
 def configuration(sites: Sequence[Site], port: int, admin_port: int, backend_port: int) -> str:

@@ -25,11 +25,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certctl import config
-from certctl.dns.loading import option_table
 from certctl.events import Event
 from certctl.models import CertificateStatus, Endpoint, Value, Version
 from certctl.names import parse_identifiers
 from certctl.operations.issue import IssueRequest, issue
+from certctl.operations.plugins import option_table
 from certctl.operations.renew import RenewRequest, renew
 from certctl.operations.report import Report
 from certctl.operations.run import Run

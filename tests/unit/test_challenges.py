@@ -312,9 +312,8 @@ def create(settings, system):
 
 LIST_PROVIDERS = """
 import threading
-from certctl.dns.loading import (
-    ProviderSystem, create_provider, option_table, provider_names, provider_options
-)
+from certctl.dns.loading import ProviderSystem, create_provider, provider_names, provider_options
+from certctl.operations.plugins import option_table
 from tests.lab.clock import SteerableClock
 system = ProviderSystem(SteerableClock(), threading.Event())
 print(*provider_names())
@@ -339,7 +338,7 @@ def test_finding_solvers_and_options_imports_nothing_heavy() -> None:
     code = """
 import sys
 import certctl.challenges.loading
-from certctl.dns.loading import option_table
+from certctl.operations.plugins import option_table
 assert "dns.rfc2136.server" in option_table()
 heavy = {"asyncio", "dns", "email", "importlib.metadata", "requests", "socket", "subprocess"}
 print(*sorted(heavy & set(sys.modules)))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from certctl.config import home_folder, load
-from certctl.dns.loading import option_table
 from certctl.errors import ConfigurationError, StoreError
 from certctl.models import Value
+from certctl.operations.plugins import option_table
 from certctl.options import Settings, Source
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.dns.loading import option_table
 from certctl.errors import ConfigurationError
 from certctl.models import CertificateSpec, KeyType, Value
 from certctl.names import parse_identifiers
+from certctl.operations.plugins import option_table
 from certctl.options import Settings, Source
 from certctl.spec import (
     absolute,

@@ -1,0 +1,62 @@
+"""Finds deploy targets: modules of `certctl.deploy.targets`, and other people's entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from certctl.deploy import targets
+from certctl.models import Value
+from certctl.options import Option
+from certctl.ports import DeployTarget
+from certctl.system.plugins import Plugins
+
+if TYPE_CHECKING:
+    from certctl.deploy.system import TargetSystem  # what runs commands: an idle run needs none
+
+GROUP = "certctl.targets"
+"""The entry-point group of other people's targets: the object is a module."""
+
+_PLUGINS = Plugins(
+    targets,
+    GROUP,
+    "deploy target",
+    "usage.deploy_target",
+    "Anything else is reloaded with --reload COMMAND.",
+)
+
+
+class TargetModule(Protocol):
+    """What a target's module offers."""
+
+    OPTIONS: tuple[Option, ...]
+
+    def create(self, settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
+        """Return a target with these settings, by the keys of `OPTIONS`. Raises
+        `ConfigurationError` where what it needs is not on this machine.
+        """
+        ...
+
+
+def target_names() -> tuple[str, ...]:
+    """Return the names of all targets, sorted."""
+    return _PLUGINS.names()
+
+
+def target_options() -> tuple[Option, ...]:
+    """Return the options of all targets. Raises `ConfigurationError` for a broken plug-in."""
+    return tuple(option for name in target_names() for option in _module(name).OPTIONS)
+
+
+def create_target(name: str, settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
+    """Return the target of that name.
+
+    Raises `UsageError` for a name that no target has, and `ConfigurationError` where what it needs
+    is not on this machine.
+    """
+    return _module(name).create(settings, system)
+
+
+def _module(name: str) -> TargetModule:
+    module: TargetModule = _PLUGINS.module(name)
+    return module

@@ -1,0 +1,19 @@
+"""The settings of plug-ins, beside certctl's own: those of DNS providers and of deploy targets."""
+
+from __future__ import annotations
+
+from certctl.deploy.loading import target_options
+from certctl.dns.loading import own_provider_options, provider_options
+from certctl.options import OPTIONS, Option, OptionTable
+
+
+def plugin_options() -> tuple[Option, ...]:
+    """Return the options of all plug-ins. Raises `ConfigurationError` for one that is broken."""
+    return (*provider_options(), *target_options())
+
+
+def option_table() -> OptionTable:
+    """Return certctl's options and those of plug-ins; most of these are looked for when one is
+    needed.
+    """
+    return OptionTable((*OPTIONS, *own_provider_options()), plugin_options)

@@ -1,0 +1,269 @@
+"""Deploy targets with the real programs: what is renewed is served, what is broken left alone."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certctl.demo.application import application
+from certctl.deploy.handshake import NotSeen, shake_hands
+from tests.lab.apache import apache
+from tests.lab.caddy import caddy
+from tests.lab.dovecot import dovecot
+from tests.lab.haproxy import haproxy
+from tests.lab.nginx import nginx
+from tests.lab.pebble import PebbleServer
+from tests.lab.postfix import postfix
+from tests.lab.processes import wait_until
+from tests.lab.programs import require
+from tests.lab.sites import Front, Site
+from tests.lab.stunnel import stunnel
+from tests.real.driver import Host, host
+
+NAMES = ("one.target.example", "two.target.example")
+
+
+@pytest.fixture
+def here(tmp_path: Path, pebble: PebbleServer) -> Host:
+    """A home with a certificate for each of `NAMES`, deployed to nobody yet."""
+    found = host(tmp_path, pebble)
+    for name in NAMES:
+        found.given(name)
+    return found
+
+
+@pytest.fixture
+def backend() -> Iterator[int]:
+    with application() as port:
+        yield port
+
+
+def sites(here: Host) -> list[Site]:
+    return [Site(name, here.home / "live" / name) for name in NAMES]
+
+
+def flags(kind: str, front: Front) -> list[str]:
+    """What certctl is told of a server that the lab started."""
+    match kind:
+        case "haproxy":
+            return [
+                "--haproxy-config",
+                str(front.config),
+                "--haproxy-pid-file",
+                f"{front.config.parent}/pid",
+            ]
+        case "postfix":
+            return ["--postfix-config-folder", str(front.config.parent)]
+    return [f"--{kind}-config", str(front.config)]
+
+
+def proxy(
+    kind: str, folder: Path, found: Sequence[Site], backend: int
+) -> AbstractContextManager[Front]:
+    match kind:
+        case "nginx":
+            return nginx(folder, found, backend)
+        case "apache":
+            return apache(folder, found, backend)
+        case "haproxy":
+            return haproxy(folder, found, backend)
+        case "caddy":
+            return caddy(folder, found, backend)
+    return stunnel(folder, found, backend)
+
+
+PROGRAMS = {
+    "nginx": "nginx",
+    "apache": "apache2",
+    "haproxy": "haproxy",
+    "caddy": "caddy",
+}
+
+
+def serves(front: Front, here: Host) -> bool:
+    """Whether each site shows what is live."""
+    try:
+        return [front.served(name) for name in NAMES] == [here.leaf(name) for name in NAMES]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_a_proxy_serves_what_is_renewed_and_keeps_serving_when_its_configuration_is_broken(
+    here: Host, tmp_path: Path, backend: int, kind: str
+) -> None:
+    require(PROGRAMS[kind])
+    with proxy(kind, tmp_path / "front", sites(here), backend) as front:
+        for name in NAMES:
+            here.issue(name, "--deploy", kind, *flags(kind, front))
+        renewed = here.certctl("renew", "--force")
+        wait_until(lambda: serves(front, here), "the renewed certificates")
+        good = [front.served(name) for name in NAMES]
+
+        front.spoil()
+        broken = here.certctl("renew", "--force")
+        during = [front.served(name) for name in NAMES]
+        front.mend()
+        paid = here.certctl("deploy", "--pending")
+        wait_until(lambda: serves(front, here), "the certificates that were owed")
+
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert broken.exit_status == 4
+    assert "configuration test" in broken.stderr
+    assert during == good
+    assert (paid.exit_status, paid.stderr) == (0, "")
+    assert [here.show(name)["state"] for name in NAMES] == ["valid", "valid"]
+
+
+def test_stunnel_serves_what_is_renewed(here: Host, tmp_path: Path, backend: int) -> None:
+    require("stunnel4")
+    with stunnel(tmp_path / "front", sites(here), backend) as front:
+        for name in NAMES:
+            here.issue(name, "--deploy", "stunnel", "--stunnel-config", str(front.config))
+        renewed = here.certctl("renew", "--force")
+        wait_until(lambda: serves(front, here), "the renewed certificates")
+
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+
+
+def test_haproxy_takes_certificates_at_its_runtime_socket_without_a_reload(
+    here: Host, tmp_path: Path, backend: int
+) -> None:
+    require("haproxy")
+    with haproxy(tmp_path / "front", sites(here), backend) as front:
+        for name in NAMES:
+            here.issue(
+                name,
+                *("--deploy", "haproxy", "--haproxy-config", str(front.config)),
+                *("--haproxy-socket", str(front.socket)),
+            )
+        # Nobody could be told to reload.
+        front.pid_file.unlink()
+        with connected(front.port) as kept:
+            renewed = here.certctl("renew", "--force")
+            served = [front.served(name) for name in NAMES]
+            alive = asked_again(kept)
+
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert served == [here.leaf(name) for name in NAMES]
+    assert alive.startswith("HTTP/1.1 200")
+
+
+def test_haproxy_loads_copies_from_its_folder_of_certificates(
+    here: Host, tmp_path: Path, backend: int
+) -> None:
+    require("haproxy")
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    for site in sites(here):
+        (folder / f"{site.name}.pem").write_bytes(site.combined.read_bytes())
+    with haproxy(tmp_path / "front", sites(here), backend, certificates=folder) as front:
+        for name in NAMES:
+            here.issue(
+                name,
+                *("--deploy", "haproxy", "--haproxy-config", str(front.config)),
+                *("--haproxy-certificates", str(folder), "--haproxy-pid-file", str(front.pid_file)),
+            )
+        renewed = here.certctl("renew", "--force")
+        wait_until(lambda: serves(front, here), "the renewed certificates")
+
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.pem" for name in NAMES]
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_a_certificate_that_haproxy_has_not_loaded_yet_comes_by_a_reload(
+    here: Host, tmp_path: Path, backend: int
+) -> None:
+    require("haproxy")
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    first, second = sites(here)
+    (folder / f"{first.name}.pem").write_bytes(first.combined.read_bytes())
+    with haproxy(tmp_path / "front", [first], backend, certificates=folder) as front:
+        here.issue(
+            second.name,
+            *("--deploy", "haproxy", "--haproxy-config", str(front.config)),
+            *("--haproxy-certificates", str(folder), "--haproxy-pid-file", str(front.pid_file)),
+            *("--haproxy-socket", str(front.socket)),
+        )
+        wait_until(lambda: serves(front, here), "a certificate that is new to it")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mail servers start as root only")
+def test_postfix_serves_what_is_renewed_from_its_map_too(here: Host, tmp_path: Path) -> None:
+    require("postfix")
+    with postfix(tmp_path / "smtp", sites(here)) as front:
+        for name in NAMES:
+            here.issue(name, "--deploy", "postfix", *flags("postfix", front))
+        renewed = here.certctl("renew", "--force")
+        wait_until(lambda: mail_serves(front.port, "smtp", here), "the renewed certificates")
+
+        front.spoil()
+        broken = here.certctl("renew", "--force")
+
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert broken.exit_status == 4
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mail servers start as root only")
+def test_dovecot_serves_what_is_renewed_and_is_not_reloaded_when_it_would_fail(
+    here: Host, tmp_path: Path
+) -> None:
+    require("dovecot")
+    with dovecot(tmp_path / "imap", sites(here)) as front:
+        for name in NAMES:
+            here.issue(name, "--deploy", "dovecot", *flags("dovecot", front))
+        renewed = here.certctl("renew", "--force")
+        wait_until(lambda: mail_serves(front.imap_port, "imap", here), "the renewed certificates")
+        good = [front.served(name) for name in NAMES]
+
+        front.spoil()
+        broken = here.certctl("renew", "--force")
+        during = [front.served(name) for name in NAMES]
+
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert broken.exit_status == 4
+    assert during == good
+
+
+def mail_serves(port: int, starttls: str, here: Host) -> bool:
+    """Whether a mail server shows for each name what is live, after STARTTLS."""
+    try:
+        shown = [
+            shake_hands("127.0.0.1", port, server_name=name, starttls=starttls).leaf
+            for name in NAMES
+        ]
+    except NotSeen:
+        return False
+    return shown == [here.leaf(name).public_bytes(Encoding.DER) for name in NAMES]
+
+
+@contextmanager
+def connected(port: int) -> Iterator[ssl.SSLSocket]:
+    """A connection of a visitor who keeps it, and has asked once."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=NAMES[0]) as secured,
+    ):
+        assert asked_again(secured).startswith("HTTP/1.1 200")
+        yield secured
+
+
+def asked_again(connection: ssl.SSLSocket) -> str:
+    """What is answered to one more request on a connection."""
+    connection.sendall(f"GET / HTTP/1.1\r\nHost: {NAMES[0]}\r\n\r\n".encode())
+    answer = b""
+    while not answer.endswith(b"by https\n"):
+        part = connection.recv(4096)
+        assert part, "the connection was closed"
+        answer += part
+    return answer.decode()

@@ -1,0 +1,97 @@
+"""Copies as people ask for them: texts and tables, to and fro."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certctl.copies import (
+    canonical_copy,
+    canonical_key_mode,
+    canonical_mode,
+    parse_copy,
+    table,
+    written,
+)
+from certctl.errors import UsageError
+from certctl.models import CopyFormat, CopySpec
+
+ATTRIBUTE = st.text(
+    st.characters(codec="utf-8", exclude_characters=",", categories=["L", "N", "P"]), min_size=1
+)
+COPIES = st.builds(
+    CopySpec,
+    to=st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1).map("/{}".format),
+    format=st.sampled_from([each for each in CopyFormat if each is not CopyFormat.PKCS12]),
+    owner=st.none() | ATTRIBUTE,
+    group=st.none() | ATTRIBUTE,
+    mode=st.none() | st.integers(0, 0o777),
+)
+
+
+@given(COPIES)
+def test_a_copy_that_was_written_is_read_back(copy: CopySpec) -> None:
+    assert parse_copy(written(copy)) == copy
+
+
+@given(COPIES)
+def test_a_table_and_a_text_say_the_same(copy: CopySpec) -> None:
+    assert canonical_copy(table(copy)) == canonical_copy(written(copy))
+
+
+@pytest.mark.parametrize(
+    ("text", "copy"),
+    [
+        ("fullchain:/a/b.pem", CopySpec("/a/b.pem", CopyFormat.FULLCHAIN)),
+        ("DER:/a", CopySpec("/a", CopyFormat.DER)),
+        ("cert:/with,comma=x", CopySpec("/with,comma=x", CopyFormat.CERT)),
+        ("cert:C:/with:colon", CopySpec("C:/with:colon", CopyFormat.CERT)),
+        (
+            "combined:/a,owner=haproxy,group=ssl,mode=640",
+            CopySpec("/a", CopyFormat.COMBINED, "haproxy", "ssl", 0o640),
+        ),
+        (
+            "pkcs12:/a.p12,password-file=/secret",
+            CopySpec("/a.p12", CopyFormat.PKCS12, password_file="/secret"),
+        ),
+    ],
+)
+def test_what_a_text_asks_for(text: str, copy: CopySpec) -> None:
+    assert parse_copy(text) == copy
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("/a/b.pem", "no format and path"),
+        ("pem:/a", "'pem' is no format"),
+        ("fullchain:", "no format and path"),
+        ("fullchain:/a,mode=abc", "'abc' is no mode"),
+        ("fullchain:/a,mode=0640,mode=0600", "mode is said twice"),
+        ("pkcs12:/a", "a password_file belongs to pkcs12"),
+        ("cert:/a,password_file=/b", "a password_file belongs to pkcs12"),
+        ({"to": "/a"}, "None is no format"),
+        ({"format": "cert"}, "does not say where to"),
+        ({"format": "cert", "to": "/a", "user": "root"}, "there is no 'user'"),
+        ({"format": "cert", "to": "/a\n/b"}, "no lines of text"),
+        (7, "neither a text nor a table"),
+    ],
+)
+def test_what_is_no_copy_is_refused_with_the_reason(value: object, reason: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        canonical_copy(value)
+
+    assert reason in refused.value.message
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(("value", "mode"), [("640", "0640"), ("0o600", "0600"), (0o400, "0400")])
+def test_a_mode_may_be_written_in_several_ways(value: object, mode: str) -> None:
+    assert canonical_mode(value) == mode
+
+
+@pytest.mark.parametrize("value", ["0644", "0660", "0040", "0750", "rw", 640, True])
+def test_a_mode_that_gives_a_key_to_others_is_refused(value: object) -> None:
+    with pytest.raises(UsageError) as refused:
+        canonical_key_mode(value)
+
+    assert refused.value.code == "usage.mode"
