@@ -64,6 +64,7 @@ DOCUMENTS = (
     "SECURITY.md",
     "docs/architecture.md",
     "docs/doctor.md",
+    "docs/verify.md",
     DEPLOY,
     FORMATS,
     HOOKS,

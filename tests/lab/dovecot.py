@@ -1,4 +1,6 @@
-"""Dovecot that offers IMAP with STARTTLS and IMAPS, sites by SNI. It runs for root only."""
+"""Dovecot that offers IMAP with STARTTLS and IMAPS, POP3 with STLS too where it is wanted, sites by
+SNI. It runs for root only.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,25 +15,47 @@ from tests.lab.sites import HOST, Front, Site, listens
 
 @dataclass(frozen=True)
 class DovecotFront(Front):
-    """Dovecot; `port` is that of IMAPS, `imap_port` that of IMAP with STARTTLS."""
+    """Dovecot; `port` is that of IMAPS, `imap_port` that of IMAP with STARTTLS, `pop3_port` that of
+    POP3 with STLS, if there is one.
+    """
 
     imap_port: int = 0
+    pop3_port: int | None = None
 
 
 @contextmanager
-def dovecot(folder: Path, sites: Sequence[Site]) -> Iterator[DovecotFront]:
+def dovecot(folder: Path, sites: Sequence[Site], *, pop3: bool = False) -> Iterator[DovecotFront]:
     """Run it with a configuration in `folder`, which is made; HUP, or `doveadm -c CONFIG reload`,
     makes it read its files again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port, imap_port = free_port(), free_port()
+    port, imap_port, pop3_port = free_port(), free_port(), free_port() if pop3 else None
     config = folder / "dovecot.conf"
-    config.write_text(configuration(folder, sites, port, imap_port))
+    text = configuration(folder, sites, port, imap_port)
+    config.write_text(text if pop3_port is None else text + _POP3.format(port=pop3_port))
     command = [program("dovecot"), "-F", "-c", str(config)]
     with ServerProcess(
-        command, folder=folder, ready=lambda: listens(port) and listens(imap_port)
+        command,
+        folder=folder,
+        ready=lambda: all(listens(each) for each in (port, imap_port, pop3_port) if each),
     ) as process:
-        yield DovecotFront(config, port, process, mistake="mistake {", imap_port=imap_port)
+        yield DovecotFront(
+            config, port, process, mistake="mistake {", imap_port=imap_port, pop3_port=pop3_port
+        )
+
+
+_POP3 = """
+protocols = imap pop3
+service pop3-login {{
+  chroot =
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+"""
 
 
 def configuration(folder: Path, sites: Sequence[Site], port: int, imap_port: int) -> str:
