@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,17 +29,26 @@ needs_loopbacks = pytest.mark.skipif(
 
 
 @contextmanager
+def away(challenge_dns: ChallengeTestServer, name: str) -> Iterator[None]:
+    """Let a name lead to `BLIND_ADDRESS`."""
+    challenge_dns.set_a(name, [BLIND_ADDRESS])
+    try:
+        yield
+    finally:
+        challenge_dns.set_a(name, ["127.0.0.1"])
+
+
+@contextmanager
 def never_validated(
     here: Host, challenge_dns: ChallengeTestServer, name: str
 ) -> Iterator[socket.socket]:
     """Let the CA wait for `name`; yields the listener at which it will be found waiting."""
-    challenge_dns.set_a(name, [BLIND_ADDRESS])
-    with socket.create_server((BLIND_ADDRESS, here.authority.http_port)) as blind:
+    with (
+        away(challenge_dns, name),
+        socket.create_server((BLIND_ADDRESS, here.authority.http_port)) as blind,
+    ):
         blind.settimeout(30)
-        try:
-            yield blind
-        finally:
-            challenge_dns.set_a(name, ["127.0.0.1"])
+        yield blind
 
 
 def waiting_hook(folder: Path) -> Path:
@@ -58,6 +67,16 @@ def takes_signals(pid: int) -> bool:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (caught,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
     return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def live(here: Host) -> list[str]:
+    """The names of the certificates that there are."""
+    return sorted(path.name for path in here.home.glob("live/*"))
+
+
+def answered(pebble: PebbleServer, since: int) -> int:
+    """How many challenges the CA was told to look at."""
+    return sum("/chalZ/" in each.path for each in pebble.requests(since))
 
 
 def calls(folder: Path) -> list[str]:
@@ -197,6 +216,48 @@ def test_a_deploy_that_was_cut_off_is_owed_and_paid_by_the_next_renew(
     assert (finished.exit_status, state) == (130, "owed")
     assert (renewed.exit_status, told.read_text()) == (0, "deployed\n")
     assert (here.version("cut-off.example"), here.show("cut-off.example")["state"]) == (1, "valid")
+
+
+@needs_loopbacks
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_of_many_that_is_stopped_begins_nothing_more_and_loses_nothing(
+    pebble: PebbleServer,
+    challenge_dns: ChallengeTestServer,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    here, told = host(tmp_path, pebble, 'challenge.http_address = "127.0.0.1"'), tmp_path / "told"
+    hook = f"deploy.deploy_hook = 'echo $CERTCTL_CERT_NAME >> {told}'"
+    quick = sorted(here.add_specs(12, hook, prefix=f"a-quick-{number.name.lower()}"))
+    slow = sorted(here.add_specs(20, hook, prefix=f"b-slow-{number.name.lower()}"))
+    since = pebble.request_count()
+
+    with ExitStack() as stack:
+        for name in slow[1:]:
+            stack.enter_context(away(challenge_dns, name))
+        stack.enter_context(never_validated(here, challenge_dns, slow[0]))
+        running = stack.enter_context(here.begin("renew", "--jobs", "8", "--json"))
+        # As many as may run side by side: the CA was told to look, and waits for the web server.
+        wait_until(lambda: answered(pebble, since) == 20, "twenty answers")
+        wait_until(lambda: live(here) == quick, "the certificates that can be had")
+        running.signal(number)
+        finished = running.finish()
+
+    document = finished.json()
+    ended = {each["name"]: each["action"] for each in document["data"]["certificates"]}
+    states = {here.show(name)["state"] for name in quick}
+    assert (finished.exit_status, document["exit_code"]) == (130, 130)
+    assert {ended[name] for name in quick} == {"issued"}
+    assert (live(here), states <= {"valid", "owed"}) == (quick, True)
+    assert pebble.orders(since) == 20  # of 32: nothing was begun any more
+    assert here.leftovers() == []
+    assert is_free(pebble.http_port)
+
+    again = here.certctl("renew")
+
+    assert again.exit_status == 0, again
+    assert [here.version(name) for name in (*quick, *slow)] == [1] * 32
+    assert sorted(told.read_text().split()) == [*quick, *slow]
 
 
 @needs_loopbacks
