@@ -3,8 +3,9 @@
     python bench/soak.py [SECONDS]
 
 `certctl renew` runs again and again, as from an impatient cron, against the development CA, which
-refuses nonces, fails, limits and loses replies; every tenth run is killed. No certificate may
-expire: each is looked at between the runs.
+refuses nonces, fails, limits and loses replies; every fifth run is killed, unless it ends before.
+No certificate may expire: each version is looked at, whether it came before the one before it
+ended. Every fault must have been met, or the figures show nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.lab.devca import DevCaServer
 COUNT = 200
 LIFETIME = "30s"
 FAULTS = ("bad-nonce=10", "server-error=1", "unavailable=1", "lost-reply=1", "rate-limited=0.5")
-KILLED = 0.1
+KILLED = 0.2
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         arguments = ("--lifetime", LIFETIME)
         with DevCaServer(folder=folder, arguments=arguments) as ca:
             home = prepared(folder / "home", ca)
-            while any(left(home, each) is None for each in names()):
+            while not all((home / "live" / each).is_symlink() for each in names()):
                 renew(home)
             for fault in FAULTS:
                 arguments += ("--fault", fault)
@@ -46,7 +47,7 @@ def main() -> None:
         with DevCaServer(
             folder=folder, arguments=arguments, port=ca.port, http_port=ca.http_port
         ) as ca:
-            soak(home, seconds)
+            soak(home, ca, seconds)
 
 
 def prepared(home: Path, ca: DevCaServer) -> Path:
@@ -65,21 +66,64 @@ def names() -> list[str]:
     return [f"soak{number}.example" for number in range(COUNT)]
 
 
-def soak(home: Path, seconds: float) -> None:
+def soak(home: Path, ca: DevCaServer, seconds: float) -> None:
     source = random.Random(1)  # noqa: S311 - no secret comes of it
     begun, ends = time.monotonic(), Counter[str]()
-    least, expired = 1e9, 0
+    watched = [Watched(home, each) for each in names()]
+    margins = [each.look() for each in watched]
     while time.monotonic() - begun < seconds:
         killed = source.random() < KILLED
         status = renew(home, kill_after=source.uniform(0.2, 2.0) if killed else None)
         ends["killed" if status < 0 else f"exit {status}"] += 1
-        margins = [left(home, each) or 0.0 for each in names()]
-        least = min(least, *margins)
-        expired += sum(margin <= 0 for margin in margins)
-    versions = sum(int((home / "live" / each).readlink().name) for each in names())
+        margins += [each.look() for each in watched]
+    versions = sum(each.number for each in watched)
+    expired = sum(margin <= 0 for margin in margins)
+    met = faults_met(ca)
     print(f"{COUNT} certificates of {LIFETIME}, {time.monotonic() - begun:.0f} s, {dict(ends)}")
-    print(f"{versions - COUNT} renewals, at least {least:.1f} s left, {expired} times expired")
+    print(f"faults met: {dict(met)}")
+    print(
+        f"{versions - COUNT} renewals, at least {min(margins):.1f} s left, {expired} times expired"
+    )
+    missed = [each for each in FAULTS if each.partition("=")[0] not in met]
+    if missed or not ends["killed"]:
+        sys.exit(f"too short: not everything was met: {', '.join(missed) or 'no kill'}")
     sys.exit(1 if expired else 0)
+
+
+class Watched:
+    """A certificate that is looked at now and then, so that no version is passed over."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self._home, self._name = home, name
+        self.number = int((home / "live" / name).readlink().name)
+        self._until = self._facts(self.number)[1]
+
+    def look(self) -> float:
+        """Return the least that was left, in seconds, when versions came since the last look, and
+        that is left now; negative where the certificate was expired.
+        """
+        found: list[float] = []
+        live = int((self._home / "live" / self._name).readlink().name)
+        while self.number < live:
+            self.number += 1
+            issued, until = self._facts(self.number)
+            found.append((self._until - issued).total_seconds())
+            self._until = until
+        return min((*found, (self._until - datetime.now(UTC)).total_seconds()))
+
+    def _facts(self, number: int) -> tuple[datetime, datetime]:
+        """When a version was issued, and until when it is valid."""
+        path = self._home / "archive" / self._name / str(number) / "issued.json"
+        found = json.loads(path.read_text())
+        moments = found["issued"], found["certificate"]["not_after"]
+        issued, until = (datetime.fromisoformat(each) for each in moments)
+        return issued, until
+
+
+def faults_met(ca: DevCaServer) -> Counter[str]:
+    """Return how often the CA did what it should not."""
+    log = json.loads(ca.get("/manage/requests"))["requests"]
+    return Counter(each["fault"] for each in log if each["fault"])
 
 
 def renew(home: Path, kill_after: float | None = None) -> int:
@@ -96,15 +140,6 @@ def renew(home: Path, kill_after: float | None = None) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
-
-
-def left(home: Path, name: str) -> float | None:
-    """Return how many seconds the live version is valid, None without one."""
-    path = home / "live" / name / "issued.json"
-    if not path.exists():
-        return None
-    until = datetime.fromisoformat(json.loads(path.read_text())["certificate"]["not_after"])
-    return (until - datetime.now(UTC)).total_seconds()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ON_FILES = (
@@ -40,11 +40,14 @@ _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 
 @dataclass(frozen=True)
 class Point:
-    """The `number`-th call of its name in a thread; `what` is how strace shows it."""
+    """The `number`-th call of its name in a thread; `what` is how strace shows it, and `elsewhere`
+    those of that number in other threads.
+    """
 
     call: str
     number: int
     what: str
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def on_network(self) -> bool:
@@ -57,7 +60,8 @@ class Point:
         if kind == "signal":
             return True
         if error == LOST:
-            return "<TCP" in self.what
+            # By a pair of sockets threads wake each other, which nothing can reset.
+            return all("<TCP" in each for each in (self.what, *self.elsewhere))
         return not self.on_network and self.call in ERRORS[error]
 
     def __str__(self) -> str:
@@ -101,7 +105,12 @@ def points(
         counts[thread, call] += 1
         number = counts[thread, call]
         if _matters(call, rest, home):
-            found.setdefault((call, number), Point(call, number, rest))
+            known = found.get((call, number))
+            found[call, number] = (
+                replace(known, elsewhere=(*known.elsewhere, rest))
+                if known
+                else Point(call, number, rest)
+            )
         elif call == "openat" and str(home) not in rest:
             others.add((call, number))
     return [point for at, point in found.items() if not (threads and at in others)]

@@ -23,7 +23,7 @@ NOT_FOR_COMMANDS = ("certctl.__main__", "certctl.testing")
 
 
 def run(options: list[str], arguments: list[str]) -> int:
-    """Run the command to its end; return its exit status, negative for a signal."""
+    """Run the command to its end; return its exit status, as a shell has it after a signal."""
     for name in (*FROM_ELSEWHERE, *_modules()):
         importlib.import_module(name)
     child = os.fork()
@@ -37,7 +37,8 @@ def run(options: list[str], arguments: list[str]) -> int:
             time.sleep(0.001)
         os.kill(child, signal.SIGCONT)
         _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def _modules() -> list[str]:
@@ -52,4 +53,4 @@ def _is_traced(process: int) -> bool:
 
 if __name__ == "__main__":
     separator = sys.argv.index("--")
-    sys.exit(run(sys.argv[1:separator], sys.argv[separator + 1 :]) % 256)
+    sys.exit(run(sys.argv[1:separator], sys.argv[separator + 1 :]))
