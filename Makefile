@@ -14,7 +14,7 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages tools test crash check lint types format bench clean
+.PHONY: help venv demo packages tools test crash check lint types format bench soak clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ packages: ## the Debian packages that tests need: installed as root on Debian, n
 
 tools: $(TOOLS_INSTALLED) ## acme2certifier, a CA that tests run, in a virtual environment of its own
 
-$(TOOLS_INSTALLED): packaging/acme2certifier.txt $(INSTALLED)
+$(TOOLS_INSTALLED): packaging/acme2certifier.txt | $(INSTALLED)
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --retries 5 --requirement packaging/acme2certifier.txt
 	@touch $@
@@ -65,6 +65,9 @@ bench: $(INSTALLED) packages ## the figures of the README, measured on this mach
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/renewals.py
 	$(BIN)/python bench/dns01.py
+
+soak: $(INSTALLED) ## renew 200 certificates of 30 seconds for three minutes, under faults and kills
+	$(BIN)/python bench/soak.py 180
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
