@@ -134,6 +134,8 @@ class BindServer:
     other_servers: Mapping[str, str] = field(default_factory=dict)
     """Further name servers: their first labels with their addresses."""
     query_log: bool = False
+    forwards: Mapping[str, DnsEndpoint] = field(default_factory=dict)
+    """Zones of other servers, which it asks when it is asked as a resolver."""
 
     def __post_init__(self) -> None:
         self._write_keyfile()
@@ -145,6 +147,10 @@ class BindServer:
             self.endpoint,
             list(self.zones),
             options="querylog yes;" if self.query_log else "",
+            delegations="".join(
+                f"{zone}. NS ns1.{zone}.\nns1.{zone}. A {server.host}\n"
+                for zone, server in self.forwards.items()
+            ),
         )
 
     @property
@@ -231,7 +237,12 @@ class BindServer:
             f"  update-policy {{ {policy} }}; }};\n"
             for zone in self.zones
         )
-        return f'include "{self.keyfile}";\n{zones}'
+        forwards = "".join(
+            f'zone "{zone}" {{ type forward; forward only;\n'
+            f"  forwarders {{ {server.host} port {server.port}; }}; }};\n"
+            for zone, server in self.forwards.items()
+        )
+        return f'include "{self.keyfile}";\n{zones}{forwards}'
 
 
 @dataclass(kw_only=True)
@@ -321,9 +332,10 @@ def _named(
     zones: Sequence[str],
     *,
     options: str = "",
+    delegations: str = "",
 ) -> ServerProcess:
     config = folder / "named.conf"
-    config.write_text(_options(folder, endpoint, options) + configuration)
+    config.write_text(_options(folder, endpoint, options, delegations) + configuration)
     return ServerProcess(
         # -g: in the foreground with the log on standard error; -n 1: a thread is enough.
         [program("named"), "-g", "-4", "-n", "1", "-c", str(config)],
@@ -332,13 +344,13 @@ def _named(
     )
 
 
-def _options(folder: Path, endpoint: DnsEndpoint, further: str) -> str:
+def _options(folder: Path, endpoint: DnsEndpoint, further: str, delegations: str) -> str:
     # Nothing outside the folder is written. Recursion makes named a resolver as well, which follows
     # aliases between its zones; its own root zone keeps it from asking anybody else.
     root = folder / "root.zone"
     root.write_text(
         "$TTL 1\n@ SOA localhost. hostmaster 1 3600 600 86400 1\n"
-        f"@ NS localhost.\nlocalhost. A {endpoint.host}\n"
+        f"@ NS localhost.\nlocalhost. A {endpoint.host}\n{delegations}"
     )
     return (
         f'options {{ directory "{folder}"; managed-keys-directory "{folder}";\n'

@@ -5,6 +5,7 @@ the wait ends when the last server has the record, and not before.
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import dns.query
@@ -203,6 +204,38 @@ def test_an_ipv6_address_at_which_nobody_listens_is_passed_over(
         here.issue(ZONE)
 
     assert names(here.leaf(ZONE)) == [ZONE]
+
+
+def test_eight_aliases_lead_from_bind_into_a_zone_of_knot_s(
+    pebble_of: PebbleMaker, tmp_path: Path
+) -> None:
+    require("named", "knotd")
+    elsewhere = "elsewhere.test"
+    aliases = [AT, *(f"a{number}.{ZONE}" for number in range(7)), f"proof.{elsewhere}"]
+    chain = "\n".join(f"{one}. CNAME {other}." for one, other in pairwise(aliases))
+    knot = KnotServer(folder=folder(tmp_path, "knot"), zones={elsewhere: ""}, host=SECONDARY)
+    with knot, ExitStack() as running:
+        bind = running.enter_context(
+            BindServer(
+                folder=folder(tmp_path, "bind"),
+                zones={ZONE: chain},
+                # At one port, as servers that are found by NS records are.
+                port=knot.port,
+                forwards={elsewhere: knot.endpoint},
+            )
+        )
+        before = [bind.dump(ZONE), knot.dump(elsewhere)]
+        here = host(
+            tmp_path,
+            pebble_of(bind),
+            f'challenge.dns_provider = "rfc2136"\nchallenge.dns_resolver = "{bind.address}"\n'
+            f'dns.rfc2136.server = "{knot.address}"\ndns.rfc2136.key_file = "{knot.keyfile}"\n',
+        )
+
+        here.issue(f"*.{ZONE}", ZONE)
+
+        assert [bind.dump(ZONE), knot.dump(elsewhere)] == before
+    assert "elsewhere.test.] DDNS, finished" in knot.output()
 
 
 def test_a_public_resolver_is_waited_for_too(pebble_of: PebbleMaker, tmp_path: Path) -> None:
