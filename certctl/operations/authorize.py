@@ -6,6 +6,7 @@ RFC 8555 §7.5. What is placed is journalled first, so that the run after a cras
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from certctl.errors import CertctlError, ChallengeError, ValidationFailed
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from certctl.ports import Solver
 
 _TOKENLESS = frozenset({ChallengeType.DNS_PERSIST_01})
+
+_PARALLEL_LOOKUPS = 16
 
 
 def authorize(order: Order, ordering: Ordering) -> Order:
@@ -87,7 +90,7 @@ def _prove(
     """Place the answers, have the CA look at them, and return the order once it is ready."""
     client, run, name = ordering.client, ordering.run, ordering.spec.name
     clock = run.services.clock
-    placements = tuple(solver.place(task) for task in tasks)
+    placements = _placed(solver, tasks)
     challenge = run.challenge(ordering.spec)
     entry = run.services.store.journal.record_placements(challenge, placements)
     try:
@@ -104,6 +107,14 @@ def _prove(
         return client.await_ready(order, deadline=ordering.deadline)
     finally:
         _clean_up(solver, placements, entry, name, run)
+
+
+def _placed(solver: Solver, tasks: Sequence[Task]) -> tuple[Placement, ...]:
+    """Return where the answers will stand; what has to be looked up for that, side by side."""
+    if len(tasks) == 1:
+        return (solver.place(tasks[0]),)
+    with ThreadPoolExecutor(min(len(tasks), _PARALLEL_LOOKUPS)) as pool:
+        return tuple(pool.map(solver.place, tasks))
 
 
 def _unproved(authorizations: Sequence[Authorization], name: str) -> list[Authorization]:

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -39,8 +39,8 @@ class ScriptedDns:
 
     It follows no alias and sends no SOA with a negative answer. `rcodes` sets the response code of
     single names; an answer for one of `truncated` never fits into a datagram. It listens `over`
-    both protocols, or one, and refers what is in `referrals` to a zone below. `asked` has the
-    questions that came.
+    both protocols, or one, calls `gate` with each name before it answers, and refers what is in
+    `referrals` to a zone below. `asked` has the questions that came.
     """
 
     records: Mapping[tuple[str, str], tuple[str, ...]]
@@ -48,6 +48,7 @@ class ScriptedDns:
     truncated: tuple[str, ...] = ()
     referrals: Mapping[tuple[str, str], str] = field(default_factory=dict)
     over: tuple[str, ...] = ("udp", "tcp")
+    gate: Callable[[str], object] = str
     ttl: int = 1
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
@@ -76,6 +77,7 @@ class ScriptedDns:
         name = question.name.to_text(omit_final_dot=True)
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append(f"{name} {kind} {over}")
+        self.gate(name)
         reply = dns.message.make_response(query, recursion_available=True)
         reply.flags |= dns.flags.AA
         reply.set_rcode(self.rcodes.get(name, dns.rcode.NOERROR))
@@ -108,7 +110,7 @@ def _serving(
             reply = script.answer(self.rfile.read(size), over)
             self.wfile.write(len(reply).to_bytes(2, "big") + reply)
 
-    class DatagramServer(socketserver.UDPServer):
+    class DatagramServer(socketserver.ThreadingUDPServer):
         address_family = family
 
     class StreamServer(socketserver.TCPServer):

@@ -1,10 +1,12 @@
 """DNS-01 from the command line: signed updates to BIND, and commands of a user's own."""
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from tests.integration.scripted_dns import ScriptedDns
 from tests.lab.bind import BindServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import program, require
@@ -302,6 +304,30 @@ def test_settings_of_the_wait_that_make_no_sense_are_refused_before_an_order_is_
     assert value in finished.stderr
     assert "hint: " in finished.stderr
     assert pebble_bind.orders(before) == 0
+
+
+def test_where_the_records_of_several_names_belong_is_looked_up_side_by_side(
+    pebble: PebbleServer, tmp_path: Path
+) -> None:
+    names = [f"side{number}.example" for number in range(4)]
+    inside: list[str] = []
+    all_inside = threading.Event()
+
+    def gate(name: str) -> None:
+        if name.startswith("_acme-challenge."):
+            inside.append(name)
+            if len(set(inside)) == len(names):
+                all_inside.set()
+            all_inside.wait(2)
+            inside.remove(name)
+
+    with ScriptedDns({}, gate=gate) as script:
+        host(tmp_path, pebble).certctl(
+            *("issue", *names, "--dns", "exec", "--dns-hook", "true"),
+            *("--dns-skip-propagation", "--dns-resolver", script.address),
+        )
+
+    assert all_inside.is_set()
 
 
 def test_a_provider_that_does_not_exist_is_answered_with_those_that_do(
