@@ -1,0 +1,144 @@
+"""One proxy on one address, two names by SNI, an application behind it in plain HTTP: renewed again
+and again under load, and no request is lost. What is broken is not deployed, and paid for later.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab.apache import apache
+from tests.lab.authority import AcmeServer
+from tests.lab.caddy import caddy
+from tests.lab.haproxy import HaproxyFront, haproxy
+from tests.lab.nginx import nginx
+from tests.lab.programs import require
+from tests.lab.sites import Front, Site
+from tests.lab.visitors import visitors
+from tests.lab.web_application import web_application
+from tests.real.driver import Host, host
+
+RENEWALS = 3
+
+Started = Callable[[Path, Sequence[Site], int], AbstractContextManager[Front]]
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy of the lab, and how certctl is told of it."""
+
+    name: str
+    start: Started
+    program: str
+    options: Callable[[Front], list[str]]
+
+
+def _haproxy_reloaded(front: Front) -> list[str]:
+    assert isinstance(front, HaproxyFront)
+    return ["--haproxy-config", str(front.config), "--haproxy-pid-file", str(front.pid_file)]
+
+
+def _haproxy_by_its_socket(front: Front) -> list[str]:
+    assert isinstance(front, HaproxyFront)
+    return [*_haproxy_reloaded(front), "--haproxy-socket", str(front.socket)]
+
+
+PROXIES = (
+    Proxy("nginx", nginx, "nginx", lambda front: ["--nginx-config", str(front.config)]),
+    Proxy("apache", apache, "apache2", lambda front: ["--apache-config", str(front.config)]),
+    Proxy("haproxy", haproxy, "haproxy", _haproxy_reloaded),
+    Proxy("haproxy", haproxy, "haproxy", _haproxy_by_its_socket),
+    Proxy("caddy", caddy, "caddy", lambda front: ["--caddy-config", str(front.config)]),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A proxy that serves two certificates of certctl's, which knows how to deploy to it."""
+
+    here: Host
+    front: Front
+    names: tuple[str, str]
+    root: Path
+
+    def served(self) -> list[int]:
+        """The serial numbers on the wire, by name."""
+        return [self.front.served(name).serial_number for name in self.names]
+
+    def live(self) -> list[int]:
+        """The serial numbers of what is live, by name."""
+        return [self.here.leaf(name).serial_number for name in self.names]
+
+
+@contextmanager
+def stage(proxy: Proxy, authority: AcmeServer, folder: Path) -> Iterator[Stage]:
+    require(proxy.program)
+    here = host(folder, authority)
+    label = authority.http_port
+    names = (f"one-{proxy.name}-{label}.example", f"two-{proxy.name}-{label}.example")
+    for name in names:
+        here.given(name)
+    sites = [Site(name, here.home / "live" / name) for name in names]
+    root = folder / "root.pem"
+    root.write_bytes(authority.root())
+    with (
+        web_application(folder / "application") as backend,
+        proxy.start(folder / "front", sites, backend) as front,
+    ):
+        for name in names:
+            options = ["--deploy", proxy.name, *proxy.options(front)]
+            finished = here.certctl("edit", name, *options)
+            assert finished.exit_status == 0, finished
+        yield Stage(here, front, names, root)
+
+
+@pytest.fixture(params=PROXIES, ids=["nginx", "apache", "haproxy", "haproxy-socket", "caddy"])
+def set_up(
+    request: pytest.FixtureRequest, authority: AcmeServer, tmp_path: Path
+) -> Iterator[Stage]:
+    with stage(request.param, authority, tmp_path) as ready:
+        yield ready
+
+
+def test_three_renewals_under_load_lose_no_request_and_are_on_the_wire(set_up: Stage) -> None:
+    seen_on_the_wire = [set_up.served()]
+    with visitors(set_up.front.port, set_up.names, set_up.root) as seen:
+        for _ in range(RENEWALS):
+            answered = seen.answered
+            finished = set_up.here.certctl("renew", "--force")
+            assert (finished.exit_status, finished.stderr) == (0, ""), finished
+            seen_on_the_wire.append(set_up.served())
+            assert set_up.served() == set_up.live()
+            assert seen.answered > answered
+
+    assert seen.lost == []
+    assert len({tuple(each) for each in seen_on_the_wire}) == RENEWALS + 1
+    assert seen.answers != []
+    for answer in seen.answers:
+        assert (answer["scheme"], answer["forwarded_proto"]) == ("http", "https")
+        assert answer["forwarded_for"] == "127.0.0.1"
+    assert {answer["host"] for answer in seen.answers} == set(set_up.names)
+    for name in set_up.names:
+        assert seen.serials[name] >= {each[set_up.names.index(name)] for each in seen_on_the_wire}
+
+
+def test_a_broken_configuration_is_not_reloaded_and_the_next_good_run_pays_the_debt(
+    set_up: Stage,
+) -> None:
+    before = set_up.served()
+    with visitors(set_up.front.port, set_up.names, set_up.root) as seen:
+        set_up.front.spoil()
+        broken = set_up.here.certctl("renew", "--force")
+        still = set_up.served()
+        owed = [set_up.here.show(name)["deployed"] for name in set_up.names]
+        set_up.front.mend()
+        mended = set_up.here.certctl("deploy", "--pending")
+
+    assert broken.exit_status == 4, broken
+    assert still == before
+    assert owed == [False, False]
+    assert mended.exit_status == 0, mended
+    assert set_up.served() == set_up.live() != before
+    assert seen.lost == []
