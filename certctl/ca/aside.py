@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from certctl.ports import Clock
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-_THREADS = 16
+_THREADS = 32
 
 _WORTH = 0.25
 """Seconds that must be in it. Each request under way wants a nonce of its own, and a request for
@@ -29,24 +27,21 @@ class _NotBegunError(Exception):
 class SideBySide:
     """A few threads for all orders of one CA, started once there is time to be gained by them."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def map(self, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    def map(
+        self, work: Callable[[_Item], _Result], items: Sequence[_Item], *, latency: float
+    ) -> list[_Result]:
         """Return what `work` gives for each item, in their order. It must not call `map` itself.
+        `latency` is what a request takes, in seconds.
 
         Where one raises, those that have not begun do not begin, and the first error in the order
         of the items is raised once the others have ended.
         """
-        if len(items) < 2:
+        if latency * (len(items) - 1) < _WORTH:
             return [work(item) for item in items]
-        begun = self._clock.monotonic()
-        first = work(items[0])
-        left = (self._clock.monotonic() - begun) * (len(items) - 1)
-        if left < _WORTH:
-            return [first, *map(work, items[1:])]
         pool = self._threads()
         failed = threading.Event()
 
@@ -59,7 +54,7 @@ class SideBySide:
                 failed.set()
                 raise
 
-        futures = [pool.submit(one, item) for item in items[1:]]
+        futures = [pool.submit(one, item) for item in items]
         wait(futures)
         errors = (each.exception() for each in futures)
         error = next(
@@ -67,7 +62,7 @@ class SideBySide:
         )
         if error is not None:
             raise error
-        return [first, *(each.result() for each in futures)]
+        return [each.result() for each in futures]
 
     def close(self) -> None:
         """End the threads; safe to call twice."""

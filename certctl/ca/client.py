@@ -71,7 +71,7 @@ class AcmeClient:
         self._answered: set[str] = set()
         self._lock = threading.Lock()
         self._renewal_info = RenewalInfoSource()
-        self._aside = SideBySide(clock)
+        self._aside = SideBySide()
 
     def __enter__(self) -> Self:
         return self
@@ -211,13 +211,13 @@ class AcmeClient:
         """Return the authorizations as they are now, in the order of their URLs; many are read side
         by side.
         """
-        return self._aside.map(self.authorization, urls)
+        return self._aside.map(self.authorization, urls, latency=self._network.latency)
 
     def answer_all(self, challenges: Sequence[Challenge]) -> None:
         """Tell the CA that it may look for each, many side by side. Where that fails, `told` says
         for which it has heard of it.
         """
-        self._aside.map(self.answer, challenges)
+        self._aside.map(self.answer, challenges, latency=self._network.latency)
 
     def told(self, challenge: Challenge) -> bool:
         """Return whether this client told the CA that it may look."""

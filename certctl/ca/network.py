@@ -78,6 +78,7 @@ class _Shared:
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
     server_time: datetime | None = None
+    latency: float = 0.0
 
 
 class Network(ClientNetwork):
@@ -172,6 +173,13 @@ class Network(ClientNetwork):
                 code="acme.not_offered",
             )
         return found
+
+    @property
+    def latency(self) -> float:
+        """The seconds that the quickest request took so far, from its sending to its answer; 0.0
+        before there was one.
+        """
+        return self._shared.latency
 
     def retry_after(self, response: requests.Response) -> float | None:
         """Return what the response says about when to ask again, in seconds."""
@@ -289,6 +297,7 @@ class Network(ClientNetwork):
         """
         self._require_safe(url, resource)
         self._await_turn(resource, kwargs.get("timeout", PATIENCE))
+        begun = self._clock.monotonic()
         try:
             response = self._send_request(method, url, **kwargs)
         except UnboundedAnswer as error:
@@ -296,6 +305,8 @@ class Network(ClientNetwork):
             raise BadResponse(f"the answer of {host} to {resource} was cut off: {error}") from error
         except (requests.RequestException, HTTPError) as error:
             raise unanswered(error, url, resource) from error
+        took = self._clock.monotonic() - begun
+        self._shared.latency = min(self._shared.latency or took, took)
         self._shared.server_time = http_date(response.headers.get("Date", ""))
         self._keep_nonce(response)
         if response.status_code // 100 != 2:

@@ -186,7 +186,9 @@ class _Pace:
         left = self._deadline - self._network.clock.monotonic()
         if left <= 0:
             return False
-        seconds = min(asked, _LONGEST_ASKED) if asked else self._delay
+        # What the request before took on its way is waited for already.
+        own = max(self._delay - self._network.latency, 0.0)
+        seconds = min(asked, _LONGEST_ASKED) if asked else own
         self._delay = min(self._delay * 2, _LONGEST_DELAY)
         self._network.pause(min(seconds, left))
         return True
