@@ -20,6 +20,7 @@ from certctl.system.process import clean_environment
 
 EVENTS = ("pre", "deploy", "post")
 
+_SETTINGS = "certctl.toml"
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@:-]+\Z")
 _OF_THE_SHELL = frozenset(
@@ -46,6 +47,12 @@ def command_findings(spec: CertificateSpec, variables: Mapping[str, str]) -> Ite
     for kind, command in commands.items():
         if command:
             yield from _of_command(spec.name, kind, command, variables)
+
+
+def alert_findings(command: str | None, variables: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what is wrong with the command that is run when a renewal failed."""
+    if command:
+        yield from _of_command(_SETTINGS, "on_failure_hook", command, variables)
 
 
 def folder_findings(home: Path) -> Iterator[Finding]:
@@ -100,7 +107,7 @@ def _of_command(
             Severity.WARNING,
             name,
             f"its {kind} does not look like a command of the shell ({error}): {command}",
-            f"certctl edit {name}",
+            _change(name, kind),
         )
         return
     if program is None:
@@ -133,6 +140,13 @@ def _of_command(
         return
 
 
+def _change(name: str, kind: str) -> str:
+    """Return what to type to change a command."""
+    if name == _SETTINGS:
+        return f"change {kind} in {_SETTINGS}"
+    return f"certctl edit {name} --{kind.replace(' ', '-')} COMMAND"
+
+
 def _missing(name: str, kind: str, command: str, program: str) -> Finding:
     if "/" not in program:
         return Finding(
@@ -140,7 +154,7 @@ def _missing(name: str, kind: str, command: str, program: str) -> Finding:
             Severity.ERROR,
             name,
             f"its {kind} calls {program}, which is in no folder of PATH: {command}",
-            f"Install it, or give its whole path: certctl edit {name}",
+            f"Install it, or give its whole path: {_change(name, kind)}",
         )
     relative = "" if program.startswith("/") else " (hooks start in /)"
     return Finding(
@@ -148,5 +162,5 @@ def _missing(name: str, kind: str, command: str, program: str) -> Finding:
         Severity.ERROR,
         name,
         f"its {kind} calls {program}, which does not exist{relative}: {command}",
-        f"Put it there, or call another: certctl edit {name}",
+        f"Put it there, or call another: {_change(name, kind)}",
     )

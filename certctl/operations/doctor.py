@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from certctl.ca.directories import label, standing
-from certctl.deploy.hook_checks import command_findings, folder_findings
+from certctl.deploy.hook_checks import alert_findings, command_findings, folder_findings
 from certctl.dns.caa import caa_findings
 from certctl.dns.hosts import Host, address_findings, look_up
 from certctl.dns.resolver import Resolver
@@ -32,6 +32,7 @@ from certctl.models import (
 from certctl.names import certificate_name, default_certificate_name, parse_identifier
 from certctl.operations.authorities import Authorities, Authority
 from certctl.operations.certificate_findings import state_findings
+from certctl.operations.deployment_findings import deployment_findings
 from certctl.operations.machine_findings import (
     Surroundings,
     schedule_findings,
@@ -140,14 +141,18 @@ def _checks(
 ) -> list[_Check]:
     """Return what is to be checked: of the machine, of each CA, and of each certificate."""
     surroundings, home = examination.surroundings, Path(run.services.tree.home)
-    specs = [each.spec for each in subjects if each.there]
+    specs = [each.spec for each in subjects]
+    there = [each.spec for each in subjects if each.there]
     write = examination.write if examination.write is not None else bool(examination.names)
+    failed = run.services.settings.text("on_failure_hook")
     authorities = Authorities(run)
     checks = [
-        _Check("", "the home folder", lambda: permission_findings(home, specs)),
+        _Check("", "the home folder", lambda: permission_findings(home, there)),
         _Check("", "the hooks", lambda: folder_findings(home)),
         _Check("", "the disk", lambda: space_findings(home, space_at(home))),
-        _Check("", "the schedule", lambda: schedule_findings(surroundings, specs, run)),
+        _Check("", "the failure hook", lambda: alert_findings(failed, surroundings.variables)),
+        _Check("", "the deployment", lambda: deployment_findings(specs, run)),
+        _Check("", "the schedule", lambda: schedule_findings(surroundings, there, run)),
         _Check("", "the versions", version_findings),
     ]
     for authority in dict.fromkeys(_authority_of(each.spec) for each in looked_at):

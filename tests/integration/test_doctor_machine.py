@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.deploy.hook_checks import command_findings, folder_findings
+from certctl.deploy.hook_checks import alert_findings, command_findings, folder_findings
 from certctl.models import CertificateSpec, Finding, LastError, RenewalMemory, Value
 from certctl.operations.certificate_findings import state_findings
 from certctl.operations.machine_findings import Surroundings, schedule_findings, space_findings
@@ -204,6 +204,16 @@ def test_a_command_that_is_missing_cannot_be_run_or_makes_no_sense_is_told(tmp_p
     assert hooks(tmp_path, reload="./relative") == [("hook.missing", "error")]
     assert hooks(tmp_path, reload=str(plain)) == [("hook.not_executable", "error")]
     assert hooks(tmp_path, reload="echo 'open") == [("hook.syntax", "warning")]
+
+
+def test_the_fix_names_the_option_or_the_file_that_has_the_command() -> None:
+    (edit,) = command_findings(wanted(NAME, {"deploy.pre_hook": "/none"}), {})
+    (alert,) = alert_findings("/none --now", {})
+
+    assert edit.fix == f"Put it there, or call another: certctl edit {NAME} --pre-hook COMMAND"
+    assert (alert.code, alert.subject) == ("hook.missing", "certctl.toml")
+    assert alert.fix == ("Put it there, or call another: change on_failure_hook in certctl.toml")
+    assert list(alert_findings("true", {})) == [] == list(alert_findings(None, {}))
 
 
 def test_a_program_that_others_could_change_is_told(tmp_path: Path) -> None:

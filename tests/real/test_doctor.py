@@ -10,7 +10,9 @@ from tests.lab.authority import AcmeServer
 from tests.lab.bind import BindServer
 from tests.lab.devca import DevCaServer
 from tests.lab.http import get_json
+from tests.lab.nginx import nginx
 from tests.lab.programs import require
+from tests.lab.sites import made_up_site
 from tests.support.command import Finished, certctl
 
 NOWHERE = "127.0.0.9"
@@ -174,6 +176,32 @@ def test_an_account_that_a_real_ca_has_deactivated_is_told(
     assert (registered.exit_status, gone.exit_status) == (0, 0)
     assert not {"ca.account", "ca.no_account", "clock.skew", "ca.terms"} & set(before)
     assert after["ca.account"]["severity"] == "error"
+
+
+def test_a_target_whose_configuration_is_bad_and_a_copy_that_cannot_be_written_are_told(
+    devca: DevCaServer, zones: BindServer, tmp_path: Path
+) -> None:
+    require("nginx")
+    folder = tmp_path / "nginx"
+    site = made_up_site(tmp_path / "site", "allowed.doctor.test")
+    deploy = ("--deploy", "nginx", "--nginx-config", str(folder / "nginx.conf"))
+    with nginx(folder, [site], backend_port=9) as front:
+        _, good = doctor(tmp_path / "home", devca, zones, site.name, *deploy)
+        front.spoil()
+        _, bad = doctor(tmp_path / "home", devca, zones, site.name, *deploy)
+    no_program = (*deploy, "--nginx-binary", str(tmp_path / "none"))
+    _, absent = doctor(tmp_path / "home", devca, zones, site.name, *no_program)
+    copy = ("--copy", f"fullchain:{tmp_path}/none/here.pem")
+    _, lost = doctor(tmp_path / "home", devca, zones, site.name, *copy)
+
+    assert in_the_way(good) == []
+    assert (in_the_way(bad), bad["deploy.test"]["subject"]) == (["deploy.test"], "nginx")
+    assert in_the_way(absent) == ["deploy.target"]
+    assert (in_the_way(lost), lost["deploy.copy"]["fix"]) == (
+        ["deploy.copy"],
+        f"mkdir -p {tmp_path}/none",
+    )
+    assert not (tmp_path / "home").exists()
 
 
 def through(bind: BindServer) -> tuple[str, ...]:
