@@ -160,11 +160,11 @@ class Systemd:
         """Return when the timer elapses, as systemd says; None where it does not say."""
         try:
             said = self._systemctl(
-                *("show", f"{job.name}.timer", "--timestamp=unix"),
-                *("--property=NextElapseUSecRealtime", "--value"),
+                *("show", f"{job.name}.timer", "--property=NextElapseUSecRealtime", "--value"),
             )
-            return datetime.fromtimestamp(int(said.strip().removeprefix("@")), UTC)
-        except (StoreError, ValueError, OverflowError, OSError):
+            _weekday, date, time, _zone = said.split()
+            return datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=UTC)
+        except (StoreError, ValueError):
             return None
 
 

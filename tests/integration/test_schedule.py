@@ -31,7 +31,7 @@ case $1 in
 enable) mkdir -p {units}/timers.target.wants
         ln -sf ../$3 {units}/timers.target.wants/$3 ;;
 disable) rm -f {units}/timers.target.wants/$3 ;;
-show) echo @1767268800 ;;
+show) echo Thu 2026-01-01 12:00:00 UTC ;;
 esac
 """
 
