@@ -7,8 +7,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from certctl.credentials import (
+    TABLE,
+    ZONES,
+    read_tables,
+    without_tables,
+)
 from certctl.errors import ConfigurationError
 from certctl.models import Value
 from certctl.options import OptionTable, Settings, Source, check, flatten, parse, unknown
@@ -52,32 +59,38 @@ def load(
     write the file.
     """
     options = options or OptionTable()
-    from_file = with_method(_read_file(home, options))
+    document = _read_file(home)
+    credentials = read_tables(document, str(home / FILE_NAME), str(home))
+    from_file = with_method(_values(without_tables(document), home, options))
     from_environment = with_method(_read_environment(environment, options, folder))
     return (
-        Settings(table=options)
+        Settings(table=options, dns=replace(credentials, variables=environment))
         .over(from_file, Source.FILE)
         .over(from_environment, Source.ENVIRONMENT)
         .over(absolute(flags, options, str(folder)), Source.FLAG)
     )
 
 
-def _read_file(home: Path, options: OptionTable) -> dict[str, Value]:
+def _read_file(home: Path) -> dict[str, object]:
     path = home / FILE_NAME
     try:
         raw, _ = read_trusted(path, _LIMIT)
     except FileNotFoundError:
         return {}
     try:
-        document = tomllib.loads(raw.decode("utf-8"))
+        return tomllib.loads(raw.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+
+
+def _values(document: Mapping[str, object], home: Path, options: OptionTable) -> dict[str, Value]:
+    path = home / FILE_NAME
     values: dict[str, Value] = {}
     for key, value in flatten(document, options).items():
         option = options.get(key)
         if option is None or not option.in_file:
-            known = (each.key for each in options.values() if each.in_file)
-            raise unknown(key, known, str(path))
+            known = [each.key for each in options.values() if each.in_file]
+            raise unknown(key, [*known, TABLE, ZONES], str(path))
         try:
             values[key] = check(option, value)
         except ConfigurationError as error:

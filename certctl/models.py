@@ -178,7 +178,7 @@ class Order:
 @dataclass(frozen=True)
 class ChallengeSpec:
     """How control of the names is proved; `plugin` holds the options of the DNS provider by their
-    keys.
+    keys, `dns_options` further ones as KEY=VALUE, none of them a secret.
     """
 
     method: str
@@ -189,6 +189,8 @@ class ChallengeSpec:
     webroots: tuple[str, ...] = ()
     dns_provider: str | None = None
     dns_challenge: str = ChallengeType.DNS_01
+    dns_credentials: str | None = None
+    dns_options: tuple[str, ...] = ()
     dns_resolver: str | None = None
     dns_skip_propagation: bool = False
     dns_propagation_timeout: float = 120
@@ -621,12 +623,18 @@ class OwedPostHooks:
 class TxtRecord:
     """One TXT value in the DNS; `name` is absolute without the trailing dot, `zone` the zone that
     holds it.
+
+    `credentials` names those that it is written with, where they are not the certificate's own.
+    `token` and `key_authorization` are what the value proves (RFC 8555 §8.4), where it proves any.
     """
 
     name: str
     value: str
     zone: str
     domain: str
+    credentials: str = ""
+    token: str = ""
+    key_authorization: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from certctl.copies import canonical_copy, canonical_key_mode
+from certctl.credentials import EMPTY, DnsCredentials
 from certctl.errors import CertctlError, ConfigurationError
 from certctl.models import AccountKeyType, ChallengeType, KeyType, Value
 
@@ -330,7 +331,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_provider",
         Kind.TEXT,
         None,
-        "Prove control by DNS-01, with the records written by this provider: exec, rfc2136.",
+        "Prove control by DNS-01, with the records written by this provider (see `certctl dns "
+        "list`), or by that of each zone in [dns.zones]: auto.",
         flag="--dns",
         metavar="PROVIDER",
         in_spec=True,
@@ -346,6 +348,28 @@ OPTIONS: tuple[Option, ...] = (
         choices=(ChallengeType.DNS_01.value, ChallengeType.DNS_ACCOUNT_01.value),
         in_spec=True,
         variable="CERTCTL_DNS_CHALLENGE",
+    ),
+    Option(
+        "challenge.dns_credentials",
+        Kind.TEXT,
+        None,
+        "Prove control by DNS-01 with these credentials: NAME of [dns.credentials.NAME] in "
+        "certctl.toml or of credentials/NAME.toml, or the path of such a file.",
+        flag="--dns-credentials",
+        metavar="NAME|FILE",
+        in_spec=True,
+        variable="CERTCTL_DNS_CREDENTIALS",
+    ),
+    Option(
+        "challenge.dns_options",
+        Kind.TEXTS,
+        (),
+        "An option of the DNS provider (see `certctl dns show`); a secret as KEY_file=FILE or "
+        "KEY_command=COMMAND. May be given several times.",
+        flag="--dns-option",
+        metavar="KEY=VALUE",
+        in_spec=True,
+        variable="CERTCTL_DNS_OPTIONS",
     ),
     Option(
         "challenge.dns_resolver",
@@ -598,11 +622,15 @@ def _of_variable(options: Mapping[str, Option], variable: str) -> Option | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """The values that were given, over the table's defaults; `sources`: where each came from."""
+    """The values that were given, over the table's defaults; `sources`: where each came from.
+
+    `dns` has what no single value holds: credentials by name, and by zone.
+    """
 
     values: Mapping[str, Value] = field(default_factory=dict, repr=False)
     sources: Mapping[str, Source] = field(default_factory=dict)
     table: Mapping[str, Option] = field(default_factory=OptionTable, repr=False)
+    dns: DnsCredentials = field(default=EMPTY, repr=False)
 
     def value(self, key: str) -> Value:
         """Return the value in force; the default where none was given. Raises KeyError for an
@@ -650,8 +678,10 @@ class Settings:
 
     def over(self, values: Mapping[str, Value], source: Source) -> Settings:
         """Return these settings with `values` laid over them."""
-        return Settings(
-            {**self.values, **values}, {**self.sources, **dict.fromkeys(values, source)}, self.table
+        return replace(
+            self,
+            values={**self.values, **values},
+            sources={**self.sources, **dict.fromkeys(values, source)},
         )
 
     def spec_digest(self) -> str:

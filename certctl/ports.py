@@ -60,6 +60,14 @@ class Ask(Protocol):
         ...
 
 
+class Instruct(Protocol):
+    """Something that the person at the terminal has to do by hand."""
+
+    def __call__(self, instruction: str, /) -> bool:
+        """Show it, and return True once they say that it is done; False where nobody is there."""
+        ...
+
+
 class EndpointFactory(Protocol):
     """Makes a CA reachable for as long as the context lasts; how an in-process CA comes in."""
 

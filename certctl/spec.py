@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from certctl.copies import parse_copy, with_paths
+from certctl.credentials import absolute_option, read_options
 from certctl.errors import ConfigurationError, InvalidIdentifier
 from certctl.models import (
     CertificateSpec,
@@ -35,6 +36,9 @@ _ONLY_FOR_METHOD = {
     "challenge.tls_alpn_port": "tls-alpn",
     "challenge.webroots": "webroot",
 }
+
+
+_WRITERS = {"challenge.dns_provider", "challenge.dns_credentials"}
 
 
 def from_table(
@@ -100,6 +104,7 @@ def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return `values` with the challenge method that a provider or a webroot among them implies."""
     implied = {
         "challenge.dns_provider": "dns",
+        "challenge.dns_credentials": "dns",
         "challenge.webroots": "webroot",
     }
     method = next((method for key, method in implied.items() if values.get(key)), None)
@@ -123,6 +128,9 @@ def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str
             dropped |= {key for key in chosen if _for_writing(key) and key not in given}
         elif method != "dns":
             dropped |= {key for key in chosen if _for_dns(key) and key not in given}
+        # A new choice of who writes the records ends an older one, with its options.
+        if _WRITERS & given.keys():
+            dropped |= (_WRITERS | {"challenge.dns_options"}) - given.keys()
         chosen = {key: value for key, value in chosen.items() if key not in dropped}
     if "profile" in given and "required_profile" not in given:
         chosen.pop("required_profile", None)
@@ -171,6 +179,10 @@ def absolute(
             result[key] = tuple(webroot(each) for each in value)
         elif key == "deploy.copy" and isinstance(value, tuple):
             result[key] = tuple(copy(each) for each in value)
+        elif key == "challenge.dns_options" and isinstance(value, tuple):
+            result[key] = tuple(absolute_option(each, folder) for each in value)
+        elif key == "challenge.dns_credentials" and "/" in str(value):
+            result[key] = one(str(value))
         elif table[key].kind is Kind.PATH and isinstance(value, str):
             result[key] = one(value)
         else:
@@ -249,6 +261,8 @@ def resolve(
 
 def _challenge(settings: Settings) -> ChallengeSpec:
     provider = settings.text("challenge.dns_provider")
+    options = settings.texts("challenge.dns_options")
+    read_options(options, provider or "PROVIDER")
     return ChallengeSpec(
         method=settings.required_text(_METHOD),
         http_address=settings.text("challenge.http_address"),
@@ -258,6 +272,8 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         webroots=settings.texts("challenge.webroots"),
         dns_provider=provider,
         dns_challenge=settings.required_text("challenge.dns_challenge"),
+        dns_credentials=settings.text("challenge.dns_credentials"),
+        dns_options=options,
         dns_resolver=settings.text("challenge.dns_resolver"),
         dns_skip_propagation=settings.flag("challenge.dns_skip_propagation"),
         dns_propagation_timeout=settings.seconds("challenge.dns_propagation_timeout"),
@@ -300,7 +316,11 @@ def _target_options(settings: Settings, targets: Sequence[str]) -> dict[str, Val
 
 
 def _for_writing(key: str) -> bool:
-    return key.startswith("dns.") or key in {"challenge.dns_provider", "challenge.dns_challenge"}
+    return key.startswith("dns.") or key in {
+        *_WRITERS,
+        "challenge.dns_options",
+        "challenge.dns_challenge",
+    }
 
 
 def _for_dns(key: str) -> bool:

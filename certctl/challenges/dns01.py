@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from certctl import standing_records
 from certctl.challenges.holders import Holders
 from certctl.challenges.system import SolverSystem
+from certctl.dns.choosing import ChosenProviders
 from certctl.dns.inquiry import Inquiry
-from certctl.dns.loading import ProviderSystem, create_provider
-from certctl.errors import ChallengeError, ConfigurationError
+from certctl.dns.system import ProviderSystem
+from certctl.errors import ChallengeError
 from certctl.models import ChallengeSpec, ChallengeType, IdentifierType, Placement, Task, TxtRecord
 from certctl.options import Option
-from certctl.ports import DnsProvider, Solver
+from certctl.ports import Solver
 
 NAME = "dns"
 OPTIONS: tuple[Option, ...] = ()
@@ -33,14 +34,21 @@ _USUAL = (ChallengeType.DNS_01, ChallengeType.DNS_ACCOUNT_01)
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
-    """Return a solver with the spec's provider. Raises `UsageError` or `ConfigurationError`."""
-    if challenge.dns_provider is None:
-        raise ConfigurationError(
-            "no DNS provider is given", hint="Name the one that writes the records: --dns PROVIDER."
-        )
-    provider_system = ProviderSystem(system.clock, system.stop, challenge.hook_timeout)
-    provider = create_provider(challenge.dns_provider, challenge.plugin, provider_system)
-    return Dns01Solver(challenge, provider, system)
+    """Return a solver; a provider is made with the first record that it writes."""
+    return Dns01Solver(challenge, chosen_providers(challenge, system), system)
+
+
+def chosen_providers(challenge: ChallengeSpec, system: SolverSystem) -> ChosenProviders:
+    """Return what writes the records of such challenges, a provider for each zone."""
+    provider_system = ProviderSystem(
+        clock=system.clock,
+        stop=system.stop,
+        hook_timeout=challenge.hook_timeout,
+        instruct=system.instruct,
+        folder=system.credentials.folder,
+        turns=system.turns,
+    )
+    return ChosenProviders(challenge, system.credentials, provider_system)
 
 
 def txt_value(key_authorization: str) -> str:
@@ -61,7 +69,7 @@ class Dns01Solver:
     """Answers DNS-01 and dns-account-01 challenges through a provider."""
 
     def __init__(
-        self, challenge: ChallengeSpec, provider: DnsProvider, system: SolverSystem
+        self, challenge: ChallengeSpec, provider: ChosenProviders, system: SolverSystem
     ) -> None:
         self._challenge = challenge
         self._provider = provider
@@ -85,7 +93,9 @@ class Dns01Solver:
                 hint="Prove it over HTTP: --standalone or --webroot DIR.",
                 code="challenge.dns.address",
             )
-        name, zone = self._locate(_record_name(task))
+        asked = _record_name(task)
+        self._provider.require()
+        name, zone = self._locate(asked)
         return Placement(
             solver=NAME,
             certificate=task.certificate,
@@ -95,6 +105,9 @@ class Dns01Solver:
                 "value": _value(task),
                 "zone": zone,
                 "domain": task.identifier.base,
+                "credentials": self._provider.choose(name, asked),
+                "token": task.token,
+                "key_authorization": task.key_authorization,
             },
         )
 
@@ -152,7 +165,16 @@ def _value(task: Task) -> str:
 
 def _record(placement: Placement) -> TxtRecord:
     data = placement.data
-    return TxtRecord(data["name"], data["value"], data["zone"], data["domain"])
+    # An entry of an older journal has the first four only.
+    return TxtRecord(
+        data["name"],
+        data["value"],
+        data["zone"],
+        data["domain"],
+        credentials=data.get("credentials", ""),
+        token=data.get("token", ""),
+        key_authorization=data.get("key_authorization", ""),
+    )
 
 
 def _records(placements: Sequence[Placement]) -> tuple[TxtRecord, ...]:

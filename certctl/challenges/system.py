@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from certctl.ports import Clock
+from certctl.credentials import EMPTY, DnsCredentials
+from certctl.dns.system import Turns, nobody
+from certctl.ports import Clock, Instruct
 
 
 @dataclass(frozen=True)
 class SolverSystem:
-    """Time, and the event that ends every sleep of the run."""
+    """Time, the event that ends every sleep of the run, and what providers of DNS records need:
+    credentials, the person at the terminal, and turns.
+    """
 
     clock: Clock
     stop: threading.Event
+    credentials: DnsCredentials = field(default=EMPTY, repr=False)
+    instruct: Instruct = nobody
+    turns: Turns = field(default_factory=Turns)

@@ -41,6 +41,8 @@ from certctl.spec import by_standing_record
 @settings("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos")
 @settings(
     "challenge.dns_provider",
+    "challenge.dns_credentials",
+    "challenge.dns_options",
     "challenge.dns_resolver",
     "challenge.dns_propagation_timeout",
 )

@@ -72,6 +72,17 @@ class Invocation:
             if answer in {"", "n", "no"}:
                 return False
 
+    def instruct(self, instruction: str) -> bool:
+        """Show the person at the terminal what to do, and wait until they press Enter; False where
+        there is nobody.
+        """
+        if not self.interactive:
+            return False
+        stderr = self.environment.stderr
+        stderr.write(f"\n{instruction}\nPress Enter when it is done: ")
+        stderr.flush()
+        return bool(self.environment.stdin.readline())
+
     def confirm(self, question: str) -> bool | None:
         """Return whether `--yes` or the person at the terminal agrees; None where nobody can."""
         return True if self.yes else self.ask(question)

@@ -69,6 +69,7 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
             settings=settings,
             emit=_to_all(sinks),
             ask=invocation.ask,
+            instruct=invocation.instruct,
             endpoints={DEV: lambda: _dev_ca(home, stop)},
         )
         yield stack.enter_context(Run(services, stop))

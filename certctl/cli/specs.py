@@ -37,6 +37,8 @@ _CHALLENGE = (
     "challenge.tls_alpn_port",
     "challenge.webroots",
     "challenge.dns_provider",
+    "challenge.dns_credentials",
+    "challenge.dns_options",
 )
 _METHODS = MappingProxyType(
     {
@@ -97,7 +99,7 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
     ways = {
         **{f"--{method}": flags.get("challenge.method") == method for method in _METHODS},
         "--webroot": "challenge.webroots" in flags,
-        "--dns": "challenge.dns_provider" in flags,
+        "--dns": "challenge.dns_provider" in flags or "challenge.dns_credentials" in flags,
     }
     chosen = [way for way, given in ways.items() if given]
     if len(chosen) > 1:

@@ -1,15 +1,18 @@
-"""Finds DNS providers: the modules of `certctl.dns.providers`, and other people's entry points.
+"""Finds DNS providers: the modules of `certctl.dns.providers`, others' entry points, and those that
+Lexicon has besides.
 
 Options import the modules, which therefore import dnspython late or not at all.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Protocol
 
-from certctl.dns import providers
+from certctl.dns import lexicon, providers
 from certctl.dns.system import ProviderSystem
+from certctl.errors import UsageError
 from certctl.models import Value
 from certctl.options import Option
 from certctl.ports import DnsProvider
@@ -20,6 +23,8 @@ __all__ = [
     "ProviderModule",
     "ProviderSystem",
     "create_provider",
+    "is_tabled",
+    "options_of",
     "own_provider_options",
     "provider_names",
     "provider_options",
@@ -42,13 +47,38 @@ class ProviderModule(Protocol):
 
 
 def provider_names() -> tuple[str, ...]:
-    """Return the names of all providers, sorted."""
-    return _PLUGINS.names()
+    """Return the names of all providers, sorted; those of Lexicon where it is installed."""
+    return tuple(sorted({*_PLUGINS.names(), *lexicon.names()}))
 
 
 def provider_options() -> tuple[Option, ...]:
-    """Return the options of all providers. Raises `ConfigurationError` for a broken plug-in."""
-    return tuple(option for name in provider_names() for option in _module(name).OPTIONS)
+    """Return the options that are settings, those of Lexicon's providers not among them. Raises
+    `ConfigurationError` for a broken plug-in.
+    """
+    return tuple(option for name in _PLUGINS.names() for option in _module(name).OPTIONS)
+
+
+def options_of(name: str) -> tuple[Option, ...]:
+    """Return the options of one provider. Raises as `create_provider`."""
+    if is_tabled(name):
+        return _module(name).OPTIONS
+    if name not in lexicon.names():
+        raise _unknown(name)
+    return lexicon.options(name)
+
+
+def kind_of(name: str) -> str:
+    """Return where a provider is from: `certctl`, `plug-in` or `lexicon`. Raises `UsageError`."""
+    if is_tabled(name):
+        return "certctl" if name in _PLUGINS.own() else "plug-in"
+    if name in lexicon.names():
+        return "lexicon"
+    raise _unknown(name)
+
+
+def is_tabled(name: str) -> bool:
+    """Whether the options of a provider are settings of certctl's: flags, variables and all."""
+    return name in _PLUGINS.own() or name in _PLUGINS.names()
 
 
 def own_provider_options() -> tuple[Option, ...]:
@@ -64,9 +94,28 @@ def create_provider(
     Raises `UsageError` for a name that no provider has, and `ConfigurationError` for settings that
     it cannot work with.
     """
+    if name in lexicon.names() and not is_tabled(name):
+        return lexicon.create(name, settings, system)
     return _module(name).create(settings, system)
 
 
 def _module(name: str) -> ProviderModule:
+    if not is_tabled(name):
+        raise _unknown(name)
     module: ProviderModule = _PLUGINS.module(name)
     return module
+
+
+def _unknown(name: str) -> UsageError:
+    names = provider_names()
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        hint = f"Did you mean {near[0]}?"
+    elif lexicon.names():
+        hint = "certctl dns list has them all."
+    else:
+        hint = (
+            f"There are: {', '.join(names)}. Cloudflare, Route 53 and many more come with:"
+            f" {lexicon.INSTALL}"
+        )
+    return UsageError(f"there is no DNS provider {name!r}", hint=hint, code="usage.dns_provider")

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from certctl.ports import Clock
+from certctl.ports import Clock, Instruct
+
+
+class Turns:
+    """One at a time at each thing: many a DNS API replaces all records of a name, or of a zone."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[Hashable, threading.Lock] = {}
+
+    @contextmanager
+    def at(self, thing: Hashable) -> Iterator[None]:
+        """Wait until nobody else of this run is at `thing`."""
+        with self._guard:
+            lock = self._locks.setdefault(thing, threading.Lock())
+        with lock:
+            yield
+
+
+def nobody(_instruction: str) -> bool:
+    """Stand for the person at the terminal where there is none."""
+    return False
 
 
 @dataclass(frozen=True)
 class ProviderSystem:
-    """Time, the event that ends every sleep of the run, and how many seconds a hook may take."""
+    """Time, the event that ends every sleep of the run, and how many seconds a hook may take.
+
+    `instruct` reaches the person at the terminal, `folder` is where a provider may keep what it
+    must remember (None: nowhere), and `turns` are shared by the providers of a run.
+    """
 
     clock: Clock
     stop: threading.Event
     hook_timeout: float = 300
+    instruct: Instruct = nobody
+    folder: str | None = None
+    turns: Turns = field(default_factory=Turns)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from certctl import x509
+from certctl.credentials import TABLE, from_environment
 from certctl.errors import CertctlError, ConsentRequired, Interrupted, UsageError
 from certctl.models import (
     CertificateSpec,
@@ -230,6 +231,16 @@ def _warn_of_fleeting_secrets(spec: CertificateSpec, run: Run) -> None:
                 "keep it in a file, or set it there too",
                 spec.name,
             )
+    provider, own = spec.challenge.dns_provider, spec.challenge.dns_credentials
+    if provider is None or own is not None or spec.challenge.plugin:
+        return
+    fleeting = sorted(from_environment(provider, settings.dns.variables))
+    if fleeting:
+        run.warn(
+            f"{', '.join(fleeting)} came from the environment, which cron will not have; "
+            f"keep them in [{TABLE}.NAME] of certctl.toml, or set them there too",
+            spec.name,
+        )
 
 
 def _nothing_due(

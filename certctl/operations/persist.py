@@ -93,7 +93,7 @@ def _spec(request: PersistRequest, run: Run) -> CertificateSpec:
     """Return a spec with the CA and the account of the certificate that has these names, if any."""
     known = find(run, None, request.identifiers)
     given = dict(request.given)
-    if not given.get("challenge.dns_provider"):
+    if not (given.get("challenge.dns_provider") or given.get("challenge.dns_credentials")):
         given["challenge.method"] = "dns-persist"
     if known is not None:
         return changed(run, known, request.identifiers, given)

@@ -104,7 +104,10 @@ def _places(
     except CertctlError as error:
         return None, [], [], [_no_place(spec.name, error)]
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="places") as pool:
-        wanted = [_task(each, solver, rehearsal) for each in spec.identifiers]
+        wanted = [
+            throwaway_task(each, solver, spec.name, rehearsal.account_url)
+            for each in spec.identifiers
+        ]
         for task, place in zip(wanted, pool.map(partial(_place, solver), wanted), strict=True):
             if isinstance(place, CertctlError):
                 found.append(_no_place(task.identifier.value, place))
@@ -258,15 +261,18 @@ def _not_seen(
     )
 
 
-def _task(identifier: Identifier, solver: Solver, rehearsal: Rehearsal) -> Task:
+def throwaway_task(
+    identifier: Identifier, solver: Solver, certificate: str, account_url: str = ""
+) -> Task:
+    """Return a task for a name such as an order would make, of which no CA knows."""
     token = secrets.token_urlsafe(32)
     return Task(
         identifier=identifier,
         type=solver.challenge_types[0],
         token=token,
         key_authorization=f"{token}.{secrets.token_urlsafe(32)}",
-        account_url=rehearsal.account_url,
-        certificate=rehearsal.spec.name,
+        account_url=account_url,
+        certificate=certificate,
     )
 
 

@@ -15,6 +15,7 @@ from threading import RLock, local
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from certctl.dns.system import Turns
 from certctl.errors import Interrupted, LockHeld, StoreError
 from certctl.events import Retrying, Warned
 from certctl.models import Account, Asked, CertificateSpec, ChallengeSpec, Endpoint
@@ -45,6 +46,7 @@ class Run:
         self._asked: dict[Account, list[Asked]] = {}
         self._slots = Slots(services.settings.integer("jobs"))
         self._thread = local()
+        self._turns = Turns()
 
     def __enter__(self) -> Self:
         return self
@@ -225,7 +227,13 @@ class Run:
         with self._guard:
             index = sharing_key(challenge)
             if index not in self._solvers:
-                system = SolverSystem(clock=self.services.clock, stop=self.stop)
+                system = SolverSystem(
+                    clock=self.services.clock,
+                    stop=self.stop,
+                    credentials=self.services.settings.dns,
+                    instruct=self.services.instruct,
+                    turns=self._turns,
+                )
                 solver = create_solver(challenge, system)
                 self._solvers[index] = solver
                 self._stack.callback(solver.close)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
+from certctl.dns.system import nobody
 from certctl.events import EventSink
 from certctl.options import Settings
-from certctl.ports import Ask, Clock, EndpointFactory, Store, Tree
+from certctl.ports import Ask, Clock, EndpointFactory, Instruct, Store, Tree
 
 
 @dataclass(frozen=True)
@@ -27,5 +28,6 @@ class Services:
     settings: Settings
     emit: EventSink
     ask: Ask
+    instruct: Instruct = nobody
     random: Random = field(default_factory=Random)
     endpoints: Mapping[str, EndpointFactory] = field(default_factory=dict)

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from certctl.credentials import AUTO
 from certctl.errors import CertctlError
 from certctl.models import (
     CertificateFiles,
+    ChallengeSpec,
     DeployResult,
     LastError,
     Outcome,
@@ -77,6 +79,7 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
         "ca_url": spec.ca,
         "challenge": spec.challenge.method,
         "dns_provider": spec.challenge.dns_provider,
+        "dns_credentials": spec.challenge.dns_credentials,
         "autorenew": spec.autorenew,
         "files": _files(details.files),
         "hooks": {
@@ -221,8 +224,16 @@ def _challenge_words(details: CertificateDetails) -> str:
         case "webroot":
             return f"HTTP-01, in {', '.join(challenge.webroots)}"
         case "dns":
-            return f"{challenge.dns_challenge.upper()}, by {challenge.dns_provider}"
+            return f"{challenge.dns_challenge.upper()}, by {_dns_words(challenge)}"
     return challenge.method
+
+
+def _dns_words(challenge: ChallengeSpec) -> str:
+    if challenge.dns_credentials is not None:
+        return f"the credentials {challenge.dns_credentials}"
+    if challenge.dns_provider in (None, AUTO):
+        return "the credentials of each zone"
+    return str(challenge.dns_provider)
 
 
 def _deployed_words(view: CertificateView) -> str:

@@ -1,6 +1,7 @@
 """Plug-ins of one kind: the modules of a package of ours, and other people's entry points.
 
-One is found by its file name, so that a new one is one new file. Names are listed without importing
+One is found by its file name, in which an underscore stands for a hyphen of the plug-in's, so that
+a new one is one new file. Names are listed without importing
 anything. What a module of the kind offers is for the caller to know.
 """
 
@@ -34,7 +35,8 @@ class Plugins:
 
     def own(self) -> tuple[str, ...]:
         """Return the names of our own, sorted."""
-        return tuple(sorted(each.name for each in pkgutil.iter_modules(self.package.__path__)))
+        files = pkgutil.iter_modules(self.package.__path__)
+        return tuple(sorted(each.name.replace("_", "-") for each in files))
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all, sorted."""
@@ -45,7 +47,8 @@ class Plugins:
         `ConfigurationError` where another's cannot be loaded.
         """
         if name in self.own():
-            return importlib.import_module(f"{self.package.__name__}.{name}")
+            file = name.replace("-", "_")
+            return importlib.import_module(f"{self.package.__name__}.{file}")
         others = self._others()
         if name not in others:
             raise self._unknown(name)

@@ -61,12 +61,14 @@ def run(
     arguments: Sequence[str] = (),
     limit: int = 65536,
     grace: float = GRACE,
+    discard_errors: bool = False,
 ) -> Completed:
     """Run a command for `timeout` seconds at most; never raises for what the command does.
 
     A `str` is a shell command line, and `arguments` its `$1` and on. A sequence is an executable
     and its arguments, with no shell in between that would read them. `environment` is added to what
-    `clean_environment` lets through. The last `limit` bytes of output are kept.
+    `clean_environment` lets through. The last `limit` bytes of output are kept; `discard_errors`
+    keeps standard error out of it.
 
     When time runs out, or `stop` is set, the process group gets SIGTERM, and SIGKILL `grace`
     seconds later. A daemon that the command leaves behind is neither waited for nor ended; what it
@@ -79,7 +81,7 @@ def run(
             _argv(command, arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.DEVNULL if discard_errors else subprocess.STDOUT,
             bufsize=0,
             cwd=WORKING_FOLDER,
             env=clean_environment(os.environ) | dict(environment),

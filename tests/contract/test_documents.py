@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -18,9 +20,12 @@ import pytest
 from certctl.alerts.hook import variables as failure_variables
 from certctl.ca.directories import KNOWN_CAS
 from certctl.cli.main import COMMANDS, group
+from certctl.credentials import read_tables
 from certctl.deploy.environment import run_variables, variables
 from certctl.deploy.hooks import HookSystem
 from certctl.deploy.system import TargetSystem
+from certctl.dns import lexicon
+from certctl.dns.loading import kind_of, provider_names
 from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
 from certctl.errors import PRECEDENCE, ExitStatus, HookFailed, PluginStatus
@@ -57,6 +62,7 @@ FORMATS = "docs/formats.md"
 SETTINGS = "docs/configuration.md"
 MONITORING = "docs/monitoring.md"
 SCHEDULE = "docs/schedule.md"
+DNS = "docs/dns.md"
 DOCUMENTS = (
     README,
     "CHANGELOG.md",
@@ -66,6 +72,7 @@ DOCUMENTS = (
     "docs/doctor.md",
     "docs/verify.md",
     DEPLOY,
+    DNS,
     FORMATS,
     HOOKS,
     SETTINGS,
@@ -169,7 +176,7 @@ def test_every_command_that_a_document_names_exists(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [README, SETTINGS, DEPLOY, HOOKS, FORMATS, MONITORING, SCHEDULE, "SECURITY.md"]
+    "document", [README, SETTINGS, DEPLOY, HOOKS, FORMATS, DNS, MONITORING, SCHEDULE, "SECURITY.md"]
 )
 def test_every_flag_that_a_document_names_exists(document: str) -> None:
     known = {
@@ -313,6 +320,43 @@ def test_every_state_of_a_certificate_is_documented() -> None:
 
     assert states
     assert states - code(FORMATS) == set()
+
+
+# DNS providers
+
+
+def providers_in_the_page(part: str) -> str:
+    found = re.search(
+        rf"<!-- providers: {part} -->\n(.*?)<!-- providers: end -->", text(DNS), re.DOTALL
+    )
+    assert found is not None
+    return found[1]
+
+
+def test_the_page_on_dns_has_a_row_for_each_native_provider() -> None:
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", providers_in_the_page("native"), re.MULTILINE)
+
+    assert rows == [each for each in provider_names() if kind_of(each) == "certctl"]
+
+
+def test_the_page_on_dns_says_of_each_provider_of_lexicon_whether_it_was_tried() -> None:
+    tried, _, not_tried = providers_in_the_page("lexicon").partition("Not tried:")
+
+    assert re.findall(r"`([a-z0-9]+)`", tried) == ["powerdns"]
+    written_for = re.search(r"as of Lexicon (\d+\.\d+)", text(DNS))
+    assert written_for is not None
+    # Another version may have others; nothing is claimed of those.
+    if metadata.version(lexicon.DISTRIBUTION).startswith(f"{written_for[1]}."):
+        assert sorted([*re.findall(r"`([a-z0-9]+)`", not_tried), "powerdns"]) == [*lexicon.names()]
+
+
+def test_the_tables_in_the_page_on_dns_are_taken(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", text(DNS), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+
+    for block in (block for block in blocks if "[dns." in block):
+        found = read_tables(tomllib.loads(block), DNS, str(tmp_path))
+        assert found.profiles or found.zones
 
 
 # The example plug-ins

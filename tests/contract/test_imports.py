@@ -21,6 +21,7 @@ LEVELS = {
     "names": 0,
     "ports": 0,
     "version": 0,
+    "credentials": 1,
     "options": 1,
     "spec": 1,
     "advice": 1,
@@ -75,6 +76,7 @@ ONLY_IN = {
     "dns": {"dns", ASIDE},
     "prometheus_client": {"output"},
     "apprise": {"alerts"},
+    "lexicon": {"dns"},
     "pytest": {"testing"},
     "cryptography": {"keys", "x509", "formats", "validation_certificate", "ca", ASIDE},
 }

@@ -64,6 +64,7 @@ DETAILS: Shape = {
     "ca_url": str,
     "challenge": str,
     "dns_provider": str | None,
+    "dns_credentials": str | None,
     "autorenew": bool,
     "files": dict | None,
     "hooks": dict,

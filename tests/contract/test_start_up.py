@@ -14,7 +14,7 @@ import pytest
 from tests.support.command import Finished, certctl_process
 from tests.support.homes import add_certificate
 
-HEAVY = {"acme", "josepy", "requests", "cryptography", "dns", "rich", "tomlkit", "idna"}
+HEAVY = {"acme", "josepy", "requests", "cryptography", "dns", "rich", "tomlkit", "idna", "lexicon"}
 """Top-level packages that take tens of milliseconds each."""
 
 ORDERING = {

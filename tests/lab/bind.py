@@ -120,7 +120,8 @@ class BindServer:
 
     `zones` maps a zone's name to further records in master-file syntax. `grants` are BIND
     update-policy rules for the TSIG key, without the leading `grant KEY`. With `secondary_host`,
-    that address is named as a second authoritative server; `secondary()` starts it.
+    that address is named as a second authoritative server; `secondary()` starts it. `forwards` has
+    the servers of zones that others serve.
     """
 
     folder: Path
@@ -346,7 +347,8 @@ def _named(
 
 def _options(folder: Path, endpoint: DnsEndpoint, further: str, delegations: str) -> str:
     # Nothing outside the folder is written. Recursion makes named a resolver as well, which follows
-    # aliases between its zones; its own root zone keeps it from asking anybody else.
+    # aliases between its zones; its own root zone keeps it from asking anybody else but the servers
+    # of zones that are elsewhere.
     root = folder / "root.zone"
     root.write_text(
         "$TTL 1\n@ SOA localhost. hostmaster 1 3600 600 86400 1\n"
@@ -358,7 +360,7 @@ def _options(folder: Path, endpoint: DnsEndpoint, further: str, delegations: str
         f"  listen-on port {endpoint.port} {{ {endpoint.host}; }}; listen-on-v6 {{ none; }};\n"
         "  recursion yes; allow-recursion { any; };\n"
         "  dnssec-validation no; max-cache-size 16M; empty-zones-enable no;\n"
-        f"  {further} }};\n"
+        f"  max-cache-ttl 0; max-ncache-ttl 0; {further} }};\n"
         "controls { };\n"
         f'zone "." {{ type primary; file "{root}"; notify no; }};\n'
     )

@@ -425,6 +425,6 @@ def test_a_hook_that_changes_nothing_is_found_out_by_the_check(bind: BindServer)
 
 def test_a_provider_without_its_settings_says_what_it_needs(bind: BindServer) -> None:
     with pytest.raises(ConfigurationError, match="needs a server"):
-        solver_for(spec(bind, {}, "rfc2136"))
+        place(solver_for(spec(bind, {}, "rfc2136")), "bare.example.test")
     with pytest.raises(ConfigurationError, match="needs a command"):
-        solver_for(spec(bind, {}, "exec"))
+        place(solver_for(spec(bind, {}, "exec")), "bare.example.test")

@@ -21,7 +21,7 @@ from certctl.challenges.http01_webroot import parse_webroots
 from certctl.challenges.loading import create_solver, sharing_key
 from certctl.challenges.port_holders import Listener, parse_table
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ChallengeError, ConfigurationError, InvalidIdentifier, UsageError
+from certctl.errors import ChallengeError, ConfigurationError, InvalidIdentifier
 from certctl.models import ChallengeSpec, ChallengeType, Task
 from certctl.names import parse_identifier
 from tests.lab.clock import SteerableClock
@@ -240,14 +240,6 @@ def test_an_unknown_method_is_an_error_with_the_nearest_one() -> None:
     assert caught.value.hint == "Did you mean standalone?"
 
 
-def test_an_unknown_provider_is_an_error_with_the_nearest_one() -> None:
-    with pytest.raises(UsageError) as caught:
-        create_solver(ChallengeSpec(method="dns", dns_provider="rfc2163"), system())
-
-    assert caught.value.code == "usage.dns_provider"
-    assert caught.value.hint == "Did you mean rfc2136?"
-
-
 def install_plugin(folder: Path, group: str, source: str) -> None:
     """Put a package into `folder` whose module offers a plug-in called `theirs`."""
     (folder / "their_module.py").write_text(source)
@@ -316,7 +308,7 @@ from certctl.dns.loading import ProviderSystem, create_provider, provider_names,
 from certctl.operations.plugins import option_table
 from tests.lab.clock import SteerableClock
 system = ProviderSystem(SteerableClock(), threading.Event())
-print(*provider_names())
+print({"exec", "rfc2136", "theirs"} <= set(provider_names()))
 print(*(each.key for each in provider_options() if "theirs" in each.key))
 print("dns.theirs.zone" in option_table())
 print(create_provider("theirs", {"dns.theirs.zone": "z"}, system))
@@ -327,7 +319,7 @@ def test_a_provider_of_another_package_is_listed_with_its_options(tmp_path: Path
     install_plugin(tmp_path, "certctl.dns", PROVIDER)
 
     assert run_with_plugin(tmp_path, LIST_PROVIDERS).splitlines() == [
-        "exec rfc2136 theirs",
+        "True",
         "dns.theirs.zone",
         "True",
         "{'dns.theirs.zone': 'z'}",

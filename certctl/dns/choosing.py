@@ -1,0 +1,136 @@
+"""Which provider writes a record, with whose credentials: the certificate's own, or the zone's.
+
+A zone in `[dns.zones]` is written with its credentials where the certificate has none of its own
+(`--dns auto`), and where a CNAME leads into it: who holds the one zone seldom holds the other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from certctl.credentials import AUTO, DnsCredentials, Profile, read_options
+from certctl.dns.loading import ProviderSystem, create_provider, is_tabled, options_of
+from certctl.dns.profiles import find_profile, settings_of, settings_of_environment
+from certctl.errors import CertctlError, ConfigurationError
+from certctl.models import ChallengeSpec, TxtRecord, Value
+from certctl.options import Option
+from certctl.ports import DnsProvider
+
+
+class ChosenProviders:
+    """A provider that hands each record to that of its `credentials`, made when it is needed."""
+
+    def __init__(
+        self, challenge: ChallengeSpec, credentials: DnsCredentials, system: ProviderSystem
+    ) -> None:
+        self._challenge = challenge
+        self._credentials = credentials
+        self._system = system
+        self._guard = threading.Lock()
+        self._made: dict[str, DnsProvider] = {}
+
+    def require(self) -> None:
+        """Make the certificate's own provider, before the DNS is asked for anything. Raises
+        `UsageError` or `ConfigurationError` where that cannot be, or nobody is named at all.
+        """
+        if self._own:
+            self._provider("")
+        elif not self._credentials.zones:
+            raise _nobody()
+
+    def choose(self, name: str, asked: str) -> str:
+        """Return the credentials for a record at `name`, where the CNAMEs of `asked` led; empty for
+        the certificate's own. Raises `UsageError` or `ConfigurationError`, as making the provider
+        does.
+        """
+        chosen = ""
+        if name != asked or not self._own:
+            chosen = self._credentials.of_zone(name) or ""
+        if not chosen and not self._own:
+            raise _nobody(f" for {name}")
+        self._provider(chosen)
+        return chosen
+
+    def present(self, records: Sequence[TxtRecord]) -> None:
+        """Add the values, each with its credentials. Raises what the first that fails does."""
+        for credentials, some in _by_credentials(records).items():
+            self._provider(credentials).present(some)
+
+    def cleanup(self, records: Sequence[TxtRecord]) -> None:
+        """Remove the values, whatever becomes of the others; raises the first failure after."""
+        failures: list[CertctlError] = []
+        for credentials, some in _by_credentials(records).items():
+            try:
+                self._provider(credentials).cleanup(some)
+            except CertctlError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    @property
+    def _own(self) -> bool:
+        challenge = self._challenge
+        return challenge.dns_credentials is not None or challenge.dns_provider not in (None, AUTO)
+
+    def _provider(self, credentials: str) -> DnsProvider:
+        with self._guard:
+            if credentials not in self._made:
+                self._made[credentials] = self._make(credentials)
+            return self._made[credentials]
+
+    def _make(self, credentials: str) -> DnsProvider:
+        challenge = self._challenge
+        name = credentials or challenge.dns_credentials
+        if name is not None:
+            profile = find_profile(name, self._credentials)
+            given = challenge.dns_provider
+            if not credentials and given not in (None, AUTO, profile.provider):
+                raise ConfigurationError(
+                    f"{profile.where} are credentials of {profile.provider}, not of {given}",
+                    hint=f"Leave --dns {given} out, or name other credentials.",
+                )
+            return self._of_profile(profile)
+        provider = challenge.dns_provider or ""
+        options = options_of(provider)
+        further = read_options(challenge.dns_options, provider)
+        settings: dict[str, Value] = {
+            **_defaults(options),
+            **challenge.plugin,
+            **({} if is_tabled(provider) else self._of_environment(provider)),
+            **settings_of(further, options, self._credentials, self._system),
+        }
+        return create_provider(provider, settings, self._system)
+
+    def _of_profile(self, profile: Profile) -> DnsProvider:
+        options = options_of(profile.provider)
+        further = read_options(self._challenge.dns_options, profile.provider)
+        own = self._challenge.dns_credentials == profile.name
+        settings = {
+            **_defaults(options),
+            **settings_of(profile, options, self._credentials, self._system),
+            **(settings_of(further, options, self._credentials, self._system) if own else {}),
+        }
+        return create_provider(profile.provider, settings, self._system)
+
+    def _of_environment(self, provider: str) -> dict[str, Value]:
+        return settings_of_environment(provider, options_of(provider), self._credentials.variables)
+
+
+def _nobody(whom: str = "") -> ConfigurationError:
+    return ConfigurationError(
+        f"no DNS provider is given{whom}",
+        hint="Name the one that writes the records (--dns PROVIDER), or the credentials of its"
+        " zone in [dns.zones] of certctl.toml.",
+    )
+
+
+def _defaults(options: Sequence[Option]) -> dict[str, Value]:
+    return {option.key: option.default for option in options}
+
+
+def _by_credentials(records: Sequence[TxtRecord]) -> dict[str, list[TxtRecord]]:
+    found: dict[str, list[TxtRecord]] = {}
+    for record in records:
+        found.setdefault(record.credentials, []).append(record)
+    return found

@@ -1,0 +1,248 @@
+"""The DNS providers of Lexicon (`dns-lexicon`, the extra `lexicon`): some ninety APIs.
+
+Adds to Lexicon what a run needs: the zone is told, not guessed from a list of public suffixes;
+calls end in time; refusals become our errors, with no secret in them; what may work later is tried
+again. Lexicon is found without being imported, and imported when one of its providers is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from certctl.credentials import is_secret
+from certctl.dns.profiles import secret_values
+from certctl.dns.refusals import Refusal, patiently
+from certctl.dns.system import ProviderSystem
+from certctl.errors import ChallengeError, ConfigurationError, Interrupted
+from certctl.models import TxtRecord, Value
+from certctl.options import Kind, Option
+from certctl.ports import DnsProvider
+
+if TYPE_CHECKING:
+    from argparse import Action
+
+    from lexicon.interfaces import Provider
+
+PACKAGE = "lexicon"
+DISTRIBUTION = "dns-lexicon"
+INSTALL = "pip install 'certctl[lexicon]'"
+
+CALL_SECONDS = 60.0
+"""How long one call of an API may take with all its requests; Lexicon alone waits for ever."""
+
+TTL_SECONDS = 300
+"""Few APIs refuse so long a time, as many would a shorter one; resolvers of CAs cut it short."""
+
+_LOOK_EVERY = 0.1
+# Guesses the provider from the zone's servers; ours named `auto` goes by [dns.zones].
+_LEFT_OUT = frozenset({"auto", "base"})
+_HARMLESS = frozenset({"ttl"})
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all its providers, sorted; none where it is not installed."""
+    found = importlib.util.find_spec(PACKAGE)
+    places = found.submodule_search_locations if found is not None else None
+    files = (file for place in places or () for file in Path(place).glob("_private/providers/*.py"))
+    stems = {file.stem for file in files}
+    return tuple(sorted(each for each in stems - _LEFT_OUT if not each.startswith("_")))
+
+
+def lacks(name: str) -> str | None:
+    """Return what to type so that a provider which needs more than Lexicon works; None where it
+    lacks nothing.
+    """
+    from lexicon._private.discovery import (  # noqa: PLC0415 - slow to import, and seldom needed
+        find_providers,
+    )
+
+    return None if find_providers().get(name, True) else f"pip install '{DISTRIBUTION}[{name}]'"
+
+
+def options(name: str) -> tuple[Option, ...]:
+    """Return what a provider wants to be told, as it declares it, and the `ttl` of the records."""
+    import argparse  # noqa: PLC0415 - as in `lacks`
+
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    _class(name).configure_parser(parser)
+    declared = {
+        action.dest: _option(name, action)
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS
+    }
+    ttl = Option(
+        f"dns.{name}.ttl",
+        Kind.INTEGER,
+        TTL_SECONDS,
+        "How many seconds resolvers may keep the records; some APIs want more.",
+        in_file=False,
+        variable=f"CERTCTL_{name}_TTL".upper(),
+        minimum=1,
+        maximum=86400,
+    )
+    return tuple({**declared, "ttl": ttl}.values())
+
+
+def create(name: str, settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
+    """Return the provider. Raises `ConfigurationError` where what it is built on is missing."""
+    missing = lacks(name)
+    if missing is not None:
+        raise ConfigurationError(
+            f"the DNS provider {name} needs more than {DISTRIBUTION}",
+            hint=missing,
+            code="configuration.plugin",
+        )
+    # Without a handler of their own, warnings of a library go to standard error as they are.
+    logger = logging.getLogger(PACKAGE)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return LexiconProvider(name, settings, system)
+
+
+class LexiconProvider:
+    """Writes TXT values through one of Lexicon's providers; one call at a time in each zone, since
+    many of the APIs replace everything at a name.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, Value], system: ProviderSystem) -> None:
+        self._name = name
+        self._class = _class(name)
+        self._system = system
+        prefix = f"dns.{name}."
+        self._settings = {
+            key.removeprefix(prefix): value
+            for key, value in settings.items()
+            if key.startswith(prefix) and value is not None
+        }
+        self._secrets = tuple(secret_values(options(name), settings))
+
+    def present(self, records: Sequence[TxtRecord]) -> None:
+        """Add the values. Raises `ChallengeError` with what the API says, and `Interrupted`."""
+        for zone, some in _by_zone(records).items():
+            self._in_zone(zone, some, "create_record", self._system.stop)
+
+    def cleanup(self, records: Sequence[TxtRecord]) -> None:
+        """Remove the values, in every zone that can be reached; raises the first failure after.
+
+        An interrupted run cleans up too, so that only the time limits end these calls.
+        """
+        failures: list[ChallengeError] = []
+        for zone, some in _by_zone(records).items():
+            try:
+                self._in_zone(zone, some, "delete_record", threading.Event())
+            except ChallengeError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _in_zone(
+        self, zone: str, records: Sequence[TxtRecord], verb: str, stop: threading.Event
+    ) -> None:
+        if not zone:
+            raise ChallengeError(
+                "the zone of the TXT record is unknown, and the API has to be told",
+                hint="Name a resolver that knows the zone with --dns-resolver ADDRESS[:PORT].",
+                code="challenge.dns.zone",
+            )
+
+        def call() -> None:
+            with self._session(zone) as session:
+                for record in records:
+                    change = getattr(session, verb)
+                    done = change(rtype="TXT", name=record.name, content=record.value)
+                    if done is False:
+                        raise _NotDone(f"{verb} of {record.name} was not done")
+
+        with self._system.turns.at((self._name, zone)):
+            patiently(lambda: self._bounded(call, zone, stop), clock=self._system.clock, stop=stop)
+
+    @contextmanager
+    def _session(self, zone: str) -> Iterator[Provider]:
+        """Log in, and log out again. `Client` of Lexicon is passed by, as it would ask a list of
+        public suffixes what the zone is, and take settings from files in the current folder.
+        """
+        from lexicon.config import ConfigResolver  # noqa: PLC0415 - as in `lacks`
+
+        given = {key: value for key, value in self._settings.items() if key not in _HARMLESS}
+        document = {
+            "provider_name": self._name,
+            "domain": zone,
+            "ttl": self._settings.get("ttl", TTL_SECONDS),
+            self._name: given,
+        }
+        resolver = ConfigResolver()  # type: ignore[no-untyped-call] # its author gave it no types
+        session = self._class(resolver.with_dict(document))
+        session.authenticate()
+        try:
+            yield session
+        finally:
+            session.cleanup()
+
+    def _bounded(self, call: Callable[[], None], zone: str, stop: threading.Event) -> None:
+        """Make the call on a thread that may be left behind: nothing else ends a request without
+        a time limit. Raises `Refusal`, and `Interrupted`.
+        """
+        failures: list[Exception] = []
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 - code that is not ours
+                failures.append(error)
+            finally:
+                done.set()
+
+        threading.Thread(target=work, name=f"dns-{self._name}", daemon=True).start()
+        left = CALL_SECONDS
+        while not done.wait(min(_LOOK_EVERY, left)):
+            left -= _LOOK_EVERY
+            if stop.is_set():
+                raise Interrupted(f"stopped while {self._name} worked on {zone}")
+            if left <= 0:
+                raise Refusal(
+                    self._name, zone, f"it did not answer in {CALL_SECONDS:g} s", self._secrets
+                )
+        if failures:
+            # `from None`: the original carries the request, and with it the secret
+            raise Refusal.of(failures[0], self._name, zone, self._secrets) from None
+
+
+class _NotDone(Exception):
+    """Lexicon's word for a call that changed nothing is False."""
+
+
+def _class(name: str) -> type[Provider]:
+    module: Any = importlib.import_module(f"{PACKAGE}._private.providers.{name}")
+    return cast("type[Provider]", module.Provider)
+
+
+def _option(provider: str, action: Action) -> Option:
+    boolean = action.nargs == 0
+    choices = tuple(str(each) for each in action.choices or ())
+    kind = Kind.BOOLEAN if boolean else Kind.CHOICE if choices else Kind.TEXT
+    help_text = " ".join((action.help or "").split()).removeprefix("specify ")
+    return Option(
+        f"dns.{provider}.{action.dest}",
+        kind,
+        action.default is True if boolean else action.default,
+        help_text[:1].upper() + help_text[1:],
+        choices=choices,
+        secret=is_secret(action.dest),
+        in_file=False,
+        variable=f"CERTCTL_{provider}_{action.dest}".upper(),
+    )
+
+
+def _by_zone(records: Sequence[TxtRecord]) -> Mapping[str, list[TxtRecord]]:
+    zones: dict[str, list[TxtRecord]] = {}
+    for record in records:
+        zones.setdefault(record.zone, []).append(record)
+    return zones

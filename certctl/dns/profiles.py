@@ -1,0 +1,181 @@
+"""From a profile to the settings of its provider: options checked, secrets fetched.
+
+Secrets are read when a provider is made, kept in memory only, and never shown. The shape of a
+profile is `certctl.credentials`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from certctl.credentials import (
+    SOURCES,
+    DnsCredentials,
+    Profile,
+    exposed,
+    from_environment,
+    read_profile,
+    unknown_profile,
+)
+from certctl.dns.system import ProviderSystem
+from certctl.errors import ConfigurationError
+from certctl.models import Value
+from certctl.options import Kind, Option, check, parse
+from certctl.system.files import read_private
+from certctl.system.secrets import read_secret, secret_of_command, secret_of_service
+
+_LIMIT = 64 * 1024
+
+
+def find_profile(name: str, credentials: DnsCredentials) -> Profile:
+    """Return the profile of a name: a table of `certctl.toml`, the file that such a table names, or
+    `credentials/NAME.toml`; a name with a slash is the path of a file.
+
+    Raises `ConfigurationError` where there is none, or others can read the file.
+    """
+    if name in credentials.profiles:
+        return credentials.profiles[name]
+    if name in credentials.files:
+        return _read(name, Path(credentials.files[name]))
+    if "/" in name:
+        return _read(name, Path(name))
+    if credentials.folder is not None:
+        path = Path(credentials.folder, f"{name}.toml")
+        if path.exists():
+            return _read(name, path)
+    raise unknown_profile(name, credentials)
+
+
+def settings_of(
+    profile: Profile,
+    options: Sequence[Option],
+    credentials: DnsCredentials,
+    system: ProviderSystem,
+) -> dict[str, Value]:
+    """Return what a profile sets, by the keys of its provider's `options`.
+
+    Raises `ConfigurationError` for an option that the provider has not, and for a secret that
+    cannot be had or stands where others could read it.
+    """
+    by_name = {option.key.rpartition(".")[2]: option for option in options}
+    settings: dict[str, Value] = {}
+    for key, value in profile.values.items():
+        name, source = _split(key, by_name)
+        option = by_name.get(name)
+        if option is None:
+            raise _unknown(key, profile, by_name.values())
+        if source is None and option.secret and not profile.private:
+            raise exposed(key, profile.where)
+        if source is not None:
+            settings[option.key] = parse(
+                option, _fetch(source, str(value), profile, credentials, system)
+            )
+            continue
+        try:
+            settings[option.key] = _checked(option, value)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{profile.where}: {error.message}", hint=error.hint, code=error.code
+            ) from None
+    return settings
+
+
+def settings_of_environment(
+    provider: str, options: Sequence[Option], variables: Mapping[str, str]
+) -> dict[str, Value]:
+    """Return what the environment sets of a provider whose options are in no table of settings.
+
+    `CERTCTL_PROVIDER_OPTION` beats Lexicon's own `LEXICON_PROVIDER_OPTION`.
+    """
+    found = from_environment(provider, variables)
+    settings: dict[str, Value] = {}
+    for option in options:
+        ours = option.environment
+        for variable in (ours, ours.replace("CERTCTL_", "LEXICON_", 1)):
+            if variable in found:
+                settings[option.key] = parse(option, found[variable])
+                break
+    return settings
+
+
+def secret_values(options: Iterable[Option], settings: Mapping[str, Value]) -> Iterator[str]:
+    """Yield the secrets among the settings, the longest first, for blotting them out."""
+    values = (str(settings.get(each.key) or "") for each in options if each.secret)
+    yield from sorted((each for each in values if each), key=len, reverse=True)
+
+
+def _read(name: str, path: Path) -> Profile:
+    data = read_private(path, _LIMIT)
+    try:
+        document = tomllib.loads(data.decode("utf-8"))
+    except ValueError as error:
+        # Not the text of the error alone: a decoder's carries the bytes, which hold a secret.
+        line = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is no text"
+        raise ConfigurationError(
+            f"{path} is not valid TOML: {line}",
+            hint='Write lines such as: provider = "cloudflare"',
+            code="configuration.toml",
+        ) from None
+    return read_profile(name, document, str(path), home=str(path.parent), private=True)
+
+
+def _split(key: str, by_name: Mapping[str, Option]) -> tuple[str, str | None]:
+    """Return the option's name in a profile's key, and where its secret comes from."""
+    if key in by_name:
+        return key, None
+    for source in SOURCES:
+        name = key.removesuffix(f"_{source}")
+        if name != key and name in by_name and by_name[name].secret:
+            return name, source
+    return key, None
+
+
+def _fetch(
+    source: str,
+    value: str,
+    profile: Profile,
+    credentials: DnsCredentials,
+    system: ProviderSystem,
+) -> str:
+    if source == "file":
+        return read_secret(Path(value))
+    if source == "command":
+        return secret_of_command(value, timeout=system.hook_timeout, stop=system.stop)
+    if source == "credential":
+        return secret_of_service(value, credentials.variables)
+    found = credentials.variables.get(value)
+    if not found:
+        raise ConfigurationError(
+            f"{profile.where}: the environment variable {value} is not set",
+            hint="cron and systemd have an environment of their own; a file serves both.",
+            code="configuration.secret",
+        )
+    return found
+
+
+def _checked(option: Option, value: Value) -> Value:
+    """Return a value as the option wants it: of its own kind from TOML, or as a text."""
+    if isinstance(value, str) and option.kind is not Kind.PATH:
+        return parse(option, value)
+    if option.kind is Kind.TEXT and isinstance(value, int | float) and value is not True:
+        return str(value)  # an identifier of digits alone, written without quotes
+    return check(option, value)
+
+
+def _unknown(key: str, profile: Profile, options: Iterable[Option]) -> ConfigurationError:
+    names = [each.key.rpartition(".")[2] for each in options]
+    secrets = [
+        f"{each.key.rpartition('.')[2]}_{source}"
+        for each in options
+        if each.secret
+        for source in SOURCES
+    ]
+    near = difflib.get_close_matches(key, [*names, *secrets], n=1)
+    return ConfigurationError(
+        f"{profile.where}: the DNS provider {profile.provider} has no option {key!r}",
+        hint=f"Did you mean {near[0]}?" if near else f"certctl dns show {profile.provider}",
+        code="configuration.unknown_key",
+    )

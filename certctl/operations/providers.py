@@ -1,0 +1,73 @@
+"""What DNS providers there are, and what each wants to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from certctl.credentials import is_secret
+from certctl.dns import lexicon
+from certctl.dns.loading import kind_of, options_of, provider_names
+from certctl.options import Option
+
+
+@dataclass(frozen=True)
+class ProviderView:
+    """A provider: `origin` is certctl, plug-in or lexicon; `needs` is what to type before it works,
+    None where it lacks nothing.
+    """
+
+    name: str
+    origin: str
+    needs: str | None
+
+
+@dataclass(frozen=True)
+class ProviderDetails:
+    """A provider with its options."""
+
+    view: ProviderView
+    options: Sequence[Option]
+
+    @property
+    def example(self) -> str:
+        """A table of certctl.toml to begin with; secrets stand in files beside it."""
+        lines = ["# Leave out what you do not need."] if len(self.options) > 2 else []
+        lines += [f"[dns.credentials.{self.view.name}]", f'provider = "{self.view.name}"']
+        for option in self.options:
+            name = option.key.rpartition(".")[2]
+            if name == "ttl" or (option.default is not None and not option.secret):
+                continue
+            if option.secret:
+                lines.append(f'{name}_file = "secrets/{self.view.name}.{name}"')
+            elif not _file_of_a_secret(name, self.options):
+                lines.append(f'{name} = "..."')
+        return "\n".join(lines)
+
+
+def providers(word: str = "") -> list[ProviderView]:
+    """Return the providers whose name has the word in it, sorted; Lexicon's where it is there."""
+    return [_view(name) for name in provider_names() if word.lower() in name]
+
+
+def provider(name: str) -> ProviderDetails:
+    """Return a provider with its options. Raises `UsageError` where there is none of that name."""
+    return ProviderDetails(_view(name), options_of(name))
+
+
+def more_to_install() -> str | None:
+    """Return what brings the providers of Lexicon; None where they are there."""
+    return None if lexicon.names() else lexicon.INSTALL
+
+
+def _view(name: str) -> ProviderView:
+    origin = kind_of(name)
+    return ProviderView(name, origin, lexicon.lacks(name) if origin == "lexicon" else None)
+
+
+def _file_of_a_secret(name: str, options: Sequence[Option]) -> bool:
+    """Whether an option names the file of another one, which the example has already."""
+    secret = name.removesuffix("_file")
+    return name != secret and (
+        is_secret(secret) and any(each.key.endswith(f".{secret}") for each in options)
+    )

@@ -1,0 +1,106 @@
+"""DNS providers and the trial of one, in words and in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from certctl.operations.dns_trial import Trial
+from certctl.operations.providers import ProviderDetails, ProviderView
+from certctl.options import Option
+from certctl.output.console import Row, Table
+from certctl.output.document import Json, Result
+
+
+def providers_table(views: Sequence[ProviderView]) -> Table:
+    """Return a row for each provider."""
+    rows = tuple(Row((each.name, each.origin, each.needs or "")) for each in views)
+    return Table(("PROVIDER", "FROM", "NEEDS"), rows)
+
+
+def view_object(view: ProviderView) -> dict[str, Json]:
+    """Return a provider as JSON."""
+    return {"name": view.name, "origin": view.origin, "needs": view.needs}
+
+
+def details_object(details: ProviderDetails) -> dict[str, Json]:
+    """Return a provider with its options as JSON."""
+    return {
+        **view_object(details.view),
+        "options": [_option_object(each) for each in details.options],
+        "example": details.example,
+    }
+
+
+def details_lines(details: ProviderDetails) -> list[object]:
+    """Return what `dns show` says: the options, an example, and how it is used."""
+    view = details.view
+    lines: list[object] = [f"{view.name} (from {view.origin})"]
+    if view.needs is not None:
+        lines.append(f"It needs more than is installed: {view.needs}")
+    rows = tuple(
+        Row((_name(each), "secret" if each.secret else "", each.environment, _words(each)))
+        for each in details.options
+    )
+    if rows:
+        lines += ["", Table(("OPTION", "", "VARIABLE", "MEANING"), rows)]
+    if any(each.secret for each in details.options):
+        lines += [
+            "",
+            "A secret is given as OPTION_file, OPTION_command (it prints it), OPTION_variable or",
+            "OPTION_credential (of systemd), or stands in credentials/NAME.toml, of mode 0600.",
+        ]
+    lines += ["", "certctl.toml:", ""]
+    lines += [f"    {line}" for line in details.example.splitlines()]
+    lines += [
+        "",
+        f"    certctl dns test example.com --dns-credentials {view.name}",
+        f"    certctl issue '*.example.com' --dns-credentials {view.name}",
+    ]
+    return lines
+
+
+def trial_result(trial: Trial) -> Result:
+    """Return the result of `dns test`; it failed where a step did."""
+    rows = tuple(
+        Row((step.what, f"{step.seconds:.1f} s", step.detail), "" if step.done else "red")
+        for step in trial.steps
+    )
+    data: dict[str, Json] = {
+        "domain": trial.domain,
+        "name": trial.name,
+        "zone": trial.zone,
+        "credentials": trial.credentials,
+        "servers": list(trial.servers),
+        "steps": [
+            {"step": each.what, "seconds": round(each.seconds, 3), "done": each.done}
+            for each in trial.steps
+        ],
+    }
+    lines: list[object] = [Table(("STEP", "TOOK", ""), rows)]
+    if not trial.errors:
+        lines.append(f"The records of {trial.domain} can be written, seen and removed.")
+        return Result(data, lines)
+    return Result(data, lines, trial.errors, trial.errors[0].exit_status)
+
+
+def _option_object(option: Option) -> dict[str, Json]:
+    return {
+        "name": _name(option),
+        "secret": option.secret,
+        "flag": option.flag,
+        "variable": option.environment or None,
+        "default": option.default,
+        "choices": list(option.choices),
+        "meaning": option.doc,
+    }
+
+
+def _name(option: Option) -> str:
+    return option.key.rpartition(".")[2]
+
+
+def _words(option: Option) -> str:
+    choices = f" One of {', '.join(option.choices)}." if option.choices else ""
+    default = option.default
+    shown = "" if default in (None, (), False, True, "") else f" [default: {default}]"
+    return f"{option.doc}{choices}{shown}"
