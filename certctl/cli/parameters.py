@@ -67,7 +67,7 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
         "expose_value": False,
         "help": help_of(option),
     }
-    name = "setting_" + option.key.replace(".", "_")
+    name = "setting_" + option.key.replace(".", "_").replace("-", "_")
     if option.key in KNOWN_VALUES:
         attributes["shell_complete"] = setting_values(option.key)
     match option.kind:

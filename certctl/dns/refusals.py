@@ -68,7 +68,7 @@ class Refusal(ChallengeError):
                 provider,
                 subject,
                 secrets,
-                retry_after=_seconds(getattr(response, "headers", {}).get("Retry-After")),
+                retry_after=getattr(response, "headers", {}).get("Retry-After"),
             )
         name = type(error).__name__
         if name == "AuthenticationError":
@@ -89,9 +89,9 @@ class Refusal(ChallengeError):
         subject: str,
         secrets: Iterable[str],
         *,
-        retry_after: float | None = None,
+        retry_after: object = None,
     ) -> Self:
-        """Return what an HTTP status means, with the reason and the body that came with it."""
+        """Return what an HTTP status means, with what came with it."""
         if status == 429:
             code = _RATE_LIMITED
         elif status in (401, 403):
@@ -100,7 +100,8 @@ class Refusal(ChallengeError):
             code = _UNAVAILABLE if status >= 500 else _REFUSED
         said = f"it answered {status} {reason}".rstrip()
         said += f": {body}" if body.strip() else ""
-        return cls(provider, subject, said, secrets, code=code, retry_after=retry_after)
+        wait = _seconds(retry_after)
+        return cls(provider, subject, said, secrets, code=code, retry_after=wait)
 
 
 def patiently(attempt: Callable[[], None], *, clock: Clock, stop: threading.Event) -> None:

@@ -18,6 +18,7 @@ import http.client
 import io
 import ssl
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -160,6 +161,16 @@ def _bound(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _BoundedPool, "https": _BoundedTlsPool}
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer: its status with the words for it, its body, and its Retry-After."""
+
+    status: int
+    reason: str
+    body: str = field(repr=False)
+    retry_after: str | None = None
+
+
 def ping(
     url: str, *, method: str, user_agent: str, seconds: float, roots: str | None = None
 ) -> int:
@@ -168,21 +179,47 @@ def ping(
     It takes `seconds` at most; no redirect is followed, and of the environment only proxies count.
     Raises `NoAnswer`; also where the URL cannot be meant, or the PEM file `roots` cannot be read.
     """
+    headers = {"User-Agent": user_agent}
+    return _send(requests.Request(method, url, headers=headers), seconds, roots).status
+
+
+def post_json(
+    url: str,
+    document: object,
+    *,
+    headers: Mapping[str, str],
+    user: tuple[str, str] | None,
+    seconds: float,
+    roots: str | None = None,
+) -> Answer:
+    """Post a document, as `user` (name and password) where there is one, and return the answer.
+
+    Bounded as `ping` is, and raises what it raises; no secret is in that.
+    """
+    request = requests.Request("POST", url, headers=dict(headers), json=document, auth=user)
+    return _send(request, seconds, roots)
+
+
+def _send(request: requests.Request, seconds: float, roots: str | None) -> Answer:
     with requests.Session() as session:
         session.trust_env = False
-        session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "identity"})
+        session.headers["Accept-Encoding"] = "identity"
         try:
             adapter = BoundedAdapter(roots or DEFAULT_CA_BUNDLE_PATH, connections_kept=1)
             for scheme in ("https://", "http://"):
                 session.mount(scheme, adapter)
-            with session.request(
-                method,
-                url,
+            with session.send(
+                session.prepare_request(request),
                 timeout=seconds,
                 allow_redirects=False,
-                proxies=get_environ_proxies(url),
+                proxies=get_environ_proxies(request.url),
             ) as answer:
-                return answer.status_code
+                return Answer(
+                    answer.status_code,
+                    answer.reason or "",
+                    answer.text,
+                    answer.headers.get("Retry-After"),
+                )
         except (
             requests.RequestException,
             HTTPError,

@@ -1,0 +1,208 @@
+"""acme-dns: a DNS server for challenges alone, to whose names `_acme-challenge` is a CNAME.
+
+Each domain has an account of its own there, made at its first use and kept in a file (mode 0600)
+that other clients of acme-dns, lego among them, read and write as well. A name holds the two newest
+values; there is nothing to remove.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from certctl.dns.requests import Api
+from certctl.dns.system import ProviderSystem
+from certctl.errors import ChallengeError, ConfigurationError, StoreError
+from certctl.models import TxtRecord, Value
+from certctl.options import Kind, Option
+from certctl.ports import DnsProvider
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "dns.acme-dns.url",
+        Kind.TEXT,
+        None,
+        "URL of the acme-dns server's API.",
+        flag="--acme-dns-url",
+        metavar="URL",
+        in_spec=True,
+        variable="CERTCTL_ACME_DNS_URL",
+    ),
+    Option(
+        "dns.acme-dns.accounts_file",
+        Kind.PATH,
+        None,
+        "File of the accounts there; credentials/acme-dns.json in the home folder by default.",
+        flag="--acme-dns-accounts-file",
+        in_spec=True,
+        variable="CERTCTL_ACME_DNS_ACCOUNTS_FILE",
+    ),
+    Option(
+        "dns.acme-dns.ca_bundle",
+        Kind.PATH,
+        None,
+        "PEM file of the roots to trust when talking to the acme-dns server.",
+        flag="--acme-dns-ca-bundle",
+        in_spec=True,
+        variable="CERTCTL_ACME_DNS_CA_BUNDLE",
+    ),
+)
+
+NAME = "acme-dns"
+VALUES_HELD = 2
+
+_LIMIT = 1 << 20
+_LOCK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class AcmeDnsAccount:
+    """A domain's account: `fulldomain` is where its CNAME has to lead."""
+
+    fulldomain: str
+    subdomain: str
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
+    """Return the provider. Raises `ConfigurationError` for a missing URL or place of accounts."""
+    url = settings.get("dns.acme-dns.url")
+    if not url:
+        raise ConfigurationError(
+            "the DNS provider acme-dns needs the URL of the server's API",
+            hint="Give it with --acme-dns-url URL.",
+        )
+    file = settings.get("dns.acme-dns.accounts_file")
+    if not file and system.folder is None:
+        raise ConfigurationError(
+            "the DNS provider acme-dns needs a file for its accounts",
+            hint="Give it with --acme-dns-accounts-file FILE.",
+        )
+    path = Path(str(file)) if file else Path(str(system.folder), f"{NAME}.json")
+    roots = settings.get("dns.acme-dns.ca_bundle")
+    api = Api(NAME, str(url), system.clock, roots=str(roots) if roots else None)
+    return AcmeDnsProvider(api, path, system)
+
+
+class AcmeDnsProvider:
+    """Writes values into the names that a server of acme-dns gave to domains."""
+
+    def __init__(self, api: Api, path: Path, system: ProviderSystem) -> None:
+        self._api = api
+        self._path = path
+        self._system = system
+        self._standing: dict[str, set[str]] = {}
+
+    def present(self, records: Sequence[TxtRecord]) -> None:
+        """Write the values; a domain that is new there gets its account first.
+
+        Raises `ChallengeError` naming the CNAME that is missing, and where more than two values
+        would have to stand at one name.
+        """
+        with self._system.turns.at((NAME, str(self._path))):
+            accounts = {each.domain: self._account(each.domain) for each in records}
+            astray = [each for each in records if not _leads(each, accounts[each.domain])]
+            if astray:
+                raise _no_alias(astray, accounts)
+            for each in records:
+                self._write(each, accounts[each.domain])
+
+    def cleanup(self, records: Sequence[TxtRecord]) -> None:
+        """Forget the values: the server has no way to remove one, and the next ones replace it."""
+        with self._system.turns.at((NAME, str(self._path))):
+            for each in records:
+                self._standing.get(each.domain, set()).discard(each.value)
+
+    def _write(self, record: TxtRecord, account: AcmeDnsAccount) -> None:
+        standing = self._standing.setdefault(record.domain, set())
+        if len(standing | {record.value}) > VALUES_HELD:
+            raise ChallengeError(
+                f"acme-dns holds {VALUES_HELD} values at a name, and {record.domain} needs more at"
+                " the same time",
+                hint="Order its certificates one after the other: --jobs 1",
+                code="challenge.dns.acme_dns",
+            )
+        self._api.post(
+            "/update",
+            {"subdomain": account.subdomain, "txt": record.value},
+            self._system.stop,
+            subject=record.domain,
+            headers={"X-Api-User": account.username, "X-Api-Key": account.password},
+        )
+        standing.add(record.value)
+
+    def _account(self, domain: str) -> AcmeDnsAccount:
+        known = self._read().get(domain)
+        if known is not None:
+            return _account_of(known, domain, self._path)
+        from certctl.system.files import ensure_folder, write_atomic  # noqa: PLC0415 - see `_read`
+        from certctl.system.locks import acquire  # noqa: PLC0415 - as above
+
+        ensure_folder(self._path.parent)
+        with acquire(
+            self._path.with_name(f"{self._path.name}.lock"),
+            exclusive=True,
+            timeout=_LOCK_SECONDS,
+            clock=self._system.clock,
+            subject=f"the accounts in {self._path}",
+            stop=self._system.stop,
+        ):
+            document = self._read()
+            if domain not in document:
+                answer = self._api.post("/register", {}, self._system.stop, subject=domain)
+                made = _account_of(answer, domain, self._api.url)
+                document[domain] = {**asdict(made), "server_url": self._api.url}
+                text = json.dumps(document, indent=2, sort_keys=True)
+                write_atomic(self._path, f"{text}\n".encode())
+        return _account_of(document[domain], domain, self._path)
+
+    def _read(self) -> dict[str, object]:
+        from certctl.system.files import read_private  # noqa: PLC0415 - the options need no files
+
+        if not self._path.exists():
+            return {}
+        try:
+            document = json.loads(read_private(self._path, _LIMIT))
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise StoreError(
+                f"{self._path} should have the accounts at acme-dns, and is no JSON object",
+                hint="Put it right, or move it away: each domain then gets a new account.",
+            )
+        return document
+
+
+def _account_of(found: object, domain: str, where: object) -> AcmeDnsAccount:
+    names = [each.name for each in fields(AcmeDnsAccount)]
+    values = found if isinstance(found, Mapping) else {}
+    if not all(isinstance(values.get(name), str) for name in names):
+        raise ChallengeError(
+            f"the account of {domain} at acme-dns, as {where} has it, lacks one of"
+            f" {', '.join(names)}",
+            hint="Is it the URL of an acme-dns server (--acme-dns-url)?",
+            code="challenge.dns.acme_dns",
+        )
+    return AcmeDnsAccount(**{name: values[name] for name in names})
+
+
+def _leads(record: TxtRecord, account: AcmeDnsAccount) -> bool:
+    # Without a zone the DNS was not asked, and whoever said so (--dns-skip-propagation) knows.
+    return not record.zone or record.name == account.fulldomain.lower().rstrip(".")
+
+
+def _no_alias(
+    records: Sequence[TxtRecord], accounts: Mapping[str, AcmeDnsAccount]
+) -> ChallengeError:
+    wanted = dict.fromkeys(
+        f"_acme-challenge.{each.domain}. CNAME {accounts[each.domain].fulldomain.rstrip('.')}."
+        for each in records
+    )
+    return ChallengeError(
+        "what acme-dns writes would not be seen: the DNS lacks " + "; ".join(wanted),
+        hint="Add that record once, and run the same command again.",
+        code="challenge.dns.acme_dns_alias",
+    )

@@ -1,0 +1,153 @@
+"""TXT records by a service of one's own: POST to /present and /cleanup, as lego's `httpreq` does.
+
+The service gets `fqdn` and `value`, in the mode RAW `domain`, `token` and `keyAuth` instead, and
+answers with any status of 2xx.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from certctl.dns.requests import Api
+from certctl.dns.system import ProviderSystem
+from certctl.errors import ChallengeError, ConfigurationError
+from certctl.models import TxtRecord, Value
+from certctl.options import Kind, Option
+from certctl.ports import DnsProvider
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "dns.httpreq.endpoint",
+        Kind.TEXT,
+        None,
+        "URL of the service, to which /present and /cleanup are added.",
+        flag="--httpreq-endpoint",
+        metavar="URL",
+        in_spec=True,
+        variable="CERTCTL_HTTPREQ_ENDPOINT",
+    ),
+    Option(
+        "dns.httpreq.mode",
+        Kind.CHOICE,
+        "default",
+        "What the service gets: name and value of the record, or (raw) what they are made from.",
+        flag="--httpreq-mode",
+        choices=("default", "raw"),
+        in_spec=True,
+        variable="CERTCTL_HTTPREQ_MODE",
+    ),
+    Option(
+        "dns.httpreq.username",
+        Kind.TEXT,
+        None,
+        "User name for the service.",
+        flag="--httpreq-username",
+        metavar="NAME",
+        in_spec=True,
+        variable="CERTCTL_HTTPREQ_USERNAME",
+    ),
+    Option(
+        "dns.httpreq.password",
+        Kind.TEXT,
+        None,
+        "Password for the service, where there is no file with it.",
+        secret=True,
+        in_spec=True,
+        in_file=False,
+        variable="CERTCTL_HTTPREQ_PASSWORD",
+    ),
+    Option(
+        "dns.httpreq.password_file",
+        Kind.PATH,
+        None,
+        "File with the password for the service; others must not be able to read it.",
+        flag="--httpreq-password-file",
+        in_spec=True,
+        variable="CERTCTL_HTTPREQ_PASSWORD_FILE",
+    ),
+    Option(
+        "dns.httpreq.ca_bundle",
+        Kind.PATH,
+        None,
+        "PEM file of the roots to trust when talking to the service.",
+        flag="--httpreq-ca-bundle",
+        in_spec=True,
+        variable="CERTCTL_HTTPREQ_CA_BUNDLE",
+    ),
+)
+
+
+def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
+    """Return the provider. Raises `ConfigurationError` for a missing URL or password."""
+    endpoint = settings.get("dns.httpreq.endpoint")
+    if not endpoint:
+        raise ConfigurationError(
+            "the DNS provider httpreq needs the URL of a service",
+            hint="Give it with --httpreq-endpoint URL.",
+        )
+    roots = settings.get("dns.httpreq.ca_bundle")
+    api = Api(
+        "httpreq",
+        str(endpoint),
+        system.clock,
+        user=_user(settings),
+        roots=str(roots) if roots else None,
+    )
+    return HttpreqProvider(api, raw=settings.get("dns.httpreq.mode") == "raw", system=system)
+
+
+class HttpreqProvider:
+    """Asks the service for each record, in order."""
+
+    def __init__(self, api: Api, *, raw: bool, system: ProviderSystem) -> None:
+        self._api = api
+        self._raw = raw
+        self._system = system
+
+    def present(self, records: Sequence[TxtRecord]) -> None:
+        """Have each record written. Raises `ChallengeError` at the first failure."""
+        for each in records:
+            self._api.post("/present", self._message(each), self._system.stop, subject=each.name)
+
+    def cleanup(self, records: Sequence[TxtRecord]) -> None:
+        """Have each record removed, whatever becomes of the others; raises the first failure.
+
+        An interrupted run cleans up too, so that only the time limits end these requests.
+        """
+        failures: list[ChallengeError] = []
+        for each in records:
+            try:
+                self._api.post(
+                    "/cleanup", self._message(each), threading.Event(), subject=each.name
+                )
+            except ChallengeError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _message(self, record: TxtRecord) -> dict[str, str]:
+        if not self._raw:
+            return {"fqdn": f"{record.name}.", "value": record.value}
+        return {
+            "domain": record.domain,
+            "token": record.token,
+            "keyAuth": record.key_authorization,
+        }
+
+
+def _user(settings: Mapping[str, Value]) -> tuple[str, str] | None:
+    from certctl.system.secrets import read_secret  # noqa: PLC0415 - the options need no files
+
+    name = settings.get("dns.httpreq.username")
+    if not name:
+        return None
+    file = settings.get("dns.httpreq.password_file")
+    password = read_secret(Path(str(file))) if file else settings.get("dns.httpreq.password")
+    if not password:
+        raise ConfigurationError(
+            f"the password of {name} for the DNS provider httpreq is missing",
+            hint="Give its file with --httpreq-password-file, or CERTCTL_HTTPREQ_PASSWORD.",
+        )
+    return str(name), str(password)
