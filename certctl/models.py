@@ -255,7 +255,8 @@ class DeploySpec:
 
     Hooks and `reload` are shell command lines, `targets` names of deploy targets, `plugin` holds
     their options by key. `verify` says where the certificate must be seen on the wire; where it
-    says nothing, `probe` whether it is looked for where its targets listen.
+    says nothing, it is looked for where its targets listen; without `probe` nowhere. It is looked
+    for again for `verify_timeout` seconds.
     """
 
     pre_hook: str | None = None
@@ -267,6 +268,7 @@ class DeploySpec:
     copies: tuple[CopySpec, ...] = ()
     verify: tuple[ServiceAddress, ...] = ()
     probe: bool = True
+    verify_timeout: float = 30
     on_failure: OnFailure = OnFailure.KEEP
     plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
 
@@ -469,12 +471,17 @@ class Deployment:
 
 @dataclass(frozen=True)
 class CertificateStatus:
-    """What is, for one certificate, at the moment of reading."""
+    """What is, for one certificate, at the moment of reading.
+
+    `waiting` is the version wanted live where another one is: its deploy was refused, and the one
+    before was put back, or it was cut off.
+    """
 
     name: str
     live: Version | None
     deployment: Deployment
     memory: RenewalMemory
+    waiting: Version | None = None
 
     @property
     def owed(self) -> bool:
@@ -706,13 +713,15 @@ class Finding:
 @dataclass(frozen=True)
 class DeployResult:
     """What became of one certificate's deploy; `error` is a `certctl.errors.CertctlError` where it
-    failed.
+    failed. `probes` is what was seen on the wire, `rolled_back_to` the version that was put back.
     """
 
     name: str
     version: int
     deployed: bool
     error: Exception | None = None
+    probes: tuple[ProbeResult, ...] = ()
+    rolled_back_to: int | None = None
 
 
 @dataclass(frozen=True)

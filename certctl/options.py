@@ -19,7 +19,8 @@ from enum import Enum, StrEnum
 from certctl.copies import canonical_copy, canonical_key_mode
 from certctl.credentials import EMPTY, DnsCredentials
 from certctl.errors import CertctlError, ConfigurationError
-from certctl.models import AccountKeyType, ChallengeType, KeyType, Value
+from certctl.models import AccountKeyType, ChallengeType, KeyType, OnFailure, Value
+from certctl.service_address import canonical_service
 
 
 class Kind(Enum):
@@ -488,6 +489,47 @@ OPTIONS: tuple[Option, ...] = (
         in_file=False,
         variable="",
         canonical=canonical_copy,
+    ),
+    Option(
+        "deploy.verify",
+        Kind.TEXTS,
+        (),
+        "Where the certificate must be seen after a deploy, at every address and for every name; "
+        "after /starttls= one of smtp, imap, pop3, ldap.",
+        flag="--verify",
+        metavar="HOST[:PORT][/starttls=PROTOCOL]",
+        in_spec=True,
+        variable="CERTCTL_VERIFY",
+        canonical=canonical_service,
+    ),
+    Option(
+        "deploy.probe",
+        Kind.BOOLEAN,
+        True,
+        "Look on the wire after a deploy: where --verify says, else where the targets listen.",
+        flag="--probe/--no-verify",
+        in_spec=True,
+        variable="CERTCTL_PROBE",
+    ),
+    Option(
+        "deploy.verify_timeout",
+        Kind.SECONDS,
+        30.0,
+        "How long the certificate is looked for after a deploy.",
+        flag="--verify-timeout",
+        in_spec=True,
+        variable="CERTCTL_VERIFY_TIMEOUT",
+    ),
+    Option(
+        "deploy.on_failure",
+        Kind.CHOICE,
+        OnFailure.KEEP.value,
+        "What to do where a configuration test, a reload or the look on the wire fails: keep the "
+        "new version live, or put the one before back if it fares better.",
+        flag="--on-failure",
+        choices=tuple(each.value for each in OnFailure),
+        in_spec=True,
+        variable="CERTCTL_ON_FAILURE",
     ),
     Option(
         "deploy.hook_timeout",

@@ -384,6 +384,10 @@ class Store(Protocol):
         """Make an archived version the target and flip `live` to it."""
         ...
 
+    def retreat(self, name: str, number: int) -> None:
+        """Flip `live` to an archived version without wanting it: the target stays, and is owed."""
+        ...
+
     def prune(self, name: str, keep: int) -> None:
         """Remove the oldest versions beyond `keep`; never live, target or deployed."""
         ...

@@ -88,7 +88,8 @@ def decide(
     by the CA, the CA's advice (RFC 9773), then the fallback schedule: a third of the lifetime is
     left, or half of one below ten days.
     """
-    live, memory = status.live, status.memory
+    # What waits to be deployed needs no successor.
+    live, memory = status.waiting or status.live, status.memory
     if not spec.autorenew:
         return RenewalDecision(False, None, "stopped", "renewal is stopped (autorenew = false)")
     if live is None:

@@ -21,10 +21,12 @@ from certctl.models import (
     DeploySpec,
     Identifier,
     KeyType,
+    OnFailure,
     Value,
 )
 from certctl.names import parse_identifiers
 from certctl.options import Kind, Option, Settings, Source, check, flatten, unknown
+from certctl.service_address import parse_service
 
 FORMAT = 1
 
@@ -136,6 +138,8 @@ def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str
         chosen.pop("required_profile", None)
     if "required_profile" in given and "profile" not in given:
         chosen.pop("profile", None)
+    if "deploy.verify" in given and "deploy.probe" not in given:
+        chosen.pop("deploy.probe", None)
     if "deploy.targets" in given:
         named = chosen["deploy.targets"]
         others = {
@@ -304,6 +308,10 @@ def _deploy(settings: Settings) -> DeploySpec:
         reload=settings.text("deploy.reload"),
         hook_timeout=settings.seconds("deploy.hook_timeout"),
         targets=targets,
+        verify=tuple(parse_service(each) for each in settings.texts("deploy.verify")),
+        probe=settings.flag("deploy.probe"),
+        verify_timeout=settings.seconds("deploy.verify_timeout"),
+        on_failure=OnFailure(settings.required_text("deploy.on_failure")),
         copies=tuple(parse_copy(each) for each in settings.texts("deploy.copy")),
         plugin=_target_options(settings, targets),
     )

@@ -1,9 +1,9 @@
 """Deliver: the only way in which a version reaches its consumers.
 
 The order, in batches: copies and deploy hooks of each certificate, then each distinct configuration
-test and each distinct reload once, then what became of each is written down. A step that fails
-leaves the deploy owed; the issued certificate stays live. The certificates' locks are held by
-whoever calls.
+test and each distinct reload once, then a look on the wire, then what became of each is written
+down. A step that fails leaves the deploy owed; the issued certificate stays live, or makes way for
+the one before where its spec asks for that. The certificates' locks are held by whoever calls.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import replace
 from certctl.errors import CertctlError, DeployFailed
 from certctl.events import Deployed, Failed
 from certctl.models import Deployment, DeployResult
+from certctl.operations.fallback import Fallback, fall_back
+from certctl.operations.probing import look
 from certctl.operations.run import Run
 from certctl.operations.shipments import (
     Shipment,
@@ -41,8 +43,9 @@ def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
     shipments = [each for each in prepared if isinstance(each, Shipment)]
     shipments = [attempted(each, place, run) for each in shipments]
     shipments = [attempted(each, run_deploy_hooks, run) for each in shipments]
-    shipments = reload(test(shipments, run), run)
-    results = {each.name: _settle(each, run) for each in shipments}
+    shipments = look(reload(test(shipments, run), run), run)
+    fallbacks = fall_back(shipments, run)
+    results = {each.name: _settle(each, fallbacks.get(each.name), run) for each in shipments}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}
     return [results[name] for name in names]
 
@@ -77,22 +80,52 @@ def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Shipment:
         return replace(shipment, error=error)
 
 
-def _settle(shipment: Shipment, run: Run) -> DeployResult:
+def _settle(shipment: Shipment, fallback: Fallback | None, run: Run) -> DeployResult:
     """Remember what became of a deploy, and say it."""
     store, now, name = run.services.store, run.services.clock.now(), shipment.name
-    number = shipment.version.number
-    if shipment.error is None:
-        store.save_deployment(name, Deployment(number, number, now, copies=shipment.copies))
+    number, error = shipment.version.number, shipment.error
+    if error is None:
+        seen = now if shipment.probes else None
+        held = Deployment(number, number, now, verified_at=seen, copies=shipment.copies)
+        store.save_deployment(name, held)
         run.services.emit(Deployed(name, now, number))
-        return DeployResult(name, number, deployed=True)
-    failure = DeployFailed(
-        f"version {number} is live, but its deploy failed: {shipment.error.message}",
-        hint=shipment.error.hint or f"certctl deploy {name}",
-        name=name,
-        code=shipment.error.code,
-    )
+        return DeployResult(name, number, deployed=True, probes=shipment.probes)
+    failure = _failure(shipment, error, fallback)
     copies = store.status(name).deployment.copies
-    before = replace(shipment.deployment, copies=copies)
-    store.save_deployment(name, deploy_failed(before, failure, now))
+    remembered = replace(shipment.deployment, copies=copies)
+    back = fallback.back if fallback is not None else None
+    if back is not None:
+        seen = now if back.probes else None
+        remembered = replace(
+            remembered, deployed=back.version.number, deployed_at=now, verified_at=seen
+        )
+    store.save_deployment(name, deploy_failed(remembered, failure, now))
     run.services.emit(Failed(name, now, failure.code, failure.message))
-    return DeployResult(name, number, deployed=False, error=failure)
+    return DeployResult(
+        name,
+        number,
+        deployed=False,
+        error=failure,
+        probes=shipment.probes,
+        rolled_back_to=back.version.number if back is not None else None,
+    )
+
+
+def _failure(shipment: Shipment, error: CertctlError, fallback: Fallback | None) -> DeployFailed:
+    number = shipment.version.number
+    if fallback is not None and fallback.back is not None:
+        old = fallback.back.version.number
+        message = (
+            f"ROLLED BACK: version {old} is live and deployed again, since version {number} was"
+            f" refused: {error.message}"
+        )
+    else:
+        message = f"version {number} is live, but its deploy failed: {error.message}"
+        if fallback is not None:
+            message += f"\nIt was not rolled back: {fallback.why}"
+    return DeployFailed(
+        message,
+        hint=error.hint or f"certctl deploy {shipment.name}",
+        name=shipment.name,
+        code=error.code,
+    )

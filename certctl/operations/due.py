@@ -132,7 +132,7 @@ def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False)
 
 
 def _decided(name: str, request: RenewRequest, run: Run) -> Found:
-    spec, status = load(run, name), with_target_live(name, run)
+    spec, status = load(run, name), with_target_live(name, run, patient=True)
     forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
     if not forced and spec.autorenew:
         status = _advised(spec, status, run)

@@ -62,6 +62,7 @@ class CertificateView:
     why: str = ""
     deployed: bool = False
     deployed_version: int | None = None
+    verified_at: datetime | None = None
     failures: int = 0
     deploy_failures: int = 0
     last_error: LastError | None = None
@@ -159,6 +160,7 @@ def _view(
         why=decision.why,
         deployed=live is not None and not status.owed,
         deployed_version=status.deployment.deployed,
+        verified_at=status.deployment.verified_at if not status.owed else None,
         failures=status.memory.failures,
         deploy_failures=status.deployment.failures,
         last_error=status.memory.last_error or status.deployment.last_error,
@@ -202,6 +204,7 @@ def _to_keep(view: CertificateView) -> dict[str, object]:
         "why": view.why,
         "deployed": view.deployed,
         "deployed_version": view.deployed_version,
+        "verified_at": view.verified_at.isoformat() if view.verified_at else None,
     }
 
 
@@ -218,7 +221,7 @@ def _from_kept(
         live = LiveVersion(
             number, datetime.fromisoformat(not_before), datetime.fromisoformat(not_after), *others
         )
-        at = row["renews_at"]
+        at, seen = row["renews_at"], row["verified_at"]
         view = CertificateView(
             name=name,
             state=row["state"],
@@ -231,6 +234,7 @@ def _from_kept(
             why=row["why"],
             deployed=row["deployed"],
             deployed_version=row["deployed_version"],
+            verified_at=None if seen is None else datetime.fromisoformat(seen),
         )
         return view, datetime.fromisoformat(row["until"])
     except (KeyError, TypeError, ValueError):

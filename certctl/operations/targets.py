@@ -9,11 +9,12 @@ from dataclasses import replace
 from certctl.errors import CertctlError
 from certctl.models import CertificateStatus, Deployment
 from certctl.operations.run import Run
-from certctl.renewal import after_success
+from certctl.renewal import after_success, waiting
 
 
-def with_target_live(name: str, run: Run) -> CertificateStatus:
-    """Return what is, once the target is live; the certificate's lock is held.
+def with_target_live(name: str, run: Run, *, patient: bool = False) -> CertificateStatus:
+    """Return what is, once the target is live; the certificate's lock is held. Where its deploy was
+    refused and the version before was put back, `patient` leaves that until it is tried again.
 
     A target that is gone or damaged is given up for what is live, and that is said. Where nothing
     is live either, a new version has to be ordered.
@@ -23,6 +24,9 @@ def with_target_live(name: str, run: Run) -> CertificateStatus:
     status = store.status(name)
     target, live = status.deployment.target, status.live
     if target is None or (live is not None and live.number == target):
+        return status
+    put_back = live is not None and live.number == status.deployment.deployed
+    if patient and put_back and waiting(status.deployment, run.services.clock.now()):
         return status
     try:
         store.activate(name, target)

@@ -9,14 +9,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from certctl.copies import table as copy_table
+from certctl.copies import written as written_copy
 from certctl.credentials import AUTO
 from certctl.errors import CertctlError
 from certctl.models import (
     CertificateFiles,
+    CertificateSpec,
     ChallengeSpec,
     DeployResult,
     LastError,
+    OnFailure,
     Outcome,
+    ProbeResult,
     Version,
 )
 from certctl.operations.overview import CertificateDetails, CertificateView
@@ -24,6 +29,7 @@ from certctl.operations.report import Report
 from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result, error_object
 from certctl.output.times import Times, left, left_in_short, moment
+from certctl.service_address import written
 
 _STYLE = {
     "expired": "bold red",
@@ -66,6 +72,7 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "why": view.why,
         "deployed": view.deployed,
         "deployed_version": view.deployed_version,
+        "verified_at": moment(view.verified_at),
         "last_error": _last_error(view.last_error),
         "problem": error_object(view.problem) if view.problem else None,
     }
@@ -88,6 +95,13 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
             "reload": spec.deploy.reload,
             "post": spec.deploy.post_hook,
         },
+        "targets": list(spec.deploy.targets),
+        "copies": [copy_table(each) for each in spec.deploy.copies],
+        "verify": [written(each) for each in spec.deploy.verify],
+        "probe": spec.deploy.probe,
+        "on_failure": spec.deploy.on_failure.value,
+        "key_group": spec.key_group,
+        "key_mode": None if spec.key_mode is None else f"{spec.key_mode:04o}",
         "versions": [version_object(each) for each in details.versions],
     }
 
@@ -112,7 +126,8 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     if spec.profile or spec.required_profile:
         shown.append(("profile", str(spec.required_profile or spec.profile)))
     shown.append(("proved by", _challenge_words(details)))
-    shown.append(("deployed", _deployed_words(view)))
+    shown.append(("deployed", _deployed_words(view, times)))
+    shown += _deployment_words(spec)
     hooks = {
         "pre hook": spec.deploy.pre_hook,
         "deploy hook": spec.deploy.deploy_hook,
@@ -200,6 +215,8 @@ def pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
 def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
     ca = view.ca if view.public or not view.ca else f"{view.ca} (private)"
     deployed = "-" if view.live is None else ("yes" if view.deployed else "no")
+    if view.deployed and view.verified_at is not None:
+        deployed = "seen"
     return (
         view.name,
         view.state,
@@ -236,9 +253,27 @@ def _dns_words(challenge: ChallengeSpec) -> str:
     return str(challenge.dns_provider)
 
 
-def _deployed_words(view: CertificateView) -> str:
+def _deployment_words(spec: CertificateSpec) -> list[tuple[str, str]]:
+    """Return what is chosen of how a certificate is deployed, and who may read its keys."""
+    deploy, keys = spec.deploy, [spec.key_group or ""]
+    if spec.key_mode is not None:
+        keys.append(f"mode {spec.key_mode:04o}")
+    seen = ", ".join(written(each) for each in deploy.verify)
+    chosen = [
+        ("key read by", ", ".join(each for each in keys if each)),
+        ("deploy to", ", ".join(deploy.targets)),
+        ("copies", "\n".join(written_copy(each) for each in deploy.copies)),
+        ("seen at", seen if deploy.probe else "not looked for"),
+        ("on failure", "rollback" if deploy.on_failure is OnFailure.ROLLBACK else ""),
+    ]
+    return [(label, words) for label, words in chosen if words]
+
+
+def _deployed_words(view: CertificateView, times: Times) -> str:
     if view.live is None:
         return "nothing yet"
+    if view.deployed and view.verified_at is not None:
+        return f"yes, and seen on the wire at {times.minute(view.verified_at)}"
     if view.deployed:
         return "yes"
     if view.deployed_version is None:
@@ -253,7 +288,27 @@ def _deploy_object(result: DeployResult | None) -> dict[str, Json] | None:
     return {
         "version": result.version,
         "deployed": result.deployed,
+        "verified": _verified(result),
+        "rolled_back_to": result.rolled_back_to,
+        "probes": [_probe(each) for each in result.probes],
         "error": error_object(error) if isinstance(error, CertctlError) else None,
+    }
+
+
+def _verified(result: DeployResult) -> bool | None:
+    """Return whether all that was seen on the wire was good; None where nothing was looked at."""
+    return all(each.error is None for each in result.probes) if result.probes else None
+
+
+def _probe(seen: ProbeResult) -> dict[str, Json]:
+    return {
+        "service": written(seen.service),
+        "address": seen.address,
+        "server_name": seen.server_name,
+        "good": seen.error is None,
+        "problem": seen.error,
+        "sha256": seen.sha256,
+        "not_after": moment(seen.not_after),
     }
 
 

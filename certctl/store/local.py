@@ -115,11 +115,16 @@ class LocalStore:
         something else than a link stands in the place of the live link.
         """
         live = self._live(name)
+        deployment = self._deployment(name, live)
+        waiting = None
+        if live is not None and deployment.target not in {None, live.number}:
+            waiting = self._versions.read_or_warn(name, deployment.target or 0)
         return CertificateStatus(
             name=name,
             live=live,
-            deployment=self._deployment(name, live),
+            deployment=deployment,
             memory=self._memories.renewal(name),
+            waiting=waiting,
         )
 
     def busy(self, names: Iterable[str], now: datetime) -> Iterator[str]:
@@ -182,6 +187,11 @@ class LocalStore:
         remembered = self._memories.deployment(name)
         if remembered is None or remembered.target != number:
             self._memories.save_deployment(name, _aimed(remembered or Deployment(), number))
+        self._versions.point(name, number)
+
+    def retreat(self, name: str, number: int) -> None:
+        """Switch only. Raises as `activate` does."""
+        self._versions.material(name, number)
         self._versions.point(name, number)
 
     def prune(self, name: str, keep: int) -> None:

@@ -55,6 +55,7 @@ CERTIFICATE: Shape = {
     "why": str,
     "deployed": bool,
     "deployed_version": int | None,
+    "verified_at": str | None,
     "last_error": dict | None,
     "problem": dict | None,
 }
@@ -68,6 +69,13 @@ DETAILS: Shape = {
     "autorenew": bool,
     "files": dict | None,
     "hooks": dict,
+    "targets": list,
+    "copies": list,
+    "verify": list,
+    "probe": bool,
+    "on_failure": str,
+    "key_group": str | None,
+    "key_mode": str | None,
     "versions": list,
 }
 
@@ -98,7 +106,14 @@ HOOKS: Shape = {
     "post": str | None,
 }
 
-DEPLOY: Shape = {"version": int, "deployed": bool, "error": dict | None}
+DEPLOY: Shape = {
+    "version": int,
+    "deployed": bool,
+    "verified": bool | None,
+    "rolled_back_to": int | None,
+    "probes": list,
+    "error": dict | None,
+}
 
 RUN: Shape = {"dry_run": bool, "considered": int, "certificates": list}
 

@@ -17,7 +17,7 @@ class SteerableClock:
         """The seconds of each wait that was asked for, in order."""
         self._now = start
         self._elapsed = 0.0
-        self._on_wait = on_wait
+        self.on_wait = on_wait
         self._mutex = threading.Lock()
 
     def now(self) -> datetime:
@@ -37,8 +37,8 @@ class SteerableClock:
             return True
         self.waits.append(seconds)
         self.advance(max(seconds, 0.0))
-        if self._on_wait is not None:
-            self._on_wait(seconds)
+        if self.on_wait is not None:
+            self.on_wait(seconds)
         return stop.is_set()
 
     def advance(self, seconds: float) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certctl.demo.application import application
@@ -102,7 +103,8 @@ def test_a_proxy_serves_what_is_renewed_and_keeps_serving_when_its_configuration
         for name in NAMES:
             here.issue(name, "--deploy", kind, *flags(kind, front))
         renewed = here.certctl("renew", "--force")
-        wait_until(lambda: serves(front, here), "the renewed certificates")
+        # It has been seen, so there is nothing to wait for.
+        served = serves(front, here)
         good = [front.served(name) for name in NAMES]
 
         front.spoil()
@@ -110,9 +112,10 @@ def test_a_proxy_serves_what_is_renewed_and_keeps_serving_when_its_configuration
         during = [front.served(name) for name in NAMES]
         front.mend()
         paid = here.certctl("deploy", "--pending")
-        wait_until(lambda: serves(front, here), "the certificates that were owed")
+        healed = serves(front, here)
 
     assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert (served, healed) == (True, True)
     assert broken.exit_status == 4
     assert "configuration test" in broken.stderr
     assert during == good
@@ -120,15 +123,49 @@ def test_a_proxy_serves_what_is_renewed_and_keeps_serving_when_its_configuration
     assert [here.show(name)["state"] for name in NAMES] == ["valid", "valid"]
 
 
-def test_stunnel_serves_what_is_renewed(here: Host, tmp_path: Path, backend: int) -> None:
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_a_proxy_that_refuses_the_new_certificate_gets_the_one_before_back(
+    here: Host, tmp_path: Path, backend: int, kind: str
+) -> None:
+    require(PROGRAMS[kind])
+    name = NAMES[0]
+    with proxy(kind, tmp_path / "front", sites(here), backend) as front:
+        here.issue(
+            name,
+            *("--deploy", kind, *flags(kind, front), "--on-failure", "rollback"),
+            *("--verify", f"127.0.0.1:{front.port}"),
+            # refuses every version but the first
+            *("--reload", f"test $(readlink {here.home}/live/{name}) = ../archive/{name}/1"),
+        )
+        renewed = here.certctl("renew", "--force", name)
+        served = front.served(name)
+
+    first = x509.load_pem_x509_certificate(
+        (here.home / "archive" / name / "1" / "cert.pem").read_bytes()
+    )
+    assert renewed.exit_status == 4
+    assert "ROLLED BACK: version 1 is live and deployed again" in renewed.stderr
+    assert served == first
+    assert (here.version(name), here.show(name)["state"]) == (1, "owed")
+
+
+def test_stunnel_serves_what_is_renewed_and_is_owed_where_it_is_seen_not_to(
+    here: Host, tmp_path: Path, backend: int
+) -> None:
     require("stunnel4")
     with stunnel(tmp_path / "front", sites(here), backend) as front:
         for name in NAMES:
             here.issue(name, "--deploy", "stunnel", "--stunnel-config", str(front.config))
         renewed = here.certctl("renew", "--force")
-        wait_until(lambda: serves(front, here), "the renewed certificates")
+        good = serves(front, here)
 
-    assert (renewed.exit_status, renewed.stderr) == (0, "")
+        front.spoil()
+        broken = here.certctl("renew", "--force", NAMES[0])
+
+    # It says nothing of a configuration that it cannot load: only a look tells.
+    assert (renewed.exit_status, renewed.stderr, good) == (0, "", True)
+    assert broken.exit_status == 4
+    assert "another certificate is served" in broken.stderr
 
 
 def test_haproxy_takes_certificates_at_its_runtime_socket_without_a_reload(
@@ -202,12 +239,14 @@ def test_postfix_serves_what_is_renewed_from_its_map_too(here: Host, tmp_path: P
         for name in NAMES:
             here.issue(name, "--deploy", "postfix", *flags("postfix", front))
         renewed = here.certctl("renew", "--force")
-        wait_until(lambda: mail_serves(front.port, "smtp", here), "the renewed certificates")
+        good = mail_serves(front.port, "smtp", here)
+        states = [here.show(name)["verified_at"] is not None for name in NAMES]
 
         front.spoil()
         broken = here.certctl("renew", "--force")
 
-    assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert (renewed.exit_status, renewed.stderr, good) == (0, "", True)
+    assert states == [True, True]
     assert broken.exit_status == 4
 
 
