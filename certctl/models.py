@@ -187,6 +187,9 @@ class ChallengeSpec:
     tls_alpn_address: str | None = None
     tls_alpn_port: int = 443
     webroots: tuple[str, ...] = ()
+    http_hook: str | None = None
+    http_cleanup_hook: str | None = None
+    http_hook_protocol: str | None = None
     dns_provider: str | None = None
     dns_challenge: str = ChallengeType.DNS_01
     dns_credentials: str | None = None

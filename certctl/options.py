@@ -19,6 +19,7 @@ from enum import Enum, StrEnum
 from certctl.copies import canonical_copy, canonical_key_mode
 from certctl.credentials import EMPTY, DnsCredentials
 from certctl.errors import CertctlError, ConfigurationError
+from certctl.hook_protocols import FOR_FILES
 from certctl.models import AccountKeyType, ChallengeType, KeyType, OnFailure, Value
 from certctl.service_address import canonical_service
 
@@ -269,7 +270,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.CHOICE,
         "standalone",
         "How control of the names is proved.",
-        choices=("standalone", "webroot", "dns", "tls-alpn", "dns-persist"),
+        choices=("standalone", "webroot", "http-hook", "dns", "tls-alpn", "dns-persist"),
         in_spec=True,
     ),
     Option(
@@ -327,6 +328,40 @@ OPTIONS: tuple[Option, ...] = (
         metavar="[NAME=]DIR",
         in_spec=True,
         variable="CERTCTL_WEBROOT",
+    ),
+    Option(
+        "challenge.http_hook",
+        Kind.TEXT,
+        None,
+        "Prove control by HTTP-01 with a command that puts the answer where a web server shows it: "
+        "run with `present` or `cleanup` as its last argument, and CERTCTL_HTTP_TOKEN and "
+        "CERTCTL_HTTP_ANSWER.",
+        flag="--http-hook",
+        metavar="COMMAND",
+        in_spec=True,
+        variable="CERTCTL_HTTP_HOOK",
+    ),
+    Option(
+        "challenge.http_cleanup_hook",
+        Kind.TEXT,
+        None,
+        "Command that removes answers; --http-hook then only places them, and neither gets an "
+        "argument, as with certbot's --manual-auth-hook and --manual-cleanup-hook.",
+        flag="--http-cleanup-hook",
+        metavar="COMMAND",
+        in_spec=True,
+        variable="CERTCTL_HTTP_CLEANUP_HOOK",
+    ),
+    Option(
+        "challenge.http_hook_protocol",
+        Kind.CHOICE,
+        None,
+        "Whose hook it is, and so how it is called: certctl's own, or that of another client, "
+        "unchanged; certctl's by default, certbot's with --http-cleanup-hook.",
+        flag="--http-hook-protocol",
+        choices=tuple(each.value for each in FOR_FILES),
+        in_spec=True,
+        variable="CERTCTL_HTTP_HOOK_PROTOCOL",
     ),
     Option(
         "challenge.dns_provider",

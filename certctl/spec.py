@@ -37,6 +37,9 @@ _ONLY_FOR_METHOD = {
     "challenge.tls_alpn_address": "tls-alpn",
     "challenge.tls_alpn_port": "tls-alpn",
     "challenge.webroots": "webroot",
+    "challenge.http_hook": "http-hook",
+    "challenge.http_cleanup_hook": "http-hook",
+    "challenge.http_hook_protocol": "http-hook",
 }
 
 
@@ -108,6 +111,7 @@ def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
         "challenge.dns_provider": "dns",
         "challenge.dns_credentials": "dns",
         "challenge.webroots": "webroot",
+        "challenge.http_hook": "http-hook",
     }
     method = next((method for key, method in implied.items() if values.get(key)), None)
     if method is None or _METHOD in values:
@@ -274,6 +278,9 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         tls_alpn_address=settings.text("challenge.tls_alpn_address"),
         tls_alpn_port=settings.integer("challenge.tls_alpn_port"),
         webroots=settings.texts("challenge.webroots"),
+        http_hook=settings.text("challenge.http_hook"),
+        http_cleanup_hook=settings.text("challenge.http_cleanup_hook"),
+        http_hook_protocol=settings.text("challenge.http_hook_protocol"),
         dns_provider=provider,
         dns_challenge=settings.required_text("challenge.dns_challenge"),
         dns_credentials=settings.text("challenge.dns_credentials"),

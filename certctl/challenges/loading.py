@@ -32,6 +32,7 @@ MODULES = MappingProxyType(
     {
         "standalone": "http01_standalone",
         "webroot": "http01_webroot",
+        "http-hook": "http01_hook",
         "dns": "dns01",
         "tls-alpn": "tls_alpn01",
         "dns-persist": "dns_persist01",

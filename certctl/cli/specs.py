@@ -36,6 +36,9 @@ _CHALLENGE = (
     "challenge.tls_alpn_address",
     "challenge.tls_alpn_port",
     "challenge.webroots",
+    "challenge.http_hook",
+    "challenge.http_cleanup_hook",
+    "challenge.http_hook_protocol",
     "challenge.dns_provider",
     "challenge.dns_credentials",
     "challenge.dns_options",
@@ -104,6 +107,7 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
         **{f"--{method}": flags.get("challenge.method") == method for method in _METHODS},
         "--webroot": "challenge.webroots" in flags,
         "--dns": "challenge.dns_provider" in flags or "challenge.dns_credentials" in flags,
+        "--http-hook": "challenge.http_hook" in flags,
     }
     chosen = [way for way, given in ways.items() if given]
     if len(chosen) > 1:

@@ -236,6 +236,8 @@ def _challenge_words(details: CertificateDetails) -> str:
             return f"HTTP-01, stand-alone server at port {challenge.http_port}"
         case "tls-alpn":
             return f"TLS-ALPN-01, stand-alone server at port {challenge.tls_alpn_port}"
+        case "http-hook":
+            return f"HTTP-01, by {challenge.http_hook}"
         case "dns-persist":
             return "DNS-PERSIST-01, by a record that stands for good"
         case "webroot":

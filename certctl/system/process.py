@@ -42,7 +42,8 @@ class Completed:
 
     `exit_status` is negative for a signal, and 126 or 127 where the command could not be run or was
     not found, as in a shell. `output` is the end of standard output and standard error together, in
-    whole lines. `timed_out` and `stopped` say that certctl ended it.
+    whole lines; `printed` that of standard output alone, where the two were kept apart. `timed_out`
+    and `stopped` say that certctl ended it.
     """
 
     exit_status: int
@@ -50,6 +51,7 @@ class Completed:
     seconds: float
     timed_out: bool
     stopped: bool = False
+    printed: str = field(default="", repr=False)
 
 
 def run(
@@ -61,14 +63,14 @@ def run(
     arguments: Sequence[str] = (),
     limit: int = 65536,
     grace: float = GRACE,
-    discard_errors: bool = False,
+    apart: bool = False,
 ) -> Completed:
     """Run a command for `timeout` seconds at most; never raises for what the command does.
 
     A `str` is a shell command line, and `arguments` its `$1` and on. A sequence is an executable
     and its arguments, with no shell in between that would read them. `environment` is added to what
-    `clean_environment` lets through. The last `limit` bytes of output are kept; `discard_errors`
-    keeps standard error out of it.
+    `clean_environment` lets through. The last `limit` bytes of output are kept; with `apart`, those
+    of standard output also by themselves.
 
     When time runs out, or `stop` is set, the process group gets SIGTERM, and SIGKILL `grace`
     seconds later. A daemon that the command leaves behind is neither waited for nor ended; what it
@@ -81,7 +83,7 @@ def run(
             _argv(command, arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if discard_errors else subprocess.STDOUT,
+            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
             bufsize=0,
             cwd=WORKING_FOLDER,
             env=clean_environment(os.environ) | dict(environment),
@@ -89,7 +91,8 @@ def run(
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL among the words or the facts
         return Completed(126, f"the command could not be started: {error}", 0.0, timed_out=False)
-    with _Output(cast(IO[bytes], process.stdout), limit) as output:
+    pipes = [each for each in (process.stdout, process.stderr) if each is not None]
+    with _Output(pipes, limit) as output:
         try:
             end = _watch(process, output, started + timeout, stop)
             if end is not _End.EXITED:
@@ -104,6 +107,7 @@ def run(
             time.monotonic() - started,
             timed_out=end is _End.TIMED_OUT,
             stopped=end is _End.STOPPED,
+            printed=output.printed() if apart else "",
         )
 
 
@@ -145,44 +149,78 @@ class _End(Enum):
 
 
 class _Output:
-    """The reading end of a command's output; keeps the last `limit` bytes, however many come."""
+    """The reading ends of a command's output: of both streams in one, or of standard output and
+    standard error. Keeps the last `limit` bytes, however many come.
+    """
 
-    def __init__(self, pipe: IO[bytes], limit: int) -> None:
-        self._pipe = pipe
-        self._limit = limit
-        self._kept = bytearray()
-        self._cut = False
-        self.open = True
-        os.set_blocking(pipe.fileno(), False)
+    def __init__(self, pipes: Sequence[IO[bytes]], limit: int) -> None:
+        self._pipes = pipes
+        self._all = _Tail(limit)
+        self._printed = _Tail(limit)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(pipe, selectors.EVENT_READ)
+        for pipe in pipes:
+            os.set_blocking(pipe.fileno(), False)
+            self._selector.register(pipe, selectors.EVENT_READ)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._selector.close()
-        self._pipe.close()
+        for pipe in self._pipes:
+            pipe.close()
+
+    @property
+    def open(self) -> bool:
+        """Whether more may come."""
+        return bool(self._selector.get_map())
 
     def pump(self, seconds: float) -> bool:
         """Wait up to `seconds` for output and take it; return whether there was any."""
-        if not self.open or not self._selector.select(seconds):
-            return False
-        try:
-            chunk = os.read(self._pipe.fileno(), _CHUNK)
-        except BlockingIOError:
-            return False
-        self.open = bool(chunk)
-        self._kept += chunk
-        if len(self._kept) > 2 * self._limit:
-            self._shorten()
-        return self.open
+        ready = self._selector.select(seconds) if self.open else []
+        taken = [self._take(cast(IO[bytes], key.fileobj)) for key, _ in ready]
+        return any(taken)
 
     def last_words(self) -> None:
         """Take what is left of its output; a background process may hold the pipe open for ever."""
         deadline = time.monotonic() + _LAST_WORDS
         while self.pump(0) and time.monotonic() < deadline:
             pass
+
+    def text(self) -> str:
+        """Return what is kept of both streams as text; a first line that was cut is left out."""
+        return self._all.text()
+
+    def printed(self) -> str:
+        """Return what is kept of standard output."""
+        return self._printed.text()
+
+    def _take(self, pipe: IO[bytes]) -> bool:
+        try:
+            chunk = os.read(pipe.fileno(), _CHUNK)
+        except BlockingIOError:
+            return False
+        if not chunk:
+            self._selector.unregister(pipe)
+            return False
+        self._all.add(chunk)
+        if pipe is self._pipes[0]:
+            self._printed.add(chunk)
+        return True
+
+
+class _Tail:
+    """The last bytes of a stream, `limit` at most."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self._cut = False
+
+    def add(self, chunk: bytes) -> None:
+        self._kept += chunk
+        if len(self._kept) > 2 * self._limit:
+            self._shorten()
 
     def text(self) -> str:
         """Return what is kept as text; a first line that was cut is left out."""

@@ -64,7 +64,7 @@ def secret_of_command(command: str, *, timeout: float, stop: threading.Event) ->
     """
     from certctl.system import process  # noqa: PLC0415 - few secrets come from a command
 
-    done = process.run(command, environment={}, timeout=timeout, stop=stop, discard_errors=True)
+    done = process.run(command, environment={}, timeout=timeout, stop=stop, apart=True)
     if done.stopped:
         raise Interrupted("stopped while a command was asked for a secret")
     if done.exit_status != 0 or done.timed_out:
@@ -74,7 +74,7 @@ def secret_of_command(command: str, *, timeout: float, stop: threading.Event) ->
             hint="Run it by hand, as the user that certctl runs as.",
             code=_CODE,
         )
-    return _text(done.output.encode(), f"what `{command}` prints")
+    return _text(done.printed.encode(), f"what `{command}` prints")
 
 
 def _text(data: bytes, where: str) -> str:

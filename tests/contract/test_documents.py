@@ -19,6 +19,8 @@ import pytest
 
 from certctl.alerts.hook import variables as failure_variables
 from certctl.ca.directories import KNOWN_CAS
+from certctl.challenges import http01_hook
+from certctl.challenges.system import SolverSystem
 from certctl.cli.main import COMMANDS, group
 from certctl.credentials import read_tables
 from certctl.deploy.environment import run_variables, variables
@@ -34,11 +36,13 @@ from certctl.models import (
     Account,
     AccountKeyType,
     CertificateFiles,
+    ChallengeSpec,
     CopySpec,
     Delivery,
     Deployment,
     Material,
     PendingOrder,
+    Placement,
     RenewalMemory,
     RunSummary,
     ServiceAddress,
@@ -241,6 +245,17 @@ def dns_variables(folder: Path) -> set[str]:
     return {each for each in names if each.startswith(("CERTCTL_", "CERTBOT_"))}
 
 
+def http_variables(folder: Path) -> set[str]:
+    """What an HTTP hook sees beyond its user's environment, from a real one."""
+    seen = folder / "seen-by-http"
+    challenge = ChallengeSpec(method="http-hook", http_hook=f"env >{seen}; true")
+    solver = http01_hook.create(challenge, SolverSystem(SteerableClock(), threading.Event()))
+    placed = {"token": "t", "key_authorization": "t.thumbprint"}
+    solver.cleanup([Placement("http-hook", "a", "a.example", placed)])
+    names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
+    return {each for each in names if each.startswith(("CERTCTL_", "CERTBOT_"))}
+
+
 def test_every_variable_of_a_hook_is_documented() -> None:
     told = {*deploy_variables(), *run_variables("post", (), ())}
 
@@ -251,12 +266,16 @@ def test_every_variable_of_a_dns_hook_is_documented(tmp_path: Path) -> None:
     assert dns_variables(tmp_path) - code(HOOKS) == set()
 
 
+def test_every_variable_of_an_http_hook_is_documented(tmp_path: Path) -> None:
+    assert http_variables(tmp_path) - code(HOOKS) == set()
+
+
 def test_every_variable_that_the_hooks_page_names_exists(tmp_path: Path) -> None:
     named = {each for each in code(HOOKS) if re.fullmatch(r"(CERTCTL|CERTBOT|RENEWED)_\w+", each)}
 
     assert named == {
         each
-        for each in {*deploy_variables(), *dns_variables(tmp_path)}
+        for each in {*deploy_variables(), *dns_variables(tmp_path), *http_variables(tmp_path)}
         if not each.startswith("FAILED")
     }
 

@@ -33,6 +33,7 @@ LEVELS = {
     "keys": 1,
     "validation_certificate": 1,
     "standing_records": 1,
+    "hook_protocols": 1,
     "x509": 1,
     "formats": 1,
     "system": 2,

@@ -15,6 +15,7 @@ from certctl.dns.queries import Server
 from certctl.dns.resolver import parse_server
 from certctl.dns.tsig_keys import TsigKey, make_key, read_key_file
 from certctl.errors import ConfigurationError
+from certctl.hook_protocols import HookAction, HookProtocol, hook_calls
 from certctl.models import TxtRecord
 from certctl.options import OPTIONS
 
@@ -190,6 +191,9 @@ def test_secrets_have_no_flag_and_no_place_in_the_file() -> None:
 
 def test_no_variable_of_the_hook_is_an_options_variable() -> None:
     record = TxtRecord("_acme-challenge.example.com", "value", "example.com", "example.com")
-    facts = exec_provider.facts("present", [record], 0)
+    answer = exec_provider.hook_answer(HookAction.PRESENT, record)
+    (call,) = hook_calls(HookProtocol.CERTCTL, HookAction.PRESENT, [answer])
 
-    assert facts.keys().isdisjoint(each.environment for each in (*OPTIONS, *provider_options()))
+    assert call.environment.keys().isdisjoint(
+        each.environment for each in (*OPTIONS, *provider_options())
+    )
