@@ -60,8 +60,9 @@ class Point:
         if kind == "signal":
             return True
         if error == LOST:
+            struck = " ".join((self.what, *self.elsewhere))
             # By a pair of sockets threads wake each other, which nothing can reset.
-            return all("<TCP" in each for each in (self.what, *self.elsewhere))
+            return "<TCP" in struck and "<UNIX" not in struck
         return not self.on_network and self.call in ERRORS[error]
 
     def __str__(self) -> str:
