@@ -8,6 +8,7 @@ once something is due, and not before.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -241,18 +242,21 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
         remove_leftovers,
     )
 
-    for name in names:
+    def remove(name: str) -> None:
         try:
             run.lease(name, timeout=0)
             remove_leftovers(name, run)
         except LockHeld:
-            continue
+            return
         except Interrupted:
             raise
         except CertctlError as error:
             run.warn(f"what proved control could not be removed: {error.message}", name)
         finally:
             run.release(name)
+
+    # Side by side, so that what was left in one zone can be removed together.
+    deque(together(remove, names, threads=run.services.settings.integer("jobs")), maxlen=0)
 
 
 def _warn_of_the_interval(found: Found, interval: timedelta | None, run: Run) -> None:

@@ -1,20 +1,38 @@
 """Many certificates of one zone in one run: one wait for all, and no record is lost or left."""
 
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.bind import BindServer
+import pytest
+
+from tests.lab.bind import BindSecondary, BindServer
 from tests.lab.pebble import PebbleServer
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
-from tests.real.driver import host, names
+from tests.real.driver import Host, host, names
 
 ZONE = "many.test"
 CERTIFICATES = [f"n{number}.{ZONE}" for number in range(20)]
 
 
-def test_wildcards_with_their_bases_wait_together_and_leave_the_zone_as_it_was(
-    tmp_path: Path,
-) -> None:
+@dataclass(frozen=True)
+class Site:
+    """A home that wants wildcards with their bases, a primary, and a secondary that lags behind."""
+
+    here: Host
+    primary: BindServer
+    secondary: BindSecondary
+    pebble: PebbleServer
+    before: list[str]
+
+    def all_are_written(self) -> bool:
+        return len(self.primary.dump(ZONE)) == len(self.before) + 2 * len(CERTIFICATES)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
     require("named", "pebble")
     for each in ("primary", "secondary", "pebble"):
         (tmp_path / each).mkdir()
@@ -29,7 +47,6 @@ def test_wildcards_with_their_bases_wait_together_and_leave_the_zone_as_it_was(
         primary.secondary(tmp_path / "secondary") as secondary,
         PebbleServer(folder=tmp_path / "pebble", dns_server=primary.address) as pebble,
     ):
-        before = primary.dump(ZONE)
         here = host(
             tmp_path,
             pebble,
@@ -41,23 +58,43 @@ def test_wildcards_with_their_bases_wait_together_and_leave_the_zone_as_it_was(
         specs.mkdir(mode=0o700)
         for name in CERTIFICATES:
             (specs / f"{name}.toml").write_text(f'version = 1\nnames = ["{name}", "*.{name}"]\n')
+        yield Site(here, primary, secondary, pebble, primary.dump(ZONE))
 
-        with here.begin("renew") as running:
-            # With four jobs: those that wait for the secondary are not counted.
-            everything = len(before) + 2 * len(CERTIFICATES)
-            wait_until(
-                lambda: len(primary.dump(ZONE)) == everything, "all records are there", seconds=60
-            )
-            told = [each.path for each in pebble.requests() if each.path.startswith("/chalZ")]
-            secondary.catch_up()
-            finished = running.finish()
 
-        assert finished.exit_status == 0, finished
-        assert told == []
-        assert primary.dump(ZONE) == before
-        assert [names(here.leaf(name)) for name in CERTIFICATES] == [
-            sorted([name, f"*.{name}"]) for name in CERTIFICATES
-        ]
-        assert here.leftovers() == []
-        # certctl looks for the zone's servers once; Pebble does not.
-        assert primary.output().count(f"query: {ZONE} IN NS ") == 1
+def test_wildcards_with_their_bases_wait_together_and_leave_the_zone_as_it_was(site: Site) -> None:
+    with site.here.begin("renew") as running:
+        # With four jobs: those that wait for the secondary are not counted.
+        wait_until(site.all_are_written, "all records are there", seconds=60)
+        told = [each.path for each in site.pebble.requests() if each.path.startswith("/chalZ")]
+        site.secondary.catch_up()
+        finished = running.finish()
+
+    assert finished.exit_status == 0, finished
+    assert told == []
+    assert site.primary.dump(ZONE) == site.before
+    assert [names(site.here.leaf(name)) for name in CERTIFICATES] == [
+        sorted([name, f"*.{name}"]) for name in CERTIFICATES
+    ]
+    assert site.here.leftovers() == []
+    # certctl looks for the zone's servers once; Pebble does not.
+    assert site.primary.output().count(f"query: {ZONE} IN NS ") == 1
+
+
+def test_after_a_kill_in_the_midst_of_many_the_next_run_removes_all_records_and_goes_on(
+    site: Site,
+) -> None:
+    with site.here.begin("renew") as running:
+        wait_until(site.all_are_written, "all records are there", seconds=60)
+        running.signal(signal.SIGKILL)
+        running.finish()
+    assert site.all_are_written()
+
+    with (site.here.home / "certctl.toml").open("a") as settings:
+        settings.write('challenge.dns_propagation_quorum = "1"\n')  # the secondary stays behind
+
+    finished = site.here.certctl("renew")
+
+    assert finished.exit_status == 0, finished
+    assert site.primary.dump(ZONE) == site.before
+    assert {site.here.version(name) for name in CERTIFICATES} == {1}
+    assert site.here.leftovers() == []
