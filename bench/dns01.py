@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.renewals import Cost, cost
+from bench.measure import Cost, cost
 from tests.lab.bind import BindSecondary, BindServer
 from tests.lab.pebble import PebbleServer
 

@@ -7,21 +7,15 @@ each certificate; it has no way to renew side by side.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.measure import Cost, cost
 from bench.run import quick_pebble
 from tests.lab.pebble import PebbleServer
 from tests.support.homes import add_copies
@@ -29,54 +23,6 @@ from tests.support.homes import add_copies
 MANY = 200
 FOR_CERTBOT = 20
 IDLE = (100, 1_000, 10_000)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a command took: seconds on the clock, seconds of CPU, and MiB of memory at its peak."""
-
-    seconds: float
-    cpu: float
-    memory: float
-
-
-class Memory(threading.Thread):
-    """Watches a process's memory: what `wait4` says of it includes that of this program."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__()
-        self._status = Path(f"/proc/{pid}/status")
-        self.peak = 0.0
-
-    def run(self) -> None:
-        with contextlib.suppress(OSError):
-            while found := re.search(r"VmHWM:\s+(\d+)", self._status.read_text()):
-                self.peak = int(found[1]) / 1024
-                time.sleep(0.005)
-
-
-def cost(command: Sequence[str], **variables: str) -> Cost:
-    """Run a command to its end; one that fails ends the benchmark."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    memory = Memory(process.pid)
-    memory.start()
-    said = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - begun
-    memory.join()
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command[:3])} failed:\n{said[-2000:]}")
-    return Cost(seconds, used.ru_utime + used.ru_stime, memory.peak)
 
 
 def renewals(pebble: PebbleServer, folder: Path) -> None:

@@ -1,146 +1,83 @@
-"""`make bench`: certctl beside other ACME clients, against one Pebble, in one run.
+"""Single issuances: certctl beside other ACME clients, against one Pebble, in one run.
 
-For each client that is installed: the wall time and the HTTP requests of one issuance, and of
-twenty certificates ordered one after another, each by a command of its own, as cron jobs and shell
-scripts do. Pebble validates at once and rejects no nonce. Times are only worth comparing within a
-run, so each stands beside its ratio to certctl's. Accounts are made beforehand, untimed.
+For each client that is installed: one certificate of one name and one of fifty, by a command of
+its own, close to the CA and with 50 ms added each way. Pebble validates at once and rejects no
+nonce. Accounts are made beforehand, untimed. In each round every client has its turn, and the
+figures are medians (one round where a client is slow); times are only worth comparing within a run,
+so each stands beside its ratio to certctl's. Far away, `waiting` is the time in which something was
+under way to the CA and back.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.clients import NAMES, Client, clients, served, version
+from bench.measure import Cost, cost, median
+from tests.lab.distance import Distance
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 
-REPEATS = 5
-MANY = 20
+EACH_WAY = 0.05
+MANY = 50
+PATIENCE = 20.0
+"""Seconds; what takes a client longer is measured once, and not at all where the CA is far away."""
+
+_numbers = itertools.count()
 
 
-@dataclass(frozen=True)
-class Client:
-    """A client to measure: how it orders a certificate for a name, by itself."""
-
-    name: str
-    version: tuple[str, ...]
-    command: Callable[[str], list[str]]
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-    def order(self, name: str) -> None:
-        """Obtain a certificate for `name`; ends the benchmark where that fails."""
-        done = subprocess.run(
-            self.command(name),
-            env={**os.environ, **self.variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            sys.exit(f"{self.name} failed:\n{done.stdout}{done.stderr}")
+def obtain(client: Client, pebble: PebbleServer, count: int) -> Cost:
+    """Return what it takes to obtain one certificate of so many new names."""
+    number = next(_numbers)
+    names = [f"n{index}.c{number}.example" for index in range(count)]
+    with served(client, pebble):
+        return cost(client.command(names), requests=pebble.request_count, **client.variables)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What was measured for one client; times in seconds."""
-
-    client: str
-    one: float
-    one_requests: int
-    many: float
-    many_requests: int
-
-
-def clients(pebble: PebbleServer, folder: Path) -> list[Client]:
-    """Return certctl and the others that are installed, each with a folder of its own."""
-    port, url, bundle = pebble.http_port, pebble.directory_url, str(pebble.ca_bundle)
-    found = [
-        Client(
-            "certctl",
-            ("certctl", "--version"),
-            lambda name: [
-                *("certctl", "issue", name, "--home", str(folder / "certctl")),
-                *("--ca", url, "--ca-bundle", bundle, "--agree-tos", "--yes"),
-                *("--http-address", "127.0.0.1", "--http-port", str(port)),
-            ],
-        ),
-        Client(
-            "certbot",
-            ("certbot", "--version"),
-            lambda name: [
-                *("certbot", "certonly", "--standalone", "--non-interactive", "--agree-tos"),
-                *("--register-unsafely-without-email", "--server", url, "-d", name),
-                *("--http-01-port", str(port), "--http-01-address", "127.0.0.1"),
-                *("--config-dir", str(folder / "certbot"), "--work-dir", str(folder / "work")),
-                *("--logs-dir", str(folder / "logs")),
-            ],
-            {"REQUESTS_CA_BUNDLE": bundle},
-        ),
-        Client(
-            "lego",
-            ("lego", "--version"),
-            lambda name: [
-                *("lego", "--server", url, "--path", str(folder / "lego"), "--accept-tos"),
-                *("--email", "bench@example.com", "--http", "--http.port", f"127.0.0.1:{port}"),
-                *("--domains", name, "run"),
-            ],
-            {"LEGO_CA_CERTIFICATES": bundle},
-        ),
-    ]
-    return [each for each in found if shutil.which(each.name)]
-
-
-def measure(client: Client, pebble: PebbleServer) -> Figures:
-    """Return the figures of one client; its first order makes the account and does not count."""
-    client.order(f"first.{client.name}.example")
-    times: list[float] = []
-    requests: list[int] = []
-    for number in range(REPEATS):
-        seconds, count = _timed(
-            pebble, lambda n=number: client.order(f"one{n}.{client.name}.example")
-        )
-        times.append(seconds)
-        requests.append(count)
-
-    def many() -> None:
-        for number in range(MANY):
-            client.order(f"many{number}.{client.name}.example")
-
-    seconds, count = _timed(pebble, many)
-    return Figures(
-        client.name, statistics.median(times), int(statistics.median(requests)), seconds, count
-    )
-
-
-def _timed(pebble: PebbleServer, work: Callable[[], None]) -> tuple[float, int]:
-    before = pebble.request_count()
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun, pebble.request_count() - before
-
-
-def report(figures: list[Figures], versions: Mapping[str, str]) -> None:
-    """Print the figures as a table, certctl first and every ratio to it."""
-    base = figures[0]
-    columns = f"{'seconds':>10}{'ratio':>8}{'requests':>10}"
-    print(f"\n{'':34}{'one issuance':>28}    {f'{MANY} issuances':>28}")
-    print(f"{'':34}{columns}    {columns}")
-    for each in figures:
+def compare(
+    what: str, present: Sequence[Client], pebble: PebbleServer, count: int, rounds: int
+) -> set[str]:
+    """Print what one certificate of so many names takes; return the clients that took long."""
+    taken: defaultdict[str, list[Cost]] = defaultdict(list)
+    for _ in range(rounds):
+        for client in present:
+            if not any(each.seconds > PATIENCE for each in taken[client.name]):
+                taken[client.name].append(obtain(client, pebble, count))
+    base = median(taken["certctl"])
+    print(f"\n{what}, the median of {rounds}:")
+    print(f"{'':24}{'seconds':>9}{'ratio':>8}{'CPU':>8}{'ratio':>8}{'MiB':>7}{'requests':>10}")
+    for client in present:
+        found = median(taken[client.name])
         print(
-            f"{versions[each.client]:34}"
-            f"{each.one:10.2f}{each.one / base.one:8.2f}{each.one_requests:10}    "
-            f"{each.many:10.2f}{each.many / base.many:8.2f}{each.many_requests:10}"
+            f"{version(client):24}{found.seconds:9.2f}{found.seconds / base.seconds:8.2f}"
+            f"{found.cpu:8.2f}{found.cpu / base.cpu:8.2f}{found.memory:7.0f}{found.requests:10}"
+        )
+    return {name for name, costs in taken.items() if median(costs).seconds > PATIENCE}
+
+
+def waiting(client: Client, pebble: PebbleServer, far: Distance, rounds: int) -> None:
+    """Print how much of certctl's time is not spent waiting for what is far away."""
+    for count in (1, MANY):
+        shares, trips = [], []
+        for _ in range(rounds):
+            far.waited()
+            took, waited = obtain(client, pebble, count), far.waited()
+            shares.append((took.seconds - waited.seconds, waited.seconds))
+            trips.append(waited.seconds / (2 * EACH_WAY))
+        own, waited_for = sorted(shares)[rounds // 2]
+        print(
+            f"certctl, {count:2} names: waiting {waited_for:.2f} s, which is "
+            f"{sorted(trips)[rounds // 2]:.1f} round trips, and {own:.2f} s besides "
+            f"({own / waited_for:.0%})"
         )
 
 
@@ -156,23 +93,39 @@ def quick_pebble(folder: Path) -> Iterator[PebbleServer]:
         yield pebble
 
 
+def made_ready(pebble: PebbleServer, directory_url: str, folder: Path) -> list[Client]:
+    """Return the clients that are there, each with an account and one certificate."""
+    present = clients(pebble, directory_url, folder)
+    for client in present:
+        if client.prepare:
+            cost(client.prepare, **client.variables)
+        obtain(client, pebble, 1)
+    return present
+
+
 def main() -> None:
-    """Measure every client that is installed, and print the comparison."""
+    """Measure every client that is installed, and print the comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
         folder = Path(name)
         with quick_pebble(folder) as pebble:
-            present = clients(pebble, folder)
-            missing = {"certctl", "certbot", "lego"} - {each.name for each in present}
+            near = made_ready(pebble, pebble.directory_url, folder / "near")
+            missing = set(NAMES) - {each.name for each in near}
             if missing:
-                print(f"not installed, so not compared: {', '.join(sorted(missing))}")
-            versions = {each.name: _version(each) for each in present}
-            report([measure(each, pebble) for each in present], versions)
-
-
-def _version(client: Client) -> str:
-    done = subprocess.run(client.version, capture_output=True, text=True, check=False)
-    return (done.stdout or done.stderr).strip().splitlines()[0][:32]
+                print(f"not usable here, so not compared: {', '.join(sorted(missing))}")
+            compare("one name", near, pebble, 1, rounds)
+            slow = compare(f"{MANY} names", near, pebble, MANY, rounds)
+            with Distance(pebble.port, EACH_WAY) as far:
+                url = f"https://127.0.0.1:{far.port}/dir"
+                there = made_ready(pebble, url, folder / "far")
+                away = f"{EACH_WAY * 1000:.0f} ms away"
+                compare(f"one name, {away}", there, pebble, 1, rounds)
+                quick = [each for each in there if each.name not in slow]
+                compare(f"{MANY} names, {away}", quick, pebble, MANY, min(rounds, 3))
+                waiting(there[0], pebble, far, rounds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,181 @@
+"""The clients that are compared, each as its users call it, with folders and accounts of its own.
+
+certctl, certbot and lego serve HTTP-01 answers by themselves; dehydrated and uacme write them into
+a folder, which a web server of this program then serves at the same port.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.lab.pebble import PebbleServer
+
+NAMES = ("certctl", "certbot", "lego", "dehydrated", "uacme")
+
+_UACME_HOOK = """#!/bin/sh
+[ "$2" = http-01 ] || exit 1
+case "$1" in
+begin) printf %s "$5" > "$WEBROOT/.well-known/acme-challenge/$4" ;;
+*) rm -f "$WEBROOT/.well-known/acme-challenge/$4" ;;
+esac
+"""
+
+_TRUST = 'mount --bind "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client: the command that obtains a certificate for names, and what comes before the first.
+    `webroot` is the folder that must be served meanwhile, None where it serves by itself.
+    """
+
+    name: str
+    version: Sequence[str]
+    command: Callable[[Sequence[str]], list[str]]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    prepare: Sequence[str] = ()
+    webroot: Path | None = None
+
+
+def clients(pebble: PebbleServer, directory_url: str, folder: Path) -> list[Client]:
+    """Return the clients that are installed and can be used here, certctl first."""
+    folder.mkdir()
+    port, bundle = str(pebble.http_port), str(pebble.ca_bundle)
+    found = [
+        _certctl(directory_url, bundle, port, folder),
+        _certbot(directory_url, bundle, port, folder),
+        _lego(directory_url, bundle, port, folder),
+        _dehydrated(directory_url, bundle, folder),
+        _uacme(directory_url, bundle, folder),
+    ]
+    return [
+        each for each in found if shutil.which(each.name) and (each.name != "uacme" or _can_mount())
+    ]
+
+
+@contextmanager
+def served(client: Client, pebble: PebbleServer) -> Iterator[None]:
+    """Serve the client's folder where the CA looks, if it needs that."""
+    if client.webroot is None:
+        yield
+        return
+    (client.webroot / ".well-known" / "acme-challenge").mkdir(parents=True, exist_ok=True)
+    answering = partial(_Quiet, directory=str(client.webroot))
+    with ThreadingHTTPServer(("127.0.0.1", pebble.http_port), answering) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def version(client: Client) -> str:
+    """Return what a client says of its version, in few words."""
+    done = subprocess.run(client.version, capture_output=True, text=True, check=False)
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    said = next((line for line in lines if any(each.isdigit() for each in line)), "")
+    words = [
+        word for word in said.replace(",", " ").split() if word[:1].isdigit() or word[:2] == "v0"
+    ]
+    return f"{client.name} {words[0]}" if words else client.name
+
+
+def _certctl(url: str, bundle: str, port: str, folder: Path) -> Client:
+    return Client(
+        "certctl",
+        ("certctl", "--version"),
+        lambda names: [
+            *("certctl", "issue", *names, "--home", str(folder / "certctl")),
+            *("--ca", url, "--ca-bundle", bundle, "--agree-tos", "--yes"),
+            *("--http-address", "127.0.0.1", "--http-port", port),
+        ],
+    )
+
+
+def _certbot(url: str, bundle: str, port: str, folder: Path) -> Client:
+    return Client(
+        "certbot",
+        ("certbot", "--version"),
+        lambda names: [
+            *("certbot", "certonly", "--standalone", "--non-interactive", "--agree-tos"),
+            *("--register-unsafely-without-email", "--server", url, "-d", ",".join(names)),
+            *("--http-01-port", port, "--http-01-address", "127.0.0.1"),
+            *("--config-dir", str(folder / "certbot"), "--work-dir", str(folder / "work")),
+            *("--logs-dir", str(folder / "logs")),
+        ],
+        {"REQUESTS_CA_BUNDLE": bundle},
+    )
+
+
+def _lego(url: str, bundle: str, port: str, folder: Path) -> Client:
+    return Client(
+        "lego",
+        ("lego", "--version"),
+        lambda names: [
+            *("lego", "--server", url, "--path", str(folder / "lego"), "--accept-tos"),
+            *("--email", "bench@example.com", "--http", "--http.port", f"127.0.0.1:{port}"),
+            *(word for name in names for word in ("--domains", name)),
+            "run",
+        ],
+        {"LEGO_CA_CERTIFICATES": bundle},
+    )
+
+
+def _dehydrated(url: str, bundle: str, folder: Path) -> Client:
+    base, web = folder / "dehydrated", folder / "dehydrated-web"
+    base.mkdir()
+    (base / "config").write_text(
+        f'CA="{url}"\nBASEDIR="{base}"\nWELLKNOWN="{web}/.well-known/acme-challenge"\n'
+        f'CURL_OPTS="--cacert {bundle}"\nCHALLENGETYPE="http-01"\nKEY_ALGO="prime256v1"\n'
+    )
+    call = ("dehydrated", "--config", str(base / "config"))
+    return Client(
+        "dehydrated",
+        ("dehydrated", "--version"),
+        lambda names: [*call, "--cron", *(word for name in names for word in ("--domain", name))],
+        prepare=(*call, "--register", "--accept-terms"),
+        webroot=web,
+    )
+
+
+def _uacme(url: str, bundle: str, folder: Path) -> Client:
+    """It trusts the roots of the system only: so it gets a system of its own, in which there is
+    one.
+    """
+    web, hook = folder / "uacme-web", folder / "uacme-hook"
+    hook.write_text(_UACME_HOOK)
+    hook.chmod(0o755)
+    trusting = ("unshare", "--map-root-user", "--mount", "sh", "-c", _TRUST, bundle)
+    call = (*trusting, "uacme", "-y", "-t", "EC", "-c", str(folder / "uacme"), "-a", url)
+    return Client(
+        "uacme",
+        ("uacme", "-V"),
+        lambda names: [*call, "-h", str(hook), "issue", *names],
+        {"WEBROOT": str(web)},
+        prepare=(*call, "new", "bench@example.com"),
+        webroot=web,
+    )
+
+
+def _can_mount() -> bool:
+    """Whether this user may have a mount namespace, as the container or the kernel says."""
+    command = ("unshare", "--map-root-user", "--mount", "true")
+    return (
+        bool(shutil.which("unshare"))
+        and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass

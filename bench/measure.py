@@ -1,0 +1,81 @@
+"""What a command costs: seconds on the clock, seconds of CPU, memory at its peak, HTTP requests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: seconds on the clock, seconds of CPU (with that of the programs that it
+    ran), MiB of memory at its own peak, and requests to the CA where those were counted.
+    """
+
+    seconds: float
+    cpu: float
+    memory: float
+    requests: int = 0
+
+
+class Memory(threading.Thread):
+    """Watches a process's memory: what `wait4` says of it includes that of this program."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self._status = Path(f"/proc/{pid}/status")
+        self.peak = 0.0
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while found := re.search(r"VmHWM:\s+(\d+)", self._status.read_text()):
+                self.peak = int(found[1]) / 1024
+                time.sleep(0.005)
+
+
+def cost(
+    command: Sequence[str], *, requests: Callable[[], int] = lambda: 0, **variables: str
+) -> Cost:
+    """Run a command to its end; one that fails ends the benchmark. `requests` counts those that
+    the CA has had so far.
+    """
+    before = requests()
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    memory = Memory(process.pid)
+    memory.start()
+    said = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - begun
+    memory.join()
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command[:3])} failed:\n{said[-2000:]}")
+    return Cost(seconds, used.ru_utime + used.ru_stime, memory.peak, requests() - before)
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Return the median of each figure by itself."""
+    return Cost(
+        statistics.median(each.seconds for each in costs),
+        statistics.median(each.cpu for each in costs),
+        statistics.median(each.memory for each in costs),
+        int(statistics.median(each.requests for each in costs)),
+    )
