@@ -388,6 +388,16 @@ class Store(Protocol):
         """Flip `live` to an archived version without wanting it: the target stays, and is owed."""
         ...
 
+    def check_access(self, spec: CertificateSpec) -> None:
+        """Return where keys can be given to whom the spec names. Raises `ConfigurationError`."""
+        ...
+
+    def grant_access(self, spec: CertificateSpec) -> None:
+        """Let whom the spec names read the keys of all versions; where it names nobody, nothing
+        changes.
+        """
+        ...
+
     def prune(self, name: str, keep: int) -> None:
         """Remove the oldest versions beyond `keep`; never live, target or deployed."""
         ...

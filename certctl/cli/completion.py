@@ -63,7 +63,15 @@ def _dns_providers() -> Iterable[str]:
     return provider_names()
 
 
-KNOWN_VALUES = MappingProxyType({"ca": _cas, "challenge.dns_provider": _dns_providers})
+def _targets() -> Iterable[str]:
+    from certctl.deploy.loading import target_names  # noqa: PLC0415 - only for a completion
+
+    return target_names()
+
+
+KNOWN_VALUES = MappingProxyType(
+    {"ca": _cas, "challenge.dns_provider": _dns_providers, "deploy.targets": _targets}
+)
 """What finds the values of a setting that has no fixed list of choices, by its key."""
 
 

@@ -37,6 +37,7 @@ COMMANDS = MappingProxyType(
         "edit": "Add or remove names, change options, and issue again.",
         "revoke": "Revoke a certificate.",
         "deploy": "Run deploy hooks and reloads again.",
+        "export": "Write a certificate in another form.",
         "verify": "See whether certificates are served, ours and others'.",
         "schedule": "Have renew run every hour, by systemd or by cron.",
         "check": "Check certificates and services for Nagios and its kin.",

@@ -269,6 +269,8 @@ def _nothing_due(
     if redeploy:
         owe(spec.name, run)
     store.save_spec(spec)
+    if old is None or (spec.key_group, spec.key_mode) != (old.key_group, old.key_mode):
+        store.grant_access(spec)
     result = deliver([spec.name], run)[0] if redeploy else None
     remember(spec.name, run)
     return replace(outcome, action="updated", deploy=result)

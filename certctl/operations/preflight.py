@@ -1,5 +1,5 @@
 """What of a spec's deployment can be seen to fail before anything is ordered: targets that are not
-there, copies that cannot be written.
+there, copies that cannot be written, a group that is not there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ def check_deployment(spec: CertificateSpec, run: Run) -> None:
     Raises `UsageError` and `ConfigurationError`; warns of options of targets that it does not have.
     """
     try:
+        run.services.store.check_access(spec)
         targets_of(spec, run, {})
         check_copies(spec, run)
     except CertctlError as error:

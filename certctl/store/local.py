@@ -40,7 +40,7 @@ from certctl.store.rows import Rows
 from certctl.store.runs import Runs
 from certctl.store.specs import Specs
 from certctl.store.strays import Strays
-from certctl.store.versions import Versions
+from certctl.store.versions import Versions, key_group
 from certctl.system.files import write_atomic
 from certctl.system.locks import FileLease, acquire
 
@@ -193,6 +193,12 @@ class LocalStore:
         """Switch only. Raises as `activate` does."""
         self._versions.material(name, number)
         self._versions.point(name, number)
+
+    def check_access(self, spec: CertificateSpec) -> None:
+        key_group(spec)
+
+    def grant_access(self, spec: CertificateSpec) -> None:
+        self._versions.grant(spec)
 
     def prune(self, name: str, keep: int) -> None:
         live = self._versions.live_number(name)

@@ -37,6 +37,7 @@ from certctl.system.files import (
     remove_file,
     remove_tree,
     rename,
+    set_file_access,
     set_folder_access,
     temporary_name,
     write_new,
@@ -131,22 +132,22 @@ class Versions:
     def add(self, spec: CertificateSpec, version: Version, material: Material) -> None:
         """Write a version under its number, whole or not at all; nothing is live yet.
 
-        Mode and group are what the spec's key group asks for, else what people gave the version
-        before. Raises `StoreError`, `ConfigurationError` for an unknown group.
+        Mode and group are what the spec asks for, else what people gave the version before. Raises
+        `StoreError`, `ConfigurationError` for an unknown group.
         """
         folder = self._layout.make(self._layout.versions(version.name))
-        group = _group(spec)
-        if group is not None:
-            set_folder_access(folder, _GROUP_FOLDER, group)
+        group, mode = key_group(spec), _key_mode(spec)
+        if mode is not None:
+            set_folder_access(folder, _folder_mode(mode, group), group)
         model = self._model(version.name)
         temporary = folder / temporary_name("version")
         try:
             with explained("make the folder", temporary):
                 temporary.mkdir(PRIVATE_FOLDER)
             for filename, data, secret in _files(version, material):
-                access = _file_access(model, filename, group, secret=secret)
+                access = _file_access(model, filename, group, mode, secret=secret)
                 write_new(temporary / filename, data, access.mode, access.group)
-            access = _folder_access(model, group)
+            access = _folder_access(model, group, mode)
             set_folder_access(temporary, access.mode, access.group)
             rename(temporary, self._layout.version(version.name, version.number))
         except BaseException:
@@ -154,6 +155,25 @@ class Versions:
                 remove_tree(temporary)
             raise
         fsync_folder(folder.parent)
+
+    def grant(self, spec: CertificateSpec) -> None:
+        """Give the versions that there are the mode and the group that the spec asks for; nothing
+        happens where it asks for none. Raises as `add`.
+        """
+        group, mode = key_group(spec), _key_mode(spec)
+        if mode is None:
+            return
+        folders = [self._layout.version(spec.name, each) for each in self.numbers(spec.name)]
+        for folder in folders:
+            for name in ("privkey.pem", "combined.pem"):
+                if (folder / name).exists():
+                    set_file_access(folder / name, mode, group)
+            for name in ("cert.pem", "chain.pem", "fullchain.pem", "issued.json"):
+                set_file_access(folder / name, _PUBLIC_FILE, group)
+        # Outermost last: nobody walks in before the keys are as they should be.
+        for folder in (*folders, self._layout.versions(spec.name)):
+            if folder.is_dir():
+                set_folder_access(folder, _folder_mode(mode, group), group)
 
     def point(self, name: str, number: int) -> None:
         """Make a version live, in one step. Raises `StoreError`."""
@@ -200,17 +220,19 @@ def _line(pem: bytes) -> bytes:
     return pem if not pem or pem.endswith(b"\n") else pem + b"\n"
 
 
-def _file_access(model: Path | None, filename: str, group: int | None, *, secret: bool) -> _Access:
+def _file_access(
+    model: Path | None, filename: str, group: int | None, mode: int | None, *, secret: bool
+) -> _Access:
     if not secret:
         return _Access(_PUBLIC_FILE, group)
-    if group is not None:
-        return _Access(_GROUP_FILE, group)
+    if mode is not None:
+        return _Access(mode, group)
     return _inherited(model and model / filename, PRIVATE_FILE, stat.S_IRGRP)
 
 
-def _folder_access(model: Path | None, group: int | None) -> _Access:
-    if group is not None:
-        return _Access(_GROUP_FOLDER, group)
+def _folder_access(model: Path | None, group: int | None, mode: int | None) -> _Access:
+    if mode is not None:
+        return _Access(_folder_mode(mode, group), group)
     return _inherited(model, PRIVATE_FOLDER, stat.S_IRGRP | stat.S_IXGRP)
 
 
@@ -225,7 +247,20 @@ def _inherited(model: Path | None, mode: int, group_bits: int) -> _Access:
     return _Access(mode | facts.st_mode & group_bits, facts.st_gid)
 
 
-def _group(spec: CertificateSpec) -> int | None:
+def _key_mode(spec: CertificateSpec) -> int | None:
+    """The mode that a spec asks for its keys, None where it asks for none."""
+    if spec.key_mode is None and spec.key_group is not None:
+        return _GROUP_FILE
+    return spec.key_mode
+
+
+def _folder_mode(key_mode: int, group: int | None) -> int:
+    """A folder that whoever may read the keys can look into, and a named group in any case."""
+    return _GROUP_FOLDER if key_mode & stat.S_IRGRP or group is not None else PRIVATE_FOLDER
+
+
+def key_group(spec: CertificateSpec) -> int | None:
+    """Return the number of the group that a spec names. Raises `ConfigurationError`."""
     if spec.key_group is None:
         return None
     try:

@@ -137,6 +137,18 @@ def set_folder_access(path: Path, mode: int, group: int | None = None) -> None:
         _sync(folder)
 
 
+def set_file_access(path: Path, mode: int, group: int | None = None) -> None:
+    """Set a file's mode, and its group where one is given; a link is not followed. Raises
+    `StoreError`.
+    """
+    with explained("set the permissions of", path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _give(descriptor, mode, group)
+        finally:
+            os.close(descriptor)
+
+
 def fsync_folder(path: Path) -> None:
     """Return once the names in a folder are on the disk. Raises `StoreError`."""
     with explained("sync", path), open_folder(path) as folder:

@@ -1,0 +1,86 @@
+"""Who may read the keys: whom `--key-group` and `--key-mode` name, from then on and for good."""
+
+import grp
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from certctl.errors import ConfigurationError
+from certctl.store.permissions import permission_findings
+from tests.support.operations import Machine
+
+NAME = "a.example"
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to others")
+
+
+@pytest.fixture
+def group() -> grp.struct_group:
+    return grp.getgrall()[-1]
+
+
+def access(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return stat.S_IMODE(facts.st_mode), facts.st_gid
+
+
+@root_only
+def test_a_group_that_is_named_later_may_read_all_versions_at_once(
+    machine: Machine, group: grp.struct_group
+) -> None:
+    machine.issue(NAME)
+    machine.renew(force=True)
+
+    machine.issue(NAME, options={"key_group": group.gr_name})
+    machine.renew(force=True)
+
+    archive = machine.home / "archive" / NAME
+    for number in ("1", "2", "3"):
+        for file in ("privkey.pem", "combined.pem"):
+            assert access(archive / number / file) == (0o640, group.gr_gid)
+        assert access(archive / number) == (0o750, group.gr_gid)
+        assert access(archive / number / "cert.pem") == (0o644, group.gr_gid)
+    assert access(archive) == (0o750, group.gr_gid)
+    spec = machine.store.spec(NAME)
+    assert list(permission_findings(machine.home, [spec])) == []
+
+
+@root_only
+def test_a_mode_keeps_the_keys_from_a_group_that_may_see_the_rest(
+    machine: Machine, group: grp.struct_group
+) -> None:
+    machine.issue(NAME, options={"key_group": group.gr_name, "key_mode": "0600"})
+    machine.renew(force=True)
+
+    folder = machine.home / "archive" / NAME / "2"
+    assert access(folder) == (0o750, group.gr_gid)
+    assert access(folder / "privkey.pem")[0] == 0o600
+    assert access(folder / "fullchain.pem") == (0o644, group.gr_gid)
+
+
+def test_a_mode_alone_lets_the_group_of_who_runs_it_read(machine: Machine) -> None:
+    machine.issue(NAME, options={"key_mode": "0640"})
+
+    folder = machine.home / "archive" / NAME / "1"
+    assert access(folder) == (0o750, os.getegid())
+    assert access(folder / "privkey.pem") == (0o640, os.getegid())
+    spec = machine.store.spec(NAME)
+    assert list(permission_findings(machine.home, [spec])) == []
+
+
+def test_a_mode_that_is_taken_back_holds_at_once(machine: Machine) -> None:
+    machine.issue(NAME, options={"key_mode": "0640"})
+
+    machine.issue(NAME, options={"key_mode": "0600"})
+
+    folder = machine.home / "archive" / NAME / "1"
+    assert (access(folder)[0], access(folder / "privkey.pem")[0]) == (0o700, 0o600)
+
+
+def test_a_group_that_is_not_there_is_said_before_anything_is_ordered(machine: Machine) -> None:
+    with pytest.raises(ConfigurationError, match="no group 'nobody-of-that-name'"):
+        machine.issue(NAME, options={"key_group": "nobody-of-that-name"})
+
+    assert machine.ca.requests == []
