@@ -25,7 +25,14 @@ from certctl.errors import (
     UsageError,
 )
 from certctl.events import Checking, Verified, VerifyFailed
-from certctl.models import CertificateFacts, CertificateSpec, ProbeResult, ServiceAddress, Version
+from certctl.models import (
+    CertificateFacts,
+    CertificateSpec,
+    Identifier,
+    ProbeResult,
+    ServiceAddress,
+    Version,
+)
 from certctl.operations.run import Run
 from certctl.operations.specs import load, unknown_certificate
 from certctl.service_address import looks_like_service, parse_service, written
@@ -126,7 +133,7 @@ def _ours(name: str, run: Run, patience: float) -> list[Verification]:
     intermediate = _has_intermediate(live, run)
     found = [
         _of_ours(result, live, intermediate, run.services.clock.now())
-        for service, names in places(spec)
+        for service, names in places(spec, live.facts.identifiers)
         for result in probe(service, names, live.facts.sha256, system)
     ]
     if all(each.problem is None for each in found):
@@ -134,14 +141,16 @@ def _ours(name: str, run: Run, patience: float) -> list[Verification]:
     return found
 
 
-def places(spec: CertificateSpec) -> list[tuple[ServiceAddress, tuple[str, ...]]]:
-    """Return where a certificate is looked for, and by which names: where its spec says, else at
-    port 443 of each of its own names, a wildcard only where there is no other.
+def places(
+    spec: CertificateSpec, identifiers: Sequence[Identifier]
+) -> list[tuple[ServiceAddress, tuple[str, ...]]]:
+    """Return where a certificate for `identifiers` is looked for, and by which names: where its
+    spec says, else at port 443 of each of its names, a wildcard only where there is no other.
     """
-    names = tuple(each.value for each in spec.identifiers)
+    names = tuple(each.value for each in identifiers)
     if spec.deploy.verify:
         return [(service, names) for service in spec.deploy.verify]
-    hosts = [each for each in spec.identifiers if not each.wildcard] or list(spec.identifiers)
+    hosts = [each for each in identifiers if not each.wildcard] or list(identifiers)
     return [(ServiceAddress(each.base), (each.value,)) for each in hosts]
 
 
@@ -175,8 +184,8 @@ def _judged(
         return result.error, f"certctl deploy {name}, then: certctl verify {name}"
     if result.error is not None:
         return result.error, (
-            f"See that {written(result.service)} can be reached from here, then: certctl verify"
-            f" {name}"
+            f"See that {written(result.service)} can be reached from here; or say where it is"
+            f" served: certctl edit {name} --verify HOST[:PORT]"
         )
     if end <= now:
         return f"it is served, but expired at {end:%Y-%m-%d %H:%M} UTC", f"certctl renew {name}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from certctl.errors import Interrupted, UnknownCertificate, UsageError
-from certctl.models import CertificateSpec, ServiceAddress
+from certctl.models import CertificateSpec, ServiceAddress, Value
 from certctl.names import parse_identifiers
 from certctl.operations.run import Run
 from certctl.operations.verify import Verifications, covers, places, verify
@@ -180,17 +180,43 @@ def test_a_wildcard_is_asked_for_by_a_made_up_name_and_an_address_by_none(machin
 
     assert problems(found) == [None, None]
     assert sorted(server.asked, key=str) == [None, "w.example"]
-    (host, names), *more = places(wanted("*.example.com"))
+    wild = wanted("*.example.com")
+    (host, names), *more = places(wild, wild.identifiers)
     assert (host, names, more) == (ServiceAddress("example.com"), ("*.example.com",), [])
 
 
 def test_a_certificate_is_looked_for_under_its_own_names_where_its_spec_says_nothing() -> None:
-    spec = replace(wanted(), identifiers=parse_identifiers(["a.example", "*.a.example", "::1"]))
+    identifiers = parse_identifiers(["a.example", "*.a.example", "::1"])
 
-    assert places(spec) == [
+    assert places(wanted(), identifiers) == [
         (ServiceAddress("a.example"), ("a.example",)),
         (ServiceAddress("::1"), ("::1",)),
     ]
+
+
+def test_a_certificate_is_looked_for_where_its_file_says(machine: Machine) -> None:
+    port = free_port()
+    options: dict[str, Value] = {"deploy.verify": (f"127.0.0.1:{port}",), "deploy.probe": False}
+    machine.issue("a.example", options=options)
+
+    with TlsServer({"": [live_files(machine, "a.example")]}, port=port), machine.run() as run:
+        found = verify(run, ["a.example"])
+
+    assert [(each.service, each.problem) for each in found.seen] == [
+        (ServiceAddress("127.0.0.1", port), None)
+    ]
+
+
+def test_names_that_are_wanted_and_not_in_the_certificate_yet_are_not_asked_for(
+    machine: Machine,
+) -> None:
+    machine.ca.fail("b.example")
+    machine.issue("a.example", "b.example", options={"allow_subset": True})
+
+    with TlsServer({"": [live_files(machine, "a.example")]}) as server:
+        found = look(machine, "a.example", at=ServiceAddress("127.0.0.1", server.port))
+
+    assert [(each.server_name, each.problem) for each in found.seen] == [("a.example", None)]
 
 
 def test_what_is_not_served_yet_is_waited_for(machine: Machine, tmp_path: Path) -> None:
@@ -266,7 +292,10 @@ def test_a_service_that_is_not_there_is_told_with_what_to_see_to(machine: Machin
     assert errors(found) == [
         (
             f"a.example is not served as it should be: 127.0.0.1:{port}: connection refused",
-            f"See that 127.0.0.1:{port} can be reached from here, then: certctl verify a.example",
+            (
+                f"See that 127.0.0.1:{port} can be reached from here; or say where it is served:"
+                " certctl edit a.example --verify HOST[:PORT]"
+            ),
         )
     ]
 
