@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from certctl.errors import StoreCorrupt
+from certctl.errors import StoreError
 from certctl.models import RunHistory, Told
 from certctl.store.documents import Fields, moment, read_document, write_document
 from certctl.store.layout import Layout
@@ -23,7 +23,7 @@ class Runs:
         try:
             fields = read_document(self._path)
             return RunHistory() if fields is None else _history(fields)
-        except StoreCorrupt:
+        except StoreError:
             return RunHistory()
 
     def record(self, now: datetime, exit_status: int, told: Told | None) -> None:

@@ -43,14 +43,11 @@ def serving(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def _announcement(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """The one document on its standard output, which comes before it ends."""
+    """The one document on its standard output, a line, which comes before it ends."""
     assert process.stdout is not None
-    lines: list[str] = []
-    while not lines or lines[-1].rstrip() != "}":
-        line = process.stdout.readline()
-        assert line, process.communicate()[1]
-        lines.append(line)
-    found = json.loads("".join(lines))["data"]
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    found = json.loads(line)["data"]
     assert isinstance(found, dict)
     return found
 
