@@ -17,7 +17,15 @@ from certctl.deploy.hooks import Hook, deploy_hooks, run_hook
 from certctl.deploy.loading import create_target
 from certctl.deploy.system import TargetSystem
 from certctl.errors import CertctlError, ConfigurationError, Interrupted
-from certctl.models import CertificateSpec, CopySpec, Delivery, Deployment, ProbeResult, Version
+from certctl.models import (
+    CertificateSpec,
+    CopySpec,
+    Delivery,
+    Deployment,
+    ProbeResult,
+    ServiceAddress,
+    Version,
+)
 from certctl.operations.run import Run
 from certctl.ports import DeployTarget
 from certctl.spec import target_of
@@ -98,6 +106,14 @@ def targets_of(
             known[key] = Target(key, name, create_target(name, settings, system))
         found.append(known[key])
     return tuple(found)
+
+
+def likely_services(spec: CertificateSpec, run: Run) -> list[ServiceAddress]:
+    """Return where the targets of a spec are likely to listen, on this machine. Raises as
+    `targets_of`.
+    """
+    services = [each for target in targets_of(spec, run, {}) for each in target.works.services()]
+    return list(dict.fromkeys(services))
 
 
 def check_copies(spec: CertificateSpec, run: Run) -> None:

@@ -34,8 +34,9 @@ from certctl.models import (
     Version,
 )
 from certctl.operations.run import Run
+from certctl.operations.shipments import likely_services
 from certctl.operations.specs import load, unknown_certificate
-from certctl.service_address import looks_like_service, parse_service, written
+from certctl.service_address import TLS_PORT, looks_like_service, parse_service, written
 
 _PARALLEL = 16
 """Certificates and services that are looked at side by side: what takes time is who does not
@@ -133,7 +134,7 @@ def _ours(name: str, run: Run, patience: float) -> list[Verification]:
     intermediate = _has_intermediate(live, run)
     found = [
         _of_ours(result, live, intermediate, run.services.clock.now())
-        for service, names in places(spec, live.facts.identifiers)
+        for service, names in places(spec, live.facts.identifiers, likely_services(spec, run))
         for result in probe(service, names, live.facts.sha256, system)
     ]
     if all(each.problem is None for each in found):
@@ -142,14 +143,22 @@ def _ours(name: str, run: Run, patience: float) -> list[Verification]:
 
 
 def places(
-    spec: CertificateSpec, identifiers: Sequence[Identifier]
+    spec: CertificateSpec,
+    identifiers: Sequence[Identifier],
+    likely: Sequence[ServiceAddress] = (),
 ) -> list[tuple[ServiceAddress, tuple[str, ...]]]:
-    """Return where a certificate for `identifiers` is looked for, and by which names: where its
-    spec says, else at port 443 of each of its names, a wildcard only where there is no other.
+    """Return where a certificate for `identifiers` is looked for, and by which names.
+
+    That is where its spec says. Else it is where its targets are `likely` to listen, if none of
+    them serves the Web: no port 443 belongs to a mail server. Else it is port 443 of each of its
+    names, as visitors find it, a wildcard only where there is no other.
     """
     names = tuple(each.value for each in identifiers)
-    if spec.deploy.verify:
-        return [(service, names) for service in spec.deploy.verify]
+    services = spec.deploy.verify
+    if not services and TLS_PORT not in {each.port for each in likely}:
+        services = tuple(dict.fromkeys(likely))
+    if services:
+        return [(service, names) for service in services]
     hosts = [each for each in identifiers if not each.wildcard] or list(identifiers)
     return [(ServiceAddress(each.base), (each.value,)) for each in hosts]
 

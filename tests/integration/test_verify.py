@@ -194,6 +194,14 @@ def test_a_certificate_is_looked_for_under_its_own_names_where_its_spec_says_not
     ]
 
 
+def test_a_certificate_of_a_mail_server_is_looked_for_where_that_listens() -> None:
+    identifiers = parse_identifiers(["mail.example"])
+    smtp, web = ServiceAddress(None, 25, "smtp"), ServiceAddress(None, 443)
+
+    assert places(wanted(), identifiers, [smtp]) == [(smtp, ("mail.example",))]
+    assert places(wanted(), identifiers, [smtp, web]) == places(wanted(), identifiers)
+
+
 def test_a_certificate_is_looked_for_where_its_file_says(machine: Machine) -> None:
     port = free_port()
     options: dict[str, Value] = {"deploy.verify": (f"127.0.0.1:{port}",), "deploy.probe": False}

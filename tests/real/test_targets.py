@@ -261,12 +261,16 @@ def test_dovecot_serves_what_is_renewed_and_is_not_reloaded_when_it_would_fail(
         renewed = here.certctl("renew", "--force")
         wait_until(lambda: mail_serves(front.imap_port, "imap", here), "the renewed certificates")
         good = [front.served(name) for name in NAMES]
+        verified = here.certctl("verify", "--json")
 
         front.spoil()
         broken = here.certctl("renew", "--force")
         during = [front.served(name) for name in NAMES]
 
     assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert verified.exit_status == 0, verified
+    ports = {each["port"] for each in verified.json()["data"]["verified"]}
+    assert ports >= {front.imap_port, front.port}
     assert broken.exit_status == 4
     assert during == good
 
