@@ -15,10 +15,10 @@ from certctl.output.document import Json, Result
 
 _FOR_REAL = (
     "The same for real, where port 80 of this machine answers for the name:",
-    "  certctl issue example.com --agree-tos --reload 'systemctl reload nginx'",
-    "  certctl list",
-    "and every hour, from cron:",
-    "  certctl renew",
+    "  certctl doctor example.com",
+    "  certctl issue example.com --agree-tos --deploy nginx",
+    "and renewed for ever:",
+    "  certctl schedule install",
 )
 
 
