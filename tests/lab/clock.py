@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
+_LEAST_SECONDS = 1e-6
+"""What the shortest wait takes: a rest of a float must not let a clock stand still for ever."""
+
 
 class SteerableClock:
     """Implements `certctl.ports.Clock`. Waiting takes no time: it moves the clock instead."""
@@ -36,7 +39,7 @@ class SteerableClock:
         if stop.is_set():
             return True
         self.waits.append(seconds)
-        self.advance(max(seconds, 0.0))
+        self.advance(max(seconds, _LEAST_SECONDS) if seconds > 0 else 0.0)
         if self.on_wait is not None:
             self.on_wait(seconds)
         return stop.is_set()
