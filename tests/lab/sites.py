@@ -3,6 +3,7 @@
 What every such server has in common: a configuration that can be broken and mended, and a port.
 """
 
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from tests.lab.certificates import make_server_certificate
-from tests.lab.processes import ServerProcess
+from tests.lab.processes import ServerProcess, wait_until
 
 HOST = "127.0.0.1"
 
@@ -58,6 +59,15 @@ class Front:
     def served(self, name: str) -> x509.Certificate:
         """The leaf that is shown to who asks for `name`, whoever issued it."""
         return leaf_at(self.port, name)
+
+    def comes_to_serve(self, name: str, leaf: x509.Certificate) -> bool:
+        """Whether `leaf` is shown to who asks for `name`, or soon is: after a graceful reload a
+        process that is about to end may take a last connection.
+        """
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: self.served(name) == leaf, f"the certificate of {name}")
+            return True
+        return False
 
 
 def leaf_at(port: int, name: str) -> x509.Certificate:

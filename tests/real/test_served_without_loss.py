@@ -63,13 +63,13 @@ class Stage:
     names: tuple[str, str]
     root: Path
 
-    def served(self) -> list[int]:
-        """The serial numbers on the wire, by name."""
-        return [self.front.served(name).serial_number for name in self.names]
-
     def live(self) -> list[int]:
         """The serial numbers of what is live, by name."""
         return [self.here.leaf(name).serial_number for name in self.names]
+
+    def serves_what_is_live(self) -> bool:
+        """Whether that is on the wire, or soon is."""
+        return all(self.front.comes_to_serve(name, self.here.leaf(name)) for name in self.names)
 
 
 @contextmanager
@@ -103,14 +103,15 @@ def set_up(
 
 
 def test_three_renewals_under_load_lose_no_request_and_are_on_the_wire(set_up: Stage) -> None:
-    seen_on_the_wire = [set_up.served()]
+    seen_on_the_wire = [set_up.live()]
+    assert set_up.serves_what_is_live()
     with visitors(set_up.front.port, set_up.names, set_up.root) as seen:
         for _ in range(RENEWALS):
             answered = seen.answered
             finished = set_up.here.certctl("renew", "--force")
             assert (finished.exit_status, finished.stderr) == (0, ""), finished
-            seen_on_the_wire.append(set_up.served())
-            assert set_up.served() == set_up.live()
+            assert set_up.serves_what_is_live()
+            seen_on_the_wire.append(set_up.live())
             assert seen.answered > answered
 
     assert seen.lost == []
@@ -127,18 +128,21 @@ def test_three_renewals_under_load_lose_no_request_and_are_on_the_wire(set_up: S
 def test_a_broken_configuration_is_not_reloaded_and_the_next_good_run_pays_the_debt(
     set_up: Stage,
 ) -> None:
-    before = set_up.served()
+    before = {name: set_up.here.leaf(name) for name in set_up.names}
+    assert set_up.serves_what_is_live()
     with visitors(set_up.front.port, set_up.names, set_up.root) as seen:
         set_up.front.spoil()
         broken = set_up.here.certctl("renew", "--force")
-        still = set_up.served()
+        still = {name: set_up.front.served(name) for name in set_up.names}
         owed = [set_up.here.show(name)["deployed"] for name in set_up.names]
         set_up.front.mend()
         mended = set_up.here.certctl("deploy", "--pending")
+        paid = set_up.serves_what_is_live()
 
     assert broken.exit_status == 4, broken
     assert still == before
     assert owed == [False, False]
     assert mended.exit_status == 0, mended
-    assert set_up.served() == set_up.live() != before
+    assert paid
+    assert all(set_up.here.leaf(name) != leaf for name, leaf in before.items())
     assert seen.lost == []

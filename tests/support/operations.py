@@ -250,7 +250,8 @@ class Machine:
     def at_once(self, commands: Sequence[Sequence[str]]) -> list[int]:
         """Run certctl in a process for each command, all at once; return their exit statuses."""
         words = json.dumps([self.arguments(*command) for command in commands])
-        done = self.finish(self._start(sys.executable, "-c", FORKED, words))
+        # A word of its command line is by what one certctl knows another that has the port.
+        done = self.finish(self._start(sys.executable, "-c", FORKED, words, "certctl"))
         statuses: list[int] = json.loads(done.stderr.splitlines()[-1])
         return statuses
 
