@@ -5,7 +5,7 @@ Both run in a network of their own, since that CA looks at port 80 alone.
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tests.lab.acme2certifier import (
     require_acme2certifier,
 )
 from tests.lab.ports import free_port
+from tests.lab.processes import wait_until
 from tests.real.driver import Host, host, names, openssl, public_key
 
 PROFILES = {"standard": "https://ca.example/standard", "short": "https://ca.example/short"}
@@ -139,6 +140,8 @@ def test_a_window_that_is_over_is_followed_once_and_the_order_says_what_it_repla
     here = registered_by_binding(inside(tmp_path, hasty_ca), tmp_path)
     here.issue("hasty.example")
     since, first = hasty_ca.request_count(), here.home / "archive/hasty.example/1/cert.pem"
+    end = here.leaf("hasty.example").not_valid_before_utc + timedelta(seconds=2)
+    wait_until(lambda: datetime.now(UTC) > end, "the end of the window")
 
     finished = here.certctl("renew", "--json")
     again = here.certctl("renew", "--json")
