@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from certctl.advice import advice, time_to_ask
 from certctl.errors import AcmeError, CertctlError
 from certctl.models import (
+    CertificateFacts,
     CertificateSpec,
     CertificateStatus,
     Deployment,
@@ -26,7 +27,9 @@ BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), 
 """What Let's Encrypt asks of clients after failures in a row; the last one repeats."""
 
 SHORTEST_PAUSE = timedelta(seconds=5)
-"""Between attempts to renew a certificate that is about to expire."""
+"""Between attempts to renew a certificate that is about to expire, but for one whose whole lifetime
+counts in seconds.
+"""
 
 SHORT_LIVED = timedelta(days=10)
 """Below this lifetime, half of it is kept in hand rather than a third."""
@@ -142,25 +145,35 @@ def waiting(memory: RenewalMemory | Deployment, now: datetime) -> bool:
 
 
 def backoff(
-    failures: int, now: datetime, *, retry_after: float | None, not_after: datetime | None
+    failures: int,
+    now: datetime,
+    *,
+    retry_after: float | None,
+    facts: CertificateFacts | None,
 ) -> datetime:
     """Return when to try again after `failures` in a row (1 for the first).
 
-    The CA's Retry-After (seconds) is honoured, but the next attempt always comes while at least
-    half of the time to `not_after` is left, so that no certificate expires unattempted.
+    `facts` are those of the certificate that wants to be renewed, None where there is none. A pause
+    is a tenth of its lifetime at most, also once it has expired, but for the CA's Retry-After
+    (seconds), which is honoured as well. While it is valid, the next attempt always comes while at
+    least half of the time is left, so that no certificate expires unattempted.
     """
     delay = BACKOFF[min(max(failures, 1), len(BACKOFF)) - 1]
+    if facts is not None:
+        delay = min(delay, facts.lifetime / 10)
     if retry_after is not None:
         delay = max(delay, timedelta(seconds=retry_after))
-    if not_after is not None and not_after > now:
-        delay = min(delay, max((not_after - now) / 2, SHORTEST_PAUSE))
+    if facts is not None and facts.not_after > now:
+        delay = min(delay, max((facts.not_after - now) / 2, SHORTEST_PAUSE))
     return now + delay
 
 
 def after_failure(
-    memory: RenewalMemory, error: CertctlError, now: datetime, not_after: datetime | None
+    memory: RenewalMemory, error: CertctlError, now: datetime, facts: CertificateFacts | None
 ) -> RenewalMemory:
-    """Return the renewal memory after an attempt at `now` ended with `error`."""
+    """Return the renewal memory after an attempt at `now` to renew the certificate with these
+    `facts` ended with `error`.
+    """
     failures = memory.failures + 1
     retry_after = error.retry_after if isinstance(error, AcmeError) else None
     return replace(
@@ -168,19 +181,17 @@ def after_failure(
         failures=failures,
         last_attempt=now,
         last_error=last_error(error, now),
-        retry_at=backoff(failures, now, retry_after=retry_after, not_after=not_after),
+        retry_at=backoff(failures, now, retry_after=retry_after, facts=facts),
     )
 
 
 def after_postponement(
-    memory: RenewalMemory, error: CertctlError, now: datetime, not_after: datetime | None
+    memory: RenewalMemory, error: CertctlError, now: datetime, facts: CertificateFacts | None
 ) -> RenewalMemory:
     """Return the renewal memory after an attempt was put off at `now`, since others had ended with
     `error`: it counts as a failure, but does not lengthen the backoff.
     """
-    return after_failure(
-        replace(memory, failures=max(memory.failures - 1, 0)), error, now, not_after
-    )
+    return after_failure(replace(memory, failures=max(memory.failures - 1, 0)), error, now, facts)
 
 
 def after_success(memory: RenewalMemory, now: datetime, *, advised: bool = False) -> RenewalMemory:
@@ -214,7 +225,7 @@ def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) ->
         deployed=None if again else deployment.deployed,
         failures=failures,
         last_error=last_error(error, now),
-        retry_at=backoff(failures, now, retry_after=None, not_after=None),
+        retry_at=backoff(failures, now, retry_after=None, facts=None),
     )
 
 

@@ -19,9 +19,13 @@ _FIRST_DISTANCE = 0.1
 _LONGEST_DISTANCE = 5.0
 _SHORTEST_DISTANCE = 0.005
 _EASING = 0.8
-"""Seconds between two requests to a CA that is overloaded: twice as many after each refusal, and a
-fifth less after each success.
+"""Seconds between two requests to a CA that is overloaded: after a refusal twice the distance there
+was on average until then, up to the first one named here, after each further refusal twice as many,
+and a fifth less after each success.
 """
+
+_NEWEST = 0.1
+"""What the newest distance between two requests counts in their average."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Limiter:
         self._buckets = {resource: _Bucket(rate) for resource, rate in rates.items()}
         self._others = _Bucket(others) if others else None
         self._distance = 0.0
+        self._usual = _FIRST_DISTANCE
+        self._latest: float | None = None
         self._next = 0.0
         self._holds: dict[bool, tuple[AcmeError, float]] = {}
 
@@ -85,6 +91,7 @@ class Limiter:
         """Take the place of one request; return the seconds until it may go."""
         with self._lock:
             now = self._clock.monotonic()
+            self._measure(now)
             bucket = self._buckets.get(resource, self._others)
             seconds = bucket.take(now) if bucket else 0.0
             if self._distance:
@@ -104,7 +111,8 @@ class Limiter:
             return
         with self._lock:
             now = self._clock.monotonic()
-            self._distance = min(max(2 * self._distance, _FIRST_DISTANCE), _LONGEST_DISTANCE)
+            first = min(2 * self._usual, _FIRST_DISTANCE)
+            self._distance = min(max(2 * self._distance, first), _LONGEST_DISTANCE)
             if error.retry_after:
                 until = now + error.retry_after
                 held = self._holds.get(_is_aside(resource))
@@ -112,6 +120,13 @@ class Limiter:
                     self._holds[_is_aside(resource)] = error, until
                 if not _is_aside(resource):
                     self._next = max(self._next, until)
+
+    def _measure(self, now: float) -> None:
+        """Take note of how quickly requests follow each other; a rest says nothing of that."""
+        if self._latest is not None:
+            distance = min(now - self._latest, _FIRST_DISTANCE)
+            self._usual += (distance - self._usual) * _NEWEST
+        self._latest = now
 
     def answered(self) -> None:
         """Take note of a success: the CA can do more again."""

@@ -33,9 +33,9 @@ def remember_failure(name: str, error: CertctlError, run: Run, *, tried: bool = 
     if name not in store.names():
         return
     status = store.status(name)
-    not_after = status.live.facts.not_after if status.live else None
+    facts = status.live.facts if status.live else None
     rule = after_failure if tried else after_postponement
-    store.save_memory(name, rule(status.memory, error, now, not_after), next_action_at=now)
+    store.save_memory(name, rule(status.memory, error, now, facts), next_action_at=now)
 
 
 def remembered(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:

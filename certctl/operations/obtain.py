@@ -208,7 +208,7 @@ def _remember(
     memory = after_success(store.status(version.name).memory, now, advised=advised)
     if missing is not None:
         run.warn(missing.message, spec.name)
-        memory = after_failure(memory, missing, now, version.facts.not_after)
+        memory = after_failure(memory, missing, now, version.facts)
     # Once before the CA is asked and once after: a kill in between must find a success.
     store.save_memory(version.name, memory, next_action_at=now)
     memory = ask_for_advice(spec, version, memory, run)

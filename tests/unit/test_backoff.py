@@ -1,5 +1,6 @@
 """What a failure means for the next attempt, and what a success forgets."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from certctl.errors import (
     RateLimited,
     ValidationFailed,
 )
-from certctl.models import Deployment, LastError, RenewalInfo, RenewalMemory
+from certctl.models import CertificateFacts, Deployment, LastError, RenewalInfo, RenewalMemory
 from certctl.renewal import (
     SHORTEST_PAUSE,
     after_failure,
@@ -30,7 +31,7 @@ from tests.support.nouns import ISSUED, LIVE, days, status
     ("failures", "minutes"), [(0, 1), (1, 1), (2, 10), (3, 100), (4, 1440), (5, 1440), (99, 1440)]
 )
 def test_the_pause_grows_with_failures_in_a_row(failures: int, minutes: int) -> None:
-    again = backoff(failures, ISSUED, retry_after=None, not_after=None)
+    again = backoff(failures, ISSUED, retry_after=None, facts=None)
 
     assert again - ISSUED == timedelta(minutes=minutes)
 
@@ -42,27 +43,43 @@ def test_the_pause_grows_with_failures_in_a_row(failures: int, minutes: int) -> 
 def test_the_ca_can_make_a_pause_longer_but_not_shorter(
     failures: int, retry_after: float, seconds: float
 ) -> None:
-    again = backoff(failures, ISSUED, retry_after=retry_after, not_after=None)
+    again = backoff(failures, ISSUED, retry_after=retry_after, facts=None)
 
     assert again - ISSUED == timedelta(seconds=seconds)
 
 
+def lasting(lifetime: timedelta, left: timedelta) -> CertificateFacts:
+    """What a certificate says of itself that has so much left on `ISSUED`."""
+    end = ISSUED + left
+    return replace(LIVE.facts, not_before=end - lifetime, not_after=end)
+
+
 def test_a_pause_takes_half_of_the_time_that_is_left_at_most() -> None:
-    end = ISSUED + timedelta(hours=4)
+    facts = lasting(days(90), timedelta(hours=4))
 
-    assert backoff(4, ISSUED, retry_after=86400.0, not_after=end) == ISSUED + timedelta(hours=2)
-
-
-def test_a_pause_is_never_under_five_seconds() -> None:
-    end = ISSUED + timedelta(seconds=8)
-
-    assert backoff(4, ISSUED, retry_after=None, not_after=end) == ISSUED + SHORTEST_PAUSE
+    assert backoff(4, ISSUED, retry_after=86400.0, facts=facts) == ISSUED + timedelta(hours=2)
 
 
-def test_what_has_expired_is_tried_again_by_the_usual_pauses() -> None:
-    end = ISSUED - days(1)
+def test_that_half_is_never_under_five_seconds() -> None:
+    facts = lasting(days(90), timedelta(seconds=8))
 
-    assert backoff(2, ISSUED, retry_after=None, not_after=end) == ISSUED + timedelta(minutes=10)
+    assert backoff(4, ISSUED, retry_after=None, facts=facts) == ISSUED + SHORTEST_PAUSE
+
+
+@pytest.mark.parametrize("left", [days(40), days(-1)], ids=["valid", "expired"])
+def test_what_lives_long_is_tried_again_by_the_usual_pauses(left: timedelta) -> None:
+    facts = lasting(days(90), left)
+
+    assert backoff(2, ISSUED, retry_after=None, facts=facts) == ISSUED + timedelta(minutes=10)
+    assert backoff(9, ISSUED, retry_after=None, facts=facts) == ISSUED + days(1)
+
+
+@pytest.mark.parametrize("left", [days(3), days(-1)], ids=["valid", "expired"])
+def test_what_lives_shortly_is_tried_again_after_a_tenth_of_its_lifetime(left: timedelta) -> None:
+    facts = lasting(days(6), left)
+
+    assert backoff(9, ISSUED, retry_after=None, facts=facts) == ISSUED + days(0.6)
+    assert backoff(9, ISSUED, retry_after=86400.0, facts=facts) == ISSUED + days(1)
 
 
 @given(
@@ -73,7 +90,8 @@ def test_what_has_expired_is_tried_again_by_the_usual_pauses() -> None:
 def test_no_certificate_expires_unattempted(
     failures: int, retry_after: float | None, left: timedelta
 ) -> None:
-    again = backoff(failures, ISSUED, retry_after=retry_after, not_after=ISSUED + left)
+    facts = lasting(days(400), left)
+    again = backoff(failures, ISSUED, retry_after=retry_after, facts=facts)
 
     assert ISSUED + SHORTEST_PAUSE <= again < ISSUED + left
 
@@ -81,7 +99,7 @@ def test_no_certificate_expires_unattempted(
 def test_a_failure_is_remembered_with_what_it_said() -> None:
     now = ISSUED + days(61)
     error = RateLimited("too many", status=429, retry_after=7200, hint="Wait.")
-    memory = after_failure(RenewalMemory(failures=1), error, now, LIVE.facts.not_after)
+    memory = after_failure(RenewalMemory(failures=1), error, now, LIVE.facts)
 
     assert memory == RenewalMemory(
         failures=2,

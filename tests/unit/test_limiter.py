@@ -140,6 +140,17 @@ def test_refusals_put_a_distance_between_requests_and_successes_take_it_away() -
     assert sent(some, clock, ORDER, 3) == [0.0, 0.0, 0.0]
 
 
+def test_after_one_refusal_among_many_answers_the_pace_is_halved() -> None:
+    clock = SteerableClock()
+    some = limiter(clock)
+    for _ in range(100):
+        some.take(ORDER)
+        clock.advance(0.01)
+    some.refused(ORDER, CaUnavailable("busy", status=503))
+
+    assert sent(some, clock, ORDER, 3) == pytest.approx([0.0, 0.02, 0.04], abs=0.001)
+
+
 def test_after_a_hold_requests_do_not_all_go_at_once() -> None:
     clock = SteerableClock()
     some = limiter(clock)

@@ -268,7 +268,7 @@ def test_an_owed_deploy_is_looked_at_in_every_run(deployment: Deployment) -> Non
 
 def test_a_failure_is_looked_at_in_every_run_until_it_is_healed() -> None:
     now = ISSUED + days(61)
-    memory = after_failure(RenewalMemory(), CertctlError("no"), now, LIVE.facts.not_after)
+    memory = after_failure(RenewalMemory(), CertctlError("no"), now, LIVE.facts)
 
     assert next_action(SPEC, status(LIVE, memory), now) == now
     healed = after_success(memory, now)
