@@ -27,6 +27,7 @@ $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --editable . --group dev
+	@$(BIN)/python -m compileall -q certctl tests  # also where Python is told to write no bytecode
 	@touch $@
 
 demo: $(INSTALLED) ## watch certctl obtain, serve, renew and revoke certificates, all on this machine

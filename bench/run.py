@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.clients import NAMES, Client, clients, served, version
-from bench.measure import Cost, cost, median
+from bench.measure import Cost, cost, median, precompiled
 from tests.lab.distance import Distance
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    precompiled()
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
         folder = Path(name)
         with quick_pebble(folder) as pebble:

@@ -70,13 +70,15 @@ _NONCES_KEPT = 256
 class _Shared:
     """What all networks to one CA have in common, whoever signs.
 
-    The deque is safe by itself, and `lock` guards the fetching of the directory.
+    The deque is safe by itself, and `lock` guards the fetching of the directory. `proxies` has what
+    the environment says for each host; that it may be looked up twice does no harm.
     """
 
     limiter: Limiter
     nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=_NONCES_KEPT), repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
+    proxies: dict[str, Mapping[str, str]] = field(default_factory=dict)
     server_time: datetime | None = None
     latency: float = 0.0
 
@@ -106,7 +108,7 @@ class Network(ClientNetwork):
         self._timeout = timeout
         known = documented or Documented()
         self._shared = _Shared(Limiter(clock, known.rates, known.others))
-        # Nothing from the environment but proxies, which are looked up with each request: requests
+        # Nothing from the environment but proxies, which are looked up once for each host: requests
         # would let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -347,8 +349,14 @@ class Network(ClientNetwork):
         kwargs["allow_redirects"] = False
         longest = min(kwargs.get("timeout", self._timeout), self._timeout)
         kwargs["timeout"] = (min(_CONNECT_TIMEOUT, longest), longest)
-        kwargs["proxies"] = get_environ_proxies(url)
+        kwargs["proxies"] = self._proxies(url)
         return super()._send_request(method, url, *args, **kwargs)
+
+    def _proxies(self, url: str) -> Mapping[str, str]:
+        host, known = urlsplit(url).netloc, self._shared.proxies
+        if host not in known:
+            known[host] = get_environ_proxies(url)
+        return known[host]
 
     def _as_it_is_now(self, url: str) -> str:
         """Return where a resource is now whose URL was stored: a CA inside this process may have

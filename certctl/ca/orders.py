@@ -27,7 +27,7 @@ from certctl.errors import (
 )
 from certctl.models import Authorization, Challenge, Identifier, Order
 
-_FIRST_DELAY = 0.05
+_FIRST_DELAY = 0.02
 _LONGEST_DELAY = 5.0
 _LONGEST_ASKED = 60.0
 """Seconds. A CA that asks for more is polled all the same: one names a day for what takes seconds,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -186,6 +185,8 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
 
 def _failed(error: CertctlError, invocation: Invocation) -> Result:
     if invocation.debug:
+        import traceback  # noqa: PLC0415 - slow to import, and only for a bug
+
         traceback.print_exception(error, file=invocation.environment.stderr)
     return invocation.failed(error)
 
@@ -203,7 +204,3 @@ def _no_such_command(given: str) -> UsageError:
     near = difflib.get_close_matches(given, COMMANDS, n=1)
     hint = f"Did you mean certctl {near[0]}?" if near else "certctl --help"
     return UsageError(f"there is no command {given!r}", hint=hint, code="usage.unknown_command")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from itertools import count
-from threading import Condition
+from threading import Event, Lock
 
 
 class Slots:
-    """A semaphore that serves by rank, the lowest first, and equal ranks in the order of asking."""
+    """A semaphore that serves by rank, the lowest first, and equal ranks in the order of asking.
+
+    A slot that is given back goes to the one who is next, and wakes nobody else.
+    """
 
     def __init__(self, number: int) -> None:
         self._free = number
-        self._waiting: list[tuple[int, int]] = []
+        self._queue: list[tuple[int, int, Event]] = []
         self._asked = count()
-        self._changed = Condition()
+        self._guard = Lock()
 
     def take(self, rank: int) -> None:
         """Return once there is a slot, and nobody of a lower rank waits for it."""
-        with self._changed:
-            turn = (rank, next(self._asked))
-            heappush(self._waiting, turn)
-            self._changed.wait_for(lambda: self._free > 0 and self._waiting[0] == turn)
-            heappop(self._waiting)
-            self._free -= 1
-            self._changed.notify_all()
+        with self._guard:
+            if self._free > 0:
+                self._free -= 1
+                return
+            turn = Event()
+            heappush(self._queue, (rank, next(self._asked), turn))
+        turn.wait()
 
     def give(self) -> None:
         """Give a slot back."""
-        with self._changed:
-            self._free += 1
-            self._changed.notify_all()
+        with self._guard:
+            if self._queue:
+                *_, turn = heappop(self._queue)
+                turn.set()
+            else:
+                self._free += 1

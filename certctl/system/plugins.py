@@ -1,8 +1,8 @@
 """Plug-ins of one kind: the modules of a package of ours, and other people's entry points.
 
 One is found by its file name, in which an underscore stands for a hyphen of the plug-in's, so that
-a new one is one new file. Names are listed without importing
-anything. What a module of the kind offers is for the caller to know.
+a new one is one new file. Names are listed without importing anything. What is installed is looked
+at once a process. What a module of the kind offers is for the caller to know.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,23 +34,24 @@ class Plugins:
     code: str
     otherwise: str = ""
 
+    @cached_property
     def own(self) -> tuple[str, ...]:
-        """Return the names of our own, sorted."""
+        """The names of our own, sorted."""
         files = pkgutil.iter_modules(self.package.__path__)
         return tuple(sorted(each.name.replace("_", "-") for each in files))
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all, sorted."""
-        return tuple(sorted({*self.own(), *self._others()}))
+        return tuple(sorted({*self.own, *self._others}))
 
     def module(self, name: str) -> Any:
         """Return the module of that name. Raises `UsageError` where there is none, and
         `ConfigurationError` where another's cannot be loaded.
         """
-        if name in self.own():
+        if name in self.own:
             file = name.replace("-", "_")
             return importlib.import_module(f"{self.package.__name__}.{file}")
-        others = self._others()
+        others = self._others
         if name not in others:
             raise self._unknown(name)
         try:
@@ -72,6 +74,7 @@ class Plugins:
             code=self.code,
         )
 
+    @cached_property
     def _others(self) -> Mapping[str, EntryPoint]:
         from importlib import metadata  # noqa: PLC0415 - slow to import, and seldom needed
 
