@@ -18,7 +18,7 @@ from certctl.credentials import (
 )
 from certctl.errors import ConfigurationError
 from certctl.models import Value
-from certctl.options import OptionTable, Settings, Source, check, flatten, parse, unknown
+from certctl.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
 from certctl.spec import absolute, home_expanded, with_method
 from certctl.system.files import read_trusted
 

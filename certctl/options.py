@@ -1,24 +1,18 @@
 """One table of every setting: flags, `certctl.toml`, environment variables and documentation
 derive from it.
 
-An `Option` says what a setting is; `Settings` holds the values that were given and where each came
-from. This module parses and checks values; reading the file, the environment and the command line
-belongs to `certctl.config`.
+What a value may look like, and what was given, is for `certctl.settings`.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 
 from certctl.copies import canonical_copy, canonical_key_mode
-from certctl.credentials import EMPTY, DnsCredentials
-from certctl.errors import CertctlError, ConfigurationError
+from certctl.errors import ConfigurationError
 from certctl.hook_protocols import FOR_FILES
 from certctl.models import AccountKeyType, ChallengeType, KeyType, OnFailure, Value
 from certctl.service_address import canonical_service
@@ -34,15 +28,6 @@ class Kind(Enum):
     TEXTS = "TEXT..."
     PATH = "FILE"
     CHOICE = "CHOICE"
-
-
-class Source(StrEnum):
-    """Where a value came from, the weakest first."""
-
-    FILE = "certctl.toml"
-    ENVIRONMENT = "environment"
-    SPEC = "spec"
-    FLAG = "flag"
 
 
 @dataclass(frozen=True)
@@ -656,247 +641,3 @@ OPTIONS: tuple[Option, ...] = (
         minimum=2,
     ),
 )
-
-
-class OptionTable(Mapping[str, Option]):
-    """Options by key. Those that `more` returns are asked for only once another key is looked up.
-
-    Most commands need none of the options of plug-ins, and finding plug-ins takes time.
-    """
-
-    def __init__(
-        self,
-        known: Iterable[Option] = OPTIONS,
-        more: Callable[[], Iterable[Option]] = tuple,
-    ) -> None:
-        self._known = {option.key: option for option in known}
-        self._more: Callable[[], Iterable[Option]] | None = more
-
-    def __getitem__(self, key: str) -> Option:
-        return self._known[key] if key in self._known else self._complete()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._complete())
-
-    def __len__(self) -> int:
-        return len(self._complete())
-
-    def of_variable(self, variable: str) -> Option | None:
-        """Return the option that an environment variable sets; None where there is none."""
-        known = _of_variable(self._known, variable)
-        return known if known is not None else _of_variable(self._complete(), variable)
-
-    def _complete(self) -> dict[str, Option]:
-        if self._more is not None:
-            self._known |= {option.key: option for option in self._more()}
-            self._more = None
-        return self._known
-
-
-def _of_variable(options: Mapping[str, Option], variable: str) -> Option | None:
-    return next((each for each in options.values() if each.environment == variable), None)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The values that were given, over the table's defaults; `sources`: where each came from.
-
-    `dns` has what no single value holds: credentials by name, and by zone.
-    """
-
-    values: Mapping[str, Value] = field(default_factory=dict, repr=False)
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    table: Mapping[str, Option] = field(default_factory=OptionTable, repr=False)
-    dns: DnsCredentials = field(default=EMPTY, repr=False)
-
-    def value(self, key: str) -> Value:
-        """Return the value in force; the default where none was given. Raises KeyError for an
-        unknown key.
-        """
-        return self.values.get(key, self.table[key].default)
-
-    def text(self, key: str) -> str | None:
-        """Return a text or path option."""
-        value = self.value(key)
-        return None if value is None else str(value)
-
-    def required_text(self, key: str) -> str:
-        """Return a text option that has a default."""
-        return str(self.value(key))
-
-    def integer(self, key: str) -> int:
-        """Return an integer option."""
-        return int(self._number(key))
-
-    def seconds(self, key: str) -> float:
-        """Return a duration in seconds."""
-        return float(self._number(key))
-
-    def _number(self, key: str) -> int | float:
-        value = self.value(key)
-        if not isinstance(value, int | float):
-            raise TypeError(f"{key} is no number")
-        return value
-
-    def flag(self, key: str) -> bool:
-        """Return a boolean option."""
-        return self.value(key) is True
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list option."""
-        value = self.value(key)
-        return value if isinstance(value, tuple) else ()
-
-    def given(self, *sources: Source) -> dict[str, Value]:
-        """Return the values that came from `sources`."""
-        return {
-            key: value for key, value in self.values.items() if self.sources.get(key) in sources
-        }
-
-    def over(self, values: Mapping[str, Value], source: Source) -> Settings:
-        """Return these settings with `values` laid over them."""
-        return replace(
-            self,
-            values={**self.values, **values},
-            sources={**self.sources, **dict.fromkeys(values, source)},
-        )
-
-    def spec_digest(self) -> str:
-        """Return a digest of what a spec without own choices would inherit; changes when the
-        defaults change.
-        """
-        inherited = {
-            key: value for key, value in self.given(Source.FILE).items() if self.table[key].in_spec
-        }
-        return hashlib.sha256(json.dumps(inherited, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def parse(option: Option, text: str) -> Value:
-    """Return the value that `text` (from the environment or the command line) means for `option`.
-
-    Raises `ConfigurationError` naming the option and what it takes.
-    """
-    match option.kind:
-        case Kind.BOOLEAN:
-            if text.lower() in {"1", "true", "yes", "on"}:
-                return True
-            if text.lower() in {"0", "false", "no", "off", ""}:
-                return False
-            raise _wrong(option, text)
-        case Kind.TEXTS:
-            return check(option, [part.strip() for part in text.split(",") if part.strip()])
-        case Kind.INTEGER:
-            return check(option, _number(option, text))
-        case Kind.SECONDS:
-            return check(option, _seconds(option, text))
-        case _:
-            return check(option, text)
-
-
-def check(option: Option, value: object) -> Value:
-    """Return `value` (from a TOML file) as `option` wants it; raises `ConfigurationError`."""
-    if option.canonical is not None:
-        return _canonical(option, option.canonical, value)
-    return _of_kind(option, value)
-
-
-def _of_kind(option: Option, value: object) -> Value:
-    match option.kind, value:
-        case Kind.BOOLEAN, bool():
-            return value
-        case Kind.TEXTS, str():
-            return (value,)
-        case Kind.TEXTS, list() | tuple() if all(isinstance(each, str) for each in value):
-            return tuple(value)
-        case Kind.INTEGER, int() if _within(option, value):
-            return value
-        case Kind.SECONDS, int() | float() if _within(option, value):
-            return float(value)
-        case Kind.SECONDS, str():
-            return check(option, _seconds(option, value))
-        case Kind.CHOICE, str() if value.lower() in option.choices:
-            return value.lower()  # CAs' documents write ES256 and RSA-2048
-        case Kind.TEXT | Kind.PATH, str() if "\0" not in value and "\n" not in value:
-            return value
-    raise _wrong(option, value)
-
-
-def _canonical(option: Option, canonical: Callable[[object], str], value: object) -> Value:
-    """Return `value` as the option keeps it; an empty text among several is none of them."""
-    try:
-        if option.kind is not Kind.TEXTS:
-            return canonical(value)
-        several = value if isinstance(value, list | tuple) else (value,)
-        return tuple(dict.fromkeys(canonical(each) for each in several if each != ""))
-    except CertctlError as error:
-        raise ConfigurationError(
-            f"{option.key}: {error.message}", hint=error.hint, code="configuration.value"
-        ) from error
-
-
-def _within(option: Option, value: float) -> bool:
-    return not isinstance(value, bool) and option.minimum <= value <= option.maximum
-
-
-def unknown(key: str, known: Iterable[str], where: str) -> ConfigurationError:
-    """Return the error for a key that no option has, with the nearest that exists."""
-    near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"Did you mean {near[0]}?" if near else "docs/configuration.md has all settings."
-    return ConfigurationError(
-        f"{where}: there is no setting {key!r}", hint=hint, code="configuration.unknown_key"
-    )
-
-
-def flatten(document: Mapping[str, object], options: Mapping[str, Option]) -> dict[str, object]:
-    """Return a TOML document's leaves by dotted key; a table that is itself an option's value
-    stays whole.
-    """
-    leaves: dict[str, object] = {}
-
-    def walk(prefix: str, node: Mapping[str, object]) -> None:
-        for name, value in node.items():
-            key = f"{prefix}{name}"
-            if isinstance(value, Mapping) and key not in options:
-                walk(f"{key}.", value)
-            else:
-                leaves[key] = value
-
-    walk("", document)
-    return leaves
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)\Z")
-_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def duration(text: str) -> float | None:
-    """Return the seconds that `text` (90, 90s, 5m, 2h or 1d) means; None where it means none."""
-    found = _DURATION.match(text.strip())
-    return None if found is None else float(found[1]) * _UNIT[found[2]]
-
-
-def _seconds(option: Option, text: str) -> float:
-    found = duration(text)
-    if found is None:
-        raise _wrong(option, text)
-    return found
-
-
-def _number(option: Option, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise _wrong(option, text) from None
-
-
-def _wrong(option: Option, value: object) -> ConfigurationError:
-    shown = "that value" if option.secret else repr(value)
-    wanted = {
-        Kind.BOOLEAN: "true or false",
-        Kind.INTEGER: f"a whole number from {option.minimum:.0f} to {option.maximum:.0f}",
-        Kind.SECONDS: f"a duration of at least {option.minimum:g} s and at most "
-        f"{option.maximum // 86400:.0f} d, such as 90, 5m, 2h or 1d",
-        Kind.CHOICE: "one of " + ", ".join(option.choices),
-        Kind.TEXTS: "a list of texts",
-    }.get(option.kind, "a line of text")
-    return ConfigurationError(f"{option.key}: {shown} is not {wanted}", code="configuration.value")

@@ -25,8 +25,9 @@ from certctl.models import (
     Value,
 )
 from certctl.names import parse_identifiers
-from certctl.options import Kind, Option, Settings, Source, check, flatten, unknown
+from certctl.options import Kind, Option
 from certctl.service_address import parse_service
+from certctl.settings import Settings, Source, check, flatten, unknown
 
 FORMAT = 1
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from fractions import Fraction
 
 from certctl.errors import UsageError
-from certctl.options import duration
+from certctl.settings import duration
 
 _RATIO = re.compile(r"(\d{1,6})/(\d{1,6})\Z")
 _DECIMAL = re.compile(r"0?\.\d{1,6}\Z")

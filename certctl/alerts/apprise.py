@@ -17,8 +17,8 @@ from certctl.alerts.words import body, title
 from certctl.errors import AlertFailed, ConfigurationError
 from certctl.events import Warned
 from certctl.models import RunSummary
-from certctl.options import Settings
 from certctl.ports import Alert
+from certctl.settings import Settings
 from certctl.system.secrets import read_secret
 
 _LONGEST = 1500

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from certctl.alerts.loading import AlertSystem
 from certctl.errors import AlertFailed
 from certctl.models import RunSummary
-from certctl.options import Settings
 from certctl.ports import Alert
+from certctl.settings import Settings
 from certctl.version import VERSION
 
 SECONDS = 10.0

@@ -13,8 +13,8 @@ from certctl.alerts.words import body, cut
 from certctl.errors import AlertFailed
 from certctl.events import HookFinished, HookStarted
 from certctl.models import RunSummary
-from certctl.options import Settings
 from certctl.ports import Alert
+from certctl.settings import Settings
 from certctl.system.process import run
 
 EVENT = "failure"

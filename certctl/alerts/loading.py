@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from certctl.events import EventSink
-from certctl.options import Settings
 from certctl.ports import Alert, Clock
+from certctl.settings import Settings
 
 _BY_SETTING = MappingProxyType(
     {

@@ -13,8 +13,9 @@ from typing import Protocol, cast
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ConfigurationError
 from certctl.models import ChallengeSpec
-from certctl.options import Option, unknown
+from certctl.options import Option
 from certctl.ports import Solver
+from certctl.settings import unknown
 
 __all__ = [
     "GROUP",

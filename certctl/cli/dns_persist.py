@@ -14,9 +14,9 @@ from certctl.cli.specs import given_options, report_lines
 from certctl.dns.loading import provider_options
 from certctl.errors import ChallengeError, UsageError
 from certctl.names import parse_identifiers
-from certctl.options import duration
 from certctl.output.certificates import report_result
 from certctl.output.document import Json, Result
+from certctl.settings import duration
 from certctl.spec import by_standing_record
 
 

@@ -14,7 +14,8 @@ from certctl.cli.completion import KNOWN_VALUES, setting_values
 from certctl.cli.invocation import Invocation
 from certctl.errors import ConfigurationError
 from certctl.models import Value
-from certctl.options import OPTIONS, Kind, Option, check, parse
+from certctl.options import OPTIONS, Kind, Option
+from certctl.settings import check, parse
 
 _CA = "CA and account"
 _RUN = "Patience"

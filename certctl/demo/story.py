@@ -36,7 +36,7 @@ from certctl.operations.report import Report
 from certctl.operations.revoke import Afterwards, revoke, revoke_file
 from certctl.operations.run import Run
 from certctl.operations.services import Services
-from certctl.options import Settings, Source
+from certctl.settings import Settings, Source
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree
 from certctl.system.clock import SystemClock

@@ -23,7 +23,8 @@ from certctl.credentials import (
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ConfigurationError
 from certctl.models import Value
-from certctl.options import Kind, Option, check, parse
+from certctl.options import Kind, Option
+from certctl.settings import check, parse
 from certctl.system.files import read_private
 from certctl.system.secrets import read_secret, secret_of_command, secret_of_service
 

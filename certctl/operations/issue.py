@@ -41,8 +41,8 @@ from certctl.operations.specs import (
 )
 from certctl.operations.surround import after, before, pay_post_hooks
 from certctl.operations.targets import owe, with_target_live
-from certctl.options import Source
 from certctl.renewal import decide
+from certctl.settings import Source
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from certctl.deploy.loading import target_options
 from certctl.dns.loading import own_provider_options, provider_options
-from certctl.options import OPTIONS, Option, OptionTable
+from certctl.options import OPTIONS, Option
+from certctl.settings import OptionTable
 
 
 def plugin_options() -> tuple[Option, ...]:

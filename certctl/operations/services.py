@@ -11,8 +11,8 @@ from random import Random
 
 from certctl.dns.system import nobody
 from certctl.events import EventSink
-from certctl.options import Settings
 from certctl.ports import Ask, Clock, EndpointFactory, Instruct, Store, Tree
+from certctl.settings import Settings
 
 
 @dataclass(frozen=True)

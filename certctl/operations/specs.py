@@ -10,7 +10,7 @@ from certctl.errors import CertctlError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, CertificateStatus, Identifier, Value
 from certctl.names import certificate_name, default_certificate_name
 from certctl.operations.run import Run
-from certctl.options import Source
+from certctl.settings import Source
 from certctl.spec import choose, resolve
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from certctl.names import certificate_name
-from certctl.options import Settings
+from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json
 from certctl.store.layout import Layout
 from certctl.version import VERSION

@@ -26,8 +26,8 @@ from certctl.models import (
     Value,
     Version,
 )
-from certctl.options import Settings
 from certctl.ports import Clock
+from certctl.settings import Settings
 from certctl.store.accounts import Accounts
 from certctl.store.claims import Claims
 from certctl.store.documents import Json

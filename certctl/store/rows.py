@@ -17,7 +17,7 @@ from typing import Any
 
 from certctl.errors import StoreError
 from certctl.names import certificate_name
-from certctl.options import Settings
+from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json, moment
 from certctl.store.layout import Layout
 from certctl.system.files import read_if_there, write_atomic

@@ -19,7 +19,8 @@ from certctl.copies import table as copy_table
 from certctl.errors import ConfigurationError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, Value
 from certctl.names import certificate_name
-from certctl.options import Option, Settings, check, flatten
+from certctl.options import Option
+from certctl.settings import Settings, check, flatten
 from certctl.spec import from_table, to_table
 from certctl.store.idle import Signature, signature
 from certctl.store.layout import Layout

@@ -14,7 +14,8 @@ from certctl.cli.main import COMMANDS, group
 from certctl.deploy.environment import run_variables, variables
 from certctl.models import CertificateFiles, RunSummary
 from certctl.operations.plugins import plugin_options
-from certctl.options import OPTIONS, check
+from certctl.options import OPTIONS
+from certctl.settings import check
 from certctl.version import VERSION
 from tests.support.command import certctl, certctl_process
 from tests.unit.store_samples import issued

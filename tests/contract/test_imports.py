@@ -23,6 +23,7 @@ LEVELS = {
     "version": 0,
     "credentials": 1,
     "options": 1,
+    "settings": 1,
     "spec": 1,
     "advice": 1,
     "renewal": 1,
@@ -174,7 +175,7 @@ def test_an_import_that_climbs_is_found(
         ("devca.orders", "from certctl.models import Order\nfrom certctl.system import http"),
         ("operations.issue", "from certctl.operations.obtain import obtain"),
         ("renewal", "from certctl.models import Version"),
-        ("spec", "from certctl.options import Settings"),
+        ("spec", "from certctl.settings import Settings"),
     ],
 )
 def test_an_import_that_goes_downward_is_none_of_them(

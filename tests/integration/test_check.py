@@ -9,7 +9,7 @@ import pytest
 
 from certctl.models import LastError, RenewalMemory
 from certctl.operations.check import Limits, check
-from certctl.options import Settings
+from certctl.settings import Settings
 from certctl.store.local import LocalStore
 from certctl.thresholds import parse_threshold
 from tests.lab.certificates import make_server_certificate

@@ -17,7 +17,7 @@ from certctl.operations.certificate_findings import state_findings
 from certctl.operations.machine_findings import Surroundings, schedule_findings, space_findings
 from certctl.operations.run import Run
 from certctl.operations.services import Services
-from certctl.options import Settings
+from certctl.settings import Settings
 from certctl.store.local import LocalStore
 from certctl.store.permissions import permission_findings
 from certctl.store.tree import LocalTree

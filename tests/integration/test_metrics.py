@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from certctl.models import RenewalMemory
-from certctl.options import Settings
+from certctl.settings import Settings
 from certctl.store.local import LocalStore
 from tests.lab.clock import SteerableClock
 from tests.support.command import certctl

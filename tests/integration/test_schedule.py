@@ -17,9 +17,9 @@ from certctl.operations import schedule
 from certctl.operations.run import Run
 from certctl.operations.schedule import Schedule
 from certctl.operations.services import Services
-from certctl.options import Settings
 from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Machine
+from certctl.settings import Settings
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree
 from tests.lab.clock import START, SteerableClock

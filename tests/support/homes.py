@@ -25,8 +25,8 @@ from certctl.models import (
     Value,
     Version,
 )
-from certctl.options import Settings
 from certctl.renewal import next_action, request_of
+from certctl.settings import Settings
 from certctl.spec import resolve
 from certctl.store.idle import Idle, signature
 from certctl.store.layout import Layout

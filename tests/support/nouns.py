@@ -13,8 +13,8 @@ from certctl.models import (
     Version,
 )
 from certctl.names import parse_identifiers
-from certctl.options import Settings
 from certctl.renewal import request_of
+from certctl.settings import Settings
 from certctl.spec import resolve
 
 ISSUED = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -34,8 +34,8 @@ from certctl.operations.renew import RenewRequest, renew
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.operations.services import Services
-from certctl.options import Settings
 from certctl.ports import EndpointFactory
+from certctl.settings import Settings
 from certctl.spec import absolute
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree

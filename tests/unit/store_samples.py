@@ -18,8 +18,8 @@ from certctl.models import (
     Value,
     Version,
 )
-from certctl.options import Settings
 from certctl.ports import Store, Tree
+from certctl.settings import Settings
 from certctl.spec import resolve
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree

@@ -9,7 +9,7 @@ from certctl.config import home_folder, load
 from certctl.errors import ConfigurationError, StoreError
 from certctl.models import Value
 from certctl.operations.plugins import option_table
-from certctl.options import Settings, Source
+from certctl.settings import Settings, Source
 
 
 def read(

@@ -8,18 +8,8 @@ from hypothesis import strategies as st
 
 from certctl.errors import ConfigurationError
 from certctl.models import Value
-from certctl.options import (
-    OPTIONS,
-    Kind,
-    Option,
-    OptionTable,
-    Settings,
-    Source,
-    check,
-    flatten,
-    parse,
-    unknown,
-)
+from certctl.options import OPTIONS, Kind, Option
+from certctl.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
 
 TABLE = OptionTable()
 

@@ -12,7 +12,7 @@ from certctl.errors import ConfigurationError
 from certctl.models import CertificateSpec, KeyType, Value
 from certctl.names import parse_identifiers
 from certctl.operations.plugins import option_table
-from certctl.options import Settings, Source
+from certctl.settings import Settings, Source
 from certctl.spec import (
     absolute,
     choose,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certctl.models import Deployment, LastError, RenewalInfo, RenewalMemory
-from certctl.options import Settings, Source
+from certctl.settings import Settings, Source
 from certctl.store.local import LocalStore
 from tests.unit.store_samples import NAME, NOW, mode, open_store, save, wanted
 

@@ -18,7 +18,8 @@ from certctl.models import (
     Placement,
     Value,
 )
-from certctl.options import OPTIONS, Kind, Option, OptionTable, Settings, Source
+from certctl.options import OPTIONS, Kind, Option
+from certctl.settings import OptionTable, Settings, Source
 from certctl.store.layout import account_id, ca_folder_name
 from certctl.store.tree import LocalTree
 from tests.unit.store_samples import NAME, NOW, everything_below, issued, mode, open_store, wanted

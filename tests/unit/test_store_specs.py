@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certctl.errors import ConfigurationError, UnknownCertificate
 from certctl.models import Identifier, IdentifierType, Value
-from certctl.options import Settings, Source
+from certctl.settings import Settings, Source
 from tests.unit.store_samples import NAME, everything_below, mode, open_store, wanted
 
 EDITED = """\

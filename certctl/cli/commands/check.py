@@ -16,9 +16,9 @@ from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.errors import CertctlError
 from certctl.operations.check import Limits, check
-from certctl.options import duration
 from certctl.output.document import Result
 from certctl.output.plugin import checked_result, unknown_result
+from certctl.settings import duration
 from certctl.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
