@@ -1,21 +1,24 @@
 """Two hundred certificates that live for thirty seconds, renewed under faults and kills.
 
-    python bench/soak.py [SECONDS]
+    python bench/soak.py [SECONDS] [--at-once N]
 
 `certctl renew` runs again and again, as from an impatient cron, against the development CA, which
 refuses nonces, fails, limits and loses replies; every fifth run is killed, unless it ends before.
-No certificate may expire: each version is looked at, whether it came before the one before it
-ended. Every fault must have been met, or the figures show nothing.
+With --at-once so many crons do that at the same time. No certificate may expire: each version is
+looked at, whether it came before the one before it ended. Every fault must have been met, or the
+figures show nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -29,11 +32,15 @@ COUNT = 200
 LIFETIME = "30s"
 FAULTS = ("bad-nonce=10", "server-error=1", "unavailable=1", "lost-reply=1", "rate-limited=0.5")
 KILLED = 0.2
+LOOK_EVERY = 2.0
 
 
 def main() -> None:
     """Renew for a while, and say what became of the certificates."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 180.0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seconds", type=float, nargs="?", default=180.0)
+    parser.add_argument("--at-once", type=int, default=1, metavar="N")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="certctl-soak-") as name:
         folder = Path(name)
         arguments = ("--lifetime", LIFETIME)
@@ -47,7 +54,7 @@ def main() -> None:
         with DevCaServer(
             folder=folder, arguments=arguments, port=ca.port, http_port=ca.http_port
         ) as ca:
-            soak(home, ca, seconds)
+            soak(home, ca, given.seconds, given.at_once)
 
 
 def prepared(home: Path, ca: DevCaServer) -> Path:
@@ -66,15 +73,18 @@ def names() -> list[str]:
     return [f"soak{number}.example" for number in range(COUNT)]
 
 
-def soak(home: Path, ca: DevCaServer, seconds: float) -> None:
-    source = random.Random(1)  # noqa: S311 - no secret comes of it
+def soak(home: Path, ca: DevCaServer, seconds: float, at_once: int) -> None:
     begun, ends = time.monotonic(), Counter[str]()
     watched = [Watched(home, each) for each in names()]
     margins = [each.look() for each in watched]
-    while time.monotonic() - begun < seconds:
-        killed = source.random() < KILLED
-        status = renew(home, kill_after=source.uniform(0.2, 2.0) if killed else None)
-        ends["killed" if status < 0 else f"exit {status}"] += 1
+    crons = [
+        threading.Thread(target=cron, args=(number, home, begun + seconds, ends))
+        for number in range(at_once)
+    ]
+    for thread in crons:
+        thread.start()
+    while any(thread.is_alive() for thread in crons):
+        time.sleep(LOOK_EVERY)
         margins += [each.look() for each in watched]
     versions = sum(each.number for each in watched)
     expired = sum(len(each.late) for each in watched)
@@ -88,6 +98,15 @@ def soak(home: Path, ca: DevCaServer, seconds: float) -> None:
     if missed or not ends["killed"]:
         sys.exit(f"too short: not everything was met: {', '.join(missed) or 'no kill'}")
     sys.exit(1 if expired else 0)
+
+
+def cron(number: int, home: Path, until: float, ends: Counter[str]) -> None:
+    """Run `renew` again and again, and kill some; count how each run ended."""
+    source = random.Random(number)  # noqa: S311 - no secret comes of it
+    while time.monotonic() < until:
+        killed = source.random() < KILLED
+        status = renew(home, kill_after=source.uniform(0.2, 2.0) if killed else None)
+        ends["killed" if status < 0 else f"exit {status}"] += 1
 
 
 class Watched:

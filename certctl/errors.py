@@ -162,7 +162,9 @@ class StoreCorrupt(StoreError):
 
 
 class LockHeld(CertctlError):
-    """Another process works on the same certificate or account; `pid` where the kernel tells it."""
+    """Another process works on the same certificate or account, or answers at the same port; `pid`
+    where the kernel tells it.
+    """
 
     code = "lock.held"
     exit_status = ExitStatus.LOCKED

@@ -52,6 +52,14 @@ class Clock(Protocol):
         ...
 
 
+class LockPort(Protocol):
+    """Turns at a port, among all certctl of a home folder."""
+
+    def __call__(self, port: int, *, queue: bool, timeout: float) -> Lease:
+        """Return the turn, or with `queue` the place of who is next, as `Store.lock_port`."""
+        ...
+
+
 class Ask(Protocol):
     """A question to the person at the terminal."""
 
@@ -440,6 +448,12 @@ class Store(Protocol):
 
     def lock_run(self, *, timeout: float) -> Lease:
         """Lock what only one run may do at a time: pre and post hooks."""
+        ...
+
+    def lock_port(self, port: int, *, queue: bool, timeout: float) -> Lease:
+        """Lock the turn of this process at a port, or with `queue` the place of whoever is next.
+        Raises `LockHeld`.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """HTTP-01 by a small server of certctl's own (RFC 8555 §8.3), open only while an answer is needed.
 
 All orders of a run that use this solver share one listener: the first answer opens it, the last
-one to go closes it.
+one to go closes it. Several runs take turns.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from certctl.challenges.holders import Holders
 from certctl.challenges.http01 import check_task, placement
 from certctl.challenges.http01_server import HttpConnection
 from certctl.challenges.listening import HTTP_01, open_when_free
+from certctl.challenges.port_turn import PortTurn
 from certctl.challenges.system import SolverSystem
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
 from certctl.options import Option
@@ -39,6 +40,7 @@ class StandaloneSolver:
         self._port = port
         self._system = system
         self._mutex = threading.Lock()
+        self._port_turn = PortTurn(port, self._mutex, system)
         self._answers = Answers[str]()
         self._holders = Holders()
         self._server: ChallengeServer | None = None
@@ -54,15 +56,15 @@ class StandaloneSolver:
     def present(self, placements: Sequence[Placement]) -> None:
         """Answer the tokens from now on.
 
-        Raises `ChallengeError` where the port cannot be had; its message names who has it.
+        Raises `ChallengeError` where the port cannot be had, whose message names who has it, and
+        `LockHeld` where it is another certctl that goes on having it.
         """
         if not placements:
             return
         with self._mutex:
+            self._port_turn.join()
             if self._server is None:
-                listeners = open_when_free(self._address, self._port, HTTP_01, self._system)
-                connection = partial(HttpConnection, self._answers)
-                self._server = ChallengeServer(listeners, connection, "http-01")
+                self._server = self._open()
             for each in placements:
                 token = each.data["token"]
                 self._holders.hold(token, each.certificate)
@@ -88,7 +90,17 @@ class StandaloneSolver:
         with self._mutex:
             self._close()
 
+    def _open(self) -> ChallengeServer:
+        self._port_turn.take()
+        try:
+            listeners = open_when_free(self._address, self._port, HTTP_01, self._system)
+        except BaseException:
+            self._port_turn.give()
+            raise
+        return ChallengeServer(listeners, partial(HttpConnection, self._answers), "http-01")
+
     def _close(self) -> None:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        self._port_turn.give()

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import Self
 
 from certctl.credentials import EMPTY, DnsCredentials
 from certctl.dns.system import Turns, nobody
-from certctl.ports import Clock, Instruct
+from certctl.ports import Clock, Instruct, Lease, LockPort
+
+
+class _NobodyElse:
+    """The lease of a port at which there is no other certctl."""
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def alone(port: int, *, queue: bool, timeout: float) -> Lease:  # noqa: ARG001 - as `LockPort`
+    """Return a lease at once, as where no other certctl is."""
+    return _NobodyElse()
 
 
 @dataclass(frozen=True)
 class SolverSystem:
-    """Time, the event that ends every sleep of the run, and what providers of DNS records need:
-    credentials, the person at the terminal, and turns.
+    """Time, the event that ends every sleep of the run, the turns at ports, and what providers of
+    DNS records need: credentials, the person at the terminal, and turns.
     """
 
     clock: Clock
@@ -21,3 +40,4 @@ class SolverSystem:
     credentials: DnsCredentials = field(default=EMPTY, repr=False)
     instruct: Instruct = nobody
     turns: Turns = field(default_factory=Turns)
+    lock_port: LockPort = alone

@@ -15,6 +15,7 @@ from certctl.challenges.answers import Answers
 from certctl.challenges.challenge_server import ChallengeServer
 from certctl.challenges.holders import Holders
 from certctl.challenges.listening import TLS_ALPN_01, open_when_free
+from certctl.challenges.port_turn import PortTurn
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
@@ -42,6 +43,7 @@ class TlsAlpnSolver:
         self._port = port
         self._system = system
         self._mutex = threading.Lock()
+        self._port_turn = PortTurn(port, self._mutex, system)
         self._answers = Answers[ssl.SSLContext]()
         self._holders = Holders()
         # The key authorizations that each name is to be answered with, one after the other.
@@ -82,11 +84,13 @@ class TlsAlpnSolver:
         """Answer for the names from now on, or as soon as it is their turn.
 
         All of them take their places at once, so that no two orders wait for each other. Raises
-        `ChallengeError` where the port cannot be had; its message names who has it.
+        `ChallengeError` where the port cannot be had, whose message names who has it, and
+        `LockHeld` where it is another certctl that goes on having it.
         """
         if not placements:
             return
         with self._mutex:
+            self._port_turn.join()
             if self._server is None:
                 self._server = self._open()
             for each in placements:
@@ -126,7 +130,12 @@ class TlsAlpnSolver:
             choosing_context,
         )
 
-        listeners = open_when_free(self._address, self._port, TLS_ALPN_01, self._system)
+        self._port_turn.take()
+        try:
+            listeners = open_when_free(self._address, self._port, TLS_ALPN_01, self._system)
+        except BaseException:
+            self._port_turn.give()
+            raise
         connection = partial(TlsConnection, self._answers, choosing_context(self._answers))
         return ChallengeServer(listeners, connection, "tls-alpn-01")
 
@@ -170,6 +179,7 @@ class TlsAlpnSolver:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        self._port_turn.give()
 
 
 def _answer_of(placement: Placement) -> tuple[str, str]:

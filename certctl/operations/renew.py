@@ -157,6 +157,9 @@ def _ordered(
             outcome = _attempted(work, request, surrounded, patience, run)
         except (Interrupted, KeyboardInterrupt):
             raise
+        except LockHeld as busy:
+            # It was not tried: nothing to remember, and the next run need not wait.
+            outcome = replace(work.outcome("failed"), error=busy)
         except CertctlError as error:
             outcome = _failed(work, error, request, run)
         except Exception as error:  # noqa: BLE001 - one certificate never stops the others

@@ -233,6 +233,7 @@ class Run:
                     credentials=self.services.settings.dns,
                     instruct=self.services.instruct,
                     turns=self._turns,
+                    lock_port=self.services.store.lock_port,
                 )
                 solver = create_solver(challenge, system)
                 self._solvers[index] = solver

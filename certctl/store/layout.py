@@ -161,6 +161,10 @@ class Layout:
         """The lock of what only one run may do at a time."""
         return self.home / "locks" / "run.lock"
 
+    def port_lock(self, port: int, *, queue: bool) -> Path:
+        """The lock of a port at which only one run may answer, or of who is next there."""
+        return self.home / "locks" / "ports" / f"{port}{'.next' if queue else ''}.lock"
+
     @cached_property
     def runs(self) -> Path:
         """When `renew` ran."""

@@ -259,6 +259,10 @@ class LocalStore:
     def lock_run(self, *, timeout: float) -> FileLease:
         return self._acquire(self._layout.run_lock, "the turn for pre and post hooks", timeout)
 
+    def lock_port(self, port: int, *, queue: bool, timeout: float) -> FileLease:
+        subject = f"the turn at port {port}"
+        return self._acquire(self._layout.port_lock(port, queue=queue), subject, timeout)
+
     def _acquire(self, path: Path, subject: str, timeout: float) -> FileLease:
         self._layout.make(path.parent)
         return acquire(

@@ -13,7 +13,6 @@ import pytest
 from certctl.errors import AccountError, AccountPaused, RateLimited, ValidationFailed
 from certctl.models import Account, RevocationReason
 from certctl.operations import accounts
-from certctl.operations.report import Report
 from certctl.operations.revoke import Afterwards, revoke
 from certctl.x509 import topmost_issuer
 from tests.lab.scripted_ca.chains import (
@@ -27,14 +26,10 @@ from tests.lab.scripted_ca.chains import (
     wrong_names,
 )
 from tests.lab.scripted_ca.faults import drop_connection, problem, response
-from tests.support.operations import Machine, key_matches
+from tests.support.operations import Machine, codes, key_matches
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-
-
-def codes(report: Report) -> list[str]:
-    return [error.code for error in report.all_errors]
 
 
 def the_account(machine: Machine) -> Account:

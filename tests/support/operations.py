@@ -283,6 +283,11 @@ class Machine:
         assert done.exit_status == -signal.SIGKILL, done.stderr
 
 
+def codes(report: Report) -> list[str]:
+    """The codes of everything that went wrong."""
+    return [error.code for error in report.all_errors]
+
+
 def lines(path: Path) -> list[str]:
     """The lines of a file; none where there is no file."""
     return path.read_text().splitlines() if path.exists() else []
