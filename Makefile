@@ -46,7 +46,7 @@ $(TOOLS_INSTALLED): packaging/acme2certifier.txt | $(INSTALLED)
 test: $(INSTALLED) packages tools ## all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-crash: $(INSTALLED) packages ## a kill and each I/O error at every system call (about an hour; make test tries a few)
+crash: $(INSTALLED) packages ## a kill and each I/O error at every system call (about twenty minutes; make test tries a few)
 	CRASH_POINTS=all $(BIN)/pytest $(PYTEST_ARGS) -rP tests/crash
 
 check: lint types test ## what must pass before a commit: format, lint, types, tests

@@ -12,6 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certctl.demo.application import application
 from certctl.deploy.handshake import NotSeen, shake_hands
+from certctl.deploy.hooks import HookSystem
+from certctl.deploy.loading import create_target
+from certctl.deploy.system import TargetSystem
+from certctl.system.clock import SystemClock
 from tests.lab.apache import apache
 from tests.lab.caddy import caddy
 from tests.lab.dovecot import dovecot
@@ -205,6 +209,28 @@ def test_haproxy_loads_copies_from_its_folder_of_certificates(
     assert (renewed.exit_status, renewed.stderr) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == [f"{name}.pem" for name in NAMES]
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_haproxy_misses_no_reload_that_comes_while_it_is_reloading(
+    here: Host, tmp_path: Path, backend: int
+) -> None:
+    require("haproxy")
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    files = [site.combined.read_bytes() for site in sites(here)]
+    (folder / "one.pem").write_bytes(files[0])
+    with haproxy(tmp_path / "front", sites(here), backend, certificates=folder) as front:
+        settings = {
+            "deploy.haproxy.config": str(front.config),
+            "deploy.haproxy.pid_file": str(front.pid_file),
+        }
+        system = TargetSystem(HookSystem(SystemClock(), lambda _event: None))
+        target = create_target("haproxy", settings, system)
+        for each in files * 4:
+            (folder / "one.pem").write_bytes(each)
+            target.reload(())
+
+        assert front.comes_to_serve(NAMES[-1], here.leaf(NAMES[-1]))
 
 
 def test_a_certificate_that_haproxy_has_not_loaded_yet_comes_by_a_reload(

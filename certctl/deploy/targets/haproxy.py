@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from threading import Event
 
 from certctl.deploy.system import TargetSystem, text
 from certctl.errors import ConfigurationError, HookFailed
@@ -74,6 +75,10 @@ _FLAGS = {each.key.rpartition(".")[2]: str(each.flag) for each in OPTIONS}
 _BIND = re.compile(r"^\s*bind\s+(\S+)(?=.*\sssl\b)", re.MULTILINE)
 _ANSWER_LIMIT = 1 << 20
 _SECONDS = 10.0
+_PATIENCE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds after each signal in which a new worker should begin."""
+
+_LOOK_EVERY = 0.02
 _UNKNOWN = ("not referenced", "doesn't exist", "not used")
 
 
@@ -135,9 +140,7 @@ class Haproxy:
         if service is not None:
             self._system.reload(*service)
             return
-        pid_file = self._pid_file or USUAL_PID_FILE
-        self._require_master(pid_file)
-        self._system.signal(signal.SIGUSR2, pid_file, _FLAGS["pid_file"])
+        self._renew_worker(self._pid_file or USUAL_PID_FILE)
 
     def services(self) -> Sequence[ServiceAddress]:
         files = sorted(self._config.glob("*.cfg")) if self._config.is_dir() else [self._config]
@@ -154,6 +157,28 @@ class Haproxy:
             return str(place / f"{delivery.version.name}.pem")
         return str(place)
 
+    def _renew_worker(self, pid_file: str) -> None:
+        """Have the master read its files again; return once it has begun a new worker.
+
+        A signal that comes while the master is reloading already may be lost on it, so it is sent
+        again, less and less often: it may also take long to load. Raises `HookFailed`.
+        """
+        self._require_master(pid_file)
+        master, clock = self._system.pid(pid_file), self._system.hooks.clock
+        stop, before = self._system.hooks.stop or Event(), _children(master)
+        for seconds in _PATIENCE:
+            self._system.signal(signal.SIGUSR2, pid_file, _FLAGS["pid_file"])
+            until = clock.monotonic() + seconds
+            while clock.monotonic() < until:
+                if before is None or (_children(master) or before) - before:
+                    return
+                if clock.wait(stop, _LOOK_EVERY):
+                    return
+        raise HookFailed(
+            f"the reload failed: HAProxy's master (process {master}) has begun no new worker",
+            hint="Its log says why.",
+        )
+
     def _require_master(self, pid_file: str) -> None:
         """Raise `ConfigurationError` where the process is one that SIGUSR2 would not reload."""
         pid = self._system.pid(pid_file)
@@ -161,12 +186,21 @@ class Haproxy:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return
-        if not any(word.startswith(b"-W") for word in words):
+        # In the moment in which a master begins anew it has none.
+        if any(words) and not any(word.startswith(b"-W") for word in words):
             raise ConfigurationError(
                 f"process {pid} of {pid_file} is no master of HAProxy, which alone can reload it",
                 hint="Start HAProxy with -W, or deploy with --haproxy-socket or --reload COMMAND.",
                 code="deploy.not_running",
             )
+
+
+def _children(pid: int | None) -> frozenset[int] | None:
+    """Return the children of a process; None where that cannot be told."""
+    try:
+        return frozenset(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except (OSError, ValueError):
+        return None
 
 
 def _changed(runtime: str, certificates: Iterable[tuple[str, Delivery]]) -> bool:
