@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import signal
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -76,7 +77,7 @@ _BIND = re.compile(r"^\s*bind\s+(\S+)(?=.*\sssl\b)", re.MULTILINE)
 _ANSWER_LIMIT = 1 << 20
 _SECONDS = 10.0
 _PATIENCE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Seconds after each signal in which a new worker should begin."""
+"""Seconds in which a new worker should begin, each time that the master is asked."""
 
 _LOOK_EVERY = 0.02
 _UNKNOWN = ("not referenced", "doesn't exist", "not used")
@@ -138,9 +139,18 @@ class Haproxy:
             return
         service = None if self._pid_file else self._system.service("haproxy")
         if service is not None:
-            self._system.reload(*service)
+            self._renew_worker(USUAL_PID_FILE, lambda: self._system.reload(*service))
             return
-        self._renew_worker(self._pid_file or USUAL_PID_FILE)
+        pid_file = self._pid_file or USUAL_PID_FILE
+        pid = self._system.pid(pid_file)
+        if _is_master(pid) is False:
+            raise ConfigurationError(
+                f"process {pid} of {pid_file} is no master of HAProxy, which alone can reload it",
+                hint="Start HAProxy with -W, or deploy with --haproxy-socket or --reload COMMAND.",
+                code="deploy.not_running",
+            )
+        signal_it = partial(self._system.signal, signal.SIGUSR2, pid_file, _FLAGS["pid_file"])
+        self._renew_worker(pid_file, signal_it)
 
     def services(self) -> Sequence[ServiceAddress]:
         files = sorted(self._config.glob("*.cfg")) if self._config.is_dir() else [self._config]
@@ -157,42 +167,40 @@ class Haproxy:
             return str(place / f"{delivery.version.name}.pem")
         return str(place)
 
-    def _renew_worker(self, pid_file: str) -> None:
-        """Have the master read its files again; return once it has begun a new worker.
+    def _renew_worker(self, pid_file: str, ask: Callable[[], None]) -> None:
+        """Have the master read its files again; return once it has begun a new worker, as far as
+        that can be seen.
 
-        A signal that comes while the master is reloading already may be lost on it, so it is sent
-        again, less and less often: it may also take long to load. Raises `HookFailed`.
+        What comes while the master is reloading already may be lost on it, so it is asked again,
+        less and less often: it may also take long to load. Raises `HookFailed`.
         """
-        self._require_master(pid_file)
         master, clock = self._system.pid(pid_file), self._system.hooks.clock
-        stop, before = self._system.hooks.stop or Event(), _children(master)
+        before = _children(master) if _is_master(master) is not False else None
+        if before is None:
+            ask()
+            return
+        stop = self._system.hooks.stop or Event()
         for seconds in _PATIENCE:
-            self._system.signal(signal.SIGUSR2, pid_file, _FLAGS["pid_file"])
+            ask()
             until = clock.monotonic() + seconds
             while clock.monotonic() < until:
-                if before is None or (_children(master) or before) - before:
-                    return
-                if clock.wait(stop, _LOOK_EVERY):
+                if (_children(master) or before) - before or clock.wait(stop, _LOOK_EVERY):
                     return
         raise HookFailed(
             f"the reload failed: HAProxy's master (process {master}) has begun no new worker",
             hint="Its log says why.",
         )
 
-    def _require_master(self, pid_file: str) -> None:
-        """Raise `ConfigurationError` where the process is one that SIGUSR2 would not reload."""
-        pid = self._system.pid(pid_file)
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            return
-        # In the moment in which a master begins anew it has none.
-        if any(words) and not any(word.startswith(b"-W") for word in words):
-            raise ConfigurationError(
-                f"process {pid} of {pid_file} is no master of HAProxy, which alone can reload it",
-                hint="Start HAProxy with -W, or deploy with --haproxy-socket or --reload COMMAND.",
-                code="deploy.not_running",
-            )
+
+def _is_master(pid: int | None) -> bool | None:
+    """Return whether a process is one that starts workers; None where that cannot be told, as in
+    the moment in which it begins anew.
+    """
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return any(word.startswith(b"-W") for word in words) if any(words) else None
 
 
 def _children(pid: int | None) -> frozenset[int] | None:
