@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from certctl.ca.client import AcmeClient
-from tests.integration.ca_clients import Caller
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.server import ScriptedCA
+from tests.support.ca_clients import Caller
 from tests.support.operations import Machine
 
 

@@ -8,10 +8,10 @@ from certctl.ca.client import AcmeClient
 from certctl.errors import RenewalInfoUnavailable
 from certctl.events import Warned
 from certctl.operations.explain import explain
-from tests.integration.ca_clients import Caller
 from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import Fault, delay, problem, raw, response, setting
 from tests.lab.scripted_ca.server import ScriptedCA
+from tests.support.ca_clients import Caller
 from tests.support.operations import Machine
 
 HOUR = timedelta(hours=1)

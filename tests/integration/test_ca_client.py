@@ -26,14 +26,14 @@ from certctl.errors import (
 from certctl.models import AccountKeyType, Endpoint, Identifier
 from certctl.names import parse_identifiers
 from certctl.version import VERSION
-from tests.integration.ca_clients import Caller, csr_for, new_account_key
-from tests.integration.http01 import RealClock
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import Call, delay, drip, raw, response
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.lab.scripted_ca.settings import ALWAYS
 from tests.lab.scripted_ca.wire import Connection, Reply
+from tests.support.ca_clients import Caller, csr_for, new_account_key
+from tests.support.http01 import RealClock
 
 NAMES = parse_identifiers(["a.example"])
 

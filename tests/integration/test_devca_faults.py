@@ -14,8 +14,8 @@ from certctl.devca.faults import Faults
 from certctl.devca.server import DevCa
 from certctl.errors import AcmeError, CaUnavailable, RateLimited
 from certctl.names import parse_identifiers
-from tests.integration.ca_clients import Caller, csr_for
 from tests.integration.devca_client import RawClient
+from tests.support.ca_clients import Caller, csr_for
 
 
 @pytest.fixture

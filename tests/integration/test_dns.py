@@ -14,8 +14,8 @@ from certctl.errors import ChallengeError, Interrupted
 from certctl.models import ChallengeSpec, ChallengeType, Task, Value
 from certctl.names import parse_identifier
 from certctl.ports import Solver
-from tests.integration.scripted_dns import NAME, SOA, ScriptedDns, zone
 from tests.lab.clock import SteerableClock
+from tests.lab.scripted_dns import NAME, SOA, ScriptedDns, zone
 
 
 def resolver_of(script: ScriptedDns) -> Resolver:

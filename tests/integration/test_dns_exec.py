@@ -10,7 +10,7 @@ from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import TxtRecord
-from tests.integration.http01 import RealClock
+from tests.support.http01 import RealClock
 
 ONE = TxtRecord("_acme-challenge.example.com", "-v 1; $(id)", "example.com", "example.com")
 TWO = TxtRecord("alias.dns.test", "value-2", "dns.test", "www.example.com")

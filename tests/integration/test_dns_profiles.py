@@ -14,7 +14,7 @@ from certctl.dns.system import ProviderSystem
 from certctl.errors import CertctlError, ConfigurationError, UsageError
 from certctl.models import ChallengeSpec, TxtRecord, Value
 from certctl.options import Kind, Option
-from tests.integration.http01 import RealClock
+from tests.support.http01 import RealClock
 
 OPTIONS = (
     Option("dns.made.token", Kind.TEXT, None, "A token.", secret=True),

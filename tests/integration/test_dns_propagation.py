@@ -17,10 +17,10 @@ from certctl.dns.resolver import Resolver
 from certctl.dns.zones import Zones
 from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
 from certctl.models import TxtRecord
-from tests.integration.http01 import needs_ipv6
-from tests.integration.scripted_dns import NAME, SOA, ScriptedDns, zone
 from tests.lab.clock import SteerableClock
 from tests.lab.processes import wait_until
+from tests.lab.scripted_dns import NAME, SOA, ScriptedDns, zone
+from tests.support.http01 import needs_ipv6
 
 RECORD = TxtRecord(NAME, "value", "example.com", "example.com")
 ALL = Quorum()

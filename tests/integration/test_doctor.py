@@ -18,10 +18,10 @@ from certctl.challenges.reach import NotReached, fetch_answer
 from certctl.dns.hosts import Host, address_findings
 from certctl.errors import Interrupted, UsageError
 from certctl.models import Value
-from tests.integration.scripted_dns import ScriptedDns
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import START
 from tests.lab.scripted_ca.faults import response
+from tests.lab.scripted_dns import ScriptedDns
 from tests.lab.tls import TlsServer
 from tests.support.command import certctl
 from tests.support.doctor import HERE, doctor, one, told

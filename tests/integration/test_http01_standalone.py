@@ -20,7 +20,9 @@ from certctl.challenges.listening import open_listeners
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError
 from certctl.models import Placement
-from tests.integration.http01 import (
+from tests.lab.clock import SteerableClock
+from tests.lab.ports import free_port
+from tests.support.http01 import (
     PATH,
     exchange,
     http_task,
@@ -28,8 +30,6 @@ from tests.integration.http01 import (
     real_system,
     request,
 )
-from tests.lab.clock import SteerableClock
-from tests.lab.ports import free_port
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from certctl.challenges.http01_webroot import WebrootSolver
 from certctl.errors import ChallengeError
 from certctl.models import Placement
-from tests.integration.http01 import http_task
+from tests.support.http01 import http_task
 
 
 @pytest.fixture

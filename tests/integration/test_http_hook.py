@@ -10,8 +10,8 @@ from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted
 from certctl.models import ChallengeSpec
 from certctl.ports import Solver
-from tests.integration.http01 import RealClock, http_task, real_system
 from tests.support.command import certctl
+from tests.support.http01 import RealClock, http_task, real_system
 
 
 def solver_for(hook: str, system: SolverSystem | None = None, **more: str) -> Solver:

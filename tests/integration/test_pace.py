@@ -15,10 +15,10 @@ from certctl.ca.problems import Resource
 from certctl.errors import CaUnavailable, RateLimited, RenewalInfoUnavailable
 from certctl.models import Endpoint
 from certctl.names import parse_identifiers
-from tests.integration.ca_clients import Caller
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import problem, response
 from tests.lab.scripted_ca.server import ScriptedCA
+from tests.support.ca_clients import Caller
 from tests.support.operations import Machine, reached_at
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"

@@ -16,10 +16,10 @@ from certctl.models import Placement
 from certctl.ports import Clock
 from certctl.settings import Settings
 from certctl.store.local import LocalStore
-from tests.integration.http01 import PATH, RealClock, http_task, request
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.processes import wait_until
+from tests.support.http01 import PATH, RealClock, http_task, request
 from tests.support.operations import Machine, codes
 
 HOST = "127.0.0.1"

@@ -23,8 +23,6 @@ from certctl.errors import (
     RateLimited,
 )
 from certctl.names import parse_identifiers
-from tests.integration.ca_clients import Caller, csr_for, requests_since
-from tests.integration.http01 import RealClock
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import (
     Fault,
@@ -43,6 +41,8 @@ from tests.lab.scripted_ca.faults import (
 )
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.lab.scripted_ca.settings import ALWAYS
+from tests.support.ca_clients import Caller, csr_for, requests_since
+from tests.support.http01 import RealClock
 
 NAMES = parse_identifiers(["a.example"])
 THREE = ("a.example", "b.example", "c.example")

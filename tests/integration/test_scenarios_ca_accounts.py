@@ -16,7 +16,6 @@ from certctl.errors import (
 )
 from certctl.models import AccountKeyType
 from certctl.names import parse_identifiers
-from tests.integration.ca_clients import Caller, new_account_key
 from tests.lab.scripted_ca.faults import (
     drop_connection,
     problem,
@@ -25,6 +24,7 @@ from tests.lab.scripted_ca.faults import (
 )
 from tests.lab.scripted_ca.issuer import Issued
 from tests.lab.scripted_ca.server import ScriptedCA
+from tests.support.ca_clients import Caller, new_account_key
 
 NAMES = parse_identifiers(["a.example"])
 THREE = ("a.example", "b.example", "c.example")

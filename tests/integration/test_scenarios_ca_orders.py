@@ -17,7 +17,6 @@ from certctl.errors import (
     ValidationFailed,
 )
 from certctl.names import parse_identifiers
-from tests.integration.ca_clients import Caller, csr_for, open_authorizations, requests_since
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca import chains
 from tests.lab.scripted_ca.faults import (
@@ -31,6 +30,7 @@ from tests.lab.scripted_ca.faults import (
 from tests.lab.scripted_ca.problems import document
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.lab.scripted_ca.settings import ALWAYS, Failing
+from tests.support.ca_clients import Caller, csr_for, open_authorizations, requests_since
 
 NAMES = parse_identifiers(["a.example"])
 THREE = ("a.example", "b.example", "c.example")

@@ -21,10 +21,10 @@ from certctl.errors import ChallengeError, Interrupted
 from certctl.models import ChallengeType, Placement, Task
 from certctl.names import parse_identifier
 from certctl.validation_certificate import ACME_IDENTIFIER, validation_certificate
-from tests.integration.http01 import needs_ipv6, real_system
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.processes import wait_until
+from tests.support.http01 import needs_ipv6, real_system
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from cryptography import x509
 
 from tests.lab.authority import LoggedRequest
 from tests.lab.certificates import make_issuer, make_server_certificate
-from tests.lab.processes import ServerProcess
+from tests.lab.processes import LabServer, ServerProcess
 from tests.lab.programs import program, require
 
 TOOLS = Path(__file__).parents[2] / ".venv" / "acme2certifier"
@@ -100,7 +100,7 @@ class LoopbackNetwork:
 
 
 @dataclass(kw_only=True)
-class Acme2CertifierServer:
+class Acme2CertifierServer(LabServer):
     """acme2certifier with its OpenSSL handler, ready for a certctl that runs in its network."""
 
     folder: Path
@@ -180,17 +180,6 @@ class Acme2CertifierServer:
         """Return the payloads of new orders after the first `since` requests."""
         found = self._records()[since:]
         return [payload for _, path, payload in found if path == "/acme/neworders"]
-
-    def output(self) -> str:
-        """Return the server's log."""
-        return self._server.output()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
 
     @property
     def _recorded(self) -> Path:

@@ -27,7 +27,7 @@ import dns.xfr
 import dns.zone
 
 from tests.lab.ports import free_port
-from tests.lab.processes import ServerProcess
+from tests.lab.processes import LabServer, ServerProcess
 from tests.lab.programs import program
 from tests.lab.relay import DnsRelay
 
@@ -112,8 +112,29 @@ class Primary(Protocol):
         ...
 
 
+class DnsServer(LabServer):
+    """A name server at `host` and `port`."""
+
+    host: str
+    port: int
+
+    @property
+    def endpoint(self) -> DnsEndpoint:
+        """Where it answers."""
+        return DnsEndpoint(self.host, self.port)
+
+    @property
+    def address(self) -> str:
+        """The server as `host:port`."""
+        return self.endpoint.address
+
+    def txt(self, name: str) -> list[str]:
+        """Return the TXT values at `name`, sorted."""
+        return self.endpoint.txt(name)
+
+
 @dataclass(kw_only=True)
-class BindServer:
+class BindServer(DnsServer):
     """A primary for `zones`, each with a wildcard A record to 127.0.0.1, and their resolver.
 
     A name outside the zones does not exist (NXDOMAIN); nobody else is asked.
@@ -155,16 +176,6 @@ class BindServer:
         )
 
     @property
-    def endpoint(self) -> DnsEndpoint:
-        """Where it answers."""
-        return DnsEndpoint(self.host, self.port)
-
-    @property
-    def address(self) -> str:
-        """The server as `host:port`."""
-        return self.endpoint.address
-
-    @property
     def key_secret_b64(self) -> str:
         """The TSIG secret (hmac-sha256) in base64."""
         return base64.b64encode(self.key_secret).decode()
@@ -173,10 +184,6 @@ class BindServer:
     def keyfile(self) -> Path:
         """The TSIG key in BIND's own syntax, as `tsig-keygen` writes it."""
         return self.folder / "tsig.key"
-
-    def txt(self, name: str) -> list[str]:
-        """Return the TXT values at `name` on the primary, sorted."""
-        return self.endpoint.txt(name)
 
     def add_txt(self, name: str, value: str) -> None:
         """Add a TXT value to the zone of `name`, as somebody would by hand."""
@@ -200,17 +207,6 @@ class BindServer:
         """Return a secondary of all zones, not yet started, on `secondary_host`."""
         assert self.secondary_host is not None, "the primary was made without secondary_host"
         return BindSecondary(folder=folder, primary=self, host=self.secondary_host)
-
-    def output(self) -> str:
-        """Return the server's log."""
-        return self._server.output()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
 
     def key_statement(self) -> str:
         """Return the `key` statement that a configuration needs to use the TSIG key."""

@@ -3,18 +3,18 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from cryptography import x509
 
 from tests.lab.authority import LoggedRequest
 from tests.lab.http import answers, get, get_json
 from tests.lab.ports import free_port, kept_port
-from tests.lab.processes import ServerProcess
+from tests.lab.processes import LabServer, ServerProcess
 
 
 @dataclass(kw_only=True)
-class DevCaServer:
+class DevCaServer(LabServer):
     """The development CA, ready for `certctl --ca URL --ca-bundle FILE`.
 
     It tries names at `http_port` and `tls_port` of this machine, and DNS-01 at `dns_server`, or in
@@ -78,13 +78,6 @@ class DevCaServer:
     def get(self, path: str) -> bytes:
         """Return what lies at a path of the server."""
         return get(f"{self._base}{path}", ca_bundle=self.ca_bundle)
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
 
     @property
     def _base(self) -> str:

@@ -10,16 +10,15 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
-from tests.lab.bind import DnsEndpoint, Primary, notify, zone_text
+from tests.lab.bind import DnsEndpoint, DnsServer, Primary, notify, zone_text
 from tests.lab.ports import free_port
-from tests.lab.processes import ServerProcess
+from tests.lab.processes import LabServer, ServerProcess
 from tests.lab.programs import program
 
 
 @dataclass(kw_only=True)
-class KnotServer:
+class KnotServer(DnsServer):
     """A primary for `zones`, each with a wildcard A record to 127.0.0.1. It is no resolver, but
     answers with authority, which is enough to find its zones by.
 
@@ -51,16 +50,6 @@ class KnotServer:
         self._server = _knotd(self, self.folder, _update_acl(self) + f"zone:\n{zones}")
 
     @property
-    def endpoint(self) -> DnsEndpoint:
-        """Where it answers."""
-        return DnsEndpoint(self.host, self.port)
-
-    @property
-    def address(self) -> str:
-        """The server as `host:port`."""
-        return self.endpoint.address
-
-    @property
     def key_secret_b64(self) -> str:
         """The TSIG secret (hmac-sha256) in base64."""
         return base64.b64encode(self.key_secret).decode()
@@ -70,28 +59,13 @@ class KnotServer:
         """The TSIG key in the syntax of BIND's `tsig-keygen`."""
         return self.folder / "tsig.key"
 
-    def txt(self, name: str) -> list[str]:
-        """Return the TXT values at `name`, sorted."""
-        return self.endpoint.txt(name)
-
     def dump(self, zone: str) -> list[str]:
         """Return every record of a zone but its SOA, sorted."""
         return self.endpoint.dump(zone, self.key_name, self.key_secret)
 
-    def output(self) -> str:
-        """Return the server's log."""
-        return self._server.output()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
-
 
 @dataclass(kw_only=True)
-class KnotSecondary:
+class KnotSecondary(LabServer):
     """A secondary that copies the primary's zones when it starts, and again only on request.
 
     It answers on the primary's port at another loopback address.
@@ -137,17 +111,6 @@ class KnotSecondary:
         """Ask the secondary to copy what changed (RFC 1996 NOTIFY); it does so within moments."""
         for zone in self.zones:
             notify(self.endpoint, zone)
-
-    def output(self) -> str:
-        """Return the server's log."""
-        return self._server.output()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
 
 
 def _knotd(server: KnotServer | KnotSecondary, folder: Path, configuration: str) -> ServerProcess:

@@ -9,20 +9,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tests.lab.authority import LoggedRequest
 from tests.lab.certificates import make_server_certificate
 from tests.lab.http import answers, get, get_json, post_json
 from tests.lab.ports import free_port, kept_port
-from tests.lab.processes import ServerProcess
+from tests.lab.processes import LabServer, ServerProcess
 from tests.lab.programs import program
 
 _REQUEST_LINE = re.compile(r"(GET|HEAD|POST) (/\S*) -> calling handler\(\)")
 
 
 @dataclass(kw_only=True)
-class ChallengeTestServer:
+class ChallengeTestServer(LabServer):
     """pebble-challtestsrv as a DNS server: every name is 127.0.0.1 until told otherwise.
 
     Names are given without a final dot. Changes hold until they are cleared, so tests that share
@@ -92,17 +92,6 @@ class ChallengeTestServer:
         found = json.loads(self._manage("dns-request-history", host=f"{name}.") or b"null") or []
         return [dict(entry["Question"]) for entry in found]
 
-    def output(self) -> str:
-        """Return the server's log."""
-        return self._server.output()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
-
     def _manage(self, verb: str, **facts: object) -> bytes:
         return post_json(f"http://127.0.0.1:{self.management_port}/{verb}", facts)
 
@@ -116,7 +105,7 @@ class ChallengeTestServer:
 
 
 @dataclass(kw_only=True)
-class PebbleServer:
+class PebbleServer(LabServer):
     """Pebble with a TLS certificate of its own, ready for `certctl --ca URL --ca-bundle FILE`.
 
     Validation goes to `http_port` and `tls_port` of whatever the names resolve to at `dns_server`
@@ -198,17 +187,6 @@ class PebbleServer:
 
     def orders(self, since: int = 0) -> int:
         return [each.path for each in self.requests(since)].count("/order-plz")
-
-    def output(self) -> str:
-        """Return Pebble's log."""
-        return self._server.output()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
 
     @property
     def _management(self) -> str:

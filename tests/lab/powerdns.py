@@ -7,9 +7,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
-from tests.lab.bind import DnsEndpoint
+from tests.lab.bind import DnsServer
 from tests.lab.ports import free_port
 from tests.lab.processes import ServerProcess
 from tests.lab.programs import program
@@ -18,7 +17,7 @@ SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 
 
 @dataclass(kw_only=True)
-class PowerDnsServer:
+class PowerDnsServer(DnsServer):
     """The primary of `zones`, each with the further records of its value, by their names in the
     zone, as (type, content).
     """
@@ -66,23 +65,9 @@ class PowerDnsServer:
         )
 
     @property
-    def endpoint(self) -> DnsEndpoint:
-        """Where it answers DNS."""
-        return DnsEndpoint(self.host, self.port)
-
-    @property
-    def address(self) -> str:
-        """Where it answers DNS, as `host:port`."""
-        return self.endpoint.address
-
-    @property
     def api(self) -> str:
         """Where its API is."""
         return f"http://127.0.0.1:{self.api_port}"
-
-    def txt(self, name: str) -> list[str]:
-        """Return the TXT values at `name`, sorted."""
-        return self.endpoint.txt(name)
 
     def add(self, zone: str, name: str, kind: str, content: str) -> None:
         """Have one more record at `name`, as somebody else would who uses the same database."""
@@ -95,17 +80,6 @@ class PowerDnsServer:
         with sqlite3.connect(self.folder / "zones.sqlite3") as database:
             database.execute("DELETE FROM records WHERE name = ? AND content = ?", (name, content))
         database.close()
-
-    def output(self) -> str:
-        """Return the server's log."""
-        return self._server.output()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
 
     def _fill(self, file: Path) -> None:
         with sqlite3.connect(file) as database:

@@ -121,6 +121,23 @@ class ServerProcess:
         return f"; its output ends:\n{self.output()[-SHOWN_OUTPUT_BYTES:]}"
 
 
+class LabServer:
+    """What starts and stops `_server`, the process of a server, as its context begins and ends."""
+
+    _server: ServerProcess
+
+    def output(self) -> str:
+        """Return the server's log."""
+        return self._server.output()
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
     """Return once `condition` holds. Raises `TimeoutError`, naming `what`, after `seconds`."""
     deadline = time.monotonic() + seconds

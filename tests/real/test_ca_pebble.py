@@ -19,10 +19,10 @@ from certctl.models import AccountKeyType, KeyType, Order
 from certctl.names import parse_identifiers
 from certctl.x509 import build_csr
 from tests.conftest import EAB_KEYS
-from tests.integration.ca_clients import Caller, csr_for, new_account_key, open_authorizations
-from tests.integration.http01 import RealClock
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import require
+from tests.support.ca_clients import Caller, csr_for, new_account_key, open_authorizations
+from tests.support.http01 import RealClock
 
 
 class ChallengeServer(http.server.ThreadingHTTPServer):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.scripted_dns import ScriptedDns
 from tests.lab.bind import BindServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import program, require
+from tests.lab.scripted_dns import ScriptedDns
 from tests.real.driver import Host, host, names, script
 
 

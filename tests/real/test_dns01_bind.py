@@ -17,11 +17,11 @@ from certctl.errors import ChallengeError, ConfigurationError, Interrupted, Prop
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task, Value
 from certctl.names import parse_identifier
 from certctl.ports import Solver
-from tests.integration.http01 import RealClock
 from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
+from tests.support.http01 import RealClock
 
 
 def spec(server: BindServer, plugin: Mapping[str, Value], provider: str) -> ChallengeSpec:

@@ -18,7 +18,6 @@ from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import TxtRecord
 from certctl.ports import DnsProvider
-from tests.integration.http01 import RealClock
 from tests.lab.bind import BindServer, DnsEndpoint
 from tests.lab.pebble import PebbleServer
 from tests.lab.ports import free_port
@@ -26,6 +25,7 @@ from tests.lab.powerdns import PowerDnsServer
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
 from tests.real.driver import Host, host, names
+from tests.support.http01 import RealClock
 
 ALIASES = "_acme-challenge.away CNAME away.acme.test.\n_acme-challenge.both CNAME both.acme.test."
 

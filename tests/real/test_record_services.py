@@ -14,7 +14,6 @@ from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import TxtRecord, Value
 from certctl.ports import DnsProvider
-from tests.integration.http01 import RealClock
 from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock
 from tests.lab.pebble import PebbleServer
@@ -22,6 +21,7 @@ from tests.lab.programs import require
 from tests.lab.record_service import RecordService
 from tests.real.driver import Host, host, names
 from tests.support.command import certctl
+from tests.support.http01 import RealClock
 
 
 @dataclass(frozen=True)

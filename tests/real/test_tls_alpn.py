@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.http01 import needs_ipv6
 from tests.lab.authority import AcmeServer
 from tests.lab.pebble import PebbleServer
 from tests.lab.ports import free_port
@@ -15,6 +14,7 @@ from tests.lab.processes import ServerProcess
 from tests.lab.programs import program, require
 from tests.real.driver import Host, host, is_free, names
 from tests.support.command import certctl
+from tests.support.http01 import needs_ipv6
 
 
 def tls_host(folder: Path, authority: AcmeServer) -> Host:

@@ -9,7 +9,7 @@ from certctl.models import Endpoint, Finding, Value
 from certctl.operations.doctor import MANY, Diagnosis, Examination, examine
 from certctl.operations.machine_findings import Surroundings
 from certctl.ports import EndpointFactory
-from tests.integration.scripted_dns import ScriptedDns
+from tests.lab.scripted_dns import ScriptedDns
 from tests.support.operations import Machine
 
 HERE = {("a.example", "A"): ("127.0.0.1",), ("b.example", "A"): ("127.0.0.1",)}
