@@ -58,7 +58,8 @@ def load(
     Raises `ConfigurationError` naming file, key and what it takes; for root also where others can
     write the file.
     """
-    options = options or OptionTable()
+    if options is None:  # `or` would count it, and look for plug-ins
+        options = OptionTable()
     document = _read_file(home)
     credentials = read_tables(document, str(home / FILE_NAME), str(home))
     from_file = with_method(_values(without_tables(document), home, options))
@@ -86,7 +87,7 @@ def _read_file(home: Path) -> dict[str, object]:
 def _values(document: Mapping[str, object], home: Path, options: OptionTable) -> dict[str, Value]:
     path = home / FILE_NAME
     values: dict[str, Value] = {}
-    for key, value in flatten(document, options).items():
+    for key, value in flatten(document).items():
         option = options.get(key)
         if option is None or not option.in_file:
             known = [each.key for each in options.values() if each.in_file]

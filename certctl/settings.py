@@ -9,6 +9,8 @@ import difflib
 import hashlib
 import json
 import re
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,6 +19,9 @@ from certctl.credentials import EMPTY, DnsCredentials
 from certctl.errors import CertctlError, ConfigurationError
 from certctl.models import Value
 from certctl.options import OPTIONS, Kind, Option
+
+OWN_KEYS = frozenset(option.key for option in OPTIONS)
+"""The keys of certctl's own options, without those of plug-ins."""
 
 
 class Source(StrEnum):
@@ -29,7 +34,8 @@ class Source(StrEnum):
 
 
 class OptionTable(Mapping[str, Option]):
-    """Options by key. Those that `more` returns are asked for only once another key is looked up.
+    """Options by key. What `more` return is asked for only once another key is looked up, one after
+    the other.
 
     Most commands need none of the options of plug-ins, and finding plug-ins takes time.
     """
@@ -37,13 +43,16 @@ class OptionTable(Mapping[str, Option]):
     def __init__(
         self,
         known: Iterable[Option] = OPTIONS,
-        more: Callable[[], Iterable[Option]] = tuple,
+        *more: Callable[[], Iterable[Option]],
     ) -> None:
         self._known = {option.key: option for option in known}
-        self._more: Callable[[], Iterable[Option]] | None = more
+        self._more = deque(more)
+        self._guard = threading.Lock()
 
     def __getitem__(self, key: str) -> Option:
-        return self._known[key] if key in self._known else self._complete()[key]
+        while key not in self._known and self._more:
+            self._ask_for_more()
+        return self._known[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._complete())
@@ -53,18 +62,23 @@ class OptionTable(Mapping[str, Option]):
 
     def of_variable(self, variable: str) -> Option | None:
         """Return the option that an environment variable sets; None where there is none."""
-        known = _of_variable(self._known, variable)
-        return known if known is not None else _of_variable(self._complete(), variable)
+        while True:
+            known = self._known.values()
+            found = next((each for each in known if each.environment == variable), None)
+            if found is not None or not self._more:
+                return found
+            self._ask_for_more()
 
     def _complete(self) -> dict[str, Option]:
-        if self._more is not None:
-            self._known |= {option.key: option for option in self._more()}
-            self._more = None
+        while self._more:
+            self._ask_for_more()
         return self._known
 
-
-def _of_variable(options: Mapping[str, Option], variable: str) -> Option | None:
-    return next((each for each in options.values() if each.environment == variable), None)
+    def _ask_for_more(self) -> None:
+        with self._guard:
+            if self._more:
+                self._known |= {option.key: option for option in self._more[0]()}
+                self._more.popleft()
 
 
 @dataclass(frozen=True)
@@ -217,16 +231,16 @@ def unknown(key: str, known: Iterable[str], where: str) -> ConfigurationError:
     )
 
 
-def flatten(document: Mapping[str, object], options: Mapping[str, Option]) -> dict[str, object]:
-    """Return a TOML document's leaves by dotted key; a table that is itself an option's value
-    stays whole.
+def flatten(document: Mapping[str, object]) -> dict[str, object]:
+    """Return a TOML document's leaves by dotted key; a table that stands where one of certctl's own
+    options has its value stays whole.
     """
     leaves: dict[str, object] = {}
 
     def walk(prefix: str, node: Mapping[str, object]) -> None:
         for name, value in node.items():
             key = f"{prefix}{name}"
-            if isinstance(value, Mapping) and key not in options:
+            if isinstance(value, Mapping) and key not in OWN_KEYS:
                 walk(f"{key}.", value)
             else:
                 leaves[key] = value

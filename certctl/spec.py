@@ -93,7 +93,7 @@ def read_choices(
     they imply.
     """
     chosen: dict[str, Value] = {}
-    for key, value in flatten(document, table).items():
+    for key, value in flatten(document).items():
         option = table.get(key)
         if option is None or not option.in_spec:
             raise unknown(key, (each.key for each in table.values() if each.in_spec), where)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples, of_options, settings, yes_option
+from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, report_lines
 from certctl.dns.loading import provider_options
@@ -23,6 +23,7 @@ from certctl.spec import by_standing_record
 @click.command(
     "persist",
     cls=Command,
+    more=provider_options,
     epilog=examples(
         "certctl dns persist example.com",
         "certctl dns persist --wildcard example.com --dns rfc2136 --rfc2136-server 192.0.2.53",
@@ -46,7 +47,6 @@ from certctl.spec import by_standing_record
     "challenge.dns_resolver",
     "challenge.dns_propagation_timeout",
 )
-@of_options(provider_options())
 @settings("deploy.hook_timeout", "lock_timeout", "order_timeout")
 @click.pass_obj
 def command(

@@ -17,6 +17,7 @@ from certctl.models import Value
 from certctl.options import OPTIONS, Kind, Option
 from certctl.settings import check, parse
 
+_NO_MORE = "certctl.no_more"
 _CA = "CA and account"
 _RUN = "Patience"
 
@@ -24,27 +25,23 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
 def settings(*keys: str) -> Callable[[_Decorated], _Decorated]:
-    """Return a decorator that gives a command the flags of these settings."""
+    """Return a decorator that gives a command the flags of these settings, in their order."""
     known = {option.key: option for option in OPTIONS}
-    return of_options(known[key] for key in keys)
-
-
-def of_options(options: Iterable[Option]) -> Callable[[_Decorated], _Decorated]:
-    """Return a decorator that gives a command the flags of these options, in their order."""
-    made = [click_option(option) for option in options if option.flag]
+    declared = [_declaration(known[key]) for key in keys]
 
     def decorate(function: _Decorated) -> _Decorated:
-        for each in reversed(made):
-            function = each(function)
+        for names, attributes in reversed(declared):
+            function = click.option(*names, **attributes)(function)
         return function
 
     return decorate
 
 
-def click_option(option: Option) -> Callable[[Any], Any]:
-    """Return the decorator that adds a setting's option to a command."""
+def _made(option: Option) -> click.Option:
+    """Return the option of a setting itself."""
     names, attributes = _declaration(option)
-    return click.option(*names, **attributes)
+    kind: type[click.Option] = attributes.pop("cls")
+    return kind(names, **attributes)
 
 
 def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
@@ -206,11 +203,36 @@ def json_lines_option(function: _Decorated) -> _Decorated:
 
 
 class Command(click.Command):
-    """A command with the common options; what it returns is rendered by `certctl.cli.main`."""
+    """A command with the common options; what it returns is rendered by `certctl.cli.main`.
 
-    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+    `more` returns settings of plug-ins whose flags it takes as well. They are looked for when the
+    command line has a flag that is none of the others, and for help and completion.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        more: Callable[[], Iterable[Option]] | None = None,
+        **attributes: Any,
+    ) -> None:
         super().__init__(*arguments, **attributes)
         self.params.extend(common_parameters())
+        self._more = more
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if self._more is not None and not ctx.meta.get(_NO_MORE):
+            self.params += [_made(option) for option in self._more() if option.flag]
+            self._more = None
+        return super().get_params(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spellings = {
+            spelling for each in self.params for spelling in (*each.opts, *each.secondary_opts)
+        }
+        given = {word.partition("=")[0] for word in args if word.startswith("--")}
+        helping = ctx.resilient_parsing or not set(ctx.help_option_names).isdisjoint(args)
+        ctx.meta[_NO_MORE] = given <= spellings and not helping
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         _, _, path = ctx.command_path.partition(" ")

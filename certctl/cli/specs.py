@@ -12,9 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import SectionedOption, of_options, settings
-from certctl.deploy.loading import target_options
-from certctl.dns.loading import provider_options
+from certctl.cli.parameters import SectionedOption, settings
 from certctl.errors import ConsentRequired, UsageError
 from certctl.models import Outcome, Value, Version
 from certctl.operations.plugins import option_table
@@ -85,11 +83,9 @@ _AFTER = ("lock_timeout", "order_timeout")
 
 
 def spec_options(function: _Decorated) -> _Decorated:
-    """Give a command every option that a certificate can have, those of plug-ins too."""
+    """Give a command every option that a certificate can have but those of plug-ins."""
     function = settings(*_AFTER)(function)
-    function = of_options(target_options())(function)
     function = settings(*_REST)(function)
-    function = of_options(provider_options())(function)
     function = settings(*_CHALLENGE, *_DNS)(function)
     for method, words in reversed(tuple(_METHODS.items())):
         function = _method_option(method, words)(function)

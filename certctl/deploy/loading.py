@@ -43,6 +43,11 @@ def target_names() -> tuple[str, ...]:
     return _PLUGINS.names()
 
 
+def own_target_options() -> tuple[Option, ...]:
+    """Return the options of certctl's own targets."""
+    return tuple(option for name in _PLUGINS.own for option in _module(name).OPTIONS)
+
+
 def target_options() -> tuple[Option, ...]:
     """Return the options of all targets. Raises `ConfigurationError` for a broken plug-in."""
     return tuple(option for name in target_names() for option in _module(name).OPTIONS)

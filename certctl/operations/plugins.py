@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certctl.deploy.loading import target_options
+from certctl.deploy.loading import own_target_options, target_options
 from certctl.dns.loading import own_provider_options, provider_options
 from certctl.options import OPTIONS, Option
 from certctl.settings import OptionTable
@@ -14,7 +14,7 @@ def plugin_options() -> tuple[Option, ...]:
 
 
 def option_table() -> OptionTable:
-    """Return certctl's options and those of plug-ins; most of these are looked for when one is
-    needed.
+    """Return certctl's options and those of plug-ins, which are looked for when one is needed:
+    certctl's own first.
     """
-    return OptionTable((*OPTIONS, *own_provider_options()), plugin_options)
+    return OptionTable(OPTIONS, own_provider_options, own_target_options, plugin_options)

@@ -20,7 +20,7 @@ from certctl.errors import ConfigurationError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, Value
 from certctl.names import certificate_name
 from certctl.options import Option
-from certctl.settings import Settings, check, flatten
+from certctl.settings import OWN_KEYS, Settings, check, flatten
 from certctl.spec import from_table, to_table
 from certctl.store.idle import Signature, signature
 from certctl.store.layout import Layout
@@ -201,7 +201,7 @@ def _edited(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option])
     import tomlkit  # noqa: PLC0415 - slow to import, and only a change needs it
 
     document = tomlkit.parse(text)
-    present = _prune(document, "", wanted, table)
+    present = _prune(document, "", wanted)
     for key, value in wanted.items():
         if key not in present or not _same(key, present[key], value, table):
             _put(document, key, value)
@@ -213,7 +213,6 @@ def _prune(
     node: MutableMapping[str, Any],
     prefix: str,
     wanted: Mapping[str, Value],
-    table: Mapping[str, Option],
 ) -> dict[str, object]:
     """Remove the leaves that are not wanted, and the tables that this leaves empty; return the
     others by dotted key.
@@ -221,8 +220,8 @@ def _prune(
     present: dict[str, object] = {}
     for name in list(node):
         key, value = f"{prefix}{name}", node[name]
-        if isinstance(value, MutableMapping) and key not in table:
-            below = _prune(value, f"{key}.", wanted, table)
+        if isinstance(value, MutableMapping) and key not in OWN_KEYS:
+            below = _prune(value, f"{key}.", wanted)
             present.update(below)
             if not below and not _has_comment(value):
                 del node[name]
@@ -318,7 +317,7 @@ def _plain(value: Any) -> Any:
 def _means(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> bool:
     """Whether the text says what is wanted, read by a parser that did not write it."""
     try:
-        found = flatten(tomllib.loads(text), table)
+        found = flatten(tomllib.loads(text))
     except tomllib.TOMLDecodeError:
         return False
     return found.keys() == wanted.keys() and all(

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,31 +9,20 @@ import click
 import pytest
 
 from certctl.alerts.hook import variables as failure_variables
-from certctl.cli.main import COMMANDS, group
+from certctl.cli.main import COMMANDS
 from certctl.deploy.environment import run_variables, variables
 from certctl.models import CertificateFiles, RunSummary
 from certctl.operations.plugins import plugin_options
 from certctl.options import OPTIONS
 from certctl.settings import check
 from certctl.version import VERSION
-from tests.support.command import certctl, certctl_process
+from tests.support.command import certctl, certctl_process, every_command
 from tests.unit.store_samples import issued
 
 SETTINGS = {option.key: option for option in (*OPTIONS, *plugin_options())}
 
 
-def tree(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """Every command and subcommand, with what one types to call it."""
-    yield " ".join(path), command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None, f"{name} is listed, and there is none"
-            yield from tree(found, (*path, name))
-
-
-CALLS = dict(tree(group))
+CALLS = dict(every_command())
 """Every command by what one types; the first one is `certctl` itself, under ''."""
 
 

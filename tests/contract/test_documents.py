@@ -7,21 +7,20 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-import click
 import pytest
 
 from certctl.alerts.hook import variables as failure_variables
 from certctl.ca.directories import KNOWN_CAS
 from certctl.challenges import http01_hook
 from certctl.challenges.system import SolverSystem
-from certctl.cli.main import COMMANDS, group
+from certctl.cli.main import COMMANDS
 from certctl.credentials import read_tables
 from certctl.deploy.environment import run_variables, variables
 from certctl.deploy.hooks import HookSystem
@@ -56,6 +55,7 @@ from certctl.store import records
 from certctl.store.audit import line
 from certctl.system.process import INHERITED
 from tests.lab.clock import SteerableClock
+from tests.support.command import every_command
 from tests.unit.store_samples import NOW, issued
 
 ROOT = Path(__file__).parents[2]
@@ -98,19 +98,6 @@ def text(document: str) -> str:
 def code(document: str) -> set[str]:
     """What stands between backticks within a line."""
     return set(re.findall(r"`([^`\n]+)`", text(document)))
-
-
-def commands(command: click.Command, path: str = "certctl") -> Iterator[tuple[str, click.Command]]:
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None
-            yield from commands(found, f"{path} {name}")
-
-
-CALLS: Mapping[str, click.Command] = dict(commands(group))
 
 
 # Settings
@@ -185,7 +172,7 @@ def test_every_command_that_a_document_names_exists(document: str) -> None:
 def test_every_flag_that_a_document_names_exists(document: str) -> None:
     known = {
         flag
-        for command in CALLS.values()
+        for _, command in every_command()
         for parameter in command.params
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }

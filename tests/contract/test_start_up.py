@@ -28,6 +28,8 @@ ORDERING = {
 }
 """What an order or a deploy needs, and nothing else does."""
 
+PLUG_INS = ("certctl.deploy.targets.", "certctl.dns.providers.")
+
 
 def test_the_version_loads_nothing_but_the_command_line(tmp_path: Path) -> None:
     loaded = loaded_by(run("--version", home=tmp_path / "home"))
@@ -72,6 +74,33 @@ def test_looking_at_certificates_parses_none(tmp_path: Path, arguments: tuple[st
     assert "a.example" in finished.stdout
     assert heavy(loaded_by(finished)) == set()
     assert loaded_by(finished) & ORDERING == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("list",), ("renew",), ("show", "a.example")],
+    ids=["list", "renew", "show"],
+)
+def test_plug_ins_are_not_looked_for_where_none_is_named(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    home = tmp_path / "home"
+    add_certificate(home, "a.example")
+
+    loaded = loaded_by(run(*arguments, home=home))
+
+    assert "certctl.settings" in loaded
+    assert {each for each in loaded if each.startswith(PLUG_INS)} == set()
+    assert "importlib.metadata" not in loaded
+
+
+def test_the_help_of_a_command_that_takes_flags_of_plug_ins_has_looked_for_them(
+    tmp_path: Path,
+) -> None:
+    finished = run("issue", "--help", home=tmp_path / "home")
+
+    assert "--rfc2136-server" in finished.stdout
+    assert "importlib.metadata" in loaded_by(finished)
 
 
 def test_a_check_of_certificates_parses_none(tmp_path: Path) -> None:

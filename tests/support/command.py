@@ -9,14 +9,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from certctl.cli.environment import Environment
-from certctl.cli.main import run
+from certctl.cli.main import group, run
 from tests.support.streams import Terminal
 
 
@@ -82,3 +84,18 @@ def certctl_process(
 
 def _variables(home: Path, more: Mapping[str, str] | None) -> dict[str, str]:
     return {**os.environ, "CERTCTL_HOME": str(home), **(more or {})}
+
+
+def every_command(
+    command: click.Command = group, parent: click.Context | None = None
+) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command and subcommand with all its options, and what one types to call it."""
+    name = command.name if parent else ""
+    context = click.Context(command, parent, info_name=name, **command.context_settings)
+    command.get_params(context)  # those of plug-ins come when they are asked for
+    yield context.command_path.strip(), command
+    if isinstance(command, click.Group):
+        for each in command.list_commands(context):
+            found = command.get_command(context, each)
+            assert found is not None, f"{each} is listed, and there is none"
+            yield from every_command(found, context)

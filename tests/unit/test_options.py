@@ -222,7 +222,7 @@ def test_a_key_like_no_other_is_answered_with_where_they_are_listed() -> None:
 def test_tables_become_dotted_keys() -> None:
     document = {"ca": "google", "challenge": {"http_port": 8080, "deeper": {"still": 1}}}
 
-    assert flatten(document, TABLE) == {
+    assert flatten(document) == {
         "ca": "google",
         "challenge.http_port": 8080,
         "challenge.deeper.still": 1,
@@ -230,7 +230,7 @@ def test_tables_become_dotted_keys() -> None:
 
 
 def test_a_table_in_the_place_of_a_value_stays_whole() -> None:
-    assert flatten({"key_type": {"name": "rsa-2048"}}, TABLE) == {"key_type": {"name": "rsa-2048"}}
+    assert flatten({"key_type": {"name": "rsa-2048"}}) == {"key_type": {"name": "rsa-2048"}}
 
 
 def test_a_variable_is_named_after_its_key_unless_it_says_otherwise() -> None:
@@ -242,7 +242,7 @@ def test_a_variable_is_named_after_its_key_unless_it_says_otherwise() -> None:
 def test_the_options_of_plug_ins_join_the_table() -> None:
     extra = Option("dns.x.token", Kind.TEXT, None, "A token.", secret=True)
 
-    complete = OptionTable(more=lambda: [extra])
+    complete = OptionTable(OPTIONS, lambda: [extra])
 
     assert complete["dns.x.token"] is extra
     assert set(complete) == {*TABLE, "dns.x.token"}
@@ -253,18 +253,26 @@ def test_the_options_of_plug_ins_join_the_table() -> None:
 def test_plug_ins_are_looked_for_once_and_only_for_a_key_that_is_not_certctls_own() -> None:
     asked: list[str] = []
 
-    def more() -> list[Option]:
-        asked.append("more")
+    def nearby() -> list[Option]:
+        asked.append("nearby")
+        return [Option("dns.x.token", Kind.TEXT, None, "A token.")]
+
+    def far_away() -> list[Option]:
+        asked.append("far away")
         return []
 
-    complete = OptionTable(more=more)
+    complete = OptionTable(OPTIONS, nearby, far_away)
     assert complete["key_type"].key == "key_type"
     assert complete.of_variable("CERTCTL_EMAIL") is not None
     assert asked == []
 
-    assert complete.get("dns.x.token") is None
-    assert complete.of_variable("CERTCTL_DNS_X_TOKEN") is None
-    assert asked == ["more"]
+    assert complete["dns.x.token"].key == "dns.x.token"
+    assert complete.of_variable("CERTCTL_DNS_X_TOKEN") is not None
+    assert asked == ["nearby"]
+
+    assert complete.get("dns.y.token") is None
+    assert complete.of_variable("CERTCTL_DNS_Y_TOKEN") is None
+    assert asked == ["nearby", "far away"]
 
 
 # Settings.

@@ -6,7 +6,7 @@ import click
 
 from certctl.cli import dns_persist
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples, of_options, settings
+from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.dns.loading import provider_options
@@ -60,6 +60,7 @@ def show(provider: str) -> Result:
 @command.command(
     "test",
     cls=Command,
+    more=provider_options,
     epilog=examples(
         "certctl dns test example.com",
         "certctl dns test example.com --dns-credentials work",
@@ -75,7 +76,6 @@ def show(provider: str) -> Result:
     "challenge.dns_skip_propagation",
     "challenge.dns_propagation_timeout",
 )
-@of_options(provider_options())
 @settings("deploy.hook_timeout", "lock_timeout")
 @click.pass_obj
 def test(invocation: Invocation, domain: str) -> Result:

@@ -11,6 +11,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, spec_options
+from certctl.operations.plugins import plugin_options
 from certctl.output.document import Result
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @click.command(
     "doctor",
     cls=Command,
+    more=plugin_options,
     epilog=examples(
         "certctl doctor",
         "certctl doctor example.com",

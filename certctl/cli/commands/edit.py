@@ -12,6 +12,7 @@ from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, report_lines, spec_options
 from certctl.names import parse_identifiers
+from certctl.operations.plugins import plugin_options
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.command(
     "edit",
     cls=Command,
+    more=plugin_options,
     epilog=examples(
         "certctl edit example.com --add shop.example.com --remove old.example.com",
         "certctl edit example.com --key-type ecdsa-p384",

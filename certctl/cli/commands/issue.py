@@ -13,6 +13,7 @@ from certctl.cli.parameters import Command, examples, json_lines_option, yes_opt
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, read_file, report_lines, spec_options
 from certctl.names import parse_identifiers
+from certctl.operations.plugins import plugin_options
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.command(
     "issue",
     cls=Command,
+    more=plugin_options,
     epilog=examples(
         "certctl issue example.com www.example.com --deploy nginx",
         "certctl issue example.com --webroot /var/www/html",
