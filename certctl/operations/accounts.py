@@ -7,17 +7,26 @@ account, never across a question to a person.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certctl.ca.directories import directory_url, label
 from certctl.ca.limits import documented
-from certctl.errors import AccountError, ConsentRequired, EabRequired, LockHeld, UsageError
+from certctl.errors import (
+    AccountError,
+    CertctlError,
+    ConsentRequired,
+    EabRequired,
+    LockHeld,
+    UsageError,
+)
 from certctl.events import AccountRegistered
 from certctl.limits import Shortage, usages
 from certctl.models import Account, AccountKeyType, Asked, What
 from certctl.operations.run import Run
+from certctl.operations.specs import load
 from certctl.system.secrets import read_secret
 
 if TYPE_CHECKING:
@@ -152,7 +161,26 @@ def roll_key(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
         changed = replace(account, key_type=kind or account.key_type)
         accounts.update(changed)
         run.forget_client(account)
+        _warn_of_hashed_records(changed, run)
         return changed
+
+
+def _warn_of_hashed_records(account: Account, run: Run) -> None:
+    """Say which certificates prove control by a record with a hash of the account's old key."""
+    client = run.client(account.directory_url, account.ca_bundle)
+    if client.directory.account_hash_prefix is None:
+        return
+    stale: list[str] = []
+    for name in run.services.store.names():
+        with suppress(CertctlError):
+            spec = load(run, name)
+            if spec.ca == account.directory_url and spec.challenge.method == "dns-persist":
+                stale.append(name)
+    if stale:
+        run.warn(
+            f"a hash of the old key is in the records that prove control of {', '.join(stale)}:"
+            " before the next renewal, make new ones with `certctl dns persist NAME...`"
+        )
 
 
 def deactivate(run: Run, account: Account) -> Account:

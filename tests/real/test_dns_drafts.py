@@ -259,11 +259,13 @@ def test_after_a_new_account_key_the_hash_is_another_one(
 ) -> None:
     here, name = persist_host(tmp_path, persist_ca, bind), fresh("rolled", persist_ca)
     assert here.certctl("dns", "persist", name, *writing(bind)).exit_status == 0
-    assert here.certctl("account", "roll-key").exit_status == 0
+    rolled = here.certctl("account", "roll-key")
 
     renewed = here.certctl("renew", "--force")
 
     hashed = "/account-hash/" in bind.txt(f"_validation-persist.{name}")[0]
+    assert rolled.exit_status == 0
+    assert (f"the records that prove control of {name}: before" in rolled.stderr) == hashed
     assert renewed.exit_status == (1 if hashed else 0)
     assert ("it names another account" in renewed.stderr) == hashed
 
