@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from types import MappingProxyType
 from typing import Protocol, cast
 
-from certctl.challenges.system import SolverSystem
+from certctl.challenges.system import SolverSystem, alone
 from certctl.errors import ConfigurationError
 from certctl.models import ChallengeSpec
 from certctl.options import Option
@@ -22,6 +22,7 @@ __all__ = [
     "MODULES",
     "SolverModule",
     "SolverSystem",
+    "alone",
     "create_solver",
     "sharing_key",
 ]

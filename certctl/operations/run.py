@@ -220,11 +220,19 @@ class Run:
         """
         from certctl.challenges.loading import (  # noqa: PLC0415 - an idle run needs no solver
             SolverSystem,
+            alone,
             create_solver,
             sharing_key,
         )
 
         with self._guard:
+            # A CA inside this process looks at ports that nobody else wants.
+            own = {
+                port
+                for each in self._endpoints.values()
+                for port in (each.http_port, each.tls_alpn_port)
+            }
+            shared = own.isdisjoint((challenge.http_port, challenge.tls_alpn_port))
             index = sharing_key(challenge)
             if index not in self._solvers:
                 system = SolverSystem(
@@ -233,7 +241,7 @@ class Run:
                     credentials=self.services.settings.dns,
                     instruct=self.services.instruct,
                     turns=self._turns,
-                    lock_port=self.services.store.lock_port,
+                    lock_port=self.services.store.lock_port if shared else alone,
                 )
                 solver = create_solver(challenge, system)
                 self._solvers[index] = solver

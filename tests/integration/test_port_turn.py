@@ -19,6 +19,7 @@ from certctl.store.local import LocalStore
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.processes import wait_until
+from tests.support.command import certctl
 from tests.support.http01 import PATH, RealClock, http_task, request
 from tests.support.operations import Machine, codes
 
@@ -165,3 +166,12 @@ def test_an_issuance_whose_turn_does_not_come_says_so(machine: Machine) -> None:
     assert (report.exit_status, codes(report)) == (5, ["lock.held"])
     assert machine.ca.deactivated == ["a.example"]
     assert machine.issue("a.example").exit_status == 0
+
+
+def test_a_ca_inside_the_process_needs_no_turn(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+
+    finished = certctl("issue", "a.example", "--ca", "dev", home=home)
+
+    assert finished.exit_status == 0
+    assert not (home / "locks" / "ports").exists()
