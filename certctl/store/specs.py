@@ -238,9 +238,11 @@ def _has_comment(node: MutableMapping[str, Any]) -> bool:
 
 
 def _same(key: str, present: object, value: Value, table: Mapping[str, Option]) -> bool:
+    if present == _toml(value):
+        return True
     option = table.get(key)
     if option is None:
-        return bool(present == _toml(value))
+        return False
     try:
         return check(option, present) == value
     except ConfigurationError:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from certctl.errors import ConfigurationError, UnknownCertificate
 from certctl.models import Identifier, IdentifierType, Value
-from certctl.settings import Settings, Source
+from certctl.options import OPTIONS, Option
+from certctl.settings import OptionTable, Settings, Source
 from tests.unit.store_samples import NAME, everything_below, mode, open_store, wanted
 
 EDITED = """\
@@ -75,6 +76,21 @@ def test_saving_what_is_there_changes_nothing(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.save_spec(store.spec(NAME))
     assert path.read_text() == EDITED
+
+
+def test_saving_what_is_there_looks_for_no_plug_ins(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def plug_ins() -> tuple[Option, ...]:
+        asked.append("plug-ins")
+        return ()
+
+    store = open_store(tmp_path, settings=Settings(table=OptionTable(OPTIONS, plug_ins)))
+    spec_file(tmp_path, 'version = 1\nnames = ["example.com"]\nkey_type = "rsa-2048"\n')
+
+    store.save_spec(store.spec(NAME))
+
+    assert asked == []
 
 
 def test_a_change_keeps_comments_order_and_ways_of_writing(tmp_path: Path) -> None:
