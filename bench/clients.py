@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
+from tests.lab.http import serving
 from tests.lab.pebble import PebbleServer
 
 NAMES = ("certctl", "certbot", "lego", "dehydrated", "uacme")
@@ -69,14 +69,8 @@ def served(client: Client, pebble: PebbleServer) -> Iterator[None]:
         return
     (client.webroot / ".well-known" / "acme-challenge").mkdir(parents=True, exist_ok=True)
     answering = partial(_Quiet, directory=str(client.webroot))
-    with ThreadingHTTPServer(("127.0.0.1", pebble.http_port), answering) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(answering, pebble.http_port):
+        yield
 
 
 def version(client: Client) -> str:

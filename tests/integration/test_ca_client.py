@@ -25,6 +25,7 @@ from certctl.errors import (
 )
 from certctl.models import AccountKeyType, Endpoint, Identifier
 from certctl.names import parse_identifiers
+from certctl.system.clock import SystemClock
 from certctl.version import VERSION
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
@@ -33,7 +34,6 @@ from tests.lab.scripted_ca.server import ScriptedCA
 from tests.lab.scripted_ca.settings import ALWAYS
 from tests.lab.scripted_ca.wire import Connection, Reply
 from tests.support.ca_clients import Caller, csr_for, new_account_key
-from tests.support.http01 import RealClock
 
 NAMES = parse_identifiers(["a.example"])
 
@@ -216,7 +216,7 @@ def dripping_head(call: Call) -> Reply:
 
 
 def test_headers_that_drip_are_given_up(ca: ScriptedCA) -> None:
-    caller = Caller(ca.directory_url, ca.ca_bundle, RealClock(), timeout=0.4)
+    caller = Caller(ca.directory_url, ca.ca_bundle, SystemClock(), timeout=0.4)
     ca.script("directory", dripping_head)
     with pytest.raises(BadResponse, match=r"complete after 0\.4 s"):
         caller.directory()
@@ -229,7 +229,7 @@ def test_a_compressed_answer_is_refused(ca: ScriptedCA, caller: Caller) -> None:
 
 
 def test_a_slow_answer_within_the_limit_is_taken(ca: ScriptedCA) -> None:
-    caller = Caller(ca.directory_url, ca.ca_bundle, RealClock(), timeout=5)
+    caller = Caller(ca.directory_url, ca.ca_bundle, SystemClock(), timeout=5)
     ca.script("directory", drip(200, 0.05))
     assert "newOrder" in caller.directory().urls
 
@@ -244,7 +244,7 @@ def test_a_stopped_run_waits_for_nothing(ca: ScriptedCA, caller: Caller) -> None
 
 
 def test_a_stop_ends_a_wait_that_is_under_way(ca: ScriptedCA) -> None:
-    caller = Caller(ca.directory_url, ca.ca_bundle, RealClock())
+    caller = Caller(ca.directory_url, ca.ca_bundle, SystemClock())
     ca.validated_after, ca.retry_after = ALWAYS, 60
     with caller.registered() as client, ThreadPoolExecutor(1) as pool:
         order = client.new_order(NAMES)

@@ -10,14 +10,14 @@ from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import TxtRecord
-from tests.support.http01 import RealClock
+from certctl.system.clock import SystemClock
 
 ONE = TxtRecord("_acme-challenge.example.com", "-v 1; $(id)", "example.com", "example.com")
 TWO = TxtRecord("alias.dns.test", "value-2", "dns.test", "www.example.com")
 
 
 def system(*, timeout: float = 20, stop: threading.Event | None = None) -> ProviderSystem:
-    return ProviderSystem(RealClock(), stop or threading.Event(), timeout)
+    return ProviderSystem(SystemClock(), stop or threading.Event(), timeout)
 
 
 def recorder(folder: Path, *variables: str) -> str:

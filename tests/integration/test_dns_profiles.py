@@ -14,7 +14,7 @@ from certctl.dns.system import ProviderSystem
 from certctl.errors import CertctlError, ConfigurationError, UsageError
 from certctl.models import ChallengeSpec, TxtRecord, Value
 from certctl.options import Kind, Option
-from tests.support.http01 import RealClock
+from certctl.system.clock import SystemClock
 
 OPTIONS = (
     Option("dns.made.token", Kind.TEXT, None, "A token.", secret=True),
@@ -25,7 +25,7 @@ SECRET = "hunter2"
 
 
 def system() -> ProviderSystem:
-    return ProviderSystem(RealClock(), threading.Event(), 10)
+    return ProviderSystem(SystemClock(), threading.Event(), 10)
 
 
 def secret_file(folder: Path, mode: int = 0o600, text: str = f"{SECRET}\n") -> Path:

@@ -10,8 +10,9 @@ from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted
 from certctl.models import ChallengeSpec
 from certctl.ports import Solver
+from certctl.system.clock import SystemClock
 from tests.support.command import certctl
-from tests.support.http01 import RealClock, http_task, real_system
+from tests.support.http01 import http_task, real_system
 
 
 def solver_for(hook: str, system: SolverSystem | None = None, **more: str) -> Solver:
@@ -75,7 +76,7 @@ def test_what_a_failing_hook_said_is_quoted() -> None:
 
 
 def test_a_hook_can_be_stopped() -> None:
-    system = SolverSystem(RealClock(), threading.Event())
+    system = SolverSystem(SystemClock(), threading.Event())
     system.stop.set()
     solver = solver_for("sleep 60; true", system)
 

@@ -16,11 +16,12 @@ from certctl.models import Placement
 from certctl.ports import Clock
 from certctl.settings import Settings
 from certctl.store.local import LocalStore
+from certctl.system.clock import SystemClock
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.processes import wait_until
 from tests.support.command import certctl
-from tests.support.http01 import PATH, RealClock, http_task, request
+from tests.support.http01 import PATH, http_task, request
 from tests.support.operations import Machine, codes
 
 HOST = "127.0.0.1"
@@ -37,7 +38,7 @@ def port() -> int:
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "home", Settings(), RealClock())
+    return LocalStore(tmp_path / "home", Settings(), SystemClock())
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_long_turn_ends_for_who_waits_and_goes_on_after_that(
     solver: Solvers, store: LocalStore, port: int
 ) -> None:
     clock = SteerableClock()
-    busy, other = solver(clock), solver(RealClock())
+    busy, other = solver(clock), solver(SystemClock())
     first = present(busy, "first")
     waiting = presenting(other, "other")
     wait_until(lambda: is_next_taken(store, port), "the other queues")
@@ -104,7 +105,7 @@ def test_a_turn_that_has_just_begun_is_not_ended(
 ) -> None:
     busy = solver(SteerableClock())
     first = present(busy, "first")
-    waiting = presenting(solver(RealClock()), "other")
+    waiting = presenting(solver(SystemClock()), "other")
     wait_until(lambda: is_next_taken(store, port), "the other queues")
 
     more = present(busy, "more")

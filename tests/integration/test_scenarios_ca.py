@@ -23,6 +23,7 @@ from certctl.errors import (
     RateLimited,
 )
 from certctl.names import parse_identifiers
+from certctl.system.clock import SystemClock
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import (
     Fault,
@@ -42,7 +43,6 @@ from tests.lab.scripted_ca.faults import (
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.lab.scripted_ca.settings import ALWAYS
 from tests.support.ca_clients import Caller, csr_for, requests_since
-from tests.support.http01 import RealClock
 
 NAMES = parse_identifiers(["a.example"])
 THREE = ("a.example", "b.example", "c.example")
@@ -235,7 +235,7 @@ def test_scenario_22_a_clock_hours_off(
 
 
 def test_scenario_23_drip_fed(ca: ScriptedCA) -> None:
-    caller = Caller(ca.directory_url, ca.ca_bundle, RealClock(), timeout=0.4)
+    caller = Caller(ca.directory_url, ca.ca_bundle, SystemClock(), timeout=0.4)
     with caller.registered() as client:
         ca.script("new-order", drip(1, 0.05))
         with pytest.raises(BadResponse, match=r"cut off: it was not complete after 0\.4 s"):

@@ -1,13 +1,32 @@
-"""Plain HTTP requests to servers that tests started: no proxies, no redirects, short limits."""
+"""Plain HTTP requests to servers that tests started: no proxies, no redirects, short limits; and
+the smallest of such servers.
+"""
 
 import json
 import ssl
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 10.0
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler], port: int) -> Iterator[None]:
+    """Run a web server at a port of this machine, in threads."""
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class UnexpectedStatus(OSError):

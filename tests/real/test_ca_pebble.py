@@ -17,12 +17,12 @@ from certctl.errors import AccountError, AcmeError, EabRequired, ValidationFaile
 from certctl.keys import generate_key
 from certctl.models import AccountKeyType, KeyType, Order
 from certctl.names import parse_identifiers
+from certctl.system.clock import SystemClock
 from certctl.x509 import build_csr
 from tests.conftest import EAB_KEYS
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import require
 from tests.support.ca_clients import Caller, csr_for, new_account_key, open_authorizations
-from tests.support.http01 import RealClock
 
 
 class ChallengeServer(http.server.ThreadingHTTPServer):
@@ -68,7 +68,7 @@ def serving(pebble: PebbleServer) -> Iterator[ChallengeServer]:
 
 
 def caller_of(pebble: PebbleServer) -> Caller:
-    return Caller(pebble.directory_url, pebble.ca_bundle, RealClock())
+    return Caller(pebble.directory_url, pebble.ca_bundle, SystemClock())
 
 
 def prove(server: ChallengeServer, caller: Caller, client: AcmeClient, order: Order) -> Order:

@@ -17,11 +17,11 @@ from certctl.errors import ChallengeError, ConfigurationError, Interrupted, Prop
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task, Value
 from certctl.names import parse_identifier
 from certctl.ports import Solver
+from certctl.system.clock import SystemClock
 from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
-from tests.support.http01 import RealClock
 
 
 def spec(server: BindServer, plugin: Mapping[str, Value], provider: str) -> ChallengeSpec:
@@ -44,7 +44,7 @@ def update_spec(bind: BindServer, /, **plugin: Value) -> ChallengeSpec:
 
 
 def solver_for(challenge: ChallengeSpec, system: SolverSystem | None = None) -> Solver:
-    return create(challenge, system or SolverSystem(RealClock(), threading.Event()))
+    return create(challenge, system or SolverSystem(SystemClock(), threading.Event()))
 
 
 def task(name: str, token: str = "t", certificate: str = "example.test") -> Task:  # noqa: S107 - a challenge's, no secret

@@ -6,17 +6,17 @@ import json
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.bind import BindServer
+from tests.lab.http import serving
 from tests.lab.pebble import PebbleServer
 from tests.lab.programs import program, require
 from tests.real.driver import Running, host, names, script
@@ -403,14 +403,8 @@ def served(folder: Path, port: int) -> Iterator[None]:
             pass
 
     answering = partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", port), answering) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(answering, port):
+        yield
 
 
 def test_the_http_hook_that_uacme_brings(pebble: PebbleServer, tmp_path: Path) -> None:

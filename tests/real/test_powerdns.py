@@ -18,6 +18,7 @@ from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import TxtRecord
 from certctl.ports import DnsProvider
+from certctl.system.clock import SystemClock
 from tests.lab.bind import BindServer, DnsEndpoint
 from tests.lab.pebble import PebbleServer
 from tests.lab.ports import free_port
@@ -25,7 +26,6 @@ from tests.lab.powerdns import PowerDnsServer
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
 from tests.real.driver import Host, host, names
-from tests.support.http01 import RealClock
 
 ALIASES = "_acme-challenge.away CNAME away.acme.test.\n_acme-challenge.both CNAME both.acme.test."
 
@@ -104,7 +104,7 @@ def provider(zones: Zones, key: str | None = None) -> DnsProvider:
             "dns.powerdns.auth_token": key or zones.powerdns.api_key,
             "dns.powerdns.pdns_server": zones.powerdns.api,
         },
-        ProviderSystem(RealClock(), threading.Event()),
+        ProviderSystem(SystemClock(), threading.Event()),
     )
 
 
@@ -129,7 +129,7 @@ def test_values_are_added_and_only_ours_are_removed(zones: Zones) -> None:
 
 
 def test_orders_at_the_same_name_at_the_same_time_lose_no_value(zones: Zones) -> None:
-    system = ProviderSystem(RealClock(), threading.Event())
+    system = ProviderSystem(SystemClock(), threading.Event())
     settings = {
         "dns.powerdns.auth_token": zones.powerdns.api_key,
         "dns.powerdns.pdns_server": zones.powerdns.api,
@@ -178,7 +178,7 @@ def test_a_server_that_never_answers_does_not_keep_an_interrupted_run() -> None:
         made = create_provider(
             "powerdns",
             {"dns.powerdns.auth_token": "k", "dns.powerdns.pdns_server": address},
-            ProviderSystem(RealClock(), stop),
+            ProviderSystem(SystemClock(), stop),
         )
         threading.Timer(0.3, stop.set).start()
         with pytest.raises(Interrupted, match="powerdns worked on"):

@@ -14,6 +14,7 @@ from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import TxtRecord, Value
 from certctl.ports import DnsProvider
+from certctl.system.clock import SystemClock
 from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock
 from tests.lab.pebble import PebbleServer
@@ -21,7 +22,6 @@ from tests.lab.programs import require
 from tests.lab.record_service import RecordService
 from tests.real.driver import Host, host, names
 from tests.support.command import certctl
-from tests.support.http01 import RealClock
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ def service(place: Place) -> Iterator[RecordService]:
         yield running
 
 
-def system(clock: RealClock | SteerableClock | None = None) -> ProviderSystem:
-    return ProviderSystem(clock or RealClock(), threading.Event())
+def system(clock: SystemClock | SteerableClock | None = None) -> ProviderSystem:
+    return ProviderSystem(clock or SystemClock(), threading.Event())
 
 
 def make(
-    name: str, settings: dict[str, Value], clock: RealClock | SteerableClock | None = None
+    name: str, settings: dict[str, Value], clock: SystemClock | SteerableClock | None = None
 ) -> DnsProvider:
     return create_provider(
         name, {f"dns.{name}.{key}": value for key, value in settings.items()}, system(clock)
@@ -101,7 +101,7 @@ def test_a_service_of_ones_own_proves_a_wildcard_and_its_base(
 def httpreq(
     service: RecordService,
     password: str | None = None,
-    clock: RealClock | SteerableClock | None = None,
+    clock: SystemClock | SteerableClock | None = None,
 ) -> DnsProvider:
     given: dict[str, Value] = {
         "endpoint": service.url,

@@ -2,15 +2,14 @@
 
 import socket
 import threading
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 
 from certctl.challenges.system import SolverSystem
 from certctl.models import ChallengeType, Task
 from certctl.names import parse_identifier
+from certctl.system.clock import SystemClock
 
 PATH = "/.well-known/acme-challenge/"
 
@@ -27,21 +26,8 @@ def has_ipv6() -> bool:
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 
 
-class RealClock:
-    """Implements `certctl.ports.Clock` with the machine's own time."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wait(self, stop: threading.Event, seconds: float) -> bool:
-        return stop.wait(seconds)
-
-
 def real_system() -> SolverSystem:
-    return SolverSystem(RealClock(), threading.Event())
+    return SolverSystem(SystemClock(), threading.Event())
 
 
 def http_task(token: str, *, name: str = "example.com", certificate: str = "example.com") -> Task:

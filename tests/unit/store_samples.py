@@ -1,7 +1,5 @@
 """A store in a folder of the test, and the values that its tests write into it."""
 
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,19 +29,6 @@ REPOSITORY = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 NAME = "example.com"
 IDENTIFIERS = (Identifier(IdentifierType.DNS, NAME),)
-
-
-class RealClock:
-    """The machine's time, for tests in which another process holds a lock."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wait(self, stop: threading.Event, seconds: float) -> bool:
-        return stop.wait(seconds)
 
 
 def open_store(

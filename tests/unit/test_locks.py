@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 from certctl.errors import Interrupted, LockHeld, StoreError
+from certctl.system.clock import SystemClock
 from certctl.system.locks import FileLease, acquire, holder
 from tests.lab.clock import SteerableClock
-from tests.unit.store_samples import REPOSITORY, RealClock
+from tests.unit.store_samples import REPOSITORY
 
 HOLD = """
 import sys, threading
 from pathlib import Path
 from certctl.system.locks import acquire
-from tests.unit.store_samples import RealClock
-acquire(Path(sys.argv[1]), exclusive=sys.argv[2] == "exclusive", timeout=0, clock=RealClock(),
+from certctl.system.clock import SystemClock
+acquire(Path(sys.argv[1]), exclusive=sys.argv[2] == "exclusive", timeout=0, clock=SystemClock(),
         subject="it")
 print("locked", flush=True)
 sys.stdin.readline()
@@ -32,7 +33,7 @@ LINUX = Path("/proc/locks").exists()
 
 def lock(path: Path, *, exclusive: bool = True, timeout: float = 0) -> FileLease:
     return acquire(
-        path, exclusive=exclusive, timeout=timeout, clock=RealClock(), subject="example.com"
+        path, exclusive=exclusive, timeout=timeout, clock=SystemClock(), subject="example.com"
     )
 
 
@@ -139,7 +140,7 @@ def test_waiting_ends_when_the_run_is_stopped(tmp_path: Path) -> None:
             tmp_path / "lock",
             exclusive=True,
             timeout=60,
-            clock=RealClock(),
+            clock=SystemClock(),
             subject="example.com",
             stop=stop,
         )
