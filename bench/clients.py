@@ -1,7 +1,8 @@
-"""The clients that are compared, each as its users call it, with folders and accounts of its own.
+"""The clients that are compared, each as its users call it, with directories and accounts of its
+own.
 
 certctl, certbot and lego serve HTTP-01 answers by themselves; dehydrated and uacme write them into
-a folder, which a web server of this program then serves at the same port.
+a directory, which a web server of this program then serves at the same port.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _TRUST = 'mount --bind "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
 @dataclass(frozen=True)
 class Client:
     """A client: the command that obtains a certificate for names, and what comes before the first.
-    `webroot` is the folder that must be served meanwhile, None where it serves by itself.
+    `webroot` is the directory that must be served meanwhile, None where it serves by itself.
     """
 
     name: str
@@ -45,16 +46,16 @@ class Client:
     webroot: Path | None = None
 
 
-def clients(pebble: PebbleServer, directory_url: str, folder: Path) -> list[Client]:
+def clients(pebble: PebbleServer, directory_url: str, directory: Path) -> list[Client]:
     """Return the clients that are installed and can be used here, certctl first."""
-    folder.mkdir()
+    directory.mkdir()
     port, bundle = str(pebble.http_port), str(pebble.ca_bundle)
     found = [
-        _certctl(directory_url, bundle, port, folder),
-        _certbot(directory_url, bundle, port, folder),
-        _lego(directory_url, bundle, port, folder),
-        _dehydrated(directory_url, bundle, folder),
-        _uacme(directory_url, bundle, folder),
+        _certctl(directory_url, bundle, port, directory),
+        _certbot(directory_url, bundle, port, directory),
+        _lego(directory_url, bundle, port, directory),
+        _dehydrated(directory_url, bundle, directory),
+        _uacme(directory_url, bundle, directory),
     ]
     return [
         each for each in found if shutil.which(each.name) and (each.name != "uacme" or _can_mount())
@@ -63,7 +64,7 @@ def clients(pebble: PebbleServer, directory_url: str, folder: Path) -> list[Clie
 
 @contextmanager
 def served(client: Client, pebble: PebbleServer) -> Iterator[None]:
-    """Serve the client's folder where the CA looks, if it needs that."""
+    """Serve the client's directory where the CA looks, if it needs that."""
     if client.webroot is None:
         yield
         return
@@ -84,19 +85,19 @@ def version(client: Client) -> str:
     return f"{client.name} {words[0]}" if words else client.name
 
 
-def _certctl(url: str, bundle: str, port: str, folder: Path) -> Client:
+def _certctl(url: str, bundle: str, port: str, directory: Path) -> Client:
     return Client(
         "certctl",
         ("certctl", "--version"),
         lambda names: [
-            *("certctl", "issue", *names, "--home", str(folder / "certctl")),
+            *("certctl", "issue", *names, "--home", str(directory / "certctl")),
             *("--ca", url, "--ca-bundle", bundle, "--agree-tos", "--yes"),
             *("--http-address", "127.0.0.1", "--http-port", port),
         ],
     )
 
 
-def _certbot(url: str, bundle: str, port: str, folder: Path) -> Client:
+def _certbot(url: str, bundle: str, port: str, directory: Path) -> Client:
     return Client(
         "certbot",
         ("certbot", "--version"),
@@ -104,19 +105,19 @@ def _certbot(url: str, bundle: str, port: str, folder: Path) -> Client:
             *("certbot", "certonly", "--standalone", "--non-interactive", "--agree-tos"),
             *("--register-unsafely-without-email", "--server", url, "-d", ",".join(names)),
             *("--http-01-port", port, "--http-01-address", "127.0.0.1"),
-            *("--config-dir", str(folder / "certbot"), "--work-dir", str(folder / "work")),
-            *("--logs-dir", str(folder / "logs")),
+            *("--config-dir", str(directory / "certbot"), "--work-dir", str(directory / "work")),
+            *("--logs-dir", str(directory / "logs")),
         ],
         {"REQUESTS_CA_BUNDLE": bundle},
     )
 
 
-def _lego(url: str, bundle: str, port: str, folder: Path) -> Client:
+def _lego(url: str, bundle: str, port: str, directory: Path) -> Client:
     return Client(
         "lego",
         ("lego", "--version"),
         lambda names: [
-            *("lego", "--server", url, "--path", str(folder / "lego"), "--accept-tos"),
+            *("lego", "--server", url, "--path", str(directory / "lego"), "--accept-tos"),
             *("--email", "bench@example.com", "--http", "--http.port", f"127.0.0.1:{port}"),
             *(word for name in names for word in ("--domains", name)),
             "run",
@@ -125,8 +126,8 @@ def _lego(url: str, bundle: str, port: str, folder: Path) -> Client:
     )
 
 
-def _dehydrated(url: str, bundle: str, folder: Path) -> Client:
-    base, web = folder / "dehydrated", folder / "dehydrated-web"
+def _dehydrated(url: str, bundle: str, directory: Path) -> Client:
+    base, web = directory / "dehydrated", directory / "dehydrated-web"
     base.mkdir()
     (base / "config").write_text(
         f'CA="{url}"\nBASEDIR="{base}"\nWELLKNOWN="{web}/.well-known/acme-challenge"\n'
@@ -142,15 +143,15 @@ def _dehydrated(url: str, bundle: str, folder: Path) -> Client:
     )
 
 
-def _uacme(url: str, bundle: str, folder: Path) -> Client:
+def _uacme(url: str, bundle: str, directory: Path) -> Client:
     """It trusts the roots of the system only: so it gets a system of its own, in which there is
     one.
     """
-    web, hook = folder / "uacme-web", folder / "uacme-hook"
+    web, hook = directory / "uacme-web", directory / "uacme-hook"
     hook.write_text(_UACME_HOOK)
     hook.chmod(0o755)
     trusting = ("unshare", "--map-root-user", "--mount", "sh", "-c", _TRUST, bundle)
-    call = (*trusting, "uacme", "-y", "-t", "EC", "-c", str(folder / "uacme"), "-a", url)
+    call = (*trusting, "uacme", "-y", "-t", "EC", "-c", str(directory / "uacme"), "-a", url)
     return Client(
         "uacme",
         ("uacme", "-V"),

@@ -33,25 +33,25 @@ LAG_SECONDS = 3.0
 
 @contextmanager
 def servers(
-    folder: Path, secondary_host: str | None = None
+    directory: Path, secondary_host: str | None = None
 ) -> Iterator[tuple[BindServer, PebbleServer, BindSecondary | None]]:
     """Run BIND and the Pebble that asks it, with a secondary where it has an address."""
     for part in ("bind", "pebble", "secondary"):
-        (folder / part).mkdir(parents=True)
-    bind = BindServer(folder=folder / "bind", zones={ZONE: ""}, secondary_host=secondary_host)
-    with bind, PebbleServer(folder=folder / "pebble", dns_server=bind.address) as pebble:
+        (directory / part).mkdir(parents=True)
+    bind = BindServer(directory=directory / "bind", zones={ZONE: ""}, secondary_host=secondary_host)
+    with bind, PebbleServer(directory=directory / "pebble", dns_server=bind.address) as pebble:
         if secondary_host is None:
             yield bind, pebble, None
             return
-        with bind.secondary(folder / "secondary") as secondary:
+        with bind.secondary(directory / "secondary") as secondary:
             yield bind, pebble, secondary
 
 
-def certctl(bind: BindServer, pebble: PebbleServer, folder: Path, count: int) -> list[str]:
+def certctl(bind: BindServer, pebble: PebbleServer, directory: Path, count: int) -> list[str]:
     """Return the command that obtains so many certificates, which are wanted but not there."""
-    specs = folder / "certificates"
+    specs = directory / "certificates"
     specs.mkdir(parents=True, mode=0o700)
-    (folder / "certctl.toml").write_text(
+    (directory / "certctl.toml").write_text(
         f'ca = "{pebble.directory_url}"\nca_bundle = "{pebble.ca_bundle}"\n'
         'account.agree_tos = true\nchallenge.dns_provider = "rfc2136"\n'
         f'challenge.dns_resolver = "{bind.address}"\ndns.rfc2136.server = "{bind.address}"\n'
@@ -60,13 +60,13 @@ def certctl(bind: BindServer, pebble: PebbleServer, folder: Path, count: int) ->
     for number in range(count):
         name = f"ours{number}.{ZONE}"
         (specs / f"{name}.toml").write_text(f'version = 1\nnames = ["{name}", "*.{name}"]\n')
-    return ["certctl", "renew", "--quiet", "--home", str(folder)]
+    return ["certctl", "renew", "--quiet", "--home", str(directory)]
 
 
-def certbot(bind: BindServer, pebble: PebbleServer, folder: Path) -> Callable[[], Cost]:
+def certbot(bind: BindServer, pebble: PebbleServer, directory: Path) -> Callable[[], Cost]:
     """Return what renews certbot's certificates in one run; obtains them first."""
-    credentials = folder / "credentials.ini"
-    folder.mkdir()
+    credentials = directory / "credentials.ini"
+    directory.mkdir()
     credentials.touch(mode=0o600)
     credentials.write_text(
         f"dns_rfc2136_server = {bind.host}\ndns_rfc2136_port = {bind.port}\n"
@@ -74,8 +74,8 @@ def certbot(bind: BindServer, pebble: PebbleServer, folder: Path) -> Callable[[]
         "dns_rfc2136_algorithm = HMAC-SHA256\n"
     )
     common = [
-        *("--config-dir", str(folder / "config"), "--work-dir", str(folder / "work")),
-        *("--logs-dir", str(folder / "logs"), "--non-interactive"),
+        *("--config-dir", str(directory / "config"), "--work-dir", str(directory / "work")),
+        *("--logs-dir", str(directory / "logs"), "--non-interactive"),
     ]
     trust = {"REQUESTS_CA_BUNDLE": str(pebble.ca_bundle)}
     for number in range(FOR_CERTBOT):
@@ -94,7 +94,7 @@ def certbot(bind: BindServer, pebble: PebbleServer, folder: Path) -> Callable[[]
     return lambda: cost(renew, **trust)
 
 
-def lego(bind: BindServer, pebble: PebbleServer, folder: Path) -> Cost:
+def lego(bind: BindServer, pebble: PebbleServer, directory: Path) -> Cost:
     """Return what lego takes to obtain its certificates, one after another; its account is made
     beforehand.
     """
@@ -109,7 +109,7 @@ def lego(bind: BindServer, pebble: PebbleServer, folder: Path) -> Cost:
 
     def obtain(name: str) -> Cost:
         command = [
-            *("lego", "--server", pebble.directory_url, "--path", str(folder), "--accept-tos"),
+            *("lego", "--server", pebble.directory_url, "--path", str(directory), "--accept-tos"),
             *("--email", "bench@example.com", "--dns", "rfc2136", "--dns.disable-cp"),
             *("--dns.resolvers", bind.address, "--domains", name, "--domains", f"*.{name}", "run"),
         ]
@@ -124,13 +124,13 @@ def lego(bind: BindServer, pebble: PebbleServer, folder: Path) -> Cost:
     )
 
 
-def beside_others(folder: Path) -> None:
+def beside_others(directory: Path) -> None:
     """Print what certificates take with one name server, and in other clients."""
     print(f"\nwildcards with their bases in one zone, {MANY} certificates in one run:")
     print(f"{'':28}{'seconds':>9}{'each':>9}{'ratio':>8}{'CPU':>8}{'MiB':>7}{'left over':>11}")
-    with servers(folder) as (bind, pebble, _):
+    with servers(directory) as (bind, pebble, _):
         before = bind.dump(ZONE)
-        renew = certctl(bind, pebble, folder / "certctl", MANY)
+        renew = certctl(bind, pebble, directory / "certctl", MANY)
 
         def line(what: str, count: int, took: Cost, base: float) -> float:
             each, left = took.seconds / count, len(bind.dump(ZONE)) - len(before)
@@ -145,18 +145,20 @@ def beside_others(folder: Path) -> None:
         if shutil.which("certbot") is None:
             print("certbot is not installed, so not compared")
         else:
-            took = certbot(bind, pebble, folder / "certbot")()
+            took = certbot(bind, pebble, directory / "certbot")()
             line(f"certbot, {FOR_CERTBOT} renewed", FOR_CERTBOT, took, base)
         if shutil.which("lego") is None:
             print("lego is not installed, so not compared")
         else:
-            line(f"lego, {FOR_LEGO} obtained", FOR_LEGO, lego(bind, pebble, folder / "lego"), base)
+            line(
+                f"lego, {FOR_LEGO} obtained", FOR_LEGO, lego(bind, pebble, directory / "lego"), base
+            )
 
 
-def with_a_lagging_secondary(folder: Path) -> None:
+def with_a_lagging_secondary(directory: Path) -> None:
     """Print how one wait is shared by all certificates of a run."""
     print(f"\nthe same with a secondary that catches up every {LAG_SECONDS:g} s:")
-    with servers(folder, "127.0.0.2") as (bind, pebble, secondary):
+    with servers(directory, "127.0.0.2") as (bind, pebble, secondary):
         assert secondary is not None
         done = threading.Event()
 
@@ -168,7 +170,7 @@ def with_a_lagging_secondary(folder: Path) -> None:
         lagging.start()
         try:
             for count in (1, MANY):
-                took = cost(certctl(bind, pebble, folder / f"lagging{count}", count))
+                took = cost(certctl(bind, pebble, directory / f"lagging{count}", count))
                 print(f"certctl, {count:>3} obtained {took.seconds:12.2f} seconds")
         finally:
             done.set()

@@ -32,9 +32,9 @@ JOBS = ("1", "4", "8", "16")
 IDLE = (100, 1_000, 10_000)
 
 
-def renewals(pebble: PebbleServer, folder: Path, rounds: int) -> None:
+def renewals(pebble: PebbleServer, directory: Path, rounds: int) -> None:
     """Print what it takes to renew many certificates that are due."""
-    home = folder / "home"
+    home = directory / "home"
     specs = home / "certificates"
     specs.mkdir(parents=True, mode=0o700)
     (home / "certctl.toml").write_text(
@@ -71,16 +71,16 @@ def renewals(pebble: PebbleServer, folder: Path, rounds: int) -> None:
         f"{'as little as can be done':28}{MANY / most:9.2f}{most:12.1f}   "
         f"({CONNECTIONS} connections); certctl reaches {best / most:.2f} of it"
     )
-    for client in made_ready(pebble, pebble.directory_url, folder / "others")[1:]:
-        count, took = several(client, pebble, folder)
+    for client in made_ready(pebble, pebble.directory_url, directory / "others")[1:]:
+        count, took = several(client, pebble, directory)
         _line(f"{client.name} ({count})", count, took)
         print(f"{'':28}certctl renews {best / (count / took.seconds):.1f} times as many")
 
 
-def several(client: Client, pebble: PebbleServer, folder: Path) -> tuple[int, Cost]:
+def several(client: Client, pebble: PebbleServer, directory: Path) -> tuple[int, Cost]:
     """Return what a client takes for some certificates, and how many these are."""
     if client.name == "certbot":
-        return FOR_CERTBOT, certbot(pebble, folder)
+        return FOR_CERTBOT, certbot(pebble, directory)
     each = [obtain(client, pebble, 1) for _ in range(FOR_OTHERS)]
     return FOR_OTHERS, Cost(
         sum(one.seconds for one in each),
@@ -89,11 +89,11 @@ def several(client: Client, pebble: PebbleServer, folder: Path) -> tuple[int, Co
     )
 
 
-def certbot(pebble: PebbleServer, folder: Path) -> Cost:
+def certbot(pebble: PebbleServer, directory: Path) -> Cost:
     """Return what certbot takes to renew its certificates in one run."""
     common = [
-        *("--config-dir", str(folder / "bot"), "--work-dir", str(folder / "work")),
-        *("--logs-dir", str(folder / "logs"), "--non-interactive"),
+        *("--config-dir", str(directory / "bot"), "--work-dir", str(directory / "work")),
+        *("--logs-dir", str(directory / "logs"), "--non-interactive"),
     ]
     trust = {"REQUESTS_CA_BUNDLE": str(pebble.ca_bundle)}
     for number in range(FOR_CERTBOT):
@@ -110,11 +110,11 @@ def certbot(pebble: PebbleServer, folder: Path) -> Cost:
     )
 
 
-def idle(folder: Path) -> None:
+def idle(directory: Path) -> None:
     """Print what a run takes that has nothing to do, and how that grows."""
     print("\n`certctl renew` with nothing due, `certctl list --json`:")
     print(f"{'':24}{'seconds':>9}{'MiB':>7}{'':4}{'seconds':>9}{'MiB':>7}")
-    home = folder / "idle"
+    home = directory / "idle"
     there = 0
     for count in IDLE:
         add_copies(home, count, first=there)
@@ -140,10 +140,10 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     precompiled()
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
-        folder = Path(name)
-        with quick_pebble(folder) as pebble:
-            renewals(pebble, folder, rounds)
-        idle(folder)
+        directory = Path(name)
+        with quick_pebble(directory) as pebble:
+            renewals(pebble, directory, rounds)
+        idle(directory)
 
 
 if __name__ == "__main__":

@@ -82,20 +82,20 @@ def waiting(client: Client, pebble: PebbleServer, far: Distance, rounds: int) ->
 
 
 @contextmanager
-def quick_pebble(folder: Path) -> Iterator[PebbleServer]:
-    """Run a Pebble that validates at once and refuses no nonce, with its files in `folder`."""
+def quick_pebble(directory: Path) -> Iterator[PebbleServer]:
+    """Run a Pebble that validates at once and refuses no nonce, with its files in `directory`."""
     for part in ("dns", "pebble"):
-        (folder / part).mkdir()
+        (directory / part).mkdir()
     with (
-        ChallengeTestServer(folder=folder / "dns") as dns,
-        PebbleServer(folder=folder / "pebble", dns_server=dns.dns_address) as pebble,
+        ChallengeTestServer(directory=directory / "dns") as dns,
+        PebbleServer(directory=directory / "pebble", dns_server=dns.dns_address) as pebble,
     ):
         yield pebble
 
 
-def made_ready(pebble: PebbleServer, directory_url: str, folder: Path) -> list[Client]:
+def made_ready(pebble: PebbleServer, directory_url: str, directory: Path) -> list[Client]:
     """Return the clients that are there, each with an account and one certificate."""
-    present = clients(pebble, directory_url, folder)
+    present = clients(pebble, directory_url, directory)
     for client in present:
         if client.prepare:
             cost(client.prepare, **client.variables)
@@ -111,9 +111,9 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     precompiled()
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
-        folder = Path(name)
-        with quick_pebble(folder) as pebble:
-            near = made_ready(pebble, pebble.directory_url, folder / "near")
+        directory = Path(name)
+        with quick_pebble(directory) as pebble:
+            near = made_ready(pebble, pebble.directory_url, directory / "near")
             missing = set(NAMES) - {each.name for each in near}
             if missing:
                 print(f"not usable here, so not compared: {', '.join(sorted(missing))}")
@@ -121,7 +121,7 @@ def main() -> None:
             slow = compare(f"{MANY} names", near, pebble, MANY, rounds)
             with Distance(pebble.port, EACH_WAY) as far:
                 url = f"https://127.0.0.1:{far.port}/dir"
-                there = made_ready(pebble, url, folder / "far")
+                there = made_ready(pebble, url, directory / "far")
                 away = f"{EACH_WAY * 1000:.0f} ms away"
                 compare(f"one name, {away}", there, pebble, 1, rounds)
                 quick = [each for each in there if each.name not in slow]

@@ -42,17 +42,17 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, metavar="N")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="certctl-soak-") as name:
-        folder = Path(name)
+        directory = Path(name)
         arguments = ("--lifetime", LIFETIME)
-        with DevCaServer(folder=folder, arguments=arguments) as ca:
-            home = prepared(folder / "home", ca)
+        with DevCaServer(directory=directory, arguments=arguments) as ca:
+            home = prepared(directory / "home", ca)
             while not all((home / "live" / each).is_symlink() for each in names()):
                 renew(home)
             for fault in FAULTS:
                 arguments += ("--fault", fault)
         # The same CA, from now on with its faults.
         with DevCaServer(
-            folder=folder, arguments=arguments, port=ca.port, http_port=ca.http_port
+            directory=directory, arguments=arguments, port=ca.port, http_port=ca.http_port
         ) as ca:
             soak(home, ca, given.seconds, given.at_once)
 

@@ -26,16 +26,16 @@ FILE_NAME = "certctl.toml"
 _LIMIT = 1_000_000
 
 
-def home_folder(
-    flag: str | None, environment: Mapping[str, str], *, folder: Path, user_id: int
+def home_directory(
+    flag: str | None, environment: Mapping[str, str], *, directory: Path, user_id: int
 ) -> Path:
-    """Return the home folder: the flag's, `CERTCTL_HOME`, or where the user's kind has it.
+    """Return the home directory: the flag's, `CERTCTL_HOME`, or where the user's kind has it.
 
-    `folder` is what a relative path starts from.
+    `directory` is what a relative path starts from.
     """
     given = flag or environment.get("CERTCTL_HOME")
     if given:
-        return Path(folder, home_expanded(given))
+        return Path(directory, home_expanded(given))
     if user_id == 0:
         return Path("/etc/certctl")
     configured = Path(environment.get("XDG_CONFIG_HOME", ""))
@@ -49,26 +49,26 @@ def load(
     environment: Mapping[str, str],
     flags: Mapping[str, Value],
     *,
-    folder: Path,
+    directory: Path,
     options: OptionTable | None = None,
 ) -> Settings:
     """Return the settings in force, each with its source.
 
-    Relative paths start from `home` in the file, and from `folder` in the environment and in flags.
-    Raises `ConfigurationError` naming file, key and what it takes; for root also where others can
-    write the file.
+    Relative paths start from `home` in the file, and from `directory` in the environment and in
+    flags. Raises `ConfigurationError` naming file, key and what it takes; for root also where
+    others can write the file.
     """
     if options is None:  # `or` would count it, and look for plug-ins
         options = OptionTable()
     document = _read_file(home)
     credentials = read_tables(document, str(home / FILE_NAME), str(home))
     from_file = with_method(_values(without_tables(document), home, options))
-    from_environment = with_method(_read_environment(environment, options, folder))
+    from_environment = with_method(_read_environment(environment, options, directory))
     return (
         Settings(table=options, dns=replace(credentials, variables=environment))
         .over(from_file, Source.FILE)
         .over(from_environment, Source.ENVIRONMENT)
-        .over(absolute(flags, options, str(folder)), Source.FLAG)
+        .over(absolute(flags, options, str(directory)), Source.FLAG)
     )
 
 
@@ -102,7 +102,7 @@ def _values(document: Mapping[str, object], home: Path, options: OptionTable) ->
 
 
 def _read_environment(
-    environment: Mapping[str, str], options: OptionTable, folder: Path
+    environment: Mapping[str, str], options: OptionTable, directory: Path
 ) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for variable, text in environment.items():
@@ -119,4 +119,4 @@ def _read_environment(
                 hint=error.hint,
                 code=error.code,
             ) from None
-    return absolute(values, options, str(folder))
+    return absolute(values, options, str(directory))

@@ -53,14 +53,14 @@ class Profile:
 class DnsCredentials:
     """Profiles by name, the profile of each zone, and where else secrets are looked for.
 
-    `files` has the profiles of `certctl.toml` that are files of their own, `folder` those that it
-    need not name; `variables` is the environment of the process.
+    `files` has the profiles of `certctl.toml` that are files of their own, `directory` those that
+    it need not name; `variables` is the environment of the process.
     """
 
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
-    folder: str | None = None
+    directory: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def of_zone(self, name: str) -> str | None:
@@ -109,7 +109,7 @@ def read_tables(document: Mapping[str, object], where: str, home: str) -> DnsCre
             files[name] = _file(values, heading, home)
         else:
             profiles[name] = read_profile(name, values, heading, home=home)
-    found = DnsCredentials(profiles, files, folder=os.path.join(home, "credentials"))  # noqa: PTH118 - no file is touched
+    found = DnsCredentials(profiles, files, directory=os.path.join(home, "credentials"))  # noqa: PTH118 - no file is touched
     return replace(found, zones=_zones(tables.get("zones"), where))
 
 
@@ -162,10 +162,10 @@ def read_options(pairs: Iterable[str], provider: str) -> Profile:
     return Profile("", provider, MappingProxyType(values), "--dns-option")
 
 
-def absolute_option(pair: str, folder: str) -> str:
+def absolute_option(pair: str, directory: str) -> str:
     """Return a pair of `--dns-option` with the path of a KEY_file made absolute."""
     key, equals, value = pair.partition("=")
-    return f"{key}={_absolute(value, folder)}" if equals and key.endswith("_file") else pair
+    return f"{key}={_absolute(value, directory)}" if equals and key.endswith("_file") else pair
 
 
 def exposed(key: str, where: str) -> ConfigurationError:
@@ -182,7 +182,7 @@ def unknown_profile(name: str, credentials: DnsCredentials) -> ConfigurationErro
     """Return the error for credentials that are nowhere, with the nearest that are."""
     known = sorted({*credentials.profiles, *credentials.files})
     near = difflib.get_close_matches(name, known, n=1)
-    file = f" or the file {credentials.folder}/{name}.toml" if credentials.folder else ""
+    file = f" or the file {credentials.directory}/{name}.toml" if credentials.directory else ""
     return ConfigurationError(
         f"there are no DNS credentials {name!r}",
         hint=f"Did you mean {near[0]}?"
@@ -228,6 +228,6 @@ def _table(given: object, name: str, where: str) -> Mapping[str, object]:
     return given
 
 
-def _absolute(path: str, folder: str) -> str:
+def _absolute(path: str, directory: str) -> str:
     # `normpath` and `expanduser` on strings: no file is touched here
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))  # noqa: PTH111, PTH118
+    return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111, PTH118

@@ -90,7 +90,7 @@ class CertctlError(Exception):
             self.code = code
 
 
-def unforeseen(error: Exception) -> CertctlError:
+def unexpected(error: Exception) -> CertctlError:
     """Return the error that stands for a mistake of certctl's own."""
     found = CertctlError(
         f"this should not have happened: {type(error).__name__}: {error}",
@@ -118,7 +118,7 @@ class InvalidIdentifier(UsageError):
 
 
 class UnknownCertificate(UsageError):
-    """A certificate name that the home folder does not hold."""
+    """A certificate name that the home directory does not hold."""
 
     code = "usage.unknown_certificate"
 
@@ -149,14 +149,14 @@ class Interrupted(CertctlError):
 
 
 class StoreError(CertctlError):
-    """The home folder cannot be read or written; the message names the path and the cause."""
+    """The home directory cannot be read or written; the message names the path and the cause."""
 
     code = "store"
     resumable = True
 
 
 class StoreCorrupt(StoreError):
-    """A file of the home folder is not what its format says."""
+    """A file of the home directory is not what its format says."""
 
     code = "store.corrupt"
 
@@ -297,10 +297,10 @@ class OrderFailed(AcmeError):
     failure = Failure.VALIDATION
 
 
-class OrderOverdue(OrderFailed):
+class OrderTimeout(OrderFailed):
     """The order took longer than it was allowed to; the CA may still finish it."""
 
-    code = "acme.order_overdue"
+    code = "acme.order_timeout"
     failure = Failure.TRANSIENT
     resumable = True
 

@@ -32,7 +32,7 @@ class RunStarted(Event):
     kind = "run.started"
     considered: int
     due: int
-    owed: int
+    undeployed: int
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Account:
-    """An account at a CA (RFC 8555 §7.1.2); `id` is the name of its folder."""
+    """An account at a CA (RFC 8555 §7.1.2); `id` is the name of its directory."""
 
     id: str
     directory_url: str
@@ -422,7 +422,7 @@ class RenewalMemory:
     `failures` in a row, no attempt before `retry_at`. `paused_until` is set by a rollback.
     `revoked` has version numbers, `compromised_keys` digests of public keys that must never be
     used again. Before `ask_ca_at` the CA is not asked for renewal information again (None: it was
-    never asked); `unanswered` counts how often in a row it gave none. `renewed_on_advice` is when
+    never asked); `unanswered` counts how often in a row it gave none. `renewed_by_ari` is when
     its advice last led to an order.
     """
 
@@ -436,7 +436,7 @@ class RenewalMemory:
     renewal_info: RenewalInfo | None = None
     ask_ca_at: datetime | None = None
     unanswered: int = 0
-    renewed_on_advice: datetime | None = None
+    renewed_by_ari: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -487,7 +487,7 @@ class CertificateStatus:
     waiting: Version | None = None
 
     @property
-    def owed(self) -> bool:
+    def undeployed(self) -> bool:
         """Whether the target is not live, or its deploy has not held yet."""
         wanted = self.deployment.target
         if wanted is None:
@@ -572,7 +572,7 @@ class PendingOrder:
 
 
 @dataclass(frozen=True)
-class StandingRecord:
+class PersistentRecord:
     """What a TXT record must allow that proves control for good (dns-persist-01): one of the
     `issuers`, the account by any of its URIs (the preferred one first), for `domain` and with
     `wildcard` for what is below it.
@@ -596,7 +596,7 @@ class Task:
     key_authorization: str
     account_url: str
     certificate: str
-    standing: StandingRecord | None = None
+    standing: PersistentRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -621,7 +621,7 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class OwedPostHooks:
+class OutstandingPostHooks:
     """A journal entry: shell command lines that follow a run whose pre hooks had begun."""
 
     entry: str

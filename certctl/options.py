@@ -77,7 +77,7 @@ OPTIONS: tuple[Option, ...] = (
         "home",
         Kind.PATH,
         None,
-        "The folder that holds everything: /etc/certctl for root, ~/.config/certctl otherwise.",
+        "The directory that holds everything: /etc/certctl for root, ~/.config/certctl otherwise.",
         flag="--home",
         metavar="DIR",
         in_file=False,
@@ -307,7 +307,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.webroots",
         Kind.TEXTS,
         (),
-        "Prove control by HTTP-01 through a running web server's folder: DIR, or NAME=DIR "
+        "Prove control by HTTP-01 through a running web server's directory: DIR, or NAME=DIR "
         "for one name.",
         flag="--webroot",
         metavar="[NAME=]DIR",

@@ -22,7 +22,7 @@ from certctl.models import (
     Endpoint,
     Leftover,
     Material,
-    OwedPostHooks,
+    OutstandingPostHooks,
     PendingOrder,
     Placement,
     RenewalMemory,
@@ -53,7 +53,7 @@ class Clock(Protocol):
 
 
 class LockPort(Protocol):
-    """Turns at a port, among all certctl of a home folder."""
+    """Turns at a port, among all certctl of a home directory."""
 
     def __call__(self, port: int, *, queue: bool, timeout: float) -> Lease:
         """Return the turn, or with `queue` the place of who is next, as `Store.lock_port`."""
@@ -211,7 +211,7 @@ class AccountStore(Protocol):
         ...
 
     def save(self, account: Account, key: bytes) -> Account:
-        """Write a new account and its key, durably; return it with its `id`, the folder's name."""
+        """Write a new account and its key durably; return it with its `id` filled in."""
         ...
 
     def update(self, account: Account) -> None:
@@ -280,7 +280,7 @@ class Journal(Protocol):
         """
         ...
 
-    def owed_post_hooks(self) -> Sequence[OwedPostHooks]:
+    def outstanding_post_hooks(self) -> Sequence[OutstandingPostHooks]:
         """Return the post hooks that earlier runs did not get to; call it with the run locked."""
         ...
 
@@ -368,9 +368,9 @@ class Store(Protocol):
         """Write what this machine serves."""
         ...
 
-    def claim_copy(self, path: str, name: str) -> str | None:
-        """Note that a file outside the home folder is written for `name`; return None, or the name
-        of another certificate that it is written for, which then stays so.
+    def take_copy(self, path: str, name: str) -> str | None:
+        """Note that a file outside the home directory is written for `name`; return None, or the
+        name of another certificate that it is written for, which then stays so.
         """
         ...
 
@@ -458,15 +458,15 @@ class Store(Protocol):
 
 
 class Tree(Protocol):
-    """The local folders that proxies read."""
+    """The local directories that proxies read."""
 
     @property
     def home(self) -> str:
-        """The home folder."""
+        """The home directory."""
         ...
 
     def files(self, version: Version) -> CertificateFiles:
-        """Return where the files of a version lie, and the live folder of its certificate."""
+        """Return where the files of a version lie, and the live directory of its certificate."""
         ...
 
     def hooks(self, event: str) -> Sequence[str]:

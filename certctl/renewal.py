@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certctl.advice import advice, time_to_ask
+from certctl.ari import advice, time_to_ask
 from certctl.errors import AcmeError, CertctlError
 from certctl.models import (
     CertificateFacts,
@@ -109,7 +109,7 @@ def decide(
     if changed:
         why = "what is wanted has changed: " + "; ".join(changed)
         return RenewalDecision(True, now, "changed", why)
-    return _by_advice(live, memory, now, interval) or _by_schedule(live, now)
+    return _by_ari(live, memory, now, interval) or _by_schedule(live, now)
 
 
 def renewal_time(version: Version) -> datetime:
@@ -194,16 +194,16 @@ def after_postponement(
     return after_failure(replace(memory, failures=max(memory.failures - 1, 0)), error, now, facts)
 
 
-def after_success(memory: RenewalMemory, now: datetime, *, advised: bool = False) -> RenewalMemory:
+def after_success(memory: RenewalMemory, now: datetime, *, by_ari: bool = False) -> RenewalMemory:
     """Return the renewal memory after a version was saved at `now`; what was revoked stays so.
 
-    `advised`: that its CA said so was the only reason.
+    `by_ari`: that its CA said so was the only reason.
     """
     return RenewalMemory(
         last_attempt=now,
         revoked=memory.revoked,
         compromised_keys=memory.compromised_keys,
-        renewed_on_advice=now if advised else memory.renewed_on_advice,
+        renewed_by_ari=now if by_ari else memory.renewed_by_ari,
     )
 
 
@@ -241,7 +241,7 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     A failure that waits is something to do: it counts in the exit status of every run until it is
     healed.
     """
-    if status.owed or status.memory.failures:
+    if status.undeployed or status.memory.failures:
         return now
     decision, live = decide(spec, status, now), status.live
     if live is None or not spec.autorenew:
@@ -254,7 +254,7 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     return min((each for each in moments if each is not None), default=None)
 
 
-def _by_advice(
+def _by_ari(
     live: Version, memory: RenewalMemory, now: datetime, interval: timedelta
 ) -> RenewalDecision | None:
     """Return what follows from the CA's advice; None where it gave none, or cannot be followed.
@@ -273,7 +273,7 @@ def _by_advice(
     at = min(info.chosen, last_call(live))
     if info.start <= now < info.end and info.chosen < now + interval:
         at = min(at, now)
-    rested = memory.renewed_on_advice
+    rested = memory.renewed_by_ari
     if rested is not None:
         at = max(at, min(rested + live.facts.lifetime / 10, renewal_time(live)))
     reason, why = "advice", f"its CA advises so{more}"

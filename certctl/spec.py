@@ -157,7 +157,7 @@ def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str
     return chosen
 
 
-def by_standing_record(given: Mapping[str, Value]) -> dict[str, Value]:
+def with_persistent_validation(given: Mapping[str, Value]) -> dict[str, Value]:
     """Return the choices of a certificate whose control is proved by a record that stands for good,
     without those for writing records.
     """
@@ -166,12 +166,12 @@ def by_standing_record(given: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def absolute(
-    chosen: Mapping[str, Value], table: Mapping[str, Option], folder: str
+    chosen: Mapping[str, Value], table: Mapping[str, Option], directory: str
 ) -> dict[str, Value]:
-    """Return the choices with every path made absolute, as seen from `folder`."""
+    """Return the choices with every path made absolute, as seen from `directory`."""
 
     def one(path: str) -> str:
-        return os.path.normpath(Path(folder, home_expanded(path)))
+        return os.path.normpath(Path(directory, home_expanded(path)))
 
     def webroot(text: str) -> str:
         name, path = split_webroot(text)
@@ -189,7 +189,7 @@ def absolute(
         elif key == "deploy.copy" and isinstance(value, tuple):
             result[key] = tuple(copy(each) for each in value)
         elif key == "challenge.dns_options" and isinstance(value, tuple):
-            result[key] = tuple(absolute_option(each, folder) for each in value)
+            result[key] = tuple(absolute_option(each, directory) for each in value)
         elif key == "challenge.dns_credentials" and "/" in str(value):
             result[key] = one(str(value))
         elif table[key].kind is Kind.PATH and isinstance(value, str):
@@ -218,9 +218,9 @@ def home_expanded(path: str) -> Path:
 
 
 def split_webroot(text: str) -> tuple[str | None, str]:
-    """Return the name and the folder of `NAME=DIR`, or None and the folder of `DIR`.
+    """Return the name and the directory of `NAME=DIR`, or None and the directory of `DIR`.
 
-    An equals sign after a slash belongs to the folder.
+    An equals sign after a slash belongs to the directory.
     """
     name, equals, path = text.partition("=")
     return (None, text) if not equals or "/" in name else (name, path)

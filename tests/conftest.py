@@ -39,7 +39,7 @@ _MEDDLING = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_
 def clean_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """No setting of the developer's shell, and no home folder of theirs, reaches a test."""
+    """No setting of the developer's shell, and no home directory of theirs, reaches a test."""
     for name in tuple(os.environ):
         if name.startswith("CERTCTL_") or name in _MEDDLING or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -59,7 +59,7 @@ def clock() -> SteerableClock:
 def challenge_dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChallengeTestServer]:
     """DNS for the Pebbles below, in which every name is this machine."""
     require("pebble", "pebble-challtestsrv")
-    with ChallengeTestServer(folder=tmp_path_factory.mktemp("challenge-dns")) as server:
+    with ChallengeTestServer(directory=tmp_path_factory.mktemp("challenge-dns")) as server:
         yield server
 
 
@@ -68,15 +68,15 @@ def pebble(
     challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PebbleServer]:
     """Pebble at its quickest: no refused nonces, no pauses."""
-    folder = tmp_path_factory.mktemp("pebble")
-    with PebbleServer(folder=folder, dns_server=challenge_dns.dns_address) as server:
+    directory = tmp_path_factory.mktemp("pebble")
+    with PebbleServer(directory=directory, dns_server=challenge_dns.dns_address) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def devca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCaServer]:
     """The development CA, as a process of its own."""
-    with DevCaServer(folder=tmp_path_factory.mktemp("devca")) as server:
+    with DevCaServer(directory=tmp_path_factory.mktemp("devca")) as server:
         yield server
 
 
@@ -94,9 +94,9 @@ def pebble_bad_nonces(
     challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PebbleServer]:
     """Pebble that refuses every second good nonce."""
-    folder = tmp_path_factory.mktemp("pebble-bad-nonces")
+    directory = tmp_path_factory.mktemp("pebble-bad-nonces")
     with PebbleServer(
-        folder=folder, dns_server=challenge_dns.dns_address, nonce_reject=50
+        directory=directory, dns_server=challenge_dns.dns_address, nonce_reject=50
     ) as server:
         yield server
 
@@ -106,9 +106,9 @@ def pebble_eab(
     challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PebbleServer]:
     """Pebble that wants an external account binding with one of `EAB_KEYS`."""
-    folder = tmp_path_factory.mktemp("pebble-eab")
+    directory = tmp_path_factory.mktemp("pebble-eab")
     with PebbleServer(
-        folder=folder, dns_server=challenge_dns.dns_address, eab_keys=EAB_KEYS
+        directory=directory, dns_server=challenge_dns.dns_address, eab_keys=EAB_KEYS
     ) as server:
         yield server
 
@@ -118,9 +118,9 @@ def pebble_slow(
     challenge_dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PebbleServer]:
     """Pebble that validates after 0, 1 or 2 seconds, so that orders stay pending for a while."""
-    folder = tmp_path_factory.mktemp("pebble-slow")
+    directory = tmp_path_factory.mktemp("pebble-slow")
     with PebbleServer(
-        folder=folder, dns_server=challenge_dns.dns_address, sleep_seconds=3
+        directory=directory, dns_server=challenge_dns.dns_address, sleep_seconds=3
     ) as server:
         yield server
 
@@ -129,7 +129,7 @@ def pebble_slow(
 def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BindServer]:
     """The authoritative server of `ZONES`, whose key may change every TXT record in them."""
     require("named")
-    with BindServer(folder=tmp_path_factory.mktemp("bind"), zones=ZONES) as server:
+    with BindServer(directory=tmp_path_factory.mktemp("bind"), zones=ZONES) as server:
         yield server
 
 
@@ -139,6 +139,6 @@ def pebble_bind(
 ) -> Iterator[PebbleServer]:
     """Pebble that sees the DNS which `bind` serves."""
     require("pebble")
-    folder = tmp_path_factory.mktemp("pebble-bind")
-    with PebbleServer(folder=folder, dns_server=bind.address) as server:
+    directory = tmp_path_factory.mktemp("pebble-bind")
+    with PebbleServer(directory=directory, dns_server=bind.address) as server:
         yield server

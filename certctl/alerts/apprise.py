@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from certctl.alerts.loading import AlertSystem
-from certctl.alerts.words import body, title
+from certctl.alerts.messages import body, title
 from certctl.errors import AlertFailed, ConfigurationError
 from certctl.events import Warned
 from certctl.models import RunSummary

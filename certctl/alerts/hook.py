@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from certctl.alerts.loading import AlertSystem
-from certctl.alerts.words import body, cut
+from certctl.alerts.messages import body, cut
 from certctl.errors import AlertFailed
 from certctl.events import HookFinished, HookStarted
 from certctl.models import RunSummary

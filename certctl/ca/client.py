@@ -14,11 +14,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from certctl.ca import accounts, certificates, orders, persistence
-from certctl.ca.aside import SideBySide
-from certctl.ca.limits import Documented
+from certctl.ca import accounts, certificates, orders, persistent_validation
+from certctl.ca.documented_limits import Documented
 from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
+from certctl.ca.parallel_requests import SideBySide
 from certctl.ca.renewal_info import RenewalInfoSource
 from certctl.ca.signing import ExternalAccount, Signer
 from certctl.errors import BadResponse, CertctlError
@@ -28,7 +28,7 @@ from certctl.models import (
     Endpoint,
     Identifier,
     Order,
-    StandingRecord,
+    PersistentRecord,
     SuggestedWindow,
 )
 from certctl.ports import Clock
@@ -71,7 +71,7 @@ class AcmeClient:
         self._answered: set[str] = set()
         self._lock = threading.Lock()
         self._renewal_info = RenewalInfoSource()
-        self._aside = SideBySide()
+        self._parallel = SideBySide()
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +86,7 @@ class AcmeClient:
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""
-        self._aside.close()
+        self._parallel.close()
         self._network.close()
 
     def with_key(self, key: bytes, account_url: str | None = None) -> AcmeClient:
@@ -177,17 +177,17 @@ class AcmeClient:
             )
         return f"{token}.{self._network.signer.thumbprint}"
 
-    def standing_record(self, identifier: Identifier, challenge: Challenge) -> StandingRecord:
+    def persistent_record(self, identifier: Identifier, challenge: Challenge) -> PersistentRecord:
         """Return what the record of dns-persist-01 must say for this account. Raises `BadResponse`
         for a challenge that the draft does not allow.
         """
-        return persistence.standing_record(self._network, identifier, challenge)
+        return persistent_validation.persistent_record(self._network, identifier, challenge)
 
-    def standing_offer(self) -> Challenge | None:
+    def persistent_validation_offer(self) -> Challenge | None:
         """Return the challenge of dns-persist-01 as far as the directory tells of it before there
         is an order; None where it does not.
         """
-        return persistence.offer(self._network)
+        return persistent_validation.offer(self._network)
 
     def new_order(
         self,
@@ -211,13 +211,13 @@ class AcmeClient:
         """Return the authorizations as they are now, in the order of their URLs; many are read side
         by side.
         """
-        return self._aside.map(self.authorization, urls, latency=self._network.latency)
+        return self._parallel.map(self.authorization, urls, latency=self._network.latency)
 
     def answer_all(self, challenges: Sequence[Challenge]) -> None:
         """Tell the CA that it may look for each, many side by side. Where that fails, `told` says
         for which it has heard of it.
         """
-        self._aside.map(self.answer, challenges, latency=self._network.latency)
+        self._parallel.map(self.answer, challenges, latency=self._network.latency)
 
     def told(self, challenge: Challenge) -> bool:
         """Return whether this client told the CA that it may look."""

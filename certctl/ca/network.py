@@ -27,13 +27,13 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from certctl.ca import messages
-from certctl.ca.limiter import Limiter
-from certctl.ca.limits import Documented
+from certctl.ca.connection_errors import NEVER_SENT, unanswered
+from certctl.ca.documented_limits import Documented
 from certctl.ca.messages import Directory
 from certctl.ca.problems import Resource, error_from
+from certctl.ca.rate_limiter import Limiter
 from certctl.ca.retry_after import http_date, retry_after
 from certctl.ca.signing import Signer
-from certctl.ca.unanswered import NEVER_SENT, unanswered
 from certctl.errors import (
     AcmeError,
     BadResponse,

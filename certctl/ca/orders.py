@@ -21,7 +21,7 @@ from certctl.errors import (
     CertctlError,
     Interrupted,
     OrderFailed,
-    OrderOverdue,
+    OrderTimeout,
     RateLimited,
     ValidationFailed,
 )
@@ -278,7 +278,7 @@ def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
         return OrderFailed(f"{network.host} declared the order invalid: {said}")
     waiting = ", ".join(f"{each.identifier} ({each.status})" for each in unsettled)
     about = f"; it still waits for {waiting}" if waiting else ""
-    return OrderOverdue(
+    return OrderTimeout(
         f"{network.host} left the order {order.status} beyond the time allowed{about}",
         hint="Run the command again: it goes on with this order. --order-timeout allows more time.",
     )

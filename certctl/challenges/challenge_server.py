@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from certctl.challenges.listening import BACKLOG
+from certctl.challenges.listeners import BACKLOG
 
 CONNECTION_SECONDS = 10.0
 LINGER_SECONDS = 2.0

@@ -14,11 +14,11 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-from certctl import standing_records
-from certctl.challenges.holders import Holders
+from certctl import persistent_validation
+from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
-from certctl.dns.choosing import ChosenProviders
-from certctl.dns.inquiry import Inquiry
+from certctl.dns.provider_choice import ChosenProviders
+from certctl.dns.shared_lookups import Inquiry
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError
 from certctl.models import ChallengeSpec, ChallengeType, IdentifierType, Placement, Task, TxtRecord
@@ -45,7 +45,7 @@ def chosen_providers(challenge: ChallengeSpec, system: SolverSystem) -> ChosenPr
         stop=system.stop,
         hook_timeout=challenge.hook_timeout,
         instruct=system.instruct,
-        folder=system.credentials.folder,
+        directory=system.credentials.directory,
         turns=system.turns,
     )
     return ChosenProviders(challenge, system.credentials, provider_system)
@@ -150,7 +150,7 @@ class Dns01Solver:
 
 def _record_name(task: Task) -> str:
     if task.type == ChallengeType.DNS_PERSIST_01:
-        return standing_records.record_name(task.identifier.base)
+        return persistent_validation.record_name(task.identifier.base)
     name = f"_acme-challenge.{task.identifier.base}"
     if task.type == ChallengeType.DNS_ACCOUNT_01:
         return f"{account_label(task.account_url)}.{name}"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from certctl import standing_records
+from certctl import persistent_validation
 from certctl.challenges.system import SolverSystem
-from certctl.dns.inquiry import Inquiry
+from certctl.dns.shared_lookups import Inquiry
 from certctl.errors import ChallengeError, Interrupted
-from certctl.models import ChallengeSpec, ChallengeType, Placement, StandingRecord, Task
+from certctl.models import ChallengeSpec, ChallengeType, PersistentRecord, Placement, Task
 from certctl.options import Option
 from certctl.ports import Solver
 
@@ -88,22 +88,22 @@ class DnsPersistSolver:
     def close(self) -> None:
         self._inquiry.close()
 
-    def _stands(self, record: StandingRecord, *, last: bool) -> bool:
+    def _stands(self, record: PersistentRecord, *, last: bool) -> bool:
         """Return whether every server has the record. Raises where none has it, and where some lack
         it and this was the last look.
         """
-        from certctl.dns import standing  # noqa: PLC0415 - dnspython is slow to import
+        from certctl.dns import authoritative_txt  # noqa: PLC0415 - dnspython is slow to import
 
-        name = standing_records.record_name(record.domain)
-        _, readings = standing.read(name, self._inquiry.zones)
+        name = persistent_validation.record_name(record.domain)
+        _, readings = authoritative_txt.read(name, self._inquiry.zones)
         now = self._system.clock.now()
         have = [
             each
-            for each in standing.counted(readings)
+            for each in authoritative_txt.counted(readings)
             if each.values is not None
-            and standing_records.satisfied(tuple(each.values), record, now)
+            and persistent_validation.satisfied(tuple(each.values), record, now)
         ]
-        if len(have) == len(standing.counted(readings)):
+        if len(have) == len(authoritative_txt.counted(readings)):
             return True
         if have and not last:
             return False
@@ -111,7 +111,7 @@ class DnsPersistSolver:
             f"{each.name_server} {_what(each.values, each.problem, record, now)}"
             for each in [each for each in readings if each not in have][:_SHOWN]
         )
-        wanted = standing_records.text_of(record)
+        wanted = persistent_validation.text_of(record)
         raise ChallengeError(
             f"the record that proves control of {record.domain} does not stand at {name}: {lacks};"
             f' it should be TXT "{wanted}"',
@@ -122,21 +122,21 @@ class DnsPersistSolver:
 
 
 def _what(
-    values: frozenset[str] | None, problem: str | None, record: StandingRecord, now: datetime
+    values: frozenset[str] | None, problem: str | None, record: PersistentRecord, now: datetime
 ) -> str:
     if values is None:
         return f"cannot be asked ({problem})"
     flaws = [
         f"has {text!r}, but {why}"
         for text in sorted(values)
-        if (why := standing_records.shortcoming(text, record, now))
+        if (why := persistent_validation.shortcoming(text, record, now))
     ]
     return ", ".join(flaws[:_SHOWN]) or "has none"
 
 
-def _record(placement: Placement) -> StandingRecord:
+def _record(placement: Placement) -> PersistentRecord:
     data = placement.data
-    return StandingRecord(
+    return PersistentRecord(
         data["domain"],
         tuple(data["issuers"].split(" ")),
         tuple(data["account_uris"].split(" ")),

@@ -9,7 +9,7 @@ import re
 from certctl.errors import ChallengeError
 from certctl.models import ChallengeType, Placement, Task
 
-FOLDERS = (".well-known", "acme-challenge")
+DIRECTORIES = (".well-known", "acme-challenge")
 PREFIX = "/.well-known/acme-challenge/"
 
 # RFC 8555 §8.1: base64url without padding. The limit leaves room for a temporary file's name.

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.challenges.holders import Holders
 from certctl.challenges.http01 import check_task, placement
+from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ConfigurationError
 from certctl.hook_protocols import HookAction, HookAnswer, chosen_protocol

@@ -12,11 +12,11 @@ from functools import partial
 
 from certctl.challenges.answers import Answers
 from certctl.challenges.challenge_server import ChallengeServer
-from certctl.challenges.holders import Holders
 from certctl.challenges.http01 import check_task, placement
 from certctl.challenges.http01_server import HttpConnection
-from certctl.challenges.listening import HTTP_01, open_when_free
-from certctl.challenges.port_turn import PortTurn
+from certctl.challenges.listeners import HTTP_01, open_when_free
+from certctl.challenges.port_turns import PortTurn
+from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
 from certctl.options import Option

@@ -1,6 +1,6 @@
-"""HTTP-01 through the folder of a web server that runs already (RFC 8555 §8.3).
+"""HTTP-01 through the directory of a web server that runs already (RFC 8555 §8.3).
 
-Which folder serves which name is for the user to say; this solver never asks the web server.
+Which directory serves which name is for the user to say; this solver never asks the web server.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from certctl.challenges import webroot_folder
-from certctl.challenges.holders import Holders
-from certctl.challenges.http01 import FOLDERS, check_task, checked_token, placement
+from certctl.challenges import webroot_directory
+from certctl.challenges.http01 import DIRECTORIES, check_task, checked_token, placement
+from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
-from certctl.challenges.webroot_folder import Escape, Folder
+from certctl.challenges.webroot_directory import Directory, Escape
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import ChallengeSpec, ChallengeType, Identifier, Placement, Task
 from certctl.names import parse_identifier
@@ -35,10 +35,11 @@ def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:  # noqa: A
 
 
 def parse_webroots(texts: Sequence[str]) -> tuple[str | None, Mapping[str, str]]:
-    """Return the default folder, and the folders of single names by identifier.
+    """Return the default directory, and the directories of single names by identifier.
 
     `DIR` is the default, `NAME=DIR` is for one name; an equals sign after a slash belongs to the
-    folder. Raises `ConfigurationError` for none, for two defaults, or two folders for one name.
+    directory. Raises `ConfigurationError` for none, for two defaults, or two directories for one
+    name.
     """
     default: str | None = None
     by_name: dict[str, str] = {}
@@ -46,12 +47,12 @@ def parse_webroots(texts: Sequence[str]) -> tuple[str | None, Mapping[str, str]]
         name, path = split_webroot(text)
         if name is None:
             if default not in (None, text):
-                raise _two_folders("names without a folder of their own", str(default), text)
+                raise _two_directories("names without a directory of their own", str(default), text)
             default = text
             continue
         identifier = parse_identifier(name).value
         if by_name.get(identifier, path) != path:
-            raise _two_folders(identifier, by_name[identifier], path)
+            raise _two_directories(identifier, by_name[identifier], path)
         by_name[identifier] = path
     if default is None and not by_name:
         raise ConfigurationError("no webroot is given", hint="Give one with --webroot DIR.")
@@ -59,7 +60,9 @@ def parse_webroots(texts: Sequence[str]) -> tuple[str | None, Mapping[str, str]]
 
 
 class WebrootSolver:
-    """Answers HTTP-01 challenges by files below the folder of each name, or the default folder."""
+    """Answers HTTP-01 challenges by files below the directory of each name, or the default
+    directory.
+    """
 
     def __init__(self, default: str | None, by_name: Mapping[str, str]) -> None:
         self._default = default
@@ -73,30 +76,30 @@ class WebrootSolver:
         return (ChallengeType.HTTP_01,)
 
     def place(self, task: Task) -> Placement:
-        """Return where the file will be, and how many of its folders will be made for it.
+        """Return where the file will be, and how many of its directories will be made for it.
 
         Raises `ChallengeError` where there is no such webroot, or a link leads out of it.
         """
         check_task(task)
         with _explained(root := self._root(task.identifier)):
-            folder = webroot_folder.find_folder(root, FOLDERS)
+            directory = webroot_directory.find_directory(root, DIRECTORIES)
         return placement(
             NAME,
             task,
-            root=folder.root,
-            folder="/".join(folder.parts),
-            missing=str(folder.missing),
+            root=directory.root,
+            folder="/".join(directory.parts),
+            missing=str(directory.missing),
         )
 
     def present(self, placements: Sequence[Placement]) -> None:
         with self._mutex:
             for each in placements:
-                folder, token = _folder(each), checked_token(each.data["token"])
-                self._holders.hold((folder.root, folder.parts, token), each.certificate)
-                self._note_made(folder)
-                with _explained(folder.root):
+                directory, token = _directory(each), checked_token(each.data["token"])
+                self._holders.hold((directory.root, directory.parts, token), each.certificate)
+                self._note_made(directory)
+                with _explained(directory.root):
                     content = each.data["key_authorization"].encode("ascii")
-                    webroot_folder.write(folder, token, content)
+                    webroot_directory.write(directory, token, content)
 
     def wait(self, placements: Sequence[Placement]) -> None:
         """Return at once: the web server reads what is there."""
@@ -107,12 +110,14 @@ class WebrootSolver:
     def cleanup(self, placements: Sequence[Placement]) -> None:
         with self._mutex:
             for each in placements:
-                folder, token = _folder(each), checked_token(each.data["token"])
-                if not self._holders.release((folder.root, folder.parts, token), each.certificate):
+                directory, token = _directory(each), checked_token(each.data["token"])
+                if not self._holders.release(
+                    (directory.root, directory.parts, token), each.certificate
+                ):
                     continue
-                with _explained(folder.root):
-                    webroot_folder.remove(folder, token)
-                    webroot_folder.remove_made(self._with_made(folder))
+                with _explained(directory.root):
+                    webroot_directory.remove(directory, token)
+                    webroot_directory.remove_made(self._with_made(directory))
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -127,20 +132,20 @@ class WebrootSolver:
             )
         return root
 
-    # The order that comes second finds folders which the first one made, and may be the one that
-    # leaves last: then they are its to remove.
-    def _note_made(self, folder: Folder) -> None:
-        place = (folder.root, folder.parts)
-        self._made[place] = max(folder.missing, self._made.get(place, 0))
+    # The order that comes second finds directories which the first one made, and may be the one
+    # that leaves last: then they are its to remove.
+    def _note_made(self, directory: Directory) -> None:
+        place = (directory.root, directory.parts)
+        self._made[place] = max(directory.missing, self._made.get(place, 0))
 
-    def _with_made(self, folder: Folder) -> Folder:
-        made = self._made.get((folder.root, folder.parts), 0)
-        return Folder(folder.root, folder.parts, max(folder.missing, made))
+    def _with_made(self, directory: Directory) -> Directory:
+        made = self._made.get((directory.root, directory.parts), 0)
+        return Directory(directory.root, directory.parts, max(directory.missing, made))
 
 
-def _folder(placement: Placement) -> Folder:
+def _directory(placement: Placement) -> Directory:
     data = placement.data
-    return Folder(data["root"], tuple(data["folder"].split("/")), int(data["missing"]))
+    return Directory(data["root"], tuple(data["folder"].split("/")), int(data["missing"]))
 
 
 @contextlib.contextmanager
@@ -151,7 +156,7 @@ def _explained(root: str) -> Iterator[None]:
     except Escape as error:
         raise ChallengeError(
             f"{error}: certctl does not follow links out of a webroot",
-            hint="Give --webroot the folder that the link belongs to.",
+            hint="Give --webroot the directory that the link belongs to.",
             code=_CODE,
         ) from error
     except FileNotFoundError as error:
@@ -159,20 +164,20 @@ def _explained(root: str) -> Iterator[None]:
             f"the webroot {root} does not exist"
             if not Path(root).exists()
             else f"cannot write below the webroot {root}: {error.strerror}",
-            hint="Give --webroot the folder from which the web server serves the name.",
+            hint="Give --webroot the directory from which the web server serves the name.",
             code=_CODE,
         ) from error
     except OSError as error:
         raise ChallengeError(
             f"cannot use the webroot {root}: {error.strerror or error}",
-            hint="It must be a folder that certctl may write to, with no link on the way to"
-            f" {'/'.join(FOLDERS)}.",
+            hint="It must be a directory that certctl may write to, with no link on the way to"
+            f" {'/'.join(DIRECTORIES)}.",
             code=_CODE,
         ) from error
 
 
-def _two_folders(who: str, first: str, second: str) -> ConfigurationError:
+def _two_directories(who: str, first: str, second: str) -> ConfigurationError:
     return ConfigurationError(
         f"two webroots are given for {who}: {first} and {second}",
-        hint="Give one folder for all names, and NAME=DIR for each exception.",
+        hint="Give one directory for all names, and NAME=DIR for each exception.",
     )

@@ -13,9 +13,9 @@ from functools import partial
 
 from certctl.challenges.answers import Answers
 from certctl.challenges.challenge_server import ChallengeServer
-from certctl.challenges.holders import Holders
-from certctl.challenges.listening import TLS_ALPN_01, open_when_free
-from certctl.challenges.port_turn import PortTurn
+from certctl.challenges.listeners import TLS_ALPN_01, open_when_free
+from certctl.challenges.port_turns import PortTurn
+from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task

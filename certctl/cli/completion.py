@@ -1,5 +1,5 @@
 """What a shell may complete on a command line that Click cannot know by itself: the names of
-certificates, as their files in the home folder are called, and the values that a setting knows.
+certificates, as their files in the home directory are called, and the values that a setting knows.
 
 Whoever completes a word is not told of errors.
 """
@@ -25,7 +25,7 @@ _Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionIte
 def certificate_names(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the certificates of the home folder whose names begin like this, without those that
+    """Return the certificates of the home directory whose names begin like this, without those that
     the command line has already.
     """
     given = context.params.get(parameter.name or "") or ()
@@ -81,10 +81,10 @@ def _certificates(context: click.Context) -> Iterable[str]:
     invocation = context.find_root().ensure_object(Invocation)
     environment = invocation.environment
     try:
-        home = config.home_folder(
+        home = config.home_directory(
             invocation.home,
             environment.variables,
-            folder=environment.folder,
+            directory=environment.directory,
             user_id=environment.user_id,
         )
         with os.scandir(home / "certificates") as entries:

@@ -17,7 +17,7 @@ from certctl.names import parse_identifiers
 from certctl.output.certificates import report_result
 from certctl.output.document import Json, Result
 from certctl.settings import duration
-from certctl.spec import by_standing_record
+from certctl.spec import with_persistent_validation
 
 
 @click.command(
@@ -64,16 +64,16 @@ def command(
     dns-persist-01, a draft that few CAs offer; experimental.
     """
     from certctl.operations.issue import IssueRequest, issue  # noqa: PLC0415 - not for --help
-    from certctl.operations.persist import PersistRequest, persist  # noqa: PLC0415 - as above
-    from certctl.output.standing import standing_lines, standing_object  # noqa: PLC0415 - as above
+    from certctl.operations.persistent_validation import PersistRequest, persist  # noqa: PLC0415 - as above
+    from certctl.output.persistent_validation import record_lines, record_object  # noqa: PLC0415 - as above
 
     identifiers = parse_identifiers(names)
     with open_run(invocation) as run:
         given = given_options(invocation)
         end = None if until is None else _end(until, run.services.clock.now())
         records = persist(PersistRequest(identifiers, given, wildcard, end), run)
-        data: dict[str, Json] = {"records": [standing_object(each) for each in records]}
-        lines = standing_lines(records)
+        data: dict[str, Json] = {"records": [record_object(each) for each in records]}
+        lines = record_lines(records)
         missing = [each.domain for each in records if each.state == "missing"]
         if record_only:
             return Result(data, lines)
@@ -86,7 +86,7 @@ def command(
             )
             return Result(data, lines, (error,), error.exit_status)
         request = IssueRequest(
-            identifiers, given=by_standing_record(given), confirmed=invocation.yes
+            identifiers, given=with_persistent_validation(given), confirmed=invocation.yes
         )
         report = issue(request, run)
         result = report_result(report, [*lines, *report_lines(report, run, invocation)])

@@ -1,4 +1,7 @@
-"""What a process gets from outside: streams, variables, folder, user. Tests hand in their own."""
+"""What a process gets from outside: streams, variables, directory, user.
+
+Tests pass in their own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class Environment:
     stdout: TextIO
     stderr: TextIO
     variables: Mapping[str, str]
-    folder: Path
+    directory: Path
     user_id: int
 
 
@@ -29,12 +32,12 @@ def of_this_process() -> Environment:
         stdout=sys.stdout or Path(os.devnull).open("w", encoding="utf-8"),
         stderr=sys.stderr or Path(os.devnull).open("w", encoding="utf-8"),
         variables=dict(os.environ),
-        folder=_working_folder(),
+        directory=_working_directory(),
         user_id=os.geteuid(),
     )
 
 
-def _working_folder() -> Path:
+def _working_directory() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError:  # it was removed behind our back

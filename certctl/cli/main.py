@@ -19,7 +19,7 @@ import click
 from certctl.cli.environment import Environment, of_this_process
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import common_parameters
-from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError, unforeseen
+from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError, unexpected
 from certctl.output.document import Result
 from certctl.version import VERSION
 
@@ -177,9 +177,9 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
     except OSError as error:
         if not invocation.command:  # help or version, which Click prints by itself
             raise
-        return _failed(unforeseen(error), invocation)
+        return _failed(unexpected(error), invocation)
     except Exception as error:  # noqa: BLE001 - the one handler at the top
-        return _failed(unforeseen(error), invocation)
+        return _failed(unexpected(error), invocation)
     return returned if isinstance(returned, Result) else None
 
 

@@ -131,7 +131,7 @@ def _common(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (
         ("--home",),
-        {"metavar": "DIR", "help": "Use this home folder.", "callback": _common("home")},
+        {"metavar": "DIR", "help": "Use this home directory.", "callback": _common("home")},
     ),
     (
         ("--json",),

@@ -1,4 +1,4 @@
-"""From an invocation to a run: settings, home folder, progress, and signals that stop it.
+"""From an invocation to a run: settings, home directory, progress, and signals that stop it.
 
 Imported by commands once they are called, never for `--help` or `--version`.
 """
@@ -23,7 +23,7 @@ from certctl.operations.plugins import option_table
 from certctl.operations.run import Run
 from certctl.operations.services import Services
 from certctl.output.console import Output
-from certctl.output.lines import Lines
+from certctl.output.json_lines import Lines
 from certctl.output.log import Log
 from certctl.output.progress import Progress
 from certctl.store.audit import Audit
@@ -34,19 +34,19 @@ from certctl.system.clock import SystemClock
 
 @contextmanager
 def open_run(invocation: Invocation) -> Iterator[Run]:
-    """Open a run: settings, home folder, progress, records, and signals that stop it."""
+    """Open a run: settings, home directory, progress, records, and signals that stop it."""
     environment, output = invocation.environment, invocation.output
-    home = config.home_folder(
+    home = config.home_directory(
         invocation.home,
         environment.variables,
-        folder=environment.folder,
+        directory=environment.directory,
         user_id=environment.user_id,
     )
     settings = config.load(
         home,
         environment.variables,
         invocation.flags,
-        folder=environment.folder,
+        directory=environment.directory,
         options=option_table(),
     )
     clock = SystemClock()
@@ -56,7 +56,7 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
             sinks.append(stack.enter_context(Lines(output.stdout)).sink)
         log_file = settings.text("log_file")
         if log_file is not None:
-            log = stack.enter_context(Log(Path(environment.folder, log_file)))
+            log = stack.enter_context(Log(Path(environment.directory, log_file)))
             sinks.append(log.sink)
             stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))
         if output.verbosity > 1:
@@ -76,7 +76,7 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
 
 
 def _dev_ca(home: Path, stop: threading.Event) -> AbstractContextManager[Endpoint]:
-    """Start the development CA of the home folder inside this process."""
+    """Start the development CA of the home directory inside this process."""
     from certctl.devca.endpoint import dev_endpoint  # noqa: PLC0415 - heavy, and for `dev` only
 
     return dev_endpoint(home, stop=stop)

@@ -107,12 +107,12 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
     }
     chosen = [way for way, given in ways.items() if given]
     if len(chosen) > 1:
-        raise _both_meant(*chosen)
+        raise _cannot_combine(*chosen)
     if "profile" in flags and "required_profile" in flags:
         raise UsageError("--profile and --required-profile cannot both be meant")
     options = option_table()
     given = {key: value for key, value in flags.items() if options[key].in_spec}
-    return absolute(given, options, str(invocation.environment.folder))
+    return absolute(given, options, str(invocation.environment.directory))
 
 
 def read_file(path: Path) -> bytes:
@@ -164,13 +164,13 @@ def _outcome_lines(
             return [f"{name}: nothing to do; renewal {renewal}."]
         case "busy":
             return [f"{name}: passed over; {outcome.reason}."]
-        case "rehearsed":
-            return [f"{name}: the rehearsal succeeded; nothing was kept."]
+        case "dry-run":
+            return [f"{name}: the self_test succeeded; nothing was kept."]
         case "updated":
             return [f"{name}: options saved; renewal {renewal}."]
         case "deployed":
             return [f"{name}: deployed."] if outcome.deploy and outcome.deploy.deployed else []
-        case "owed":
+        case "undeployed":
             return []  # its error says all
     if outcome.version is None:
         return [f"{name}: {outcome.action}"]
@@ -208,7 +208,7 @@ def _method_option(method: str, words: str) -> Callable[[_Decorated], _Decorated
         flags = context.find_root().ensure_object(Invocation).flags
         before = flags.setdefault("challenge.method", method)
         if before != method:
-            raise _both_meant(f"--{before}", f"--{method}")
+            raise _cannot_combine(f"--{before}", f"--{method}")
 
     return click.option(
         f"--{method}",
@@ -222,5 +222,5 @@ def _method_option(method: str, words: str) -> Callable[[_Decorated], _Decorated
     )
 
 
-def _both_meant(*ways: str) -> UsageError:
+def _cannot_combine(*ways: str) -> UsageError:
     return UsageError(f"{' and '.join(ways)} cannot both be meant", hint="Choose one of them.")

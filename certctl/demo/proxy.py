@@ -2,9 +2,9 @@
 
     python -m certctl.demo.proxy LIVE APPLICATION_PORT
 
-It reads the certificates of the folder LIVE as nginx would, says its port on standard output, reads
-them again on SIGHUP without touching a connection, and ends when its standard input is closed. For
-the demonstration only: it speaks just enough HTTP/1.1 for that.
+It reads the certificates of the directory LIVE as nginx would, says its port on standard output,
+reads them again on SIGHUP without touching a connection, and ends when its standard input is
+closed. For the demonstration only: it speaks just enough HTTP/1.1 for that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_BODY = 1_000_000
 
 
 class Certificates:
-    """A TLS context for each certificate of a `live` folder, chosen by SNI (RFC 6066 §3)."""
+    """A TLS context for each certificate of a `live` directory, chosen by SNI (RFC 6066 §3)."""
 
     def __init__(self, live: Path) -> None:
         self._live = live
@@ -34,10 +34,10 @@ class Certificates:
     def reload(self) -> None:
         """Read the certificates again; connections that are open keep theirs."""
         found = {}
-        for folder in sorted(self._live.iterdir()):
+        for directory in sorted(self._live.iterdir()):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
-            found[folder.name] = context
+            context.load_cert_chain(directory / "fullchain.pem", directory / "privkey.pem")
+            found[directory.name] = context
         self._contexts = found
 
     def _choose(

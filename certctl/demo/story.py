@@ -106,8 +106,8 @@ class DemoFailed(CertctlError):
 
 
 def tell_story(home: Path, stage: Stage, stop: threading.Event) -> Ending:
-    """Tell the story in the empty folder `home`. Raises an error of `certctl.errors`, `Interrupted`
-    where `stop` was set.
+    """Tell the story in the empty directory `home`. Raises an error of `certctl.errors`,
+    `Interrupted` where `stop` was set.
     """
     clock = SystemClock()
     stage.begin(STEPS[0])
@@ -128,7 +128,7 @@ def tell_story(home: Path, stage: Stage, stop: threading.Event) -> Ending:
 
 
 class _Teller:
-    """Who tells: the commands in one home folder, each a run of its own, as a person types them."""
+    """Runs the commands in one home directory, each a run of its own, as a person types them."""
 
     def __init__(self, home: Path, stage: Stage, stop: threading.Event, endpoint: Endpoint) -> None:
         self._home = home

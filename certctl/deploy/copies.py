@@ -1,4 +1,4 @@
-"""Copies of a certificate outside the home folder: written aside, then renamed back to back.
+"""Copies of a certificate outside the home directory: written aside, then renamed back to back.
 
 Whose a destination is, and which version is meant, is decided by operations.
 """
@@ -19,9 +19,9 @@ from certctl.models import CopyFormat, CopySpec, Delivery
 from certctl.system.files import (
     PRIVATE_FILE,
     check_trusted,
-    meant_for,
     remove_file,
     rename,
+    temporary_for,
     temporary_name,
     write_new,
 )
@@ -37,7 +37,7 @@ class Staged:
 
 
 def destination(copy: CopySpec, name: str) -> Path:
-    """Return the file that a copy goes to: in a folder it is named after the certificate.
+    """Return the file that a copy goes to: in a directory it is named after the certificate.
 
     Raises `ConfigurationError` for a path that is not absolute.
     """
@@ -57,13 +57,13 @@ def destination(copy: CopySpec, name: str) -> Path:
 def check_copy(copy: CopySpec, name: str) -> None:
     """Return where a copy could be written, as far as that can be told without a certificate.
 
-    Raises `ConfigurationError`, for a folder that is not there or that others can write, an owner
-    or a group that is not there, or a password that is not there.
+    Raises `ConfigurationError`, for a directory that is not there or that others can write, an
+    owner or a group that is not there, or a password that is not there.
     """
     path = destination(copy, name)
     if not path.parent.is_dir():
         raise ConfigurationError(
-            f"there is no folder {path.parent} to copy {name} to",
+            f"there is no directory {path.parent} to copy {name} to",
             hint=f"mkdir -p {path.parent}",
             name=name,
             code="deploy.copy",
@@ -75,7 +75,7 @@ def check_copy(copy: CopySpec, name: str) -> None:
 
 
 def stage(copies: Sequence[CopySpec], delivery: Delivery) -> list[Staged]:
-    """Write all copies of a version aside, in the folders that they are for; none is seen yet.
+    """Write all copies of a version aside, in the directories that they are for; none is seen yet.
 
     What an earlier attempt left aside is removed. Raises `ConfigurationError` and `StoreError`;
     nothing is left then.
@@ -88,7 +88,7 @@ def stage(copies: Sequence[CopySpec], delivery: Delivery) -> list[Staged]:
             data = formats.contents(
                 copy.format, delivery.material, name=name, password=_password(copy)
             )
-            _sweep(final)
+            _clean_up(final)
             temporary = final.with_name(temporary_name(final.name))
             staged.append(Staged(temporary, final))
             write_new(temporary, data, _mode(copy), _group(copy), owner=_owner(copy))
@@ -116,10 +116,10 @@ def discard(staged: Sequence[Staged]) -> None:
 _SUFFIXES = {CopyFormat.PKCS12: ".p12", CopyFormat.DER: ".der"}
 
 
-def _sweep(final: Path) -> None:
+def _clean_up(final: Path) -> None:
     """Remove what a run that was killed left aside for a file."""
     for each in final.parent.glob(".new-*"):
-        if meant_for(each.name) == final.name[:200]:
+        if temporary_for(each.name) == final.name[:200]:
             remove_file(each)
 
 

@@ -55,12 +55,12 @@ def alert_findings(command: str | None, variables: Mapping[str, str]) -> Iterato
         yield from _of_command(_SETTINGS, "on_failure_hook", command, variables)
 
 
-def folder_findings(home: Path) -> Iterator[Finding]:
+def directory_findings(home: Path) -> Iterator[Finding]:
     """Yield the files of `hooks/*.d` that are passed over though they look like hooks."""
     for event in EVENTS:
-        folder = home / "hooks" / f"{event}.d"
+        directory = home / "hooks" / f"{event}.d"
         try:
-            paths = sorted(folder.iterdir())
+            paths = sorted(directory.iterdir())
         except OSError:
             continue
         for path in paths:
@@ -153,7 +153,7 @@ def _missing(name: str, kind: str, command: str, program: str) -> Finding:
             "hook.missing",
             Severity.ERROR,
             name,
-            f"its {kind} calls {program}, which is in no folder of PATH: {command}",
+            f"its {kind} calls {program}, which is in no directory of PATH: {command}",
             f"Install it, or give its whole path: {_change(name, kind)}",
         )
     relative = "" if program.startswith("/") else " (hooks start in /)"

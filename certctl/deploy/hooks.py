@@ -16,7 +16,7 @@ from certctl.errors import HookFailed, Interrupted
 from certctl.events import EventSink, HookFinished, HookStarted
 from certctl.models import CertificateSpec
 from certctl.ports import Clock, Tree
-from certctl.system.process import WORKING_FOLDER, Completed
+from certctl.system.process import WORKING_DIRECTORY, Completed
 from certctl.system.process import run as run_process
 
 SHOWN_LINES = 20
@@ -146,7 +146,7 @@ def _hint(hook: Hook, name: str, completed: Completed) -> str:
     if completed.exit_status == 126:
         return f"Is it executable (chmod +x)? {again}"
     if completed.exit_status == 127:
-        return f"Give the whole path: hooks start in {WORKING_FOLDER}, as under cron. {again}"
+        return f"Give the whole path: hooks start in {WORKING_DIRECTORY}, as under cron. {again}"
     return again
 
 

@@ -49,7 +49,7 @@ class TargetSystem:
 
     def program(self, *names: str, given: str | None, flag: str | None = None) -> str:
         """Return the path of a program: the one `given`, or the first of `names` in PATH and in the
-        sbin folders.
+        sbin directories.
 
         Raises `ConfigurationError` (`deploy.target_missing`), which names `flag` as the way out.
         """

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from certctl.devca import jws
-from certctl.devca.admission import Call
 from certctl.devca.problems import Problem
 from certctl.devca.records import Account, Order
+from certctl.devca.request_authentication import Call
 from certctl.devca.state import State, new_id, timestamp
 from certctl.devca.wire import Reply, json_reply, link
 

@@ -23,7 +23,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from certctl.devca.jws import encode
 from certctl.errors import ConfigurationError
-from certctl.system.files import ensure_folder, read_if_there, write_atomic
+from certctl.system.files import ensure_directory, read_if_there, write_atomic
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -142,7 +142,9 @@ class Authority:
             builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.DER)
 
-    def server_files(self, folder: Path, names: Sequence[str], now: datetime) -> tuple[Path, Path]:
+    def server_files(
+        self, directory: Path, names: Sequence[str], now: datetime
+    ) -> tuple[Path, Path]:
         """Write a certificate with chain, and its key, for HTTPS on these names; return where."""
         key = ec.generate_private_key(ec.SECP256R1())
         wanted = Wanted(
@@ -154,7 +156,7 @@ class Authority:
             "https://localhost",
         )
         issuer, leaf = self.leaf(wanted)
-        chain, private = folder / "server.pem", folder / "server.key"
+        chain, private = directory / "server.pem", directory / "server.key"
         write_atomic(private, _key_pem(key))
         write_atomic(chain, pem(leaf) + self.intermediate(issuer, 0), 0o644)
         return chain, private
@@ -176,15 +178,15 @@ REASONS = frozenset({0, *_REASONS})
 """The CRLReason values that exist (RFC 5280 §5.3.1)."""
 
 
-def open_authority(folder: Path | None, now: datetime) -> Authority:
-    """Return the keys and certificates in `folder`, made where there are none; None for keys that
-    live as long as the process. Raises `StoreError`, `ConfigurationError`.
+def open_authority(directory: Path | None, now: datetime) -> Authority:
+    """Return the keys and certificates in `directory`, made where there are none; None for keys
+    that live as long as the process. Raises `StoreError`, `ConfigurationError`.
     """
-    keys = {name: _key(folder, name) for name in _NAMES}
+    keys = {name: _key(directory, name) for name in _NAMES}
     found: dict[str, list[x509.Certificate]] = {}
     tag = secrets.token_hex(3)
     for name in _NAMES:
-        kept = _kept(folder, name)
+        kept = _kept(directory, name)
         if kept is None:
             roots = _SIGNERS.get(name, (name,))
             parents = [found[root][0] if root != name else None for root in roots]
@@ -192,16 +194,16 @@ def open_authority(folder: Path | None, now: datetime) -> Authority:
                 _authority(name, tag, keys, root, parent, now)
                 for root, parent in zip(roots, parents, strict=True)
             ]
-            if folder:
+            if directory:
                 data = b"".join(pem(each) for each in kept)
-                write_atomic(folder / f"{name}.pem", data, 0o644)
+                write_atomic(directory / f"{name}.pem", data, 0o644)
         found[name] = kept
     return Authority(keys, found)
 
 
-def read_root(folder: Path) -> bytes | None:
-    """Return the root to trust, None where `folder` has none yet."""
-    return read_if_there(folder / ROOT_FILE, _LIMIT)
+def read_root(directory: Path) -> bytes | None:
+    """Return the root to trust, None where `directory` has none yet."""
+    return read_if_there(directory / ROOT_FILE, _LIMIT)
 
 
 def pem(certificate: x509.Certificate) -> bytes:
@@ -217,8 +219,8 @@ def cert_id(certificate: x509.Certificate) -> str:
     return f"{encode(found.value.key_identifier or b'')}.{encode(content)}"
 
 
-def _key(folder: Path | None, name: str) -> Key:
-    path = folder / f"{name}.key" if folder else None
+def _key(directory: Path | None, name: str) -> Key:
+    path = directory / f"{name}.key" if directory else None
     data = read_if_there(path, _LIMIT) if path else None
     if data is not None:
         try:
@@ -228,7 +230,7 @@ def _key(folder: Path | None, name: str) -> Key:
         if isinstance(loaded, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
             return loaded
         raise ConfigurationError(
-            f"{path} is no private key", hint=f"Remove {folder} to make a new development CA."
+            f"{path} is no private key", hint=f"Remove {directory} to make a new development CA."
         )
     made: Key = (
         rsa.generate_private_key(65537, 2048)
@@ -236,21 +238,21 @@ def _key(folder: Path | None, name: str) -> Key:
         else ec.generate_private_key(ec.SECP256R1())
     )
     if path:
-        ensure_folder(path.parent)
+        ensure_directory(path.parent)
         write_atomic(path, _key_pem(made))
     return made
 
 
-def _kept(folder: Path | None, name: str) -> list[x509.Certificate] | None:
-    data = read_if_there(folder / f"{name}.pem", _LIMIT) if folder else None
+def _kept(directory: Path | None, name: str) -> list[x509.Certificate] | None:
+    data = read_if_there(directory / f"{name}.pem", _LIMIT) if directory else None
     if data is None:
         return None
     try:
         return x509.load_pem_x509_certificates(data)
     except ValueError as error:
         raise ConfigurationError(
-            f"{folder}/{name}.pem holds no certificates",
-            hint=f"Remove {folder} to make a new development CA.",
+            f"{directory}/{name}.pem holds no certificates",
+            hint=f"Remove {directory} to make a new development CA.",
         ) from error
 
 

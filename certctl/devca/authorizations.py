@@ -8,10 +8,10 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from certctl.devca import standing_records
-from certctl.devca.admission import Call
+from certctl.devca import persistent_validation
 from certctl.devca.problems import Problem
 from certctl.devca.records import Authorization, authorization_key
+from certctl.devca.request_authentication import Call
 from certctl.devca.state import State, new_id, timestamp
 from certctl.devca.wire import Reply, json_reply, link
 
@@ -65,7 +65,7 @@ def _new_challenge(state: State, kind: str, token: str) -> dict[str, Any]:
     # which form of the draft is meant.
     form = state.settings.dns_persist_form
     key = "issuer-domain-names" if form == "01" else "issuerDomainNames"
-    return {**made, key: [standing_records.ISSUER], "form": form}
+    return {**made, key: [persistent_validation.ISSUER], "form": form}
 
 
 def current_status(state: State, found: Authorization) -> str:

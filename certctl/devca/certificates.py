@@ -10,11 +10,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certctl.devca import jws
-from certctl.devca.admission import Call
 from certctl.devca.authority import REASONS
 from certctl.devca.authorizations import current_status
 from certctl.devca.problems import Problem
 from certctl.devca.records import Authorization, Certificate, authorization_key
+from certctl.devca.request_authentication import Call
 from certctl.devca.state import State
 from certctl.devca.wire import Reply, Request, link
 

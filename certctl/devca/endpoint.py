@@ -1,7 +1,7 @@
 """The development CA inside the process of a client: what `--ca dev` starts.
 
 Gives an `Endpoint` for as long as a context lasts. Keys, accounts and orders are those of the home
-folder, so that the next process finds them again.
+directory, so that the next process finds them again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from certctl.errors import LockHeld
 from certctl.models import Endpoint
 from certctl.system.clock import SystemClock
 from certctl.system.files import (
-    PRIVATE_FOLDER,
-    ensure_folder,
+    PRIVATE_DIRECTORY,
+    ensure_directory,
     read_if_there,
     remove_file,
     write_atomic,
 )
 from certctl.system.locks import FileLease, acquire
 
-FOLDER = "dev-ca"
-"""Its folder in the home folder."""
+DIRECTORY = "dev-ca"
+"""Its directory in the home directory."""
 
 WAIT_SECONDS = 120.0
 
@@ -52,12 +52,12 @@ def dev_endpoint(
     """Run the CA of `home` in this process, and give how to reach it.
 
     One process at a time: a second one waits up to `timeout` seconds; where `dev-ca serve` runs for
-    the same folder, its CA is used instead. HTTP-01 and TLS-ALPN-01 are
+    the same directory, its CA is used instead. HTTP-01 and TLS-ALPN-01 are
     tried at this machine, on ports that were free a moment ago, DNS-01 in the built-in zone, which
     is served and takes updates at `Endpoint.dns`. `settings` keep their own ports. Raises
     `LockHeld`, `Interrupted`, `StoreError`, `ConfigurationError`.
     """
-    state = home / FOLDER
+    state = home / DIRECTORY
     with ExitStack() as stack:
         try:
             stack.enter_context(lock_state(state, timeout=0, stop=stop))
@@ -86,9 +86,9 @@ def dev_endpoint(
 
 @contextmanager
 def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
-    """Let others find, for as long as the context lasts, a CA that is served for its folder.
+    """Let others find, for as long as the context lasts, a CA that is served for its directory.
 
-    Call it with the folder locked: without the lock, what is announced is not believed.
+    Call it with the directory locked: without the lock, what is announced is not believed.
     """
     path = state / _SERVED_FILE
     write_atomic(path, json.dumps(asdict(endpoint)).encode())
@@ -99,7 +99,7 @@ def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
 
 
 def served_endpoint(state: Path) -> Endpoint | None:
-    """Return the CA that another process announced for a folder, None where there is none."""
+    """Return the CA that another process announced for a directory, None where there is none."""
     data = read_if_there(state / _SERVED_FILE, _LIMIT)
     try:
         return None if data is None else replace(Endpoint(**json.loads(data)), moves=True)
@@ -109,7 +109,7 @@ def served_endpoint(state: Path) -> Endpoint | None:
 
 @contextmanager
 def zone_server(zone: MockZone, state: Path) -> Iterator[DnsServer]:
-    """Serve the built-in zone at the port that the state folder keeps for it. Raises OSError."""
+    """Serve the built-in zone at the port that the state directory keeps for it. Raises OSError."""
     kept = KeptPort(state / "dns-port")
     with ExitStack() as stack:
         for port in kept.candidates(Random()):  # noqa: S311 - no secret comes of it
@@ -125,8 +125,8 @@ def zone_server(zone: MockZone, state: Path) -> Iterator[DnsServer]:
 
 
 def lock_state(state: Path, *, timeout: float, stop: Event | None = None) -> FileLease:
-    """Return the lock on a state folder, which is made where there is none. Raises `LockHeld`."""
-    ensure_folder(state, PRIVATE_FOLDER)
+    """Return the lock on a state directory, which is created if missing. Raises `LockHeld`."""
+    ensure_directory(state, PRIVATE_DIRECTORY)
     return acquire(
         state / "lock",
         exclusive=True,

@@ -12,12 +12,12 @@ from cryptography import x509
 
 from certctl.devca import authority, csr, jws, renewal_info
 from certctl.devca.accounts import require_terms
-from certctl.devca.admission import Call
 from certctl.devca.authority import Wanted
 from certctl.devca.authorizations import authorize, current_status, failure
 from certctl.devca.identifiers import parse
 from certctl.devca.problems import Problem, compound
 from certctl.devca.records import Authorization, Certificate, Order
+from certctl.devca.request_authentication import Call
 from certctl.devca.state import State, new_id, timestamp
 from certctl.devca.wire import Reply, json_reply
 

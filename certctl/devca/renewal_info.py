@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from certctl.devca import jws
-from certctl.devca.admission import Call
 from certctl.devca.problems import Problem
 from certctl.devca.records import Certificate, Order
+from certctl.devca.request_authentication import Call
 from certctl.devca.state import State
 from certctl.devca.wire import Reply, Request, json_reply
 

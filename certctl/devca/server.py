@@ -35,7 +35,7 @@ from certctl.devca.zone import MockZone
 from certctl.errors import ConfigurationError
 from certctl.ports import Clock
 from certctl.system.clock import SystemClock
-from certctl.system.files import PRIVATE_FOLDER, ensure_folder, write_atomic
+from certctl.system.files import PRIVATE_DIRECTORY, ensure_directory, write_atomic
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _PORT_FILE = "port"
@@ -45,7 +45,7 @@ _VALIDATIONS = 64
 class DevCa:
     """A CA that listens while its context lasts.
 
-    `state` is the folder in which keys and records outlive it, None for none. Port 0 in `listen`
+    `state` is the directory in which keys and records outlive it, None for none. Port 0 in `listen`
     is any free one; with a `state`, the same one each time as far as it is free. `report` is told
     of mistakes of its own; `random` decides which requests meet a fault.
     """
@@ -63,7 +63,7 @@ class DevCa:
         self.settings = settings or DevCaSettings()
         self.zone = MockZone()
         self.breakdowns: list[str] = []
-        self._folder = state
+        self._directory = state
         self._listen = listen
         self._clock = clock or SystemClock()
         self._tell = report
@@ -124,11 +124,11 @@ class DevCa:
     # starting
 
     def _start(self, stack: ExitStack) -> None:
-        if self._folder is not None:
-            ensure_folder(self._folder, PRIVATE_FOLDER)
-        records = Records(None if self._folder is None else self._folder / "records.sqlite3")
+        if self._directory is not None:
+            ensure_directory(self._directory, PRIVATE_DIRECTORY)
+        records = Records(None if self._directory is None else self._directory / "records.sqlite3")
         stack.callback(records.close)
-        self._authority = authority.open_authority(self._folder, self._clock.now())
+        self._authority = authority.open_authority(self._directory, self._clock.now())
         state = State(
             settings=self.settings,
             records=records,
@@ -140,8 +140,8 @@ class DevCa:
         self._state = state
         self._service = Service(state, self._random, self._report)
         files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certctl-dev-ca-")))
-        self._bundle = (self._folder or files) / authority.ROOT_FILE
-        if self._folder is None:
+        self._bundle = (self._directory or files) / authority.ROOT_FILE
+        if self._directory is None:
             write_atomic(self._bundle, self.root_pem, 0o644)
         self._workers = ThreadPoolExecutor(_VALIDATIONS, thread_name_prefix="dev-ca-validation")
         stack.callback(self._workers.shutdown, wait=True, cancel_futures=True)
@@ -152,18 +152,18 @@ class DevCa:
         self._listener.start()
         self._resume(records)
 
-    def _tls(self, folder: Path) -> ssl.SSLContext:
+    def _tls(self, directory: Path) -> ssl.SSLContext:
         names = dict.fromkeys([*LOOPBACK_NAMES, self._listen[0]])
         anywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
         shown = [name for name in names if name not in anywhere]
-        chain, key = self._authority.server_files(folder, shown, self._clock.now())
+        chain, key = self._authority.server_files(directory, shown, self._clock.now())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain, key)
         return context
 
     def _bound(self, context: ssl.SSLContext) -> Listener:
         host, port = self._listen
-        kept = KeptPort(self._folder / _PORT_FILE) if self._folder and not port else None
+        kept = KeptPort(self._directory / _PORT_FILE) if self._directory and not port else None
         problem: OSError | None = None
         for each in kept.candidates(self._random) if kept else [port]:
             try:

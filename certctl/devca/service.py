@@ -20,13 +20,13 @@ from certctl.devca import (
     certificates,
     management,
     orders,
+    persistent_validation,
     renewal_info,
-    standing_records,
 )
-from certctl.devca.admission import Call, admit, url
 from certctl.devca.faults import FaultDice, Faults, Kind
 from certctl.devca.log import RequestLog, Seen
 from certctl.devca.problems import Problem
+from certctl.devca.request_authentication import Call, admit, url
 from certctl.devca.state import State
 from certctl.devca.wire import PROBLEM_JSON, Reply, Request, json_reply, link
 
@@ -142,13 +142,13 @@ class Service:
         settings = self._state.settings
         meta: dict[str, Any] = {
             "website": WEBSITE,
-            "caaIdentities": [standing_records.ISSUER],
+            "caaIdentities": [persistent_validation.ISSUER],
             "externalAccountRequired": bool(settings.eab_keys),
             "profiles": {each.name: each.description for each in settings.profiles.values()},
         }
         if "dns-persist-01" in settings.challenge_types and settings.dns_persist_form != "01":
-            meta["issuerDomainNames"] = [standing_records.ISSUER]
-            meta["accountHashPrefix"] = standing_records.ACCOUNT_HASH_PREFIX
+            meta["issuerDomainNames"] = [persistent_validation.ISSUER]
+            meta["accountHashPrefix"] = persistent_validation.ACCOUNT_HASH_PREFIX
         if settings.terms_of_service is not None:
             meta["termsOfService"] = accounts.terms_url(settings.terms_of_service, request.base)
         return {

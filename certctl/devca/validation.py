@@ -22,10 +22,10 @@ from urllib.parse import urljoin, urlsplit
 
 from cryptography import x509
 
-from certctl.devca import jws, standing_records
+from certctl.devca import jws, persistent_validation
+from certctl.devca.persistent_validation import Standing
 from certctl.devca.problems import Problem
 from certctl.devca.settings import DevCaSettings
-from certctl.devca.standing_records import Standing
 from certctl.devca.zone import MockZone
 
 SECONDS = 10.0
@@ -156,11 +156,13 @@ class Validator:
             raise Problem("unauthorized", f"the TXT record at {record} has {shown}, not {wanted!r}")
 
     def _dns_persist01(self, claim: Claim) -> None:
-        accounts = standing_records.account_uris(
+        accounts = persistent_validation.account_uris(
             str(claim.challenge["form"]), claim.name, claim.thumbprint, claim.account_url
         )
         wanted = Standing(claim.name, claim.wildcard, accounts, self.now())
-        standing_records.check(self._txt(f"{standing_records.LABEL}.{claim.name}"), wanted)
+        persistent_validation.check(
+            self._txt(f"{persistent_validation.LABEL}.{claim.name}"), wanted
+        )
 
     def _txt(self, record: str) -> list[str]:
         if self.settings.dns is None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from certctl.credentials import is_secret
+from certctl.dns.api_errors import Refusal, patiently
 from certctl.dns.profiles import secret_values
-from certctl.dns.refusals import Refusal, patiently
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted
 from certctl.models import TxtRecord, Value
@@ -166,7 +166,7 @@ class LexiconProvider:
     @contextmanager
     def _session(self, zone: str) -> Iterator[Provider]:
         """Log in, and log out again. `Client` of Lexicon is passed by, as it would ask a list of
-        public suffixes what the zone is, and take settings from files in the current folder.
+        public suffixes what the zone is, and take settings from files in the current directory.
         """
         from lexicon.config import ConfigResolver  # noqa: PLC0415 - as in `lacks`
 

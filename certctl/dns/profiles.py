@@ -43,8 +43,8 @@ def find_profile(name: str, credentials: DnsCredentials) -> Profile:
         return _read(name, Path(credentials.files[name]))
     if "/" in name:
         return _read(name, Path(name))
-    if credentials.folder is not None:
-        path = Path(credentials.folder, f"{name}.toml")
+    if credentials.directory is not None:
+        path = Path(credentials.directory, f"{name}.toml")
         if path.exists():
             return _read(name, path)
     raise unknown_profile(name, credentials)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 import dns.message
 
-from certctl.dns.lines import Answer, Asker, Line
-from certctl.dns.looks import Look, lacking, not_public, seconds_kept, timed_out
+from certctl.dns.propagation_state import Look, lacking, not_public, seconds_kept, timed_out
 from certctl.dns.queries import NoReply, Server
 from certctl.dns.quorum import Quorum
+from certctl.dns.server_connections import Answer, Asker, Line
 from certctl.dns.zones import NameServer, Zones
 from certctl.errors import Interrupted, PropagationTimeout
 from certctl.models import TxtRecord

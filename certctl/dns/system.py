@@ -35,7 +35,7 @@ def nobody(_instruction: str) -> bool:
 class ProviderSystem:
     """Time, the event that ends every sleep of the run, and how many seconds a hook may take.
 
-    `instruct` reaches the person at the terminal, `folder` is where a provider may keep what it
+    `instruct` reaches the person at the terminal, `directory` is where a provider may keep what it
     must remember (None: nowhere), and `turns` are shared by the providers of a run.
     """
 
@@ -43,5 +43,5 @@ class ProviderSystem:
     stop: threading.Event
     hook_timeout: float = 300
     instruct: Instruct = nobody
-    folder: str | None = None
+    directory: str | None = None
     turns: Turns = field(default_factory=Turns)

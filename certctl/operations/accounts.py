@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certctl.ca.directories import directory_url, label
-from certctl.ca.limits import documented
+from certctl.ca.documented_limits import documented
 from certctl.errors import (
     AccountError,
     CertctlError,
@@ -23,10 +23,10 @@ from certctl.errors import (
     UsageError,
 )
 from certctl.events import AccountRegistered
-from certctl.limits import Shortage, usages
 from certctl.models import Account, AccountKeyType, Asked, What
 from certctl.operations.run import Run
 from certctl.operations.specs import load
+from certctl.rate_limits import Shortage, usages
 from certctl.system.secrets import read_secret
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Registration:
 
 
 def accounts_at(run: Run, directory: str) -> list[Account]:
-    """Return the usable accounts that this home folder holds at a CA, the oldest first."""
+    """Return the usable accounts that this home directory holds at a CA, the oldest first."""
     return [
         account
         for account in run.services.store.accounts.all()
@@ -112,7 +112,7 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
 
 
 def ensure_account(run: Run, directory: str, ca_bundle: str | None, wanted: str | None) -> Account:
-    """Return the account to order with, registering one where this home folder holds none."""
+    """Return the account to order with, registering one where this home directory holds none."""
     return choose_account(run, directory, wanted) or register(run, directory, ca_bundle).account
 
 
@@ -279,7 +279,7 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
 
 
 def accounts_made(run: Run, directory: str) -> list[Asked]:
-    """Return when accounts were made at a CA, as far as this home folder knows."""
+    """Return when accounts were made at a CA, as far as this home directory knows."""
     return [
         Asked(What.ACCOUNT, each.created)
         for each in run.services.store.accounts.all()

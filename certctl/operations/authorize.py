@@ -20,7 +20,7 @@ from certctl.models import (
     Task,
     What,
 )
-from certctl.operations.ordering import Ordering
+from certctl.operations.order_steps import Ordering
 from certctl.operations.run import Run
 
 if TYPE_CHECKING:
@@ -40,23 +40,25 @@ def authorize(order: Order, ordering: Ordering) -> Order:
     identifier, or `ChallengeError`.
     """
     client, run, name = ordering.client, ordering.run, ordering.spec.name
-    unproved = _unproved(client.authorizations(order.authorization_urls), name)
+    not_yet_valid = _not_yet_valid(client.authorizations(order.authorization_urls), name)
     solver = run.solver(run.challenge(ordering.spec))
     challenges: list[Challenge] = []
     try:
-        challenges += [_challenge(each, solver, name) for each in unproved]
-        if unproved:
-            pairs = zip(unproved, challenges, strict=True)
+        challenges += [_challenge(each, solver, name) for each in not_yet_valid]
+        if not_yet_valid:
+            pairs = zip(not_yet_valid, challenges, strict=True)
             tasks = [_task(each, challenge, ordering) for each, challenge in pairs]
-            ready = _prove(order, tasks, challenges, solver, ordering)
+            ready = _validate(order, tasks, challenges, solver, ordering)
         else:
             ready = client.await_ready(order, deadline=ordering.deadline)
     except CertctlError as error:
-        pairs = zip(unproved, challenges, strict=False)  # not every challenge was found, perhaps
+        pairs = zip(
+            not_yet_valid, challenges, strict=False
+        )  # not every challenge was found, perhaps
         told = {each.url for each, challenge in pairs if client.told(challenge)}
         if isinstance(error, ValidationFailed):
             _note_failures(error, ordering)
-        _give_up([each for each in unproved if each.url not in told], ordering)
+        _give_up([each for each in not_yet_valid if each.url not in told], ordering)
         raise
     run.services.emit(OrderReady(name, run.services.clock.now()))
     return ready
@@ -80,7 +82,7 @@ def remove_leftovers(name: str, run: Run) -> None:
         _clean_up(solver, leftover.placements, leftover.entry, name, run)
 
 
-def _prove(
+def _validate(
     order: Order,
     tasks: Sequence[Task],
     challenges: Sequence[Challenge],
@@ -117,7 +119,7 @@ def _placed(solver: Solver, tasks: Sequence[Task]) -> tuple[Placement, ...]:
         return tuple(pool.map(solver.place, tasks))
 
 
-def _unproved(authorizations: Sequence[Authorization], name: str) -> list[Authorization]:
+def _not_yet_valid(authorizations: Sequence[Authorization], name: str) -> list[Authorization]:
     """Return the authorizations that wait for an answer. Raises where one can never become
     valid.
     """
@@ -168,7 +170,7 @@ def _task(authorization: Authorization, challenge: Challenge, ordering: Ordering
         key_authorization="" if tokenless else client.key_authorization(token),
         account_url=ordering.account.url,
         certificate=ordering.spec.name,
-        standing=client.standing_record(identifier, challenge) if tokenless else None,
+        standing=client.persistent_record(identifier, challenge) if tokenless else None,
     )
 
 

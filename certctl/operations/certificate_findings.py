@@ -63,7 +63,7 @@ def _failing(view: CertificateView) -> Finding:
 
 def _owed(view: CertificateView) -> Finding:
     return Finding(
-        "certificate.owed",
+        "certificate.undeployed",
         Severity.ERROR,
         view.name,
         f"what is live was not deployed{_last_error(view)}",
@@ -86,7 +86,7 @@ _STATES: Mapping[str, Callable[[CertificateView], Finding]] = {
     "revoked": _revoked,
     "missing": _missing,
     "failing": _failing,
-    "owed": _owed,
+    "undeployed": _owed,
     "stopped": _stopped,
 }
 

@@ -61,7 +61,7 @@ class Checked:
     certificates: int = 0
     services: int = 0
     failing: int = 0
-    owed: int = 0
+    undeployed: int = 0
     run_age: timedelta | None = None
 
     @property
@@ -81,7 +81,7 @@ class _Look:
     remaining: Remaining | None = None
     issued: datetime | None = None
     failing: bool = False
-    owed: bool = False
+    undeployed: bool = False
 
 
 def check(run: Run, texts: Sequence[str], limits: Limits) -> Checked:
@@ -112,7 +112,7 @@ def check(run: Run, texts: Sequence[str], limits: Limits) -> Checked:
         certificates=len(names),
         services=len(services),
         failing=sum(each.failing for each in looks),
-        owed=sum(each.owed for each in looks),
+        undeployed=sum(each.undeployed for each in looks),
         run_age=run_age,
     )
 
@@ -138,8 +138,8 @@ def _certificate(name: str, limits: Limits, run: Run) -> _Look:
     live = status.live
     if live is not None and live.number in status.memory.revoked:
         reasons.append((PluginStatus.CRITICAL, "certificate.revoked", "it is revoked"))
-    if status.owed:
-        reasons.append((PluginStatus.WARNING, "certificate.owed", _owed(status)))
+    if status.undeployed:
+        reasons.append((PluginStatus.WARNING, "certificate.undeployed", _owed(status)))
     if status.memory.failures:
         words = f"its renewal fails{_how_often(status.memory)}"
         reasons.append((PluginStatus.WARNING, "certificate.failing", words))
@@ -148,14 +148,14 @@ def _certificate(name: str, limits: Limits, run: Run) -> _Look:
         remaining,
         issued=live.issued if live is not None else None,
         failing=bool(status.memory.failures),
-        owed=status.owed,
+        undeployed=status.undeployed,
     )
 
 
 def _served(status: CertificateStatus, run: Run) -> Version | None:
     """Return the version that visitors get: the one deployed last, where the live one is owed."""
     deployed, live = status.deployment.deployed, status.live
-    if not status.owed or deployed is None or (live is not None and live.number == deployed):
+    if not status.undeployed or deployed is None or (live is not None and live.number == deployed):
         return live
     versions = run.services.store.versions(status.name)
     return next((each for each in versions if each.number == deployed), live)

@@ -14,11 +14,9 @@ from dataclasses import replace
 from certctl.errors import CertctlError, DeployFailed
 from certctl.events import Deployed, Failed
 from certctl.models import Deployment, DeployResult
-from certctl.operations.fallback import Fallback, fall_back
-from certctl.operations.probing import look
-from certctl.operations.run import Run
-from certctl.operations.shipments import (
-    Shipment,
+from certctl.operations.automatic_rollback import Fallback, fall_back
+from certctl.operations.deploy_steps import (
+    Rollout,
     Target,
     attempted,
     pack,
@@ -28,8 +26,10 @@ from certctl.operations.shipments import (
     targets_of,
     test,
 )
+from certctl.operations.live_check import look
+from certctl.operations.live_version import owe, with_target_live
+from certctl.operations.run import Run
 from certctl.operations.specs import load
-from certctl.operations.targets import owe, with_target_live
 from certctl.renewal import deploy_failed
 
 
@@ -40,17 +40,17 @@ def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
     """
     known: dict[Hashable, Target] = {}
     prepared = [_prepared(name, run, known) for name in names]
-    shipments = [each for each in prepared if isinstance(each, Shipment)]
-    shipments = [attempted(each, place, run) for each in shipments]
-    shipments = [attempted(each, run_deploy_hooks, run) for each in shipments]
-    shipments = look(reload(test(shipments, run), run), run)
-    fallbacks = fall_back(shipments, run)
-    results = {each.name: _settle(each, fallbacks.get(each.name), run) for each in shipments}
+    rollouts = [each for each in prepared if isinstance(each, Rollout)]
+    rollouts = [attempted(each, place, run) for each in rollouts]
+    rollouts = [attempted(each, run_deploy_hooks, run) for each in rollouts]
+    rollouts = look(reload(test(rollouts, run), run), run)
+    fallbacks = fall_back(rollouts, run)
+    results = {each.name: _settle(each, fallbacks.get(each.name), run) for each in rollouts}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}
     return [results[name] for name in names]
 
 
-def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Shipment | DeployResult:
+def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout | DeployResult:
     """Return a shipment that can begin, or why there is none: it stops none of the others."""
     try:
         return _prepare(name, run, known)
@@ -65,7 +65,7 @@ def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Shipment | 
         return DeployResult(name, 0, deployed=False, error=failure)
 
 
-def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Shipment:
+def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
     """Make the target version live where it is not yet, and find what has to be done for it."""
     status = with_target_live(name, run)
     if status.live is None:
@@ -73,26 +73,26 @@ def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Shipment:
             "there is no certificate to deploy yet", hint=f"certctl renew {name}", name=name
         )
     spec = load(run, name)
-    shipment = pack(spec, status.live, owe(name, run), (), run)
+    rollout = pack(spec, status.live, owe(name, run), (), run)
     try:
-        return replace(shipment, targets=targets_of(spec, run, known))
+        return replace(rollout, targets=targets_of(spec, run, known))
     except CertctlError as error:
-        return replace(shipment, error=error)
+        return replace(rollout, error=error)
 
 
-def _settle(shipment: Shipment, fallback: Fallback | None, run: Run) -> DeployResult:
+def _settle(rollout: Rollout, fallback: Fallback | None, run: Run) -> DeployResult:
     """Remember what became of a deploy, and say it."""
-    store, now, name = run.services.store, run.services.clock.now(), shipment.name
-    number, error = shipment.version.number, shipment.error
+    store, now, name = run.services.store, run.services.clock.now(), rollout.name
+    number, error = rollout.version.number, rollout.error
     if error is None:
-        seen = now if shipment.probes else None
-        held = Deployment(number, number, now, verified_at=seen, copies=shipment.copies)
+        seen = now if rollout.probes else None
+        held = Deployment(number, number, now, verified_at=seen, copies=rollout.copies)
         store.save_deployment(name, held)
         run.services.emit(Deployed(name, now, number))
-        return DeployResult(name, number, deployed=True, probes=shipment.probes)
-    failure = _failure(shipment, error, fallback)
+        return DeployResult(name, number, deployed=True, probes=rollout.probes)
+    failure = _failure(rollout, error, fallback)
     copies = store.status(name).deployment.copies
-    remembered = replace(shipment.deployment, copies=copies)
+    remembered = replace(rollout.deployment, copies=copies)
     back = fallback.back if fallback is not None else None
     if back is not None:
         seen = now if back.probes else None
@@ -106,13 +106,13 @@ def _settle(shipment: Shipment, fallback: Fallback | None, run: Run) -> DeployRe
         number,
         deployed=False,
         error=failure,
-        probes=shipment.probes,
+        probes=rollout.probes,
         rolled_back_to=back.version.number if back is not None else None,
     )
 
 
-def _failure(shipment: Shipment, error: CertctlError, fallback: Fallback | None) -> DeployFailed:
-    number = shipment.version.number
+def _failure(rollout: Rollout, error: CertctlError, fallback: Fallback | None) -> DeployFailed:
+    number = rollout.version.number
     if fallback is not None and fallback.back is not None:
         old = fallback.back.version.number
         message = (
@@ -125,7 +125,7 @@ def _failure(shipment: Shipment, error: CertctlError, fallback: Fallback | None)
             message += f"\nIt was not rolled back: {fallback.why}"
     return DeployFailed(
         message,
-        hint=error.hint or f"certctl deploy {shipment.name}",
-        name=shipment.name,
+        hint=error.hint or f"certctl deploy {rollout.name}",
+        name=rollout.name,
         code=error.code,
     )

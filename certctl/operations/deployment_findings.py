@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from certctl.deploy.copies import check_copy
 from certctl.errors import CertctlError, Interrupted
 from certctl.models import CertificateSpec, Finding, Severity
+from certctl.operations.deploy_steps import Target, targets_of
 from certctl.operations.run import Run
-from certctl.operations.shipments import Target, targets_of
 
 
 def deployment_findings(specs: Sequence[CertificateSpec], run: Run) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from certctl.ca.directories import label, standing
-from certctl.deploy.hook_checks import alert_findings, command_findings, folder_findings
+from certctl.deploy.hook_checks import alert_findings, command_findings, directory_findings
 from certctl.dns.caa import caa_findings
 from certctl.dns.hosts import Host, address_findings, look_up
 from certctl.dns.resolver import Resolver
@@ -30,16 +30,20 @@ from certctl.models import (
     Value,
 )
 from certctl.names import certificate_name, default_certificate_name, parse_identifier
-from certctl.operations.authorities import Authorities, Authority
 from certctl.operations.certificate_findings import state_findings
+from certctl.operations.challenge_self_test import (
+    ChallengeSelfTest,
+    challenge_type,
+    self_test_challenges,
+)
 from certctl.operations.deployment_findings import deployment_findings
+from certctl.operations.doctor_cas import Authorities, Authority
 from certctl.operations.machine_findings import (
-    Surroundings,
+    MachineContext,
     schedule_findings,
     space_findings,
     version_findings,
 )
-from certctl.operations.rehearse_control import Rehearsal, challenge_type, rehearse_control
 from certctl.operations.run import Run
 from certctl.operations.specs import changed, find, load, new
 from certctl.store.permissions import permission_findings
@@ -62,7 +66,7 @@ class Examination:
     names: tuple[str, ...] = ()
     given: Mapping[str, Value] = field(default_factory=dict)
     write: bool | None = None
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    context: MachineContext = field(default_factory=MachineContext)
     most: int = MANY
 
 
@@ -140,19 +144,19 @@ def _checks(
     run: Run,
 ) -> list[_Check]:
     """Return what is to be checked: of the machine, of each CA, and of each certificate."""
-    surroundings, home = examination.surroundings, Path(run.services.tree.home)
+    context, home = examination.context, Path(run.services.tree.home)
     specs = [each.spec for each in subjects]
     there = [each.spec for each in subjects if each.there]
     write = examination.write if examination.write is not None else bool(examination.names)
     failed = run.services.settings.text("on_failure_hook")
     authorities = Authorities(run)
     checks = [
-        _Check("", "the home folder", lambda: permission_findings(home, there)),
-        _Check("", "the hooks", lambda: folder_findings(home)),
+        _Check("", "the home directory", lambda: permission_findings(home, there)),
+        _Check("", "the hooks", lambda: directory_findings(home)),
         _Check("", "the disk", lambda: space_findings(home, space_at(home))),
-        _Check("", "the failure hook", lambda: alert_findings(failed, surroundings.variables)),
+        _Check("", "the failure hook", lambda: alert_findings(failed, context.variables)),
         _Check("", "the deployment", lambda: deployment_findings(specs, run)),
-        _Check("", "the schedule", lambda: schedule_findings(surroundings, there, run)),
+        _Check("", "the schedule", lambda: schedule_findings(context, there, run)),
         _Check("", "the versions", version_findings),
     ]
     for authority in dict.fromkeys(_authority_of(each.spec) for each in looked_at):
@@ -162,7 +166,7 @@ def _checks(
         check = partial(_names_findings, each.spec, authorities, run, write=write)
         checks.append(_Check(each.spec.name, "its names", check))
     for each in subjects:
-        commands = partial(command_findings, each.spec, surroundings.variables)
+        commands = partial(command_findings, each.spec, context.variables)
         checks.append(_Check(each.spec.name, "its hooks", commands))
     return checks
 
@@ -201,7 +205,9 @@ def _names_findings(
         return  # its record cannot be told before the CA names what it must say
     port = endpoint.tls_alpn_port if kind == ChallengeType.TLS_ALPN_01 else endpoint.http_port
     account_url = (asking.account_url if asking is not None else None) or ""
-    yield from rehearse_control(Rehearsal(spec, challenge, hosts, port, write, account_url), run)
+    yield from self_test_challenges(
+        ChallengeSelfTest(spec, challenge, hosts, port, write, account_url), run
+    )
 
 
 def _host(identifier: Identifier, resolver: Resolver) -> Host:

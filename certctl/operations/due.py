@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certctl.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unforeseen
+from certctl.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unexpected
 from certctl.events import Skipped
 from certctl.models import Asked, CertificateSpec, CertificateStatus, DeployResult, Outcome
-from certctl.operations.foresee import order_for
+from certctl.operations.live_version import with_target_live
 from certctl.operations.memory import remember, remembered
+from certctl.operations.parallel import together
+from certctl.operations.rate_limit_forecast import order_for
 from certctl.operations.run import Run
 from certctl.operations.specs import load, protect_public, staging_of
-from certctl.operations.targets import with_target_live
-from certctl.operations.together import together
 from certctl.renewal import decide, too_seldom, waiting
 
 _LONGEST_INTERVAL = timedelta(days=1)
@@ -100,7 +100,7 @@ def look_again(work: Work, request: RenewRequest, run: Run) -> Found:
     return _examined(work.spec.name, request, run, keep=True)
 
 
-def passed_over(name: str, busy: LockHeld, run: Run) -> Outcome:
+def skipped(name: str, busy: LockHeld, run: Run) -> Outcome:
     """Say that another process works on a certificate, and return that as its outcome."""
     run.services.emit(Skipped(name, run.services.clock.now(), busy.message))
     return Outcome(name, "busy", reason=busy.message)
@@ -118,13 +118,13 @@ def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False)
     except (Interrupted, KeyboardInterrupt):
         raise
     except LockHeld as busy:
-        return Found((passed_over(name, busy, run),))
+        return Found((skipped(name, busy, run),))
     except UnknownCertificate:
         found = Found()
     except CertctlError as error:
         found = Found((Outcome(name, "failed", error=error),))
     except Exception as error:  # noqa: BLE001 - one certificate never stops the others
-        found = Found((Outcome(name, "failed", error=unforeseen(error)),))
+        found = Found((Outcome(name, "failed", error=unexpected(error)),))
     finally:
         if not (keep and found.work):
             run.release(name)
@@ -135,7 +135,7 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
     spec, status = load(run, name), with_target_live(name, run, patient=True)
     forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
     if not forced and spec.autorenew:
-        status = _advised(spec, status, run)
+        status = _by_ari(spec, status, run)
     now, live = run.services.clock.now(), status.live
     expires = live.facts.not_after if live is not None else None
     next_run = min(request.interval or timedelta(0), _LONGEST_INTERVAL)
@@ -157,11 +157,11 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
     if decision.due:
         error = remembered(name, status.memory.last_error)
         outcomes.append(Outcome(name, "waiting", domains, error=error))
-    if status.owed and waiting(status.deployment, now):
+    if status.undeployed and waiting(status.deployment, now):
         error = remembered(name, status.deployment.last_error, deploy=True)
         owed = DeployResult(name, status.deployment.target or 0, deployed=False, error=error)
-        outcomes.append(Outcome(name, "owed", domains, live, deploy=owed))
-    elif status.owed:
+        outcomes.append(Outcome(name, "undeployed", domains, live, deploy=owed))
+    elif status.undeployed:
         work.append(Work(spec, order=False, why="its deploy is owed", expires=expires))
     if not (outcomes or work):
         remember(name, run)
@@ -170,15 +170,15 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
     return Found(tuple(outcomes), tuple(work), seldom)
 
 
-def _advised(spec: CertificateSpec, status: CertificateStatus, run: Run) -> CertificateStatus:
+def _by_ari(spec: CertificateSpec, status: CertificateStatus, run: Run) -> CertificateStatus:
     """Return the status with the CA's advice in its memory, asked for where it is time to."""
-    from certctl.operations.advise import (  # noqa: PLC0415 - an idle run needs no CA
-        ask_for_advice,
+    from certctl.operations.ari import (  # noqa: PLC0415 - an idle run needs no CA
+        ask_for_renewal_info,
     )
 
     if status.live is None:
         return status
-    memory = ask_for_advice(spec, status.live, status.memory, run)
+    memory = ask_for_renewal_info(spec, status.live, status.memory, run)
     if memory is not status.memory:
         now = run.services.clock.now()
         run.services.store.save_memory(spec.name, memory, next_action_at=now)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from certctl.advice import advice
-from certctl.limits import Usage
+from certctl.ari import advice
 from certctl.models import CertificateStatus, Deployment, RenewalDecision, RenewalMemory, Version
-from certctl.operations.foresee import usage_for
+from certctl.operations.rate_limit_forecast import usage_for
 from certctl.operations.run import Run
 from certctl.operations.specs import load, require
+from certctl.rate_limits import Usage
 from certctl.renewal import decide, last_call, renewal_time, too_seldom
 
 
@@ -72,18 +72,20 @@ def _of_the_ca(live: Version, memory: RenewalMemory, now: datetime) -> list[Fact
         if info.withdrawn:
             facts.append(Fact("withdrawn", None, "the CA moved that window into the past"))
     elif memory.ask_ca_at is None:
-        facts.append(Fact("no_advice", None, "its CA has not been asked for advice yet"))
+        facts.append(Fact("no_renewal_info", None, "its CA has not been asked for advice yet"))
     elif memory.unanswered:
         facts.append(
-            Fact("no_advice", None, f"its CA gave no advice {memory.unanswered} times in a row")
+            Fact(
+                "no_renewal_info", None, f"its CA gave no advice {memory.unanswered} times in a row"
+            )
         )
     else:
-        facts.append(Fact("no_advice", None, "its CA gives no advice: the lifetime decides"))
+        facts.append(Fact("no_renewal_info", None, "its CA gives no advice: the lifetime decides"))
     if memory.ask_ca_at is not None and now < memory.ask_ca_at < live.facts.not_after:
         facts.append(Fact("ask_again", memory.ask_ca_at, "its CA is asked again"))
-    if memory.renewed_on_advice is not None:
+    if memory.renewed_by_ari is not None:
         facts.append(
-            Fact("renewed_on_advice", memory.renewed_on_advice, "it was last renewed on advice")
+            Fact("renewed_on_advice", memory.renewed_by_ari, "it was last renewed on advice")
         )
     return facts
 
@@ -105,8 +107,8 @@ def _of_a_limit(usage: Usage) -> Fact:
 
 def _of_attempts(status: CertificateStatus) -> list[Fact]:
     facts = _of_failures("order", "the last attempt", status.memory)
-    if status.owed:
-        facts.append(Fact("owed", None, "its deploy is owed"))
+    if status.undeployed:
+        facts.append(Fact("undeployed", None, "its deploy is owed"))
         facts += _of_failures("deploy", "the last deploy", status.deployment)
     return facts
 

@@ -22,13 +22,15 @@ from certctl.models import (
 )
 from certctl.operations.accounts import ensure_account
 from certctl.operations.deliver import deliver
-from certctl.operations.foresee import order_for, warn_of_limits
+from certctl.operations.dry_run import dry_run
+from certctl.operations.live_version import owe, with_target_live
 from certctl.operations.memory import remember, remember_failure
 from certctl.operations.obtain import names_missing, obtain
 from certctl.operations.preflight import check_deployment
-from certctl.operations.rehearse import rehearse
+from certctl.operations.rate_limit_forecast import order_for, warn_of_limits
 from certctl.operations.report import Report
 from certctl.operations.run import Run
+from certctl.operations.run_hooks import after, before, pay_post_hooks
 from certctl.operations.specs import (
     changed,
     find,
@@ -39,8 +41,6 @@ from certctl.operations.specs import (
     require,
     staging_of,
 )
-from certctl.operations.surround import after, before, pay_post_hooks
-from certctl.operations.targets import owe, with_target_live
 from certctl.renewal import decide
 from certctl.settings import Source
 
@@ -68,7 +68,7 @@ def issue(request: IssueRequest, run: Run) -> Report:
     errors: list[CertctlError] = []
     try:
         if request.dry_run:
-            outcome = _rehearsal(spec, request, run, errors)
+            outcome = _self_test(spec, request, run, errors)
         else:
             agreed = _confirm_names(spec, request, run)
             ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
@@ -199,10 +199,10 @@ def _issue(
         return _nothing_due(spec, request, status, decision, run)
     outcome = Outcome(spec.name, "issued", _domains(spec), reason=decision.why)
     warn_of_limits([(spec, order_for(spec, status, run.services.clock.now()))], run)
-    surrounded = before([spec], run)
+    run_hooks = before([spec], run)
     try:
-        if spec.name in surrounded.refused:
-            raise surrounded.refused[spec.name]
+        if spec.name in run_hooks.refused:
+            raise run_hooks.refused[spec.name]
         version = obtain(spec, run, request.csr)
         missing = names_missing(spec, version, run)
         outcome = replace(outcome, version=version, incomplete=missing)
@@ -216,7 +216,7 @@ def _issue(
         outcome = replace(outcome, action="failed", error=error)
         remember_failure(spec.name, error, run)
     finally:
-        errors += after(surrounded, [outcome], run)
+        errors += after(run_hooks, [outcome], run)
     return outcome
 
 
@@ -263,9 +263,9 @@ def _nothing_due(
         reason=decision.why,
         renews_at=decision.at,
     )
-    if old is not None and spec.chosen == old.chosen and not status.owed:
+    if old is not None and spec.chosen == old.chosen and not status.undeployed:
         return outcome
-    redeploy = status.owed or old is None or spec.deploy != old.deploy
+    redeploy = status.undeployed or old is None or spec.deploy != old.deploy
     if redeploy:
         owe(spec.name, run)
     store.save_spec(spec)
@@ -276,23 +276,23 @@ def _nothing_due(
     return replace(outcome, action="updated", deploy=result)
 
 
-def _rehearsal(
+def _self_test(
     spec: CertificateSpec, request: IssueRequest, run: Run, errors: list[CertctlError]
 ) -> Outcome:
-    outcome = Outcome(spec.name, "rehearsed", _domains(spec))
+    outcome = Outcome(spec.name, "dry-run", _domains(spec))
     staging_of(spec)  # where there is none, no hook has to run to find that out
     run.lease(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
-    surrounded = before([spec], run)
+    run_hooks = before([spec], run)
     try:
-        if spec.name in surrounded.refused:
-            raise surrounded.refused[spec.name]
-        rehearse(spec, run, request.csr)
+        if spec.name in run_hooks.refused:
+            raise run_hooks.refused[spec.name]
+        dry_run(spec, run, request.csr)
     except Interrupted:
         raise
     except CertctlError as error:
         outcome = replace(outcome, action="failed", error=error)
     finally:
-        errors += after(surrounded, [outcome], run)
+        errors += after(run_hooks, [outcome], run)
     return outcome
 
 

@@ -35,7 +35,7 @@ _LIBRARIES = ("acme", "cryptography", "dnspython", "requests")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class MachineContext:
     """What `doctor` knows of the world around it: the caller's variables, the root of the file
     system that cron and systemd read, and whether this user's own crontab is asked for.
     """
@@ -68,7 +68,7 @@ def space_findings(home: Path, space: Space | None) -> Iterator[Finding]:
 
 
 def schedule_findings(
-    surroundings: Surroundings, specs: Sequence[CertificateSpec], run: Run
+    context: MachineContext, specs: Sequence[CertificateSpec], run: Run
 ) -> Iterator[Finding]:
     """Yield whether `renew` runs by itself, and often enough, as far as there is anything to
     renew.
@@ -80,14 +80,14 @@ def schedule_findings(
     latest = max(history.runs, default=None)
     idle = None if latest is None else run.services.clock.now() - latest
     if idle is None or idle >= RUN_EXPECTED:
-        yield from _without_runs(surroundings, idle)
+        yield from _without_runs(context, idle)
     elif history.interval is not None:
         yield from _cadence(history.interval, renewed, run)
 
 
-def _without_runs(surroundings: Surroundings, idle: timedelta | None) -> Iterator[Finding]:
+def _without_runs(context: MachineContext, idle: timedelta | None) -> Iterator[Finding]:
     """Yield why `renew` does not run by itself."""
-    timers = _timers(surroundings)
+    timers = _timers(context)
     if not timers:
         yield Finding(
             "schedule.missing",
@@ -100,7 +100,7 @@ def _without_runs(surroundings: Surroundings, idle: timedelta | None) -> Iterato
         return
     for each in timers:
         if not each.enabled:
-            yield _disabled(each, surroundings)
+            yield _disabled(each, context)
     enabled = [each for each in timers if each.enabled]
     if enabled:
         yield Finding(
@@ -109,12 +109,12 @@ def _without_runs(surroundings: Surroundings, idle: timedelta | None) -> Iterato
             enabled[0].where,
             f"it should run `certctl renew`{_lately(idle) or ', which has not run by itself yet'}",
             "See the log of cron or of the timer (journalctl -u certctl), and that its home"
-            " folder is this one.",
+            " directory is this one.",
         )
 
 
-def _disabled(timer: Timer, surroundings: Surroundings) -> Finding:
-    home = surroundings.variables.get("HOME")
+def _disabled(timer: Timer, context: MachineContext) -> Finding:
+    home = context.variables.get("HOME")
     user = " --user" if home and Path(timer.where).is_relative_to(home) else ""
     return Finding(
         "schedule.disabled",
@@ -149,12 +149,12 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
     )
 
 
-def _timers(surroundings: Surroundings) -> list[Timer]:
-    home = surroundings.variables.get("HOME")
+def _timers(context: MachineContext) -> list[Timer]:
+    home = context.variables.get("HOME")
     units = Path(home) / ".config" / "systemd" / "user" if home else None
-    own = own_crontab(RENEWING) if surroundings.ask_crontab else None
+    own = own_crontab(RENEWING) if context.ask_crontab else None
     return [
-        *timers_for(RENEWING, root=surroundings.root, user_units=units),
+        *timers_for(RENEWING, root=context.root, user_units=units),
         *([own] if own is not None else []),
     ]
 

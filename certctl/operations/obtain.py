@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from certctl import keys, x509
-from certctl.advice import advice
+from certctl.ari import advice
 from certctl.errors import AcmeError, CertctlError, NamesMissing, RateLimited, ValidationFailed
 from certctl.events import CertificateSaved, OrderPlaced
 from certctl.models import (
@@ -26,17 +26,17 @@ from certctl.models import (
     What,
 )
 from certctl.operations.accounts import ensure_account, sharing
-from certctl.operations.advise import ask_for_advice
+from certctl.operations.ari import ask_for_renewal_info
 from certctl.operations.authorize import authorize, remove_leftovers
-from certctl.operations.foresee import order_for
-from certctl.operations.ordering import (
+from certctl.operations.order_steps import (
     Ordering,
     begin,
     collect,
-    is_refused_wish,
+    is_refused_profile,
     place,
     profile_to_ask_for,
 )
+from certctl.operations.rate_limit_forecast import order_for
 from certctl.operations.run import Run
 from certctl.renewal import after_failure, after_success, decide, last_call, request_of
 
@@ -68,7 +68,7 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
         # Settings that cannot work are found before an order is placed.
         run.solver(run.challenge(spec))
         status = store.status(spec.name)
-        advised = status.live is not None and decide(spec, status, now).reason == "advice"
+        by_ari = status.live is not None and decide(spec, status, now).reason == "advice"
         ordering = begin(spec, account, run, order_for(spec, status, now))
         issued = _carried_through(ordering, csr)
     if csr is not None:
@@ -88,7 +88,7 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
         issued.inspected.cert, issued.inspected.chain, privkey=issued.pending.privkey
     )
     saved = store.save_version(spec, version, material)
-    _remember(saved, spec, issued.missing, run, advised=advised)
+    _remember(saved, spec, issued.missing, run, by_ari=by_ari)
     return saved
 
 
@@ -120,7 +120,7 @@ def _carried_through(ordering: Ordering, csr: bytes | None) -> _Issued:
             elif (
                 isinstance(error, AcmeError)
                 and profile is not None
-                and is_refused_wish(ordering.spec, error)
+                and is_refused_profile(ordering.spec, error)
             ):
                 profile = None
             else:
@@ -200,18 +200,18 @@ def _remember(
     missing: NamesMissing | None,
     run: Run,
     *,
-    advised: bool,
+    by_ari: bool,
 ) -> None:
     """Write down what a new version means for the next run, and say that it is there."""
     store, now = run.services.store, run.services.clock.now()
     store.drop_pending(version.name)
-    memory = after_success(store.status(version.name).memory, now, advised=advised)
+    memory = after_success(store.status(version.name).memory, now, by_ari=by_ari)
     if missing is not None:
         run.warn(missing.message, spec.name)
         memory = after_failure(memory, missing, now, version.facts)
     # Once before the CA is asked and once after: a kill in between must find a success.
     store.save_memory(version.name, memory, next_action_at=now)
-    memory = ask_for_advice(spec, version, memory, run)
+    memory = ask_for_renewal_info(spec, version, memory, run)
     store.save_memory(version.name, memory, next_action_at=now)
     store.prune(version.name, run.services.settings.integer("keep_versions"))
     run.services.emit(CertificateSaved(version.name, now, version.number, version.facts.not_after))

@@ -46,7 +46,7 @@ class CertificateView:
     """One certificate as a person asks about it; times are UTC, `problem` is why it could not be
     read. `failures` and `deploy_failures` are in a row.
 
-    `state` is one word: `valid`, `due`, `expired`, `revoked`, `missing`, `failing`, `owed`,
+    `state` is one word: `valid`, `due`, `expired`, `revoked`, `missing`, `failing`, `undeployed`,
     `stopped` or `unreadable`.
     """
 
@@ -158,9 +158,9 @@ def _view(
         renews_at=decision.at,
         due=decision.due,
         why=decision.why,
-        deployed=live is not None and not status.owed,
+        deployed=live is not None and not status.undeployed,
         deployed_version=status.deployment.deployed,
-        verified_at=status.deployment.verified_at if not status.owed else None,
+        verified_at=status.deployment.verified_at if not status.undeployed else None,
         failures=status.memory.failures,
         deploy_failures=status.deployment.failures,
         last_error=status.memory.last_error or status.deployment.last_error,
@@ -252,8 +252,8 @@ def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> 
         return "revoked"
     if status.memory.failures:
         return "failing"
-    if status.owed:
-        return "owed"
+    if status.undeployed:
+        return "undeployed"
     if reason == "stopped":
         return "stopped"
     return "due" if due else "valid"

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from certctl.errors import CertctlError
 from certctl.models import CertificateSpec
+from certctl.operations.deploy_steps import check_copies, targets_of
 from certctl.operations.run import Run
-from certctl.operations.shipments import check_copies, targets_of
 from certctl.spec import target_of
 
 

@@ -14,21 +14,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from certctl.errors import CertctlError, Interrupted, LockHeld, unforeseen
+from certctl.errors import CertctlError, Interrupted, LockHeld, unexpected
 from certctl.events import CertificateFinished, CertificateStarted, RunStarted
 from certctl.models import Outcome
-from certctl.operations.conclude import conclude
-from certctl.operations.due import Found, RenewRequest, Work, find_work, look_again, passed_over
-from certctl.operations.foresee import warn_of_limits
+from certctl.operations.circuit_breaker import Patience
+from certctl.operations.due import Found, RenewRequest, Work, find_work, look_again, skipped
 from certctl.operations.memory import remember, remember_failure
-from certctl.operations.patience import Patience
+from certctl.operations.parallel import together
+from certctl.operations.rate_limit_forecast import warn_of_limits
 from certctl.operations.report import Report
 from certctl.operations.run import Run
+from certctl.operations.run_report import conclude
 from certctl.operations.specs import require
-from certctl.operations.together import together
 
 if TYPE_CHECKING:
-    from certctl.operations.surround import Surrounded
+    from certctl.operations.run_hooks import RunHooks
 
 __all__ = ["RenewRequest", "renew"]
 
@@ -53,7 +53,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
     outcomes: list[Outcome] = []
     interrupted = False
     try:
-        if store.journal.owed_post_hooks():
+        if store.journal.outstanding_post_hooks():
             errors += _pay_post_hooks(run)
         if unsettled := store.journal.unsettled():
             _remove_leftovers(unsettled, run)
@@ -107,14 +107,14 @@ def _order_all(
     errors: list[CertctlError],
 ) -> None:
     """Order what is due between the pre and the post hooks, and deploy it batch by batch."""
-    from certctl.operations.surround import after, before  # noqa: PLC0415 - an idle run needs none
+    from certctl.operations.run_hooks import after, before  # noqa: PLC0415 - an idle run needs none
 
     if not request.dry_run:
         warn_of_limits([(each.spec, each.asks) for each in due if each.asks], run)
     try:
-        surrounded = before([each.spec for each in due], run)
+        run_hooks = before([each.spec for each in due], run)
     except LockHeld as busy:
-        outcomes += [passed_over(each.spec.name, busy, run) for each in due]
+        outcomes += [skipped(each.spec.name, busy, run) for each in due]
         return
     patience, done = Patience(), list[Outcome]()
     try:
@@ -123,7 +123,7 @@ def _order_all(
             try:
                 ordered.extend(
                     together(
-                        lambda turn: _ordered(*turn, request, surrounded, patience, run),
+                        lambda turn: _ordered(*turn, request, run_hooks, patience, run),
                         list(enumerate(batch)),
                         threads=_THREADS,
                     )
@@ -134,7 +134,7 @@ def _order_all(
             finally:
                 done += ordered
     finally:
-        errors += after(surrounded, done, run)
+        errors += after(run_hooks, done, run)
         outcomes += done
 
 
@@ -142,7 +142,7 @@ def _ordered(
     rank: int,
     work: Work,
     request: RenewRequest,
-    surrounded: Surrounded,
+    run_hooks: RunHooks,
     patience: Patience,
     run: Run,
 ) -> Outcome:
@@ -154,7 +154,7 @@ def _ordered(
         run.check()
         run.services.emit(CertificateStarted(name, clock.now(), work.why))
         try:
-            outcome = _attempted(work, request, surrounded, patience, run)
+            outcome = _attempted(work, request, run_hooks, patience, run)
         except (Interrupted, KeyboardInterrupt):
             raise
         except LockHeld as busy:
@@ -163,21 +163,21 @@ def _ordered(
         except CertctlError as error:
             outcome = _failed(work, error, request, run)
         except Exception as error:  # noqa: BLE001 - one certificate never stops the others
-            outcome = _failed(work, unforeseen(error), request, run)
+            outcome = _failed(work, unexpected(error), request, run)
         code = outcome.error.code if isinstance(outcome.error, CertctlError) else None
         run.services.emit(CertificateFinished(name, clock.now(), outcome.action, code))
         return outcome
 
 
 def _attempted(
-    work: Work, request: RenewRequest, surrounded: Surrounded, patience: Patience, run: Run
+    work: Work, request: RenewRequest, run_hooks: RunHooks, patience: Patience, run: Run
 ) -> Outcome:
     """Do what one certificate needs, unless another process has done it meanwhile."""
+    from certctl.operations.dry_run import dry_run  # noqa: PLC0415 - an idle run needs no CA
     from certctl.operations.obtain import (  # noqa: PLC0415 - an idle run needs no CA
         names_missing,
         obtain,
     )
-    from certctl.operations.rehearse import rehearse  # noqa: PLC0415 - an idle run needs no CA
 
     still = look_again(work, request, run)
     if not still.work:
@@ -186,7 +186,7 @@ def _attempted(
     spec = work.spec
     if not work.order:
         return work.outcome("deployed")
-    if (refused := surrounded.refused.get(spec.name)) is not None:
+    if (refused := run_hooks.refused.get(spec.name)) is not None:
         raise refused
     if (enough := patience.exhausted(spec.ca)) is not None:
         if not request.dry_run:
@@ -194,8 +194,8 @@ def _attempted(
         return replace(work.outcome("failed"), error=enough)
     try:
         if request.dry_run:
-            rehearse(spec, run)
-            return work.outcome("rehearsed")
+            dry_run(spec, run)
+            return work.outcome("dry-run")
         version = obtain(spec, run)
     except CertctlError as error:
         patience.note(spec.ca, error)
@@ -290,6 +290,6 @@ def _delay(request: RenewRequest, run: Run) -> None:
 
 
 def _pay_post_hooks(run: Run) -> list[CertctlError]:
-    from certctl.operations.surround import pay_post_hooks  # noqa: PLC0415 - idle runs need none
+    from certctl.operations.run_hooks import pay_post_hooks  # noqa: PLC0415 - idle runs need none
 
     return pay_post_hooks(run)

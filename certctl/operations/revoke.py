@@ -23,8 +23,8 @@ from certctl.operations.memory import remember
 from certctl.operations.obtain import obtain
 from certctl.operations.report import Report
 from certctl.operations.run import Run
+from certctl.operations.run_hooks import after, before
 from certctl.operations.specs import load, protect_public, require
-from certctl.operations.surround import after, before
 
 if TYPE_CHECKING:
     from certctl.models import Account
@@ -125,14 +125,14 @@ def _replace(condemned: Version, spec: CertificateSpec, run: Run) -> Report:
     run.services.store.drop_pending(spec.name)
     strict = replace(spec, reuse_key=False, allow_subset=False)
     outcome = Outcome(spec.name, "issued", tuple(each.value for each in spec.identifiers))
-    surrounded = before([spec], run)
+    run_hooks = before([spec], run)
     try:
-        if spec.name in surrounded.refused:
-            raise surrounded.refused[spec.name]
+        if spec.name in run_hooks.refused:
+            raise run_hooks.refused[spec.name]
         outcome = replace(outcome, version=obtain(strict, run))
         outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
     finally:
-        errors = after(surrounded, [outcome], run)
+        errors = after(run_hooks, [outcome], run)
     if outcome.deploy is not None and isinstance(outcome.deploy.error, DeployFailed):
         raise DeployFailed(
             "the old certificate was not revoked, since its replacement could not be deployed: "

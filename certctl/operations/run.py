@@ -19,8 +19,8 @@ from certctl.dns.system import Turns
 from certctl.errors import Interrupted, LockHeld, StoreError
 from certctl.events import Retrying, Warned
 from certctl.models import Account, Asked, CertificateSpec, ChallengeSpec, Endpoint
+from certctl.operations.job_slots import Slots
 from certctl.operations.services import Services
-from certctl.operations.slots import Slots
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient
@@ -163,7 +163,7 @@ class Run:
         share the CA's directory, nonces and connections.
         """
         from certctl.ca.client import AcmeClient  # noqa: PLC0415 - an idle run needs no network
-        from certctl.ca.limits import documented  # noqa: PLC0415 - an idle run needs no network
+        from certctl.ca.documented_limits import documented  # noqa: PLC0415 - an idle run needs no network
 
         with self._guard:
             index = (directory_url, ca_bundle, account.id if account else None)

@@ -1,7 +1,7 @@
 """Schedule: have `renew` run every hour by what this machine has for that, and say what would run.
 
-One scheduler for a home folder, the best that there is: systemd, `/etc/cron.d`, the user's crontab.
-Whatever else runs certctl already is left alone and told of, so that nothing runs twice.
+One scheduler for a home directory, the best that there is: systemd, `/etc/cron.d`, the user's
+crontab. Whatever else runs certctl already is left alone and told of, so that nothing runs twice.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _others(job: Job, machine: Machine) -> tuple[str, ...]:
             if each.enabled
             and each.where not in own
             and not is_ours(Path(each.where))
-            and "/spool/" not in each.where  # other users', and for their own home folders
+            and "/spool/" not in each.where  # other users', and for their own home directories
         ]
     if Crontab(machine).strangers(RENEWING):
         found.append("your crontab")

@@ -26,20 +26,24 @@ def changed(
     """Return the spec with other names and with the options that were given laid over the old
     ones.
     """
-    surrounding = {
-        key: value for key, value in _surrounding(run).items() if not _decided(key, spec.chosen)
+    default_settings = {
+        key: value
+        for key, value in _default_settings(run).items()
+        if not _decided(key, spec.chosen)
     }
-    return _written_down(run, spec.name, identifiers, choose(spec.chosen, {**surrounding, **given}))
+    return _written_down(
+        run, spec.name, identifiers, choose(spec.chosen, {**default_settings, **given})
+    )
 
 
 def new(
     run: Run, name: str, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
 ) -> CertificateSpec:
     """Return the spec of a new certificate: the options given, over the environment's."""
-    return _written_down(run, name, identifiers, choose(_surrounding(run), given))
+    return _written_down(run, name, identifiers, choose(_default_settings(run), given))
 
 
-def _surrounding(run: Run) -> dict[str, Value]:
+def _default_settings(run: Run) -> dict[str, Value]:
     """Return what the environment says of certificates, to be written down; secrets stay out.
 
     The environment of a shell is not that of cron.
@@ -135,7 +139,7 @@ def staging_of(spec: CertificateSpec) -> str:
     staging = staging_url(spec.ca)
     if staging is None:
         raise UsageError(
-            f"{label(spec.ca)} has no staging directory to rehearse with",
+            f"{label(spec.ca)} has no staging directory to dry_run with",
             hint="Try with a CA that has one: --ca letsencrypt --dry-run",
             name=spec.name,
             code="usage.no_staging",

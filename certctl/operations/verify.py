@@ -33,8 +33,8 @@ from certctl.models import (
     ServiceAddress,
     Version,
 )
+from certctl.operations.deploy_steps import likely_services
 from certctl.operations.run import Run
-from certctl.operations.shipments import likely_services
 from certctl.operations.specs import load, unknown_certificate
 from certctl.service_address import TLS_PORT, looks_like_service, parse_service, written
 

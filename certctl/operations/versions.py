@@ -45,17 +45,17 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
     chosen = require(run, names) or tuple(store.names())
     patience = run.services.settings.seconds("lock_timeout") if names else 0
     wanted: list[str] = []
-    passed_over: list[Outcome] = []
+    skipped: list[Outcome] = []
     for name in chosen:
         try:
             run.lease(name, timeout=patience)
         except LockHeld as busy:
             if names:
                 raise
-            passed_over.append(Outcome(name, "busy", reason=busy.message))
+            skipped.append(Outcome(name, "busy", reason=busy.message))
             continue
         status = store.status(name)
-        if status.live is not None and (status.owed or not pending):
+        if status.live is not None and (status.undeployed or not pending):
             wanted.append(name)
         elif status.live is None and name in names:
             raise UsageError(
@@ -68,9 +68,7 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
         if result.version:
             remember(result.name, run)
     live = [store.status(result.name).live for result in results]
-    return _report(
-        [(v, r) for v, r in zip(live, results, strict=True) if v is not None], passed_over
-    )
+    return _report([(v, r) for v, r in zip(live, results, strict=True) if v is not None], skipped)
 
 
 def require_deletable(run: Run, name: str) -> None:
@@ -128,9 +126,7 @@ def _refuse_unfit(run: Run, version: Version, status: CertificateStatus) -> None
         )
 
 
-def _report(
-    done: list[tuple[Version, DeployResult]], passed_over: Sequence[Outcome] = ()
-) -> Report:
+def _report(done: list[tuple[Version, DeployResult]], skipped: Sequence[Outcome] = ()) -> Report:
     outcomes = tuple(
         Outcome(
             result.name,
@@ -141,5 +137,5 @@ def _report(
         )
         for version, result in done
     )
-    outcomes = (*outcomes, *passed_over)
+    outcomes = (*outcomes, *skipped)
     return Report(outcomes, considered=len(outcomes))

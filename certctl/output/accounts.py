@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.limits import Usage
 from certctl.models import Account
 from certctl.output.certificates import pairs
 from certctl.output.document import Json
 from certctl.output.times import Times, moment
+from certctl.rate_limits import Usage
 
 _SHOWN = 10
 

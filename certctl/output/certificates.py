@@ -37,7 +37,7 @@ _STYLE = {
     "missing": "red",
     "failing": "red",
     "unreadable": "red",
-    "owed": "yellow",
+    "undeployed": "yellow",
     "due": "yellow",
     "stopped": "dim",
 }

@@ -61,7 +61,7 @@ def _text_of_what_follows(event: Event) -> str:
 def _text_of_the_run(event: Event) -> str:
     match event:
         case events.RunStarted():
-            return f"{event.due} due and {event.owed} owed, of {event.considered}"
+            return f"{event.due} due and {event.undeployed} owed, of {event.considered}"
         case events.CertificateStarted():
             return f"begun: {event.reason}"
         case events.CertificateFinished():

@@ -43,7 +43,7 @@ _OF_CERTIFICATES: Mapping[str, tuple[str, Callable[[CertificateView], Sample]]] 
         "Attempts to renew that failed, in a row.",
         lambda view: None if view.problem else view.failures,
     ),
-    "certctl_certificate_deploy_owed": (
+    "certctl_certificate_deployment_pending": (
         "1 where the version that is wanted is not deployed.",
         lambda view: None if view.problem else view.live is not None and not view.deployed,
     ),
@@ -108,7 +108,7 @@ class _Collector:
         info.add_metric([VERSION], 1)
         yield info
         yield GaugeMetricFamily(
-            "certctl_certificates", "Certificates in the home folder.", value=len(self._views)
+            "certctl_certificates", "Certificates in the home directory.", value=len(self._views)
         )
         for name, (words, of_view) in _OF_CERTIFICATES.items():
             family = GaugeMetricFamily(name, words, labels=["name"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.operations.dns_trial import Trial
+from certctl.operations.dns_test import Trial
 from certctl.operations.providers import ProviderDetails, ProviderView
 from certctl.options import Option
 from certctl.output.console import Row, Table

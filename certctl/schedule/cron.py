@@ -40,19 +40,19 @@ class Cron:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._folder = machine.root / "etc" / "cron.d"
+        self._directory = machine.root / "etc" / "cron.d"
 
     def available(self) -> bool:
         """Return whether root asks, and there is a cron that reads such files."""
         root = self._machine.root
         daemon = any((root / each).exists() for each in _DAEMONS)
-        return self._machine.user_id == 0 and daemon and self._folder.is_dir()
+        return self._machine.user_id == 0 and daemon and self._directory.is_dir()
 
     def when(self, job: Job) -> str:
         return f"every hour, at minute {job.minute}"
 
     def content(self, job: Job) -> dict[str, str]:
-        return {str(self._folder / job.name): cron_file(job)}
+        return {str(self._directory / job.name): cron_file(job)}
 
     def installed(self, job: Job, now: datetime) -> Installed | None:
         ((path, text),) = self.content(job).items()
@@ -66,7 +66,7 @@ class Cron:
         return put(Path(path), text)
 
     def remove(self, job: Job) -> list[str]:
-        return take_away(self._folder / job.name)
+        return take_away(self._directory / job.name)
 
 
 class Crontab:
@@ -143,8 +143,8 @@ class Crontab:
                 "your crontab cannot be changed safely: it is no text, or very large",
                 hint="Add the line by hand: certctl schedule show has it.",
             )
-        with tempfile.TemporaryDirectory(prefix="certctl-") as folder:
-            path = Path(folder, "crontab")
+        with tempfile.TemporaryDirectory(prefix="certctl-") as directory:
+            path = Path(directory, "crontab")
             write_atomic(path, "".join(f"{each}\n" for each in lines).encode())
             tell([*self._machine.crontab, str(path)])
 

@@ -18,7 +18,7 @@ MARK = "Written by `certctl schedule install`"
 
 @dataclass(frozen=True)
 class Job:
-    """Renewal for one home folder. `program` are the words that start certctl, the first one an
+    """Renewal for one home directory. `program` are the words that start certctl, the first one an
     absolute path; `name` is that of its files and units; `minute` is when in an hour cron runs it.
     """
 
@@ -34,8 +34,8 @@ class Job:
 
 
 def job_for(program: tuple[str, ...], home: Path, *, usual_home: Path, node: str) -> Job:
-    """Return the job of a home folder; one that is not the usual one has a name of its own, so that
-    two on a machine are scheduled beside each other.
+    """Return the job of a home directory; one that is not the usual one has a name of its own, so
+    that two on a machine are scheduled beside each other.
 
     `node` is the name of the machine: so that the world's machines do not all come at the same
     minute, and this one always does. Raises `UsageError` for a path with a line break.

@@ -107,8 +107,8 @@ def is_ours(path: Path) -> bool:
 
 def tell(command: Sequence[str]) -> str:
     """Run a command of the scheduler and return what it says, times in UTC. Raises `StoreError`."""
-    surroundings = {"LC_ALL": "C", "TZ": "UTC"}
-    done = run(command, environment=surroundings, timeout=_SECONDS, limit=_LIMIT)
+    context = {"LC_ALL": "C", "TZ": "UTC"}
+    done = run(command, environment=context, timeout=_SECONDS, limit=_LIMIT)
     if done.exit_status != 0:
         said = " ".join(done.output.split())[-300:] or f"exit status {done.exit_status}"
         raise StoreError(

@@ -100,7 +100,7 @@ class Systemd:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._folder = machine.root / "etc" / "systemd" / "system"
+        self._directory = machine.root / "etc" / "systemd" / "system"
 
     def available(self) -> bool:
         """Return whether systemd runs this machine (as sd_booted(3) finds it) and root asks."""
@@ -148,10 +148,10 @@ class Systemd:
         return done + files
 
     def _paths(self, job: Job) -> tuple[Path, Path]:
-        return self._folder / f"{job.name}.service", self._folder / f"{job.name}.timer"
+        return self._directory / f"{job.name}.service", self._directory / f"{job.name}.timer"
 
     def _wanted(self, job: Job) -> Path:
-        return self._folder / "timers.target.wants" / f"{job.name}.timer"
+        return self._directory / "timers.target.wants" / f"{job.name}.timer"
 
     def _systemctl(self, *words: str) -> str:
         return tell([*self._machine.systemctl, *words])
@@ -176,7 +176,7 @@ def service_unit(job: Job) -> str:
         name=job.name,
         command=" ".join(quoted(each, command=True) for each in job.command),
         home=quoted(f"-{job.home}"),
-        # Its own /tmp would hide a home folder there.
+        # Its own /tmp would hide a home directory there.
         private_tmp="no" if temporary else "yes",
     )
 

@@ -20,10 +20,10 @@ from certctl.ports import Clock
 from certctl.store.documents import encode, read_document, write_document
 from certctl.store.layout import Layout, account_id, is_account_id
 from certctl.store.ledger import Ledger
+from certctl.store.leftovers import clean_up_directory
 from certctl.store.records import from_account, to_account
-from certctl.store.strays import sweep_folder
 from certctl.system.files import (
-    PRIVATE_FOLDER,
+    PRIVATE_DIRECTORY,
     explained,
     read_if_there,
     read_private,
@@ -42,7 +42,7 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 class Accounts:
-    """Implements `certctl.ports.AccountStore` in one home folder."""
+    """Implements `certctl.ports.AccountStore` in one home directory."""
 
     def __init__(self, layout: Layout, clock: Clock, stop: threading.Event | None) -> None:
         self._layout = layout
@@ -54,13 +54,13 @@ class Accounts:
         sense: forgetting it would make a new one.
         """
         found: list[Account] = []
-        for ca in _folders(self._layout.accounts):
-            for folder in _folders(ca):
-                if not is_account_id(folder.name):
+        for ca in _directories(self._layout.accounts):
+            for directory in _directories(ca):
+                if not is_account_id(directory.name):
                     continue
-                fields = read_document(folder / "account.json")
+                fields = read_document(directory / "account.json")
                 if fields is not None:
-                    found.append(to_account(folder.name, fields))
+                    found.append(to_account(directory.name, fields))
         return sorted(found, key=lambda each: (each.created or _BEGINNING, each.id))
 
     def key(self, account: Account) -> bytes:
@@ -68,19 +68,19 @@ class Accounts:
 
     def save(self, account: Account, key: bytes) -> Account:
         account = replace(account, id=account_id(account.url))
-        folder = self._layout.account(account)
-        if folder.is_dir():
-            write_atomic(folder / "key.pem", key)
+        directory = self._layout.account(account)
+        if directory.is_dir():
+            write_atomic(directory / "key.pem", key)
             self.update(account)
             return account
-        parent = self._layout.make(folder.parent)
-        temporary = parent / temporary_name(folder.name)
+        parent = self._layout.make(directory.parent)
+        temporary = parent / temporary_name(directory.name)
         try:
-            with explained("make the folder", temporary):
-                temporary.mkdir(PRIVATE_FOLDER)
+            with explained("make the directory", temporary):
+                temporary.mkdir(PRIVATE_DIRECTORY)
             write_new(temporary / "key.pem", key)
             write_new(temporary / "account.json", encode(from_account(account)))
-            rename(temporary, folder)
+            rename(temporary, directory)
         except BaseException:
             with suppress(StoreError):
                 remove_tree(temporary)
@@ -136,7 +136,7 @@ class Accounts:
         if not exclusive:
             return lease
         try:
-            self._sweep(self._layout.accounts_at(directory_url))
+            self._clean_up(self._layout.accounts_at(directory_url))
         except BaseException:
             lease.release()
             raise
@@ -146,13 +146,13 @@ class Accounts:
         return self._layout.account(account) / "next-key.pem"
 
     @staticmethod
-    def _sweep(ca: Path) -> None:
-        sweep_folder(ca)
-        for folder in _folders(ca):
-            sweep_folder(folder)
+    def _clean_up(ca: Path) -> None:
+        clean_up_directory(ca)
+        for directory in _directories(ca):
+            clean_up_directory(directory)
 
 
-def _folders(path: Path) -> list[Path]:
+def _directories(path: Path) -> list[Path]:
     with explained("list", path):
         try:
             with os.scandir(path) as entries:

@@ -35,7 +35,7 @@ RECORDED: tuple[type[Event], ...] = (
 
 
 class Audit:
-    """The trail of one home folder. `warn` is told, once, where it cannot be written."""
+    """The trail of one home directory. `warn` is told, once, where it cannot be written."""
 
     def __init__(self, home: Path, warn: Callable[[str], None]) -> None:
         self._layout = Layout(home.absolute())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from certctl.errors import StoreCorrupt, StoreError
-from certctl.models import ChallengeSpec, Leftover, OwedPostHooks, Placement, Value
+from certctl.models import ChallengeSpec, Leftover, OutstandingPostHooks, Placement, Value
 from certctl.names import certificate_name
 from certctl.options import Option
 from certctl.store.documents import Fields, read_document, write_document
@@ -32,7 +32,7 @@ _Entry = TypeVar("_Entry")
 
 
 class Journal:
-    """Implements `certctl.ports.Journal` in one home folder."""
+    """Implements `certctl.ports.Journal` in one home directory."""
 
     def __init__(
         self,
@@ -83,10 +83,10 @@ class Journal:
         self._write(entry, {"commands": list(commands), "timeout": timeout})
         return entry
 
-    def owed_post_hooks(self) -> Sequence[OwedPostHooks]:
+    def outstanding_post_hooks(self) -> Sequence[OutstandingPostHooks]:
         return self._read(
             _POST_HOOKS.match,
-            lambda entry, fields: OwedPostHooks(
+            lambda entry, fields: OutstandingPostHooks(
                 entry, fields.texts("commands"), fields.number("timeout")
             ),
         )

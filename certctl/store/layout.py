@@ -1,8 +1,8 @@
-"""Where everything lies in the home folder, and with which permissions.
+"""Where everything lies in the home directory, and with which permissions.
 
 Every path is made here, from names that `certctl.names.certificate_name` lets through or that are
-derived from a digest, so that no name, CA or configuration leads out of the home folder. What is in
-the files belongs to the other modules of this package.
+derived from a digest, so that no name, CA or configuration leads out of the home directory. What is
+in the files belongs to the other modules of this package.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 from certctl.errors import StoreError
 from certctl.models import Account
 from certctl.names import certificate_name
-from certctl.system.files import PRIVATE_FOLDER, ensure_folder
+from certctl.system.files import PRIVATE_DIRECTORY, ensure_directory
 
-PASSABLE_FOLDER = 0o711
+PASSABLE_DIRECTORY = 0o711
 """Others may walk through, not look: home, `archive` and `live`."""
 
 _PASSABLE = {"archive", "live"}
@@ -32,10 +32,10 @@ def account_id(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:12]
 
 
-def ca_folder_name(directory_url: str) -> str:
-    """Return a CA's folder name, from the host and the path of its directory URL.
+def ca_directory_name(directory_url: str) -> str:
+    """Return a CA's directory name, from the host and the path of its directory URL.
 
-    Two URLs may share a folder: each account's file says which directory it belongs to.
+    Two URLs may share a directory: each account's file says which directory it belongs to.
     """
     parts = urlsplit(directory_url)
     text = parts.netloc.rpartition("@")[2].lower() + parts.path
@@ -44,13 +44,13 @@ def ca_folder_name(directory_url: str) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths below one home folder, which is absolute."""
+    """The paths below one home directory, which is absolute."""
 
     home: Path
 
     @cached_property
     def certificates(self) -> Path:
-        """The folder of the specs."""
+        """The directory of the specs."""
         return self.home / "certificates"
 
     def spec(self, name: str) -> Path:
@@ -63,34 +63,34 @@ class Layout:
 
     @cached_property
     def archive(self) -> Path:
-        """The folder of all versions of all certificates."""
+        """The directory of all versions of all certificates."""
         return self.home / "archive"
 
     def versions(self, name: str) -> Path:
-        """The folder of a certificate's versions."""
+        """The directory of a certificate's versions."""
         return self.archive / certificate_name(name)
 
     def version(self, name: str, number: int) -> Path:
-        """The folder of one version."""
+        """The directory of one version."""
         return self.versions(name) / f"{number:d}"
 
     @cached_property
     def live_links(self) -> Path:
-        """The folder of the links to the live versions."""
+        """The directory of the links to the live versions."""
         return self.home / "live"
 
     def live(self, name: str) -> Path:
-        """The link to the folder of the live version."""
+        """The link to the directory of the live version."""
         return self.live_links / certificate_name(name)
 
     @staticmethod
     def live_target(name: str, number: int) -> str:
-        """What the link to a version says: relative, so that the home folder can be moved."""
+        """What the link to a version says: relative, so that the home directory can be moved."""
         return f"../archive/{certificate_name(name)}/{number:d}"
 
     @cached_property
     def renewals(self) -> Path:
-        """The folder of what is remembered between runs."""
+        """The directory of what is remembered between runs."""
         return self.home / "renewal"
 
     def renewal(self, name: str) -> Path:
@@ -99,7 +99,7 @@ class Layout:
 
     @cached_property
     def deployments(self) -> Path:
-        """The folder of what this machine serves."""
+        """The directory of what this machine serves."""
         return self.home / "deployed"
 
     def deployed(self, name: str) -> Path:
@@ -108,38 +108,40 @@ class Layout:
 
     @cached_property
     def claims(self) -> Path:
-        """The folder of who writes which file outside the home folder."""
+        """The directory of who writes which file outside the home directory."""
         return self.home / "copies"
 
     def claim(self, path: str) -> Path:
-        """Who writes a file outside the home folder."""
+        """Who writes a file outside the home directory."""
         return self.claims / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
 
     @cached_property
     def pendings(self) -> Path:
-        """The folder of orders under way."""
+        """The directory of orders under way."""
         return self.home / "pending"
 
     def pending(self, name: str) -> Path:
-        """The folder of a certificate's order that is under way."""
+        """The directory of a certificate's order that is under way."""
         return self.pendings / certificate_name(name)
 
     @cached_property
     def journal(self) -> Path:
-        """The folder of what must be undone after a crash."""
+        """The directory of what must be undone after a crash."""
         return self.home / "journal"
 
     @cached_property
     def accounts(self) -> Path:
-        """The folder of all accounts."""
+        """The directory of all accounts."""
         return self.home / "accounts"
 
     def accounts_at(self, directory_url: str) -> Path:
-        """The folder of the accounts at one CA."""
-        return self.accounts / ca_folder_name(directory_url)
+        """The directory of the accounts at one CA."""
+        return self.accounts / ca_directory_name(directory_url)
 
     def account(self, account: Account) -> Path:
-        """The folder of one account. Raises `StoreError` for an id that is no name of a folder."""
+        """The directory of one account. Raises `StoreError` for an id that is no name of a
+        directory.
+        """
         if not is_account_id(account.id):
             raise StoreError(f"{account.id!r} cannot be the id of an account")
         return self.accounts_at(account.directory_url) / account.id
@@ -150,11 +152,11 @@ class Layout:
 
     def account_lock(self, directory_url: str) -> Path:
         """The lock of the accounts at one CA."""
-        return self.home / "locks" / "accounts" / f"{ca_folder_name(directory_url)}.lock"
+        return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.lock"
 
     def ledger_lock(self, directory_url: str) -> Path:
         """The lock of the ledgers at one CA, held for as long as it takes to write one."""
-        return self.home / "locks" / "accounts" / f"{ca_folder_name(directory_url)}.ledger.lock"
+        return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.ledger.lock"
 
     @cached_property
     def run_lock(self) -> Path:
@@ -185,22 +187,24 @@ class Layout:
         return self.home / "log" / f"{certificate_name(name)}.refused"
 
     def hooks(self, event: str) -> Path:
-        """The folder of the executables for an event."""
+        """The directory of the executables for an event."""
         return self.home / "hooks" / f"{event}.d"
 
-    def make(self, folder: Path) -> Path:
-        """Return `folder`, which lies below home, after making what is missing of the way there.
+    def make(self, directory: Path) -> Path:
+        """Return `directory`, which lies below home, after making what is missing of the way there.
 
         Raises `StoreError`.
         """
-        if not folder.is_dir():
-            ensure_folder(self.home, PASSABLE_FOLDER)
-            top = self.home / folder.relative_to(self.home).parts[0]
-            ensure_folder(top, PASSABLE_FOLDER if top.name in _PASSABLE else PRIVATE_FOLDER)
-            ensure_folder(folder)
-        return folder
+        if not directory.is_dir():
+            ensure_directory(self.home, PASSABLE_DIRECTORY)
+            top = self.home / directory.relative_to(self.home).parts[0]
+            ensure_directory(
+                top, PASSABLE_DIRECTORY if top.name in _PASSABLE else PRIVATE_DIRECTORY
+            )
+            ensure_directory(directory)
+        return directory
 
 
 def is_account_id(text: str) -> bool:
-    """Whether this can be the name of an account's folder."""
+    """Whether this can be the name of an account's directory."""
     return _ACCOUNT_ID.match(text) is not None

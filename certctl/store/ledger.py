@@ -1,6 +1,7 @@
 """What this machine asked of a CA for one account: `ledger.json`, a convenience for warnings.
 
-What it means for the CA's limits belongs to `certctl.limits`. One that cannot be read begins anew.
+What it means for the CA's limits belongs to `certctl.rate_limits`. A ledger that cannot be read
+starts empty.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from certctl.errors import StoreCorrupt
-from certctl.limits import kept
 from certctl.models import Asked
+from certctl.rate_limits import kept
 from certctl.store.documents import read_document, write_document
 from certctl.store.records import from_asked, to_asked
 

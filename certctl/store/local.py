@@ -1,4 +1,4 @@
-"""The store in a home folder: what each promise of `certctl.ports.Store` means in files.
+"""The store in a home directory: what each promise of `certctl.ports.Store` means in files.
 
 The order of writes is decided here, so that a crash between any two of them leaves the old version
 or the new one live, and whatever is left to do visible to the next run. How a single thing is read
@@ -29,17 +29,17 @@ from certctl.models import (
 from certctl.ports import Clock
 from certctl.settings import Settings
 from certctl.store.accounts import Accounts
-from certctl.store.claims import Claims
+from certctl.store.copy_owners import CopyOwners
 from certctl.store.documents import Json
 from certctl.store.idle import Idle
 from certctl.store.journal import Journal
 from certctl.store.layout import Layout
+from certctl.store.leftovers import Leftovers
 from certctl.store.memory import Memories
 from certctl.store.pending import Pendings
-from certctl.store.rows import Rows
 from certctl.store.runs import Runs
 from certctl.store.specs import Specs
-from certctl.store.strays import Strays
+from certctl.store.summary_cache import Rows
 from certctl.store.versions import Versions, key_group
 from certctl.system.files import write_atomic
 from certctl.system.locks import FileLease, acquire
@@ -75,9 +75,9 @@ class LocalStore:
         self._pendings = Pendings(self._layout, warn)
         self._idle = Idle(self._layout, settings)
         self._rows = Rows(self._layout, settings)
-        self._strays = Strays(self._layout)
+        self._leftovers = Leftovers(self._layout)
         self._runs = Runs(self._layout)
-        self._claims = Claims(self._layout)
+        self._copy_owners = CopyOwners(self._layout)
         self._accounts = Accounts(self._layout, clock, stop)
         self._journal = Journal(self._layout, settings.table, self._provider_secrets, warn)
 
@@ -153,8 +153,8 @@ class LocalStore:
     def save_deployment(self, name: str, deployment: Deployment) -> None:
         self._memories.save_deployment(name, deployment)
 
-    def claim_copy(self, path: str, name: str) -> str | None:
-        return self._claims.claim(path, name, self._writes)
+    def take_copy(self, path: str, name: str) -> str | None:
+        return self._copy_owners.claim(path, name, self._writes)
 
     def versions(self, name: str) -> Sequence[Version]:
         """Return the archived versions, the oldest first, without those that make no sense."""
@@ -250,7 +250,7 @@ class LocalStore:
             held.name = name
             raise
         try:
-            self._strays.sweep(name)
+            self._leftovers.clean_up(name)
         except BaseException:
             lease.release()
             raise
@@ -289,7 +289,7 @@ class LocalStore:
         return Deployment(target=None if newest is None else newest.number)
 
     def _writes(self, name: str, path: str) -> bool:
-        """Whether a certificate that is still wanted writes a file outside the home folder."""
+        """Whether a certificate that is still wanted writes a file outside the home directory."""
         remembered = self._memories.deployment(name)
         return self._layout.spec(name).exists() and (
             remembered is None or path in remembered.copies

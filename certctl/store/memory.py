@@ -23,7 +23,7 @@ _Read = TypeVar("_Read")
 
 
 class Memories:
-    """The memories of all certificates below one home folder."""
+    """The memories of all certificates below one home directory."""
 
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout

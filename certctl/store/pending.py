@@ -17,7 +17,7 @@ from certctl.store.documents import encode, read_document, write_document
 from certctl.store.layout import Layout
 from certctl.store.records import from_pending, to_pending
 from certctl.system.files import (
-    PRIVATE_FOLDER,
+    PRIVATE_DIRECTORY,
     discard,
     explained,
     read_if_there,
@@ -31,7 +31,7 @@ _LIMIT = 1 << 20
 
 
 class Pendings:
-    """The orders under way of all certificates below one home folder."""
+    """The orders under way of all certificates below one home directory."""
 
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
@@ -41,31 +41,31 @@ class Pendings:
         """Return the order under way, None where there is none or, with a warning, where it cannot
         be understood: placing it again costs less than being stuck.
         """
-        folder = self._layout.pending(name)
+        directory = self._layout.pending(name)
         try:
-            fields = read_document(folder / "order.json")
+            fields = read_document(directory / "order.json")
             if fields is None:
                 return None
-            return to_pending(fields, read_if_there(folder / "privkey.pem", _LIMIT))
+            return to_pending(fields, read_if_there(directory / "privkey.pem", _LIMIT))
         except StoreCorrupt as error:
             self._warn(f"{error.message}. The order is placed again.")
             return None
 
     def save(self, name: str, pending: PendingOrder) -> None:
         """Write an order, durably: all of it, or the URL alone where the rest is there already."""
-        folder = self._layout.pending(name)
+        directory = self._layout.pending(name)
         current = self.read(name)
         if current is not None and replace(current, url=pending.url) == pending:
-            write_document(folder / "order.json", from_pending(pending))
+            write_document(directory / "order.json", from_pending(pending))
             return
-        parent = self._layout.make(folder.parent)
+        parent = self._layout.make(directory.parent)
         temporary = parent / temporary_name(name)
         try:
-            with explained("make the folder", temporary):
-                temporary.mkdir(PRIVATE_FOLDER)
+            with explained("make the directory", temporary):
+                temporary.mkdir(PRIVATE_DIRECTORY)
             _write(temporary, pending)
-            discard(folder)
-            rename(temporary, folder)
+            discard(directory)
+            rename(temporary, directory)
         except BaseException:
             with suppress(StoreError):
                 remove_tree(temporary)
@@ -76,7 +76,7 @@ class Pendings:
         discard(self._layout.pending(name))
 
 
-def _write(folder: Path, pending: PendingOrder) -> None:
+def _write(directory: Path, pending: PendingOrder) -> None:
     if pending.privkey is not None:
-        write_new(folder / "privkey.pem", pending.privkey)
-    write_new(folder / "order.json", encode(from_pending(pending)))
+        write_new(directory / "privkey.pem", pending.privkey)
+    write_new(directory / "order.json", encode(from_pending(pending)))

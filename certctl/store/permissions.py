@@ -1,4 +1,4 @@
-"""Who may read and write what lies in the home folder, and who should.
+"""Who may read and write what lies in the home directory, and who should.
 
 For `doctor`: it looks, and changes nothing. Keys are their owner's alone, or one group's where the
 spec of their certificate says so; nobody else may write anything.
@@ -31,14 +31,14 @@ class _Access:
 
 
 def permission_findings(home: Path, specs: Iterable[CertificateSpec]) -> Iterator[Finding]:
-    """Yield what is wrong with owners and modes below a home folder."""
+    """Yield what is wrong with owners and modes below a home directory."""
     layout = Layout(home.absolute())
     if not layout.home.is_dir():
         yield Finding(
             "home.missing",
             Severity.INFO,
             str(home),
-            "the home folder does not exist yet; the first issuance makes it",
+            "the home directory does not exist yet; the first issuance makes it",
         )
         return
     wanted = {each.name: each for each in specs}
@@ -49,7 +49,7 @@ def permission_findings(home: Path, specs: Iterable[CertificateSpec]) -> Iterato
             Severity.ERROR,
             str(layout.home),
             "this user may not write there, so nothing can be issued or renewed",
-            "Run certctl as the owner of the folder (root, as a rule), or use another: --home DIR.",
+            "Run certctl as the owner of the directory (usually root), or use --home DIR.",
         )
     for spec in wanted.values():
         yield from _group(layout, spec)
@@ -60,7 +60,7 @@ def _trust(layout: Layout) -> Iterator[Finding]:
     """Yield what somebody else could write, and so make certctl do anything."""
     places = [layout.home, layout.home / "certctl.toml", layout.certificates]
     places += [*_inside(layout.certificates), *_inside(layout.home / "hooks")]
-    places += [each for folder in _inside(layout.home / "hooks") for each in _inside(folder)]
+    places += [each for directory in _inside(layout.home / "hooks") for each in _inside(directory)]
     for place in places:
         try:
             check_trusted(place)
@@ -85,16 +85,16 @@ def _group(layout: Layout, spec: CertificateSpec) -> Iterator[Finding]:
             f"groupadd {spec.key_group}, or: certctl edit {spec.name} --key-group NAME",
         )
         return
-    for folder in (layout.home, layout.archive, layout.live_links):
-        mode = _mode(folder)
+    for directory in (layout.home, layout.archive, layout.live_links):
+        mode = _mode(directory)
         if mode is not None and not mode & _PASSABLE:
             yield Finding(
                 "home.closed",
                 Severity.WARNING,
-                str(folder),
+                str(directory),
                 f"the group {spec.key_group}, which should read the keys of {spec.name}, may not"
                 " pass through it",
-                f"chmod 711 {folder}",
+                f"chmod 711 {directory}",
             )
 
 
@@ -168,9 +168,9 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _inside(folder: Path) -> list[Path]:
-    """Return what lies in a folder, sorted; nothing where it cannot be listed."""
+def _inside(directory: Path) -> list[Path]:
+    """Return what lies in a directory, sorted; nothing where it cannot be listed."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(directory.iterdir())
     except OSError:
         return []

@@ -50,7 +50,7 @@ def from_account(account: Account) -> Json:
 
 
 def to_account(id: str, fields: Fields) -> Account:  # noqa: A002 - what an account calls it
-    """The account whose folder is `id`."""
+    """The account whose directory is `id`."""
     return Account(
         id=id,
         directory_url=fields.text("directory_url"),
@@ -127,7 +127,7 @@ def from_memory(memory: RenewalMemory) -> Json:
         "renewal_info": _from_renewal_info(memory.renewal_info),
         "ask_ca_at": moment(memory.ask_ca_at),
         "unanswered": memory.unanswered,
-        "renewed_on_advice": moment(memory.renewed_on_advice),
+        "renewed_on_advice": moment(memory.renewed_by_ari),
     }
 
 
@@ -144,7 +144,7 @@ def to_memory(fields: Fields) -> RenewalMemory:
         renewal_info=_to_renewal_info(fields.object_or_none("renewal_info")),
         ask_ca_at=fields.moment_or_none("ask_ca_at"),
         unanswered=fields.integer_or_none("unanswered") or 0,
-        renewed_on_advice=fields.moment_or_none("renewed_on_advice"),
+        renewed_by_ari=fields.moment_or_none("renewed_on_advice"),
     )
 
 

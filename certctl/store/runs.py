@@ -13,7 +13,7 @@ _KEPT = 10
 
 
 class Runs:
-    """The runs of one home folder."""
+    """The runs of one home directory."""
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.runs

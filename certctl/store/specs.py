@@ -47,7 +47,7 @@ _COPIES = "deploy.copy"
 
 
 class Specs:
-    """The specs of all certificates below one home folder."""
+    """The specs of all certificates below one home directory."""
 
     def __init__(self, layout: Layout, settings: Settings, warn: Callable[[str], None]) -> None:
         self._layout = layout

@@ -1,4 +1,5 @@
-"""The folders of this machine that proxies read and hooks lie in; implements `certctl.ports.Tree`.
+"""The directories of this machine that proxies read and hooks lie in; implements
+`certctl.ports.Tree`.
 
 The only part of the store that speaks of paths, because what reads certificates reads files.
 """
@@ -29,17 +30,17 @@ class LocalTree:
 
     def files(self, version: Version) -> CertificateFiles:
         """Return the paths of a version's files: through the live link where it is live, since
-        those are the ones that stay, else in its own folder.
+        those are the ones that stay, else in its own directory.
         """
         live = self._layout.live(version.name)
-        folder = live if self._is_live(version) else self._own(version)
+        directory = live if self._is_live(version) else self._own(version)
         return CertificateFiles(
             live=str(live),
-            cert=str(folder / "cert.pem"),
-            chain=str(folder / "chain.pem"),
-            fullchain=str(folder / "fullchain.pem"),
-            privkey=str(folder / "privkey.pem") if version.has_key else None,
-            combined=str(folder / "combined.pem") if version.has_key else None,
+            cert=str(directory / "cert.pem"),
+            chain=str(directory / "chain.pem"),
+            fullchain=str(directory / "fullchain.pem"),
+            privkey=str(directory / "privkey.pem") if version.has_key else None,
+            combined=str(directory / "combined.pem") if version.has_key else None,
         )
 
     def hooks(self, event: str) -> Sequence[str]:
@@ -48,14 +49,14 @@ class LocalTree:
         """
         if event not in _EVENTS:
             raise ValueError(f"no hooks belong to {event!r}")
-        folder = self._layout.hooks(event)
-        with explained("list", folder):
+        directory = self._layout.hooks(event)
+        with explained("list", directory):
             try:
-                names = os.listdir(folder)  # noqa: PTH208 - sorted by bytes below
+                names = os.listdir(directory)  # noqa: PTH208 - sorted by bytes below
             except FileNotFoundError:
                 return []
             found = [
-                folder / name
+                directory / name
                 for name in sorted(names, key=os.fsencode)
                 if not name.startswith(".") and not name.endswith("~")
             ]

@@ -27,18 +27,18 @@ from certctl.store.documents import corrupt, encode, read_document
 from certctl.store.layout import Layout
 from certctl.store.records import from_version, to_version
 from certctl.system.files import (
+    PRIVATE_DIRECTORY,
     PRIVATE_FILE,
-    PRIVATE_FOLDER,
     discard,
     explained,
     flip_link,
-    fsync_folder,
+    fsync_directory,
     read_bounded,
     remove_file,
     remove_tree,
     rename,
+    set_directory_access,
     set_file_access,
-    set_folder_access,
     temporary_name,
     write_new,
 )
@@ -46,7 +46,7 @@ from certctl.system.files import (
 _LIMIT = 1 << 20
 _PUBLIC_FILE = 0o644
 _GROUP_FILE = 0o640
-_GROUP_FOLDER = 0o750
+_GROUP_DIRECTORY = 0o750
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,18 @@ class _Access:
 
 
 class Versions:
-    """The versions of all certificates below one home folder, and the links to the live ones."""
+    """The versions of all certificates below one home directory, and the links to the live ones."""
 
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
 
     def numbers(self, name: str) -> list[int]:
-        """Return the numbers in the archive, ascending, whatever state their folders are in."""
-        folder = self._layout.versions(name)
-        with explained("list", folder):
+        """Return the numbers in the archive, ascending, whatever state their directories are in."""
+        directory = self._layout.versions(name)
+        with explained("list", directory):
             try:
-                entries = os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
+                entries = os.listdir(directory)  # noqa: PTH208 - names are all that is wanted
             except FileNotFoundError:
                 return []
         return sorted(int(each) for each in entries if re.fullmatch(r"[1-9][0-9]{0,8}", each))
@@ -122,11 +122,11 @@ class Versions:
     def material(self, name: str, number: int) -> Material:
         """Return the PEM bytes of a version. Raises as `read` does."""
         version = self.read(name, number)
-        folder = self._layout.version(name, number)
+        directory = self._layout.version(name, number)
         return Material(
-            cert=read_bounded(folder / "cert.pem", _LIMIT),
-            chain=read_bounded(folder / "chain.pem", _LIMIT),
-            privkey=read_bounded(folder / "privkey.pem", _LIMIT) if version.has_key else None,
+            cert=read_bounded(directory / "cert.pem", _LIMIT),
+            chain=read_bounded(directory / "chain.pem", _LIMIT),
+            privkey=read_bounded(directory / "privkey.pem", _LIMIT) if version.has_key else None,
         )
 
     def add(self, spec: CertificateSpec, version: Version, material: Material) -> None:
@@ -135,26 +135,26 @@ class Versions:
         Mode and group are what the spec asks for, else what people gave the version before. Raises
         `StoreError`, `ConfigurationError` for an unknown group.
         """
-        folder = self._layout.make(self._layout.versions(version.name))
+        directory = self._layout.make(self._layout.versions(version.name))
         group, mode = key_group(spec), _key_mode(spec)
         if mode is not None:
-            set_folder_access(folder, _folder_mode(mode, group), group)
+            set_directory_access(directory, _directory_mode(mode, group), group)
         model = self._model(version.name)
-        temporary = folder / temporary_name("version")
+        temporary = directory / temporary_name("version")
         try:
-            with explained("make the folder", temporary):
-                temporary.mkdir(PRIVATE_FOLDER)
+            with explained("make the directory", temporary):
+                temporary.mkdir(PRIVATE_DIRECTORY)
             for filename, data, secret in _files(version, material):
                 access = _file_access(model, filename, group, mode, secret=secret)
                 write_new(temporary / filename, data, access.mode, access.group)
-            access = _folder_access(model, group, mode)
-            set_folder_access(temporary, access.mode, access.group)
+            access = _directory_access(model, group, mode)
+            set_directory_access(temporary, access.mode, access.group)
             rename(temporary, self._layout.version(version.name, version.number))
         except BaseException:
             with suppress(StoreError):
                 remove_tree(temporary)
             raise
-        fsync_folder(folder.parent)
+        fsync_directory(directory.parent)
 
     def grant(self, spec: CertificateSpec) -> None:
         """Give the versions that there are the mode and the group that the spec asks for; nothing
@@ -163,17 +163,17 @@ class Versions:
         group, mode = key_group(spec), _key_mode(spec)
         if mode is None:
             return
-        folders = [self._layout.version(spec.name, each) for each in self.numbers(spec.name)]
-        for folder in folders:
+        directories = [self._layout.version(spec.name, each) for each in self.numbers(spec.name)]
+        for directory in directories:
             for name in ("privkey.pem", "combined.pem"):
-                if (folder / name).exists():
-                    set_file_access(folder / name, mode, group)
+                if (directory / name).exists():
+                    set_file_access(directory / name, mode, group)
             for name in ("cert.pem", "chain.pem", "fullchain.pem", "issued.json"):
-                set_file_access(folder / name, _PUBLIC_FILE, group)
+                set_file_access(directory / name, _PUBLIC_FILE, group)
         # Outermost last: nobody walks in before the keys are as they should be.
-        for folder in (*folders, self._layout.versions(spec.name)):
-            if folder.is_dir():
-                set_folder_access(folder, _folder_mode(mode, group), group)
+        for directory in (*directories, self._layout.versions(spec.name)):
+            if directory.is_dir():
+                set_directory_access(directory, _directory_mode(mode, group), group)
 
     def point(self, name: str, number: int) -> None:
         """Make a version live, in one step. Raises `StoreError`."""
@@ -189,10 +189,10 @@ class Versions:
         remove_file(self._layout.live(name))
         if self._layout.versions(name).is_dir():
             discard(self._layout.versions(name))
-            fsync_folder(self._layout.archive)
+            fsync_directory(self._layout.archive)
 
     def _model(self, name: str) -> Path | None:
-        """The folder whose permissions a new version inherits: the live one's, or the newest."""
+        """The directory whose permissions a new version inherits: the live one's, or the newest."""
         number = self.live_number(name) or max(self.numbers(name), default=None)
         return None if number is None else self._layout.version(name, number)
 
@@ -230,10 +230,10 @@ def _file_access(
     return _inherited(model and model / filename, PRIVATE_FILE, stat.S_IRGRP)
 
 
-def _folder_access(model: Path | None, group: int | None, mode: int | None) -> _Access:
+def _directory_access(model: Path | None, group: int | None, mode: int | None) -> _Access:
     if mode is not None:
-        return _Access(_folder_mode(mode, group), group)
-    return _inherited(model, PRIVATE_FOLDER, stat.S_IRGRP | stat.S_IXGRP)
+        return _Access(_directory_mode(mode, group), group)
+    return _inherited(model, PRIVATE_DIRECTORY, stat.S_IRGRP | stat.S_IXGRP)
 
 
 def _inherited(model: Path | None, mode: int, group_bits: int) -> _Access:
@@ -254,9 +254,9 @@ def _key_mode(spec: CertificateSpec) -> int | None:
     return spec.key_mode
 
 
-def _folder_mode(key_mode: int, group: int | None) -> int:
-    """A folder that whoever may read the keys can look into, and a named group in any case."""
-    return _GROUP_FOLDER if key_mode & stat.S_IRGRP or group is not None else PRIVATE_FOLDER
+def _directory_mode(key_mode: int, group: int | None) -> int:
+    """A directory that whoever may read the keys can look into, and a named group in any case."""
+    return _GROUP_DIRECTORY if key_mode & stat.S_IRGRP or group is not None else PRIVATE_DIRECTORY
 
 
 def key_group(spec: CertificateSpec) -> int | None:

@@ -1,4 +1,4 @@
-"""Files that survive a crash: durable writes, folders, links, and who may read or write them.
+"""Files that survive a crash: durable writes, directories, links, and who may read or write them.
 
 A write is whole or absent, and on the disk when the call returns. Nothing here knows what the
 files are for: paths, formats and locks belong to `certctl.store`.
@@ -19,10 +19,10 @@ from pathlib import Path
 from certctl.errors import ConfigurationError, StoreCorrupt, StoreError
 
 PRIVATE_FILE = 0o600
-PRIVATE_FOLDER = 0o700
+PRIVATE_DIRECTORY = 0o700
 
 _TEMPORARY = re.compile(r"\.new-(.*)-[0-9a-f]{8}\Z")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 64 * 1024
 """Bytes read at a time: the interpreter sets aside as much as is asked for, and from here on that
@@ -34,9 +34,9 @@ _MOST_LINKS = 40
 _HINTS = {
     errno.ENOSPC: "Free some space on that file system and repeat; what was there is untouched.",
     errno.EDQUOT: "Free some of the disk quota and repeat; what was there is untouched.",
-    errno.EROFS: "That file system is mounted read-only: remount it, or use another folder.",
-    errno.EACCES: "Run it as the owner of that folder (root, as a rule), or use another folder.",
-    errno.EPERM: "Run it as the owner of that folder (root, as a rule), or use another folder.",
+    errno.EROFS: "That file system is mounted read-only: remount it, or use another directory.",
+    errno.EACCES: "Run certctl as the owner of that directory (usually root), or use another one.",
+    errno.EPERM: "Run certctl as the owner of that directory (usually root), or use another one.",
     errno.EIO: "The disk reports an error: see the kernel's log (dmesg).",
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
 }
@@ -63,12 +63,12 @@ def explained(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
 
 def temporary_name(name: str) -> str:
     """Return a name, never given out before, for what will be renamed to `name` in the same
-    folder.
+    directory.
     """
     return f".new-{name[:200]}-{os.urandom(4).hex()}"
 
 
-def meant_for(name: str) -> str | None:
+def temporary_for(name: str) -> str | None:
     """Return which name a temporary name was made for; None where it is no temporary name."""
     found = _TEMPORARY.match(name)
     return None if found is None else found[1]
@@ -83,16 +83,16 @@ def write_atomic(
     at `path` is replaced, not followed; mode and group are set whatever the umask says. Raises
     `StoreError`.
     """
-    with explained("write", path), open_folder(path.parent) as folder:
+    with explained("write", path), open_directory(path.parent) as directory:
         temporary = temporary_name(path.name)
         try:
-            _write_new(temporary, data, mode, group, folder)
-            os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            _write_new(temporary, data, mode, group, directory)
+            os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
+                os.unlink(temporary, dir_fd=directory)
             raise
-        _sync(folder)
+        _sync(directory)
 
 
 def write_new(
@@ -103,38 +103,39 @@ def write_new(
     *,
     owner: int | None = None,
 ) -> None:
-    """Write a file that must not exist yet. Its bytes are synced, its folder is not.
+    """Write a file that must not exist yet. Its bytes are synced, its directory is not.
 
-    For files inside a folder, or under a name, that is not final yet. Raises `StoreError`.
+    For files inside a directory, or under a name, that is not final yet. Raises `StoreError`.
     """
-    with explained("write", path), open_folder(path.parent) as folder:
-        _write_new(path.name, data, mode, group, folder, owner)
+    with explained("write", path), open_directory(path.parent) as directory:
+        _write_new(path.name, data, mode, group, directory, owner)
 
 
-def ensure_folder(path: Path, mode: int = PRIVATE_FOLDER, group: int | None = None) -> None:
-    """Make a folder, and the ones above it that are missing, durably and whatever the umask says.
+def ensure_directory(path: Path, mode: int = PRIVATE_DIRECTORY, group: int | None = None) -> None:
+    """Make a directory, and the ones above it that are missing, durably and whatever the umask
+    says.
 
     One that is there keeps the mode and group that it has. Raises `StoreError`.
     """
-    with explained("make the folder", path):
+    with explained("make the directory", path):
         if path.is_dir():
             return
-        ensure_folder(path.parent, mode)
+        ensure_directory(path.parent, mode)
         try:
-            path.mkdir(mode if group is None else PRIVATE_FOLDER)
+            path.mkdir(mode if group is None else PRIVATE_DIRECTORY)
         except FileExistsError:
             if path.is_dir():
                 return
             raise
-        set_folder_access(path, mode, group)
-        fsync_folder(path.parent)
+        set_directory_access(path, mode, group)
+        fsync_directory(path.parent)
 
 
-def set_folder_access(path: Path, mode: int, group: int | None = None) -> None:
-    """Set a folder's mode, and its group where one is given, and sync it. Raises `StoreError`."""
-    with explained("set the permissions of", path), open_folder(path) as folder:
-        _give(folder, mode, group)
-        _sync(folder)
+def set_directory_access(path: Path, mode: int, group: int | None = None) -> None:
+    """Set a directory's mode, and its group if given, and sync it. Raises `StoreError`."""
+    with explained("set the permissions of", path), open_directory(path) as directory:
+        _give(directory, mode, group)
+        _sync(directory)
 
 
 def set_file_access(path: Path, mode: int, group: int | None = None) -> None:
@@ -149,17 +150,17 @@ def set_file_access(path: Path, mode: int, group: int | None = None) -> None:
             os.close(descriptor)
 
 
-def fsync_folder(path: Path) -> None:
-    """Return once the names in a folder are on the disk. Raises `StoreError`."""
-    with explained("sync", path), open_folder(path) as folder:
-        _sync(folder)
+def fsync_directory(path: Path) -> None:
+    """Return once the names in a directory are on the disk. Raises `StoreError`."""
+    with explained("sync", path), open_directory(path) as directory:
+        _sync(directory)
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give something its final name in the same folder, durably. Raises `StoreError`."""
-    with explained("rename to", target), open_folder(target.parent) as folder:
-        os.rename(source.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
-        _sync(folder)
+    """Give something its final name in the same directory, durably. Raises `StoreError`."""
+    with explained("rename to", target), open_directory(target.parent) as directory:
+        os.rename(source.name, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+        _sync(directory)
 
 
 def flip_link(link: Path, target: str) -> None:
@@ -168,18 +169,18 @@ def flip_link(link: Path, target: str) -> None:
     There is no moment without the link. Raises `StoreError`, also where something that is no link
     stands at `link`.
     """
-    with explained("point the link", link), open_folder(link.parent) as folder:
+    with explained("point the link", link), open_directory(link.parent) as directory:
         temporary = temporary_name(link.name)
         try:
-            os.symlink(target, temporary, dir_fd=folder)
+            os.symlink(target, temporary, dir_fd=directory)
             if not link.is_symlink() and link.exists():
                 raise FileExistsError(errno.EEXIST, "something that is no link stands there")
-            os.rename(temporary, link.name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.rename(temporary, link.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
+                os.unlink(temporary, dir_fd=directory)
             raise
-        _sync(folder)
+        _sync(directory)
 
 
 def remove_file(path: Path) -> None:
@@ -191,11 +192,11 @@ def remove_file(path: Path) -> None:
             path.unlink()
         except FileNotFoundError:
             return
-        fsync_folder(path.parent)
+        fsync_directory(path.parent)
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all it holds, or a single file; links are removed, never followed.
+    """Remove a directory with all it holds, or a single file; links are removed, never followed.
 
     Nothing happens where there is nothing. Not atomic: `discard` is. Raises `StoreError`.
     """
@@ -207,18 +208,18 @@ def remove_tree(path: Path) -> None:
         if not stat.S_ISDIR(facts.st_mode):
             path.unlink(missing_ok=True)
             return
-        # fwalk compares what it opened with what it saw: a folder that is swapped for a link
+        # fwalk compares what it opened with what it saw: a directory that is swapped for a link
         # meanwhile is not entered.
-        for _, folders, files, folder in os.fwalk(path, topdown=False, onerror=_raise):
+        for _, directories, files, directory in os.fwalk(path, topdown=False, onerror=_raise):
             for name in files:
-                os.unlink(name, dir_fd=folder)
-            for name in folders:
-                _remove_entry(name, folder)
+                os.unlink(name, dir_fd=directory)
+            for name in directories:
+                _remove_entry(name, directory)
         path.rmdir()
 
 
 def discard(path: Path) -> None:
-    """Remove a folder in one step for whoever looks at it, then its contents. Raises
+    """Remove a directory in one step for whoever looks at it, then its contents. Raises
     `StoreError`.
     """
     aside = path.with_name(temporary_name(path.name))
@@ -286,9 +287,9 @@ def check_trusted(path: Path) -> None:
     """Refuse what somebody else could have written, before it is run or believed.
 
     For root the way to it counts as well, from `/` down and through every link: who can write a
-    folder on it can put another file there. Folders like /tmp, where others cannot touch what is
-    not theirs, pass. Raises `ConfigurationError` naming the path and the remedy, `StoreError`
-    where it cannot be looked at.
+    directory on it can put another file there. Directories like /tmp, where others cannot touch
+    what is not theirs, pass. Raises `ConfigurationError` naming the path and the remedy,
+    `StoreError` where it cannot be looked at.
     """
     with explained("look at", path):
         if os.geteuid() != 0:
@@ -313,11 +314,11 @@ def check_trusted(path: Path) -> None:
 
 
 @contextmanager
-def open_folder(path: Path) -> Iterator[int]:
-    """Hold a folder open, so that a rename of it or above it meanwhile changes nothing; gives its
-    descriptor. Raises OSError.
+def open_directory(path: Path) -> Iterator[int]:
+    """Hold a directory open, so that a rename of it or above it meanwhile changes nothing; gives
+    its descriptor. Raises OSError.
     """
-    descriptor = os.open(path, _FOLDER)
+    descriptor = os.open(path, _DIRECTORY)
     try:
         yield descriptor
     finally:
@@ -334,10 +335,10 @@ def _reading(path: Path) -> Iterator[int]:
 
 
 def _write_new(
-    name: str, data: bytes, mode: int, group: int | None, folder: int, owner: int | None = None
+    name: str, data: bytes, mode: int, group: int | None, directory: int, owner: int | None = None
 ) -> None:
     # 0600 from the start: no moment in which somebody could open a key that is about to be private
-    descriptor = os.open(name, _NEW_FILE, PRIVATE_FILE, dir_fd=folder)
+    descriptor = os.open(name, _NEW_FILE, PRIVATE_FILE, dir_fd=directory)
     try:
         rest = memoryview(data)
         while rest:
@@ -366,7 +367,7 @@ def _sync(descriptor: int) -> None:
         else:
             os.fsync(descriptor)
     except OSError as error:
-        # a file system that cannot sync folders says so with these
+        # a file system that cannot sync directories says so with these
         if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
             raise
 
@@ -385,11 +386,13 @@ def _all_of(descriptor: int, path: Path, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _remove_entry(name: str, folder: int) -> None:
+def _remove_entry(name: str, directory: int) -> None:
     try:
-        os.rmdir(name, dir_fd=folder)
+        os.rmdir(name, dir_fd=directory)
     except NotADirectoryError:
-        os.unlink(name, dir_fd=folder)  # fwalk counts a link to a folder among the folders
+        os.unlink(
+            name, dir_fd=directory
+        )  # fwalk counts a link to a directory among the directories
 
 
 def _raise(error: OSError) -> None:
@@ -405,7 +408,7 @@ def _refuse_foreign(path: Path, facts: os.stat_result) -> None:
             code="configuration.permissions",
         )
     if stat.S_ISLNK(facts.st_mode):
-        return  # a link's mode means nothing, its folder's does
+        return  # a link's mode means nothing, its directory's does
     if stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX:
         return
     others = stat.S_IWOTH

@@ -66,7 +66,8 @@ def acquire(
     subject: str,
     stop: threading.Event | None = None,
 ) -> FileLease:
-    """Return the lock on `path`, whose folder must exist, waiting at most `timeout` seconds for it.
+    """Return the lock on `path`, whose directory must exist, waiting at most `timeout` seconds for
+    it.
 
     A timeout of 0 tries once. Each call opens the file anew, and flock excludes open files, not
     processes: two threads of one process exclude each other as well, and taking the same lock
@@ -126,7 +127,7 @@ def _try(path: Path, kind: int) -> int | None:
         if error.errno in _UNSUPPORTED:
             raise StoreError(
                 f"the file system of {path} has no locks: {error.strerror}",
-                hint="Put the home folder on a local file system (--home DIR).",
+                hint="Put the home directory on a local file system (--home DIR).",
             ) from error
         raise store_error("lock", path, error) from error
     except BaseException:

@@ -25,7 +25,7 @@ SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/s
 INHERITED = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "TZ", "USER"})
 """What passes through besides `LC_*` and PATH; anything else could be a secret of certctl's."""
 
-WORKING_FOLDER = "/"
+WORKING_DIRECTORY = "/"
 """Where every command starts: a relative path fails when first tried, not later under cron."""
 
 GRACE = 5.0
@@ -85,7 +85,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if apart else subprocess.STDOUT,
             bufsize=0,
-            cwd=WORKING_FOLDER,
+            cwd=WORKING_DIRECTORY,
             env=clean_environment(os.environ) | dict(environment),
             start_new_session=True,
         )
@@ -115,13 +115,17 @@ def clean_environment(caller: Mapping[str, str]) -> dict[str, str]:
     """Return what a command may see of the caller's environment.
 
     It is the same by hand, from cron and from a timer: PATH is `SYSTEM_PATH` and then the caller's
-    own absolute folders; HOME, LOGNAME and USER come from the user database where the caller has
-    none.
+    own absolute directories; HOME, LOGNAME and USER come from the user database where the caller
+    has none.
     """
     kept = {
         key: value for key, value in caller.items() if key in INHERITED or key.startswith("LC_")
     }
-    own = (folder for folder in caller.get("PATH", "").split(os.pathsep) if folder.startswith("/"))
+    own = (
+        directory
+        for directory in caller.get("PATH", "").split(os.pathsep)
+        if directory.startswith("/")
+    )
     return {**_user(), **kept, "PATH": os.pathsep.join(dict.fromkeys((*SYSTEM_PATH, *own)))}
 
 

@@ -15,7 +15,7 @@ from certctl.system.files import read_bounded, read_private
 
 _LIMIT = 64 * 1024
 _CODE = "configuration.secret"
-_FOLDER = "CREDENTIALS_DIRECTORY"
+_DIRECTORY = "CREDENTIALS_DIRECTORY"
 
 
 def read_secret(path: Path) -> str:
@@ -36,15 +36,15 @@ def secret_of_service(name: str, variables: Mapping[str, str]) -> str:
 
     Raises `ConfigurationError` where the process is no such service, or has no such credential.
     """
-    folder = variables.get(_FOLDER)
-    if not folder or "/" in name or name.startswith("."):
+    directory = variables.get(_DIRECTORY)
+    if not directory or "/" in name or name.startswith("."):
         raise ConfigurationError(
             f"there is no credential {name!r}: "
-            + ("that is no name of one" if folder else f"{_FOLDER} is not set"),
+            + ("that is no name of one" if directory else f"{_DIRECTORY} is not set"),
             hint=f"LoadCredential={name}:FILE in certctl's unit; outside of it, use a file.",
             code=_CODE,
         )
-    path = Path(folder, name)
+    path = Path(directory, name)
     try:
         data = read_bounded(path, _LIMIT)
     except StoreError as error:

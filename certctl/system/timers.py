@@ -15,8 +15,8 @@ from pathlib import Path
 from certctl.system.process import run
 
 _CRON_FILES = ("etc/crontab", "etc/anacrontab")
-_CRON_FOLDERS = ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily", "var/spool/cron/crontabs")
-_UNIT_FOLDERS = (
+_CRON_DIRECTORIES = ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily", "var/spool/cron/crontabs")
+_UNIT_DIRECTORIES = (
     "etc/systemd/system",
     "run/systemd/system",
     "usr/local/lib/systemd/system",
@@ -39,7 +39,7 @@ def timers_for(
     words: Sequence[str], *, root: Path = Path("/"), user_units: Path | None = None
 ) -> list[Timer]:
     """Return what would run a command that has all of `words` in it, of cron and of systemd;
-    `user_units` is the folder of the user's own units.
+    `user_units` is the directory of the user's own units.
     """
     return [*_of_cron(words, root), *_of_systemd(words, root, user_units)]
 
@@ -56,20 +56,24 @@ def own_crontab(words: Sequence[str], *, program: str = "crontab") -> Timer | No
 
 def _of_cron(words: Sequence[str], root: Path) -> Iterator[Timer]:
     files = [root / each for each in _CRON_FILES]
-    for folder in _CRON_FOLDERS:
+    for directory in _CRON_DIRECTORIES:
         # cron passes over names with a dot in them, such as those of packages' leftovers.
-        files += [each for each in _inside(root / folder) if "." not in each.name]
+        files += [each for each in _inside(root / directory) if "." not in each.name]
     for path in files:
         if _mentions(_lines(path), words):
             yield Timer(str(path))
 
 
 def _of_systemd(words: Sequence[str], root: Path, user_units: Path | None) -> Iterator[Timer]:
-    folders = [root / each for each in _UNIT_FOLDERS] + ([user_units] if user_units else [])
+    directories = [root / each for each in _UNIT_DIRECTORIES] + ([user_units] if user_units else [])
     seen: set[str] = set()
-    enabled = {each.name for folder in folders for each in _inside(folder / "timers.target.wants")}
-    for folder in folders:
-        for path in _inside(folder):
+    enabled = {
+        each.name
+        for directory in directories
+        for each in _inside(directory / "timers.target.wants")
+    }
+    for directory in directories:
+        for path in _inside(directory):
             if path.suffix != ".timer" or path.name in seen:
                 continue
             service = next(
@@ -80,7 +84,7 @@ def _of_systemd(words: Sequence[str], root: Path, user_units: Path | None) -> It
                 ),
                 f"{path.stem}.service",
             )
-            if any(_mentions(_lines(each / service), words) for each in folders):
+            if any(_mentions(_lines(each / service), words) for each in directories):
                 seen.add(path.name)
                 yield Timer(str(path), enabled=path.name in enabled)
 
@@ -103,8 +107,8 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(directory: Path) -> list[Path]:
     try:
-        return sorted(folder.iterdir())
+        return sorted(directory.iterdir())
     except OSError:
         return []

@@ -10,7 +10,7 @@ import pytest
 
 from certctl.alerts.hook import variables as failure_variables
 from certctl.cli.main import COMMANDS
-from certctl.deploy.environment import run_variables, variables
+from certctl.deploy.hook_environment import run_variables, variables
 from certctl.models import CertificateFiles, RunSummary
 from certctl.operations.plugins import plugin_options
 from certctl.options import OPTIONS
@@ -36,9 +36,9 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_list_of_commands_is_that_of_the_modules() -> None:
-    folder = Path(__file__).parents[2] / "certctl" / "cli" / "commands"
+    directory = Path(__file__).parents[2] / "certctl" / "cli" / "commands"
 
-    modules = {path.stem.replace("_", "-") for path in folder.glob("[!_]*.py")}
+    modules = {path.stem.replace("_", "-") for path in directory.glob("[!_]*.py")}
 
     assert set(COMMANDS) == modules
 

@@ -22,7 +22,7 @@ from certctl.challenges import http01_hook
 from certctl.challenges.system import SolverSystem
 from certctl.cli.main import COMMANDS
 from certctl.credentials import read_tables
-from certctl.deploy.environment import run_variables, variables
+from certctl.deploy.hook_environment import run_variables, variables
 from certctl.deploy.hooks import HookSystem
 from certctl.deploy.system import TargetSystem
 from certctl.dns import lexicon
@@ -86,7 +86,7 @@ DOCUMENTS = (
 
 FLAGS_OF_OTHERS = {
     *("--manual-auth-hook", "--manual-cleanup-hook", "--write"),
-    *("--folder-path", "--touchy-folder"),
+    *("--directory-path", "--touchy-directory"),
 }
 """certbot's, those of scripts/settings-table, and those of the example plug-ins."""
 
@@ -222,9 +222,9 @@ def deploy_variables() -> dict[str, str]:
     return variables("deploy", issued(), files, None)
 
 
-def dns_variables(folder: Path) -> set[str]:
+def dns_variables(directory: Path) -> set[str]:
     """What a DNS hook sees beyond its user's environment, from a real one."""
-    seen = folder / "seen"
+    seen = directory / "seen"
     system = ProviderSystem(SteerableClock(), threading.Event())
     provider = ExecProvider(f"env >{seen}; true", None, system)
     provider.cleanup([TxtRecord("_acme-challenge.example.com", "v", "example.com", "example.com")])
@@ -232,9 +232,9 @@ def dns_variables(folder: Path) -> set[str]:
     return {each for each in names if each.startswith(("CERTCTL_", "CERTBOT_"))}
 
 
-def http_variables(folder: Path) -> set[str]:
+def http_variables(directory: Path) -> set[str]:
     """What an HTTP hook sees beyond its user's environment, from a real one."""
-    seen = folder / "seen-by-http"
+    seen = directory / "seen-by-http"
     challenge = ChallengeSpec(method="http-hook", http_hook=f"env >{seen}; true")
     solver = http01_hook.create(challenge, SolverSystem(SteerableClock(), threading.Event()))
     placed = {"token": "t", "key_authorization": "t.thumbprint"}
@@ -368,10 +368,10 @@ def test_the_tables_in_the_page_on_dns_are_taken(tmp_path: Path) -> None:
 # The example plug-ins
 
 
-def example(document: str, folder: Path) -> ModuleType:
+def example(document: str, directory: Path) -> ModuleType:
     block = re.search(r"^```python\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE)
     assert block is not None
-    file = folder / "example_plugin.py"
+    file = directory / "example_plugin.py"
     file.write_text(block[1], encoding="utf-8")
     specification = importlib.util.spec_from_file_location("example_plugin", file)
     assert specification is not None
@@ -384,7 +384,7 @@ def example(document: str, folder: Path) -> ModuleType:
 def test_the_example_provider_keeps_two_values_at_one_name(tmp_path: Path) -> None:
     module = example("CONTRIBUTING.md", tmp_path)
     system = ProviderSystem(SteerableClock(), threading.Event())
-    provider = module.create({"dns.folder.path": str(tmp_path)}, system)
+    provider = module.create({"dns.directory.path": str(tmp_path)}, system)
     name = "_acme-challenge.example.com"
     first, second = (TxtRecord(name, each, "example.com", "example.com") for each in ("a", "b"))
 
@@ -401,7 +401,7 @@ def test_the_example_target_is_told_of_each_version(tmp_path: Path) -> None:
     module = example(DEPLOY, tmp_path)
     clock = SteerableClock()
     system = TargetSystem(HookSystem(clock, lambda _event: None))
-    target = module.create({"deploy.touchy.folder": str(tmp_path)}, system)
+    target = module.create({"deploy.touchy.directory": str(tmp_path)}, system)
     files = CertificateFiles("live", "cert", "chain", "fullchain", "privkey", "combined")
     delivery = Delivery(issued(), files, Material(b"", b"", b""))
     name = issued().name

@@ -25,15 +25,15 @@ LEVELS = {
     "options": 1,
     "settings": 1,
     "spec": 1,
-    "advice": 1,
+    "ari": 1,
     "renewal": 1,
     "service_address": 1,
     "thresholds": 1,
-    "limits": 1,
+    "rate_limits": 1,
     "copies": 1,
     "keys": 1,
     "validation_certificate": 1,
-    "standing_records": 1,
+    "persistent_validation": 1,
     "hook_protocols": 1,
     "x509": 1,
     "formats": 1,
@@ -113,10 +113,12 @@ def test_the_init_files_of_packages_are_empty() -> None:
     assert [path for path in PACKAGE.rglob("__init__.py") if path.read_bytes()] == []
 
 
-def test_every_folder_with_modules_is_a_package() -> None:
-    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+def test_every_directory_with_modules_is_a_package() -> None:
+    directories = {path.parent for path in PACKAGE.rglob("*.py")}
 
-    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+    assert [
+        directory for directory in directories if not (directory / "__init__.py").exists()
+    ] == []
 
 
 def test_the_checks_read_the_whole_tree() -> None:
@@ -312,9 +314,9 @@ def _told(found: Import, judge: Callable[[Import], str | None]) -> str:
     return f"{found.module}, line {found.line}: {judge(found)}"
 
 
-def plant(folder: Path, modules: dict[str, str]) -> Path:
-    """Write a made-up package `certctl` below `folder`, and return it."""
-    package = folder / "certctl"
+def plant(directory: Path, modules: dict[str, str]) -> Path:
+    """Write a made-up package `certctl` below `directory`, and return it."""
+    package = directory / "certctl"
     for name, source in modules.items():
         path = package.joinpath(*name.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)

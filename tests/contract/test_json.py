@@ -134,7 +134,7 @@ CHECK: Shape = {
     "certificates": int,
     "services": int,
     "failing": int,
-    "owed": int,
+    "undeployed": int,
     "run_age": int | None,
     "problems": list,
     "remaining": list,
@@ -230,7 +230,7 @@ def test_the_last_error_of_a_certificate_in_the_list(tmp_path: Path) -> None:
 def test_the_states_of_certificates_are_words(tmp_path: Path) -> None:
     add_certificate(tmp_path, "due.example", age=timedelta(days=61))
     add_certificate(tmp_path, "expired.example", age=timedelta(days=91))
-    add_certificate(tmp_path, "owed.example", deployed=False)
+    add_certificate(tmp_path, "undeployed.example", deployed=False)
     add_certificate(tmp_path, "revoked.example", memory=RenewalMemory(revoked=(1,)))
     add_certificate(tmp_path, "stopped.example", chosen={"autorenew": False})
     add_certificate(tmp_path, "valid.example")
@@ -239,7 +239,7 @@ def test_the_states_of_certificates_are_words(tmp_path: Path) -> None:
 
     assert {row["name"]: row["state"] for row in rows} == {
         f"{state}.example": state
-        for state in ("due", "expired", "owed", "revoked", "stopped", "valid")
+        for state in ("due", "expired", "undeployed", "revoked", "stopped", "valid")
     }
 
 

@@ -41,7 +41,7 @@ def issue(
     home: Path,
     *arguments: str,
     variables: Mapping[str, str] | None = None,
-    folder: Path | None = None,
+    directory: Path | None = None,
 ) -> Finished:
     """`certctl issue a.example`, with the port of an HTTP-01 server that nobody asks."""
     return certctl(
@@ -50,7 +50,7 @@ def issue(
         *arguments,
         home=home,
         variables=variables,
-        folder=folder,
+        directory=directory,
     )
 
 
@@ -152,10 +152,10 @@ def test_the_environment_and_the_file_can_name_the_log_file_too(tmp_path: Path) 
     (home / "certctl.toml").write_text('log_file = "by-file"\n')
     variable = {"CERTCTL_LOG_FILE": "by-environment"}
 
-    certctl("show", "a.example", home=home, folder=here)
-    certctl("show", "b.example", home=home, folder=here, variables=variable)
+    certctl("show", "a.example", home=home, directory=here)
+    certctl("show", "b.example", home=home, directory=here, variables=variable)
     certctl(
-        "show", "c.example", "--log-file", "by-flag", home=home, folder=here, variables=variable
+        "show", "c.example", "--log-file", "by-flag", home=home, directory=here, variables=variable
     )
 
     assert "a.example" in (home / "by-file").read_text()

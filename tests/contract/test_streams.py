@@ -1,4 +1,4 @@
-"""What becomes of a command whose streams, or whose folder, are not what it expects.
+"""What becomes of a command whose streams, or whose directory, are not what it expects.
 
 A command that could not say its result has failed. One that could not say anything else has not.
 """
@@ -24,23 +24,23 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full o
 PRINTING = [("list", "--json"), ("list",), ("--version",), ("--help",), ("issue", "--help")]
 
 
-def in_a_shell(line: str, *arguments: str, folder: Path) -> Finished:
+def in_a_shell(line: str, *arguments: str, directory: Path) -> Finished:
     """Run certctl as a process, as `$certctl` within a line of a shell."""
     done = subprocess.run(
         ["/bin/sh", "-c", line, sys.executable, "-m", "certctl", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        cwd=folder,
+        cwd=directory,
         timeout=60,
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def a_home(folder: Path) -> Path:
-    add_certificate(folder / "home", "a.example")
-    return folder / "home"
+def a_home(directory: Path) -> Path:
+    add_certificate(directory / "home", "a.example")
+    return directory / "home"
 
 
 @FULL
@@ -51,7 +51,7 @@ def test_a_result_that_the_disk_has_no_room_for_is_a_failure(
     home = a_home(tmp_path)
 
     finished = in_a_shell(
-        'exec "$0" "$@" >/dev/full', "--home", str(home), *arguments, folder=tmp_path
+        'exec "$0" "$@" >/dev/full', "--home", str(home), *arguments, directory=tmp_path
     )
 
     assert finished == Finished(
@@ -88,14 +88,14 @@ def test_standard_output_may_be_closed_from_the_beginning(
 ) -> None:
     home = a_home(tmp_path)
 
-    finished = in_a_shell('exec "$0" "$@" >&-', "--home", str(home), *arguments, folder=tmp_path)
+    finished = in_a_shell('exec "$0" "$@" >&-', "--home", str(home), *arguments, directory=tmp_path)
 
     assert finished == Finished(0, "", "")
 
 
 def test_standard_error_may_be_closed_from_the_beginning(tmp_path: Path) -> None:
     finished = in_a_shell(
-        'exec "$0" "$@" 2>&-', "--home", "home", "show", "nosuch.example", folder=tmp_path
+        'exec "$0" "$@" 2>&-', "--home", "home", "show", "nosuch.example", directory=tmp_path
     )
 
     assert finished == Finished(2, "", "")
@@ -106,20 +106,20 @@ def test_messages_that_the_disk_has_no_room_for_change_no_result(tmp_path: Path)
     home = a_home(tmp_path)
     (home / "certificates" / "b.example.toml").write_text("names = 7\n")
 
-    plain = in_a_shell('exec "$0" "$@"', "--home", str(home), "list", folder=tmp_path)
-    full = in_a_shell('exec "$0" "$@" 2>/dev/full', "--home", str(home), "list", folder=tmp_path)
+    plain = in_a_shell('exec "$0" "$@"', "--home", str(home), "list", directory=tmp_path)
+    full = in_a_shell('exec "$0" "$@" 2>/dev/full', "--home", str(home), "list", directory=tmp_path)
 
     assert plain.stderr.startswith("error: b.example: ")
     assert full == Finished(plain.exit_status, plain.stdout, "")
 
 
-def test_the_folder_that_one_is_in_may_be_gone(tmp_path: Path) -> None:
+def test_the_directory_that_one_is_in_may_be_gone(tmp_path: Path) -> None:
     home = a_home(tmp_path)
 
     finished = in_a_shell(
         'mkdir gone && cd gone && rmdir ../gone && exec "$0" "$@"',
         *("--home", str(home), "list"),
-        folder=tmp_path,
+        directory=tmp_path,
     )
 
     assert (finished.exit_status, finished.stderr) == (0, "")

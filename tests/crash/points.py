@@ -1,7 +1,7 @@
 """The system calls of one certctl command, and the same command with a mishap at one of them.
 
 strace tells which calls there are, and injects: a SIGKILL in place of a call, or an error as its
-result. Only calls on the home folder and on the network count, not those of Python's own start.
+result. Only calls on the home directory and on the network count, not those of Python's own start.
 """
 
 import os

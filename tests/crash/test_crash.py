@@ -1,4 +1,4 @@
-"""A kill or an error at each call on the home folder and the network, then the promises.
+"""A kill or an error at each call on the home directory and the network, then the promises.
 
 `make crash` tries every point. Without `CRASH_POINTS=all` a few of each kind are tried, spread over
 the whole run, so that a mistake that is everywhere is seen by `make test` already.
@@ -95,12 +95,12 @@ def scenario(name: str, hook: Path) -> Scenario:
 class Bench:
     """Prepares a home for each point, tries it, and holds certctl to its promises."""
 
-    def __init__(self, folder: Path, authority: DevCaServer, tried: Scenario) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, authority: DevCaServer, tried: Scenario) -> None:
+        self._directory = directory
         self._authority = authority
         self._tried = tried
         self._made = 0
-        self.base = folder / "base"
+        self.base = directory / "base"
         self.base.mkdir()
         (self.base / "certctl.toml").write_text(
             f'ca = "{authority.directory_url}"\nca_bundle = "{authority.ca_bundle}"\n'
@@ -116,13 +116,13 @@ class Bench:
 
     def copy(self) -> Path:
         self._made += 1
-        home = self._folder / f"home-{self._made}"
+        home = self._directory / f"home-{self._made}"
         shutil.copytree(self.base, home, symlinks=True)
         return home
 
     def points(self) -> list[Point]:
         home = self.copy()
-        return points(self._tried.arguments, home, self._folder, threads=self._tried.parallel)
+        return points(self._tried.arguments, home, self._directory, threads=self._tried.parallel)
 
     def attempt(self, point: Point, how: str) -> str:
         """Try one point; return in a word what became of the command."""
@@ -189,16 +189,16 @@ class Bench:
                 assert not archived(self.base), about
 
 
-def assert_matching(folder: Path, about: str) -> None:
+def assert_matching(directory: Path, about: str) -> None:
     """The files of a live version belong together."""
-    key = load_pem_private_key((folder / "privkey.pem").read_bytes(), None)
-    leaf, *chain = x509.load_pem_x509_certificates((folder / "fullchain.pem").read_bytes())
+    key = load_pem_private_key((directory / "privkey.pem").read_bytes(), None)
+    leaf, *chain = x509.load_pem_x509_certificates((directory / "fullchain.pem").read_bytes())
     assert key.public_key() == leaf.public_key(), about
     leaf.verify_directly_issued_by(chain[0])
-    cert, rest = (folder / "cert.pem").read_bytes(), (folder / "chain.pem").read_bytes()
-    privkey = (folder / "privkey.pem").read_bytes()
-    assert (folder / "fullchain.pem").read_bytes() == cert + rest, about
-    assert (folder / "combined.pem").read_bytes() == privkey + cert + rest, about
+    cert, rest = (directory / "cert.pem").read_bytes(), (directory / "chain.pem").read_bytes()
+    privkey = (directory / "privkey.pem").read_bytes()
+    assert (directory / "fullchain.pem").read_bytes() == cert + rest, about
+    assert (directory / "combined.pem").read_bytes() == privkey + cert + rest, about
 
 
 def live_version(home: Path, name: str) -> int | None:

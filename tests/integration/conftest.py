@@ -24,7 +24,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def advised(machine: Machine) -> Machine:
+def by_ari(machine: Machine) -> Machine:
     """The same with a CA that says when to renew (RFC 9773)."""
     machine.ca.renewal_info = True
     return machine

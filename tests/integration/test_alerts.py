@@ -102,19 +102,19 @@ def unwatched(machine: Machine) -> Report:
 # The hook.
 
 
-def heard(folder: Path) -> list[Any]:
+def heard(directory: Path) -> list[Any]:
     """What the hook of `listening_hook` was told, an object for each time."""
-    return [json.loads(line) for line in lines(folder / "heard")]
+    return [json.loads(line) for line in lines(directory / "heard")]
 
 
-def hook(folder: Path, status: int = 0) -> str:
-    """A hook that writes what it is told into a file, as JSON; not in the home folder."""
-    path = folder / "on-failure"
+def hook(directory: Path, status: int = 0) -> str:
+    """A hook that writes what it is told into a file, as JSON; not in the home directory."""
+    path = directory / "on-failure"
     executable(
         path,
         "python3 -c 'import json, os\n"
         'facts = {k: v for k, v in os.environ.items() if k.startswith("CERTCTL_")}\n'
-        f'print(json.dumps(facts), file=open("{folder}/heard", "a"))\'\n'
+        f'print(json.dumps(facts), file=open("{directory}/heard", "a"))\'\n'
         f"echo heard it; exit {status}",
     )
     return str(path)
@@ -326,8 +326,8 @@ def test_a_heartbeat_goes_only_to_a_server_that_is_trusted(
 # Chat and mail.
 
 
-def apprise_urls(folder: Path, *urls: str, mode: int = 0o600) -> str:
-    path = folder / "alerts"
+def apprise_urls(directory: Path, *urls: str, mode: int = 0o600) -> str:
+    path = directory / "alerts"
     path.write_text("# who is to hear\n" + "".join(f"{each}\n" for each in urls))
     path.chmod(mode)
     return str(path)

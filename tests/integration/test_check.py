@@ -141,7 +141,7 @@ def test_a_deploy_that_is_owed_is_a_warning(tmp_path: Path) -> None:
 
     assert finished.exit_status == WARNING
     assert "a.example: version 1 is not deployed" in finished.stdout
-    assert performance(finished)["owed"] == "1;;;0"
+    assert performance(finished)["undeployed"] == "1;;;0"
 
 
 def test_what_visitors_still_get_decides_where_a_deploy_is_owed(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_broken_configuration_is_unknown_too(tmp_path: Path) -> None:
     assert "(Did you mean key_type?)" in finished.stdout
 
 
-def test_a_certificate_whose_memory_is_no_folder_of_ours_is_unknown(tmp_path: Path) -> None:
+def test_a_certificate_whose_memory_is_no_directory_of_ours_is_unknown(tmp_path: Path) -> None:
     add_certificate(tmp_path, "a.example")
     (tmp_path / "live" / "a.example").unlink()
     (tmp_path / "live" / "a.example").mkdir()

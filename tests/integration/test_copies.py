@@ -16,10 +16,10 @@ NAME = "a.example"
 
 @pytest.fixture
 def there(tmp_path: Path) -> Path:
-    """A folder outside the home folder."""
-    folder = tmp_path / "there"
-    folder.mkdir()
-    return folder
+    """A directory outside the home directory."""
+    directory = tmp_path / "there"
+    directory.mkdir()
+    return directory
 
 
 def issue(machine: Machine, *copies: str, name: str = NAME, **options: object) -> int:
@@ -100,7 +100,9 @@ def test_a_copy_may_belong_to_others(machine: Machine, there: Path) -> None:
     assert facts.st_uid != 0
 
 
-def test_in_a_folder_a_copy_is_named_after_its_certificate(machine: Machine, there: Path) -> None:
+def test_in_a_directory_a_copy_is_named_after_its_certificate(
+    machine: Machine, there: Path
+) -> None:
     issue(machine, f"fullchain:{there}", f"der:{there}")
 
     assert sorted(path.name for path in there.iterdir()) == [f"{NAME}.der", f"{NAME}.pem"]
@@ -155,8 +157,8 @@ def test_a_destination_that_its_certificate_has_left_may_be_anothers(
     ("copies", "reason"),
     [
         (("fullchain:{there}/x.pem", "cert:{there}/x.pem"), "is named twice"),
-        (("fullchain:{home}/live/x.pem",), "lies in the home folder"),
-        (("fullchain:{there}/nowhere/x.pem",), "there is no folder"),
+        (("fullchain:{home}/live/x.pem",), "lies in the home directory"),
+        (("fullchain:{there}/nowhere/x.pem",), "there is no directory"),
         (("fullchain:{there}/x.pem,owner=nobody-of-that-name",), "no user 'nobody-of-that-name'"),
         (("fullchain:{there}/x.pem,group=no-such-group",), "no group 'no-such-group'"),
     ],
@@ -173,7 +175,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_ordered(
     assert list(there.iterdir()) == []
 
 
-def test_a_folder_that_others_can_write_is_refused(machine: Machine, there: Path) -> None:
+def test_a_directory_that_others_can_write_is_refused(machine: Machine, there: Path) -> None:
     there.chmod(0o777)
 
     with pytest.raises(ConfigurationError, match="can be written by others"):
@@ -221,7 +223,7 @@ def test_a_run_that_is_killed_between_two_copies_is_owed_and_leaves_nothing_lyin
     machine.flags["deploy.copy"] = ()
 
     machine.killed_before_rename(f"../{there.name}/b.pem", "renew", "--force")
-    owed = machine.status(NAME).owed
+    owed = machine.status(NAME).undeployed
     machine.renew()
 
     live = machine.home / "live" / NAME

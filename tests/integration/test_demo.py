@@ -14,21 +14,21 @@ import pytest
 from tests.support.operations import CERTCTL
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(directory: Path) -> dict[str, str]:
     """A shell whose settings would break everything, if they had a part in it."""
     return {
         **os.environ,
-        "TMPDIR": str(folder),
+        "TMPDIR": str(directory),
         "CERTCTL_HOME": "/nonexistent/home",
         "CERTCTL_CA": "https://nowhere.invalid/directory",
         "TERM": "xterm",
     }
 
 
-def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def demo(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*CERTCTL, "demo", *arguments],
-        env=environment(folder),
+        env=environment(directory),
         capture_output=True,
         text=True,
         check=False,
@@ -59,7 +59,7 @@ def test_as_json_it_is_one_document_with_what_was_seen(tmp_path: Path) -> None:
     assert data["revoked"].lstrip("0") == data["after"]["blog.example"]
 
 
-def test_a_kept_folder_is_a_home_like_any_other(tmp_path: Path) -> None:
+def test_a_kept_directory_is_a_home_like_any_other(tmp_path: Path) -> None:
     home = tmp_path / "kept"
 
     assert demo(tmp_path, "--keep", str(home), "--quiet").returncode == 0

@@ -24,7 +24,11 @@ def deploy_by_hand(machine: Machine, *names: str, pending: bool = False) -> Repo
 
 def served(status: CertificateStatus) -> tuple[int | None, int | None, bool]:
     """What is live, what is deployed, and whether that is owed."""
-    return (status.live.number if status.live else None), status.deployment.deployed, status.owed
+    return (
+        (status.live.number if status.live else None),
+        status.deployment.deployed,
+        status.undeployed,
+    )
 
 
 # -- hooks and reloads
@@ -62,12 +66,12 @@ def test_a_deploy_hook_is_told_what_it_deploys(machine: Machine, tmp_path: Path)
     assert told["CERTCTL_SERIAL"] == machine.live("a.example").facts.serial
 
 
-def test_hooks_of_the_folder_run_first_in_byte_order_without_backups(
+def test_hooks_of_the_directory_run_first_in_byte_order_without_backups(
     machine: Machine, tmp_path: Path
 ) -> None:
-    folder, seen = machine.home / "hooks" / "deploy.d", tmp_path / "seen"
+    directory, seen = machine.home / "hooks" / "deploy.d", tmp_path / "seen"
     for name in ("20-second", "10-first", "15-old~"):
-        executable(folder / name, f"echo {name} >> {seen}")
+        executable(directory / name, f"echo {name} >> {seen}")
 
     machine.issue("a.example", options={"deploy.deploy_hook": noting(seen, "own")})
 
@@ -118,7 +122,7 @@ def test_a_failing_hook_is_owed_seen_and_paid_once_it_holds(
     last = machine.renew()
 
     assert [one.exit_status for one in (first, waiting, last)] == [4, 4, 0]
-    assert (view.state, view.deployed) == ("owed", False)
+    assert (view.state, view.deployed) == ("undeployed", False)
     assert view.last_error is not None
     assert shown.status.deployment.failures == 1
     assert served(machine.status("a.example")) == (1, 1, False)
@@ -146,7 +150,7 @@ def test_a_failing_reload_is_owed_by_all_that_asked_for_it(
     report = machine.renew(force=True)
 
     assert report.exit_status == 4
-    owed = [machine.status(name).owed for name in ("a.example", "b.example", "c.example")]
+    owed = [machine.status(name).undeployed for name in ("a.example", "b.example", "c.example")]
     assert owed == [True, True, False]
 
 
@@ -158,7 +162,7 @@ def test_a_failing_hook_of_one_certificate_stops_no_other(machine: Machine, tmp_
 
     assert report.exit_status == 4
     assert lines(tmp_path / "seen") == ["b.example", "b.example"]
-    assert not machine.status("b.example").owed
+    assert not machine.status("b.example").undeployed
 
 
 def test_only_what_is_owed_is_deployed_with_pending(machine: Machine, tmp_path: Path) -> None:
@@ -264,9 +268,9 @@ def test_a_kill_during_a_deploy_by_hand_leaves_a_debt_as_well(
     kill.unlink()
 
     assert killed.exit_status == -9
-    assert machine.status("a.example").owed
+    assert machine.status("a.example").undeployed
     assert machine.renew().exit_status == 0
-    assert not machine.status("a.example").owed
+    assert not machine.status("a.example").undeployed
 
 
 def test_a_target_that_is_not_live_is_made_live_and_deployed_by_the_next_run(

@@ -99,7 +99,7 @@ def test_the_ca_of_the_home_is_used_where_it_is_served(tmp_path: Path) -> None:
         assert endpoint.http_port == said["http_port"]
 
 
-def test_a_second_one_on_the_same_folder_is_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_one_on_the_same_directory_is_told_of_the_first(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, _):
         second = certctl_process("dev-ca", "serve", home=tmp_path)
 
@@ -168,7 +168,7 @@ def test_on_a_terminal_it_says_how_to_trust_the_root(tmp_path: Path) -> None:
         assert word in shown.stderr
 
 
-def test_a_state_folder_of_ones_own_is_used(tmp_path: Path) -> None:
+def test_a_state_directory_of_ones_own_is_used(tmp_path: Path) -> None:
     state = tmp_path / "elsewhere"
 
     done = certctl("dev-ca", "root", "--state", str(state), "--json", home=tmp_path / "home")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certctl.devca import standing_records
+from certctl.devca import persistent_validation
 from certctl.devca.server import DevCa
 from certctl.devca.settings import DevCaSettings
 from tests.integration.devca_client import RawClient, begin, outcome
@@ -71,7 +71,7 @@ def hashed(client: RawClient, name: str) -> str:
     ],
 )
 def test_the_hash_is_that_of_the_examples_in_the_draft(name: str, digest: str) -> None:
-    found = standing_records.account_uris(
+    found = persistent_validation.account_uris(
         "02",
         "example.com",
         "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",

@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_requests_to_a_ca_that_is_served_do_what_the_page_says(tmp_path: Path) -> None:
     (script,) = blocks("sh")
-    with DevCaServer(folder=tmp_path) as devca:
+    with DevCaServer(directory=tmp_path) as devca:
         base = devca.directory_url.removesuffix("/directory")
         done = subprocess.run(
             ["bash", "-eu", "-c", script.replace("\n# ", "\necho\n# ")],

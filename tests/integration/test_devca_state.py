@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from certctl.devca.endpoint import FOLDER, dev_endpoint
+from certctl.devca.endpoint import DIRECTORY, dev_endpoint
 from certctl.devca.server import DevCa
 from certctl.devca.settings import DevCaSettings, load_profiles
 from certctl.errors import ConfigurationError, LockHeld
@@ -54,7 +54,7 @@ def test_where_its_port_is_taken_another_one_does_and_urls_are_known_by_their_pa
         client = RawClient(ca)
         client.register()
         order = client.order("a.example")
-        # two on one folder is what the lock of `dev_endpoint` is for; here it takes the port
+        # two on one directory is what the lock of `dev_endpoint` is for; here it takes the port
         with DevCa(state) as other:
             moved = order.headers["Location"].replace(f":{ca.port}/", f":{other.port}/")
             client.ca = other
@@ -76,7 +76,7 @@ def test_nobody_else_reads_its_keys_and_records(tmp_path: Path) -> None:
     assert shared == {"root.pem", "root-rsa.pem", "ec.pem", "rsa.pem"}
 
 
-def test_without_a_folder_nothing_is_left(tmp_path: Path) -> None:
+def test_without_a_directory_nothing_is_left(tmp_path: Path) -> None:
     with DevCa(None) as ca:
         bundle = ca.tls_ca_bundle
         assert bundle.exists()
@@ -223,4 +223,4 @@ def test_certctl_takes_a_wildcard_by_updates_of_the_built_in_zone(tmp_path: Path
     assert renewed.exit_status == 0, renewed
     names = leaf(home, "a.example").extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert names.value.get_values_for_type(x509.DNSName) == ["*.a.example", "a.example"]
-    assert (tmp_path / FOLDER / "dns-port").exists()
+    assert (tmp_path / DIRECTORY / "dns-port").exists()

@@ -243,11 +243,11 @@ def _general(name: str) -> x509.GeneralName:
 
 
 @contextmanager
-def tls(port: int, folder: Path, files: tuple[bytes, bytes], alpn: str) -> Iterator[list[str]]:
+def tls(port: int, directory: Path, files: tuple[bytes, bytes], alpn: str) -> Iterator[list[str]]:
     """A TLS server; yields the names that it was asked for by SNI."""
-    (folder / "proof.pem").write_bytes(b"".join(files))
+    (directory / "proof.pem").write_bytes(b"".join(files))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "proof.pem")
+    context.load_cert_chain(directory / "proof.pem")
     context.set_alpn_protocols([alpn])
     names: list[str] = []
     context.sni_callback = lambda _socket, name, _context: names.append(name)

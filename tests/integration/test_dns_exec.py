@@ -20,19 +20,19 @@ def system(*, timeout: float = 20, stop: threading.Event | None = None) -> Provi
     return ProviderSystem(SystemClock(), stop or threading.Event(), timeout)
 
 
-def recorder(folder: Path, *variables: str) -> str:
-    """Return a command that appends its arguments and some variables to `folder/calls`."""
-    script = folder / "hook.sh"
+def recorder(directory: Path, *variables: str) -> str:
+    """Return a command that appends its arguments and some variables to `directory/calls`."""
+    script = directory / "hook.sh"
     shown = " ".join(f'"${{{each}-unset}}"' for each in variables)
     script.write_text(
-        f'#!/bin/sh\n{{ printf \'%s|\' "$#" "$@" {shown}; echo; }} >> {folder}/calls\n'
+        f'#!/bin/sh\n{{ printf \'%s|\' "$#" "$@" {shown}; echo; }} >> {directory}/calls\n'
     )
     script.chmod(0o755)
     return shlex.quote(str(script))
 
 
-def calls(folder: Path) -> list[list[str]]:
-    return [line.split("|")[:-1] for line in (folder / "calls").read_text().splitlines()]
+def calls(directory: Path) -> list[list[str]]:
+    return [line.split("|")[:-1] for line in (directory / "calls").read_text().splitlines()]
 
 
 def test_the_hook_is_told_what_to_do_and_where(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from certctl.credentials import DnsCredentials, Profile, read_profile
-from certctl.dns.choosing import ChosenProviders
 from certctl.dns.loading import create_provider, options_of
 from certctl.dns.profiles import find_profile, settings_of, settings_of_environment
+from certctl.dns.provider_choice import ChosenProviders
 from certctl.dns.system import ProviderSystem
 from certctl.errors import CertctlError, ConfigurationError, UsageError
 from certctl.models import ChallengeSpec, TxtRecord, Value
@@ -28,8 +28,8 @@ def system() -> ProviderSystem:
     return ProviderSystem(SystemClock(), threading.Event(), 10)
 
 
-def secret_file(folder: Path, mode: int = 0o600, text: str = f"{SECRET}\n") -> Path:
-    file = folder / "token"
+def secret_file(directory: Path, mode: int = 0o600, text: str = f"{SECRET}\n") -> Path:
+    file = directory / "token"
     file.touch(mode=mode)
     file.write_text(text)
     return file
@@ -103,7 +103,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         settings({"token_file": str(secret_file(tmp_path, 0o644))})
 
 
-def test_a_credential_outside_its_folder_is_refused(tmp_path: Path) -> None:
+def test_a_credential_outside_its_directory_is_refused(tmp_path: Path) -> None:
     secret_file(tmp_path)
     variables = {"CREDENTIALS_DIRECTORY": str(tmp_path / "inner")}
 
@@ -125,9 +125,9 @@ PLAIN = f'provider = "made"\ntoken = "{SECRET}"\n'
 
 
 def test_a_profile_in_a_file_of_its_own_may_hold_the_secret_itself(tmp_path: Path) -> None:
-    folder = tmp_path / "credentials"
-    file = profile_file(folder / "work.toml", PLAIN)
-    named = DnsCredentials(files={"other": str(file)}, folder=str(folder))
+    directory = tmp_path / "credentials"
+    file = profile_file(directory / "work.toml", PLAIN)
+    named = DnsCredentials(files={"other": str(file)}, directory=str(directory))
 
     found = [find_profile(name, named) for name in ("work", "other", str(file))]
 
@@ -156,7 +156,7 @@ def test_a_profile_that_is_no_toml_does_not_show_what_it_holds(tmp_path: Path) -
 
 
 def test_credentials_that_are_nowhere_are_answered_with_the_nearest(tmp_path: Path) -> None:
-    known = DnsCredentials({"work": Profile("work", "made")}, folder=str(tmp_path))
+    known = DnsCredentials({"work": Profile("work", "made")}, directory=str(tmp_path))
 
     with pytest.raises(ConfigurationError) as caught:
         find_profile("wrok", known)
@@ -181,16 +181,16 @@ def test_the_environment_sets_options_by_our_names_and_by_those_of_lexicon() -> 
 # Choosing.
 
 
-def writing(folder: Path, name: str) -> Profile:
+def writing(directory: Path, name: str) -> Profile:
     """A profile whose provider notes in a file of its name what it was told to write."""
-    hook = f'echo "$1 $CERTCTL_DNS_NAME" >>{folder}/{name}; true'
+    hook = f'echo "$1 $CERTCTL_DNS_NAME" >>{directory}/{name}; true'
     return Profile(name, "exec", {"hook": hook}, f"[{name}]", private=True)
 
 
-def chosen(folder: Path, challenge: ChallengeSpec) -> ChosenProviders:
+def chosen(directory: Path, challenge: ChallengeSpec) -> ChosenProviders:
     names = ("main", "acme", "own")
     credentials = DnsCredentials(
-        {name: writing(folder, name) for name in names},
+        {name: writing(directory, name) for name in names},
         zones={"example.com": "main", "acme.example.net": "acme", "gone.test": "gone"},
     )
     return ChosenProviders(challenge, credentials, system())

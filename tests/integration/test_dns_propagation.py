@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import dns.rcode
 import pytest
 
-from certctl.dns.lines import FEW
 from certctl.dns.propagation import Patience, Propagation
 from certctl.dns.queries import Server
 from certctl.dns.quorum import Quorum, parse_quorum
 from certctl.dns.resolver import Resolver
+from certctl.dns.server_connections import FEW
 from certctl.dns.zones import Zones
 from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
 from certctl.models import TxtRecord

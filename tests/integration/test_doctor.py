@@ -14,7 +14,7 @@ import dns.rcode
 import pytest
 
 from certctl.ca.health import clock_findings
-from certctl.challenges.reach import NotReached, fetch_answer
+from certctl.challenges.reachability import NotReached, fetch_answer
 from certctl.dns.hosts import Host, address_findings
 from certctl.errors import Interrupted, UsageError
 from certctl.models import Value
@@ -49,7 +49,7 @@ def test_a_name_that_is_ready_has_nothing_in_the_way_and_no_order_is_placed(
     assert machine.store.names() == []
 
 
-def test_without_writing_not_even_a_home_folder_is_made(machine: Machine) -> None:
+def test_without_writing_not_even_a_home_directory_is_made(machine: Machine) -> None:
     found = doctor(machine, "a.example", write=False)
 
     assert told(found) == []
@@ -361,7 +361,7 @@ def test_ipv6_that_leads_nowhere_is_told_by_itself(machine: Machine) -> None:
     assert told(found) == [("answer.ipv6", "warning", "a.example")]
 
 
-def test_another_folder_than_the_servers_is_told_and_the_right_one_is_good(
+def test_another_directory_than_the_servers_is_told_and_the_right_one_is_good(
     machine: Machine, tmp_path: Path
 ) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
@@ -481,9 +481,9 @@ def say(status: int, body: bytes = b"", **headers: str) -> Answer:
     return answer
 
 
-def files_of(folder: Path) -> Answer:
+def files_of(directory: Path) -> Answer:
     def answer(request: BaseHTTPRequestHandler) -> None:
-        path = folder / request.path.lstrip("/")
+        path = directory / request.path.lstrip("/")
         say(200, path.read_bytes())(request) if path.is_file() else say(404)(request)
 
     return answer
@@ -575,7 +575,7 @@ def test_an_address_to_which_this_machine_has_no_way_is_told_apart() -> None:
     if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("this machine lets nobody make a network name space")
     program = (
-        "from certctl.challenges.reach import NotReached, fetch_answer\n"
+        "from certctl.challenges.reachability import NotReached, fetch_answer\n"
         "try:\n"
         "    fetch_answer('2001:db8::1', 'a.example', 'tok', 'key')\n"
         "except NotReached as error:\n"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from certctl.deploy.hook_checks import alert_findings, command_findings, folder_findings
+from certctl.deploy.hook_checks import alert_findings, command_findings, directory_findings
 from certctl.models import CertificateSpec, Finding, LastError, RenewalMemory, Value
 from certctl.operations.certificate_findings import state_findings
-from certctl.operations.machine_findings import Surroundings, schedule_findings, space_findings
+from certctl.operations.machine_findings import MachineContext, schedule_findings, space_findings
 from certctl.operations.run import Run
 from certctl.operations.services import Services
 from certctl.settings import Settings
@@ -224,21 +224,21 @@ def test_a_program_that_others_could_change_is_told(tmp_path: Path) -> None:
     assert hooks(tmp_path, reload=str(script)) == [("hook.writable", "warning")]
 
 
-def test_files_in_the_folders_that_never_run_are_told(home: Path) -> None:
-    folder = home / "hooks" / "deploy.d"
-    executable(folder / "10-good", "true")
-    (folder / "20-plain").write_text("#!/bin/sh\n")
-    (folder / "30-away").symlink_to("/nowhere")
-    (folder / "40-old~").write_text("#!/bin/sh\n")
-    (folder / "sub").mkdir()
+def test_files_in_the_directories_that_never_run_are_told(home: Path) -> None:
+    directory = home / "hooks" / "deploy.d"
+    executable(directory / "10-good", "true")
+    (directory / "20-plain").write_text("#!/bin/sh\n")
+    (directory / "30-away").symlink_to("/nowhere")
+    (directory / "40-old~").write_text("#!/bin/sh\n")
+    (directory / "sub").mkdir()
 
-    found = list(folder_findings(home))
+    found = list(directory_findings(home))
 
     assert told(found) == [
-        ("hook.not_executable", str(folder / "20-plain")),
-        ("hook.missing", str(folder / "30-away")),
+        ("hook.not_executable", str(directory / "20-plain")),
+        ("hook.missing", str(directory / "30-away")),
     ]
-    assert found[0].fix == f"chmod +x {folder / '20-plain'}, or give it a name that ends in ~"
+    assert found[0].fix == f"chmod +x {directory / '20-plain'}, or give it a name that ends in ~"
 
 
 # The disk
@@ -262,7 +262,7 @@ def test_too_little_room_is_told(space: Space | None, found: list[tuple[str, str
     assert [(each.code, str(each.severity)) for each in findings] == found
 
 
-def test_the_room_is_that_of_the_nearest_folder_that_is_there(tmp_path: Path) -> None:
+def test_the_room_is_that_of_the_nearest_directory_that_is_there(tmp_path: Path) -> None:
     facts = os.statvfs(tmp_path)
 
     space = space_at(tmp_path / "not" / "there")
@@ -282,7 +282,7 @@ def schedule(
         now = run.services.clock.now()
         for ago in runs:
             run.services.store.record_run(now - ago, 0)
-        machine = Surroundings(variables or {}, root, ask_crontab=False)
+        machine = MachineContext(variables or {}, root, ask_crontab=False)
         specs = [run.services.store.spec(name) for name in run.services.store.names()]
         return list(schedule_findings(machine, specs, run))
 
@@ -431,7 +431,7 @@ def test_certificates_that_are_not_well_are_told_with_the_command_for_it(tmp_pat
     failed = RenewalMemory(failures=2, last_error=error, retry_at=now + DAY)
     add_certificate(home, "expired.example", age=91 * DAY)
     add_certificate(home, "failing.example", age=70 * DAY, memory=failed)
-    add_certificate(home, "owed.example", deployed=False)
+    add_certificate(home, "undeployed.example", deployed=False)
     add_certificate(home, "revoked.example", memory=RenewalMemory(revoked=(1,)))
     add_certificate(home, "stopped.example", chosen={"autorenew": False})
     add_certificate(home, "missing.example")
@@ -443,11 +443,11 @@ def test_certificates_that_are_not_well_are_told_with_the_command_for_it(tmp_pat
         "certificate.expired": "error",
         "certificate.failing": "error",
         "certificate.missing": "warning",
-        "certificate.owed": "error",
+        "certificate.undeployed": "error",
         "certificate.revoked": "error",
         "certificate.stopped": "info",
     }
     assert found["certificate.failing"].message == "its renewal fails: too many"
     assert found["certificate.failing"].fix == "Wait."
-    assert found["certificate.owed"].fix == "certctl deploy owed.example"
+    assert found["certificate.undeployed"].fix == "certctl deploy undeployed.example"
     assert found["certificate.expired"].fix == "certctl renew expired.example"

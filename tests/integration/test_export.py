@@ -65,20 +65,22 @@ def test_a_private_key_is_in_no_json(home: Path, tmp_path: Path) -> None:
 def test_a_file_with_a_key_is_its_owners_alone_and_is_replaced_only_with_force(
     home: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "there.pem").write_text("precious")
+    directory = tmp_path / "out"
+    directory.mkdir()
+    (directory / "there.pem").write_text("precious")
 
     for form, name in (("combined", "key.pem"), ("fullchain", "chain.pem")):
-        certctl("export", NAME, "--format", form, "--out", name, home=home, folder=folder)
-    refused = certctl("export", NAME, "--out", "there.pem", home=home, folder=folder)
-    kept = (folder / "there.pem").read_text()
-    forced = certctl("export", NAME, "--out", "there.pem", "--force", home=home, folder=folder)
+        certctl("export", NAME, "--format", form, "--out", name, home=home, directory=directory)
+    refused = certctl("export", NAME, "--out", "there.pem", home=home, directory=directory)
+    kept = (directory / "there.pem").read_text()
+    forced = certctl(
+        "export", NAME, "--out", "there.pem", "--force", home=home, directory=directory
+    )
 
-    assert (mode(folder / "key.pem"), mode(folder / "chain.pem")) == (0o600, 0o644)
+    assert (mode(directory / "key.pem"), mode(directory / "chain.pem")) == (0o600, 0o644)
     assert (refused.exit_status, kept) == (2, "precious")
     assert forced.exit_status == 0
-    assert (folder / "there.pem").read_text().startswith("-----BEGIN CERTIFICATE")
+    assert (directory / "there.pem").read_text().startswith("-----BEGIN CERTIFICATE")
 
 
 def test_pkcs12_wants_a_password_and_is_opened_with_it(home: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.deploy.environment import listed, run_variables, variables
+from certctl.deploy.hook_environment import listed, run_variables, variables
 from certctl.deploy.hooks import Hook, HookSystem, deploy_hooks, run_hook
 from certctl.errors import HookFailed, Interrupted
 from certctl.events import Event, HookFinished, HookStarted
@@ -56,7 +56,7 @@ VERSION = Version(
 
 
 @dataclass(frozen=True)
-class Folders:
+class Directories:
     """A `Tree` whose hooks are given."""
 
     executables: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -224,8 +224,10 @@ def test_what_a_certificate_says_is_never_read_by_a_shell(tmp_path: Path) -> Non
 # Which hooks there are
 
 
-def test_the_folders_hooks_come_before_the_certificates_own() -> None:
-    tree = Folders({"deploy": ("/hooks/deploy.d/10-a", "/hooks/deploy.d/20-b"), "pre": ("/no",)})
+def test_the_directories_hooks_come_before_the_certificates_own() -> None:
+    tree = Directories(
+        {"deploy": ("/hooks/deploy.d/10-a", "/hooks/deploy.d/20-b"), "pre": ("/no",)}
+    )
 
     hooks = deploy_hooks(spec(DeploySpec(deploy_hook="cp a b", reload="reload it")), tree)
 
@@ -237,12 +239,15 @@ def test_the_folders_hooks_come_before_the_certificates_own() -> None:
 
 
 def test_there_may_be_no_hook_at_all() -> None:
-    assert deploy_hooks(spec(DeploySpec()), Folders()) == ()
+    assert deploy_hooks(spec(DeploySpec()), Directories()) == ()
 
 
 def test_a_hook_is_written_as_one_would_type_it() -> None:
     assert Hook("deploy", "cp a b").line == "cp a b"
-    assert shlex.split(Hook("deploy", ("/a folder/hook", "x y")).line) == ["/a folder/hook", "x y"]
+    assert shlex.split(Hook("deploy", ("/a directory/hook", "x y")).line) == [
+        "/a directory/hook",
+        "x y",
+    ]
 
 
 # How a hook goes

@@ -12,8 +12,8 @@ MINUTE = timedelta(minutes=1)
 
 
 def entries(machine: Machine) -> list[str]:
-    folder = machine.home / "journal"
-    return [one.name for one in folder.iterdir()] if folder.exists() else []
+    directory = machine.home / "journal"
+    return [one.name for one in directory.iterdir()] if directory.exists() else []
 
 
 def test_they_surround_the_order_and_nothing_stays_in_the_journal(
@@ -48,7 +48,7 @@ def test_each_distinct_one_runs_once_a_run(machine: Machine, tmp_path: Path) -> 
     assert lines(seen) == ["stop nginx", "stop apache", "start nginx", "start apache"]
 
 
-def test_those_of_the_folders_come_first(machine: Machine, tmp_path: Path) -> None:
+def test_those_of_the_directories_come_first(machine: Machine, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     for event in ("pre", "post"):
         for name in ("1", "2", "3~"):
@@ -123,7 +123,7 @@ def test_a_failing_pre_hook_refuses_only_the_certificates_that_want_it(
     assert lines(seen) == ["post", "post"]
 
 
-def test_a_failing_pre_hook_of_the_folder_refuses_all_and_post_follows(
+def test_a_failing_pre_hook_of_the_directory_refuses_all_and_post_follows(
     machine: Machine, tmp_path: Path
 ) -> None:
     seen = tmp_path / "seen"

@@ -16,7 +16,7 @@ from certctl.challenges.answers import SETTLE_SECONDS, Answers
 from certctl.challenges.challenge_server import MAX_CONNECTIONS, ChallengeServer
 from certctl.challenges.http01_server import MAX_REQUEST_BYTES, HttpConnection
 from certctl.challenges.http01_standalone import StandaloneSolver
-from certctl.challenges.listening import open_listeners
+from certctl.challenges.listeners import open_listeners
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError
 from certctl.models import Placement
@@ -334,7 +334,7 @@ def test_an_address_of_another_machine_is_an_error_that_names_the_option(port: i
 LISTEN_UNPRIVILEGED = """
 import os
 import encodings.idna  # looked for by getaddrinfo, and another user may not find it
-from certctl.challenges.listening import open_listeners
+from certctl.challenges.listeners import open_listeners
 from certctl.errors import ChallengeError
 os.setuid(65534)
 try:

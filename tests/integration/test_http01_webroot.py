@@ -1,4 +1,4 @@
-"""HTTP-01 through a web server's folder: real files, real links, real modes."""
+"""HTTP-01 through a web server's directory: real files, real links, real modes."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def umask_077() -> Iterator[None]:
     os.umask(before)
 
 
-def folder_of(root: Path) -> Path:
+def directory_of(root: Path) -> Path:
     return root / ".well-known" / "acme-challenge"
 
 
@@ -56,7 +56,7 @@ def refusal(solver: WebrootSolver) -> ChallengeError:
 def test_the_answer_is_a_file_where_the_ca_looks(root: Path) -> None:
     present(solver_at(root), "abc")
 
-    assert (folder_of(root) / "abc").read_text() == "abc.thumbprint"
+    assert (directory_of(root) / "abc").read_text() == "abc.thumbprint"
 
 
 def test_placing_changes_nothing(root: Path) -> None:
@@ -69,8 +69,8 @@ def test_placing_changes_nothing(root: Path) -> None:
 def test_the_web_server_can_read_it_whatever_the_umask(root: Path) -> None:
     present(solver_at(root), "abc")
 
-    assert mode(folder_of(root) / "abc") == 0o644
-    assert mode(folder_of(root)) == 0o755
+    assert mode(directory_of(root) / "abc") == 0o644
+    assert mode(directory_of(root)) == 0o755
     assert mode(root / ".well-known") == 0o755
 
 
@@ -83,24 +83,24 @@ def test_cleaning_up_leaves_the_webroot_as_it_was(root: Path) -> None:
     assert [each.name for each in root.iterdir()] == ["index.html"]
 
 
-def test_folders_that_were_there_before_stay_with_their_modes(root: Path) -> None:
-    folder_of(root).mkdir(parents=True)
-    folder_of(root).chmod(0o711)
+def test_directories_that_were_there_before_stay_with_their_modes(root: Path) -> None:
+    directory_of(root).mkdir(parents=True)
+    directory_of(root).chmod(0o711)
     solver = solver_at(root)
 
     solver.cleanup(present(solver, "abc"))
 
-    assert mode(folder_of(root)) == 0o711
+    assert mode(directory_of(root)) == 0o711
 
 
-def test_folders_of_ours_stay_while_somebody_else_uses_them(root: Path) -> None:
+def test_directories_of_ours_stay_while_somebody_else_uses_them(root: Path) -> None:
     solver = solver_at(root)
     placements = present(solver, "abc")
-    (folder_of(root) / "theirs").write_text("x")
+    (directory_of(root) / "theirs").write_text("x")
 
     solver.cleanup(placements)
 
-    assert [each.name for each in folder_of(root).iterdir()] == ["theirs"]
+    assert [each.name for each in directory_of(root).iterdir()] == ["theirs"]
 
 
 def test_another_process_cleans_up_by_the_placement_alone(root: Path) -> None:
@@ -113,8 +113,8 @@ def test_another_process_cleans_up_by_the_placement_alone(root: Path) -> None:
 
 def test_cleaning_up_removes_what_a_kill_in_the_middle_of_a_write_left(root: Path) -> None:
     placement = solver_at(root).place(http_task("abc"))
-    folder_of(root).mkdir(parents=True)
-    (folder_of(root) / ".abc.tmp").write_text("abc.thu")
+    directory_of(root).mkdir(parents=True)
+    (directory_of(root) / ".abc.tmp").write_text("abc.thu")
 
     solver_at(root).cleanup([placement])
 
@@ -133,13 +133,13 @@ def test_cleaning_up_twice_or_without_a_webroot_is_no_failure(root: Path) -> Non
     assert not root.exists()
 
 
-def test_the_order_that_leaves_last_removes_the_folders_that_another_made(root: Path) -> None:
+def test_the_order_that_leaves_last_removes_the_directories_that_another_made(root: Path) -> None:
     solver = solver_at(root)
     first = present(solver, "abc", certificate="a")
     second = present(solver, "def", certificate="b")
 
     solver.cleanup(first)
-    assert [each.name for each in folder_of(root).iterdir()] == ["def"]
+    assert [each.name for each in directory_of(root).iterdir()] == ["def"]
 
     solver.cleanup(second)
     assert list(root.iterdir()) == []
@@ -151,13 +151,13 @@ def test_two_orders_that_share_a_token_both_have_their_answer(root: Path) -> Non
     second = present(solver, "shared", certificate="b")
 
     solver.cleanup(first)
-    assert (folder_of(root) / "shared").exists()
+    assert (directory_of(root) / "shared").exists()
 
     solver.cleanup(second)
     assert list(root.iterdir()) == []
 
 
-def test_processes_that_come_and_go_do_not_take_each_others_folders_away(root: Path) -> None:
+def test_processes_that_come_and_go_do_not_take_each_others_directories_away(root: Path) -> None:
     failures: list[Exception] = []
 
     def come_and_go(name: str) -> None:
@@ -165,7 +165,7 @@ def test_processes_that_come_and_go_do_not_take_each_others_folders_away(root: P
             for number in range(50):
                 solver = solver_at(root)
                 placements = present(solver, f"{name}-{number}")
-                assert (folder_of(root) / f"{name}-{number}").read_text().startswith(name)
+                assert (directory_of(root) / f"{name}-{number}").read_text().startswith(name)
                 solver.cleanup(placements)
         except Exception as error:  # noqa: BLE001 - shown by the assertion below
             failures.append(error)
@@ -215,7 +215,7 @@ def test_a_webroot_that_is_itself_a_link_is_what_the_user_meant(root: Path, tmp_
 
     present(solver_at(tmp_path / "current"), "abc")
 
-    assert (folder_of(root) / "abc").exists()
+    assert (directory_of(root) / "abc").exists()
 
 
 def test_a_link_put_there_after_the_look_is_not_followed(root: Path, tmp_path: Path) -> None:
@@ -251,15 +251,15 @@ def test_a_link_in_the_files_place_is_replaced_and_not_written_through(
 ) -> None:
     precious = tmp_path / "precious"
     precious.write_text("precious")
-    folder_of(root).mkdir(parents=True)
+    directory_of(root).mkdir(parents=True)
     for name in ("abc", ".abc.tmp"):
-        (folder_of(root) / name).symlink_to(precious)
+        (directory_of(root) / name).symlink_to(precious)
 
     present(solver_at(root), "abc")
 
     assert precious.read_text() == "precious"
-    assert (folder_of(root) / "abc").read_text() == "abc.thumbprint"
-    assert not (folder_of(root) / "abc").is_symlink()
+    assert (directory_of(root) / "abc").read_text() == "abc.thumbprint"
+    assert not (directory_of(root) / "abc").is_symlink()
 
 
 def test_a_circle_of_links_is_refused(root: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_webroot_without_the_right_to_write_is_named(root: Path) -> None:
         present(solver, "abc")
 
 
-def test_each_name_has_its_own_folder_and_the_others_the_default(
+def test_each_name_has_its_own_directory_and_the_others_the_default(
     root: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -305,11 +305,11 @@ def test_each_name_has_its_own_folder_and_the_others_the_default(
         ]
     )
 
-    assert [each.name for each in folder_of(root).iterdir()] == ["abc"]
-    assert [each.name for each in folder_of(other).iterdir()] == ["def"]
+    assert [each.name for each in directory_of(root).iterdir()] == ["abc"]
+    assert [each.name for each in directory_of(other).iterdir()] == ["def"]
 
 
-def test_a_name_without_a_folder_is_an_error_that_says_what_to_add(tmp_path: Path) -> None:
+def test_a_name_without_a_directory_is_an_error_that_says_what_to_add(tmp_path: Path) -> None:
     solver = WebrootSolver(None, {"other.example": str(tmp_path)})
 
     error = refusal(solver)
@@ -327,4 +327,4 @@ def test_nobody_waits_for_a_web_server(root: Path) -> None:
     solver.close()
     solver.close()
 
-    assert (folder_of(root) / "abc").exists()
+    assert (directory_of(root) / "abc").exists()

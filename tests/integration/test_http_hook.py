@@ -20,10 +20,10 @@ def solver_for(hook: str, system: SolverSystem | None = None, **more: str) -> So
     return create(challenge, system or real_system())
 
 
-def noting(folder: Path) -> str:
+def noting(directory: Path) -> str:
     """A command line that notes its arguments and certctl's variables."""
     shown = "$CERTCTL_HTTP_ACTION $CERTCTL_HTTP_DOMAIN $CERTCTL_HTTP_TOKEN $CERTCTL_HTTP_ANSWER"
-    return f'note() {{ echo "$* {shown}" >> {folder}/calls; }}; note'
+    return f'note() {{ echo "$* {shown}" >> {directory}/calls; }}; note'
 
 
 def test_the_hook_is_told_what_to_place_and_to_remove(tmp_path: Path) -> None:

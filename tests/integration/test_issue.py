@@ -57,7 +57,7 @@ def test_a_first_issue_gives_files_that_belong_together(machine: Machine) -> Non
         (live / "cert.pem").read_bytes() + (live / "chain.pem").read_bytes()
     )
     status = machine.status("a.example")
-    assert (status.owed, status.deployment.deployed) == (False, 1)
+    assert (status.undeployed, status.deployment.deployed) == (False, 1)
     assert machine.store.pending("a.example") is None
 
 
@@ -192,8 +192,8 @@ def test_a_failed_first_issue_leaves_no_certificate(machine: Machine) -> None:
     assert (report.exit_status, report.outcomes[0].action) == (1, "failed")
     assert isinstance(report.outcomes[0].error, ValidationFailed)
     assert machine.store.names() == []
-    for folder in ("archive/a.example", "live/a.example", "pending/a.example"):
-        assert not (machine.home / folder).exists()
+    for directory in ("archive/a.example", "live/a.example", "pending/a.example"):
+        assert not (machine.home / directory).exists()
     assert machine.store.journal.leftovers("a.example") == []
 
 
@@ -272,7 +272,7 @@ def test_a_deploy_option_given_again_that_fails_is_owed(machine: Machine) -> Non
     report = machine.issue("a.example", options={"deploy.deploy_hook": "exit 3"})
 
     assert report.exit_status == 4
-    assert machine.status("a.example").owed
+    assert machine.status("a.example").undeployed
     assert machine.renew().exit_status == 4
 
 
@@ -466,7 +466,7 @@ def test_a_dry_run_goes_through_an_order_at_staging_and_keeps_nothing(machine: M
 
     report = machine.issue("a.example", options=options, dry_run=True)
 
-    assert (report.exit_status, report.outcomes[0].action) == (0, "rehearsed")
+    assert (report.exit_status, report.outcomes[0].action) == (0, "dry-run")
     assert len(machine.ca.issued) == 1
     assert machine.store.names() == []
     assert not (machine.home / "archive").exists()
@@ -482,7 +482,7 @@ def test_a_dry_run_with_a_request_needs_nothing_that_was_stored(machine: Machine
         options={"ca": "letsencrypt-staging"}, csr=csr_for("a.example"), dry_run=True
     )
 
-    assert (report.exit_status, report.outcomes[0].action) == (0, "rehearsed")
+    assert (report.exit_status, report.outcomes[0].action) == (0, "dry-run")
     assert not (machine.home / "certificates").exists()
 
 

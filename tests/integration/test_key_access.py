@@ -54,18 +54,18 @@ def test_a_mode_keeps_the_keys_from_a_group_that_may_see_the_rest(
     machine.issue(NAME, options={"key_group": group.gr_name, "key_mode": "0600"})
     machine.renew(force=True)
 
-    folder = machine.home / "archive" / NAME / "2"
-    assert access(folder) == (0o750, group.gr_gid)
-    assert access(folder / "privkey.pem")[0] == 0o600
-    assert access(folder / "fullchain.pem") == (0o644, group.gr_gid)
+    directory = machine.home / "archive" / NAME / "2"
+    assert access(directory) == (0o750, group.gr_gid)
+    assert access(directory / "privkey.pem")[0] == 0o600
+    assert access(directory / "fullchain.pem") == (0o644, group.gr_gid)
 
 
 def test_a_mode_alone_lets_the_group_of_who_runs_it_read(machine: Machine) -> None:
     machine.issue(NAME, options={"key_mode": "0640"})
 
-    folder = machine.home / "archive" / NAME / "1"
-    assert access(folder) == (0o750, os.getegid())
-    assert access(folder / "privkey.pem") == (0o640, os.getegid())
+    directory = machine.home / "archive" / NAME / "1"
+    assert access(directory) == (0o750, os.getegid())
+    assert access(directory / "privkey.pem") == (0o640, os.getegid())
     spec = machine.store.spec(NAME)
     assert list(permission_findings(machine.home, [spec])) == []
 
@@ -75,8 +75,8 @@ def test_a_mode_that_is_taken_back_holds_at_once(machine: Machine) -> None:
 
     machine.issue(NAME, options={"key_mode": "0600"})
 
-    folder = machine.home / "archive" / NAME / "1"
-    assert (access(folder)[0], access(folder / "privkey.pem")[0]) == (0o700, 0o600)
+    directory = machine.home / "archive" / NAME / "1"
+    assert (access(directory)[0], access(directory / "privkey.pem")[0]) == (0o700, 0o600)
 
 
 def test_a_group_that_is_not_there_is_said_before_anything_is_ordered(machine: Machine) -> None:

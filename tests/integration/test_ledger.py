@@ -10,7 +10,7 @@ import pytest
 from certctl.models import Asked, What
 from certctl.operations.accounts import register
 from certctl.operations.explain import explain
-from certctl.operations.foresee import usage_of
+from certctl.operations.rate_limit_forecast import usage_of
 from tests.lab.scripted_ca.faults import problem
 from tests.support.command import certctl
 from tests.support.operations import Machine, reached_at
@@ -73,21 +73,21 @@ def test_a_renewal_is_known_as_one(machine: Machine) -> None:
     ]
 
 
-def test_a_renewal_in_its_window_says_what_it_replaces(advised: Machine) -> None:
-    advised.issue("a.example")
-    advised.pass_time(64 * DAY)
-    advised.renew()
+def test_a_renewal_in_its_window_says_what_it_replaces(by_ari: Machine) -> None:
+    by_ari.issue("a.example")
+    by_ari.pass_time(64 * DAY)
+    by_ari.renew()
 
-    assert [each[2:] for each in asked(advised)] == [(True, True), (True, True)]
+    assert [each[2:] for each in asked(by_ari)] == [(True, True), (True, True)]
 
 
-def test_where_the_ca_will_not_have_that_it_counts(advised: Machine) -> None:
-    advised.issue("a.example")
-    advised.pass_time(64 * DAY)
-    advised.ca.script("new-order", problem("alreadyReplaced", 409))
-    advised.renew()
+def test_where_the_ca_will_not_have_that_it_counts(by_ari: Machine) -> None:
+    by_ari.issue("a.example")
+    by_ari.pass_time(64 * DAY)
+    by_ari.ca.script("new-order", problem("alreadyReplaced", 409))
+    by_ari.renew()
 
-    assert asked(advised)[0] == ("order", ["a.example"], True, False)
+    assert asked(by_ari)[0] == ("order", ["a.example"], True, False)
 
 
 def test_a_failed_authorization_is_written_down_for_its_name(machine: Machine) -> None:

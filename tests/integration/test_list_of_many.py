@@ -107,7 +107,7 @@ def test_a_deploy_that_is_owed_shows(home: Path) -> None:
     deployed = home / "deployed" / "copy7.example.json"
     deployed.write_text(deployed.read_text().replace('"deployed": 1', '"deployed": null'))
 
-    assert rows(home)["copy7.example"]["state"] == "owed"
+    assert rows(home)["copy7.example"]["state"] == "undeployed"
 
 
 def test_another_default_counts_for_all(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two processes, one home folder: who waits, who passes over, and that nothing is done twice."""
+"""Two processes, one home directory: who waits, who passes over, and that nothing is done twice."""
 
 import subprocess
 import threading

@@ -9,8 +9,8 @@ import pytest
 
 from certctl.errors import CaUnavailable, RateLimited, UsageError, ValidationFailed
 from certctl.events import CertificateFinished, RunStarted
-from certctl.operations.patience import Patience
-from certctl.operations.together import together
+from certctl.operations.circuit_breaker import Patience
+from certctl.operations.parallel import together
 from tests.lab.scripted_ca.faults import problem
 from tests.support.operations import Machine
 
@@ -52,7 +52,7 @@ def test_a_run_says_what_it_will_do_and_how_each_ended(machine: Machine) -> None
 
     started = [each for each in machine.events if isinstance(each, RunStarted)]
     ended = [each for each in machine.events if isinstance(each, CertificateFinished)]
-    assert [(each.considered, each.due, each.owed) for each in started] == [(3, 3, 0)]
+    assert [(each.considered, each.due, each.undeployed) for each in started] == [(3, 3, 0)]
     assert sorted((each.name, each.action, each.code) for each in ended) == [
         ("n0.example", "issued", None),
         ("n1.example", "failed", "challenge.failed"),
@@ -156,7 +156,7 @@ def test_where_it_is_allowed_the_names_that_validate_are_issued(machine: Machine
         "a.example",
         "c.example",
     ]
-    assert not machine.status("a.example").owed
+    assert not machine.status("a.example").undeployed
 
 
 def test_the_missing_names_are_tried_again_and_heal_by_themselves(machine: Machine) -> None:

@@ -62,7 +62,7 @@ def test_each_certificate_has_its_times_its_failures_and_its_debt(home: Path) ->
     assert math.isclose(renewals["good.example"], (end - 30 * DAY).timestamp(), abs_tol=1)
     failures = found["certctl_certificate_renewal_failures"]
     assert failures == {"good.example": 0, "bad.example": 3}
-    assert found["certctl_certificate_deploy_owed"] == {"good.example": 0, "bad.example": 1}
+    assert found["certctl_certificate_deployment_pending"] == {"good.example": 0, "bad.example": 1}
     assert found["certctl_certificate_readable"]["broken.example"] == 0
     assert found["certctl_certificates"] == {"": 3}
 
@@ -91,7 +91,7 @@ def test_a_file_is_replaced_as_a_whole_and_everybody_may_read_it(
     file.chmod(0o600)
     before = file.stat().st_ino
 
-    finished = certctl("metrics", "--out", "certctl.prom", home=home, folder=tmp_path)
+    finished = certctl("metrics", "--out", "certctl.prom", home=home, directory=tmp_path)
 
     assert (finished.exit_status, finished.stdout, finished.stderr) == (0, "", "")
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
@@ -109,7 +109,7 @@ def test_a_name_that_the_node_exporter_would_pass_over_is_warned_of(
     assert ".prom" in finished.stderr
 
 
-def test_a_folder_that_is_not_there_is_an_error(home: Path, tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_is_an_error(home: Path, tmp_path: Path) -> None:
     finished = certctl("metrics", "--out", str(tmp_path / "absent" / "a.prom"), home=home)
 
     assert finished.exit_status == 1

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from certctl.ca.client import AcmeClient
-from certctl.ca.limiter import Rate
-from certctl.ca.limits import Documented
+from certctl.ca.documented_limits import Documented
 from certctl.ca.problems import Resource
+from certctl.ca.rate_limiter import Rate
 from certctl.errors import CaUnavailable, RateLimited, RenewalInfoUnavailable
 from certctl.models import Endpoint
 from certctl.names import parse_identifiers
@@ -120,13 +120,13 @@ def test_a_run_goes_on_when_an_overloaded_ca_has_recovered(machine: Machine) -> 
     assert [each.action for each in report.outcomes] == ["issued"] * 6
 
 
-def test_a_run_keeps_to_what_a_known_ca_documents(advised: Machine) -> None:
-    advised.endpoints = {LETSENCRYPT: reached_at(advised.ca)}
-    with advised.run() as run:
+def test_a_run_keeps_to_what_a_known_ca_documents(by_ari: Machine) -> None:
+    by_ari.endpoints = {LETSENCRYPT: reached_at(by_ari.ca)}
+    with by_ari.run() as run:
         client = run.client(LETSENCRYPT, None)
-        begun = advised.clock.monotonic()
+        begun = by_ari.clock.monotonic()
         for _ in range(1200):
             with suppress(RenewalInfoUnavailable):
                 client.renewal_info("none")
     # 1,000 a second, and 100 at once.
-    assert advised.clock.monotonic() - begun >= 1.0
+    assert by_ari.clock.monotonic() - begun >= 1.0

@@ -31,7 +31,7 @@ Files = tuple[Path, Path]
 class Bench:
     """Certificates in files, and a probe whose waiting takes no time."""
 
-    folder: Path
+    directory: Path
     clock: SteerableClock = field(default_factory=SteerableClock)
     stop: threading.Event = field(default_factory=threading.Event)
     events: list[Event] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Bench:
     def certificate(self, names: str) -> tuple[str, Files]:
         """A new certificate for these names: its SHA-256, and the files that a server loads."""
         version, material = issued(wanted(names), datetime.now(UTC))
-        place = self.folder / version.facts.sha256[:16]
+        place = self.directory / version.facts.sha256[:16]
         place.mkdir()
         assert material.privkey is not None
         (place / "fullchain.pem").write_bytes(material.fullchain)
@@ -207,7 +207,7 @@ def test_a_host_without_addresses_is_no_success(bench: Bench) -> None:
 
 def test_a_server_with_a_certificate_of_each_kind_is_asked_for_the_other_one(bench: Bench) -> None:
     ecdsa, ecdsa_files = bench.certificate("a.example")
-    rsa_files = rsa_certificate(bench.folder, "a.example")
+    rsa_files = rsa_certificate(bench.directory, "a.example")
     rsa = digest_of(rsa_files[0])
 
     with TlsServer({"": [ecdsa_files, rsa_files]}) as server:
@@ -383,9 +383,9 @@ def listening(talk: Callable[[socket.socket], object]) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def rsa_certificate(folder: Path, name: str) -> Files:
+def rsa_certificate(directory: Path, name: str) -> Files:
     """A self-signed certificate with an RSA key, by other code than ours."""
-    files = folder / "rsa.pem", folder / "rsa.key"
+    files = directory / "rsa.pem", directory / "rsa.key"
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "7"),

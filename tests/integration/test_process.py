@@ -129,7 +129,7 @@ def test_standard_input_is_empty() -> None:
     assert sh("cat; echo end").output == "end\n"
 
 
-def test_it_starts_in_the_root_folder() -> None:
+def test_it_starts_in_the_root_directory() -> None:
     assert sh("pwd").output == "/\n"
 
 
@@ -177,7 +177,7 @@ def test_the_facts_win_over_the_callers_environment(monkeypatch: pytest.MonkeyPa
     assert run("echo $TZ", environment={"TZ": "UTC"}, timeout=LONG).output == "UTC\n"
 
 
-def test_crons_path_gets_the_folders_that_it_lacks() -> None:
+def test_crons_path_gets_the_directories_that_it_lacks() -> None:
     path = clean_environment({"PATH": "/usr/bin:/bin:.::relative:/opt/own/bin"})["PATH"]
 
     assert path.split(":") == [*SYSTEM_PATH, "/opt/own/bin"]

@@ -16,10 +16,10 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-def everything_below(folder: Path) -> dict[str, tuple[int, int]]:
+def everything_below(directory: Path) -> dict[str, tuple[int, int]]:
     """Each path with its time of change and its inode: equal only where nothing was written."""
     return {
-        str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in folder.rglob("*")
+        str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in directory.rglob("*")
     }
 
 
@@ -273,7 +273,7 @@ def test_one_failure_never_stops_the_others(machine: Machine) -> None:
         "c.example": "issued",
     }
     assert machine.live("b.example").number == 1
-    assert [machine.status(one).owed for one in ("a.example", "c.example")] == [False, False]
+    assert [machine.status(one).undeployed for one in ("a.example", "c.example")] == [False, False]
 
 
 def test_where_all_fail_that_is_no_partial_success(machine: Machine) -> None:
@@ -363,7 +363,7 @@ def test_a_target_that_is_gone_stops_no_other(machine: Machine) -> None:
 
     assert report.exit_status == 0
     assert machine.live("b.example").number == 2
-    assert not machine.status("a.example").owed
+    assert not machine.status("a.example").undeployed
 
 
 def test_the_first_run_after_a_failed_first_issue_has_nothing_to_do(machine: Machine) -> None:

@@ -87,7 +87,7 @@ def test_a_first_issue_killed_while_it_saves_buys_nothing_twice(
     assert everything_fits(machine)
     assert orders(machine) == 1
     assert [one.number for one in machine.store.versions("a.example")] == [1]
-    assert not machine.status("a.example").owed
+    assert not machine.status("a.example").undeployed
     machine.renew()  # the kill came before the CA was asked for advice, which is done now
     assert machine.renew().outcomes == ()
 

@@ -76,7 +76,7 @@ def test_a_replacement_that_cannot_be_deployed_leaves_the_old_one_unrevoked(
 
     assert machine.ca.revoked == []
     assert str(machine.home / "archive/a.example/1/cert.pem") in (error.value.hint or "")
-    assert machine.status("a.example").owed
+    assert machine.status("a.example").undeployed
 
 
 def test_a_replacement_that_cannot_be_had_leaves_the_old_one_unrevoked(machine: Machine) -> None:
@@ -339,7 +339,7 @@ def test_a_rollback_deploys_the_version_before_and_pauses_renewal(
 
     status = machine.status("a.example")
     assert report.exit_status == 0
-    assert (status.live and status.live.number, status.owed) == (1, False)
+    assert (status.live and status.live.number, status.undeployed) == (1, False)
     assert lines(seen) == ["reload"] * 3
     machine.pass_time(lifetime * 0.8)
     assert machine.renew().outcomes == ()
@@ -361,7 +361,7 @@ def test_a_rollback_that_cannot_be_deployed_is_owed(machine: Machine, tmp_path: 
 
     assert (report.exit_status, healed.exit_status) == (4, 0)
     status = machine.status("a.example")
-    assert (status.live and status.live.number, status.owed) == (1, False)
+    assert (status.live and status.live.number, status.undeployed) == (1, False)
 
 
 def test_issuing_something_else_ends_the_pause(machine: Machine) -> None:

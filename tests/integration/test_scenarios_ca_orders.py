@@ -167,7 +167,7 @@ def test_scenario_15_processing_beyond_the_deadline(
     begun = clock.monotonic()
     with pytest.raises(OrderFailed, match="left the order processing") as failure:
         client.finalize(ready, csr_for(NAMES), deadline=begun + 40)
-    assert failure.value.code == "acme.order_overdue"
+    assert failure.value.code == "acme.order_timeout"
     assert clock.monotonic() == begun + 40
 
 

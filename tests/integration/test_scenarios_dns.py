@@ -58,7 +58,7 @@ def test_scenario_36_the_first_issuer_and_either_uri_of_the_account_are_what_the
 ) -> None:
     challenge = persistent(issuers=("ca.example", "ca.test"), account_uri="https://ca.test/other/1")
 
-    record = client.standing_record(SHOP, challenge)
+    record = client.persistent_record(SHOP, challenge)
 
     assert (record.domain, record.wildcard) == ("shop.example", True)
     assert record.issuers == ("ca.example", "ca.test")
@@ -74,16 +74,16 @@ def test_scenario_36_a_challenge_that_the_draft_does_not_allow_is_refused(
     client: AcmeClient, issuers: tuple[str, ...]
 ) -> None:
     with pytest.raises(BadResponse, match="without a usable name"):
-        client.standing_record(SHOP, persistent(issuers=issuers))
+        client.persistent_record(SHOP, persistent(issuers=issuers))
 
 
 def test_scenario_36_a_hash_without_its_prefix_and_an_account_that_breaks_out_are_refused(
     client: AcmeClient,
 ) -> None:
     with pytest.raises(BadResponse, match="no accountHashPrefix"):
-        client.standing_record(SHOP, persistent(issuers=("ca.example",), hashed=True))
+        client.persistent_record(SHOP, persistent(issuers=("ca.example",), hashed=True))
     with pytest.raises(BadResponse, match="cannot stand in a record"):
-        client.standing_record(
+        client.persistent_record(
             SHOP, persistent(issuers=("ca.example",), account_uri="https://ca.test/1; policy=x")
         )
 

@@ -1,6 +1,6 @@
-"""`schedule`: one scheduler for a home folder, nothing twice, nothing of others touched.
+"""`schedule`: one scheduler for a home directory, nothing twice, nothing of others touched.
 
-The machine is a folder, in which cron and systemd would find their files. systemctl is a small
+The machine is a directory, in which cron and systemd would find their files. systemctl is a small
 program that does what it is asked to do with links; crontab is one that keeps one file.
 """
 
@@ -44,19 +44,21 @@ esac
 
 
 class Place:
-    """A machine below a folder, with neither systemd nor cron until it is told."""
+    """A machine below a directory, with neither systemd nor cron until it is told."""
 
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "root"
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "root"
         self.units = self.root / "etc" / "systemd" / "system"
         self.cron_d = self.root / "etc" / "cron.d"
-        self.table = folder / "crontab"
-        self.calls = folder / "calls"
-        self.home = folder / "home"
-        self.program = folder / "certctl"
+        self.table = directory / "crontab"
+        self.calls = directory / "calls"
+        self.home = directory / "home"
+        self.program = directory / "certctl"
         executable(self.program, "exit 0")
-        self.machine = Machine(self.root, 0, (str(folder / "absent"),), (str(folder / "absent"),))
-        self.folder = folder
+        self.machine = Machine(
+            self.root, 0, (str(directory / "absent"),), (str(directory / "absent"),)
+        )
+        self.directory = directory
 
     @property
     def job(self) -> Job:
@@ -65,7 +67,7 @@ class Place:
     def with_systemd(self) -> None:
         (self.root / "run" / "systemd" / "system").mkdir(parents=True)
         self.units.mkdir(parents=True)
-        path = self.folder / "systemctl"
+        path = self.directory / "systemctl"
         executable(path, SYSTEMCTL.format(log=self.calls, units=self.units))
         self.machine = replace(self.machine, systemctl=(str(path),))
 
@@ -74,7 +76,7 @@ class Place:
         executable(self.root / "usr" / "sbin" / "cron", "exit 0")
 
     def with_crontab(self, user_id: int = 1000) -> None:
-        path = self.folder / "crontab-command"
+        path = self.directory / "crontab-command"
         executable(path, CRONTAB.format(table=self.table))
         self.machine = replace(self.machine, crontab=(str(path),), user_id=user_id)
 
@@ -179,7 +181,7 @@ def test_removed_the_timer_is_stopped_and_its_files_are_gone(place: Place) -> No
 
 def test_what_systemctl_says_when_it_fails_is_told(place: Place) -> None:
     place.with_systemd()
-    executable(place.folder / "systemctl", "echo no bus here; exit 1")
+    executable(place.directory / "systemctl", "echo no bus here; exit 1")
 
     with pytest.raises(StoreError) as caught:
         place.install()
@@ -231,7 +233,7 @@ def test_cron_can_be_asked_for_though_systemd_runs(place: Place) -> None:
 def test_two_homes_are_scheduled_beside_each_other(place: Place) -> None:
     place.with_cron()
     place.install()
-    other = Job((str(place.program),), place.folder / "other", "certctl-other", 20)
+    other = Job((str(place.program),), place.directory / "other", "certctl-other", 20)
 
     with place.run() as run:
         schedule.install(run, other, place.machine, None, force=False)

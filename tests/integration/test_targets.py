@@ -13,10 +13,10 @@ from tests.support.operations import Machine, executable, lines, noting
 class Program:
     """A stand-in for a server's program, which notes how it is called and fails when told to."""
 
-    def __init__(self, folder: Path, name: str = "nginx") -> None:
-        self.path = folder / f"{name}-here"
-        self.seen = folder / f"{name}.seen"
-        self.broken = folder / f"{name}.broken"
+    def __init__(self, directory: Path, name: str = "nginx") -> None:
+        self.path = directory / f"{name}-here"
+        self.seen = directory / f"{name}.seen"
+        self.broken = directory / f"{name}.broken"
         executable(
             self.path,
             f'case "$*" in *-T*) echo "listen 127.0.0.1:1 ssl;"; exit;; esac\n'
@@ -106,13 +106,13 @@ def test_a_target_that_refuses_its_configuration_is_not_reloaded_and_owed(
     assert "no such directive" in error.message
     assert program.calls == ["-t -q"]
     assert lines(seen) == []
-    assert machine.status("a.example").owed
+    assert machine.status("a.example").undeployed
 
     program.broken.unlink()
     machine.clock.advance(120)
     assert machine.renew().exit_status == 0
     assert program.calls == ["-t -q", "-s reload"]
-    assert not machine.status("a.example").owed
+    assert not machine.status("a.example").undeployed
 
 
 def test_a_target_that_fails_stops_no_other(machine: Machine, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_target_that_fails_stops_no_other(machine: Machine, tmp_path: Path) ->
     report = machine.renew(force=True)
 
     assert report.exit_status == 4
-    assert [machine.status(each).owed for each in ("a.example", "b.example")] == [True, False]
+    assert [machine.status(each).undeployed for each in ("a.example", "b.example")] == [True, False]
 
 
 def test_what_is_not_there_is_said_before_anything_is_ordered(
@@ -143,7 +143,7 @@ def test_what_is_not_there_is_said_before_anything_is_ordered(
             "deploy.target_missing",
             "--stunnel-config FILE",
         ),
-        ({"deploy.targets": ("traefik",)}, "deploy.target_missing", "--traefik-folder DIR"),
+        ({"deploy.targets": ("traefik",)}, "deploy.target_missing", "--traefik-directory DIR"),
     ):
         with pytest.raises((ConfigurationError, UsageError)) as refused:
             issue(machine, "a.example", dict(options))  # type: ignore[arg-type]
@@ -204,15 +204,15 @@ def test_an_option_without_its_target_is_warned_of(machine: Machine, program: Pr
 def test_traefik_gets_a_file_of_dynamic_configuration_that_changes_with_each_version(
     machine: Machine, tmp_path: Path, language: str, text: str
 ) -> None:
-    folder = tmp_path / "dynamic"
-    folder.mkdir()
-    file = folder / f"certctl-a.example.{language}"
+    directory = tmp_path / "dynamic"
+    directory.mkdir()
+    file = directory / f"certctl-a.example.{language}"
     issue(
         machine,
         "a.example",
         {
             "deploy.targets": ("traefik",),
-            "deploy.traefik.folder": str(folder),
+            "deploy.traefik.directory": str(directory),
             "deploy.traefik.format": language,
         },
     )

@@ -10,10 +10,10 @@ from certctl.testing import CertctlCa
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
-def pytest_of_somebody_else(folder: Path, *arguments: str) -> str:
+def pytest_of_somebody_else(directory: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-        cwd=folder,
+        cwd=directory,
         capture_output=True,
         text=True,
         check=False,

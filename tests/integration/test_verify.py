@@ -63,14 +63,14 @@ def live_files(machine: Machine, name: str, chain: str = "fullchain.pem") -> Fil
 
 
 def certificate(
-    folder: Path,
+    directory: Path,
     names: str,
     start: timedelta = timedelta(0),
     lifetime: timedelta = timedelta(days=90),
 ) -> Files:
     """A certificate of nobody we know, whose root comes with it."""
     version, material = issued(wanted(names), datetime.now(UTC) + start, lifetime)
-    place = folder / version.facts.sha256[:16]
+    place = directory / version.facts.sha256[:16]
     place.mkdir()
     assert material.privkey is not None
     (place / "fullchain.pem").write_bytes(material.fullchain)
@@ -477,9 +477,9 @@ def first_of(files: Files) -> str:
     return files[0].read_text().partition(end)[0] + end
 
 
-def self_signed(folder: Path) -> Files:
+def self_signed(directory: Path) -> Files:
     """A certificate that is its own root, by other code than ours."""
-    files = folder / "own.pem", folder / "own.key"
+    files = directory / "own.pem", directory / "own.key"
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),

@@ -1,6 +1,6 @@
-"""`python -m tests.lab FOLDER`: a Pebble to try certctl against by hand, until input ends.
+"""`python -m tests.lab DIRECTORY`: a Pebble to try certctl against by hand, until input ends.
 
-Writes its files into FOLDER, prints what a shell needs to know as assignments, `ready` last, and
+Writes its files into DIRECTORY, prints what a shell needs to know as assignments, `ready` last, and
 stops when its standard input is closed (Ctrl-D) or it is terminated.
 """
 
@@ -13,14 +13,14 @@ from types import FrameType
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 
 
-def main(folder: Path) -> None:
-    """Run the servers in `folder` until standard input ends."""
+def main(directory: Path) -> None:
+    """Run the servers in `directory` until standard input ends."""
     signal.signal(signal.SIGTERM, _leave)
     with (
-        ChallengeTestServer(folder=_made(folder / "dns")) as names,
-        PebbleServer(folder=_made(folder / "pebble"), dns_server=names.dns_address) as pebble,
+        ChallengeTestServer(directory=_made(directory / "dns")) as names,
+        PebbleServer(directory=_made(directory / "pebble"), dns_server=names.dns_address) as pebble,
     ):
-        root = folder / "issuing-root.pem"
+        root = directory / "issuing-root.pem"
         root.write_bytes(pebble.root())
         facts = {
             "PEBBLE_DIRECTORY": pebble.directory_url,
@@ -35,9 +35,9 @@ def main(folder: Path) -> None:
         sys.stdin.read()
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -46,16 +46,16 @@ def require_acme2certifier() -> None:
 class LoopbackNetwork:
     """A network namespace with loopback alone, in which every DNS name is 127.0.0.1."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self._holder = ServerProcess(
             [
                 *(program("unshare"), "--net", "sh", "-c"),
                 f"{program('ip')} link set lo up && echo up && exec sleep infinity",
             ],
-            folder=folder,
+            directory=directory,
             ready=lambda: "up" in self._holder.output(),
         )
-        self._folder = folder
+        self._directory = directory
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class LoopbackNetwork:
                 *("-management", management, "-defaultIPv6", ""),
                 *("-http01", "", "-https01", "", "-tlsalpn01", ""),
             ],
-            folder=self._folder,
+            directory=self._directory,
             ready=lambda: self.answers(f"http://{management}/"),
         )
         try:
@@ -103,7 +103,7 @@ class LoopbackNetwork:
 class Acme2CertifierServer(LabServer):
     """acme2certifier with its OpenSSL handler, ready for a certctl that runs in its network."""
 
-    folder: Path
+    directory: Path
     network: LoopbackNetwork
     port: int
     profiles: Mapping[str, str] = field(default_factory=dict)
@@ -117,10 +117,10 @@ class Acme2CertifierServer(LabServer):
     tls_port: int = TLS_PORT
 
     def __post_init__(self) -> None:
-        self._tls = make_server_certificate(self.folder)
-        self._issuer = make_issuer(self.folder)
-        (self.folder / "issued").mkdir()
-        configuration = self.folder / "acme_srv.cfg"
+        self._tls = make_server_certificate(self.directory)
+        self._issuer = make_issuer(self.directory)
+        (self.directory / "issued").mkdir()
+        configuration = self.directory / "acme_srv.cfg"
         configuration.write_text(self._configuration())
         self._server = ServerProcess(
             [
@@ -131,7 +131,7 @@ class Acme2CertifierServer(LabServer):
                 *("--threads", "4", "--config", str(RECORDING)),
                 "acme2certifier.share.acme2certifier_wsgi:application",
             ],
-            folder=self.folder,
+            directory=self.directory,
             ready=lambda: self.network.answers(
                 self.directory_url, "--cacert", str(self._tls.ca_bundle)
             ),
@@ -183,7 +183,7 @@ class Acme2CertifierServer(LabServer):
 
     @property
     def _recorded(self) -> Path:
-        return self.folder / "requests.jsonl"
+        return self.directory / "requests.jsonl"
 
     def _records(self) -> list[tuple[str, str, Any]]:
         lines = self._recorded.read_text().splitlines() if self._recorded.exists() else []
@@ -191,13 +191,13 @@ class Acme2CertifierServer(LabServer):
 
     @property
     def _crl(self) -> Path:
-        return self.folder / "crl.pem"
+        return self.directory / "crl.pem"
 
     def _configuration(self) -> str:
         begins, seconds = self.window
         binding = ""
         if self.eab_keys:
-            keys = self.folder / "eab.json"
+            keys = self.directory / "eab.json"
             keys.write_text(json.dumps(dict(self.eab_keys)))
             binding = (
                 "[EABhandler]\n"
@@ -209,13 +209,13 @@ class Acme2CertifierServer(LabServer):
 debug: True
 [DBhandler]
 handler: wsgi
-dbfile: {self.folder}/acme2certifier.db
+dbfile: {self.directory}/acme2certifier.db
 [CAhandler]
 handler_module: acme2certifier.cahandlers.openssl_ca_handler
 issuing_ca_key: {self._issuer.private_key}
 issuing_ca_cert: {self._issuer.certificate}
 issuing_ca_crl: {self._crl}
-cert_save_path: {self.folder}/issued
+cert_save_path: {self.directory}/issued
 cert_validity_days: 6
 [Challenge]
 dns_server_list: ["127.0.0.1"]

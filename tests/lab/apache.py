@@ -15,21 +15,21 @@ _NEEDED = ("mpm_event", "authz_core", "socache_shmcb", "ssl", "headers", "proxy"
 
 
 @contextmanager
-def apache(folder: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
-    """Run it with a configuration in `folder`, which is made; `apache2 -f CONFIG -k graceful` makes
-    it read its files again. A graceful restart with a bad file ends it.
+def apache(directory: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
+    """Run it with a configuration in `directory`, which is made; `apache2 -f CONFIG -k graceful`
+    makes it read its files again. A graceful restart with a bad file ends it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    config = folder / "apache2.conf"
-    config.write_text(configuration(folder, sites, port, backend_port))
+    config = directory / "apache2.conf"
+    config.write_text(configuration(directory, sites, port, backend_port))
     command = [program("apache2"), "-f", str(config), "-D", "FOREGROUND"]
-    with ServerProcess(command, folder=folder, ready=lambda: listens(port)) as process:
+    with ServerProcess(command, directory=directory, ready=lambda: listens(port)) as process:
         yield Front(config, port, process, mistake="ThisIsAMistake")
 
 
-def configuration(folder: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
-    """Return a whole configuration, every file that it writes in `folder`."""
+def configuration(directory: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
+    """Return a whole configuration, every file that it writes in `directory`."""
     modules = "".join(f"LoadModule {each}_module {MODULES}/mod_{each}.so\n" for each in _NEEDED)
     hosts = "".join(
         f"""
@@ -45,12 +45,12 @@ def configuration(folder: Path, sites: Sequence[Site], port: int, backend_port: 
         for site in sites
     )
     return f"""{modules}
-ServerRoot {folder}
+ServerRoot {directory}
 ServerName {HOST}
-PidFile {folder}/apache.pid
-Mutex file:{folder} default
-DefaultRuntimeDir {folder}
-ErrorLog {folder}/error.log
+PidFile {directory}/apache.pid
+Mutex file:{directory} default
+DefaultRuntimeDir {directory}
+ErrorLog {directory}/error.log
 SSLSessionCache none
 GracefulShutdownTimeout 10
 Listen {HOST}:{port}

@@ -145,7 +145,7 @@ class BindServer(DnsServer):
     the servers of zones that others serve.
     """
 
-    folder: Path
+    directory: Path
     zones: Mapping[str, str]
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
@@ -164,7 +164,7 @@ class BindServer(DnsServer):
         for zone, records in self.zones.items():
             self._zone_file(zone).write_text(zone_text(self._servers(), records))
         self._server = _named(
-            self.folder,
+            self.directory,
             self._configuration(),
             self.endpoint,
             list(self.zones),
@@ -183,7 +183,7 @@ class BindServer(DnsServer):
     @property
     def keyfile(self) -> Path:
         """The TSIG key in BIND's own syntax, as `tsig-keygen` writes it."""
-        return self.folder / "tsig.key"
+        return self.directory / "tsig.key"
 
     def add_txt(self, name: str, value: str) -> None:
         """Add a TXT value to the zone of `name`, as somebody would by hand."""
@@ -203,10 +203,10 @@ class BindServer(DnsServer):
         """Return every record of a zone but its SOA, sorted."""
         return self.endpoint.dump(zone, self.key_name, self.key_secret)
 
-    def secondary(self, folder: Path) -> "BindSecondary":
+    def secondary(self, directory: Path) -> "BindSecondary":
         """Return a secondary of all zones, not yet started, on `secondary_host`."""
         assert self.secondary_host is not None, "the primary was made without secondary_host"
-        return BindSecondary(folder=folder, primary=self, host=self.secondary_host)
+        return BindSecondary(directory=directory, primary=self, host=self.secondary_host)
 
     def key_statement(self) -> str:
         """Return the `key` statement that a configuration needs to use the TSIG key."""
@@ -220,7 +220,7 @@ class BindServer(DnsServer):
         self.keyfile.write_text(self.key_statement())
 
     def _zone_file(self, zone: str) -> Path:
-        return self.folder / f"{zone}.zone"
+        return self.directory / f"{zone}.zone"
 
     def _servers(self) -> Mapping[str, str]:
         secondary = {} if self.secondary_host is None else {"ns2": self.secondary_host}
@@ -249,7 +249,7 @@ class BindSecondary:
     It answers on the primary's port at another loopback address; see `tests.lab.relay`.
     """
 
-    folder: Path
+    directory: Path
     primary: BindServer
     host: str
     inner_port: int = field(default_factory=free_port)
@@ -257,7 +257,7 @@ class BindSecondary:
     def __post_init__(self) -> None:
         zones = list(self.primary.zones)
         self._inner = DnsEndpoint("127.0.0.1", self.inner_port)
-        self._server = _named(self.folder, self._configuration(zones), self._inner, zones)
+        self._server = _named(self.directory, self._configuration(zones), self._inner, zones)
         self._running = ExitStack()
 
     @property
@@ -291,7 +291,7 @@ class BindSecondary:
     def _configuration(self, zones: Sequence[str]) -> str:
         primary, key = self.primary, self.primary.key_name
         return f'include "{primary.keyfile}";\n' + "".join(
-            f'zone "{zone}" {{ type secondary; file "{self.folder / zone}.zone";\n'
+            f'zone "{zone}" {{ type secondary; file "{self.directory / zone}.zone";\n'
             f'  primaries port {primary.port} {{ {primary.host} key "{key}"; }};\n'
             "  notify no; allow-notify { any; };\n"
             f"  min-refresh-time {NEVER_SECONDS}; max-refresh-time {NEVER_SECONDS}; }};\n"
@@ -323,7 +323,7 @@ def notify(endpoint: DnsEndpoint, zone: str) -> None:
 
 
 def _named(
-    folder: Path,
+    directory: Path,
     configuration: str,
     endpoint: DnsEndpoint,
     zones: Sequence[str],
@@ -331,28 +331,28 @@ def _named(
     options: str = "",
     delegations: str = "",
 ) -> ServerProcess:
-    config = folder / "named.conf"
-    config.write_text(_options(folder, endpoint, options, delegations) + configuration)
+    config = directory / "named.conf"
+    config.write_text(_options(directory, endpoint, options, delegations) + configuration)
     return ServerProcess(
         # -g: in the foreground with the log on standard error; -n 1: a thread is enough.
         [program("named"), "-g", "-4", "-n", "1", "-c", str(config)],
-        folder=folder,
+        directory=directory,
         ready=lambda: all(endpoint.serves(zone) for zone in zones),
     )
 
 
-def _options(folder: Path, endpoint: DnsEndpoint, further: str, delegations: str) -> str:
-    # Nothing outside the folder is written. Recursion makes named a resolver as well, which follows
-    # aliases between its zones; its own root zone keeps it from asking anybody else but the servers
-    # of zones that are elsewhere.
-    root = folder / "root.zone"
+def _options(directory: Path, endpoint: DnsEndpoint, further: str, delegations: str) -> str:
+    # Nothing outside the directory is written. Recursion makes named a resolver as well, which
+    # follows aliases between its zones; its own root zone keeps it from asking anybody else but the
+    # servers of zones that are elsewhere.
+    root = directory / "root.zone"
     root.write_text(
         "$TTL 1\n@ SOA localhost. hostmaster 1 3600 600 86400 1\n"
         f"@ NS localhost.\nlocalhost. A {endpoint.host}\n{delegations}"
     )
     return (
-        f'options {{ directory "{folder}"; managed-keys-directory "{folder}";\n'
-        f'  pid-file none; lock-file none; session-keyfile "{folder / "session.key"}";\n'
+        f'options {{ directory "{directory}"; managed-keys-directory "{directory}";\n'
+        f'  pid-file none; lock-file none; session-keyfile "{directory / "session.key"}";\n'
         f"  listen-on port {endpoint.port} {{ {endpoint.host}; }}; listen-on-v6 {{ none; }};\n"
         "  recursion yes; allow-recursion { any; };\n"
         "  dnssec-validation no; max-cache-size 16M; empty-zones-enable no;\n"

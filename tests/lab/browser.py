@@ -36,17 +36,17 @@ class Page:
 
 @dataclass(frozen=True)
 class Browser:
-    """A browser that keeps everything in `folder`, and finds each name at this machine."""
+    """A browser that keeps everything in `directory`, and finds each name at this machine."""
 
-    folder: Path
+    directory: Path
 
     @property
     def _environment(self) -> Mapping[str, str]:
-        return {**os.environ, "HOME": str(self.folder)}
+        return {**os.environ, "HOME": str(self.directory)}
 
     def trust(self, root: Path) -> None:
         """Trust what a root (PEM) has issued, as an administrator would make it."""
-        database = self.folder / ".pki" / "nssdb"
+        database = self.directory / ".pki" / "nssdb"
         database.mkdir(parents=True)
         for arguments in (
             ("-N", "--empty-password"),
@@ -65,7 +65,7 @@ class Browser:
             [
                 program("chromium"),
                 *_QUIET,
-                f"--user-data-dir={self.folder / 'profile'}",
+                f"--user-data-dir={self.directory / 'profile'}",
                 f"--host-resolver-rules=MAP * {HOST}",
                 "--dump-dom",
                 url,

@@ -11,20 +11,20 @@ from tests.lab.sites import HOST, Front, Site, listens
 
 
 @contextmanager
-def caddy(folder: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
-    """Run it with a Caddyfile in `folder`, which is made; `caddy reload --force --config CONFIG`
+def caddy(directory: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
+    """Run it with a Caddyfile in `directory`, which is made; `caddy reload --force --config CONFIG`
     makes it read its files again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    config = folder / "Caddyfile"
+    config = directory / "Caddyfile"
     config.write_text(configuration(sites, port, free_port(), backend_port))
     command = [program("caddy"), "run", "--config", str(config), "--adapter", "caddyfile"]
     with ServerProcess(
         command,
-        folder=folder,
+        directory=directory,
         ready=lambda: listens(port),
-        environment={"HOME": str(folder), "XDG_DATA_HOME": str(folder)},
+        environment={"HOME": str(directory), "XDG_DATA_HOME": str(directory)},
     ) as process:
         yield Front(config, port, process, mistake="mistake {")
 

@@ -34,27 +34,27 @@ class Issuer:
     private_key: Path
 
 
-def make_issuer(folder: Path) -> Issuer:
-    """Write a new root and its key into `folder`."""
+def make_issuer(directory: Path) -> Issuer:
+    """Write a new root and its key into `directory`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    files = Issuer(certificate=folder / "issuer.pem", private_key=folder / "issuer.key")
+    files = Issuer(certificate=directory / "issuer.pem", private_key=directory / "issuer.key")
     files.certificate.write_bytes(_root(key).public_bytes(serialization.Encoding.PEM))
     _write_key(files.private_key, key)
     return files
 
 
 def make_server_certificate(
-    folder: Path, names: tuple[str, ...] = LOOPBACK_NAMES
+    directory: Path, names: tuple[str, ...] = LOOPBACK_NAMES
 ) -> ServerCertificate:
-    """Write a new root and a certificate for DNS names and addresses into `folder`."""
+    """Write a new root and a certificate for DNS names and addresses into `directory`."""
     root_key = ec.generate_private_key(ec.SECP256R1())
     root = _root(root_key)
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = _leaf(key, names, root, root_key)
     files = ServerCertificate(
-        certificate=folder / "server.pem",
-        private_key=folder / "server.key",
-        ca_bundle=folder / "ca-bundle.pem",
+        certificate=directory / "server.pem",
+        private_key=directory / "server.key",
+        ca_bundle=directory / "ca-bundle.pem",
     )
     files.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
     files.ca_bundle.write_bytes(root.public_bytes(serialization.Encoding.PEM))

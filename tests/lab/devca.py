@@ -21,7 +21,7 @@ class DevCaServer(LabServer):
     its own zone.
     """
 
-    folder: Path
+    directory: Path
     dns_server: str | None = None
     arguments: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
@@ -33,12 +33,12 @@ class DevCaServer(LabServer):
         self._server = ServerProcess(
             [
                 *(sys.executable, "-m", "certctl", "dev-ca", "serve"),
-                *("--listen", f"127.0.0.1:{self.port}", "--state", str(self.folder / "state")),
+                *("--listen", f"127.0.0.1:{self.port}", "--state", str(self.directory / "state")),
                 *("--http-port", str(self.http_port), "--tls-port", str(self.tls_port)),
                 *dns,
                 *self.arguments,
             ],
-            folder=self.folder,
+            directory=self.directory,
             ready=self._ready,
         )
 
@@ -48,7 +48,7 @@ class DevCaServer(LabServer):
 
     @property
     def ca_bundle(self) -> Path:
-        return self.folder / "state" / "root.pem"
+        return self.directory / "state" / "root.pem"
 
     def root(self, number: int = 0) -> bytes:
         assert number == 0, "its other root belongs to its alternate chains"

@@ -24,19 +24,21 @@ class DovecotFront(Front):
 
 
 @contextmanager
-def dovecot(folder: Path, sites: Sequence[Site], *, pop3: bool = False) -> Iterator[DovecotFront]:
-    """Run it with a configuration in `folder`, which is made; HUP, or `doveadm -c CONFIG reload`,
-    makes it read its files again.
+def dovecot(
+    directory: Path, sites: Sequence[Site], *, pop3: bool = False
+) -> Iterator[DovecotFront]:
+    """Run it with a configuration in `directory`, which is made; HUP, or `doveadm -c CONFIG
+    reload`, makes it read its files again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port, imap_port, pop3_port = free_port(), free_port(), free_port() if pop3 else None
-    config = folder / "dovecot.conf"
-    text = configuration(folder, sites, port, imap_port)
+    config = directory / "dovecot.conf"
+    text = configuration(directory, sites, port, imap_port)
     config.write_text(text if pop3_port is None else text + _POP3.format(port=pop3_port))
     command = [program("dovecot"), "-F", "-c", str(config)]
     with ServerProcess(
         command,
-        folder=folder,
+        directory=directory,
         ready=lambda: all(listens(each) for each in (port, imap_port, pop3_port) if each),
     ) as process:
         yield DovecotFront(
@@ -58,7 +60,7 @@ service pop3-login {{
 """
 
 
-def configuration(folder: Path, sites: Sequence[Site], port: int, imap_port: int) -> str:
+def configuration(directory: Path, sites: Sequence[Site], port: int, imap_port: int) -> str:
     """Return a whole configuration: the first site is for all who ask for no other one."""
     first, *others = sites
     named = "".join(
@@ -66,9 +68,9 @@ def configuration(folder: Path, sites: Sequence[Site], port: int, imap_port: int
         f"  ssl_key = <{site.privkey}\n}}\n"
         for site in others
     )
-    return f"""base_dir = {folder}/run
-state_dir = {folder}/state
-log_path = {folder}/dovecot.log
+    return f"""base_dir = {directory}/run
+state_dir = {directory}/state
+log_path = {directory}/dovecot.log
 listen = {HOST}
 protocols = imap
 ssl = required
@@ -90,6 +92,6 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid=nobody gid=nogroup home={folder}/home
+  args = uid=nobody gid=nogroup home={directory}/home
 }}
 {named}"""

@@ -14,7 +14,7 @@ from tests.lab.sites import HOST, Front, Site, listens
 @dataclass(frozen=True)
 class HaproxyFront(Front):
     """HAProxy with a master process: `socket` is its runtime socket, `pid_file` the master's, and
-    `certificates` the folder that it loads whole, where there is one.
+    `certificates` the directory that it loads whole, where there is one.
     """
 
     socket: Path = Path()
@@ -24,23 +24,23 @@ class HaproxyFront(Front):
 
 @contextmanager
 def haproxy(
-    folder: Path,
+    directory: Path,
     sites: Sequence[Site],
     backend_port: int,
     *,
     certificates: Path | None = None,
 ) -> Iterator[HaproxyFront]:
-    """Run it with a configuration in `folder`, which is made. It loads the combined file of each
-    site, or all files of the folder `certificates`; USR2 to its master makes it read them again.
+    """Run it with a configuration in `directory`, which is made. It loads the combined file of each
+    site, or all files of the directory `certificates`; USR2 to its master makes it read them again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    config, pid_file, socket = (folder / each for each in ("haproxy.cfg", "pid", "socket"))
+    config, pid_file, socket = (directory / each for each in ("haproxy.cfg", "pid", "socket"))
     loaded = [certificates] if certificates else [site.combined for site in sites]
     files = " ".join(f"crt {each}" for each in loaded)
     config.write_text(configuration(socket, files, port, backend_port))
     command = [program("haproxy"), "-W", "-db", "-f", str(config), "-p", str(pid_file)]
-    with ServerProcess(command, folder=folder, ready=lambda: listens(port)) as process:
+    with ServerProcess(command, directory=directory, ready=lambda: listens(port)) as process:
         pid_file.write_text(f"{process.pid}\n")  # in the foreground it writes none
         yield HaproxyFront(
             config,

@@ -26,7 +26,7 @@ class KnotServer(DnsServer):
     first label of further name servers to their addresses, whether or not anybody listens there.
     """
 
-    folder: Path
+    directory: Path
     zones: Mapping[str, str]
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
@@ -41,13 +41,13 @@ class KnotServer(DnsServer):
         )
         for zone, records in self.zones.items():
             servers = {"ns1": self.host, **self.other_servers}
-            (self.folder / f"{zone}.zone").write_text(zone_text(servers, records))
+            (self.directory / f"{zone}.zone").write_text(zone_text(servers, records))
         zones = "".join(
             f'  - domain: "{zone}"\n    file: "{zone}.zone"\n    zonefile-sync: -1\n'
             "    zonefile-load: whole\n    journal-content: all\n    acl: ours\n"
             for zone in self.zones
         )
-        self._server = _knotd(self, self.folder, _update_acl(self) + f"zone:\n{zones}")
+        self._server = _knotd(self, self.directory, _update_acl(self) + f"zone:\n{zones}")
 
     @property
     def key_secret_b64(self) -> str:
@@ -57,7 +57,7 @@ class KnotServer(DnsServer):
     @property
     def keyfile(self) -> Path:
         """The TSIG key in the syntax of BIND's `tsig-keygen`."""
-        return self.folder / "tsig.key"
+        return self.directory / "tsig.key"
 
     def dump(self, zone: str) -> list[str]:
         """Return every record of a zone but its SOA, sorted."""
@@ -71,7 +71,7 @@ class KnotSecondary(LabServer):
     It answers on the primary's port at another loopback address.
     """
 
-    folder: Path
+    directory: Path
     primary: Primary
     host: str
 
@@ -86,7 +86,7 @@ class KnotSecondary(LabServer):
             f'  - domain: "{zone}"\n    master: primary\n    acl: told\n    zonefile-sync: -1\n'
             for zone in primary.zones
         )
-        self._server = _knotd(self, self.folder, _key(primary) + remote + f"zone:\n{zones}")
+        self._server = _knotd(self, self.directory, _key(primary) + remote + f"zone:\n{zones}")
 
     @property
     def port(self) -> int:
@@ -113,22 +113,24 @@ class KnotSecondary(LabServer):
             notify(self.endpoint, zone)
 
 
-def _knotd(server: KnotServer | KnotSecondary, folder: Path, configuration: str) -> ServerProcess:
-    (folder / "db").mkdir()
-    config = folder / "knot.conf"
+def _knotd(
+    server: KnotServer | KnotSecondary, directory: Path, configuration: str
+) -> ServerProcess:
+    (directory / "db").mkdir()
+    config = directory / "knot.conf"
     sizes = "".join(f"    {each}-db-max-size: 16M\n" for each in ("journal", "kasp", "timer"))
     config.write_text(
-        f'server:\n    rundir: "{folder}"\n    listen: {server.host}@{server.port}\n'
+        f'server:\n    rundir: "{directory}"\n    listen: {server.host}@{server.port}\n'
         "    udp-workers: 1\n    tcp-workers: 1\n    background-workers: 1\n"
-        f'control:\n    listen: "{folder / "knot.sock"}"\n'
+        f'control:\n    listen: "{directory / "knot.sock"}"\n'
         "log:\n  - target: stderr\n    any: info\n"
-        f'database:\n    storage: "{folder / "db"}"\n{sizes}    catalog-db-max-size: 16M\n'
-        f'template:\n  - id: default\n    storage: "{folder}"\n' + configuration
+        f'database:\n    storage: "{directory / "db"}"\n{sizes}    catalog-db-max-size: 16M\n'
+        f'template:\n  - id: default\n    storage: "{directory}"\n' + configuration
     )
     config.chmod(0o600)
     return ServerProcess(
         [program("knotd"), "-c", str(config)],
-        folder=folder,
+        directory=directory,
         ready=lambda: all(server.endpoint.serves(zone) for zone in server.zones),
     )
 

@@ -13,21 +13,21 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 @contextmanager
-def nginx(folder: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
-    """Run it with a configuration in `folder`, which is made; `nginx -c CONFIG -s reload` and HUP
-    make it read its files again.
+def nginx(directory: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
+    """Run it with a configuration in `directory`, which is made; `nginx -c CONFIG -s reload` and
+    HUP make it read its files again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    config = folder / "nginx.conf"
-    config.write_text(configuration(folder, sites, port, backend_port))
+    config = directory / "nginx.conf"
+    config.write_text(configuration(directory, sites, port, backend_port))
     command = [program("nginx"), "-c", str(config), "-g", "daemon off;"]
-    with ServerProcess(command, folder=folder, ready=lambda: listens(port)) as process:
+    with ServerProcess(command, directory=directory, ready=lambda: listens(port)) as process:
         yield Front(config, port, process)
 
 
-def configuration(folder: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
-    """Return a whole configuration, every file that it writes in `folder`."""
+def configuration(directory: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
+    """Return a whole configuration, every file that it writes in `directory`."""
     servers = "".join(
         f"""
   server {{
@@ -46,9 +46,9 @@ def configuration(folder: Path, sites: Sequence[Site], port: int, backend_port: 
   }}"""
         for site in sites
     )
-    paths = "".join(f"\n  {kind}_temp_path {folder}/{kind};" for kind in _TEMPORARY)
-    return f"""pid {folder}/nginx.pid;
-error_log {folder}/error.log;
+    paths = "".join(f"\n  {kind}_temp_path {directory}/{kind};" for kind in _TEMPORARY)
+    return f"""pid {directory}/nginx.pid;
+error_log {directory}/error.log;
 events {{ }}
 http {{
   access_log off;{paths}{servers}

@@ -29,7 +29,7 @@ class ChallengeTestServer(LabServer):
     a server use names of their own.
     """
 
-    folder: Path
+    directory: Path
     default_ipv6: str = ""
     dns_port: int = field(default_factory=free_port)
     management_port: int = field(default_factory=free_port)
@@ -44,7 +44,7 @@ class ChallengeTestServer(LabServer):
                 # Its own challenge responders stay off: certctl's are what is tested.
                 *("-http01", "", "-https01", "", "-tlsalpn01", ""),
             ],
-            folder=self.folder,
+            directory=self.directory,
             ready=self._ready,
         )
 
@@ -112,7 +112,7 @@ class PebbleServer(LabServer):
     (`host:port`; the system's resolver without one). Each port is free until a solver listens.
     """
 
-    folder: Path
+    directory: Path
     dns_server: str | None = None
     nonce_reject: int = 0
     """Percentage of good nonces that are refused with badNonce."""
@@ -137,12 +137,12 @@ class PebbleServer(LabServer):
     tls_port: int = field(default_factory=kept_port)
 
     def __post_init__(self) -> None:
-        self._tls = make_server_certificate(self.folder)
-        config = self.folder / "pebble.json"
+        self._tls = make_server_certificate(self.directory)
+        config = self.directory / "pebble.json"
         config.write_text(json.dumps({"pebble": self._configuration()}, indent=2))
         self._server = ServerProcess(
             [program("pebble"), "-config", str(config), *self._flags()],
-            folder=self.folder,
+            directory=self.directory,
             ready=self._ready,
             environment=self._environment(),
         )

@@ -35,8 +35,8 @@ def kept_port() -> int:
 class PortBlock:
     """A block of ports that belongs to this process until it ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self._first, self._lock_fd = _claim(folder)
+    def __init__(self, directory: Path) -> None:
+        self._first, self._lock_fd = _claim(directory)
         self._next = 0
         self._kept: set[int] = set()
         self._mutex = threading.Lock()
@@ -61,11 +61,11 @@ def _block_of_this_process() -> PortBlock:
     return PortBlock(Path(tempfile.gettempdir()) / f"certctl-test-ports-{os.getuid()}")
 
 
-def _claim(folder: Path) -> tuple[int, int]:
-    folder.mkdir(mode=0o700, exist_ok=True)
+def _claim(directory: Path) -> tuple[int, int]:
+    directory.mkdir(mode=0o700, exist_ok=True)
     for block in range(BLOCKS):
         # Never closed: the kernel lets go of the lock when the process ends, however it ends.
-        lock_fd = os.open(folder / str(block), os.O_RDWR | os.O_CREAT, 0o600)
+        lock_fd = os.open(directory / str(block), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -41,51 +41,51 @@ postlog unix-dgram n - n - 1 postlogd
 
 @dataclass(frozen=True)
 class PostfixFront(Front):
-    """Postfix, with the folder of its configuration, which `postfix -c` takes."""
+    """Postfix, with the directory of its configuration, which `postfix -c` takes."""
 
-    config_folder: Path = Path()
+    config_directory: Path = Path()
 
 
 @contextmanager
-def postfix(folder: Path, sites: Sequence[Site]) -> Iterator[PostfixFront]:
-    """Run it with a configuration in `folder`, which is made. The first site is for all who ask for
-    no other one; the map of the others is compiled with `postmap -F`, which copies their files.
+def postfix(directory: Path, sites: Sequence[Site]) -> Iterator[PostfixFront]:
+    """Run it with a configuration in `directory`, which is made. The first site is for all who ask
+    for no other one; the map of the others is compiled with `postmap -F`, which copies their files.
     """
-    config_folder = folder / "postfix"
-    config_folder.mkdir(parents=True, exist_ok=True)
+    config_directory = directory / "postfix"
+    config_directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        # its own user must get there, which a test's folder does not allow
+        # its own user must get there, which a test's directory does not allow
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="certctl-test-postfix-")))
         spool.chmod(0o755)
         owner = pwd.getpwnam("postfix")
         for each in ("queue", "data"):
             (spool / each).mkdir()
         os.chown(spool / "data", owner.pw_uid, owner.pw_gid)
-        yield stack.enter_context(_running(folder, config_folder, spool, sites))
+        yield stack.enter_context(_running(directory, config_directory, spool, sites))
 
 
 @contextmanager
 def _running(
-    folder: Path, config_folder: Path, spool: Path, sites: Sequence[Site]
+    directory: Path, config_directory: Path, spool: Path, sites: Sequence[Site]
 ) -> Iterator[PostfixFront]:
     port = free_port()
-    config = config_folder / "main.cf"
-    names = config_folder / "sni"
+    config = config_directory / "main.cf"
+    names = config_directory / "sni"
     names.write_text("".join(f"{site.name} {site.privkey} {site.fullchain}\n" for site in sites))
     config.write_text(configuration(spool, sites[0], names))
-    (config_folder / "master.cf").write_text(_SERVICES.format(port=f"{HOST}:{port}"))
+    (config_directory / "master.cf").write_text(_SERVICES.format(port=f"{HOST}:{port}"))
     subprocess.run(
-        [program("postmap"), "-c", str(config_folder), "-F", f"hash:{names}"], check=True
+        [program("postmap"), "-c", str(config_directory), "-F", f"hash:{names}"], check=True
     )
-    command = [program("postfix"), "-c", str(config_folder), "start-fg"]
-    with ServerProcess(command, folder=folder, ready=lambda: listens(port)) as process:
+    command = [program("postfix"), "-c", str(config_directory), "start-fg"]
+    with ServerProcess(command, directory=directory, ready=lambda: listens(port)) as process:
         try:
             yield PostfixFront(
-                config, port, process, mistake="a mistake", config_folder=config_folder
+                config, port, process, mistake="a mistake", config_directory=config_directory
             )
         finally:
             subprocess.run(
-                [program("postfix"), "-c", str(config_folder), "stop"],
+                [program("postfix"), "-c", str(config_directory), "stop"],
                 check=False,
                 capture_output=True,
             )

@@ -22,7 +22,7 @@ class PowerDnsServer(DnsServer):
     zone, as (type, content).
     """
 
-    folder: Path
+    directory: Path
     zones: Mapping[str, Mapping[str, tuple[str, str]]]
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
@@ -30,10 +30,10 @@ class PowerDnsServer(DnsServer):
     api_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     def __post_init__(self) -> None:
-        self._fill(self.folder / "zones.sqlite3")
+        self._fill(self.directory / "zones.sqlite3")
         settings = {
             "launch": "gsqlite3",
-            "gsqlite3-database": self.folder / "zones.sqlite3",
+            "gsqlite3-database": self.directory / "zones.sqlite3",
             "local-address": self.host,
             "local-port": self.port,
             "api": "yes",
@@ -42,25 +42,25 @@ class PowerDnsServer(DnsServer):
             "webserver-address": "127.0.0.1",
             "webserver-port": self.api_port,
             "webserver-allow-from": "127.0.0.0/8",
-            "socket-dir": self.folder,
+            "socket-dir": self.directory,
             # What was written a moment ago is answered at once.
             "cache-ttl": 0,
             "query-cache-ttl": 0,
             "negquery-cache-ttl": 0,
             "zone-cache-refresh-interval": 0,
         }
-        file = self.folder / "pdns.conf"
+        file = self.directory / "pdns.conf"
         file.touch(mode=0o600)
         file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         self._server = ServerProcess(
             [
                 program("pdns_server"),
-                f"--config-dir={self.folder}",
+                f"--config-dir={self.directory}",
                 "--daemon=no",
                 "--guardian=no",
                 "--disable-syslog",
             ],
-            folder=self.folder,
+            directory=self.directory,
             ready=lambda: all(self.endpoint.serves(zone) for zone in self.zones),
         )
 
@@ -71,13 +71,13 @@ class PowerDnsServer(DnsServer):
 
     def add(self, zone: str, name: str, kind: str, content: str) -> None:
         """Have one more record at `name`, as somebody else would who uses the same database."""
-        with sqlite3.connect(self.folder / "zones.sqlite3") as database:
+        with sqlite3.connect(self.directory / "zones.sqlite3") as database:
             _add(database, zone, name, kind, content)
         database.close()
 
     def remove(self, name: str, content: str) -> None:
         """Remove a record behind everybody's back."""
-        with sqlite3.connect(self.folder / "zones.sqlite3") as database:
+        with sqlite3.connect(self.directory / "zones.sqlite3") as database:
             database.execute("DELETE FROM records WHERE name = ? AND content = ?", (name, content))
         database.close()
 

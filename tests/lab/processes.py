@@ -35,14 +35,14 @@ class ServerProcess:
         self,
         command: Sequence[str],
         *,
-        folder: Path,
+        directory: Path,
         ready: Callable[[], bool],
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = Path(command[0]).name
-        self.output_file = folder / f"{self.name}.log"
+        self.output_file = directory / f"{self.name}.log"
         self._command = [*_ends_with_its_parent(), *command]
-        self._folder = folder
+        self._directory = directory
         self._ready = ready
         self._environment = {"PATH": os.environ.get("PATH", os.defpath), **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +52,7 @@ class ServerProcess:
         with self.output_file.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
-                cwd=self._folder,
+                cwd=self._directory,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

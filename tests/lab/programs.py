@@ -12,13 +12,13 @@ import pytest
 
 PACKAGES = Path(__file__).parents[2] / "packaging" / "debian-packages.txt"
 
-# Daemons live in sbin folders, which an ordinary user's PATH often lacks.
-SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/opt/homebrew/sbin")
+# Daemons live in sbin directories, which an ordinary user's PATH often lacks.
+SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/opt/homebrew/sbin")
 
 
 def find_program(name: str) -> Path | None:
     """Return where a program is installed, or None."""
-    search = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS))
+    search = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_DIRECTORIES))
     found = shutil.which(name, path=search)
     return Path(found) if found else None
 

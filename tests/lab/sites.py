@@ -19,22 +19,22 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Site:
-    """A name, and the folder with `fullchain.pem`, `privkey.pem` and `combined.pem` for it."""
+    """A name, and the directory with `fullchain.pem`, `privkey.pem` and `combined.pem` for it."""
 
     name: str
-    folder: Path
+    directory: Path
 
     @property
     def fullchain(self) -> Path:
-        return self.folder / "fullchain.pem"
+        return self.directory / "fullchain.pem"
 
     @property
     def privkey(self) -> Path:
-        return self.folder / "privkey.pem"
+        return self.directory / "privkey.pem"
 
     @property
     def combined(self) -> Path:
-        return self.folder / "combined.pem"
+        return self.directory / "combined.pem"
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ def listens(port: int) -> bool:
         return plain.connect_ex((HOST, port)) == 0
 
 
-def made_up_site(folder: Path, name: str) -> Site:
-    """Make a site with a certificate of a root of its own; the folder is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = make_server_certificate(folder, (name,))
-    site = Site(name, folder)
+def made_up_site(directory: Path, name: str) -> Site:
+    """Make a site with a certificate of a root of its own; the directory is made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    files = make_server_certificate(directory, (name,))
+    site = Site(name, directory)
     key, chain = (path.read_bytes() for path in (files.private_key, files.certificate))
     chain += files.ca_bundle.read_bytes()
     site.fullchain.write_bytes(chain)

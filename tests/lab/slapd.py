@@ -11,18 +11,18 @@ from tests.lab.sites import HOST, Front, Site, listens
 
 
 @contextmanager
-def slapd(folder: Path, site: Site) -> Iterator[Front]:
-    """Run it with a configuration in `folder`, which is made; `Front.served` does not fit, as TLS
-    begins after plain words only.
+def slapd(directory: Path, site: Site) -> Iterator[Front]:
+    """Run it with a configuration in `directory`, which is made; `Front.served` does not fit, as
+    TLS begins after plain words only.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    port, config = free_port(), folder / "slapd.conf"
+    directory.mkdir(parents=True, exist_ok=True)
+    port, config = free_port(), directory / "slapd.conf"
     # Debian's is built with GnuTLS, which takes the chain from the certificate's file.
     config.write_text(
-        f"pidfile {folder}/slapd.pid\nTLSCertificateFile {site.fullchain}\n"
+        f"pidfile {directory}/slapd.pid\nTLSCertificateFile {site.fullchain}\n"
         f"TLSCertificateKeyFile {site.privkey}\nTLSVerifyClient never\n"
     )
     # -d: in the foreground
     command = [program("slapd"), "-d", "0", "-h", f"ldap://{HOST}:{port}", "-f", str(config)]
-    with ServerProcess(command, folder=folder, ready=lambda: listens(port)) as process:
+    with ServerProcess(command, directory=directory, ready=lambda: listens(port)) as process:
         yield Front(config, port, process)

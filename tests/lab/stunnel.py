@@ -11,18 +11,18 @@ from tests.lab.sites import HOST, Front, Site, listens
 
 
 @contextmanager
-def stunnel(folder: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
-    """Run it with a configuration in `folder`, which is made; HUP makes it read its files again."""
-    folder.mkdir(parents=True, exist_ok=True)
+def stunnel(directory: Path, sites: Sequence[Site], backend_port: int) -> Iterator[Front]:
+    """Run it with a configuration in `directory`, which is made; HUP makes it reload its files."""
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    config = folder / "stunnel.conf"
-    config.write_text(configuration(folder, sites, port, backend_port))
+    config = directory / "stunnel.conf"
+    config.write_text(configuration(directory, sites, port, backend_port))
     command = [program("stunnel4"), str(config)]
-    with ServerProcess(command, folder=folder, ready=lambda: listens(port)) as process:
+    with ServerProcess(command, directory=directory, ready=lambda: listens(port)) as process:
         yield Front(config, port, process, mistake="mistake = yes")
 
 
-def configuration(folder: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
+def configuration(directory: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
     """Return a whole configuration: the first site is for all who ask for no other one."""
     sections = "".join(
         f"""
@@ -34,4 +34,4 @@ key = {site.privkey}
 """
         for number, site in enumerate(sites)
     )
-    return f"foreground = yes\npid = {folder}/stunnel.pid\n{sections}"
+    return f"foreground = yes\npid = {directory}/stunnel.pid\n{sections}"

@@ -15,14 +15,14 @@ from tests.lab.sites import HOST, listens
 
 
 @contextmanager
-def web_application(folder: Path) -> Iterator[int]:
-    """Serve it at a free port of this machine, and give the port; its log is in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def web_application(directory: Path) -> Iterator[int]:
+    """Serve it at a free port of this machine, and give the port; its log is in `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [sys.executable, "-m", "tests.lab.web_application", str(port)]
     with ServerProcess(
         command,
-        folder=folder,
+        directory=directory,
         ready=lambda: listens(port),
         environment={"PYTHONPATH": str(Path(__file__).parents[2])},
     ):

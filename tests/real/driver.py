@@ -1,4 +1,4 @@
-"""certctl as a user runs it: a process with a home folder whose certctl.toml names a CA.
+"""certctl as a user runs it: a process with a home directory whose certctl.toml names a CA.
 
 Says what became of a command and what lies on disk; what should have become of it is for tests.
 """
@@ -28,7 +28,7 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Host:
-    """A home folder of its own, and the CA that its certctl.toml names.
+    """A home directory of its own, and the CA that its certctl.toml names.
 
     `prefix` is a command that starts every process, such as nsenter.
     """
@@ -37,18 +37,18 @@ class Host:
     authority: AcmeServer
     prefix: tuple[str, ...] = ()
 
-    def certctl(self, *arguments: str, **surroundings: Any) -> Finished:
+    def certctl(self, *arguments: str, **context: Any) -> Finished:
         """Run a command to its end; `surroundings` as in `Running`."""
-        with self.begin(*arguments, **surroundings) as running:
+        with self.begin(*arguments, **context) as running:
             return running.finish()
 
-    def begin(self, *arguments: str, **surroundings: Any) -> "Running":
+    def begin(self, *arguments: str, **context: Any) -> "Running":
         """Start a command and return at once."""
-        return Running(arguments, self.home, **{"prefix": self.prefix, **surroundings})
+        return Running(arguments, self.home, **{"prefix": self.prefix, **context})
 
-    def issue(self, *arguments: str, **surroundings: Any) -> None:
+    def issue(self, *arguments: str, **context: Any) -> None:
         """Issue a certificate; fails unless that succeeds without a warning."""
-        finished = self.certctl("issue", *arguments, **surroundings)
+        finished = self.certctl("issue", *arguments, **context)
         assert (finished.exit_status, finished.stderr) == (0, ""), finished
 
     def given(self, *arguments: str) -> None:
@@ -59,10 +59,10 @@ class Host:
     def add_specs(self, count: int, lines: str = "", prefix: str = "by-hand") -> list[str]:
         """Write specs as a person may, for `renew` to obtain; return the certificates' names."""
         made = [f"{prefix}-{number}.example" for number in range(count)]
-        folder = self.home / "certificates"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        directory = self.home / "certificates"
+        directory.mkdir(mode=0o700, exist_ok=True)
         for name in made:
-            (folder / f"{name}.toml").write_text(f'version = 1\nnames = ["{name}"]\n{lines}\n')
+            (directory / f"{name}.toml").write_text(f'version = 1\nnames = ["{name}"]\n{lines}\n')
         return made
 
     def show(self, name: str) -> Any:
@@ -102,7 +102,7 @@ class Running:
     """A certctl process that was started; leaving its context ends it, however that went.
 
     `variables` are added to the environment; `umask` is that of the process; `prefix` is a command
-    that starts it, such as setpriv; `folder` is where it starts.
+    that starts it, such as setpriv; `directory` is where it starts.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Running:
         variables: Mapping[str, str] | None = None,
         umask: int = -1,
         prefix: Sequence[str] = (),
-        folder: Path | None = None,
+        directory: Path | None = None,
     ) -> None:
         own = {} if home is None else {"CERTCTL_HOME": str(home)}
         self._process = subprocess.Popen(
@@ -124,7 +124,7 @@ class Running:
             text=True,
             env={**os.environ, **own, **(variables or {})},
             umask=umask,
-            cwd=folder,
+            cwd=directory,
         )
 
     @property
@@ -156,12 +156,12 @@ class Running:
             self._process.communicate()
 
 
-def host(folder: Path, authority: AcmeServer, settings: str = "") -> Host:
-    """Make a home folder below `folder`: terms agreed to, HTTP-01 where the CA looks for it.
+def host(directory: Path, authority: AcmeServer, settings: str = "") -> Host:
+    """Make a home directory below `directory`: terms agreed to, HTTP-01 where the CA looks for it.
 
     `settings` are further lines of certctl.toml, the first ones of no table.
     """
-    home = folder / "home"
+    home = directory / "home"
     home.mkdir(mode=0o711)
     (home / "certctl.toml").write_text(
         f'ca = "{authority.directory_url}"\nca_bundle = "{authority.ca_bundle}"\n'

@@ -46,11 +46,11 @@ TRUST = 'mount --bind "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
 
 @dataclass(frozen=True)
 class Lab:
-    """A development CA, its zone over the wire, and a folder for a client."""
+    """A development CA, its zone over the wire, and a directory for a client."""
 
     ca: DevCa
     dns: str
-    folder: Path
+    directory: Path
     http_port: int
 
     def run(self, *command: str | Path, variables: Mapping[str, str] | None = None) -> str:
@@ -59,13 +59,13 @@ class Lab:
             [*map(str, command)],
             env={
                 **os.environ,
-                "HOME": str(self.folder),
+                "HOME": str(self.directory),
                 "MANAGE_DNS": f"{self.ca.base_url}/manage/dns",
                 "MANAGE_ROOT": str(self.ca.tls_ca_bundle),
-                "WEBROOT": str(self.folder / "web"),
+                "WEBROOT": str(self.directory / "web"),
                 **(variables or {}),
             },
-            cwd=self.folder,
+            cwd=self.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,26 +78,26 @@ class Lab:
 
     def hook(self, body: str) -> Path:
         """Write a client's hook."""
-        return script(self.folder / "hook", HOOK + body)
+        return script(self.directory / "hook", HOOK + body)
 
     @contextmanager
     def web(self) -> Iterator[Path]:
-        """Serve the folder `web` at the port where the CA looks."""
-        folder = self.folder / "web"
-        folder.mkdir()
-        answering = partial(_Quiet, directory=str(folder))
+        """Serve the directory `web` at the port where the CA looks."""
+        directory = self.directory / "web"
+        directory.mkdir()
+        answering = partial(_Quiet, directory=str(directory))
         with ThreadingHTTPServer(("127.0.0.1", self.http_port), answering) as server:
             thread = Thread(target=server.serve_forever)
             thread.start()
             try:
-                yield folder
+                yield directory
             finally:
                 server.shutdown()
                 thread.join()
 
     def check(self, fullchain: Path, *wanted: str) -> int:
         """Check what a client got, by openssl; return the serial."""
-        root = self.folder / "root.pem"
+        root = self.directory / "root.pem"
         root.write_bytes(self.ca.root_pem)
         shown = openssl(
             "verify", "-x509_strict", "-CAfile", root, "-untrusted", fullchain, fullchain
@@ -131,11 +131,11 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def opened_lab(folder: Path) -> Iterator[Lab]:
-    """A lab with a client's folder below `folder`."""
+def opened_lab(directory: Path) -> Iterator[Lab]:
+    """A lab with a client's directory below `directory`."""
     require("openssl")
     port = free_port()
-    client = folder / "client"
+    client = directory / "client"
     client.mkdir()
     settings = DevCaSettings(http_port=port, tls_alpn_port=free_port())
     with DevCa(None, settings=settings) as ca, DnsServer(ca.zone) as dns:
@@ -144,14 +144,14 @@ def opened_lab(folder: Path) -> Iterator[Lab]:
 
 
 def certbot(lab: Lab, *arguments: str | Path) -> str:
-    """Run certbot, in folders of its own."""
+    """Run certbot, in directories of its own."""
     if not CERTBOT.exists():
         if os.environ.get("CI") == "true":
             pytest.fail("certbot is not installed (pip install certbot)", pytrace=False)
         pytest.skip("certbot is not installed (pip install certbot)")
-    folders = [f"--{name}-dir={lab.folder / name}" for name in ("config", "work", "logs")]
+    directories = [f"--{name}-dir={lab.directory / name}" for name in ("config", "work", "logs")]
     return lab.run(
-        *(CERTBOT, *arguments, "--non-interactive", "--server", lab.ca.directory_url, *folders),
+        *(CERTBOT, *arguments, "--non-interactive", "--server", lab.ca.directory_url, *directories),
         variables={"REQUESTS_CA_BUNDLE": str(lab.ca.tls_ca_bundle)},
     )
 
@@ -160,9 +160,9 @@ CERTBOT_ISSUE = ("certonly", "--agree-tos", "--email", "admin@example.com", "--n
 
 
 def lego(lab: Lab, *arguments: str, **variables: str) -> str:
-    """Run lego, in a folder of its own."""
+    """Run lego, in a directory of its own."""
     require("lego")
-    common = ("--server", lab.ca.directory_url, "--path", str(lab.folder / "lego"))
+    common = ("--server", lab.ca.directory_url, "--path", str(lab.directory / "lego"))
     return lab.run(
         *(program("lego"), *common, "--accept-tos", "--email", "admin@example.com", *arguments),
         variables={"LEGO_CA_CERTIFICATES": str(lab.ca.tls_ca_bundle), **variables},

@@ -17,29 +17,29 @@ KID, HMAC_KEY = next(iter(EAB_KEYS.items()))
 
 
 def accounts(here: Host) -> list[Path]:
-    """The folders of all accounts of a home."""
+    """The directories of all accounts of a home."""
     return sorted(here.home.glob("accounts/*/*"))
 
 
 def key_file(here: Host) -> Path:
     """The key of the only account of a home."""
-    (folder,) = accounts(here)
-    return folder / "key.pem"
+    (directory,) = accounts(here)
+    return directory / "key.pem"
 
 
-def hmac_file(folder: Path, text: str = HMAC_KEY, mode: int = 0o600) -> Path:
-    path = folder / "hmac"
+def hmac_file(directory: Path, text: str = HMAC_KEY, mode: int = 0o600) -> Path:
+    path = directory / "hmac"
     path.touch(mode=0o600)
     path.write_text(f"{text}\n")
     path.chmod(mode)
     return path
 
 
-def everything(folder: Path) -> dict[str, str]:
-    """The text of every file below a folder, by its name there."""
+def everything(directory: Path) -> dict[str, str]:
+    """The text of every file below a directory, by its name there."""
     return {
-        str(path.relative_to(folder)): path.read_text(errors="replace")
-        for path in folder.rglob("*")
+        str(path.relative_to(directory)): path.read_text(errors="replace")
+        for path in directory.rglob("*")
         if path.is_file()
     }
 
@@ -105,7 +105,7 @@ def test_processes_that_come_together_make_one_account(
     assert len(accounts(here)) == 1
     asked = [each.path for each in pebble.requests(since=before)]
     assert asked.count("/sign-me-up") == 1
-    # A folder may stay that one process made while another used it; a file may not.
+    # A directory may stay that one process made while another used it; a file may not.
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
@@ -316,7 +316,7 @@ def test_no_secret_is_told_to_anybody_or_written_where_it_does_not_belong(
         for secret in (HMAC_KEY, account_key, private_key)
     }
     version = "archive/secrets.example/1"
-    # The live folder is the same one, by a link that is not followed here.
+    # The live directory is the same one, by a link that is not followed here.
     assert holding == {
         HMAC_KEY: set(),
         account_key: {str(key_file(here).relative_to(here.home))},

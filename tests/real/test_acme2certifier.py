@@ -35,9 +35,9 @@ def ca(
     network: LoopbackNetwork, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Acme2CertifierServer]:
     """One that has profiles, and windows at the end of a lifetime."""
-    folder = tmp_path_factory.mktemp("acme2certifier")
+    directory = tmp_path_factory.mktemp("acme2certifier")
     with Acme2CertifierServer(
-        folder=folder, network=network, port=free_port(), profiles=PROFILES
+        directory=directory, network=network, port=free_port(), profiles=PROFILES
     ) as server:
         yield server
 
@@ -47,17 +47,17 @@ def hasty_ca(
     network: LoopbackNetwork, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Acme2CertifierServer]:
     """One that wants accounts to be bound, and each certificate replaced at once."""
-    folder = tmp_path_factory.mktemp("acme2certifier-hasty")
+    directory = tmp_path_factory.mktemp("acme2certifier-hasty")
     with Acme2CertifierServer(
-        folder=folder, network=network, port=free_port(), eab_keys=EAB_KEYS, window=(0.0, 1)
+        directory=directory, network=network, port=free_port(), eab_keys=EAB_KEYS, window=(0.0, 1)
     ) as server:
         yield server
 
 
-def inside(folder: Path, server: Acme2CertifierServer, contact: bool = True) -> Host:
+def inside(directory: Path, server: Acme2CertifierServer, contact: bool = True) -> Host:
     """A home whose commands run in the network of the CA, which wants an address to write to."""
     settings = 'account.email = ["admin@example.com"]' if contact else ""
-    made = host(folder, server, settings)
+    made = host(directory, server, settings)
     return Host(made.home, server, server.network.prefix)
 
 
@@ -80,12 +80,12 @@ def cert_id(certificate: Path) -> str:
     return ".".join(urlsafe_b64encode(each).decode().rstrip("=") for each in parts)
 
 
-def registered_by_binding(here: Host, folder: Path) -> Host:
+def registered_by_binding(here: Host, directory: Path) -> Host:
     (kid, key) = next(iter(EAB_KEYS.items()))
-    (folder / "hmac").write_text(key)
-    (folder / "hmac").chmod(0o600)
+    (directory / "hmac").write_text(key)
+    (directory / "hmac").chmod(0o600)
     finished = here.certctl(
-        "register", "--eab-kid", kid, "--eab-hmac-key-file", str(folder / "hmac")
+        "register", "--eab-kid", kid, "--eab-hmac-key-file", str(directory / "hmac")
     )
     assert finished.exit_status == 0, finished
     return here
@@ -117,12 +117,12 @@ def test_its_advice_is_read_right_after_issuance_and_nothing_is_due(
     ca: Acme2CertifierServer, tmp_path: Path
 ) -> None:
     here = inside(tmp_path, ca)
-    here.issue("advised.example")
+    here.issue("by_ari.example")
     since = ca.request_count()
 
     finished = here.certctl("renew")
 
-    leaf, told = here.leaf("advised.example"), facts(here, "advised.example")
+    leaf, told = here.leaf("by_ari.example"), facts(here, "by_ari.example")
     lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     start, chosen, end = (told[key] for key in ("window_start", "chosen", "window_end"))
     assert start is not None

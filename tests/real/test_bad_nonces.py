@@ -20,8 +20,8 @@ LIFETIME = "24s"
 @pytest.fixture(scope="session")
 def devca_bad_nonces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCaServer]:
     """The development CA, with renewal information and profiles."""
-    folder = tmp_path_factory.mktemp("devca-bad-nonces")
-    with DevCaServer(folder=folder, arguments=("--fault", "bad-nonce=50")) as server:
+    directory = tmp_path_factory.mktemp("devca-bad-nonces")
+    with DevCaServer(directory=directory, arguments=("--fault", "bad-nonce=50")) as server:
         yield server
 
 
@@ -122,10 +122,10 @@ def test_profiles_are_preferred_and_required(devca_bad_nonces: DevCaServer, tmp_
 
 def test_certificates_are_renewed_when_the_ca_advises_it(tmp_path: Path) -> None:
     with DevCaServer(
-        folder=tmp_path, arguments=("--fault", "bad-nonce=50", "--lifetime", LIFETIME)
+        directory=tmp_path, arguments=("--fault", "bad-nonce=50", "--lifetime", LIFETIME)
     ) as server:
         here = host(tmp_path, server)
-        made = here.add_specs(3, prefix="advised")
+        made = here.add_specs(3, prefix="by_ari")
         assert here.certctl("renew").exit_status == 0
         chosen = max(datetime.fromisoformat(memory(here, name)["chosen"]) for name in made)
         placed, serials = answers(server, "new-order"), [here.leaf(name) for name in made]

@@ -250,7 +250,7 @@ def test_strict_pebble_with_other_chains(
 ) -> None:
     require("pebble")
     with PebbleServer(
-        folder=tmp_path,
+        directory=tmp_path,
         dns_server=challenge_dns.dns_address,
         strict=True,
         alternate_roots=2,

@@ -300,7 +300,7 @@ def test_a_preferred_chain_is_taken_where_the_ca_offers_it(
 ) -> None:
     (tmp_path / "ca").mkdir()
     with PebbleServer(
-        folder=tmp_path / "ca",
+        directory=tmp_path / "ca",
         dns_server=challenge_dns.dns_address,
         alternate_roots=2,
         chain_length=2,

@@ -1,9 +1,9 @@
 """cron really runs it: the file that `schedule install` writes, read by Debian's cron, whose one
 tick renews what is due, reloads nginx, and visitors see the new certificate.
 
-cron reads folders of the machine, so it runs in a mount namespace in which those are the test's.
-It can be told neither a file nor a time: the machine's name, which decides about the minute, is one
-by which that minute is the next one.
+cron reads directories of the machine, so it runs in a mount namespace in which those are the
+test's. It can be told neither a file nor a time: the machine's name, which decides about the
+minute, is one by which that minute is the next one.
 """
 
 import os
@@ -32,8 +32,8 @@ _NAMESPACE = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
-mount --bind {folder}/cron.d /etc/cron.d
-mount --bind {folder}/crontabs /var/spool/cron/crontabs
+mount --bind {directory}/cron.d /etc/cron.d
+mount --bind {directory}/crontabs /var/spool/cron/crontabs
 mount --bind /dev/null /etc/crontab
 hostname {node}
 {certctl} --home {home} schedule install --with cron
@@ -51,23 +51,23 @@ def node_for(home: Path, minute: int) -> str:
 
 
 @contextmanager
-def cron(folder: Path, here: Host) -> Iterator[ServerProcess]:
+def cron(directory: Path, here: Host) -> Iterator[ServerProcess]:
     """cron with the schedule of a home installed, which it will run within two minutes."""
     for name in ("cron.d", "crontabs"):
-        (folder / name).mkdir()
+        (directory / name).mkdir()
     # far enough off that cron has read its files by then
     at = datetime.now(UTC).astimezone() + timedelta(seconds=70)
     script = _NAMESPACE.format(
-        folder=folder,
+        directory=directory,
         home=here.home,
         node=node_for(here.home, at.minute),
         certctl=f"{sys.executable} -m certctl",
         cron=program("cron"),
     )
-    table = folder / "cron.d"
+    table = directory / "cron.d"
     with ServerProcess(
         ["unshare", "--mount", "--uts", "sh", "-c", script],
-        folder=folder,
+        directory=directory,
         ready=lambda: any(table.iterdir()),
     ) as server:
         yield server

@@ -48,7 +48,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def test_certbot_issues_by_http_renews_and_revokes(lab: Lab) -> None:
     standalone = ("--standalone", "--http-01-port", str(lab.http_port))
     address = ("--http-01-address", "127.0.0.1")
-    chain = lab.folder / "config/live/a.example/fullchain.pem"
+    chain = lab.directory / "config/live/a.example/fullchain.pem"
 
     certbot(lab, *CERTBOT_ISSUE, *standalone, *address, "-d", "a.example,b.example")
     first = lab.check(chain, "a.example", "b.example")
@@ -70,7 +70,7 @@ def test_certbot_takes_a_wildcard_by_dns_with_a_profile_and_an_rsa_key(lab: Lab)
         *("-d", "*.a.example", "-d", "a.example"),
     )
 
-    chain = lab.folder / "config/live/a.example/fullchain.pem"
+    chain = lab.directory / "config/live/a.example/fullchain.pem"
     lab.check(chain, "*.a.example", "a.example")
     leaf = x509.load_pem_x509_certificate(chain.read_bytes())
     assert leaf.subject.rfc4514_string() == ""
@@ -80,7 +80,7 @@ def test_certbot_takes_a_wildcard_by_dns_with_a_profile_and_an_rsa_key(lab: Lab)
 def test_certbot_chooses_the_chain_to_the_rsa_root(lab: Lab) -> None:
     subject = x509.load_pem_x509_certificate(lab.ca.rsa_root_pem).subject
     (common_name,) = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    root = lab.folder / "rsa-root.pem"
+    root = lab.directory / "rsa-root.pem"
     root.write_bytes(lab.ca.rsa_root_pem)
 
     certbot(
@@ -89,7 +89,7 @@ def test_certbot_chooses_the_chain_to_the_rsa_root(lab: Lab) -> None:
         *("--preferred-chain", str(common_name.value)),
     )
 
-    chain = lab.folder / "config/live/a.example/fullchain.pem"
+    chain = lab.directory / "config/live/a.example/fullchain.pem"
     assert openssl("verify", "-CAfile", root, "-untrusted", chain, chain).endswith("OK\n")
 
 
@@ -104,7 +104,7 @@ def test_certbot_updates_and_deactivates_its_account(lab: Lab) -> None:
 
 def test_lego_issues_by_http_renews_and_revokes(lab: Lab) -> None:
     http = ("--http", "--http.port", f"127.0.0.1:{lab.http_port}")
-    chain = lab.folder / "lego/certificates/a.example.crt"
+    chain = lab.directory / "lego/certificates/a.example.crt"
     domains = ("--domains", "a.example", "--domains", "b.example")
 
     lego(lab, *http, *domains, "run")
@@ -127,7 +127,7 @@ def test_lego_issues_by_dns_with_updates_of_the_built_in_zone(lab: Lab) -> None:
         RFC2136_PROPAGATION_TIMEOUT="5",
     )
 
-    chain = lab.folder / "lego/certificates/_.a.example.crt"
+    chain = lab.directory / "lego/certificates/_.a.example.crt"
     lab.check(chain, "*.a.example", "a.example")
     assert lab.ca.zone.everything() == {}
 
@@ -137,7 +137,7 @@ def test_lego_issues_by_tls_alpn(lab: Lab) -> None:
 
     lego(lab, "--tls", "--tls.port", f"127.0.0.1:{port}", "--domains", "a.example", "run")
 
-    lab.check(lab.folder / "lego/certificates/a.example.crt", "a.example")
+    lab.check(lab.directory / "lego/certificates/a.example.crt", "a.example")
 
 
 def test_lego_binds_its_account_to_an_external_one(lab: Lab) -> None:
@@ -149,21 +149,21 @@ def test_lego_binds_its_account_to_an_external_one(lab: Lab) -> None:
         *("--eab", "--kid", "kid-1", "--hmac", key, "--domains", "a.example", "run"),
     )
 
-    lab.check(lab.folder / "lego/certificates/a.example.crt", "a.example")
+    lab.check(lab.directory / "lego/certificates/a.example.crt", "a.example")
 
 
 @pytest.mark.parametrize("challenge", ["http-01", "dns-01"])
 def test_dehydrated_issues_renews_and_revokes(lab: Lab, challenge: str) -> None:
     require("dehydrated", "curl")
-    (lab.folder / "config").write_text(
-        f'CA="{lab.ca.directory_url}"\nBASEDIR="{lab.folder}"\n'
-        f'WELLKNOWN="{lab.folder}/web/.well-known/acme-challenge"\n'
+    (lab.directory / "config").write_text(
+        f'CA="{lab.ca.directory_url}"\nBASEDIR="{lab.directory}"\n'
+        f'WELLKNOWN="{lab.directory}/web/.well-known/acme-challenge"\n'
         f'CURL_OPTS="--cacert {lab.ca.tls_ca_bundle}"\n'
         f'CHALLENGETYPE="{challenge}"\nCONTACT_EMAIL="admin@example.com"\n'
         + (f'HOOK="{lab.hook(DEHYDRATED_HOOK)}"\n' if challenge == "dns-01" else "")
     )
-    call = (program("dehydrated"), "--config", lab.folder / "config")
-    chain = lab.folder / "certs/a.example/fullchain.pem"
+    call = (program("dehydrated"), "--config", lab.directory / "config")
+    chain = lab.directory / "certs/a.example/fullchain.pem"
     domains = ("--domain", "a.example", "--domain", "b.example")
     with lab.web() as web:
         (web / ".well-known/acme-challenge").mkdir(parents=True)
@@ -172,7 +172,7 @@ def test_dehydrated_issues_renews_and_revokes(lab: Lab, challenge: str) -> None:
         first = lab.check(chain, "a.example", "b.example")
         lab.run(*call, "--cron", "--force", *domains)
         second = lab.check(chain, "a.example", "b.example")
-        lab.run(*call, "--revoke", lab.folder / "certs/a.example/cert.pem")
+        lab.run(*call, "--revoke", lab.directory / "certs/a.example/cert.pem")
 
     assert first != second
     assert lab.revoked() == {second}
@@ -182,8 +182,8 @@ def test_dehydrated_issues_renews_and_revokes(lab: Lab, challenge: str) -> None:
 def test_uacme_issues_renews_and_revokes(lab: Lab, challenge: str) -> None:
     require("uacme", "unshare")
     hook = lab.hook(UACME_HOOK.replace("else:", f"if kind != {challenge!r}:"))
-    call = (program("uacme"), "-v", "-y", "-c", lab.folder / "uacme", "-a", lab.ca.directory_url)
-    chain = lab.folder / "uacme/a.example/cert.pem"
+    call = (program("uacme"), "-v", "-y", "-c", lab.directory / "uacme", "-a", lab.ca.directory_url)
+    chain = lab.directory / "uacme/a.example/cert.pem"
     # it trusts the system's roots alone: so a system of its own, in which the CA's is the only one
     trusting = ("unshare", "--map-root-user", "--mount", "sh", "-c", TRUST, lab.ca.tls_ca_bundle)
     try:

@@ -13,24 +13,24 @@ from tests.lab.scripted_dns import ScriptedDns
 from tests.real.driver import Host, host, names, script
 
 
-def bind_host(folder: Path, pebble: PebbleServer, bind: BindServer) -> Host:
+def bind_host(directory: Path, pebble: PebbleServer, bind: BindServer) -> Host:
     """A host whose certctl.toml says how this DNS is updated."""
     return host(
-        folder,
+        directory,
         pebble,
         f'challenge.dns_provider = "rfc2136"\nchallenge.dns_resolver = "{bind.address}"\n'
         f'dns.rfc2136.server = "{bind.address}"\ndns.rfc2136.key_file = "{bind.keyfile}"',
     )
 
 
-def challenge_hook(folder: Path, dns: ChallengeTestServer) -> Path:
+def challenge_hook(directory: Path, dns: ChallengeTestServer) -> Path:
     """A hook that writes TXT records into the DNS by HTTP, and a line for each call beside it."""
     return script(
-        folder / "dns-hook",
+        directory / "dns-hook",
         f"""#!{sys.executable}
 import json, os, sys, urllib.request
 name, value = os.environ["CERTCTL_DNS_NAME"], os.environ["CERTCTL_DNS_VALUE"]
-with open({str(folder / "calls")!r}, "a") as calls:
+with open({str(directory / "calls")!r}, "a") as calls:
     calls.write(f"{{sys.argv[1]}} {{name}}\\n")
 facts = {{"host": name.rstrip(".") + "."}}
 if sys.argv[1] == "present":
@@ -43,8 +43,8 @@ urllib.request.urlopen(address, data=json.dumps(facts).encode()).close()
     )
 
 
-def calls(folder: Path) -> list[str]:
-    return (folder / "calls").read_text().splitlines()
+def calls(directory: Path) -> list[str]:
+    return (directory / "calls").read_text().splitlines()
 
 
 def test_a_wildcard_and_its_base_are_proved_by_signed_updates(
@@ -87,10 +87,10 @@ def test_renew_needs_no_flags_of_the_first_time(
         *("again.example.test", "--dns", "rfc2136", "--dns-resolver", bind.address),
         *("--rfc2136-server", bind.address, "--rfc2136-key-name", bind.key_name),
         *("--rfc2136-key-file", "tsig.key"),
-        folder=tmp_path,
+        directory=tmp_path,
     )
 
-    finished = here.certctl("renew", "--force", folder=Path("/"))
+    finished = here.certctl("renew", "--force", directory=Path("/"))
 
     assert (finished.exit_status, finished.stderr) == (0, "")
     assert here.version("again.example.test") == 2

@@ -239,10 +239,10 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(bind: BindServer) 
 
 def test_a_key_that_may_change_other_names_only_is_refused(tmp_path: Path) -> None:
     require("named")
-    folder = tmp_path / "bind"
-    folder.mkdir()
+    directory = tmp_path / "bind"
+    directory.mkdir()
     grants = ("name _acme-challenge.allowed.policy.test TXT",)
-    with BindServer(folder=folder, zones={"policy.test": ""}, grants=grants) as server:
+    with BindServer(directory=directory, zones={"policy.test": ""}, grants=grants) as server:
         solver = solver_for(update_spec(server))
         solver.present(place(solver, "allowed.policy.test"))
 
@@ -271,11 +271,11 @@ def test_an_address_cannot_be_proved(bind: BindServer) -> None:
 
 def test_aliases_in_a_circle_are_an_error_that_shows_the_way(tmp_path: Path) -> None:
     require("named")
-    folder = tmp_path / "bind"
-    folder.mkdir()
+    directory = tmp_path / "bind"
+    directory.mkdir()
     circle = "_acme-challenge.a CNAME b.loop.test.\nb CNAME _acme-challenge.a.loop.test."
     with (
-        BindServer(folder=folder, zones={"loop.test": circle}) as server,
+        BindServer(directory=directory, zones={"loop.test": circle}) as server,
         pytest.raises(ChallengeError) as caught,
     ):
         place(solver_for(update_spec(server)), "a.loop.test")
@@ -284,10 +284,10 @@ def test_aliases_in_a_circle_are_an_error_that_shows_the_way(tmp_path: Path) -> 
     assert "_acme-challenge.a.loop.test -> " in caught.value.message
 
 
-def two_servers(folder: Path) -> BindServer:
+def two_servers(directory: Path) -> BindServer:
     require("named")
-    folder.mkdir()
-    return BindServer(folder=folder, zones={"lag.test": ""}, secondary_host="127.0.0.2")
+    directory.mkdir()
+    return BindServer(directory=directory, zones={"lag.test": ""}, secondary_host="127.0.0.2")
 
 
 def test_a_secondary_that_never_gets_the_record_is_named_in_the_report(tmp_path: Path) -> None:
@@ -389,8 +389,8 @@ subprocess.run(["nsupdate", "-k", KEYFILE], input=script, text=True, check=True)
 """
 
 
-def hook_command(folder: Path, server: BindServer) -> str:
-    script = folder / "hook.py"
+def hook_command(directory: Path, server: BindServer) -> str:
+    script = directory / "hook.py"
     head = f"HOST, PORT, KEYFILE = {server.host!r}, {server.port!r}, {str(server.keyfile)!r}\n"
     script.write_text(head + HOOK)
     return shlex.join([sys.executable, str(script)])

@@ -75,9 +75,9 @@ def test_a_provider_that_is_not_there_is_answered_with_the_nearest(tmp_path: Pat
 # The trial.
 
 
-def home_of(folder: Path, bind: BindServer) -> Host:
-    """A home folder whose credentials are those of BIND; no CA is asked for anything."""
-    home = folder / "home"
+def home_of(directory: Path, bind: BindServer) -> Host:
+    """A home directory whose credentials are those of BIND; no CA is asked for anything."""
+    home = directory / "home"
     home.mkdir()
     (home / "certctl.toml").write_text(f"""
 challenge.dns_resolver = "{bind.address}"
@@ -147,7 +147,7 @@ def test_what_a_killed_trial_left_is_removed_by_the_next_run(tmp_path: Path) -> 
     (tmp_path / "bind").mkdir()
     # Its second server never answers, so that the trial waits for it.
     with BindServer(
-        folder=tmp_path / "bind", zones={"slow.test": ""}, secondary_host="127.0.0.9"
+        directory=tmp_path / "bind", zones={"slow.test": ""}, secondary_host="127.0.0.9"
     ) as bind:
         here = home_of(tmp_path, bind)
         with here.begin("dns", "test", "stuck.slow.test", "--dns-credentials", "lab") as running:

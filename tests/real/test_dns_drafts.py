@@ -17,7 +17,7 @@ from tests.real.driver import Host, host, names
 def account_ca(bind: BindServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCaServer]:
     """A CA that offers dns-account-01 and nothing else."""
     with DevCaServer(
-        folder=tmp_path_factory.mktemp("account-ca"),
+        directory=tmp_path_factory.mktemp("account-ca"),
         dns_server=bind.address,
         arguments=("--challenge", "dns-account-01"),
     ) as server:
@@ -29,7 +29,7 @@ def dns_ca(bind: BindServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A CA that offers dns-01 and nothing else."""
     require("named")
     with DevCaServer(
-        folder=tmp_path_factory.mktemp("dns-ca"),
+        directory=tmp_path_factory.mktemp("dns-ca"),
         dns_server=bind.address,
         arguments=("--challenge", "dns-01"),
     ) as server:
@@ -43,17 +43,17 @@ def persist_ca(
     """A CA that offers dns-persist-01 and nothing else, in the form of each draft."""
     require("named")
     with DevCaServer(
-        folder=tmp_path_factory.mktemp("persist-ca"),
+        directory=tmp_path_factory.mktemp("persist-ca"),
         dns_server=bind.address,
         arguments=("--challenge", "dns-persist-01", "--dns-persist", request.param),
     ) as server:
         yield server
 
 
-def bind_host(folder: Path, ca: DevCaServer, bind: BindServer) -> Host:
+def bind_host(directory: Path, ca: DevCaServer, bind: BindServer) -> Host:
     """A host whose certctl.toml says how this DNS is updated."""
     return host(
-        folder,
+        directory,
         ca,
         f'challenge.dns_provider = "rfc2136"\nchallenge.dns_resolver = "{bind.address}"\n'
         f'dns.rfc2136.server = "{bind.address}"\ndns.rfc2136.key_file = "{bind.keyfile}"',
@@ -106,8 +106,8 @@ def test_what_was_insisted_on_and_is_not_offered_is_said(
 # dns-persist-01.
 
 
-def persist_host(folder: Path, ca: DevCaServer, bind: BindServer) -> Host:
-    return host(folder, ca, f'challenge.dns_resolver = "{bind.address}"')
+def persist_host(directory: Path, ca: DevCaServer, bind: BindServer) -> Host:
+    return host(directory, ca, f'challenge.dns_resolver = "{bind.address}"')
 
 
 def writing(bind: BindServer) -> tuple[str, ...]:
@@ -237,7 +237,7 @@ def test_what_a_lagging_server_lacks_is_waited_for_and_then_said(
     (tmp_path / "primary").mkdir()
     (tmp_path / "secondary").mkdir()
     primary = BindServer(
-        folder=tmp_path / "primary", zones={"lagging.test": ""}, secondary_host="127.0.0.2"
+        directory=tmp_path / "primary", zones={"lagging.test": ""}, secondary_host="127.0.0.2"
     )
     with primary, primary.secondary(tmp_path / "secondary"):
         here = persist_host(tmp_path, persist_ca, primary)

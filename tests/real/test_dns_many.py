@@ -37,7 +37,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     for each in ("primary", "secondary", "pebble"):
         (tmp_path / each).mkdir()
     primary = BindServer(
-        folder=tmp_path / "primary",
+        directory=tmp_path / "primary",
         zones={ZONE: f'_acme-challenge.{CERTIFICATES[0]}. 300 TXT "theirs"'},
         secondary_host="127.0.0.2",
         query_log=True,
@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with (
         primary,
         primary.secondary(tmp_path / "secondary") as secondary,
-        PebbleServer(folder=tmp_path / "pebble", dns_server=primary.address) as pebble,
+        PebbleServer(directory=tmp_path / "pebble", dns_server=primary.address) as pebble,
     ):
         here = host(
             tmp_path,

@@ -30,7 +30,7 @@ Secondary = BindSecondary | KnotSecondary
 THEIRS = f'_acme-challenge 3600 TXT "theirs"\nelse.{ZONE}. 300 TXT "something else"'
 
 
-def folder(where: Path, name: str) -> Path:
+def directory(where: Path, name: str) -> Path:
     made = where / name
     made.mkdir()
     return made
@@ -40,11 +40,11 @@ def folder(where: Path, name: str) -> Path:
 def primary(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Primary]:
     """A primary by each of the two, of a zone in which others have records as well."""
     require(request.param)
-    where, zones = folder(tmp_path, "primary"), {ZONE: THEIRS}
+    where, zones = directory(tmp_path, "primary"), {ZONE: THEIRS}
     server: Primary = (
-        BindServer(folder=where, zones=zones)
+        BindServer(directory=where, zones=zones)
         if request.param == "named"
-        else KnotServer(folder=where, zones=zones)
+        else KnotServer(directory=where, zones=zones)
     )
     with server:
         yield server
@@ -55,20 +55,20 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Prima
     """A primary, and a secondary that copies it when it is told to."""
     programs = request.param.split()
     require(*programs)
-    where, zones = folder(tmp_path, "primary"), {ZONE: THEIRS}
+    where, zones = directory(tmp_path, "primary"), {ZONE: THEIRS}
     server: Primary = (
-        BindServer(folder=where, zones=zones, secondary_host=SECONDARY)
+        BindServer(directory=where, zones=zones, secondary_host=SECONDARY)
         if programs[0] == "named"
-        else KnotServer(folder=where, zones=zones, other_servers={"ns2": SECONDARY})
+        else KnotServer(directory=where, zones=zones, other_servers={"ns2": SECONDARY})
     )
     with ExitStack() as running:
         running.enter_context(server)
         if programs[1] == "named":
             assert isinstance(server, BindServer)
-            secondary: Secondary = server.secondary(folder(tmp_path, "secondary"))
+            secondary: Secondary = server.secondary(directory(tmp_path, "secondary"))
         else:
             secondary = KnotSecondary(
-                folder=folder(tmp_path, "secondary"), primary=server, host=SECONDARY
+                directory=directory(tmp_path, "secondary"), primary=server, host=SECONDARY
             )
         running.enter_context(secondary)
         yield server, secondary
@@ -89,8 +89,8 @@ class PebbleMaker:
         self._where = where
 
     def __call__(self, server: Primary) -> PebbleServer:
-        where = folder(self._where, "pebble")
-        return self._running.enter_context(PebbleServer(folder=where, dns_server=server.address))
+        where = directory(self._where, "pebble")
+        return self._running.enter_context(PebbleServer(directory=where, dns_server=server.address))
 
 
 def host_of(where: Path, pebble: PebbleServer, server: Primary, settings: str = "") -> Host:
@@ -197,8 +197,8 @@ def test_an_ipv6_address_at_which_nobody_listens_is_passed_over(
     silent: str, pebble_of: PebbleMaker, tmp_path: Path
 ) -> None:
     require("named")
-    where, others = folder(tmp_path, "primary"), {"ns6": silent}
-    with BindServer(folder=where, zones={ZONE: ""}, other_servers=others) as server:
+    where, others = directory(tmp_path, "primary"), {"ns6": silent}
+    with BindServer(directory=where, zones={ZONE: ""}, other_servers=others) as server:
         here = host_of(tmp_path, pebble_of(server), server)
 
         here.issue(ZONE)
@@ -213,11 +213,11 @@ def test_eight_aliases_lead_from_bind_into_a_zone_of_knot_s(
     elsewhere = "elsewhere.test"
     aliases = [AT, *(f"a{number}.{ZONE}" for number in range(7)), f"proof.{elsewhere}"]
     chain = "\n".join(f"{one}. CNAME {other}." for one, other in pairwise(aliases))
-    knot = KnotServer(folder=folder(tmp_path, "knot"), zones={elsewhere: ""}, host=SECONDARY)
+    knot = KnotServer(directory=directory(tmp_path, "knot"), zones={elsewhere: ""}, host=SECONDARY)
     with knot, ExitStack() as running:
         bind = running.enter_context(
             BindServer(
-                folder=folder(tmp_path, "bind"),
+                directory=directory(tmp_path, "bind"),
                 zones={ZONE: chain},
                 # At one port, as servers that are found by NS records are.
                 port=knot.port,
@@ -242,11 +242,13 @@ def test_a_public_resolver_is_waited_for_too(pebble_of: PebbleMaker, tmp_path: P
     require("named", "knotd")
     with ExitStack() as running:
         primary = running.enter_context(
-            KnotServer(folder=folder(tmp_path, "primary"), zones={ZONE: ""})
+            KnotServer(directory=directory(tmp_path, "primary"), zones={ZONE: ""})
         )
         # Not among the name servers: what it shows lags behind, as a resolver's cache does.
         elsewhere = running.enter_context(
-            KnotSecondary(folder=folder(tmp_path, "elsewhere"), primary=primary, host=SECONDARY)
+            KnotSecondary(
+                directory=directory(tmp_path, "elsewhere"), primary=primary, host=SECONDARY
+            )
         )
         pebble = pebble_of(primary)
         here = host_of(tmp_path, pebble, primary)

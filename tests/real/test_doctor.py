@@ -52,7 +52,7 @@ def zones(devca: DevCaServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (identity,) = directory["meta"]["caaIdentities"]
     elsewhere = 'pointed A 127.0.0.1\npointed CAA 0 issue "third.example"\nnowhere.x TXT "x"\n'
     with BindServer(
-        folder=tmp_path_factory.mktemp("doctor-bind"),
+        directory=tmp_path_factory.mktemp("doctor-bind"),
         zones={"doctor.test": records(identity), "doctor-elsewhere.test": elsewhere},
         grants=("subdomain doctor.test TXT",),
     ) as server:
@@ -147,7 +147,7 @@ def test_a_server_that_never_gets_the_record_is_named(devca: DevCaServer, tmp_pa
     (tmp_path / "bind").mkdir()
     with (
         BindServer(
-            folder=tmp_path / "bind", zones={"lag.test": ""}, secondary_host="127.0.0.6"
+            directory=tmp_path / "bind", zones={"lag.test": ""}, secondary_host="127.0.0.6"
         ) as bind,
         bind.secondary(made(tmp_path / "second")),
     ):
@@ -182,10 +182,10 @@ def test_a_target_whose_configuration_is_bad_and_a_copy_that_cannot_be_written_a
     devca: DevCaServer, zones: BindServer, tmp_path: Path
 ) -> None:
     require("nginx")
-    folder = tmp_path / "nginx"
+    directory = tmp_path / "nginx"
     site = made_up_site(tmp_path / "site", "allowed.doctor.test")
-    deploy = ("--deploy", "nginx", "--nginx-config", str(folder / "nginx.conf"))
-    with nginx(folder, [site], backend_port=9) as front:
+    deploy = ("--deploy", "nginx", "--nginx-config", str(directory / "nginx.conf"))
+    with nginx(directory, [site], backend_port=9) as front:
         _, good = doctor(tmp_path / "home", devca, zones, site.name, *deploy)
         front.spoil()
         _, bad = doctor(tmp_path / "home", devca, zones, site.name, *deploy)
@@ -212,6 +212,6 @@ def through(bind: BindServer) -> tuple[str, ...]:
     )
 
 
-def made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+def made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory

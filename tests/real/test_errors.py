@@ -23,8 +23,8 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that users other than the tests' may reach; pytest's own are closed to them."""
+def open_directory() -> Iterator[Path]:
+    """A directory that users other than the tests' may reach; pytest's own are closed to them."""
     with tempfile.TemporaryDirectory(prefix="certctl-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -46,13 +46,13 @@ def ordinary_user() -> list[str]:
     return prefix
 
 
-def unprivileged(host: Host, folder: Path) -> Host:
-    """The same host for the ordinary user: a home in `folder`, the CA's roots where they can be
+def unprivileged(host: Host, directory: Path) -> Host:
+    """The same host for the ordinary user: a home in `directory`, the CA's roots where they can be
     read.
     """
-    bundle = folder / "roots.pem"
+    bundle = directory / "roots.pem"
     bundle.write_bytes(host.authority.ca_bundle.read_bytes())
-    home = folder / "home"
+    home = directory / "home"
     home.mkdir()
     settings = (host.home / "certctl.toml").read_text()
     (home / "certctl.toml").write_text(settings.replace(str(host.authority.ca_bundle), str(bundle)))
@@ -202,7 +202,7 @@ def test_a_name_that_the_ca_does_not_issue_for_is_told(
 ) -> None:
     (tmp_path / "ca").mkdir()
     with PebbleServer(
-        folder=tmp_path / "ca",
+        directory=tmp_path / "ca",
         dns_server=challenge_dns.dns_address,
         blocked_domains=("blocked.example",),
     ) as authority:
@@ -232,13 +232,13 @@ def test_who_has_the_port_is_named(authority: AcmeServer, tmp_path: Path) -> Non
 
 
 def test_an_ordinary_user_is_told_the_ways_to_a_low_port(
-    authority: AcmeServer, tmp_path: Path, open_folder: Path
+    authority: AcmeServer, tmp_path: Path, open_directory: Path
 ) -> None:
     lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
     if not lowest.exists() or int(lowest.read_text()) <= 80:
         pytest.skip("every user may listen at port 80 here")
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, authority), open_folder)
+    here = unprivileged(host(tmp_path, authority), open_directory)
 
     finished = here.certctl("issue", "low.example", "--http-port", "80", prefix=prefix)
 
@@ -248,9 +248,11 @@ def test_an_ordinary_user_is_told_the_ways_to_a_low_port(
         assert way in finished.stderr
 
 
-def test_an_ordinary_user_has_a_home_of_their_own(authority: AcmeServer, open_folder: Path) -> None:
+def test_an_ordinary_user_has_a_home_of_their_own(
+    authority: AcmeServer, open_directory: Path
+) -> None:
     prefix = ordinary_user()
-    bundle, user = open_folder / "roots.pem", open_folder / "user"
+    bundle, user = open_directory / "roots.pem", open_directory / "user"
     bundle.write_bytes(authority.ca_bundle.read_bytes())
     user.mkdir()
     if os.geteuid() == 0:
@@ -270,15 +272,15 @@ def test_an_ordinary_user_has_a_home_of_their_own(authority: AcmeServer, open_fo
     assert (live / "privkey.pem").exists()
 
 
-# The home folder.
+# The home directory.
 
 
 @pytest.mark.parametrize("command", [("issue", "unwritable.example"), ("register",)])
 def test_a_home_that_cannot_be_written_is_named(
-    authority: AcmeServer, tmp_path: Path, open_folder: Path, command: tuple[str, ...]
+    authority: AcmeServer, tmp_path: Path, open_directory: Path, command: tuple[str, ...]
 ) -> None:
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, authority), open_folder)
+    here = unprivileged(host(tmp_path, authority), open_directory)
     here.home.chmod(0o555)
     (here.home / "certctl.toml").chmod(0o444)
     if os.geteuid() == 0:
@@ -294,10 +296,10 @@ def test_a_home_that_cannot_be_written_is_named(
 
 @pytest.mark.parametrize("command", [("list",), ("renew",)])
 def test_a_home_that_cannot_be_read_is_no_empty_one(
-    authority: AcmeServer, tmp_path: Path, open_folder: Path, command: tuple[str, ...]
+    authority: AcmeServer, tmp_path: Path, open_directory: Path, command: tuple[str, ...]
 ) -> None:
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, authority), open_folder)
+    here = unprivileged(host(tmp_path, authority), open_directory)
     here.home.chmod(0)
 
     finished = here.certctl(*command, prefix=prefix)

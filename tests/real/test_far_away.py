@@ -17,7 +17,7 @@ NAMES = [f"n{number}.example" for number in range(40)]
 def pebble(tmp_path: Path) -> Iterator[PebbleServer]:
     """A Pebble that looks at nothing, so that its own work takes no time."""
     (tmp_path / "pebble").mkdir()
-    with PebbleServer(folder=tmp_path / "pebble", always_valid=True) as pebble:
+    with PebbleServer(directory=tmp_path / "pebble", always_valid=True) as pebble:
         yield pebble
 
 

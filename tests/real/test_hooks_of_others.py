@@ -104,20 +104,20 @@ def recorder(lab: Lab, body: str, name: str, kind: str = "dns-01") -> Path:
     """A hook that notes each call, and does what it is called for."""
     text = (RECORDER + body).format(
         python=sys.executable,
-        log=str(lab.folder / f"{name}.calls"),
+        log=str(lab.directory / f"{name}.calls"),
         base=lab.ca.base_url,
         root=str(lab.ca.tls_ca_bundle),
-        web=str(lab.folder / "web"),
+        web=str(lab.directory / "web"),
         kind=kind,
     )
-    return script(lab.folder / name, text)
+    return script(lab.directory / name, text)
 
 
 def calls(lab: Lab, name: str) -> list[Any]:
     """The calls that were noted, in an order that does not depend on the CA's, with a token, a
     digest and a key authorization as such.
     """
-    text = (lab.folder / f"{name}.calls").read_text()
+    text = (lab.directory / f"{name}.calls").read_text()
     text = re.sub(r"[\w-]{43}\.[\w-]{43}", "KEY-AUTHORIZATION", text)
     text = re.sub(r"(?<![\w-])[\w-]{43}(?![\w-])", "BASE64URL", text)
     return sorted((json.loads(line) for line in text.splitlines()), key=str)
@@ -184,12 +184,12 @@ def test_dehydrateds_hook_is_called_as_dehydrated_calls_it(
     require("dehydrated", "curl")
     theirs, hook = recorder(lab, DEHYDRATED, "theirs"), recorder(lab, DEHYDRATED, "ours")
     chain = "yes" if protocol == "dehydrated-chain" else "no"
-    (lab.folder / "config").write_text(
-        f'CA="{lab.ca.directory_url}"\nBASEDIR="{lab.folder}"\nHOOK="{theirs}"\n'
-        f'WELLKNOWN="{lab.folder}/web/.well-known/acme-challenge"\nHOOK_CHAIN="{chain}"\n'
+    (lab.directory / "config").write_text(
+        f'CA="{lab.ca.directory_url}"\nBASEDIR="{lab.directory}"\nHOOK="{theirs}"\n'
+        f'WELLKNOWN="{lab.directory}/web/.well-known/acme-challenge"\nHOOK_CHAIN="{chain}"\n'
         f'CURL_OPTS="--cacert {lab.ca.tls_ca_bundle}"\nCHALLENGETYPE="{challenge}"\n'
     )
-    call = (program("dehydrated"), "--config", lab.folder / "config")
+    call = (program("dehydrated"), "--config", lab.directory / "config")
     domains = DOMAINS if challenge == "dns-01" else NAMES
     with lab.web() as web:
         (web / ".well-known/acme-challenge").mkdir(parents=True)
@@ -241,7 +241,7 @@ def test_uacmes_hook_is_called_as_uacme_calls_it(lab: Lab, tmp_path: Path, chall
     theirs = recorder(lab, UACME, "theirs", challenge)
     hook = recorder(lab, UACME, "ours", challenge)
     trusting = ("unshare", "--map-root-user", "--mount", "sh", "-c", TRUST, lab.ca.tls_ca_bundle)
-    call = (program("uacme"), "-y", "-c", lab.folder / "uacme", "-a", lab.ca.directory_url)
+    call = (program("uacme"), "-y", "-c", lab.directory / "uacme", "-a", lab.ca.directory_url)
     with lab.web():
         lab.run(*trusting, *call, "new")
         lab.run(*trusting, *call, "-h", theirs, "issue", *NAMES)
@@ -271,13 +271,13 @@ def filled_in(source: Path, target: Path, *settings: tuple[str, str]) -> Path:
 
 
 def issue_with(
-    folder: Path,
+    directory: Path,
     pebble: PebbleServer,
     bind: BindServer,
     *arguments: str,
     prefix: Sequence[str] = (),
 ) -> tuple[Finished, Callable[[str], list[str]]]:
-    here = host(folder, pebble, f'challenge.dns_resolver = "{bind.address}"')
+    here = host(directory, pebble, f'challenge.dns_resolver = "{bind.address}"')
     finished = here.certctl("issue", *arguments, prefix=prefix)
     return finished, lambda name: names(here.leaf(name))
 
@@ -395,14 +395,14 @@ def test_the_nsupdate_hook_that_uacme_brings(
 
 
 @contextmanager
-def served(folder: Path, port: int) -> Iterator[None]:
-    """A web server for a folder."""
+def served(directory: Path, port: int) -> Iterator[None]:
+    """A web server for a directory."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-    answering = partial(Quiet, directory=str(folder))
+    answering = partial(Quiet, directory=str(directory))
     with serving(answering, port):
         yield
 

@@ -86,7 +86,7 @@ def test_pebble_hands_out_the_roots_of_all_its_chains(
     challenge_dns: ChallengeTestServer, tmp_path: Path
 ) -> None:
     with PebbleServer(
-        folder=tmp_path, dns_server=challenge_dns.dns_address, alternate_roots=1
+        directory=tmp_path, dns_server=challenge_dns.dns_address, alternate_roots=1
     ) as server:
         roots = [x509.load_pem_x509_certificate(server.root(number)) for number in (0, 1)]
     assert all(root.issuer == root.subject for root in roots)
@@ -163,7 +163,7 @@ def test_bind_refuses_an_update_of_a_type_that_is_not_granted(bind: BindServer) 
 
 def test_bind_refuses_a_key_that_it_does_not_know(bind: BindServer, tmp_path: Path) -> None:
     stranger = BindServer(
-        folder=tmp_path, zones={}, port=bind.port, key_name=bind.key_name, key_secret=b"wrong"
+        directory=tmp_path, zones={}, port=bind.port, key_name=bind.key_name, key_secret=b"wrong"
     )
     with pytest.raises(dns.exception.DNSException):
         add_txt(stranger, "example.test", "_acme-challenge.stranger", "hello")
@@ -193,14 +193,14 @@ def test_bind_keeps_its_key_in_a_file_that_only_the_owner_reads(bind: BindServer
 def test_a_secondary_lags_until_it_is_told_to_catch_up(tmp_path: Path) -> None:
     require("named")
     skip_without_address(SECONDARY_HOST)
-    folders = [tmp_path / "primary", tmp_path / "secondary"]
-    for folder in folders:
-        folder.mkdir()
+    directories = [tmp_path / "primary", tmp_path / "secondary"]
+    for directory in directories:
+        directory.mkdir()
     with (
         BindServer(
-            folder=folders[0], zones={"example.test": ""}, secondary_host=SECONDARY_HOST
+            directory=directories[0], zones={"example.test": ""}, secondary_host=SECONDARY_HOST
         ) as primary,
-        primary.secondary(folders[1]) as secondary,
+        primary.secondary(directories[1]) as secondary,
     ):
         add_txt(primary, "example.test", "late", "hello")
         assert (primary.txt("late.example.test"), secondary.txt("late.example.test")) == (
@@ -222,7 +222,7 @@ def skip_without_address(host: str) -> None:
 
 def test_a_server_that_ends_early_shows_its_output(tmp_path: Path) -> None:
     server = ServerProcess(
-        ["sh", "-c", "echo out of paper >&2; exit 3"], folder=tmp_path, ready=lambda: False
+        ["sh", "-c", "echo out of paper >&2; exit 3"], directory=tmp_path, ready=lambda: False
     )
     with pytest.raises(ServerFailed, match=r"ended with status 3(?s:.*)out of paper"):
         server.start()
@@ -235,7 +235,7 @@ def test_a_server_is_stopped_with_a_child_that_will_not_listen(tmp_path: Path) -
     )
     with ServerProcess(
         ["sh", "-c", 'sh -c "$CHILD" & wait'],
-        folder=tmp_path,
+        directory=tmp_path,
         environment={"CHILD": stubborn_child},
         ready=pid_file.exists,
     ) as server:

@@ -23,8 +23,8 @@ from tests.lab.stunnel import stunnel
 Started = Callable[[Path, Sequence[Site], int], AbstractContextManager[Front]]
 
 
-def sites(folder: Path) -> list[Site]:
-    return [made_up_site(folder / name, name) for name in ("one.example", "two.example")]
+def sites(directory: Path) -> list[Site]:
+    return [made_up_site(directory / name, name) for name in ("one.example", "two.example")]
 
 
 @pytest.mark.parametrize(

@@ -271,20 +271,20 @@ def test_a_deploy_that_failed_is_owed_until_it_holds(authority: AcmeServer, tmp_
     here, mended = host(tmp_path, authority), tmp_path / "mended"
     hook = f"echo the proxy says no; test -e {mended}"
 
-    issued = here.certctl("issue", "owed.example", "--deploy-hook", hook)
+    issued = here.certctl("issue", "undeployed.example", "--deploy-hook", hook)
     waiting = here.certctl("renew")
-    state = here.show("owed.example")
+    state = here.show("undeployed.example")
     mended.touch()
     paid = here.certctl("deploy", "--pending")
     settled = here.certctl("renew")
 
     assert issued.exit_status == 4
     assert "the proxy says no" in issued.stderr
-    assert "certctl deploy owed.example" in issued.stderr
-    assert (state["state"], state["deployed"], state["version"]) == ("owed", False, 1)
+    assert "certctl deploy undeployed.example" in issued.stderr
+    assert (state["state"], state["deployed"], state["version"]) == ("undeployed", False, 1)
     assert waiting.exit_status == 4
     assert (paid.exit_status, settled.exit_status) == (0, 0)
-    assert here.show("owed.example")["deployed"] is True
+    assert here.show("undeployed.example")["deployed"] is True
 
 
 def test_renew_pays_a_debt_once_its_time_has_come(authority: AcmeServer, tmp_path: Path) -> None:
@@ -317,4 +317,4 @@ def test_a_reload_that_fails_is_owed_by_every_certificate_that_asked_for_it(
     finished = here.certctl("renew")
 
     assert finished.exit_status == 4
-    assert [here.show(name)["state"] for name in made] == ["owed", "owed"]
+    assert [here.show(name)["state"] for name in made] == ["undeployed", "undeployed"]

@@ -39,7 +39,7 @@ def test_man_formats_a_page_without_a_warning(page: Path) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home folder with three certificates, as a shell sees them: by the names of their files."""
+    """A home with three certificates, as a shell sees them: by the names of their files."""
     certificates = tmp_path / "certificates"
     certificates.mkdir()
     for name in ("mail.example.com", "www.example.com", "www.example.org"):

@@ -47,44 +47,44 @@ def zones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zones]:
     beside = DnsEndpoint("127.0.0.4", free_port())
     with (
         BindServer(
-            folder=tmp_path_factory.mktemp("bind-beside"),
+            directory=tmp_path_factory.mktemp("bind-beside"),
             zones={"bind.test": ALIASES},
             port=beside.port,
             forwards={"acme.test": beside},
         ) as bind,
         PowerDnsServer(
-            folder=tmp_path_factory.mktemp("powerdns"),
+            directory=tmp_path_factory.mktemp("powerdns"),
             zones={"acme.test": {"www": ("A", "127.0.0.1")}},
             host=beside.host,
             port=beside.port,
         ) as powerdns,
         BindServer(
-            folder=tmp_path_factory.mktemp("resolver"),
+            directory=tmp_path_factory.mktemp("resolver"),
             zones={},
             forwards={"acme.test": beside, "bind.test": bind.endpoint},
         ) as resolver,
         PebbleServer(
-            folder=tmp_path_factory.mktemp("pebble-two"), dns_server=resolver.address
+            directory=tmp_path_factory.mktemp("pebble-two"), dns_server=resolver.address
         ) as pebble,
     ):
         yield Zones(bind, powerdns, pebble)
 
 
-def token_file(folder: Path, zones: Zones) -> Path:
-    file = folder / "pdns.token"
+def token_file(directory: Path, zones: Zones) -> Path:
+    file = directory / "pdns.token"
     file.touch(mode=0o600)
     file.write_text(f"{zones.powerdns.api_key}\n")
     return file
 
 
-def tables(folder: Path, zones: Zones) -> str:
+def tables(directory: Path, zones: Zones) -> str:
     return f"""
 challenge.dns_resolver = "{zones.bind.address}"
 
 [dns.credentials.lab]
 provider = "powerdns"
 pdns_server = "{zones.powerdns.api}"
-auth_token_file = "{token_file(folder, zones)}"
+auth_token_file = "{token_file(directory, zones)}"
 
 [dns.credentials.main]
 provider = "rfc2136"

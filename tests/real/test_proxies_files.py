@@ -41,14 +41,14 @@ def answers_tls(port: int) -> bool:
         return False
 
 
-def root_of(here: Host, folder: Path) -> Path:
+def root_of(here: Host, directory: Path) -> Path:
     """Pebble's root in a file."""
-    path = folder / "root.pem"
+    path = directory / "root.pem"
     path.write_bytes(here.authority.root())
     return path
 
 
-def nginx_configuration(folder: Path, here: Host, port: int, *names: str) -> Path:
+def nginx_configuration(directory: Path, here: Host, port: int, *names: str) -> Path:
     """A configuration that serves each name with its live files, over TLS."""
     sites = "".join(
         f"server {{ listen 127.0.0.1:{port} ssl; server_name {name};\n"
@@ -58,27 +58,35 @@ def nginx_configuration(folder: Path, here: Host, port: int, *names: str) -> Pat
         for name in names
     )
     temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};\n"
+        f"{kind}_temp_path {directory}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    config = folder / "nginx.conf"
+    config = directory / "nginx.conf"
     config.write_text(
-        f"pid {folder}/nginx.pid; error_log {folder}/error.log;\n"
+        f"pid {directory}/nginx.pid; error_log {directory}/error.log;\n"
         f"events {{ }}\nhttp {{ access_log off;\n{temporary}{sites}}}\n"
     )
     return config
 
 
 def nginx_command(config: Path) -> list[str]:
-    folder = config.parent
-    return [program("nginx"), "-p", str(folder), "-e", f"{folder}/error.log", "-c", str(config)]
+    directory = config.parent
+    return [
+        program("nginx"),
+        "-p",
+        str(directory),
+        "-e",
+        f"{directory}/error.log",
+        "-c",
+        str(config),
+    ]
 
 
 @contextmanager
 def nginx(config: Path, port: int) -> Iterator[ServerProcess]:
     with ServerProcess(
         [*nginx_command(config), "-g", "daemon off;"],
-        folder=config.parent,
+        directory=config.parent,
         ready=lambda: answers_tls(port),
     ) as server:
         yield server
@@ -147,7 +155,7 @@ def test_openssl_s_server_serves_what_is_live(authority: AcmeServer, tmp_path: P
         *("-cert_chain", str(here.live("s-server.example", "chain.pem"))),
     ]
 
-    with ServerProcess(command, folder=tmp_path, ready=lambda: answers_tls(port)):
+    with ServerProcess(command, directory=tmp_path, ready=lambda: answers_tls(port)):
         shown = served(port, "s-server.example", root_of(here, tmp_path))
 
     assert shown == here.leaf("s-server.example")
@@ -169,13 +177,13 @@ def test_nginx_accepts_the_files_and_serves_the_new_ones_after_a_renewal(
     require("nginx")
     here, port = host(tmp_path, authority), free_port()
     names = ["one.wire.example", "two.wire.example"]
-    folder = tmp_path / "nginx"
-    folder.mkdir()
-    config = folder / "nginx.conf"
+    directory = tmp_path / "nginx"
+    directory.mkdir()
+    config = directory / "nginx.conf"
     reload = f"{' '.join(nginx_command(config))} -t && {' '.join(nginx_command(config))} -s reload"
     for name in names:
         here.given(name)
-    nginx_configuration(folder, here, port, *names)
+    nginx_configuration(directory, here, port, *names)
     tested = subprocess.run([*nginx_command(config), "-t"], capture_output=True, check=False)
     root = root_of(here, tmp_path)
 
@@ -200,10 +208,10 @@ def test_a_proxy_that_refuses_its_configuration_keeps_the_old_certificate_and_is
 ) -> None:
     require("nginx")
     here, port, name = host(tmp_path, authority), free_port(), "broken.wire.example"
-    folder = tmp_path / "nginx"
-    folder.mkdir()
+    directory = tmp_path / "nginx"
+    directory.mkdir()
     here.given(name)
-    config = nginx_configuration(folder, here, port, name)
+    config = nginx_configuration(directory, here, port, name)
     root, command = root_of(here, tmp_path), " ".join(nginx_command(config))
 
     with nginx(config, port):
@@ -216,7 +224,7 @@ def test_a_proxy_that_refuses_its_configuration_keeps_the_old_certificate_and_is
     assert renewed.exit_status == 4
     assert "nginx.conf test failed" in renewed.stderr
     assert shown == before
-    assert (here.version(name), here.show(name)["state"]) == (2, "owed")
+    assert (here.version(name), here.show(name)["state"]) == (2, "undeployed")
 
 
 def test_https_by_the_live_files_is_trusted_by_a_client(
@@ -225,9 +233,9 @@ def test_https_by_the_live_files_is_trusted_by_a_client(
     require("nginx")
     here, port = host(tmp_path, authority), free_port()
     here.given("localhost.example", "127.0.0.1")
-    folder = tmp_path / "nginx"
-    folder.mkdir()
-    config = nginx_configuration(folder, here, port, "localhost.example")
+    directory = tmp_path / "nginx"
+    directory.mkdir()
+    config = nginx_configuration(directory, here, port, "localhost.example")
 
     with nginx(config, port):
         body = get(f"https://127.0.0.1:{port}/", ca_bundle=root_of(here, tmp_path))
@@ -266,14 +274,14 @@ def test_a_group_may_read_the_keys_where_it_is_named(authority: AcmeServer, tmp_
     here.given("group.example", "--key-group", group.gr_name)
     assert here.certctl("renew", "--force").exit_status == 0
 
-    folder = here.home / "archive" / "group.example"
-    key = folder / "2" / "privkey.pem"
-    assert stat.filemode(folder.stat().st_mode) == "drwxr-x---"
+    directory = here.home / "archive" / "group.example"
+    key = directory / "2" / "privkey.pem"
+    assert stat.filemode(directory.stat().st_mode) == "drwxr-x---"
     assert stat.filemode(key.stat().st_mode) == "-rw-r-----"
-    assert [path.stat().st_gid for path in (folder, folder / "2", key)] == [group.gr_gid] * 3
+    assert [path.stat().st_gid for path in (directory, directory / "2", key)] == [group.gr_gid] * 3
 
 
-def test_live_is_one_link_to_a_folder_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
+def test_live_is_one_link_to_a_directory_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
     here = host(tmp_path, authority)
     here.given("link.example")
     opened = here.live("link.example").resolve().parent

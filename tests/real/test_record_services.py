@@ -37,12 +37,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     require("named", "pebble")
     with (
         BindServer(
-            folder=tmp_path_factory.mktemp("bind-services"),
+            directory=tmp_path_factory.mktemp("bind-services"),
             zones={"site.test": "", "auth.test": ""},
             grants=("zonesub ANY",),
         ) as bind,
         PebbleServer(
-            folder=tmp_path_factory.mktemp("pebble-services"), dns_server=bind.address
+            directory=tmp_path_factory.mktemp("pebble-services"), dns_server=bind.address
         ) as pebble,
     ):
         yield Place(bind, pebble)
@@ -66,8 +66,8 @@ def make(
     )
 
 
-def password_file(folder: Path, service: RecordService) -> Path:
-    file = folder / "password"
+def password_file(directory: Path, service: RecordService) -> Path:
+    file = directory / "password"
     file.touch(mode=0o600)
     file.write_text(f"{service.password}\n")
     return file
@@ -177,9 +177,9 @@ def test_what_a_provider_needs_is_said(name: str, settings: dict[str, Value], sa
 # acme-dns.
 
 
-def acme_dns_host(folder: Path, place: Place, service: RecordService) -> Host:
+def acme_dns_host(directory: Path, place: Place, service: RecordService) -> Host:
     return host(
-        folder,
+        directory,
         place.pebble,
         f'challenge.dns_provider = "acme-dns"\nchallenge.dns_resolver = "{place.bind.address}"\n'
         f'[dns.acme-dns]\nurl = "{service.url}"',

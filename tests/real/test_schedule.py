@@ -21,9 +21,9 @@ MOST_EXPOSED = 40
 """In tenths, what `systemd-analyze security` may say at most; 10 is the worst, below 5 is "OK"."""
 
 
-def units(folder: Path, service: str, timer: str) -> tuple[Path, Path]:
+def units(directory: Path, service: str, timer: str) -> tuple[Path, Path]:
     """Units in files; the program that they start must exist, so it is one that does."""
-    files = folder / "certctl.service", folder / "certctl.timer"
+    files = directory / "certctl.service", directory / "certctl.timer"
     files[0].write_text(service.replace("/usr/bin/certctl", sys.executable))
     files[1].write_text(timer)
     return files
@@ -52,9 +52,11 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path, home: str) -
 
 def test_systemd_finds_nothing_wrong_with_the_units_for_packages(tmp_path: Path) -> None:
     require("systemd-analyze")
-    folder = PACKAGING / "systemd"
+    directory = PACKAGING / "systemd"
     service, timer = units(
-        tmp_path, (folder / "certctl.service").read_text(), (folder / "certctl.timer").read_text()
+        tmp_path,
+        (directory / "certctl.service").read_text(),
+        (directory / "certctl.timer").read_text(),
     )
 
     said = analysed("verify", "--man=no", service, timer)
@@ -78,18 +80,18 @@ def test_the_service_is_confined_as_far_as_hooks_bear_it(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def shared_folder() -> Iterator[Path]:
-    """A folder that other users can enter, which pytest's own are not."""
-    with tempfile.TemporaryDirectory(prefix="certctl-test-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+def shared_directory() -> Iterator[Path]:
+    """A directory that other users can enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="certctl-test-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
-def test_a_users_own_crontab_gets_a_line_and_loses_it_again(shared_folder: Path) -> None:
+def test_a_users_own_crontab_gets_a_line_and_loses_it_again(shared_directory: Path) -> None:
     require("crontab", "unshare", "setpriv")
     if os.geteuid() != 0 or not _namespaces():
-        pytest.skip("only root can give a process a folder of crontabs of its own")
-    home, spool, python = (shared_folder / each for each in ("home", "spool", "python"))
+        pytest.skip("only root can give a process a directory of crontabs of its own")
+    home, spool, python = (shared_directory / each for each in ("home", "spool", "python"))
     certctl = f"{sys.executable} -m certctl"
     python.mkdir()
     spool.mkdir()
@@ -102,7 +104,7 @@ def test_a_users_own_crontab_gets_a_line_and_loses_it_again(shared_folder: Path)
         cd /
         mount --make-rprivate /
         mount --bind {spool} /var/spool/cron/crontabs
-        # An interpreter in root's own folder is one that another user cannot run.
+        # An interpreter in root's own directory is one that another user cannot run.
         case {sys.base_prefix} in /root/*)
             mount --bind {sys.base_prefix} {python}
             mount -t tmpfs -o mode=755 tmpfs /root

@@ -83,19 +83,19 @@ class Stage:
 
 
 @contextmanager
-def stage(proxy: Proxy, authority: AcmeServer, folder: Path) -> Iterator[Stage]:
+def stage(proxy: Proxy, authority: AcmeServer, directory: Path) -> Iterator[Stage]:
     require(proxy.program)
-    here = host(folder, authority)
+    here = host(directory, authority)
     label = authority.http_port
     names = (f"one-{proxy.name}-{label}.example", f"two-{proxy.name}-{label}.example")
     for name in names:
         here.given(name)
     sites = [Site(name, here.home / "live" / name) for name in names]
-    root = folder / "root.pem"
+    root = directory / "root.pem"
     root.write_bytes(authority.root())
     with (
-        web_application(folder / "application") as backend,
-        proxy.start(folder / "front", sites, backend) as front,
+        web_application(directory / "application") as backend,
+        proxy.start(directory / "front", sites, backend) as front,
     ):
         for name in names:
             options = ["--deploy", proxy.name, *proxy.options(front)]

@@ -51,12 +51,12 @@ def never_validated(
         yield blind
 
 
-def waiting_hook(folder: Path) -> Path:
+def waiting_hook(directory: Path) -> Path:
     """A DNS hook that writes down its calls, and never comes to an end of `present`."""
     return script(
-        folder / "waiting",
+        directory / "waiting",
         f"""#!/bin/sh
-echo "$1 $CERTCTL_DNS_NAME" >> {folder}/calls
+echo "$1 $CERTCTL_DNS_NAME" >> {directory}/calls
 [ "$1" = cleanup ] || exec sleep 20
 """,
     )
@@ -79,9 +79,9 @@ def answered(pebble: PebbleServer, since: int) -> int:
     return sum("/chalZ/" in each.path for each in pebble.requests(since))
 
 
-def calls(folder: Path) -> list[str]:
+def calls(directory: Path) -> list[str]:
     with suppress(FileNotFoundError):
-        return (folder / "calls").read_text().splitlines()
+        return (directory / "calls").read_text().splitlines()
     return []
 
 
@@ -213,7 +213,7 @@ def test_a_deploy_that_was_cut_off_is_owed_and_paid_by_the_next_renew(
     state = here.show("cut-off.example")["state"]
     renewed = here.certctl("renew")
 
-    assert (finished.exit_status, state) == (130, "owed")
+    assert (finished.exit_status, state) == (130, "undeployed")
     assert (renewed.exit_status, told.read_text()) == (0, "deployed\n")
     assert (here.version("cut-off.example"), here.show("cut-off.example")["state"]) == (1, "valid")
 
@@ -248,7 +248,7 @@ def test_a_run_of_many_that_is_stopped_begins_nothing_more_and_loses_nothing(
     states = {here.show(name)["state"] for name in quick}
     assert (finished.exit_status, document["exit_code"]) == (130, 130)
     assert {ended[name] for name in quick} == {"issued"}
-    assert (live(here), states <= {"valid", "owed"}) == (quick, True)
+    assert (live(here), states <= {"valid", "undeployed"}) == (quick, True)
     assert pebble.orders(since) == 20  # of 32: nothing was begun any more
     assert here.leftovers() == []
     assert is_free(pebble.http_port)
@@ -264,7 +264,7 @@ def test_a_run_of_many_that_is_stopped_begins_nothing_more_and_loses_nothing(
 def test_what_a_pre_hook_began_a_post_hook_ends_though_the_run_was_stopped(
     pebble: PebbleServer, challenge_dns: ChallengeTestServer, tmp_path: Path
 ) -> None:
-    here, name, said = host(tmp_path, pebble), "surrounded.example", tmp_path / "said"
+    here, name, said = host(tmp_path, pebble), "run_hooks.example", tmp_path / "said"
     arguments = (
         *("issue", name, "--http-address", "127.0.0.1"),
         *("--pre-hook", f"echo pre >> {said}", "--post-hook", f"echo post >> {said}"),
@@ -283,9 +283,9 @@ def test_a_post_hook_that_a_killed_run_owes_is_run_by_the_next(
     authority: AcmeServer, tmp_path: Path
 ) -> None:
     here, said = host(tmp_path, authority), tmp_path / "said"
-    here.issue("idle-owed.example")
+    here.issue("idle-undeployed.example")
     arguments = (
-        *("issue", "killed-owed.example", "--post-hook", f"echo post >> {said}"),
+        *("issue", "killed-undeployed.example", "--post-hook", f"echo post >> {said}"),
         *("--pre-hook", f"echo pre >> {said}; sleep 20"),
     )
     with here.begin(*arguments) as running:

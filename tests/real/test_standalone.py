@@ -48,10 +48,10 @@ def test_what_was_given_by_flags_is_remembered_for_renew(
         # Relative to where the command starts, which cron does not.
         *("--ca-bundle", "bundle.pem", "--http-port", str(authority.http_port)),
     )
-    with Running(first, home, folder=tmp_path) as running:
+    with Running(first, home, directory=tmp_path) as running:
         assert running.finish().exit_status == 0
 
-    with Running(("renew", "--force"), home, folder=Path("/")) as running:
+    with Running(("renew", "--force"), home, directory=Path("/")) as running:
         finished = running.finish()
 
     assert (finished.exit_status, finished.stderr) == (0, "")
@@ -174,7 +174,7 @@ def test_it_listens_only_where_it_is_told_to(authority: AcmeServer, tmp_path: Pa
 def test_a_strict_ca_is_content(challenge_dns: ChallengeTestServer, tmp_path: Path) -> None:
     (tmp_path / "ca").mkdir()
     with PebbleServer(
-        folder=tmp_path / "ca", dns_server=challenge_dns.dns_address, strict=True
+        directory=tmp_path / "ca", dns_server=challenge_dns.dns_address, strict=True
     ) as strict:
         here = host(tmp_path, strict)
         here.issue("strict.example", "www.strict.example")
@@ -215,7 +215,7 @@ def test_authorizations_that_are_still_good_are_used_again(
 ) -> None:
     (tmp_path / "ca").mkdir()
     with PebbleServer(
-        folder=tmp_path / "ca", dns_server=challenge_dns.dns_address, authz_reuse=100
+        directory=tmp_path / "ca", dns_server=challenge_dns.dns_address, authz_reuse=100
     ) as authority:
         here = host(tmp_path, authority)
         here.issue("reused.example", "www.reused.example")

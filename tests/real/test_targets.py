@@ -62,23 +62,23 @@ def flags(kind: str, front: Front) -> list[str]:
                 f"{front.config.parent}/pid",
             ]
         case "postfix":
-            return ["--postfix-config-folder", str(front.config.parent)]
+            return ["--postfix-config-directory", str(front.config.parent)]
     return [f"--{kind}-config", str(front.config)]
 
 
 def proxy(
-    kind: str, folder: Path, found: Sequence[Site], backend: int
+    kind: str, directory: Path, found: Sequence[Site], backend: int
 ) -> AbstractContextManager[Front]:
     match kind:
         case "nginx":
-            return nginx(folder, found, backend)
+            return nginx(directory, found, backend)
         case "apache":
-            return apache(folder, found, backend)
+            return apache(directory, found, backend)
         case "haproxy":
-            return haproxy(folder, found, backend)
+            return haproxy(directory, found, backend)
         case "caddy":
-            return caddy(folder, found, backend)
-    return stunnel(folder, found, backend)
+            return caddy(directory, found, backend)
+    return stunnel(directory, found, backend)
 
 
 PROGRAMS = {
@@ -143,7 +143,7 @@ def test_a_proxy_that_refuses_the_new_certificate_gets_the_one_before_back(
     assert renewed.exit_status == 4
     assert "ROLLED BACK: version 1 is live and deployed again" in renewed.stderr
     assert served
-    assert (here.version(name), here.show(name)["state"]) == (1, "owed")
+    assert (here.version(name), here.show(name)["state"]) == (1, "undeployed")
 
 
 def test_stunnel_serves_what_is_renewed_and_is_owed_where_it_is_seen_not_to(
@@ -188,38 +188,43 @@ def test_haproxy_takes_certificates_at_its_runtime_socket_without_a_reload(
     assert alive.startswith("HTTP/1.1 200")
 
 
-def test_haproxy_loads_copies_from_its_folder_of_certificates(
+def test_haproxy_loads_copies_from_its_directory_of_certificates(
     here: Host, tmp_path: Path, backend: int
 ) -> None:
     require("haproxy")
-    folder = tmp_path / "certificates"
-    folder.mkdir()
+    directory = tmp_path / "certificates"
+    directory.mkdir()
     for site in sites(here):
-        (folder / f"{site.name}.pem").write_bytes(site.combined.read_bytes())
-    with haproxy(tmp_path / "front", sites(here), backend, certificates=folder) as front:
+        (directory / f"{site.name}.pem").write_bytes(site.combined.read_bytes())
+    with haproxy(tmp_path / "front", sites(here), backend, certificates=directory) as front:
         for name in NAMES:
             here.issue(
                 name,
                 *("--deploy", "haproxy", "--haproxy-config", str(front.config)),
-                *("--haproxy-certificates", str(folder), "--haproxy-pid-file", str(front.pid_file)),
+                *(
+                    "--haproxy-certificates",
+                    str(directory),
+                    "--haproxy-pid-file",
+                    str(front.pid_file),
+                ),
             )
         renewed = here.certctl("renew", "--force")
         wait_until(lambda: serves(front, here), "the renewed certificates")
 
     assert (renewed.exit_status, renewed.stderr) == (0, "")
-    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.pem" for name in NAMES]
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert sorted(path.name for path in directory.iterdir()) == [f"{name}.pem" for name in NAMES]
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
 
 
 def test_haproxy_misses_no_reload_that_comes_while_it_is_reloading(
     here: Host, tmp_path: Path, backend: int
 ) -> None:
     require("haproxy")
-    folder = tmp_path / "certificates"
-    folder.mkdir()
+    directory = tmp_path / "certificates"
+    directory.mkdir()
     files = [site.combined.read_bytes() for site in sites(here)]
-    (folder / "one.pem").write_bytes(files[0])
-    with haproxy(tmp_path / "front", sites(here), backend, certificates=folder) as front:
+    (directory / "one.pem").write_bytes(files[0])
+    with haproxy(tmp_path / "front", sites(here), backend, certificates=directory) as front:
         settings = {
             "deploy.haproxy.config": str(front.config),
             "deploy.haproxy.pid_file": str(front.pid_file),
@@ -227,7 +232,7 @@ def test_haproxy_misses_no_reload_that_comes_while_it_is_reloading(
         system = TargetSystem(HookSystem(SystemClock(), lambda _event: None))
         target = create_target("haproxy", settings, system)
         for each in files * 4:
-            (folder / "one.pem").write_bytes(each)
+            (directory / "one.pem").write_bytes(each)
             target.reload(())
 
         assert front.comes_to_serve(NAMES[-1], here.leaf(NAMES[-1]))
@@ -237,15 +242,15 @@ def test_a_certificate_that_haproxy_has_not_loaded_yet_comes_by_a_reload(
     here: Host, tmp_path: Path, backend: int
 ) -> None:
     require("haproxy")
-    folder = tmp_path / "certificates"
-    folder.mkdir()
+    directory = tmp_path / "certificates"
+    directory.mkdir()
     first, second = sites(here)
-    (folder / f"{first.name}.pem").write_bytes(first.combined.read_bytes())
-    with haproxy(tmp_path / "front", [first], backend, certificates=folder) as front:
+    (directory / f"{first.name}.pem").write_bytes(first.combined.read_bytes())
+    with haproxy(tmp_path / "front", [first], backend, certificates=directory) as front:
         here.issue(
             second.name,
             *("--deploy", "haproxy", "--haproxy-config", str(front.config)),
-            *("--haproxy-certificates", str(folder), "--haproxy-pid-file", str(front.pid_file)),
+            *("--haproxy-certificates", str(directory), "--haproxy-pid-file", str(front.pid_file)),
             *("--haproxy-socket", str(front.socket)),
         )
         wait_until(lambda: serves(front, here), "a certificate that is new to it")

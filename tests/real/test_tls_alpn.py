@@ -17,9 +17,9 @@ from tests.support.command import certctl
 from tests.support.http01 import needs_ipv6
 
 
-def tls_host(folder: Path, authority: AcmeServer) -> Host:
+def tls_host(directory: Path, authority: AcmeServer) -> Host:
     settings = f"challenge.tls_alpn_port = {authority.tls_port}"
-    return host(folder, authority, settings)
+    return host(directory, authority, settings)
 
 
 def test_names_are_proved_by_tls_alpn_and_renewed_the_same_way(
@@ -165,7 +165,7 @@ backend site
     )
     haproxy = ServerProcess(
         [program("haproxy"), "-f", str(configuration)],
-        folder=tmp_path,
+        directory=tmp_path,
         ready=lambda: not is_free(pebble.tls_port),
     )
     with haproxy:

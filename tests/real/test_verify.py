@@ -32,8 +32,8 @@ def verify(home: Path, *services: str, **variables: str) -> tuple[int, list[dict
 
 
 @contextmanager
-def nginx_with(folder: Path, site: Site) -> Iterator[Front]:
-    with application() as backend, nginx(folder, [site], backend) as front:
+def nginx_with(directory: Path, site: Site) -> Iterator[Front]:
+    with application() as backend, nginx(directory, [site], backend) as front:
         yield front
 
 
@@ -68,7 +68,7 @@ def test_a_leaf_that_nginx_shows_without_its_chain_is_told(
     require("nginx")
     here = issued_here(authority, tmp_path)
     site = Site(HERE, tmp_path / "site")
-    site.folder.mkdir()
+    site.directory.mkdir()
     shutil.copy(here.live(HERE, "cert.pem"), site.fullchain)
     shutil.copy(here.live(HERE, "privkey.pem"), site.privkey)
 

@@ -1,4 +1,4 @@
-"""HTTP-01 through the folder of a web server that runs already: nginx, and a small one that sees
+"""HTTP-01 through the directory of a web server that runs already: nginx, and a small one that sees
 how the files look while the CA asks for them.
 """
 
@@ -22,7 +22,9 @@ from tests.real.driver import host, names
 
 
 class Served(SimpleHTTPRequestHandler):
-    """Serves a folder, and notes the modes of the file asked for and of the folders above it."""
+    """Serves a directory, and notes the modes of the file asked for and of the directories above
+    it.
+    """
 
     def __init__(self, *arguments: Any, modes: list[list[str]], **keywords: Any) -> None:
         self.modes = modes
@@ -40,10 +42,10 @@ class Served(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serving(folder: Path, port: int) -> Iterator[list[list[str]]]:
-    """Serve a folder; what it yields grows by the modes along each file that was asked for."""
+def serving(directory: Path, port: int) -> Iterator[list[list[str]]]:
+    """Serve a directory; what it yields grows by the modes along each file that was asked for."""
     modes: list[list[str]] = []
-    handler = partial(Served, directory=str(folder), modes=modes)
+    handler = partial(Served, directory=str(directory), modes=modes)
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -54,37 +56,45 @@ def serving(folder: Path, port: int) -> Iterator[list[list[str]]]:
             thread.join()
 
 
-def contents(folder: Path) -> list[str]:
-    """Everything below a folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+def contents(directory: Path) -> list[str]:
+    """Everything below a directory."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
 @contextmanager
-def nginx(folder: Path, port: int, sites: Sequence[tuple[str, Path]]) -> Iterator[ServerProcess]:
-    """Run nginx with a server block for each name and its folder."""
+def nginx(directory: Path, port: int, sites: Sequence[tuple[str, Path]]) -> Iterator[ServerProcess]:
+    """Run nginx with a server block for each name and its directory."""
     blocks = "".join(
         f"server {{ listen 127.0.0.1:{port}; server_name {name}; root {root}; }}\n"
         for name, root in sites
     )
     temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};\n"
+        f"{kind}_temp_path {directory}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    user = "user root;\n" if os.geteuid() == 0 else ""  # pytest's folders are its user's alone
-    config = folder / "nginx.conf"
+    user = "user root;\n" if os.geteuid() == 0 else ""  # pytest's directories are its user's alone
+    config = directory / "nginx.conf"
     config.write_text(
-        f"{user}daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;\n"
+        f"{user}daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;\n"
         f"events {{ }}\nhttp {{ access_log off;\n{temporary}{blocks}}}\n"
     )
     with ServerProcess(
-        [program("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)],
-        folder=folder,
+        [
+            program("nginx"),
+            "-p",
+            str(directory),
+            "-e",
+            str(directory / "error.log"),
+            "-c",
+            str(config),
+        ],
+        directory=directory,
         ready=lambda: answers(f"http://127.0.0.1:{port}/"),
     ) as server:
         yield server
 
 
-def test_a_web_server_answers_for_its_folder_which_is_as_it_was_afterwards(
+def test_a_web_server_answers_for_its_directory_which_is_as_it_was_afterwards(
     authority: AcmeServer, tmp_path: Path
 ) -> None:
     here, root = host(tmp_path, authority), tmp_path / "www"
@@ -98,7 +108,7 @@ def test_a_web_server_answers_for_its_folder_which_is_as_it_was_afterwards(
     assert (contents(root), here.leftovers()) == (["index.html"], [])
 
 
-def test_folders_that_were_there_stay(authority: AcmeServer, tmp_path: Path) -> None:
+def test_directories_that_were_there_stay(authority: AcmeServer, tmp_path: Path) -> None:
     here, root = host(tmp_path, authority), tmp_path / "www"
     (root / ".well-known").mkdir(parents=True)
     (root / ".well-known" / "security.txt").write_text("Contact: mailto:a@stay.example")
@@ -124,13 +134,13 @@ def test_the_web_server_s_user_can_read_the_answer_and_nobody_can_change_it(
     assert set(map(tuple, modes)) == {("-rw-r--r--", "drwxr-xr-x", "drwxr-xr-x")}
 
 
-def test_each_name_may_have_a_folder_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
+def test_each_name_may_have_a_directory_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
     require("nginx")
     here = host(tmp_path, authority)
     roots = [tmp_path / "main", tmp_path / "shop", tmp_path / "blog"]
     sites = ["pairs.example", "shop.pairs.example", "blog.pairs.example"]
-    for folder in (*roots, tmp_path / "nginx"):
-        folder.mkdir()
+    for directory in (*roots, tmp_path / "nginx"):
+        directory.mkdir()
 
     with nginx(tmp_path / "nginx", authority.http_port, list(zip(sites, roots, strict=True))):
         here.issue(
@@ -139,14 +149,14 @@ def test_each_name_may_have_a_folder_of_its_own(authority: AcmeServer, tmp_path:
             *("--webroot", f"shop.pairs.example={roots[1]}"),
             *("--webroot", f"blog.pairs.example={roots[2]}"),
         )
-        renewed = here.certctl("renew", "--force", folder=Path("/"))
+        renewed = here.certctl("renew", "--force", directory=Path("/"))
 
     assert (renewed.exit_status, renewed.stderr) == (0, "")
     assert names(here.leaf("pairs.example")) == sorted(sites)
     assert [contents(root) for root in roots] == [[], [], []]
 
 
-def test_a_name_without_a_folder_is_named_before_the_ca_is_told_to_look(
+def test_a_name_without_a_directory_is_named_before_the_ca_is_told_to_look(
     authority: AcmeServer, tmp_path: Path
 ) -> None:
     here = host(tmp_path, authority)
@@ -162,7 +172,7 @@ def test_a_name_without_a_folder_is_named_before_the_ca_is_told_to_look(
     assert contents(tmp_path / "home" / "live") == []
 
 
-def test_the_wrong_folder_is_reported_in_the_ca_s_words(
+def test_the_wrong_directory_is_reported_in_the_ca_s_words(
     authority: AcmeServer, tmp_path: Path
 ) -> None:
     here, served, given = host(tmp_path, authority), tmp_path / "www", tmp_path / "other"
@@ -170,10 +180,10 @@ def test_the_wrong_folder_is_reported_in_the_ca_s_words(
     given.mkdir()
 
     with serving(served, authority.http_port):
-        finished = here.certctl("issue", "wrong-folder.example", "--webroot", str(given))
+        finished = here.certctl("issue", "wrong-directory.example", "--webroot", str(given))
 
     assert finished.exit_status == 1
-    assert "wrong-folder.example" in finished.stderr
+    assert "wrong-directory.example" in finished.stderr
     assert "404" in finished.stderr
     assert (contents(given), here.leftovers()) == ([], [])
 

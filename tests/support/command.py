@@ -40,7 +40,7 @@ def certctl(
     home: Path,
     stdin: str = "",
     variables: Mapping[str, str] | None = None,
-    folder: Path | None = None,
+    directory: Path | None = None,
     terminal: bool = False,
 ) -> Finished:
     """Run a command in this process; with `terminal`, its streams say that they are one."""
@@ -51,7 +51,7 @@ def certctl(
         stdout=stdout,
         stderr=stderr,
         variables=_variables(home, variables),
-        folder=folder or Path.cwd(),
+        directory=directory or Path.cwd(),
         user_id=os.geteuid(),
     )
     # Click prints help and version to the streams of the process.
@@ -65,7 +65,7 @@ def certctl_process(
     home: Path,
     stdin: str = "",
     variables: Mapping[str, str] | None = None,
-    folder: Path | None = None,
+    directory: Path | None = None,
     interpreter: Sequence[str] = (),
 ) -> Finished:
     """Run `python -m certctl` with these arguments; `interpreter`: options of Python itself."""
@@ -75,7 +75,7 @@ def certctl_process(
         capture_output=True,
         text=True,
         env=_variables(home, variables),
-        cwd=folder,
+        cwd=directory,
         timeout=60,
         check=False,
     )

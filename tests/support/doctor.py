@@ -7,7 +7,7 @@ import dns.rcode
 
 from certctl.models import Endpoint, Finding, Value
 from certctl.operations.doctor import MANY, Diagnosis, Examination, examine
-from certctl.operations.machine_findings import Surroundings
+from certctl.operations.machine_findings import MachineContext
 from certctl.ports import EndpointFactory
 from tests.lab.scripted_dns import ScriptedDns
 from tests.support.operations import Machine
@@ -30,8 +30,8 @@ def doctor(
         machine.endpoints[machine.ca.directory_url] = asking_at(machine)
         options = {**machine.flags, "challenge.dns_resolver": resolver.address, **(given or {})}
         options.pop("account.agree_tos")
-        surroundings = Surroundings(root=machine.home / "none", ask_crontab=False)
-        examination = Examination(names, options, write, surroundings, most)
+        context = MachineContext(root=machine.home / "none", ask_crontab=False)
+        examination = Examination(names, options, write, context, most)
         with machine.run(given) as run:
             return examine(examination, run)
 

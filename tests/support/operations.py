@@ -1,4 +1,4 @@
-"""A machine with a home folder, its clock and a scripted CA, for tests of the operations.
+"""A machine with a home directory, its clock and a scripted CA, for tests of the operations.
 
 What the command line does before an operation begins (settings, a store, a run) is done here the
 same way; all else is the real thing. The clock is steered, so that months pass at once, and the
@@ -50,13 +50,13 @@ CERTCTL = (sys.executable, "-m", "certctl")
 KILLED_BEFORE_RENAME = """
 import os, signal, sys
 path, *arguments = sys.argv[1:]
-folder, name = os.path.split(path)
+directory, name = os.path.split(path)
 def look(happens, facts):
-    if happens != "os.rename" or not os.path.isdir(folder):
+    if happens != "os.rename" or not os.path.isdir(directory):
         return
     what, where = os.fspath(facts[1]), facts[-1]
     within = os.path.dirname(what) if where < 0 else where
-    if os.path.basename(what) == name and os.path.samestat(os.stat(within), os.stat(folder)):
+    if os.path.basename(what) == name and os.path.samestat(os.stat(within), os.stat(directory)):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(look)
 from certctl.cli.main import main
@@ -88,7 +88,7 @@ def _short_nap(seconds: float) -> None:
 
 @dataclass
 class Machine:
-    """One home folder, and the CA that its commands are told to use.
+    """One home directory, and the CA that its commands are told to use.
 
     `flags` go with every command, as if typed; `environment` has its variables. A question is
     answered by `answer`, where None stands for nobody at the terminal, once `on_question` returns.
@@ -123,10 +123,10 @@ class Machine:
     # -- what commands do
 
     def settings(self, options: Mapping[str, Value] | None = None) -> Settings:
-        """The settings of a command: those of the home folder, the environment and the flags."""
+        """The settings of a command: those of the home directory, the environment and the flags."""
         flags = {**self.flags, **(options or {})}
         return config.load(
-            self.home, self.environment, flags, folder=self.home, options=option_table()
+            self.home, self.environment, flags, directory=self.home, options=option_table()
         )
 
     def services(self, options: Mapping[str, Value] | None = None) -> Services:
@@ -276,7 +276,7 @@ class Machine:
 
     def killed_before_rename(self, path: str, *arguments: str) -> None:
         """Run certctl as a process, killed just before something is renamed to `path`, which is
-        relative to the home folder.
+        relative to the home directory.
         """
         program = (sys.executable, "-c", KILLED_BEFORE_RENAME, str(self.home / path))
         done = self.finish(self.start(*arguments, program=program))
@@ -299,16 +299,16 @@ def noting(path: Path, word: str = "$CERTCTL_CERT_NAME") -> str:
 
 
 def executable(path: Path, script: str) -> None:
-    """Write a shell script for a folder of hooks."""
+    """Write a shell script for a directory of hooks."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
 
 
-def key_matches(version_folder: Path) -> bool:
-    """Whether the key of a version's folder belongs to its certificate, by other code than ours."""
-    key = load_pem_private_key((version_folder / "privkey.pem").read_bytes(), None)
-    leaf = x509.load_pem_x509_certificate((version_folder / "cert.pem").read_bytes())
+def key_matches(version_directory: Path) -> bool:
+    """Whether the key of a version belongs to its certificate, by other code than ours."""
+    key = load_pem_private_key((version_directory / "privkey.pem").read_bytes(), None)
+    leaf = x509.load_pem_x509_certificate((version_directory / "cert.pem").read_bytes())
     return key.public_key() == leaf.public_key()
 
 

@@ -1,4 +1,4 @@
-"""A store in a folder of the test, and the values that its tests write into it."""
+"""A store in a directory of the test, and the values that its tests write into it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,5 +99,5 @@ def mode(path: Path) -> int:
     return path.lstat().st_mode & 0o7777
 
 
-def everything_below(folder: Path) -> list[str]:
-    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*"))
+def everything_below(directory: Path) -> list[str]:
+    return sorted(str(each.relative_to(directory)) for each in directory.rglob("*"))

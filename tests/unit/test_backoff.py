@@ -174,8 +174,8 @@ def test_a_deploy_that_held_and_failed_when_it_was_done_again_is_owed_again() ->
 
     after = deploy_failed(before, DeployFailed("nginx said no"), ISSUED)
 
-    assert status(LIVE, deployment=before).owed is False
-    assert status(LIVE, deployment=after).owed is True
+    assert status(LIVE, deployment=before).undeployed is False
+    assert status(LIVE, deployment=after).undeployed is True
 
 
 @pytest.mark.parametrize(

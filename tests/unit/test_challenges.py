@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from certctl.challenges.answers import Answers
 from certctl.challenges.dns01 import account_label, txt_value
-from certctl.challenges.holders import Holders
 from certctl.challenges.http01 import check_task, checked_token
 from certctl.challenges.http01_server import respond
 from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.http01_webroot import parse_webroots
 from certctl.challenges.loading import create_solver, sharing_key
 from certctl.challenges.port_holders import Listener, parse_table
+from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError, ConfigurationError, InvalidIdentifier
 from certctl.models import ChallengeSpec, ChallengeType, Task
@@ -153,7 +153,7 @@ def test_webroots_are_a_default_and_exceptions() -> None:
     }
 
 
-def test_an_equals_sign_after_a_slash_belongs_to_the_folder() -> None:
+def test_an_equals_sign_after_a_slash_belongs_to_the_directory() -> None:
     assert parse_webroots(["/srv/a=b"]) == ("/srv/a=b", {})
 
 
@@ -240,10 +240,10 @@ def test_an_unknown_method_is_an_error_with_the_nearest_one() -> None:
     assert caught.value.hint == "Did you mean standalone?"
 
 
-def install_plugin(folder: Path, group: str, source: str) -> None:
-    """Put a package into `folder` whose module offers a plug-in called `theirs`."""
-    (folder / "their_module.py").write_text(source)
-    facts = folder / "their_package-1.0.dist-info"
+def install_plugin(directory: Path, group: str, source: str) -> None:
+    """Put a package into `directory` whose module offers a plug-in called `theirs`."""
+    (directory / "their_module.py").write_text(source)
+    facts = directory / "their_package-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(f"[{group}]\ntheirs = their_module\n")
@@ -256,9 +256,9 @@ create = http01_standalone.create
 """
 
 
-def run_with_plugin(folder: Path, code: str) -> str:
+def run_with_plugin(directory: Path, code: str) -> str:
     return subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"],
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(directory)!r})\n{code}"],
         capture_output=True,
         text=True,
         check=True,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.config import home_folder, load
+from certctl.config import home_directory, load
 from certctl.errors import ConfigurationError, StoreError
 from certctl.models import Value
 from certctl.operations.plugins import option_table
@@ -17,12 +17,12 @@ def read(
     file: str | None = None,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Value] | None = None,
-    folder: Path = Path("/where/one/is"),
+    directory: Path = Path("/where/one/is"),
 ) -> Settings:
     """The settings in force with this text in `certctl.toml`, these variables and these flags."""
     if file is not None:
         (home / "certctl.toml").write_text(file)
-    return load(home, environment or {}, flags or {}, folder=folder, options=option_table())
+    return load(home, environment or {}, flags or {}, directory=directory, options=option_table())
 
 
 # Precedence.
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+def test_a_directory_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "certctl.toml").mkdir()
 
     with pytest.raises(StoreError, match="Is a directory") as caught:
@@ -210,7 +210,7 @@ def test_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
 # Paths.
 
 
-def test_a_path_in_the_file_is_seen_from_the_home_folder(tmp_path: Path) -> None:
+def test_a_path_in_the_file_is_seen_from_the_home_directory(tmp_path: Path) -> None:
     settings = read(
         tmp_path,
         'ca_bundle = "roots.pem"\n[challenge]\nwebroots = ["htdocs", "a.example=/srv"]\n',
@@ -220,18 +220,20 @@ def test_a_path_in_the_file_is_seen_from_the_home_folder(tmp_path: Path) -> None
     assert settings.texts("challenge.webroots") == (f"{tmp_path}/htdocs", "a.example=/srv")
 
 
-def test_a_path_in_the_environment_is_seen_from_the_folder_one_is_in(tmp_path: Path) -> None:
-    folder = tmp_path / "here"
+def test_a_path_in_the_environment_is_seen_from_the_directory_one_is_in(tmp_path: Path) -> None:
+    directory = tmp_path / "here"
 
-    settings = read(tmp_path, environment={"CERTCTL_CA_BUNDLE": "roots.pem"}, folder=folder)
+    settings = read(tmp_path, environment={"CERTCTL_CA_BUNDLE": "roots.pem"}, directory=directory)
 
-    assert settings.text("ca_bundle") == f"{folder}/roots.pem"
+    assert settings.text("ca_bundle") == f"{directory}/roots.pem"
 
 
-def test_a_path_of_a_flag_is_seen_from_the_folder_one_is_in(tmp_path: Path) -> None:
-    folder = tmp_path / "here"
+def test_a_path_of_a_flag_is_seen_from_the_directory_one_is_in(tmp_path: Path) -> None:
+    directory = tmp_path / "here"
 
-    settings = read(tmp_path, flags={"log_file": "../log", "ca_bundle": "/roots"}, folder=folder)
+    settings = read(
+        tmp_path, flags={"log_file": "../log", "ca_bundle": "/roots"}, directory=directory
+    )
 
     assert settings.text("log_file") == f"{tmp_path}/log"
     assert settings.text("ca_bundle") == "/roots"
@@ -246,7 +248,7 @@ def test_a_path_in_the_home_of_a_user_who_is_not_there_is_refused(tmp_path: Path
         read(tmp_path, f'ca_bundle = "{path}"')
 
 
-# The home folder.
+# The home directory.
 
 
 @pytest.mark.parametrize(
@@ -266,20 +268,20 @@ def test_a_path_in_the_home_of_a_user_who_is_not_there_is_refused(tmp_path: Path
 def test_the_home_is_that_of_the_flag_the_environment_or_the_kind_of_user(
     flag: str | None, environment: dict[str, str], user_id: int, home: str
 ) -> None:
-    found = home_folder(flag, environment, folder=Path("/where/one/is"), user_id=user_id)
+    found = home_directory(flag, environment, directory=Path("/where/one/is"), user_id=user_id)
 
     assert found == Path(home)
 
 
 def test_a_home_that_is_given_is_made_absolute() -> None:
-    folder = Path("/where/one/is")
-    homes = {"certs": folder / "certs", "~/certs": Path.home() / "certs", "/srv": Path("/srv")}
+    directory = Path("/where/one/is")
+    homes = {"certs": directory / "certs", "~/certs": Path.home() / "certs", "/srv": Path("/srv")}
 
     for given, home in homes.items():
-        assert home_folder(given, {}, folder=folder, user_id=1000) == home
-        assert home_folder(None, {"CERTCTL_HOME": given}, folder=folder, user_id=0) == home
+        assert home_directory(given, {}, directory=directory, user_id=1000) == home
+        assert home_directory(None, {"CERTCTL_HOME": given}, directory=directory, user_id=0) == home
 
 
 def test_a_home_of_a_user_who_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="a user that this machine does not have"):
-        home_folder("~no.such.user/certs", {}, folder=Path("/"), user_id=1000)
+        home_directory("~no.such.user/certs", {}, directory=Path("/"), user_id=1000)

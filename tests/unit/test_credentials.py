@@ -11,7 +11,7 @@ from certctl.credentials import (
     read_tables,
     without_tables,
 )
-from certctl.dns.refusals import Refusal, blotted
+from certctl.dns.api_errors import Refusal, blotted
 from certctl.errors import ConfigurationError, UsageError
 
 WHERE = "certctl.toml"

@@ -64,8 +64,8 @@ def test_splitting_a_port_gives_a_port_or_says_no(text: str) -> None:
     assert 0 < port < 65536
 
 
-def key_file(folder: Path, text: str, mode: int = 0o600) -> str:
-    path = folder / "tsig.key"
+def key_file(directory: Path, text: str, mode: int = 0o600) -> str:
+    path = directory / "tsig.key"
     path.write_text(text)
     path.chmod(mode)
     return str(path)

@@ -25,7 +25,7 @@ def failed(error: CertctlError, name: str = "failed.example") -> Outcome:
     return Outcome(name, "failed", error=error)
 
 
-def owed(name: str = "owed.example") -> Outcome:
+def owed(name: str = "undeployed.example") -> Outcome:
     error = DeployFailed("the reload failed")
     return Outcome(name, "issued", deploy=DeployResult(name, 1, deployed=False, error=error))
 
@@ -87,7 +87,11 @@ def test_errors_come_certificate_by_certificate_and_then_the_runs_own() -> None:
 def test_an_error_of_a_certificate_carries_its_name() -> None:
     report = Report((failed(CertctlError("no")), owed()), (HookFailed("post"),), considered=2)
 
-    assert [error.name for error in report.all_errors] == ["failed.example", "owed.example", None]
+    assert [error.name for error in report.all_errors] == [
+        "failed.example",
+        "undeployed.example",
+        None,
+    ]
 
 
 def test_a_name_that_an_error_has_already_stays() -> None:

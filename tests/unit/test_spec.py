@@ -305,7 +305,7 @@ def test_choosing_the_same_twice_is_choosing_it_once(
 # Paths.
 
 
-def test_paths_are_made_absolute_as_seen_from_a_folder(tmp_path: Path) -> None:
+def test_paths_are_made_absolute_as_seen_from_a_directory(tmp_path: Path) -> None:
     chosen: dict[str, Value] = {
         "ca_bundle": "roots/../ca.pem",
         "dns.rfc2136.key_file": "/etc/tsig.key",
@@ -329,7 +329,7 @@ def test_paths_are_made_absolute_as_seen_from_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "folder"),
+    ("text", "name", "directory"),
     [
         ("/srv/www", None, "/srv/www"),
         ("www.example.com=/srv/www", "www.example.com", "/srv/www"),
@@ -338,10 +338,10 @@ def test_paths_are_made_absolute_as_seen_from_a_folder(tmp_path: Path) -> None:
         ("./a=b", None, "./a=b"),
     ],
 )
-def test_an_equals_sign_parts_a_name_from_its_webroot_unless_the_folder_has_it(
-    text: str, name: str | None, folder: str
+def test_an_equals_sign_parts_a_name_from_its_webroot_unless_the_directory_has_it(
+    text: str, name: str | None, directory: str
 ) -> None:
-    assert split_webroot(text) == (name, folder)
+    assert split_webroot(text) == (name, directory)
 
 
 def test_a_tilde_is_the_home_of_the_user() -> None:

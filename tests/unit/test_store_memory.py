@@ -77,7 +77,7 @@ def test_memory_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
 
 def test_a_name_that_nothing_is_known_of_has_an_empty_status(tmp_path: Path) -> None:
     status = open_store(tmp_path / "nowhere").status(NAME)
-    assert (status.live, status.memory, status.deployment, status.owed) == (
+    assert (status.live, status.memory, status.deployment, status.undeployed) == (
         None,
         RenewalMemory(),
         Deployment(),
@@ -105,14 +105,14 @@ def test_damaged_memory_counts_as_forgotten_and_the_deploy_is_owed(
     tmp_path: Path, damage: bytes
 ) -> None:
     saved(tmp_path)
-    for folder in ("renewal", "deployed"):
-        (tmp_path / folder / f"{NAME}.json").write_bytes(damage)
+    for directory in ("renewal", "deployed"):
+        (tmp_path / directory / f"{NAME}.json").write_bytes(damage)
     warnings: list[str] = []
     store = open_store(tmp_path, warn=warnings.append)
     status = store.status(NAME)
     assert status.memory == RenewalMemory()
     assert status.deployment == Deployment(target=1)
-    assert status.owed
+    assert status.undeployed
     assert busy(tmp_path) == [NAME]
     assert len(warnings) == 2
     store.save_memory(NAME, RenewalMemory(failures=1), next_action_at=None)
@@ -126,7 +126,7 @@ def test_missing_memory_is_rebuilt_from_the_live_version(tmp_path: Path) -> None
     store.activate(NAME, 1)
     (tmp_path / "deployed" / f"{NAME}.json").unlink()
     assert store.status(NAME).deployment == Deployment(target=1)
-    assert store.status(NAME).owed
+    assert store.status(NAME).undeployed
 
 
 def test_without_memory_and_live_link_the_newest_version_is_wanted(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_without_memory_and_live_link_the_newest_version_is_wanted(tmp_path: Pat
     (tmp_path / "deployed" / f"{NAME}.json").unlink()
     (tmp_path / "live" / NAME).unlink()
     assert store.status(NAME).deployment == Deployment(target=2)
-    assert store.status(NAME).owed
+    assert store.status(NAME).undeployed
 
 
 def test_a_compromised_key_is_remembered_after_delete(tmp_path: Path) -> None:

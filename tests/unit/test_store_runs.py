@@ -13,14 +13,14 @@ from certctl.models import (
     AccountKeyType,
     ChallengeSpec,
     Leftover,
-    OwedPostHooks,
+    OutstandingPostHooks,
     PendingOrder,
     Placement,
     Value,
 )
 from certctl.options import OPTIONS, Kind, Option
 from certctl.settings import OptionTable, Settings, Source
-from certctl.store.layout import account_id, ca_folder_name
+from certctl.store.layout import account_id, ca_directory_name
 from certctl.store.tree import LocalTree
 from tests.unit.store_samples import NAME, NOW, everything_below, issued, mode, open_store, wanted
 
@@ -174,14 +174,14 @@ def test_a_secret_in_the_spec_is_found_again_there(tmp_path: Path) -> None:
 
 def test_post_hooks_are_owed_until_they_are_settled(tmp_path: Path) -> None:
     journal = open_store(tmp_path).journal
-    assert journal.owed_post_hooks() == []
+    assert journal.outstanding_post_hooks() == []
     entry = journal.record_post_hooks(["systemctl start nginx", "true"], 12.5)
     journal.record_placements(challenge(), [placement()])
-    assert open_store(tmp_path).journal.owed_post_hooks() == [
-        OwedPostHooks(entry, ("systemctl start nginx", "true"), 12.5)
+    assert open_store(tmp_path).journal.outstanding_post_hooks() == [
+        OutstandingPostHooks(entry, ("systemctl start nginx", "true"), 12.5)
     ]
     journal.settle(entry)
-    assert journal.owed_post_hooks() == []
+    assert journal.outstanding_post_hooks() == []
 
 
 def test_an_entry_that_makes_no_sense_is_set_aside_and_not_in_the_way(tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_accounts_are_read_back_the_oldest_first(tmp_path: Path) -> None:
     again = open_store(tmp_path).accounts
     assert again.all() == [account(2, "https://localhost:14000/dir"), account(1)]
     assert again.key(account(1)) == KEY
-    folder = tmp_path / "accounts" / "acme-v02.api.letsencrypt.org_directory" / account().id
-    assert everything_below(folder) == ["account.json", "key.pem"]
-    assert (mode(folder), mode(folder / "key.pem")) == (0o700, 0o600)
+    directory = tmp_path / "accounts" / "acme-v02.api.letsencrypt.org_directory" / account().id
+    assert everything_below(directory) == ["account.json", "key.pem"]
+    assert (mode(directory), mode(directory / "key.pem")) == (0o700, 0o600)
 
 
 def test_an_update_keeps_the_key(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_next_key_can_be_dropped(tmp_path: Path) -> None:
 def test_an_account_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     accounts = open_store(tmp_path).accounts
     accounts.save(account(), KEY)
-    path = tmp_path / "accounts" / ca_folder_name(CA) / account().id / "key.pem"
+    path = tmp_path / "accounts" / ca_directory_name(CA) / account().id / "key.pem"
     path.chmod(0o644)
     with pytest.raises(ConfigurationError, match="holds a secret") as caught:
         accounts.key(account())
@@ -262,14 +262,14 @@ def test_an_account_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_account_is_named_rather_than_forgotten(tmp_path: Path) -> None:
     accounts = open_store(tmp_path).accounts
     accounts.save(account(), KEY)
-    path = tmp_path / "accounts" / ca_folder_name(CA) / account().id / "account.json"
+    path = tmp_path / "accounts" / ca_directory_name(CA) / account().id / "account.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "key_type": "dsa"}))
     with pytest.raises(StoreCorrupt, match="key_type should be one of es256, es384, rs256"):
         accounts.all()
 
 
 @pytest.mark.parametrize("id", ["../x", "", ".new-x", "a/b"])
-def test_no_account_leads_out_of_its_folder(tmp_path: Path, id: str) -> None:  # noqa: A002
+def test_no_account_leads_out_of_its_directory(tmp_path: Path, id: str) -> None:  # noqa: A002
     accounts = open_store(tmp_path).accounts
     with pytest.raises(StoreError, match="cannot be the id of an account"):
         accounts.update(replace(account(), id=id))
@@ -277,7 +277,7 @@ def test_no_account_leads_out_of_its_folder(tmp_path: Path, id: str) -> None:  #
 
 
 @pytest.mark.parametrize(
-    ("url", "folder"),
+    ("url", "directory"),
     [
         (CA, "acme-v02.api.letsencrypt.org_directory"),
         ("https://Acme.ZeroSSL.com/v2/DV90", "acme.zerossl.com_v2_DV90"),
@@ -289,8 +289,8 @@ def test_no_account_leads_out_of_its_folder(tmp_path: Path, id: str) -> None:  #
         ("https://ca.example/" + "a" * 500, "ca.example_" + "a" * 139),
     ],
 )
-def test_a_folder_of_a_ca_is_one_safe_name(url: str, folder: str) -> None:
-    assert ca_folder_name(url) == folder
+def test_a_directory_of_a_ca_is_one_safe_name(url: str, directory: str) -> None:
+    assert ca_directory_name(url) == directory
 
 
 def test_orders_share_the_lock_of_an_account_and_changes_have_it_alone(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_orders_share_the_lock_of_an_account_and_changes_have_it_alone(tmp_path:
 def test_having_a_lock_alone_sweeps_what_a_crash_left_of_accounts(tmp_path: Path) -> None:
     accounts = open_store(tmp_path).accounts
     accounts.save(account(), KEY)
-    ca = tmp_path / "accounts" / ca_folder_name(CA)
+    ca = tmp_path / "accounts" / ca_directory_name(CA)
     before = everything_below(ca)
     (ca / ".new-abc-0a0b0c0d").mkdir()
     (ca / ".new-abc-0a0b0c0d" / "key.pem").touch()
@@ -323,11 +323,11 @@ def test_having_a_lock_alone_sweeps_what_a_crash_left_of_accounts(tmp_path: Path
 
 
 def hook(home: Path, name: str, permissions: int = 0o755) -> Path:
-    folder = home / "hooks" / "deploy.d"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).touch()
-    (folder / name).chmod(permissions)
-    return folder / name
+    directory = home / "hooks" / "deploy.d"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).touch()
+    (directory / name).chmod(permissions)
+    return directory / name
 
 
 def test_hooks_are_the_executables_in_byte_order(tmp_path: Path) -> None:

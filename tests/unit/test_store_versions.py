@@ -37,13 +37,13 @@ needs_root = pytest.mark.skipif(not ROOT, reason="only root can give files to an
 FILES = ["cert.pem", "chain.pem", "combined.pem", "fullchain.pem", "issued.json", "privkey.pem"]
 
 
-def mark_of(folder: Path) -> set[str]:
-    """Which issuance the files of a folder come from; more than one would be a mixture."""
+def mark_of(directory: Path) -> set[str]:
+    """Which issuance the files of a directory come from; more than one would be a mixture."""
     return {
         "".join(character for character in line if character.isdigit())
         for filename in FILES
-        if filename.endswith(".pem") and (folder / filename).exists()
-        for line in (folder / filename).read_text().splitlines()
+        if filename.endswith(".pem") and (directory / filename).exists()
+        for line in (directory / filename).read_text().splitlines()
         if not line.startswith("-")
     }
 
@@ -66,7 +66,7 @@ def test_what_is_read_back_is_what_was_saved(tmp_path: Path) -> None:
     status = open_store(tmp_path).status(NAME)
     assert status.live == version
     assert status.deployment == Deployment(target=1)
-    assert status.owed
+    assert status.undeployed
 
 
 def test_without_a_key_of_ours_there_is_no_key_file(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_activating_an_older_version_makes_it_target_and_live_and_owed(tmp_path:
     assert status.live is not None
     assert status.live.number == 1
     assert status.deployment == Deployment(target=1, deployed=2, deployed_at=NOW)
-    assert status.owed
+    assert status.undeployed
     assert mark_of(tmp_path / "live" / NAME) == {"1"}
 
 
@@ -350,7 +350,7 @@ def test_deleting_removes_everything_but_the_lock_and_the_number(tmp_path: Path)
     assert left == [f"locks/certificates/{NAME}.lock", f"renewal/{NAME}.json"]
     assert store.names() == []
     assert store.status(NAME).live is None
-    assert not store.status(NAME).owed
+    assert not store.status(NAME).undeployed
 
 
 def test_the_files_of_the_live_version_are_reached_through_the_link(tmp_path: Path) -> None:
@@ -370,12 +370,12 @@ def test_a_live_link_of_somebody_else_counts_as_missing_and_is_replaced(tmp_path
     (tmp_path / "live" / NAME).unlink()
     (tmp_path / "live" / NAME).symlink_to("../../../etc")
     assert store.status(NAME).live is None
-    assert store.status(NAME).owed
+    assert store.status(NAME).undeployed
     store.activate(NAME, 1)
     assert mark_of(tmp_path / "live" / NAME) == {"1"}
 
 
-def test_a_folder_in_the_place_of_the_live_link_is_named(tmp_path: Path) -> None:
+def test_a_directory_in_the_place_of_the_live_link_is_named(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     (tmp_path / "live" / NAME).unlink()
@@ -398,7 +398,7 @@ def test_a_live_version_that_cannot_be_understood_counts_as_missing(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", "", "a\0b", "..", "-rf"])
-def test_no_name_leads_out_of_the_home_folder(tmp_path: Path, name: str) -> None:
+def test_no_name_leads_out_of_the_home_directory(tmp_path: Path, name: str) -> None:
     home = tmp_path / "home"
     store = open_store(home)
     for attempt in (

@@ -110,29 +110,29 @@ def test_an_error_of_the_machine_names_path_cause_and_remedy(number: int, hint: 
     assert hint in error.hint
 
 
-def test_folders_are_made_with_their_mode_whatever_the_umask_says(tmp_path: Path) -> None:
+def test_directories_are_made_with_their_mode_whatever_the_umask_says(tmp_path: Path) -> None:
     with umask(0o077):
-        files.ensure_folder(tmp_path / "a" / "b", 0o711)
+        files.ensure_directory(tmp_path / "a" / "b", 0o711)
     assert [mode(tmp_path / "a"), mode(tmp_path / "a" / "b")] == [0o711, 0o711]
 
 
-def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "wide").mkdir(0o755)
     (tmp_path / "wide").chmod(0o755)
-    files.ensure_folder(tmp_path / "wide", 0o700)
+    files.ensure_directory(tmp_path / "wide", 0o700)
     assert mode(tmp_path / "wide") == 0o755
 
 
-def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot make the folder"):
-        files.ensure_folder(tmp_path / "file")
+    with pytest.raises(StoreError, match="cannot make the directory"):
+        files.ensure_directory(tmp_path / "file")
 
 
 @needs_root
 def test_group_and_mode_are_given_together(tmp_path: Path) -> None:
     files.write_atomic(tmp_path / "key", b"key", 0o640, group=NOBODY)
-    files.ensure_folder(tmp_path / "keys", 0o750, group=NOBODY)
+    files.ensure_directory(tmp_path / "keys", 0o750, group=NOBODY)
     assert ((tmp_path / "key").stat().st_gid, mode(tmp_path / "key")) == (NOBODY, 0o640)
     assert ((tmp_path / "keys").stat().st_gid, mode(tmp_path / "keys")) == (NOBODY, 0o750)
 
@@ -168,7 +168,7 @@ def test_removing_a_tree_removes_links_and_not_what_they_lead_to(tmp_path: Path)
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
     (tree / "sub" / "file").touch()
-    (tree / "folder-link").symlink_to(outside)
+    (tree / "directory-link").symlink_to(outside)
     (tree / "file-link").symlink_to(outside / "precious")
     files.remove_tree(tree)
     assert everything_below(tmp_path) == ["outside", "outside/precious"]
@@ -185,11 +185,11 @@ def test_removing_a_tree_that_is_a_link_removes_the_link(tmp_path: Path) -> None
 
 def test_a_temporary_name_tells_what_it_was_meant_for() -> None:
     first, second = files.temporary_name("example.com.json"), files.temporary_name("x")
-    assert files.meant_for(first) == "example.com.json"
+    assert files.temporary_for(first) == "example.com.json"
     assert first != files.temporary_name("example.com.json")
-    assert files.meant_for(second) == "x"
-    assert files.meant_for(".new-") is None
-    assert files.meant_for("example.com") is None
+    assert files.temporary_for(second) == "x"
+    assert files.temporary_for(".new-") is None
+    assert files.temporary_for("example.com") is None
 
 
 def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_root_does_not_trust_a_file_on_whose_way_others_can_write(tmp_path: Path
 
 
 @needs_root
-def test_root_does_not_trust_a_link_through_the_folder_of_another_user(tmp_path: Path) -> None:
+def test_root_does_not_trust_a_link_through_the_directory_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "real").touch(0o755)
     (tmp_path / "theirs" / "step").symlink_to("../real")

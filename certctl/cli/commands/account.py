@@ -40,9 +40,9 @@ def command() -> None:
 @settings(*_WHICH)
 @click.pass_obj
 def show(invocation: Invocation, refresh: bool) -> Result:
-    """Show the accounts that this home folder holds."""
+    """Show the accounts that this home directory holds."""
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
-    from certctl.operations.foresee import usage_of  # noqa: PLC0415 - not for --help
+    from certctl.operations.rate_limit_forecast import usage_of  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         chosen = (

@@ -30,13 +30,13 @@ _FOR_REAL = (
         "certctl demo --keep /tmp/demo",
     ),
 )
-@click.option("--keep", metavar="DIR", help="Keep the home folder, as this new folder.")
+@click.option("--keep", metavar="DIR", help="Keep the home directory, as this new directory.")
 @click.pass_obj
 def command(invocation: Invocation, keep: str | None) -> Result:
     """Watch certctl at work: issue, serve, renew under load, revoke.
 
     CA, proxy, application and visitors run on this machine for a few seconds, in a temporary
-    folder. No network, no privilege, and nothing of yours is touched.
+    directory. No network, no privilege, and nothing of yours is touched.
     """
     from certctl.cli.session import stopped_by_signals  # noqa: PLC0415 - not for --help
     from certctl.demo.story import tell_story  # noqa: PLC0415 - not for --help
@@ -48,7 +48,7 @@ def command(invocation: Invocation, keep: str | None) -> Result:
             temporary = tempfile.TemporaryDirectory(prefix="certctl-demo-")
             home = Path(stack.enter_context(temporary))
         else:
-            home = _new_folder(Path(invocation.environment.folder, keep))
+            home = _new_directory(Path(invocation.environment.directory, keep))
         stage = stack.enter_context(stage_for(invocation.output))
         ending = tell_story(home, stage, stop)
         stage.end()
@@ -66,11 +66,11 @@ def command(invocation: Invocation, keep: str | None) -> Result:
     return Result(data, lines)
 
 
-def _new_folder(path: Path) -> Path:
+def _new_directory(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        raise UsageError(f"{path} exists already", hint="Name a new folder.") from None
+        raise UsageError(f"{path} exists already", hint="Name a new directory.") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be made: {error.strerror}") from error
     return path

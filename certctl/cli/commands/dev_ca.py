@@ -23,7 +23,7 @@ from certctl.output.document import Json, Result
 if TYPE_CHECKING:
     from certctl.devca.settings import DevCaSettings
 
-_FOLDER = "dev-ca"
+_DIRECTORY = "dev-ca"
 
 
 @click.group(
@@ -40,7 +40,7 @@ def command() -> None:
 _state_option = click.option(
     "--state",
     metavar="DIR",
-    help="Keep keys and records here. [default: dev-ca in the home folder]",
+    help="Keep keys and records here. [default: dev-ca in the home directory]",
 )
 
 
@@ -119,29 +119,29 @@ def serve(invocation: Invocation, /, listen: str, state: str | None, **given: An
     )
     from certctl.devca.server import DevCa  # noqa: PLC0415 - not for --help
 
-    folder = _state_folder(invocation, state)
+    directory = _state_directory(invocation, state)
     address = _address(listen)
     settings = _settings(invocation, given)
     output = invocation.output
     with ExitStack() as stack:
         stop = stack.enter_context(_stopped_by_signals())
-        stack.enter_context(lock_state(folder, timeout=0))
+        stack.enter_context(lock_state(directory, timeout=0))
         ca = stack.enter_context(
-            DevCa(folder, listen=address, settings=settings, report=output.warning)
+            DevCa(directory, listen=address, settings=settings, report=output.warning)
         )
         dns = settings.dns
         if dns is None:
-            dns = stack.enter_context(zone_server(ca.zone, folder)).address
+            dns = stack.enter_context(zone_server(ca.zone, directory)).address
         root = str(ca.tls_ca_bundle)
         endpoint = Endpoint(ca.directory_url, root, settings.http_port, settings.tls_alpn_port, dns)
-        stack.enter_context(announced(endpoint, folder))
+        stack.enter_context(announced(endpoint, directory))
         data: dict[str, Json] = {
             "directory_url": ca.directory_url,
             "root": root,
             "http_port": settings.http_port,
             "tls_alpn_port": settings.tls_alpn_port,
             "dns": dns,
-            "state": str(folder),
+            "state": str(directory),
         }
         lines = _usage(ca.directory_url, root, settings.http_port, dns)
         output.finish("dev-ca serve", Result(data, lines))
@@ -158,40 +158,40 @@ def root(invocation: Invocation, state: str | None) -> Result:
     """
     from certctl.devca import authority  # noqa: PLC0415 - not for --help
     from certctl.system.clock import SystemClock  # noqa: PLC0415 - not for --help
-    from certctl.system.files import ensure_folder  # noqa: PLC0415 - not for --help
+    from certctl.system.files import ensure_directory  # noqa: PLC0415 - not for --help
 
-    folder = _state_folder(invocation, state)
-    path = folder / authority.ROOT_FILE
-    pem = authority.read_root(folder)
+    directory = _state_directory(invocation, state)
+    path = directory / authority.ROOT_FILE
+    pem = authority.read_root(directory)
     if pem is None:
         from certctl.devca.endpoint import lock_state  # noqa: PLC0415 - not for --help
 
-        ensure_folder(folder)
-        with lock_state(folder, timeout=10):
-            pem = authority.open_authority(folder, SystemClock().now()).root_pem
+        ensure_directory(directory)
+        with lock_state(directory, timeout=10):
+            pem = authority.open_authority(directory, SystemClock().now()).root_pem
     text = pem.decode("ascii").rstrip("\n")
     if invocation.output.terminal and not (invocation.quiet or invocation.json):
         invocation.output.tell(_how_to_trust(path))
     return Result({"root": str(path), "pem": f"{text}\n"}, [text])
 
 
-def _state_folder(invocation: Invocation, given: str | None) -> Path:
+def _state_directory(invocation: Invocation, given: str | None) -> Path:
     environment = invocation.environment
     if given:
-        return Path(environment.folder, given)
-    home = config.home_folder(
+        return Path(environment.directory, given)
+    home = config.home_directory(
         invocation.home,
         environment.variables,
-        folder=environment.folder,
+        directory=environment.directory,
         user_id=environment.user_id,
     )
-    return home / _FOLDER
+    return home / _DIRECTORY
 
 
 def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
     from certctl.devca import faults, settings  # noqa: PLC0415 - not for --help
 
-    folder = invocation.environment.folder
+    directory = invocation.environment.directory
     made = settings.DevCaSettings(
         http_port=given["http_port"],
         tls_alpn_port=given["tls_port"],
@@ -200,10 +200,10 @@ def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
         challenge_types=settings.parse_challenge_types(given["challenge"]),
         dns_persist_form=given["dns_persist"],
         lifetime=settings.parse_duration(given["lifetime"]) if given["lifetime"] else None,
-        eab_keys=dict(_eab_key(each, folder) for each in given["eab"]),
+        eab_keys=dict(_eab_key(each, directory) for each in given["eab"]),
     )
     if given["profiles"]:
-        made.profiles |= settings.load_profiles(Path(folder, given["profiles"]))
+        made.profiles |= settings.load_profiles(Path(directory, given["profiles"]))
     for each in given["fault"]:
         name, _, value = each.partition("=")
         if name == "processing":
@@ -251,7 +251,7 @@ def _numeric(text: str) -> str | None:
         ) from None
 
 
-def _eab_key(text: str, folder: Path) -> tuple[str, bytes]:
+def _eab_key(text: str, directory: Path) -> tuple[str, bytes]:
     from certctl.devca import jws  # noqa: PLC0415 - not for --help
     from certctl.devca.problems import Problem  # noqa: PLC0415 - not for --help
     from certctl.system.secrets import read_secret  # noqa: PLC0415 - not for --help
@@ -259,7 +259,7 @@ def _eab_key(text: str, folder: Path) -> tuple[str, bytes]:
     kid, equals, name = text.partition("=")
     if not (kid and equals and name):
         raise UsageError(f"{text!r} is no KID=FILE", hint="--eab kid-1=hmac.key")
-    path = Path(folder, name)
+    path = Path(directory, name)
     try:
         return kid, jws.decode(read_secret(path).strip().rstrip("="), "the HMAC key")
     except Problem:

@@ -45,7 +45,7 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
     state of the account.
     """
     from certctl.operations.doctor import Examination, examine  # noqa: PLC0415 - not for --help
-    from certctl.operations.machine_findings import Surroundings  # noqa: PLC0415 - as above
+    from certctl.operations.machine_findings import MachineContext  # noqa: PLC0415 - as above
     from certctl.output.findings import diagnosis_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:
@@ -53,7 +53,7 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
             names=tuple(dict.fromkeys(names)),
             given=given_options(invocation),
             write=write,
-            surroundings=Surroundings(invocation.environment.variables),
+            context=MachineContext(invocation.environment.variables),
         )
         diagnosis = examine(examination, run)
     output = invocation.output

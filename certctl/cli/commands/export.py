@@ -57,14 +57,14 @@ def command(
     from certctl.operations.export import export, write  # noqa: PLC0415 - not for --help
     from certctl.system.secrets import read_secret  # noqa: PLC0415 - not for --help
 
-    wanted, folder = CopyFormat(form), invocation.environment.folder
+    wanted, directory = CopyFormat(form), invocation.environment.directory
     _require_place(wanted, out, invocation)
     if (wanted is CopyFormat.PKCS12) != (password_file is not None):
         raise UsageError(
             "--password-file belongs to --format pkcs12, and only to that",
             hint="Write a password into a file of mode 0600, and name it.",
         )
-    password = None if password_file is None else read_secret(Path(folder, password_file))
+    password = None if password_file is None else read_secret(Path(directory, password_file))
     with open_run(invocation) as run:
         number, data = export(run, name, wanted, number, password)
         said: dict[str, Json] = {"name": name, "version": number, "format": wanted.value}
@@ -72,7 +72,7 @@ def command(
             text = data.decode("ascii")
             public: dict[str, Json] = {} if wanted.secret else {"pem": text}
             return Result({**said, "path": None, **public}, [text.rstrip("\n")])
-        path = Path(folder, out).absolute()
+        path = Path(directory, out).absolute()
         write(path, data, wanted, force=force)
     return Result({**said, "path": str(path)}, [f"{name}: version {number} is in {path}."])
 

@@ -37,7 +37,7 @@ def command(invocation: Invocation, out: str | None) -> Result:
     with open_run(invocation) as run:
         views, history = overview(run), run.services.store.history()
         text = metrics_text(views, history)
-        path = None if out is None else Path(invocation.environment.folder, out)
+        path = None if out is None else Path(invocation.environment.directory, out)
         if path is not None:
             if path.suffix != ".prom":
                 run.warn("the node exporter reads files only whose names end in .prom")

@@ -32,7 +32,7 @@ from certctl.output.document import Result
 )
 @click.pass_obj
 def command(invocation: Invocation) -> Result:
-    """Make an account at a CA, or find the one that this home folder holds.
+    """Make an account at a CA, or find the one that this home directory holds.
 
     The HMAC key of an external account binding comes from a file or from CERTCTL_EAB_HMAC_KEY.
     """

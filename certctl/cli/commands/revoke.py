@@ -61,7 +61,7 @@ def command(
     reason: str,
     afterwards: str | None,
 ) -> Result:
-    """Revoke a certificate: one of this home folder by NAME, or any by its file.
+    """Revoke a certificate: one of this home directory by NAME, or any by its file.
 
     With NAME, say what becomes of it: --replace, --delete or --stop.
     """

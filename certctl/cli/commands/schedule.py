@@ -45,7 +45,7 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Install it though something else runs certctl.")
 @click.pass_obj
 def install(invocation: Invocation, wanted: str | None, force: bool) -> Result:
-    """Have `certctl renew` run every hour for this home folder: by a systemd timer, by a file in
+    """Have `certctl renew` run every hour for this home directory: by a systemd timer, by a file in
     /etc/cron.d, or by your crontab, whichever is here. Repeating it changes nothing.
     """
     from certctl.operations import schedule  # noqa: PLC0415 - not for --help
@@ -72,7 +72,7 @@ def show(invocation: Invocation) -> Result:
 @command.command("remove", cls=Command)
 @click.pass_obj
 def remove(invocation: Invocation) -> Result:
-    """Take away what `install` has written for this home folder."""
+    """Take away what `install` has written for this home directory."""
     from certctl.operations import schedule  # noqa: PLC0415 - not for --help
     from certctl.output.schedule import removed_result  # noqa: PLC0415 - as above
 

@@ -30,7 +30,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.apache.binary",
         Kind.PATH,
         None,
-        "The apache2ctl, apachectl or httpd program, where it is in no folder of PATH.",
+        "The apache2ctl, apachectl or httpd program, where it is in no directory of PATH.",
         flag="--apache-binary",
         in_spec=True,
         variable="CERTCTL_APACHE_BINARY",

@@ -40,7 +40,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.caddy.binary",
         Kind.PATH,
         None,
-        "The caddy program, where it is in no folder of PATH.",
+        "The caddy program, where it is in no directory of PATH.",
         flag="--caddy-binary",
         in_spec=True,
         variable="CERTCTL_CADDY_BINARY",

@@ -1,6 +1,6 @@
 """HAProxy: wants key and chain in one file, `live/NAME/combined.pem` or a copy of it.
 
-With `--haproxy-certificates` the copy goes to a folder that HAProxy loads whole, or to one file.
+With `--haproxy-certificates` the copy goes to a directory that HAProxy loads whole, or to one file.
 With `--haproxy-socket` the certificate is changed by the runtime API: no reload, and no connection
 is closed. The API changes what is in memory only; the file on disk is written as well.
 """
@@ -26,7 +26,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.config",
         Kind.PATH,
         "/etc/haproxy/haproxy.cfg",
-        "Configuration of the HAProxy to deploy to, a file or a folder.",
+        "Configuration of the HAProxy to deploy to, a file or a directory.",
         flag="--haproxy-config",
         in_spec=True,
         variable="CERTCTL_HAPROXY_CONFIG",
@@ -35,7 +35,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.certificates",
         Kind.PATH,
         None,
-        "Where to copy key and chain to, in one file: a folder that HAProxy loads, or the file.",
+        "Where to copy key and chain to, in one file: a directory that HAProxy loads, or the file.",
         flag="--haproxy-certificates",
         metavar="PATH",
         in_spec=True,
@@ -63,7 +63,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.binary",
         Kind.PATH,
         None,
-        "The haproxy program, where it is in no folder of PATH.",
+        "The haproxy program, where it is in no directory of PATH.",
         flag="--haproxy-binary",
         in_spec=True,
         variable="CERTCTL_HAPROXY_BINARY",

@@ -27,7 +27,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.nginx.binary",
         Kind.PATH,
         None,
-        "The nginx program, where it is in no folder of PATH.",
+        "The nginx program, where it is in no directory of PATH.",
         flag="--nginx-binary",
         in_spec=True,
         variable="CERTCTL_NGINX_BINARY",

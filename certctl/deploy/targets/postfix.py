@@ -16,14 +16,14 @@ from certctl.ports import DeployTarget
 
 OPTIONS: tuple[Option, ...] = (
     Option(
-        "deploy.postfix.config_folder",
+        "deploy.postfix.config_directory",
         Kind.PATH,
         None,
-        "Folder with the configuration of the Postfix to deploy to, where it is not the usual one.",
-        flag="--postfix-config-folder",
+        "Configuration directory of the Postfix instance, if it is not the default one.",
+        flag="--postfix-config-directory",
         metavar="DIR",
         in_spec=True,
-        variable="CERTCTL_POSTFIX_CONFIG_FOLDER",
+        variable="CERTCTL_POSTFIX_CONFIG_DIRECTORY",
     ),
 )
 
@@ -38,12 +38,12 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     """Return the target. Raises `ConfigurationError` where Postfix or its configuration is not
     there.
     """
-    folder = text(settings, "deploy.postfix.config_folder")
+    directory = text(settings, "deploy.postfix.config_directory")
     for name in ("postfix", "postconf", "postmap"):
         system.program(name, given=None)
-    if folder:
-        system.file(folder, "--postfix-config-folder")
-    return Postfix(("-c", folder) if folder else (), system)
+    if directory:
+        system.file(directory, "--postfix-config-directory")
+    return Postfix(("-c", directory) if directory else (), system)
 
 
 class Postfix(ReadsLive):

@@ -1,5 +1,5 @@
-"""Traefik: told of each certificate by a file of dynamic configuration, in a folder that its file
-provider watches (`providers.file.directory`).
+"""Traefik: told of each certificate by a file of dynamic configuration, in a directory that its
+file provider watches (`providers.file.directory`).
 
 Traefik looks at its configuration, not at the files named in it, so the file is written anew each
 time. There is nothing to test and nothing to reload.
@@ -20,14 +20,14 @@ from certctl.system.files import check_trusted, write_atomic
 
 OPTIONS: tuple[Option, ...] = (
     Option(
-        "deploy.traefik.folder",
+        "deploy.traefik.directory",
         Kind.PATH,
         None,
-        "The folder that Traefik's file provider watches; a file for each certificate goes there.",
-        flag="--traefik-folder",
+        "Directory watched by Traefik's file provider; each certificate gets one file there.",
+        flag="--traefik-directory",
         metavar="DIR",
         in_spec=True,
-        variable="CERTCTL_TRAEFIK_FOLDER",
+        variable="CERTCTL_TRAEFIK_DIRECTORY",
     ),
     Option(
         "deploy.traefik.format",
@@ -45,33 +45,33 @@ _MODE = 0o644
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where no folder was given, or there is
+    """Return the target. Raises `ConfigurationError` where no directory was given, or there is
     none.
     """
-    folder = text(settings, "deploy.traefik.folder")
-    if not folder:
+    directory = text(settings, "deploy.traefik.directory")
+    if not directory:
         raise ConfigurationError(
             "where Traefik reads its dynamic configuration was not said",
-            hint="Give the folder of its file provider: --traefik-folder DIR",
+            hint="Give the directory of its file provider: --traefik-directory DIR",
             code="deploy.target_missing",
         )
-    system.file(folder, "--traefik-folder")
-    return Traefik(Path(folder), text(settings, "deploy.traefik.format") or "yaml")
+    system.file(directory, "--traefik-directory")
+    return Traefik(Path(directory), text(settings, "deploy.traefik.format") or "yaml")
 
 
 class Traefik(ReadsLive):
-    """A Traefik that watches `folder`."""
+    """A Traefik that watches `directory`."""
 
-    def __init__(self, folder: Path, language: str) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, language: str) -> None:
+        self._directory = directory
         self._language = language
 
     def test(self) -> None:
-        check_trusted(self._folder)
+        check_trusted(self._directory)
 
     def reload(self, deliveries: Sequence[Delivery]) -> None:
         for each in deliveries:
-            path = self._folder / f"certctl-{each.version.name}.{self._language}"
+            path = self._directory / f"certctl-{each.version.name}.{self._language}"
             write_atomic(path, _configuration(each, self._language).encode(), _MODE)
 
     def services(self) -> Sequence[ServiceAddress]:

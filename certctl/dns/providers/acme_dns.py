@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from certctl.dns.requests import Api
+from certctl.dns.api_requests import Api
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError, StoreError
 from certctl.models import TxtRecord, Value
@@ -34,7 +34,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.acme-dns.accounts_file",
         Kind.PATH,
         None,
-        "File of the accounts there; credentials/acme-dns.json in the home folder by default.",
+        "File of the accounts there; credentials/acme-dns.json in the home directory by default.",
         flag="--acme-dns-accounts-file",
         in_spec=True,
         variable="CERTCTL_ACME_DNS_ACCOUNTS_FILE",
@@ -76,12 +76,12 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
             hint="Give it with --acme-dns-url URL.",
         )
     file = settings.get("dns.acme-dns.accounts_file")
-    if not file and system.folder is None:
+    if not file and system.directory is None:
         raise ConfigurationError(
             "the DNS provider acme-dns needs a file for its accounts",
             hint="Give it with --acme-dns-accounts-file FILE.",
         )
-    path = Path(str(file)) if file else Path(str(system.folder), f"{NAME}.json")
+    path = Path(str(file)) if file else Path(str(system.directory), f"{NAME}.json")
     roots = settings.get("dns.acme-dns.ca_bundle")
     api = Api(NAME, str(url), system.clock, roots=str(roots) if roots else None)
     return AcmeDnsProvider(api, path, system)
@@ -138,10 +138,10 @@ class AcmeDnsProvider:
         known = self._read().get(domain)
         if known is not None:
             return _account_of(known, domain, self._path)
-        from certctl.system.files import ensure_folder, write_atomic  # noqa: PLC0415 - see `_read`
+        from certctl.system.files import ensure_directory, write_atomic  # noqa: PLC0415 - see `_read`
         from certctl.system.locks import acquire  # noqa: PLC0415 - as above
 
-        ensure_folder(self._path.parent)
+        ensure_directory(self._path.parent)
         with acquire(
             self._path.with_name(f"{self._path.name}.lock"),
             exclusive=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from certctl import standing_records
+from certctl import persistent_validation
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.hook_protocols import (
@@ -104,7 +104,7 @@ class ExecProvider:
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Run the hook for each record, in order. Raises `ChallengeError` at the first failure."""
-        standing = f"{standing_records.LABEL}."
+        standing = f"{persistent_validation.LABEL}."
         if self._protocol not in NEED_RECORD_NAME:
             for each in records:
                 if each.name.startswith(standing):

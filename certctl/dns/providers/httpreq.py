@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from certctl.dns.requests import Api
+from certctl.dns.api_requests import Api
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import TxtRecord, Value

@@ -197,8 +197,8 @@ class Rfc2136Provider:
         """
         import dns.message  # noqa: PLC0415 - as in `_update`
 
-        from certctl.dns.lines import Line  # noqa: PLC0415 - as in `_update`
         from certctl.dns.queries import Server  # noqa: PLC0415 - as in `_update`
+        from certctl.dns.server_connections import Line  # noqa: PLC0415 - as in `_update`
 
         line = Line(Server(self._address, self._port), recurse=False, stopped=lambda: False)
         with contextlib.closing(line):
@@ -320,7 +320,7 @@ _VERDICTS: Mapping[str, tuple[str, str]] = {
     "NOTIMP": (", it takes no dynamic updates", "Turn them on in the server's configuration."),
     "SERVFAIL": (
         ", it could not write the zone",
-        "The server's log says why; often its folder is not writable for its user.",
+        "The server's log says why; often its directory is not writable for its user.",
     ),
 }
 

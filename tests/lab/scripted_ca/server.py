@@ -90,13 +90,13 @@ class ScriptedCA(Settings):
     _changes: list[tuple[_Rule, Change]] = field(init=False, default_factory=list)
     _breakdowns: list[str] = field(init=False, default_factory=list)
     _changed: threading.Condition = field(init=False, default_factory=threading.Condition)
-    _folder: tempfile.TemporaryDirectory[str] = field(init=False)
+    _directory: tempfile.TemporaryDirectory[str] = field(init=False)
 
     # -- life
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="scripted-ca-")
-        files = make_server_certificate(Path(self._folder.name))
+        self._directory = tempfile.TemporaryDirectory(prefix="scripted-ca-")
+        files = make_server_certificate(Path(self._directory.name))
         self.ca_bundle = files.ca_bundle
         context = None
         if self.https:
@@ -113,7 +113,7 @@ class ScriptedCA(Settings):
         self._listener.close()
         for thread in self._state.validations:
             thread.join()
-        self._folder.cleanup()
+        self._directory.cleanup()
         if kind is None:
             assert self._breakdowns == [], "\n".join(self._breakdowns)
             rules = [rule for rule, _ in (*self._scripts, *self._changes)]

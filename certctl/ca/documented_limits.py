@@ -1,0 +1,89 @@
+"""What known CAs document of their limits: how quickly they may be asked, and how often for what.
+
+A CA that is not here documents nothing that could be kept to, and has the last word anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+
+from certctl.ca.directories import label
+from certctl.ca.problems import Resource
+from certctl.ca.rate_limiter import Rate
+from certctl.models import What
+from certctl.rate_limits import Limit, Per, RegisteredDomain
+
+_HOUR = timedelta(hours=1)
+_WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Documented:
+    """The limits of one CA: requests a second by resource and for `others`, and `limits` on what is
+    asked of it.
+    """
+
+    rates: Mapping[Resource, Rate] = field(default_factory=dict)
+    others: Rate | None = None
+    limits: tuple[Limit, ...] = ()
+
+
+def documented(directory_url: str) -> Documented:
+    """Return what the CA with this directory URL documents; nothing where it is not known for
+    that.
+    """
+    return _BY_NAME.get(label(directory_url), Documented())
+
+
+def registered_domains() -> RegisteredDomain:
+    """Return what finds the registered domain of a name, by the public suffix list that comes with
+    its library; of an address, and of a name that has none, it is the value itself.
+    """
+    from publicsuffixlist import (  # noqa: PLC0415 - slow to read, and few CAs count by it
+        PublicSuffixList,
+    )
+
+    suffixes = PublicSuffixList()
+
+    def found(value: str) -> str:
+        is_address = ":" in value or value.rpartition(".")[2].isdigit()
+        return value if is_address else suffixes.privatesuffix(value) or value
+
+    return found
+
+
+def _letsencrypt(
+    *, accounts: int, orders: int, certificates: int, same: int, failures: int
+) -> Documented:
+    """https://letsencrypt.org/docs/rate-limits/; staging has the same limits, and other numbers."""
+    return Documented(
+        rates={
+            Resource.NEW_NONCE: Rate(20, 10),
+            Resource.NEW_ACCOUNT: Rate(5, 15),
+            Resource.NEW_ORDER: Rate(300, 200),
+            Resource.REVOCATION: Rate(10, 100),
+            Resource.RENEWAL_INFO: Rate(1000, 100),
+            Resource.DIRECTORY: Rate(40, 40),
+        },
+        others=Rate(250, 125),
+        limits=(
+            Limit("new accounts", What.ACCOUNT, Per.CA, accounts, 3 * _HOUR),
+            Limit("new orders", What.ORDER, Per.ACCOUNT, orders, 3 * _HOUR),
+            Limit("new certificates", What.CERTIFICATE, Per.DOMAIN, certificates, _WEEK),
+            Limit("certificates for the same names", What.CERTIFICATE, Per.SET, same, _WEEK),
+            Limit("failed authorizations", What.FAILURE, Per.IDENTIFIER, failures, _HOUR),
+        ),
+    )
+
+
+_BY_NAME: Mapping[str, Documented] = MappingProxyType(
+    {
+        "letsencrypt": _letsencrypt(accounts=10, orders=300, certificates=50, same=5, failures=5),
+        "letsencrypt-staging": _letsencrypt(
+            accounts=50, orders=1_500, certificates=30_000, same=30_000, failures=60
+        ),
+    }
+)

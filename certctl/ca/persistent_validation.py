@@ -1,0 +1,77 @@
+"""What the record of dns-persist-01 has to say for an account, as the CA tells (a draft:
+draft-ietf-acme-dns-persist).
+
+Two forms: up to -01 the account's URL stands in the record, from -02 on a hash of it with the name
+and the account's key, by a prefix that the directory has.
+"""
+
+from __future__ import annotations
+
+from certctl import persistent_validation
+from certctl.ca.network import Network
+from certctl.errors import BadResponse
+from certctl.models import Challenge, ChallengeType, Identifier, PersistentRecord
+
+_MOST_ISSUERS = 10
+_LONGEST_NAME = 253
+
+
+def offer(network: Network) -> Challenge | None:
+    """Return the challenge as far as the directory tells of it, without a URL; None where it does
+    not, as those of -01 do not.
+    """
+    directory = network.directory
+    if not (directory.issuers and directory.account_hash_prefix):
+        return None
+    return Challenge(
+        ChallengeType.DNS_PERSIST_01, "", "pending", issuers=directory.issuers, hashed=True
+    )
+
+
+def persistent_record(
+    network: Network, identifier: Identifier, challenge: Challenge
+) -> PersistentRecord:
+    """Return what the record must say. Raises `BadResponse` where the challenge does not tell."""
+    issuers, domain = challenge.issuers, identifier.base
+    if not 1 <= len(issuers) <= _MOST_ISSUERS or not all(map(_is_normal, issuers)):
+        raise BadResponse(
+            f"{network.host} offers dns-persist-01 without a usable name of its own to put into"
+            f" the record: {', '.join(issuers)[:_LONGEST_NAME] or 'none'}"
+        )
+    account_url = network.account_url or ""
+    if challenge.hashed:
+        uris = _hashed(network, domain, account_url)
+    else:
+        uris = tuple(dict.fromkeys((challenge.account_uri or account_url, account_url)))
+    if not all(map(_is_value, uris)):
+        raise BadResponse(
+            f"{network.host} names the account for dns-persist-01 by what cannot stand in a record"
+        )
+    return PersistentRecord(domain, issuers, uris, wildcard=identifier.wildcard)
+
+
+def _hashed(network: Network, domain: str, account_url: str) -> tuple[str, ...]:
+    prefix, thumbprint = network.directory.account_hash_prefix, network.signer.thumbprint
+    if prefix is None:
+        raise BadResponse(
+            f"{network.host} wants the account hashed in the record of dns-persist-01, and its"
+            " directory has no accountHashPrefix"
+        )
+    return tuple(
+        persistent_validation.hashed_account(prefix, each, thumbprint, account_url)
+        for each in (domain, persistent_validation.ANY_NAME)
+    )
+
+
+def _is_value(text: str) -> bool:
+    """Whether a text may be a parameter's value (RFC 8659 §4.2)."""
+    return all("!" <= each <= "~" and each != ";" for each in text)
+
+
+def _is_normal(name: str) -> bool:
+    return (
+        _is_value(name)
+        and name == name.lower()
+        and not name.endswith(".")
+        and 0 < len(name) <= _LONGEST_NAME
+    )

@@ -1,0 +1,100 @@
+"""Requests to the small APIs that write records: JSON by POST, tried again where later may do, and
+refusals as `certctl.dns.api_errors` has them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from certctl.dns.api_errors import Refusal, patiently
+from certctl.errors import ConfigurationError
+from certctl.ports import Clock
+from certctl.version import VERSION
+
+SECONDS = 30.0
+"""How long one request may take, from its first packet to the last byte of the answer."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API at `url`, which `provider` speaks to; `roots` is a PEM file, None for public ones."""
+
+    provider: str
+    url: str
+    clock: Clock
+    user: tuple[str, str] | None = field(default=None, repr=False)
+    roots: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` where the URL is none of http or https."""
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable or parts.username or parts.password:
+            raise ConfigurationError(
+                f"the URL of the DNS provider {self.provider} is none of http or https without a"
+                " password in it",
+                hint=f"certctl dns show {self.provider}",
+                code="configuration.value",
+            )
+
+    def post(
+        self,
+        path: str,
+        document: Mapping[str, object],
+        stop: threading.Event,
+        *,
+        subject: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> Mapping[str, Any]:
+        """Return the JSON object of the answer, empty where there is none.
+
+        Raises `Refusal`, naming `subject`, and `Interrupted`.
+        """
+        found: dict[str, Any] = {}
+        secrets = [*(headers or {}).values(), *((self.user[1],) if self.user else ())]
+
+        def attempt() -> None:
+            from certctl.system.http import NoAnswer, post_json  # noqa: PLC0415 - slow to import
+
+            try:
+                answer = post_json(
+                    f"{self.url.rstrip('/')}{path}",
+                    document,
+                    headers={"User-Agent": f"certctl/{VERSION}", **(headers or {})},
+                    user=self.user,
+                    seconds=SECONDS,
+                    roots=self.roots,
+                )
+            except NoAnswer as error:
+                host = urlsplit(self.url).netloc
+                raise Refusal(self.provider, subject, f"{host}: {error}") from None
+            if not 200 <= answer.status < 300:
+                raise Refusal.of_status(
+                    answer.status,
+                    answer.reason,
+                    answer.body,
+                    self.provider,
+                    subject,
+                    secrets,
+                    retry_after=answer.retry_after,
+                )
+            found.update(_object(answer.body))
+
+        patiently(attempt, clock=self.clock, stop=stop)
+        return found
+
+
+def _object(body: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

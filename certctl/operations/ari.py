@@ -1,0 +1,34 @@
+"""Asking a CA when a certificate should be renewed (ARI, RFC 9773 §4.3).
+
+A courtesy of the CA: whatever goes wrong becomes memory, and never an error.
+"""
+
+from __future__ import annotations
+
+from certctl.ari import answered, not_offered, time_to_ask, unanswered
+from certctl.errors import AcmeError, RenewalInfoUnavailable
+from certctl.models import CertificateSpec, RenewalMemory, Version
+from certctl.operations.run import Run
+
+
+def ask_for_renewal_info(
+    spec: CertificateSpec, version: Version, memory: RenewalMemory, run: Run
+) -> RenewalMemory:
+    """Return the memory with what the CA says now about a version, where it may be asked already.
+
+    Raises `Interrupted` only.
+    """
+    now = run.services.clock.now()
+    at = time_to_ask(version, memory, now)
+    if at is None or at > now or version.facts.ari_id is None:
+        return memory
+    try:
+        client = run.client(version.request.ca, spec.ca_bundle)
+        if not client.has_renewal_info:
+            return not_offered(memory, version)
+        window = client.renewal_info(version.facts.ari_id)
+    except RenewalInfoUnavailable as error:
+        return unanswered(memory, now, lasting=error.lasting, retry_after=error.retry_after)
+    except AcmeError as error:
+        return unanswered(memory, now, lasting=False, retry_after=error.retry_after)
+    return answered(memory, version, window, now, run.services.random)

@@ -1,0 +1,34 @@
+"""A dry run: the whole way through an order at a CA's staging directory, keeping nothing of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certctl import keys
+from certctl.models import CertificateFacts, CertificateSpec
+from certctl.operations.accounts import ensure_account, sharing
+from certctl.operations.authorize import authorize, remove_leftovers
+from certctl.operations.order_steps import begin, collect, place, profile_to_ask_for
+from certctl.operations.run import Run
+from certctl.operations.specs import staging_of
+
+
+def dry_run(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> CertificateFacts:
+    """Return the facts of the certificate that staging issued; neither it nor its key is kept.
+
+    The account is one of the staging directory, separate from the real one. `csr` is a certificate
+    signing request that was just given. Raises `UsageError` where the CA has no staging directory.
+    """
+    staging = staging_of(spec)
+    spec = replace(spec, ca=staging, ca_bundle=spec.ca_bundle if staging == spec.ca else None)
+    remove_leftovers(spec.name, run)
+    account = ensure_account(run, spec.ca, spec.ca_bundle, None)
+    with sharing(run, account):
+        ordering = begin(spec, account, run)
+        order = place(ordering, profile_to_ask_for(ordering))
+        if order.status == "pending":
+            run.check()
+            order = authorize(order, ordering)
+        key = None if spec.csr else keys.generate_key(spec.key_type)
+        _, inspected = collect(ordering, order, key, csr)
+        return inspected.facts

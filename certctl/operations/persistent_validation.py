@@ -1,0 +1,202 @@
+"""Persist: the records that prove control of names for good (dns-persist-01, a draft), written once
+by a provider or by hand, and seen at every authoritative server.
+
+What they say depends on the account and on the CA. Nothing is journalled: they are there to stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from certctl import persistent_validation
+from certctl.ca.directories import label
+from certctl.errors import ChallengeError, UsageError
+from certctl.models import (
+    CertificateSpec,
+    Challenge,
+    ChallengeType,
+    Identifier,
+    IdentifierType,
+    PersistentRecord,
+    Placement,
+    Task,
+    Value,
+)
+from certctl.operations.accounts import ensure_account, sharing
+from certctl.operations.order_steps import Ordering, begin
+from certctl.operations.run import Run
+from certctl.operations.specs import changed, find, new, new_name
+
+if TYPE_CHECKING:
+    from certctl.ca.client import AcmeClient
+
+CODE = "challenge.dns.persist"
+
+
+@dataclass(frozen=True)
+class PersistRequest:
+    """The names, and the options by key; a `dns_provider` among them writes the records.
+
+    `wildcard` lets the records prove control of what is below the names, too. `until` is when they
+    end by themselves.
+    """
+
+    identifiers: tuple[Identifier, ...]
+    given: Mapping[str, Value]
+    wildcard: bool = False
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One record: where it stands and what it says; `state` is `seen`, `written` or `missing`."""
+
+    name: str
+    text: str
+    domain: str
+    state: str
+    why: str | None = None
+
+
+def persist(request: PersistRequest, run: Run) -> tuple[Standing, ...]:
+    """Return the records of the names; those that were missing are written where there is a
+    provider, and awaited.
+
+    Raises `ChallengeError` where the CA does not offer dns-persist-01, or as the provider does.
+    """
+    _check(request, run)
+    spec = _spec(request, run)
+    account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
+    with sharing(run, account):
+        ordering = begin(spec, account, run)
+        records = _records(request, ordering)
+    found = [_look(each, request, spec, run) for each in records]
+    missing = [each for each, state in zip(records, found, strict=True) if state.why is not None]
+    if missing and spec.challenge.method == "dns":
+        _write(missing, request, ordering)
+        found = [replace(each, state="written", why=None) if each.why else each for each in found]
+    return tuple(found)
+
+
+def _check(request: PersistRequest, run: Run) -> None:
+    for each in request.identifiers:
+        if each.type == IdentifierType.IP:
+            raise UsageError(f"{each}: the DNS cannot prove control of an address")
+    if request.until is not None and request.until <= run.services.clock.now():
+        raise UsageError("the record would be over before it began", hint="--until 2030-01-01")
+
+
+def _spec(request: PersistRequest, run: Run) -> CertificateSpec:
+    """Return a spec with the CA and the account of the certificate that has these names, if any."""
+    known = find(run, None, request.identifiers)
+    given = dict(request.given)
+    if not (given.get("challenge.dns_provider") or given.get("challenge.dns_credentials")):
+        given["challenge.method"] = "dns-persist"
+    if known is not None:
+        return changed(run, known, request.identifiers, given)
+    return new(run, new_name(run, None, request.identifiers), request.identifiers, given)
+
+
+def _records(request: PersistRequest, ordering: Ordering) -> list[PersistentRecord]:
+    """Return what the record of each name must allow, a wildcard and its base being one name."""
+    client = ordering.client
+    found: dict[str, PersistentRecord] = {}
+    offered = _offers(ordering)
+    for each in request.identifiers:
+        record = client.persistent_record(each, offered[each])
+        before = found.get(each.base)
+        wildcard = record.wildcard or request.wildcard or bool(before and before.wildcard)
+        found[each.base] = replace(record, wildcard=wildcard)
+    return list(found.values())
+
+
+def _offers(ordering: Ordering) -> dict[Identifier, Challenge]:
+    """Return the CA's challenge for each name. Where the directory does not tell, an order has to
+    be placed, which is given up again.
+    """
+    client = ordering.client
+    known = client.persistent_validation_offer()
+    if known is not None:
+        return dict.fromkeys(ordering.identifiers, known)
+    order = client.new_order(ordering.identifiers)
+    authorizations = client.authorizations(order.authorization_urls)
+    pending = [each for each in authorizations if each.status == "pending"]
+    offers = {
+        each.identifier: challenge
+        for each in authorizations
+        if (challenge := each.challenge(ChallengeType.DNS_PERSIST_01)) is not None
+    }
+    _give_up([each.url for each in pending], client)
+    if not offers:
+        raise _not_offered(ordering)
+    # What is valid already shows only what made it so; the challenge is the same for all names.
+    usual = next(iter(offers.values()))
+    return {each: offers.get(each, usual) for each in ordering.identifiers}
+
+
+def _give_up(urls: Sequence[str], client: AcmeClient) -> None:
+    for url in urls:
+        if not client.deactivate(url):
+            return
+
+
+def _not_offered(ordering: Ordering) -> ChallengeError:
+    return ChallengeError(
+        f"{label(ordering.spec.ca)} does not offer dns-persist-01 for"
+        f" {', '.join(each.value for each in ordering.identifiers)}",
+        hint="Have records written at each issuance instead: certctl issue NAME --dns PROVIDER",
+        code="challenge.not_offered",
+    )
+
+
+def _look(
+    record: PersistentRecord, request: PersistRequest, spec: CertificateSpec, run: Run
+) -> Standing:
+    """Return the record with its state, as every authoritative server has it."""
+    standing = Standing(
+        persistent_validation.record_name(record.domain),
+        persistent_validation.text_of(record, request.until),
+        record.domain,
+        "seen",
+    )
+    challenge = replace(
+        run.challenge(spec), method="dns-persist", dns_propagation_timeout=0.0, plugin={}
+    )
+    solver = run.solver(challenge)
+    placement = solver.place(_task(record, "", spec.name))
+    try:
+        solver.wait([placement])
+    except ChallengeError as error:
+        if error.code != CODE:
+            raise
+        return replace(standing, state="missing", why=error.message)
+    return standing
+
+
+def _write(
+    records: Sequence[PersistentRecord], request: PersistRequest, ordering: Ordering
+) -> None:
+    """Have the provider write the records, and wait until they are seen everywhere."""
+    run, spec = ordering.run, ordering.spec
+    solver = run.solver(run.challenge(spec))
+    placements: list[Placement] = [
+        solver.place(_task(each, persistent_validation.text_of(each, request.until), spec.name))
+        for each in records
+    ]
+    solver.present(placements)
+    solver.wait(placements)
+
+
+def _task(record: PersistentRecord, text: str, certificate: str) -> Task:
+    return Task(
+        identifier=Identifier(IdentifierType.DNS, record.domain),
+        type=ChallengeType.DNS_PERSIST_01,
+        token="",
+        key_authorization=text,
+        account_url="",
+        certificate=certificate,
+        standing=record,
+    )

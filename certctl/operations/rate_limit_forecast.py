@@ -1,0 +1,90 @@
+"""What a run would ask of a CA beyond the CA's known limits, said beforehand; and how much of them
+is used. Nothing is refused here: the CA's word counts, and others may have asked it too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from certctl.ari import advice
+from certctl.ca.directories import label
+from certctl.ca.documented_limits import documented, registered_domains
+from certctl.errors import CertctlError, StoreError
+from certctl.models import Account, Asked, CertificateSpec, CertificateStatus, What
+from certctl.operations.accounts import accounts_made, choose_account
+from certctl.operations.run import Run
+from certctl.rate_limits import Usage, concerning, shortages, usages
+
+_SAID = 5
+"""Warnings for one CA; a run of thousands of names could have as many."""
+
+
+def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> Asked:
+    """Return what an order for a certificate would be to its CA's limits."""
+    live, names = status.live, tuple(each.value for each in spec.identifiers)
+    if live is None or live.request.ca != spec.ca:
+        return Asked(What.ORDER, now, names)
+    info = advice(live, status.memory)
+    return Asked(
+        What.ORDER,
+        now,
+        names,
+        renewal=set(live.request.identifiers) == set(spec.identifiers),
+        replaces=info is not None and info.start <= now < live.facts.not_after,
+    )
+
+
+def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, Asked]], run: Run) -> None:
+    """Say which limits of a CA would be overstepped by these orders."""
+    by_account: defaultdict[tuple[str, str | None], list[Asked]] = defaultdict(list)
+    for spec, asked in wanted:
+        if documented(spec.ca).limits:
+            by_account[spec.ca, spec.account].append(asked)
+    for (ca, account), orders in by_account.items():
+        _warn_of(ca, account, orders, run)
+
+
+def usage_of(account: Account, run: Run) -> list[Usage]:
+    """Return how much of its CA's limits an account uses, the fullest first."""
+    limits = documented(account.directory_url).limits
+    if not limits:
+        return []
+    past = [*_asked(account, run), *accounts_made(run, account.directory_url)]
+    return usages(limits, past, run.services.clock.now(), registered_domains())
+
+
+def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> list[Usage]:
+    """Return how much is used of the limits that an order for a certificate counts for."""
+    limits = documented(spec.ca).limits
+    try:
+        account = choose_account(run, spec.ca, spec.account) if limits else None
+    except CertctlError:
+        account = None
+    if account is None:
+        return []
+    now = run.services.clock.now()
+    order = order_for(spec, status, now)
+    return concerning(limits, _asked(account, run), order, now, registered_domains())
+
+
+def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[Asked], run: Run) -> None:
+    try:
+        account = choose_account(run, ca, wanted_account)
+    except CertctlError:
+        return  # each order will say what is wrong
+    past = _asked(account, run) if account else []
+    now = run.services.clock.now()
+    found = shortages(documented(ca).limits, past, orders, now, registered_domains())
+    for shortage in found[:_SAID]:
+        run.warn(f"{label(ca)} allows {shortage}")
+    if len(found) > _SAID:
+        run.warn(f"{len(found) - _SAID} more limits of {label(ca)} would be overstepped")
+
+
+def _asked(account: Account, run: Run) -> Sequence[Asked]:
+    try:
+        return run.services.store.accounts.asked(account)
+    except StoreError:
+        return ()

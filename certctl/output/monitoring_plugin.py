@@ -1,0 +1,103 @@
+"""What `check` found, as a monitoring plugin says it: one line, with performance data behind a bar.
+
+Monitoring Plugins Development Guidelines: the line is short enough for old agents, labels have no
+quote and no equals sign, and a limit `N:` means that less than N is bad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from certctl.errors import CertctlError, PluginStatus
+from certctl.operations.check import Checked, Problem, Remaining
+from certctl.output.document import Json, Result
+from certctl.output.times import left
+
+_SHOWN_PROBLEMS = 5
+_SHOWN_SUBJECTS = 8
+_LONGEST_PHRASE = 160
+
+
+def checked_result(found: Checked) -> Result:
+    """Return the result of `check`; its exit status is a plugin's."""
+    status = found.status
+    data: dict[str, Json] = {
+        "state": status.name.lower(),
+        "certificates": found.certificates,
+        "services": found.services,
+        "failing": found.failing,
+        "undeployed": found.undeployed,
+        "run_age": None if found.run_age is None else int(found.run_age.total_seconds()),
+        "problems": [_problem_object(each) for each in found.problems],
+        "remaining": [dict(asdict(each)) for each in found.remaining],
+    }
+    line = f"{_line(status, _words(found))} | {' '.join(_performance(found))}"
+    return Result(data, (line,), (), status)
+
+
+def unknown_result(error: CertctlError) -> Result:
+    """Return the result of a check that could not be made: a line of its own, and UNKNOWN."""
+    hint = f" ({error.hint})" if error.hint else ""
+    line = _line(PluginStatus.UNKNOWN, f"{error.message}{hint}")
+    return Result({}, (line,), (error,), PluginStatus.UNKNOWN, silent=True)
+
+
+def _line(status: PluginStatus, words: str) -> str:
+    printable = "".join(each if each.isprintable() else " " for each in words)
+    return f"CERTCTL {status.name} - {' '.join(printable.split()).replace('|', '/')}"
+
+
+def _words(found: Checked) -> str:
+    if not (found.certificates or found.services):
+        return "there are no certificates here (--home DIR names another home directory)"
+    counted = ", ".join(
+        f"{count} {word}{'' if count == 1 else 's'}"
+        for count, word in ((found.certificates, "certificate"), (found.services, "service"))
+        if count
+    )
+    if not found.problems:
+        soonest = min(found.remaining, key=lambda each: each.seconds, default=None)
+        end = "" if soonest is None else f", {soonest.subject} has {left(soonest.seconds)} left"
+        return f"{counted}{end}"
+    shown = [_phrase(each) for each in found.problems[:_SHOWN_PROBLEMS]]
+    more = len(found.problems) - len(shown)
+    if more:
+        shown.append(f"and {more} more")
+    return f"{counted}, {len(found.problems)} with problems: {'; '.join(shown)}"
+
+
+def _phrase(problem: Problem) -> str:
+    words = f"{problem.subject}: {problem.message}"
+    return words if len(words) <= _LONGEST_PHRASE else f"{words[:_LONGEST_PHRASE]}..."
+
+
+def _problem_object(problem: Problem) -> dict[str, Json]:
+    return {
+        "state": problem.status.name.lower(),
+        "subject": problem.subject,
+        "code": problem.code,
+        "message": problem.message,
+    }
+
+
+def _performance(found: Checked) -> list[str]:
+    """Return the soonest end, the counts, and each end by itself where there are few."""
+    ends = sorted(found.remaining, key=lambda each: each.seconds)
+    shown = [_left("left", ends[0])] if ends else []
+    shown += [
+        f"certificates={found.certificates};;;0",
+        f"services={found.services};;;0",
+        f"failing={found.failing};;;0",
+        f"undeployed={found.undeployed};;;0",
+    ]
+    if found.run_age is not None:
+        shown.append(f"run_age={int(found.run_age.total_seconds())}s;;;0")
+    if len(ends) <= _SHOWN_SUBJECTS:
+        shown += [_left(f"left {each.subject}", each) for each in found.remaining]
+    return shown
+
+
+def _left(label: str, end: Remaining) -> str:
+    plain = label.replace("/starttls=", "/").replace("=", "_").replace("'", "_")
+    quoted = f"'{plain}'" if " " in plain else plain
+    return f"{quoted}={int(end.seconds)}s;{int(end.warning)}:;{int(end.critical)}:"

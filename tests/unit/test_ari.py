@@ -1,0 +1,290 @@
+"""A CA's advice when to renew (RFC 9773): what it changes, and what it cannot do to us."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certctl.ari import (
+    LASTING,
+    TEMPORARY,
+    advice,
+    answered,
+    not_offered,
+    time_to_ask,
+    unanswered,
+)
+from certctl.models import RenewalInfo, RenewalMemory, SuggestedWindow, Version
+from certctl.renewal import (
+    after_success,
+    decide,
+    last_call,
+    next_action,
+    renewal_time,
+    too_seldom,
+)
+from tests.support.nouns import ISSUED, LIVE, SPEC, days, issued, status, wanted
+
+CERT_ID = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
+HOUR = timedelta(hours=1)
+
+
+def known(version: Version = LIVE) -> Version:
+    """The version with a CertID, without which no CA can be asked."""
+    return replace(version, facts=replace(version.facts, ari_id=CERT_ID))
+
+
+KNOWN = known()
+
+
+def said(
+    start: datetime,
+    end: datetime,
+    chosen: datetime | None = None,
+    *,
+    withdrawn: bool = False,
+    why: str | None = None,
+) -> RenewalMemory:
+    """The memory of an answer."""
+    info = RenewalInfo(CERT_ID, start, end, chosen or start, why, withdrawn)
+    return RenewalMemory(renewal_info=info, ask_ca_at=ISSUED + days(1000))
+
+
+# What an answer becomes.
+
+
+@given(st.integers())
+def test_the_time_is_chosen_within_the_window(seed: int) -> None:
+    window = SuggestedWindow(ISSUED + days(50), ISSUED + days(52), 3600)
+
+    memory = answered(RenewalMemory(), KNOWN, window, ISSUED, Random(seed))
+
+    assert memory.renewal_info is not None
+    assert window.start <= memory.renewal_info.chosen <= window.end
+    assert memory.ask_ca_at == ISSUED + HOUR
+
+
+def test_different_certificates_choose_different_times() -> None:
+    window = SuggestedWindow(ISSUED, ISSUED + days(1), 3600)
+    chosen = set()
+    for seed in range(50):
+        info = answered(RenewalMemory(), KNOWN, window, ISSUED, Random(seed)).renewal_info
+        assert info is not None
+        chosen.add(info.chosen)
+
+    assert len(chosen) == 50
+
+
+def test_the_time_is_chosen_once_for_a_window_and_anew_for_another() -> None:
+    window = SuggestedWindow(ISSUED + days(50), ISSUED + days(52), 3600, "https://ca.example/1")
+    first = answered(RenewalMemory(), KNOWN, window, ISSUED, Random(1))
+    again = replace(window, explanation_url="https://ca.example/2")
+    second = answered(first, KNOWN, again, ISSUED + HOUR, Random(2))
+    other = answered(second, KNOWN, replace(window, end=ISSUED + days(53)), ISSUED, Random(3))
+
+    assert first.renewal_info is not None
+    assert second.renewal_info is not None
+    assert other.renewal_info is not None
+    assert second.renewal_info.chosen == first.renewal_info.chosen
+    assert second.renewal_info.explanation_url == "https://ca.example/2"
+    assert other.renewal_info.chosen != first.renewal_info.chosen
+
+
+def test_a_window_of_another_certificate_is_no_advice_for_this_one() -> None:
+    memory = said(ISSUED, ISSUED + HOUR)
+    other = replace(KNOWN, facts=replace(KNOWN.facts, ari_id="another.one"))
+
+    assert advice(KNOWN, memory) is not None
+    assert advice(other, memory) is None
+    assert decide(SPEC, status(other, memory), ISSUED + days(1)).reason == "lifetime"
+
+
+@pytest.mark.parametrize(
+    ("before", "withdrawn"),
+    [
+        (RenewalMemory(), False),
+        (said(ISSUED + days(50), ISSUED + days(52)), True),
+        (said(ISSUED - days(9), ISSUED - days(8)), False),
+        (said(ISSUED - days(9), ISSUED - days(8), withdrawn=True), True),
+    ],
+    ids=["the first answer", "one still to come", "one over already", "withdrawn before"],
+)
+def test_only_a_window_that_moves_into_the_past_withdraws(
+    before: RenewalMemory, withdrawn: bool
+) -> None:
+    past = SuggestedWindow(ISSUED, ISSUED + HOUR, 3600)
+
+    info = answered(before, KNOWN, past, ISSUED + days(1), Random(1)).renewal_info
+
+    assert info is not None
+    assert info.withdrawn is withdrawn
+
+
+# When the CA is asked.
+
+
+def test_a_certificate_without_a_cert_id_and_one_that_has_expired_are_not_asked_about() -> None:
+    assert time_to_ask(LIVE, RenewalMemory(), ISSUED) is None
+    assert time_to_ask(KNOWN, RenewalMemory(), ISSUED + days(90)) is None
+    assert time_to_ask(KNOWN, RenewalMemory(), ISSUED + days(89)) == ISSUED + days(89)
+
+
+def test_without_an_answer_the_pauses_grow_and_a_lasting_error_waits_six_hours() -> None:
+    memory, pauses = RenewalMemory(), []
+    for _ in range(5):
+        memory = unanswered(memory, ISSUED, lasting=False, retry_after=None)
+        assert memory.ask_ca_at is not None
+        pauses.append(memory.ask_ca_at - ISSUED)
+    lasting = unanswered(RenewalMemory(), ISSUED, lasting=True, retry_after=None)
+
+    assert pauses == [*TEMPORARY, TEMPORARY[-1]]
+    assert lasting.ask_ca_at == ISSUED + LASTING
+
+
+def test_a_retry_after_is_honoured_up_to_a_day() -> None:
+    hours = unanswered(RenewalMemory(), ISSUED, lasting=False, retry_after=7200)
+    years = unanswered(RenewalMemory(), ISSUED, lasting=True, retry_after=1e9)
+
+    assert hours.ask_ca_at == ISSUED + 2 * HOUR
+    assert years.ask_ca_at == ISSUED + days(1)
+
+
+def test_an_earlier_answer_outlives_an_outage() -> None:
+    before = said(ISSUED + days(50), ISSUED + days(52))
+
+    after = unanswered(before, ISSUED + days(1), lasting=True, retry_after=None)
+
+    assert after.renewal_info == before.renewal_info
+
+
+def test_a_ca_without_renewal_information_is_not_asked_again_about_this_version() -> None:
+    memory = not_offered(said(ISSUED, ISSUED + HOUR), KNOWN)
+
+    assert memory.renewal_info is None
+    assert next_action(SPEC, status(KNOWN, memory), ISSUED) == renewal_time(KNOWN)
+
+
+# What follows from it.
+
+
+def test_it_is_due_at_the_chosen_time_and_says_by_whose_advice() -> None:
+    chosen = ISSUED + days(51)
+    memory = said(ISSUED + days(50), ISSUED + days(52), chosen, why="https://ca.example/why")
+    before = decide(SPEC, status(KNOWN, memory), chosen - timedelta(seconds=1))
+    then = decide(SPEC, status(KNOWN, memory), chosen)
+
+    assert (before.due, before.at, before.reason) == (False, chosen, "advice")
+    assert (then.due, then.at, then.reason) == (True, chosen, "advice")
+    assert "https://ca.example/why" in then.why
+
+
+def test_in_an_open_window_what_falls_before_the_next_run_is_done_now() -> None:
+    memory = said(ISSUED + days(50), ISSUED + days(52), ISSUED + days(50) + 2 * HOUR)
+    now = ISSUED + days(50) + HOUR
+
+    assert decide(SPEC, status(KNOWN, memory), now, timedelta(minutes=59)).due is False
+    assert decide(SPEC, status(KNOWN, memory), now, timedelta(minutes=61)).due is True
+    assert decide(SPEC, status(KNOWN, memory), now - 2 * HOUR, days(1)).due is False
+
+
+def test_advice_may_come_after_the_schedule_but_not_after_a_sixth_is_left() -> None:
+    late = said(ISSUED + days(70), ISSUED + days(71))
+    too_late = said(ISSUED + days(85), ISSUED + days(88))
+
+    assert decide(SPEC, status(KNOWN, late), ISSUED + days(65)).due is False
+    decision = decide(SPEC, status(KNOWN, too_late), ISSUED + days(75))
+    assert (decision.due, decision.at, decision.reason) == (True, last_call(KNOWN), "lifetime")
+
+
+def test_a_withdrawn_certificate_is_replaced_at_once() -> None:
+    memory = said(ISSUED, ISSUED + HOUR, withdrawn=True)
+    rested = replace(memory, renewed_by_ari=ISSUED)
+
+    for each in (memory, rested):
+        decision = decide(SPEC, status(KNOWN, each), ISSUED + days(1))
+        assert (decision.due, decision.reason) == (True, "withdrawn")
+
+
+@pytest.mark.parametrize("lifetime", [days(90), days(6), timedelta(hours=1)])
+def test_windows_that_are_always_over_renew_once_in_a_tenth_of_the_lifetime(
+    lifetime: timedelta,
+) -> None:
+    now, orders, renewed = ISSUED, 0, None
+    while now < ISSUED + lifetime:
+        live = known(issued(SPEC, lifetime))
+        start = renewed or ISSUED
+        facts = replace(live.facts, not_before=start, not_after=start + lifetime)
+        live = replace(live, facts=facts)
+        memory = replace(said(start - days(9), start - days(8)), renewed_by_ari=renewed)
+        if decide(SPEC, status(live, memory), now).due:
+            orders, renewed = orders + 1, now
+        now += lifetime / 100
+
+    assert orders == 10
+
+
+@given(
+    st.floats(-100, 200), st.floats(0.001, 100), st.floats(0, 1), st.floats(0, 100), st.booleans()
+)
+def test_whatever_a_ca_says_a_certificate_is_due_before_a_sixth_is_left(
+    start: float, length: float, part: float, rested: float, was_advised: bool
+) -> None:
+    begin, end = ISSUED + days(start), ISSUED + days(start + length)
+    memory = said(begin, end, begin + (end - begin) * part)
+    if was_advised:
+        memory = replace(memory, renewed_by_ari=ISSUED - days(rested))
+
+    assert decide(SPEC, status(KNOWN, memory), last_call(KNOWN)).due is True
+
+
+# What is remembered.
+
+
+def test_a_renewal_on_advice_is_remembered_and_the_advice_itself_forgotten() -> None:
+    memory = said(ISSUED, ISSUED + HOUR)
+    by_ari = after_success(memory, ISSUED + days(2), by_ari=True)
+
+    assert by_ari.renewed_by_ari == ISSUED + days(2)
+    assert (by_ari.renewal_info, by_ari.ask_ca_at) == (None, None)
+    assert after_success(by_ari, ISSUED + days(3)).renewed_by_ari == ISSUED + days(2)
+
+
+def test_between_answers_nothing_is_looked_at() -> None:
+    memory = replace(said(ISSUED + days(50), ISSUED + days(52)), ask_ca_at=ISSUED + HOUR)
+
+    assert next_action(SPEC, status(KNOWN, memory), ISSUED) == ISSUED + HOUR
+
+
+def test_in_an_open_window_each_run_looks() -> None:
+    opening = ISSUED + days(50)
+    memory = said(opening, ISSUED + days(52), ISSUED + days(51))
+    now = opening + HOUR
+
+    assert next_action(SPEC, status(KNOWN, memory), ISSUED) == opening
+    assert next_action(SPEC, status(KNOWN, memory), now) == now
+
+
+def test_a_stopped_certificate_asks_nobody() -> None:
+    assert next_action(wanted(chosen={"autorenew": False}), status(KNOWN), ISSUED) is None
+
+
+def test_a_certificate_that_was_never_asked_about_is_looked_at_at_once() -> None:
+    assert next_action(SPEC, status(KNOWN), ISSUED) == ISSUED
+
+
+# How often runs must come.
+
+
+def test_runs_that_come_too_seldom_for_a_window_are_told_of() -> None:
+    six_days = known(issued(SPEC, timedelta(hours=160)))
+    window = said(ISSUED + 80 * HOUR, ISSUED + 83 * HOUR)
+
+    assert too_seldom(six_days, window, HOUR) is None
+    assert too_seldom(six_days, window, 12 * HOUR) == (3 * HOUR, "the window that its CA names")
+    assert too_seldom(six_days, RenewalMemory(), 12 * HOUR) is None
+    found = too_seldom(six_days, RenewalMemory(), days(7))
+    assert found is not None
+    assert found[0] == last_call(six_days) - renewal_time(six_days)

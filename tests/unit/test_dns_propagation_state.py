@@ -1,0 +1,159 @@
+"""Who stands in the way of an order that waits for the DNS, and for how long answers are kept."""
+
+from collections.abc import Mapping
+
+import dns.message
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certctl.dns.propagation_state import Look, lacking, seconds_kept, timed_out
+from certctl.dns.queries import NoReply, Server
+from certctl.dns.quorum import Quorum, parse_quorum
+from certctl.dns.zones import NameServer
+from certctl.errors import ConfigurationError
+
+NAME = "_acme-challenge.example.com"
+ALL = Quorum()
+
+
+def look(address: str, *, missing: bool, zone: str = "example.com") -> Look:
+    lacks = {NAME: frozenset({"value"})} if missing else {}
+    return Look(zone, NameServer(f"ns.{zone}", Server(address)), lacks)
+
+
+def heard(answers: Mapping[str, bool]) -> Mapping[Server, bool]:
+    return {Server(address): replied for address, replied in answers.items()}
+
+
+def test_who_lacks_a_value_stands_in_the_way() -> None:
+    has, lacks = look("192.0.2.1", missing=False), look("192.0.2.2", missing=True)
+
+    replied = heard({"192.0.2.1": True, "192.0.2.2": True})
+    assert lacking([has, lacks], replied, ALL) == [lacks]
+
+
+def test_a_silent_server_stands_in_the_way_while_its_family_answers() -> None:
+    has, silent = look("192.0.2.1", missing=False), look("192.0.2.2", missing=True)
+
+    replied = heard({"192.0.2.1": True, "192.0.2.2": False})
+    assert lacking([has, silent], replied, ALL) == [silent]
+
+
+@pytest.mark.parametrize(
+    ("here", "away"), [("192.0.2.1", "2001:db8::1"), ("2001:db8::1", "192.0.2.1")]
+)
+def test_a_family_without_any_answer_does_not_stand_in_the_way(here: str, away: str) -> None:
+    has, silent = look(here, missing=False), look(away, missing=True)
+
+    assert lacking([has, silent], heard({here: True, away: False}), ALL) == []
+
+
+def test_a_family_that_has_not_been_tried_stands_in_the_way() -> None:
+    has, untried = look("192.0.2.1", missing=False), look("2001:db8::1", missing=True)
+
+    assert lacking([has, untried], heard({"192.0.2.1": True}), ALL) == [untried]
+
+
+def test_where_nobody_answers_everybody_stands_in_the_way() -> None:
+    silent = [look(each, missing=True) for each in ("192.0.2.1", "2001:db8::1")]
+
+    assert lacking(silent, heard({"192.0.2.1": False, "2001:db8::1": False}), ALL) == silent
+
+
+def test_families_are_judged_for_each_zone() -> None:
+    has = look("192.0.2.1", missing=False)
+    silent = look("2001:db8::1", missing=True, zone="example.org")
+
+    replied = heard({"192.0.2.1": True, "2001:db8::1": False})
+    assert lacking([has, silent], replied, ALL) == [silent]
+
+
+def test_a_quorum_is_counted_for_each_value() -> None:
+    # Each server has one of the two values: together they have both, but none is at two of them.
+    first, second = (
+        Look("example.com", NameServer("ns", Server(address)), {NAME: frozenset({value})})
+        for address, value in (("192.0.2.1", "one"), ("192.0.2.2", "two"))
+    )
+
+    replied = heard({"192.0.2.1": True, "192.0.2.2": True})
+    assert lacking([first, second], replied, Quorum(number=1)) == []
+    assert lacking([first, second], replied, Quorum(number=2)) == [first, second]
+
+
+def test_the_report_names_the_quorum_that_was_not_reached() -> None:
+    error = timed_out([look("192.0.2.1", missing=True)], 20, Quorum(share=0.6))
+
+    assert error.message == (
+        "after 20 s, not enough authoritative servers (60% must) have the TXT records: "
+        f'ns.example.com (192.0.2.1) lacks {NAME} = "value"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "servers", "needed"),
+    [
+        ("all", 4, 4),
+        ("ALL", 1, 1),
+        ("2", 4, 2),
+        ("9", 4, 4),
+        ("50%", 4, 2),
+        ("51%", 4, 3),
+        ("1%", 4, 1),
+        ("100%", 3, 3),
+        ("70%", 10, 7),
+    ],
+)
+def test_a_quorum_is_all_or_a_number_or_a_share(text: str, servers: int, needed: int) -> None:
+    assert parse_quorum(text).of(servers) == needed
+
+
+@pytest.mark.parametrize("text", ["", "none", "0", "0%", "101%", "-1", "1.5", "2 of 3", "%"])
+def test_what_is_no_quorum_is_refused_with_what_would_be(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_quorum(text)
+
+    assert caught.value.hint is not None
+    assert "--dns-propagation-quorum" in caught.value.hint
+
+
+@given(st.integers(1, 100), st.integers(1, 20))
+def test_a_share_is_between_one_server_and_all(percent: int, servers: int) -> None:
+    needed = parse_quorum(f"{percent}%").of(servers)
+
+    assert 1 <= needed <= servers
+    assert needed * 100 >= percent * servers
+
+
+def test_a_server_that_gives_no_answer_lacks_what_it_lacked() -> None:
+    before = look("192.0.2.1", missing=True)
+
+    after = before.after({NAME: NoReply("no answer in 3 s")})
+
+    assert (after.missing, after.problem) == (before.missing, "no answer in 3 s")
+
+
+def answer(*, ttl: int | None = None, soa: tuple[int, int] | None = None) -> dns.message.Message:
+    message = dns.message.make_response(dns.message.make_query(NAME, "TXT"))
+    if ttl is not None:
+        message.answer.append(dns.rrset.from_text(f"{NAME}.", ttl, "IN", "TXT", '"older"'))
+    if soa is not None:
+        facts = f"ns.example.com. hostmaster.example.com. 1 3600 600 86400 {soa[1]}"
+        message.authority.append(dns.rrset.from_text("example.com.", soa[0], "IN", "SOA", facts))
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        (answer(ttl=60), 60),
+        (answer(soa=(300, 900)), 300),
+        (answer(soa=(900, 300)), 300),
+        (answer(), 0),
+    ],
+)
+def test_a_resolver_keeps_an_answer_for_its_ttl_and_nothing_for_that_of_the_soa(
+    message: dns.message.Message, seconds: float
+) -> None:
+    assert seconds_kept(message) == seconds
