@@ -442,7 +442,7 @@ class RenewalMemory:
 @dataclass(frozen=True)
 class ProbeResult:
     """What was seen at one address of a service: `sha256` is the digest of the leaf's DER, None
-    where none was seen and `error` says why. `shown` is how many certificates came.
+    where none was seen and `error` says why. `chain_length`: how many certificates the server sent.
     """
 
     service: ServiceAddress
@@ -452,7 +452,7 @@ class ProbeResult:
     sha256: str | None = None
     not_after: datetime | None = None
     error: str | None = None
-    shown: int = 0
+    chain_length: int = 0
 
 
 @dataclass(frozen=True)

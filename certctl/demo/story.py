@@ -1,7 +1,7 @@
 """The life of two certificates, from the account to the revocation, with certctl's own operations.
 
 A CA, a proxy, an application and visitors are all on this machine. Nothing is played: what is told
-is what was seen. How it is shown belongs to whoever gives the `Stage`.
+is what was seen. How it is shown belongs to whoever gives the `Display`.
 """
 
 from __future__ import annotations
@@ -76,20 +76,20 @@ STEPS = (
 )
 
 
-class Stage(Protocol):
+class Display(Protocol):
     """Where the story is shown."""
 
     def begin(self, step: Step) -> None:
         """Show that a step begins; the one before has ended."""
         ...
 
-    def tell(self, fact: str) -> None:
+    def report(self, fact: str) -> None:
         """Show something that was seen in this step."""
         ...
 
 
 @dataclass(frozen=True)
-class Ending:
+class DemoResult:
     """What the story came to; serial numbers are those on the wire, by name."""
 
     requests: int
@@ -105,34 +105,36 @@ class DemoFailed(CertctlError):
     code = "demo.failed"
 
 
-def tell_story(home: Path, stage: Stage, stop: threading.Event) -> Ending:
+def run_demo(home: Path, display: Display, stop: threading.Event) -> DemoResult:
     """Tell the story in the empty directory `home`. Raises an error of `certctl.errors`,
     `Interrupted` where `stop` was set.
     """
     clock = SystemClock()
-    stage.begin(STEPS[0])
+    display.begin(STEPS[0])
     begun = clock.monotonic()
     with dev_endpoint(home, stop=stop) as endpoint:
         took = clock.monotonic() - begun
-        stage.tell(f"{endpoint.directory_url} ({took * 1000:.0f} ms; trusted by nobody else)")
-        teller = _Teller(home, stage, stop, endpoint)
-        teller.register()
-        teller.issue(NAMES, {})
+        display.report(f"{endpoint.directory_url} ({took * 1000:.0f} ms; trusted by nobody else)")
+        scenario = _Scenario(home, display, stop, endpoint)
+        scenario.register()
+        scenario.issue(NAMES, {})
         with application() as behind, _proxy(home / "live", behind) as (process, port):
             visitor = Visitor(str(endpoint.ca_bundle), port)
-            before = teller.visit(visitor)
-            teller.idle()
-            requests, lost, after = teller.renew(visitor, process, before)
-        revoked = teller.revoke(NAMES[1])
-    return Ending(requests, lost, before, after, revoked)
+            before = scenario.visit(visitor)
+            scenario.idle()
+            requests, lost, after = scenario.renew(visitor, process, before)
+        revoked = scenario.revoke(NAMES[1])
+    return DemoResult(requests, lost, before, after, revoked)
 
 
-class _Teller:
+class _Scenario:
     """Runs the commands in one home directory, each a run of its own, as a person types them."""
 
-    def __init__(self, home: Path, stage: Stage, stop: threading.Event, endpoint: Endpoint) -> None:
+    def __init__(
+        self, home: Path, display: Display, stop: threading.Event, endpoint: Endpoint
+    ) -> None:
         self._home = home
-        self._stage = stage
+        self._display = display
         self._stop = stop
         self._endpoint = endpoint
         self._clock = SystemClock()
@@ -142,7 +144,7 @@ class _Teller:
         self._begin("register")
         with self._run({"ca": DEV, "account.agree_tos": True}) as run:
             done = register(run, DEV, None)
-        self._stage.tell(f"{done.account.url}, key {done.account.key_type.value}")
+        self._display.report(f"{done.account.url}, key {done.account.key_type.value}")
 
     def issue(self, names: tuple[str, ...], more: Mapping[str, Value]) -> None:
         self._begin("issue")
@@ -158,7 +160,7 @@ class _Teller:
             took = (self._clock.monotonic() - begun) * 1000
             facts = version.facts
             asked = self._requests() - asked
-            self._stage.tell(
+            self._display.report(
                 f"{name}: serial {_short(facts.serial)}, until {facts.not_after:%Y-%m-%d}"
                 f" ({asked} requests, {took:.0f} ms)"
             )
@@ -172,10 +174,10 @@ class _Teller:
             if not seen.body.startswith(name) or not seen.body.endswith("by https"):
                 raise DemoFailed(f"{name} was answered with {seen.body!r}")
             serials[name] = seen.serial
-            self._stage.tell(
+            self._display.report(
                 f"https://{name}: 200, serial {_short(seen.serial)}, verified, {seen.protocol}"
             )
-        self._stage.tell("the application saw plain HTTP, and X-Forwarded-Proto: https")
+        self._display.report("the application saw plain HTTP, and X-Forwarded-Proto: https")
         return serials
 
     def idle(self) -> None:
@@ -188,7 +190,7 @@ class _Teller:
         asked = self._requests() - asked
         if any(each.action == "issued" for each in report.outcomes):
             raise DemoFailed("something was renewed that was not due")
-        self._stage.tell(
+        self._display.report(
             f"nothing due of {report.considered}; the CA saw {asked} requests ({took:.1f} ms)"
         )
 
@@ -205,20 +207,20 @@ class _Teller:
                 request = IssueRequest(parse_identifiers([name]), name=name, given=reload)
                 _require_success(issue(request, run))
         with load(visitor, NAMES) as seen:
-            self._wait(_LOAD_SECONDS)
+            self._pause(_LOAD_SECONDS)
             self._events.clear()
             with self._run() as run:
                 report = renew(RenewRequest(force=True), run)
             _require_success(report)
             after = {name: self._new_serial(visitor, name, before[name]) for name in NAMES}
-            self._wait(_LOAD_SECONDS)
+            self._pause(_LOAD_SECONDS)
         reloads = [each for each in self._events if isinstance(each, HookFinished)]
         for each in reloads:
-            self._stage.tell(f"{each.event}: {each.command} (once, for both)")
+            self._display.report(f"{each.event}: {each.command} (once, for both)")
         for name in NAMES:
             new, old = after[name], before[name]
-            self._stage.tell(f"{name}: serial {_short(old)} → {_short(new)} on the wire")
-        self._stage.tell(f"{seen.answered} requests meanwhile, {seen.lost} lost")
+            self._display.report(f"{name}: serial {_short(old)} → {_short(new)} on the wire")
+        self._display.report(f"{seen.answered} requests meanwhile, {seen.lost} lost")
         if seen.lost:
             raise DemoFailed(f"{seen.lost} of {seen.answered + seen.lost} requests were lost")
         return seen.answered, seen.lost, after
@@ -239,7 +241,7 @@ class _Teller:
             again = revoke_file(run, DEV, pem.cert, pem.privkey, reason)
         if not again.already:
             raise DemoFailed("the CA does not know of the revocation")
-        self._stage.tell(f"{name}: serial {_short(done.serial)}; the CA confirms it")
+        self._display.report(f"{name}: serial {_short(done.serial)}; the CA confirms it")
         return done.serial
 
     def _new_serial(self, visitor: Visitor, name: str, old: str) -> str:
@@ -248,7 +250,7 @@ class _Teller:
             serial = self._visit(visitor, name).serial
             if serial != old:
                 return serial
-            self._wait(0.02)
+            self._pause(0.02)
         raise DemoFailed(f"{name} still shows its old certificate")
 
     def _visit(self, visitor: Visitor, name: str) -> Visit:
@@ -266,10 +268,10 @@ class _Teller:
         return sum(counts.values())
 
     def _begin(self, key: str) -> None:
-        self._wait(0)
-        self._stage.begin(next(step for step in STEPS if step.key == key))
+        self._pause(0)
+        self._display.begin(next(step for step in STEPS if step.key == key))
 
-    def _wait(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         if self._clock.wait(self._stop, seconds):
             raise Interrupted("the demonstration was stopped")
 

@@ -23,7 +23,7 @@ def variables(
     version, the key that belongs to somebody else's `--csr`) is empty, not missing, which scripts
     under `set -u` can bear. Lists are separated by spaces; the time is ISO 8601 in UTC.
     """
-    domains = listed(each.value for each in version.facts.identifiers)
+    domains = space_separated(each.value for each in version.facts.identifiers)
     return {
         "CERTCTL_EVENT": event,
         "CERTCTL_CERT_NAME": version.name,
@@ -50,12 +50,12 @@ def run_variables(
     """Return what a hook for a whole run (`pre`, `post`, `reload`) is told."""
     return {
         "CERTCTL_EVENT": event,
-        "RENEWED_DOMAINS": listed(renewed_domains),
-        "FAILED_DOMAINS": listed(failed_domains),
+        "RENEWED_DOMAINS": space_separated(renewed_domains),
+        "FAILED_DOMAINS": space_separated(failed_domains),
     }
 
 
-def listed(names: Iterable[str]) -> str:
+def space_separated(names: Iterable[str]) -> str:
     """Return names separated by spaces, each once; only the first that fit into `LONGEST` bytes.
 
     A list that is cut is worth more than a post hook that the kernel refuses to start.

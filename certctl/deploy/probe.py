@@ -1,8 +1,8 @@
-"""Whether a certificate is served: every address of a service is asked for every name, until each
-shows the leaf that it should, or the time is over.
+"""The live check: connects to every address of a service for every name, until all of them present
+the expected leaf certificate or the timeout expires.
 
-The fingerprint decides, not trust: a certificate of a private CA is as good as any other. Reloads
-take their time, so what is not there yet is looked for again after short, growing pauses.
+The fingerprint is compared and trust is not checked, so certificates of private CAs work as well.
+A reload takes time to come into effect, so failed checks are repeated with growing pauses.
 """
 
 from __future__ import annotations
@@ -17,51 +17,53 @@ from dataclasses import dataclass, replace
 from threading import Event as StopEvent
 
 from certctl import x509
-from certctl.deploy.handshake import SECONDS, Kind, NotSeen, Shown, shake_hands
+from certctl.deploy.handshake import TIMEOUT, HandshakeFailed, KeyKind, PresentedChain, handshake
 from certctl.errors import InspectionFailed, Interrupted
 from certctl.events import EventSink, Verified, VerifyFailed
 from certctl.models import CertificateFacts, ProbeResult, ServiceAddress
 from certctl.ports import Clock
 from certctl.service_address import written
 
-PATIENCE = 30.0
+DEFAULT_TIMEOUT = 30.0
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 3.0
 
 THIS_MACHINE = ("127.0.0.1", "::1")
-"""Where a service without a host is looked for, as far as anybody listens there."""
+"""The addresses of a service without a host; one where nothing listens is ignored."""
 
-MADE_UP_LABEL = "certctl-probe"
-"""A wildcard is asked for by a name that it covers and nobody has."""
+WILDCARD_LABEL = "certctl-probe"
+"""The label that replaces `*` in the SNI of a wildcard name; unlikely to have its own server."""
 
 _PARALLEL = 16
 
 
 @dataclass(frozen=True)
 class ProbeSystem:
-    """What a probe needs of its run: time, the stop event, where events go.
+    """What a probe needs from its run: the clock, the stop event, the event sink.
 
-    `patience`: seconds until it is no more looked for; 0 looks once. `name` is the certificate's,
-    for the events. `seconds`: how long one connection may take.
+    `timeout`: seconds after which failed checks are no longer repeated; 0 checks once. `name`: the
+    certificate's name, for the events. `connection_timeout`: seconds that one connection may take.
     """
 
     clock: Clock
     stop: StopEvent
     emit: EventSink
-    patience: float = PATIENCE
+    timeout: float = DEFAULT_TIMEOUT
     name: str = ""
-    seconds: float = SECONDS
+    connection_timeout: float = TIMEOUT
 
 
 @dataclass(frozen=True)
-class _Look:
-    """One name asked for at one address; `result` is what came of it last."""
+class _Check:
+    """One name at one address, with the latest result. `nothing_listens`: no route to the address,
+    or connection refused on this machine.
+    """
 
     address: str
-    asked: str
+    name: str
     server_name: str | None
     result: ProbeResult | None = None
-    missing: bool = False
+    nothing_listens: bool = False
 
 
 def probe(
@@ -70,54 +72,53 @@ def probe(
     expected_sha256: str | None,
     system: ProbeSystem,
 ) -> list[ProbeResult]:
-    """Return what was seen at each address of `service` for each name, by address, then by name;
-    never empty.
+    """Return the result for each address of `service` and each name, ordered by address, then by
+    name; never empty.
 
-    A result without an `error` is good: the leaf is the one whose SHA-256 is `expected_sha256`, or
-    any where that is None, which is looked for once. Names are those of a certificate: `*.` and a
-    name is asked for by a made-up label, an address without SNI. Where no name is given, the host
-    itself is asked for.
+    A result without `error` is a success: the SHA-256 of the leaf is `expected_sha256`, or that is
+    None, in which case each address is checked once and any leaf will do. The names are those of a
+    certificate: the `*` of a wildcard is replaced by `WILDCARD_LABEL`, and no SNI is sent for an IP
+    address. Without names, the host's own name is used.
 
-    An address of a family that this machine has no way to is left out if another was reached. Tells
-    the sink of each result. Raises `Interrupted`.
+    Addresses to which this machine has no route are left out if another address was reached. Sends
+    an event for each result. Raises `Interrupted`.
     """
     names = tuple(dict.fromkeys(server_names)) or (service.host or "localhost",)
-    patience = system.patience if expected_sha256 is not None else 0.0
+    timeout = system.timeout if expected_sha256 is not None else 0.0
     started = system.clock.monotonic()
     pause = FIRST_PAUSE
-    looks: list[_Look] = []
+    checks: list[_Check] = []
     with ThreadPoolExecutor(_PARALLEL) as pool:
         while True:
-            looks = looks or _first_looks(service, names)
-            looks = list(
-                pool.map(lambda look: _again(look, service, expected_sha256, system), looks)
+            checks = checks or _initial_checks(service, names)
+            checks = list(
+                pool.map(lambda check: _run(check, service, expected_sha256, system), checks)
             )
-            results = _counting(looks) or [_unresolved(service, names[0], system)]
+            results = _relevant_results(checks) or [_unresolved(service, names[0], system)]
             spent = system.clock.monotonic() - started
-            if spent >= patience or all(each.error is None for each in results):
-                return _told(results, system)
-            if system.clock.wait(system.stop, min(pause, patience - spent)):
+            if spent >= timeout or all(each.error is None for each in results):
+                _emit(results, system)
+                return results
+            if system.clock.wait(system.stop, min(pause, timeout - spent)):
                 raise _interrupted(service, system)
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def addresses(host: str | None) -> tuple[str, ...]:
-    """Return every IPv4 and IPv6 address of a host, each once; empty where it has none."""
+    """Return all IPv4 and IPv6 addresses of a host, without duplicates; empty if it has none."""
     if host is None:
         return THIS_MACHINE
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return ()
-    return tuple(dict.fromkeys(str(place[0]) for _, _, _, _, place in found))
+    return tuple(dict.fromkeys(str(address[0]) for _, _, _, _, address in found))
 
 
 def server_name_of(name: str) -> str | None:
-    """Return the SNI (RFC 6066 §3) for a name of a certificate; None for an address, which has
-    none.
-    """
+    """Return the SNI (RFC 6066 §3) for a name of a certificate; None for an IP address."""
     if name.startswith("*."):
-        return f"{MADE_UP_LABEL}{name[1:]}"
+        return f"{WILDCARD_LABEL}{name[1:]}"
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -125,106 +126,114 @@ def server_name_of(name: str) -> str | None:
     return None
 
 
-def leaf_facts(shown: Shown) -> CertificateFacts:
-    """Return what the leaf says of itself. Raises `InspectionFailed` where it makes no sense."""
-    return x509.facts(ssl.DER_cert_to_PEM_cert(shown.leaf).encode("ascii"))
+def leaf_facts(chain: PresentedChain) -> CertificateFacts:
+    """Return the contents of the leaf. Raises `InspectionFailed` if it cannot be parsed."""
+    return x509.facts(ssl.DER_cert_to_PEM_cert(chain.leaf).encode("ascii"))
 
 
-def _first_looks(service: ServiceAddress, names: Sequence[str]) -> list[_Look]:
+def _initial_checks(service: ServiceAddress, names: Sequence[str]) -> list[_Check]:
     return [
-        _Look(address, name, server_name_of(name))
+        _Check(address, name, server_name_of(name))
         for address in addresses(service.host)
         for name in names
     ]
 
 
-def _again(
-    look: _Look, service: ServiceAddress, expected: str | None, system: ProbeSystem
-) -> _Look:
-    """Return the look after asking once more, unless it was good already."""
-    if look.result is not None and look.result.error is None:
-        return look
+def _run(
+    check: _Check, service: ServiceAddress, expected: str | None, system: ProbeSystem
+) -> _Check:
+    """Return the check with a new result, or unchanged if it has succeeded already."""
+    if check.result is not None and check.result.error is None:
+        return check
     if system.stop.is_set():
         raise _interrupted(service, system)
-    result = ProbeResult(service, look.address, look.asked, system.clock.now())
+    result = ProbeResult(service, check.address, check.name, system.clock.now())
     try:
-        shown = _shown(look, service, Kind.ANY, system)
-    except NotSeen as error:
-        missing = error.unreachable or (error.refused and service.host is None)
-        return replace(look, result=replace(result, error=str(error)), missing=missing)
-    return replace(look, result=_judged(result, shown, look, expected, system), missing=False)
+        chain = _presented_chain(check, service, KeyKind.ANY, system)
+    except HandshakeFailed as error:
+        nothing = error.unreachable or (error.refused and service.host is None)
+        return replace(check, result=replace(result, error=str(error)), nothing_listens=nothing)
+    compared = _compared(result, chain, check, expected, system)
+    return replace(check, result=compared, nothing_listens=False)
 
 
-def _shown(look: _Look, service: ServiceAddress, kind: Kind, system: ProbeSystem) -> Shown:
-    return shake_hands(
-        look.address,
+def _presented_chain(
+    check: _Check, service: ServiceAddress, kind: KeyKind, system: ProbeSystem
+) -> PresentedChain:
+    return handshake(
+        check.address,
         service.port,
-        server_name=look.server_name,
+        server_name=check.server_name,
         starttls=service.starttls,
         kind=kind,
-        seconds=system.seconds,
+        seconds=system.connection_timeout,
     )
 
 
-def _judged(
-    result: ProbeResult, shown: Shown, look: _Look, expected: str | None, system: ProbeSystem
+def _compared(
+    result: ProbeResult,
+    chain: PresentedChain,
+    check: _Check,
+    expected: str | None,
+    system: ProbeSystem,
 ) -> ProbeResult:
-    seen = hashlib.sha256(shown.leaf).hexdigest()
-    result = replace(result, shown=len(shown.certificates))
+    """Return the result of comparing the leaf of a chain with the expected one."""
+    sha256 = hashlib.sha256(chain.leaf).hexdigest()
+    result = replace(result, chain_length=len(chain.certificates))
     try:
-        facts = leaf_facts(shown)
+        facts = leaf_facts(chain)
     except InspectionFailed as error:
-        reason = None if seen == expected else error.message
-        return replace(result, sha256=seen, error=reason)
-    result = replace(result, sha256=seen, not_after=facts.not_after)
-    if expected is None or seen == expected:
+        reason = None if sha256 == expected else error.message
+        return replace(result, sha256=sha256, error=reason)
+    result = replace(result, sha256=sha256, not_after=facts.not_after)
+    if expected is None or sha256 == expected:
         return result
-    if _other_kind_is(expected, facts, look, result.service, system):
+    if _serves_with_other_key_type(expected, facts, check, result.service, system):
         return replace(result, sha256=expected)
-    return replace(result, error=_another(facts))
+    return replace(result, error=_wrong_certificate(facts))
 
 
-def _other_kind_is(
+def _serves_with_other_key_type(
     expected: str,
     facts: CertificateFacts,
-    look: _Look,
+    check: _Check,
     service: ServiceAddress,
     system: ProbeSystem,
 ) -> bool:
-    """Whether the server shows the expected leaf to clients that prefer the other kind of key: one
-    may serve two certificates for the same names, and chooses by what a client understands.
+    """Return whether the server presents the expected leaf to clients that support only the other
+    key type: it may have an RSA and an ECDSA certificate for the same names.
     """
-    kind = Kind.RSA if facts.key_type.startswith("ecdsa") else Kind.ECDSA
+    kind = KeyKind.RSA if facts.key_type.startswith("ecdsa") else KeyKind.ECDSA
     try:
-        shown = _shown(look, service, kind, system)
-    except NotSeen:
+        chain = _presented_chain(check, service, kind, system)
+    except HandshakeFailed:
         return False
-    return hashlib.sha256(shown.leaf).hexdigest() == expected
+    return hashlib.sha256(chain.leaf).hexdigest() == expected
 
 
-def _another(facts: CertificateFacts) -> str:
-    named = [each.value for each in facts.identifiers]
-    names = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+def _wrong_certificate(facts: CertificateFacts) -> str:
+    values = [each.value for each in facts.identifiers]
+    names = ", ".join(values[:3]) + (f" and {len(values) - 3} more" if len(values) > 3 else "")
     return (
         f"another certificate is served: serial {facts.serial}, valid until"
         f" {facts.not_after:%Y-%m-%d %H:%M} UTC, for {names or 'no name'}"
     )
 
 
-def _counting(looks: Sequence[_Look]) -> list[ProbeResult]:
-    """Return the results that count: all but those of addresses where nothing can be, unless there
-    is no other.
+def _relevant_results(checks: Sequence[_Check]) -> list[ProbeResult]:
+    """Return the results without those of addresses where nothing listens; if nothing listens
+    anywhere, return the first one.
     """
-    reached = [each for each in looks if not each.missing] or looks[:1]
+    reached = [each for each in checks if not each.nothing_listens] or checks[:1]
     return [each.result for each in reached if each.result is not None]
 
 
 def _unresolved(service: ServiceAddress, name: str, system: ProbeSystem) -> ProbeResult:
-    reason = "it has no address in the DNS"
+    reason = "the host has no address in the DNS"
     return ProbeResult(service, "", name, system.clock.now(), error=reason)
 
 
-def _told(results: list[ProbeResult], system: ProbeSystem) -> list[ProbeResult]:
+def _emit(results: list[ProbeResult], system: ProbeSystem) -> None:
     for each in results:
         service, now = written(each.service), system.clock.now()
         if each.error is None:
@@ -233,12 +242,11 @@ def _told(results: list[ProbeResult], system: ProbeSystem) -> list[ProbeResult]:
             system.emit(
                 VerifyFailed(system.name, now, service, each.address, each.server_name, each.error)
             )
-    return results
 
 
 def _interrupted(service: ServiceAddress, system: ProbeSystem) -> Interrupted:
     return Interrupted(
-        f"stopped while looking at what {written(service)} serves",
-        hint="certctl verify",
+        f"stopped while checking which certificate {written(service)} serves",
+        hint="Run the check again: certctl verify",
         name=system.name or None,
     )

@@ -32,7 +32,7 @@ def text(settings: Mapping[str, Value], key: str) -> str | None:
     return str(value) if value else None
 
 
-class ReadsLive:
+class LiveFilesTarget:
     """What most targets are: they read the files in `live`, and want no copies of them."""
 
     def copies(self, delivery: Delivery) -> Sequence[CopySpec]:  # noqa: ARG002 - it wants none
@@ -94,7 +94,7 @@ class TargetSystem:
         """Run what makes a program read its files again. Raises `HookFailed`."""
         self._run("reload", command)
 
-    def look(self, *command: str) -> Completed:
+    def query(self, *command: str) -> Completed:
         """Run a command that changes nothing, for what it prints; never raises for what it does."""
         return run_process(command, environment={}, timeout=_QUICK, stop=self.hooks.stop)
 
@@ -134,11 +134,11 @@ class TargetSystem:
         runs it, else its init script's where that says that it runs; None where neither does.
         """
         if SYSTEMD.is_dir():
-            active = self.look("systemctl", "is-active", "--quiet", name)
+            active = self.query("systemctl", "is-active", "--quiet", name)
             if active.exit_status == 0:
                 return ("systemctl", "reload", name)
         script = INIT_SCRIPTS / name
-        if os.access(script, os.X_OK) and self.look(str(script), "status").exit_status == 0:
+        if os.access(script, os.X_OK) and self.query(str(script), "status").exit_status == 0:
             return (str(script), "reload")
         return None
 

@@ -122,7 +122,7 @@ def _names(rollout: Rollout) -> tuple[str, ...]:
 
 
 def _system(rollout: Rollout, run: Run, emit: EventSink, patience: float) -> ProbeSystem:
-    return ProbeSystem(run.services.clock, run.stop, emit, patience=patience, name=rollout.name)
+    return ProbeSystem(run.services.clock, run.stop, emit, timeout=patience, name=rollout.name)
 
 
 def _nobody(_event: Event) -> None:

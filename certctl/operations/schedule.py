@@ -119,7 +119,7 @@ def _others(job: Job, machine: Machine) -> tuple[str, ...]:
             and not is_ours(Path(each.where))
             and "/spool/" not in each.where  # other users', and for their own home directories
         ]
-    if Crontab(machine).strangers(RENEWING):
+    if Crontab(machine).runs_elsewhere(RENEWING):
         found.append("your crontab")
     return tuple(found)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certctl import formats, x509
-from certctl.deploy.handshake import NotSeen, Shown, distrust, shake_hands
+from certctl.deploy.handshake import HandshakeFailed, PresentedChain, handshake, trust_error
 from certctl.deploy.probe import ProbeSystem, addresses, leaf_facts, probe, server_name_of
 from certctl.errors import (
     CertctlError,
@@ -129,7 +129,7 @@ def _ours(name: str, run: Run, patience: float) -> list[Verification]:
         problem = "there is no certificate yet, so it cannot be served"
         return [Verification(name, here, "", name, problem=problem, fix=f"certctl renew {name}")]
     system = ProbeSystem(
-        run.services.clock, run.stop, run.services.emit, patience=patience, name=name
+        run.services.clock, run.stop, run.services.emit, timeout=patience, name=name
     )
     intermediate = _has_intermediate(live, run)
     found = [
@@ -198,7 +198,7 @@ def _judged(
         )
     if end <= now:
         return f"it is served, but expired at {end:%Y-%m-%d %H:%M} UTC", f"certctl renew {name}"
-    if intermediate and result.shown == 1:
+    if intermediate and result.chain_length == 1:
         return (
             f"its chain is missing: clients may not know {live.facts.issuer!r}, which issued it",
             f"Let the server read fullchain.pem in place of cert.pem, then: certctl verify {name}",
@@ -257,13 +257,13 @@ def _look(service: ServiceAddress, address: str, run: Run) -> tuple[Verification
     seen = Verification(None, service, address, asked)
     run.check()
     try:
-        shown = shake_hands(
+        shown = handshake(
             address,
             service.port,
             server_name=server_name_of(asked),
             starttls=service.starttls,
         )
-    except NotSeen as error:
+    except HandshakeFailed as error:
         missing = error.unreachable or (error.refused and service.host is None)
         return replace(seen, problem=str(error), fix=_NOT_SEEN), missing
     try:
@@ -286,7 +286,12 @@ def _look(service: ServiceAddress, address: str, run: Run) -> tuple[Verification
 
 
 def _problems(
-    service: ServiceAddress, shown: Shown, facts: CertificateFacts, now: datetime, *, trusted: bool
+    service: ServiceAddress,
+    shown: PresentedChain,
+    facts: CertificateFacts,
+    now: datetime,
+    *,
+    trusted: bool,
 ) -> Iterable[str]:
     """Yield what visitors would stumble over, whomever they trust; what is `trusted` has all the
     chain that it needs.
@@ -302,7 +307,7 @@ def _problems(
         yield from _chain_problems(shown, facts, now)
 
 
-def _chain_problems(shown: Shown, facts: CertificateFacts, now: datetime) -> Iterable[str]:
+def _chain_problems(shown: PresentedChain, facts: CertificateFacts, now: datetime) -> Iterable[str]:
     """Yield what is wrong with the chain of a leaf that is not its own issuer."""
     chain = formats.join(formats.to_pem(each) for each in shown.certificates)
     try:
@@ -335,8 +340,8 @@ def covers(facts: CertificateFacts, host: str) -> bool:
 
 def _distrusted(service: ServiceAddress, address: str, asked: str) -> str | None:
     try:
-        reason = distrust(address, service.port, server_name=asked, starttls=service.starttls)
-    except NotSeen:
+        reason = trust_error(address, service.port, server_name=asked, starttls=service.starttls)
+    except HandshakeFailed:
         return None
     return reason or ""
 

@@ -30,7 +30,7 @@ _PICTURE = (
 )  # fmt: skip
 
 
-class ShownStep(Protocol):
+class DemoStep(Protocol):
     """A step, as far as it is shown."""
 
     @property
@@ -51,12 +51,12 @@ class Lines:
         self._output = output
         self._steps = 0
 
-    def begin(self, step: ShownStep) -> None:
+    def begin(self, step: DemoStep) -> None:
         """Print the step's title."""
         self._steps += 1
         self._print(f"{self._steps}. {step.title}")
 
-    def tell(self, fact: str) -> None:
+    def report(self, fact: str) -> None:
         """Print a fact below its step."""
         self._print(f"   {fact}")
 
@@ -74,19 +74,19 @@ class Picture:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._told: list[tuple[ShownStep, list[str]]] = []
+        self._steps_shown: list[tuple[DemoStep, list[str]]] = []
         self._ended = False
 
-    def begin(self, step: ShownStep) -> None:
+    def begin(self, step: DemoStep) -> None:
         """Move on to a step."""
-        if self._told:
+        if self._steps_shown:
             time.sleep(_TO_BE_SEEN)
-        self._told.append((step, []))
+        self._steps_shown.append((step, []))
         self._draw()
 
-    def tell(self, fact: str) -> None:
+    def report(self, fact: str) -> None:
         """Show a fact below its step."""
-        self._told[-1][1].append(fact)
+        self._steps_shown[-1][1].append(fact)
         self._draw()
 
     def end(self) -> None:
@@ -101,7 +101,7 @@ class Picture:
     def _rendered(self) -> RenderableType:
         from rich.text import Text  # noqa: PLC0415 - a picture is drawn already
 
-        working = set() if self._ended else self._told[-1][0].parts
+        working = set() if self._ended else self._steps_shown[-1][0].parts
         shown = Text("\n")
         for line in _PICTURE:
             shown.append("  ")
@@ -112,8 +112,8 @@ class Picture:
                 shown.append(words, style)
             shown.append("\n")
         shown.append("\n")
-        for number, (step, facts) in enumerate(self._told, 1):
-            done = self._ended or number < len(self._told)
+        for number, (step, facts) in enumerate(self._steps_shown, 1):
+            done = self._ended or number < len(self._steps_shown)
             shown.append("✔ " if done else "▸ ", "green" if done else "bold cyan")
             shown.append(f"{step.title}\n", "" if done else "bold")
             for fact in facts if self._ended or not done else facts[-1:]:
@@ -122,7 +122,7 @@ class Picture:
 
 
 @contextmanager
-def stage_for(output: Output) -> Iterator[Lines | Picture]:
+def display_for(output: Output) -> Iterator[Lines | Picture]:
     """Give what shows the demonstration on this output."""
     if not output.terminal or output.json or output.quiet or not output.live:
         yield Lines(output)

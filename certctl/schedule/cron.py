@@ -10,7 +10,14 @@ from pathlib import Path
 
 from certctl.errors import StoreError
 from certctl.schedule.job import MARK, Job
-from certctl.schedule.scheduler import Installed, Machine, put, read, take_away, tell
+from certctl.schedule.scheduler import (
+    Installed,
+    Machine,
+    read,
+    remove_own_file,
+    run_command,
+    write_own_file,
+)
 from certctl.system.files import write_atomic
 from certctl.system.process import run
 
@@ -63,10 +70,10 @@ class Cron:
 
     def install(self, job: Job) -> list[str]:
         ((path, text),) = self.content(job).items()
-        return put(Path(path), text)
+        return write_own_file(Path(path), text)
 
     def remove(self, job: Job) -> list[str]:
-        return take_away(self._directory / job.name)
+        return remove_own_file(self._directory / job.name)
 
 
 class Crontab:
@@ -112,7 +119,7 @@ class Crontab:
         self._write(others)
         return ["removed our line from your crontab"]
 
-    def strangers(self, words: tuple[str, ...]) -> bool:
+    def runs_elsewhere(self, words: tuple[str, ...]) -> bool:
         """Return whether a line that is of no job of ours has all these words."""
         ours = False
         for line in self._lines():
@@ -146,7 +153,7 @@ class Crontab:
         with tempfile.TemporaryDirectory(prefix="certctl-") as directory:
             path = Path(directory, "crontab")
             write_atomic(path, "".join(f"{each}\n" for each in lines).encode())
-            tell([*self._machine.crontab, str(path)])
+            run_command([*self._machine.crontab, str(path)])
 
 
 def cron_file(job: Job) -> str:

@@ -78,7 +78,7 @@ class Scheduler(Protocol):
         ...
 
 
-def put(path: Path, text: str) -> list[str]:
+def write_own_file(path: Path, text: str) -> list[str]:
     """Write a file of ours that everybody may read; return what was done."""
     if read(path) == text:
         return []
@@ -86,7 +86,7 @@ def put(path: Path, text: str) -> list[str]:
     return [f"wrote {path}"]
 
 
-def take_away(path: Path) -> list[str]:
+def remove_own_file(path: Path) -> list[str]:
     """Remove a file if it is ours; return what was done."""
     if not is_ours(path):
         return []
@@ -105,7 +105,7 @@ def is_ours(path: Path) -> bool:
     return MARK in (read(path) or "")
 
 
-def tell(command: Sequence[str]) -> str:
+def run_command(command: Sequence[str]) -> str:
     """Run a command of the scheduler and return what it says, times in UTC. Raises `StoreError`."""
     context = {"LC_ALL": "C", "TZ": "UTC"}
     done = run(command, environment=context, timeout=_SECONDS, limit=_LIMIT)

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from certctl.errors import StoreError
 from certctl.schedule.job import MARK, Job
-from certctl.schedule.scheduler import Installed, Machine, put, read, take_away, tell
+from certctl.schedule.scheduler import (
+    Installed,
+    Machine,
+    read,
+    remove_own_file,
+    run_command,
+    write_own_file,
+)
 
 _SERVICE = """\
 # {mark}; `certctl schedule remove` takes it away.
@@ -128,7 +135,11 @@ class Systemd:
         )
 
     def install(self, job: Job) -> list[str]:
-        done = [line for path, text in self.content(job).items() for line in put(Path(path), text)]
+        done = [
+            line
+            for path, text in self.content(job).items()
+            for line in write_own_file(Path(path), text)
+        ]
         if done:
             self._systemctl("daemon-reload")
         if done or not self._wanted(job).is_symlink():
@@ -142,7 +153,7 @@ class Systemd:
         if self.available() and MARK in (read(timer) or ""):
             self._systemctl("disable", "--now", f"{job.name}.timer")
             done.append(f"stopped and disabled {job.name}.timer")
-        files = [*take_away(timer), *take_away(service)]
+        files = [*remove_own_file(timer), *remove_own_file(service)]
         if files and self.available():
             self._systemctl("daemon-reload")
         return done + files
@@ -154,7 +165,7 @@ class Systemd:
         return self._directory / "timers.target.wants" / f"{job.name}.timer"
 
     def _systemctl(self, *words: str) -> str:
-        return tell([*self._machine.systemctl, *words])
+        return run_command([*self._machine.systemctl, *words])
 
     def _next(self, job: Job) -> datetime | None:
         """Return when the timer elapses, as systemd says; None where it does not say."""

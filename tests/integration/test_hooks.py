@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.deploy.hook_environment import listed, run_variables, variables
+from certctl.deploy.hook_environment import run_variables, space_separated, variables
 from certctl.deploy.hooks import Hook, HookSystem, deploy_hooks, run_hook
 from certctl.errors import HookFailed, Interrupted
 from certctl.events import Event, HookFinished, HookStarted
@@ -178,9 +178,9 @@ def test_ten_thousand_names_still_fit_into_a_process() -> None:
 def test_a_list_that_fits_is_whole() -> None:
     names = ["x" * 49_999, "y" * 50_000]
 
-    assert listed(names) == " ".join(names)
-    assert listed([*names, "z"]) == " ".join(names)
-    assert listed([]) == ""
+    assert space_separated(names) == " ".join(names)
+    assert space_separated([*names, "z"]) == " ".join(names)
+    assert space_separated([]) == ""
 
 
 def test_no_variable_of_a_hook_is_also_an_options() -> None:

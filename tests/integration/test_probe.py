@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.deploy.probe import MADE_UP_LABEL, ProbeSystem, probe
+from certctl.deploy.probe import WILDCARD_LABEL, ProbeSystem, probe
 from certctl.errors import Interrupted
 from certctl.events import Event
 from certctl.models import ServiceAddress
@@ -46,9 +46,9 @@ class Bench:
         (place / "privkey.pem").write_bytes(material.privkey)
         return version.facts.sha256, (place / "fullchain.pem", place / "privkey.pem")
 
-    def system(self, patience: float = 30.0, seconds: float = 5.0) -> ProbeSystem:
+    def system(self, timeout: float = 30.0, connection_timeout: float = 5.0) -> ProbeSystem:
         return ProbeSystem(
-            self.clock, self.stop, self.events.append, patience, "a.example", seconds
+            self.clock, self.stop, self.events.append, timeout, "a.example", connection_timeout
         )
 
 
@@ -82,7 +82,7 @@ def test_each_name_is_asked_for_by_sni_a_wildcard_by_a_made_up_label_an_address_
         results = probe(here, names, digest, bench.system())
 
     assert [each.server_name for each in results] == names
-    asked = {"a.example", f"{MADE_UP_LABEL}.b.example", None}
+    asked = {"a.example", f"{WILDCARD_LABEL}.b.example", None}
     assert set(server.asked) == asked
 
 
@@ -122,13 +122,13 @@ def test_a_reload_that_takes_its_time_is_waited_for_with_growing_pauses(bench: B
     assert bench.clock.waits == [0.2, 0.4, 0.8]
 
 
-def test_the_patience_ends(bench: Bench) -> None:
+def test_a_probe_ends_at_its_timeout(bench: Bench) -> None:
     digest, _ = bench.certificate("a.example")
     _, old_files = bench.certificate("a.example")
 
     with TlsServer({"": [old_files]}) as server:
         here = ServiceAddress("127.0.0.1", server.port)
-        (result,) = probe(here, ["a.example"], digest, bench.system(patience=10))
+        (result,) = probe(here, ["a.example"], digest, bench.system(timeout=10))
 
     assert result.error is not None
     assert sum(bench.clock.waits) == pytest.approx(10)
@@ -141,7 +141,7 @@ def test_what_was_good_is_not_asked_again(bench: Bench) -> None:
 
     with TlsServer({"": [files], "b.example": [old_files]}) as server:
         here = ServiceAddress("127.0.0.1", server.port)
-        probe(here, ["a.example", "b.example"], digest, bench.system(patience=1))
+        probe(here, ["a.example", "b.example"], digest, bench.system(timeout=1))
 
     assert server.asked.count("a.example") == 1
     assert server.asked.count("b.example") > 2
@@ -173,7 +173,7 @@ def test_this_machine_is_looked_at_where_it_listens(bench: Bench) -> None:
         only_v4 = probe(ServiceAddress(None, port), ["a.example"], digest, bench.system())
     with TlsServer({"": [files]}, port=port, hosts=("::1", "127.0.0.1")):
         both = probe(ServiceAddress(None, port), ["a.example"], digest, bench.system())
-    neither = probe(ServiceAddress(None, port), ["a.example"], digest, bench.system(patience=0))
+    neither = probe(ServiceAddress(None, port), ["a.example"], digest, bench.system(timeout=0))
 
     assert [(each.address, each.error) for each in only_v4] == [("127.0.0.1", None)]
     assert {(each.address, each.error) for each in both} == {("127.0.0.1", None), ("::1", None)}
@@ -189,7 +189,7 @@ def test_one_address_that_lags_behind_is_seen(bench: Bench) -> None:
         TlsServer({"": [files]}, port=port),
         TlsServer({"": [old_files]}, port=port, hosts=("::1",)),
     ):
-        results = probe(ServiceAddress(None, port), ["a.example"], digest, bench.system(patience=1))
+        results = probe(ServiceAddress(None, port), ["a.example"], digest, bench.system(timeout=1))
 
     assert [(each.address, each.error is None) for each in results] == [
         ("127.0.0.1", True),
@@ -199,10 +199,10 @@ def test_one_address_that_lags_behind_is_seen(bench: Bench) -> None:
 
 def test_a_host_without_addresses_is_no_success(bench: Bench) -> None:
     (result,) = probe(
-        ServiceAddress("nowhere.invalid", 443), ["a.example"], "00" * 32, bench.system(patience=0)
+        ServiceAddress("nowhere.invalid", 443), ["a.example"], "00" * 32, bench.system(timeout=0)
     )
 
-    assert result.error == "it has no address in the DNS"
+    assert result.error == "the host has no address in the DNS"
 
 
 def test_a_server_with_a_certificate_of_each_kind_is_asked_for_the_other_one(bench: Bench) -> None:
@@ -227,16 +227,19 @@ def test_plain_http_is_told_apart(bench: Bench) -> None:
     with listening(talk) as port:
         (result,) = probe(ServiceAddress("127.0.0.1", port), ["a.example"], None, bench.system())
 
-    assert result.error == "the TLS handshake failed: what listens there does not speak TLS"
+    assert result.error == "the TLS handshake failed: the server does not speak TLS on this port"
 
 
 def test_a_server_that_says_nothing_costs_no_more_than_the_time_limit(bench: Bench) -> None:
     with listening(hear) as port:
         (result,) = probe(
-            ServiceAddress("127.0.0.1", port), ["a.example"], None, bench.system(seconds=0.3)
+            ServiceAddress("127.0.0.1", port),
+            ["a.example"],
+            None,
+            bench.system(connection_timeout=0.3),
         )
 
-    assert result.error == "no answer in 0.3 s"
+    assert result.error == "no answer within 0.3 s"
 
 
 def test_a_drip_fed_greeting_costs_no_more_than_the_time_limit(bench: Bench) -> None:
@@ -249,10 +252,13 @@ def test_a_drip_fed_greeting_costs_no_more_than_the_time_limit(bench: Bench) -> 
 
     with listening(drip) as port:
         (result,) = probe(
-            ServiceAddress("127.0.0.1", port, "smtp"), ["a"], None, bench.system(seconds=0.3)
+            ServiceAddress("127.0.0.1", port, "smtp"),
+            ["a"],
+            None,
+            bench.system(connection_timeout=0.3),
         )
 
-    assert result.error == "no answer in 0.3 s"
+    assert result.error == "no answer within 0.3 s"
 
 
 def test_a_run_that_is_stopped_does_not_wait(bench: Bench) -> None:
@@ -265,7 +271,7 @@ def test_a_run_that_is_stopped_does_not_wait(bench: Bench) -> None:
 
 
 def test_time_passes_by_the_systems_clock_too(bench: Bench) -> None:
-    system = ProbeSystem(SystemClock(), bench.stop, bench.events.append, patience=0.3)
+    system = ProbeSystem(SystemClock(), bench.stop, bench.events.append, timeout=0.3)
 
     (result,) = probe(ServiceAddress("127.0.0.1", free_port()), ["a"], "00" * 32, system)
 
@@ -315,7 +321,7 @@ def test_plain_words_come_first_where_the_protocol_wants_them(
 
     with TlsServer({"": [files]}, preface=talk) as server:
         here = ServiceAddress("127.0.0.1", server.port, talk.__name__)
-        (result,) = probe(here, ["a.example"], digest, bench.system(patience=0))
+        (result,) = probe(here, ["a.example"], digest, bench.system(timeout=0))
 
     assert (result.sha256, result.error) == (digest, None)
 
@@ -323,21 +329,25 @@ def test_plain_words_come_first_where_the_protocol_wants_them(
 @pytest.mark.parametrize(
     ("starttls", "said", "reason"),
     [
-        ("smtp", b"220 x\r\n250 x\r\n", "the server offers no STARTTLS"),
+        ("smtp", b"220 x\r\n250 x\r\n", "the server does not offer STARTTLS"),
         (
             "smtp",
             b"554 go away\x1b[2J\r\n",
-            "the server said '554 go away\N{REPLACEMENT CHARACTER}[2J'",
+            "unexpected response from the server: '554 go away\N{REPLACEMENT CHARACTER}[2J'",
         ),
-        ("smtp", b"220 x\r\n250 STARTTLS\r\n454 not now\r\n", "the server said '454 not now'"),
-        ("imap", b"* BYE\r\n", "the server said '* BYE'"),
-        ("imap", b"* OK\r\na1 NO\r\n", "the server said 'a1 NO'"),
-        ("pop3", b"-ERR\r\n", "the server said '-ERR'"),
-        ("pop3", b"+OK\r\n-ERR no\r\n", "the server said '-ERR no'"),
-        ("ldap", bytes.fromhex("300c02010178070a013504000400"), "StartTLS: result code 53"),
+        (
+            "smtp",
+            b"220 x\r\n250 STARTTLS\r\n454 not now\r\n",
+            "unexpected response from the server: '454 not now'",
+        ),
+        ("imap", b"* BYE\r\n", "unexpected response from the server: '* BYE'"),
+        ("imap", b"* OK\r\na1 NO\r\n", "unexpected response from the server: 'a1 NO'"),
+        ("pop3", b"-ERR\r\n", "unexpected response from the server: '-ERR'"),
+        ("pop3", b"+OK\r\n-ERR no\r\n", "unexpected response from the server: '-ERR no'"),
+        ("ldap", bytes.fromhex("300c02010178070a013504000400"), "StartTLS with result code 53"),
         ("ldap", b"HTTP/1.1 400 Bad Request\r\n", "does not speak LDAP"),
-        ("imap", b"", "closed the connection before TLS began"),
-        ("pop3", b"x" * 70_000, "more than 64 KiB before TLS began"),
+        ("imap", b"", "closed the connection before the TLS handshake"),
+        ("pop3", b"x" * 70_000, "more than 64 KiB before the TLS handshake"),
     ],
 )
 def test_a_server_that_does_not_change_to_tls_is_quoted(

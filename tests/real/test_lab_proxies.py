@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from certctl.demo.application import application
-from certctl.deploy.handshake import shake_hands
+from certctl.deploy.handshake import handshake
 from tests.lab.apache import apache
 from tests.lab.caddy import caddy
 from tests.lab.dovecot import dovecot
@@ -58,7 +58,7 @@ def test_the_mail_servers_of_the_lab_show_each_site_by_its_name(tmp_path: Path) 
     with postfix(tmp_path / "smtp", both) as smtp, dovecot(tmp_path / "imap", both) as imap:
         shown = [
             x509.load_der_x509_certificate(
-                shake_hands("127.0.0.1", port, server_name=site.name, starttls=protocol).leaf
+                handshake("127.0.0.1", port, server_name=site.name, starttls=protocol).leaf
             )
             for site in both
             for port, protocol in ((smtp.port, "smtp"), (imap.imap_port, "imap"), (imap.port, None))

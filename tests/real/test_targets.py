@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certctl.demo.application import application
-from certctl.deploy.handshake import NotSeen, shake_hands
+from certctl.deploy.handshake import HandshakeFailed, handshake
 from certctl.deploy.hooks import HookSystem
 from certctl.deploy.loading import create_target
 from certctl.deploy.system import TargetSystem
@@ -303,10 +303,9 @@ def mail_serves(port: int, starttls: str, here: Host) -> bool:
     """Whether a mail server shows for each name what is live, after STARTTLS."""
     try:
         shown = [
-            shake_hands("127.0.0.1", port, server_name=name, starttls=starttls).leaf
-            for name in NAMES
+            handshake("127.0.0.1", port, server_name=name, starttls=starttls).leaf for name in NAMES
         ]
-    except NotSeen:
+    except HandshakeFailed:
         return False
     return shown == [here.leaf(name).public_bytes(Encoding.DER) for name in NAMES]
 

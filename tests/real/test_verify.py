@@ -111,7 +111,7 @@ def test_each_protocol_that_begins_in_plain_words_is_spoken_with_a_real_server(
     assert len({each["sha256"] for each in found}) == 1
     assert (wrong, plain["problem"]) == (
         1,
-        "the TLS handshake failed: what listens there does not speak TLS",
+        "the TLS handshake failed: the server does not speak TLS on this port",
     )
     assert other == 1
-    assert imap["problem"].startswith("the server said '220 ")
+    assert imap["problem"].startswith("unexpected response from the server: '220 ")

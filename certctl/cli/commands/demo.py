@@ -39,8 +39,8 @@ def command(invocation: Invocation, keep: str | None) -> Result:
     directory. No network, no privilege, and nothing of yours is touched.
     """
     from certctl.cli.session import stopped_by_signals  # noqa: PLC0415 - not for --help
-    from certctl.demo.story import tell_story  # noqa: PLC0415 - not for --help
-    from certctl.output.demo import stage_for  # noqa: PLC0415 - not for --help
+    from certctl.demo.story import run_demo  # noqa: PLC0415 - not for --help
+    from certctl.output.demo import display_for  # noqa: PLC0415 - not for --help
 
     with ExitStack() as stack:
         stop = stack.enter_context(stopped_by_signals())
@@ -49,15 +49,15 @@ def command(invocation: Invocation, keep: str | None) -> Result:
             home = Path(stack.enter_context(temporary))
         else:
             home = _new_directory(Path(invocation.environment.directory, keep))
-        stage = stack.enter_context(stage_for(invocation.output))
-        ending = tell_story(home, stage, stop)
-        stage.end()
+        display = stack.enter_context(display_for(invocation.output))
+        result = run_demo(home, display, stop)
+        display.end()
     data: dict[str, Json] = {
-        "requests": ending.requests,
-        "lost": ending.lost,
-        "before": dict(ending.before),
-        "after": dict(ending.after),
-        "revoked": ending.revoked,
+        "requests": result.requests,
+        "lost": result.lost,
+        "before": dict(result.before),
+        "after": dict(result.after),
+        "revoked": result.revoked,
         "home": str(home) if keep is not None else None,
     }
     lines = ["", *_FOR_REAL]

@@ -10,7 +10,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 
-from certctl.deploy.system import ReadsLive, TargetSystem, text
+from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.errors import HookFailed
 from certctl.models import Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
@@ -55,7 +55,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Apache((program, *(("-f", config) if config else ())), system, own=bool(config))
 
 
-class Apache(ReadsLive):
+class Apache(LiveFilesTarget):
     """An Apache, called by `command`; `own` where it is not the one that the system starts."""
 
     def __init__(self, command: Sequence[str], system: TargetSystem, *, own: bool) -> None:
@@ -73,7 +73,7 @@ class Apache(ReadsLive):
         if service is not None:
             self._system.reload(*service)
             return
-        shown = self._system.look(*self._command, "-t", "-D", "DUMP_RUN_CFG").output
+        shown = self._system.query(*self._command, "-t", "-D", "DUMP_RUN_CFG").output
         found = _PID_FILE.search(shown)
         if found is None:
             raise HookFailed(
@@ -83,6 +83,6 @@ class Apache(ReadsLive):
         self._system.signal(signal.SIGUSR1, found[1], "--apache-config")
 
     def services(self) -> Sequence[ServiceAddress]:
-        shown = self._system.look(*self._command, "-t", "-D", "DUMP_VHOSTS").output
+        shown = self._system.query(*self._command, "-t", "-D", "DUMP_VHOSTS").output
         ports = sorted({int(port) for port in _PORT.findall(shown)} - {_PLAIN})
         return [ServiceAddress(None, port) for port in ports or [443]]

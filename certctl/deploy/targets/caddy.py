@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from certctl.deploy.system import ReadsLive, TargetSystem, text
+from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.models import Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
 from certctl.ports import DeployTarget
@@ -62,7 +62,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Caddy(program, arguments, Path(config), system)
 
 
-class Caddy(ReadsLive):
+class Caddy(LiveFilesTarget):
     """A Caddy, told by `arguments` which configuration is meant."""
 
     def __init__(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from certctl.deploy.system import ReadsLive, TargetSystem, text
+from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.models import Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
 from certctl.ports import DeployTarget
@@ -47,7 +47,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Dovecot(("-c", config) if config else (), system)
 
 
-class Dovecot(ReadsLive):
+class Dovecot(LiveFilesTarget):
     """A Dovecot, told by `where` which one is meant."""
 
     def __init__(self, where: Sequence[str], system: TargetSystem) -> None:
@@ -74,5 +74,5 @@ class Dovecot(ReadsLive):
         return found
 
     def _asked(self, setting: str) -> str:
-        said = self._system.look("doveconf", *self._where, "-h", setting)
+        said = self._system.query("doveconf", *self._where, "-h", setting)
         return said.output.strip() if said.exit_status == 0 else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from certctl.deploy.system import ReadsLive, TargetSystem, text
+from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.models import Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
 from certctl.ports import DeployTarget
@@ -48,7 +48,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Nginx((program, *(("-c", config) if config else ())), system, own=bool(config))
 
 
-class Nginx(ReadsLive):
+class Nginx(LiveFilesTarget):
     """An nginx, called by `command`; `own` where it is not the one that the system starts."""
 
     def __init__(self, command: Sequence[str], system: TargetSystem, *, own: bool) -> None:
@@ -64,6 +64,6 @@ class Nginx(ReadsLive):
         self._system.reload(*(service or (*self._command, "-s", "reload")))
 
     def services(self) -> Sequence[ServiceAddress]:
-        shown = self._system.look(*self._command, "-T").output
+        shown = self._system.query(*self._command, "-T").output
         ports = sorted({int(port) for port in _LISTEN.findall(shown)})
         return [ServiceAddress(None, port) for port in ports or [443]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from certctl.deploy.system import ReadsLive, TargetSystem, text
+from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.models import Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
 from certctl.ports import DeployTarget
@@ -46,7 +46,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Postfix(("-c", directory) if directory else (), system)
 
 
-class Postfix(ReadsLive):
+class Postfix(LiveFilesTarget):
     """A Postfix, told by `where` which one is meant."""
 
     def __init__(self, where: Sequence[str], system: TargetSystem) -> None:
@@ -57,13 +57,13 @@ class Postfix(ReadsLive):
         self._system.test("postfix", *self._where, "check")
 
     def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - it reads all again
-        said = self._system.look("postconf", *self._where, "-h", "tls_server_sni_maps").output
+        said = self._system.query("postconf", *self._where, "-h", "tls_server_sni_maps").output
         for each in _COMPILED.findall(said.replace(",", " ")):
             self._system.reload("postmap", *self._where, "-F", each)
         self._system.reload("postfix", *self._where, "reload")
 
     def services(self) -> Sequence[ServiceAddress]:
-        shown = self._system.look("postconf", *self._where, "-M").output
+        shown = self._system.query("postconf", *self._where, "-M").output
         found: list[ServiceAddress] = []
         for place in _LISTENER.findall(shown):
             name = place.rpartition(":")[2]

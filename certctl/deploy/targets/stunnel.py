@@ -12,7 +12,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from certctl.deploy.system import ReadsLive, TargetSystem, text
+from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.errors import ConfigurationError, HookFailed
 from certctl.models import Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
@@ -52,7 +52,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Stunnel(Path(config), pid_file, system)
 
 
-class Stunnel(ReadsLive):
+class Stunnel(LiveFilesTarget):
     """An stunnel that was started with a configuration."""
 
     def __init__(self, config: Path, pid_file: str | None, system: TargetSystem) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from certctl.deploy.system import ReadsLive, TargetSystem, text
+from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.errors import ConfigurationError
 from certctl.models import Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
@@ -59,7 +59,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Traefik(Path(directory), text(settings, "deploy.traefik.format") or "yaml")
 
 
-class Traefik(ReadsLive):
+class Traefik(LiveFilesTarget):
     """A Traefik that watches `directory`."""
 
     def __init__(self, directory: Path, language: str) -> None:
