@@ -28,7 +28,7 @@ def serve(pipe: Connection) -> None:
     with DevCa(None, settings=settings) as ca:
         pipe.send((ca.directory_url, ca.tls_ca_bundle))
         pipe.recv()
-        assert ca.breakdowns == []
+        assert ca.internal_errors == []
 
 
 def main() -> None:

@@ -120,5 +120,5 @@ def certctl_ca(certctl_ca_server: CertctlCa) -> Iterator[CertctlCa]:
     yield ca
     for name in before.__slots__:
         setattr(ca.settings, name, getattr(before, name))
-    for name in ca.zone.everything():
+    for name in ca.zone.all_values():
         ca.zone.remove(name)

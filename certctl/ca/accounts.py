@@ -15,7 +15,7 @@ from certctl.ca.problems import Resource
 from certctl.ca.signing import ExternalAccount, Signer, external_binding, key_change
 from certctl.errors import AccountError, AcmeError, CaUnavailable, EabRequired, TermsChanged
 
-_SETTLING = (0.25, 0.5, 1.0, 2.0, 4.0)
+_KEY_CHANGE_CHECK_DELAYS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between looks whether a key change holds; some CAs take a while until every machine of
 theirs knows it.
 """
@@ -107,29 +107,31 @@ def change_key(network: Network, new_key: bytes) -> None:
     try:
         network.send(url, payload, resource=Resource.KEY_CHANGE, resend=False)
     except AcmeError as error:
-        _judge_failed_change(network, new_key, error)
+        _resolve_failed_change(network, new_key, error)
         return
-    for seconds in (*_SETTLING, None):
+    for seconds in (*_KEY_CHANGE_CHECK_DELAYS, None):
         if uses_key(network, new_key):
             return
         if seconds is not None:
             network.pause(seconds)
-    raise _not_changed(f"{network.host} accepted the new key, but still knows the old one only")
+    raise _key_change_refused(
+        f"{network.host} accepted the new key, but still knows the old one only"
+    )
 
 
 def uses_key(network: Network, key: bytes) -> bool:
     """Return whether the CA knows the signer's account under `key`: what a run that was cut off
     between a key change and its saving asks.
     """
-    return _holder(network, key) == _account_url(network.signer)
+    return _account_with_key(network, key) == _account_url(network.signer)
 
 
-def _judge_failed_change(network: Network, new_key: bytes, error: AcmeError) -> None:
+def _resolve_failed_change(network: Network, new_key: bytes, error: AcmeError) -> None:
     """Return where only the reply was lost. Raise what is wrong otherwise."""
     if error.status in {403, 404, 405, 501}:
-        raise _not_changed(error.message, error) from error
+        raise _key_change_refused(error.message, error) from error
     # A server error may hide success, and with Pebble also that the key is in use.
-    holder = _holder(network, new_key) if isinstance(error, CaUnavailable) else None
+    holder = _account_with_key(network, new_key) if isinstance(error, CaUnavailable) else None
     if holder == _account_url(network.signer):
         return
     if error.status == 409 or holder is not None:
@@ -143,7 +145,7 @@ def _judge_failed_change(network: Network, new_key: bytes, error: AcmeError) -> 
     raise error
 
 
-def _holder(network: Network, key: bytes) -> str | None:
+def _account_with_key(network: Network, key: bytes) -> str | None:
     """Return the URL of the account that the CA knows under `key`, None where there is none."""
     other = network.signed_by(Signer.load(key))
     try:
@@ -157,7 +159,7 @@ def _holder(network: Network, key: bytes) -> str | None:
         raise
 
 
-def _not_changed(message: str, error: AcmeError | None = None) -> AccountError:
+def _key_change_refused(message: str, error: AcmeError | None = None) -> AccountError:
     return AccountError(
         message,
         type=error.type if error else None,

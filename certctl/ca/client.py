@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from certctl.ca import accounts, certificates, orders, persistent_validation
-from certctl.ca.documented_limits import Documented
+from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
-from certctl.ca.parallel_requests import SideBySide
+from certctl.ca.parallel_requests import ParallelRequests
 from certctl.ca.renewal_info import RenewalInfoSource
 from certctl.ca.signing import ExternalAccount, Signer
 from certctl.errors import BadResponse, CertctlError
@@ -57,7 +57,7 @@ class AcmeClient:
         key: bytes | None = None,
         account_url: str | None = None,
         timeout: float = TIMEOUT,
-        documented: Documented | None = None,
+        documented_limits: DocumentedLimits | None = None,
     ) -> None:
         self._network = Network(
             endpoint,
@@ -66,12 +66,12 @@ class AcmeClient:
             notify=notify,
             signer=None if key is None else Signer.load(key, account_url),
             timeout=timeout,
-            documented=documented,
+            documented_limits=documented_limits,
         )
         self._answered: set[str] = set()
         self._lock = threading.Lock()
         self._renewal_info = RenewalInfoSource()
-        self._parallel = SideBySide()
+        self._parallel = ParallelRequests()
 
     def __enter__(self) -> Self:
         return self
@@ -214,12 +214,12 @@ class AcmeClient:
         return self._parallel.map(self.authorization, urls, latency=self._network.latency)
 
     def answer_all(self, challenges: Sequence[Challenge]) -> None:
-        """Tell the CA that it may look for each, many side by side. Where that fails, `told` says
-        for which it has heard of it.
+        """Tell the CA to validate each of these challenges, many in parallel. If that fails,
+        `was_answered` says which of them the CA was told about.
         """
         self._parallel.map(self.answer, challenges, latency=self._network.latency)
 
-    def told(self, challenge: Challenge) -> bool:
+    def was_answered(self, challenge: Challenge) -> bool:
         """Return whether this client told the CA that it may look."""
         with self._lock:
             return challenge.url in self._answered
@@ -268,7 +268,7 @@ class AcmeClient:
 
         Costs a request or two, whatever happens. Raises `RenewalInfoUnavailable`.
         """
-        return self._renewal_info.ask(self._network, cert_id)
+        return self._renewal_info.fetch(self._network, cert_id)
 
     def certificate(self, url: str) -> tuple[bytes, tuple[str, ...]]:
         """Return the certificate with its chain in PEM, and the URLs of its other chains."""

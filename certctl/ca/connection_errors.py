@@ -11,34 +11,34 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from certctl.ca.problems import Resource, words
+from certctl.ca.problems import Resource, one_line
 from certctl.errors import AcmeError, BadResponse, CaUnavailable
 
 NEVER_SENT = "acme.unreachable"
 """The code of an error after which the CA cannot have acted: it was never reached."""
 
 
-def unanswered(error: Exception, url: str, resource: Resource) -> AcmeError:
+def connection_error(error: Exception, url: str, resource: Resource) -> AcmeError:
     """Return the error for what `requests` or urllib3 raised for a request to `url`."""
     host = urlsplit(url).netloc
     causes = tuple(_causes(error))
-    untrusted = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
-    if untrusted is not None:
+    tls_error = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
+    if tls_error is not None:
         return AcmeError(
-            f"{host} showed a TLS certificate that is not trusted: {untrusted.verify_message}",
+            f"{host} showed a TLS certificate that is not trusted: {tls_error.verify_message}",
             hint="Name the roots of a private CA with --ca-bundle FILE.",
             code="acme.tls",
         )
     if isinstance(error, ValueError):
-        return BadResponse(f"{resource} has a URL that cannot be used: {words(url)}")
+        return BadResponse(f"{resource} has a URL that cannot be used: {one_line(url)}")
     connecting = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)
     if isinstance(error, connecting) or any(isinstance(one, NewConnectionError) for one in causes):
         return CaUnavailable(
-            f"{host} cannot be reached for {resource}: {_said(causes)}",
+            f"{host} cannot be reached for {resource}: {_root_cause(causes)}",
             hint="Check the network, the name of the CA's host, and the proxy settings.",
             code=NEVER_SENT,
         )
-    return CaUnavailable(f"{host} gave no answer to {resource}: {_said(causes)}")
+    return CaUnavailable(f"{host} gave no answer to {resource}: {_root_cause(causes)}")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -54,8 +54,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         )
 
 
-def _said(causes: tuple[BaseException, ...]) -> str:
+def _root_cause(causes: tuple[BaseException, ...]) -> str:
     """Return what the first cause of all says."""
     last = causes[-1]
     text = last.strerror if isinstance(last, OSError) and last.strerror else str(last)
-    return words(text) or type(last).__name__
+    return one_line(text) or type(last).__name__

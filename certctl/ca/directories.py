@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from certctl.errors import UsageError
 
-Standing = Literal["public", "staging", "private"]
+CaKind = Literal["public", "staging", "private"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def staging_url(url: str) -> str | None:
     """Return where the CA with this directory URL can be tried without effect, or None. A staging
     directory is its own.
     """
-    if standing(url) == "staging":
+    if ca_kind(url) == "staging":
         return url
     return next((each.staging_url for each in KNOWN_CAS if each.url == url), None)
 
@@ -129,7 +129,7 @@ def as_typed(url: str) -> str:
     return next((each.name for each in KNOWN_CAS if each.url == url), url)
 
 
-def standing(url: str) -> Standing:
+def ca_kind(url: str) -> CaKind:
     """Return whether browsers trust what the CA with this directory URL issues, as far as the
     table knows: a `public` CA, a `staging` one, or a `private` one.
     """

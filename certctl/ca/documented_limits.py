@@ -21,7 +21,7 @@ _WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Documented:
+class DocumentedLimits:
     """The limits of one CA: requests a second by resource and for `others`, and `limits` on what is
     asked of it.
     """
@@ -31,11 +31,11 @@ class Documented:
     limits: tuple[Limit, ...] = ()
 
 
-def documented(directory_url: str) -> Documented:
+def documented_limits(directory_url: str) -> DocumentedLimits:
     """Return what the CA with this directory URL documents; nothing where it is not known for
     that.
     """
-    return _BY_NAME.get(label(directory_url), Documented())
+    return _BY_NAME.get(label(directory_url), DocumentedLimits())
 
 
 def registered_domains() -> RegisteredDomain:
@@ -57,9 +57,9 @@ def registered_domains() -> RegisteredDomain:
 
 def _letsencrypt(
     *, accounts: int, orders: int, certificates: int, same: int, failures: int
-) -> Documented:
+) -> DocumentedLimits:
     """https://letsencrypt.org/docs/rate-limits/; staging has the same limits, and other numbers."""
-    return Documented(
+    return DocumentedLimits(
         rates={
             Resource.NEW_NONCE: Rate(20, 10),
             Resource.NEW_ACCOUNT: Rate(5, 15),
@@ -79,7 +79,7 @@ def _letsencrypt(
     )
 
 
-_BY_NAME: Mapping[str, Documented] = MappingProxyType(
+_BY_NAME: Mapping[str, DocumentedLimits] = MappingProxyType(
     {
         "letsencrypt": _letsencrypt(accounts=10, orders=300, certificates=50, same=5, failures=5),
         "letsencrypt-staging": _letsencrypt(

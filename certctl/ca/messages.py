@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from certctl.ca.problems import Resource, links, problem, words
+from certctl.ca.problems import Resource, links, one_line, problem
 from certctl.errors import BadResponse
 from certctl.models import Authorization, Challenge, Identifier, IdentifierType, Order
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JsonObject = Mapping[str, object]
 
-_GONE = frozenset({"deactivated", "expired", "revoked"})
+_INVALID_STATUSES = frozenset({"deactivated", "expired", "revoked"})
 """What some CAs say of an order where RFC 8555 §7.1.6 has `invalid`: after their authorizations."""
 
 
@@ -62,13 +62,13 @@ def json_object(response: Response, resource: Resource) -> JsonObject:
     try:
         document = response.json()
     except (ValueError, RecursionError):
-        raise bad(response, resource, "with something that is no JSON") from None
+        raise bad_response(response, resource, "with something that is no JSON") from None
     if not isinstance(document, dict):
-        raise bad(response, resource, "with something that is no JSON object")
+        raise bad_response(response, resource, "with something that is no JSON object")
     return document
 
 
-def bad(response: Response, resource: Resource, how: str) -> BadResponse:
+def bad_response(response: Response, resource: Resource, how: str) -> BadResponse:
     """Return the error for an answer that cannot be used; `how` it answered."""
     host = urlsplit(response.url or "").netloc
     return BadResponse(f"{host} answered {resource} {how}", status=response.status_code)
@@ -78,7 +78,7 @@ def location(response: Response, resource: Resource) -> str:
     """Return the URL in the `Location` header. Raises `BadResponse` where there is none."""
     target = _joined(response.url or "", response.headers.get("Location"))
     if target is None:
-        raise bad(response, resource, "without saying where it is (no Location header)")
+        raise bad_response(response, resource, "without saying where it is (no Location header)")
     return target
 
 
@@ -94,7 +94,9 @@ def directory(response: Response) -> Directory:
     urls = {key: value for key, value in document.items() if _is_url(value)}
     missing = [each for each in ("newNonce", "newAccount", "newOrder") if each not in urls]
     if missing:
-        error = bad(response, Resource.DIRECTORY, f"with none of an ACME CA: no {missing[0]}")
+        error = bad_response(
+            response, Resource.DIRECTORY, f"with none of an ACME CA: no {missing[0]}"
+        )
         error.hint = "Check the CA's directory URL (--ca)."
         raise error
     given = document.get("meta")
@@ -106,7 +108,7 @@ def directory(response: Response) -> Directory:
         website=_text(meta.get("website")),
         caa_identities=_texts(meta.get("caaIdentities")),
         external_account_required=meta.get("externalAccountRequired") is True,
-        profiles={name: words(description) for name, description in profiles.items()}
+        profiles={name: one_line(description) for name, description in profiles.items()}
         if isinstance(profiles, dict)
         else {},
         renewal_info=_text(urls.get("renewalInfo")),
@@ -140,15 +142,17 @@ def order(
     document = json_object(response, resource)
     status = _text(document.get("status"))
     if status is None:
-        raise bad(response, resource, "with an order that has no status")
-    if status in _GONE:
+        raise bad_response(response, resource, "with an order that has no status")
+    if status in _INVALID_STATUSES:
         status = "invalid"
     identifiers = tuple(
         identifier(each, response, resource) for each in _list(document.get("identifiers"))
     )
     if known and known.identifiers and identifiers and set(identifiers) != set(known.identifiers):
         changed = ", ".join(sorted(each.value for each in {*identifiers} ^ {*known.identifiers}))
-        raise bad(response, resource, f"with an order for other names: {words(changed)} differ")
+        raise bad_response(
+            response, resource, f"with an order for other names: {one_line(changed)} differ"
+        )
     joined = (_joined(url, each) for each in _list(document.get("authorizations")))
     authorizations = tuple(each for each in joined if each is not None)
     return Order(
@@ -159,7 +163,7 @@ def order(
         finalize_url=_joined(url, document.get("finalize"))
         or (known.finalize_url if known else None),
         certificate_url=_joined(url, document.get("certificate")),
-        error=error_words(document.get("error")),
+        error=error_text(document.get("error")),
         retry_after=retry_after,
     )
 
@@ -169,7 +173,9 @@ def authorization(response: Response, url: str) -> Authorization:
     document = json_object(response, Resource.AUTHORIZATION)
     status = _text(document.get("status"))
     if status is None:
-        raise bad(response, Resource.AUTHORIZATION, "with an authorization that has no status")
+        raise bad_response(
+            response, Resource.AUTHORIZATION, "with an authorization that has no status"
+        )
     plain = identifier(document.get("identifier"), response, Resource.AUTHORIZATION)
     wildcard = document.get("wildcard") is True and not plain.wildcard
     challenges = (challenge(each, url) for each in _list(document.get("challenges")))
@@ -198,7 +204,7 @@ def challenge(document: object, base: str) -> Challenge | None:
         url=url,
         status=_text(document.get("status")) or "pending",
         token=_text(document.get("token")),
-        error=error_words(document.get("error")),
+        error=error_text(document.get("error")),
         issuers=_texts(issuers),
         account_uri=_text(document.get("accounturi")),
         hashed=hashed,
@@ -216,17 +222,17 @@ def identifier(document: object, response: Response, resource: Resource) -> Iden
             return Identifier(IdentifierType.DNS, value.lower().removesuffix("."))
         if kind == IdentifierType.IP:
             return Identifier(IdentifierType.IP, _address(value))
-    what = f"{words(kind)} {words(value)}".strip() or "an empty one"
-    raise bad(response, resource, f"with an identifier that was not asked for: {what}")
+    what = f"{one_line(kind)} {one_line(value)}".strip() or "an empty one"
+    raise bad_response(response, resource, f"with an identifier that was not asked for: {what}")
 
 
-def error_words(document: object) -> str | None:
+def error_text(document: object) -> str | None:
     """Return what the `error` of an order or a challenge says, and its type; None without one."""
     if document is None:
         return None
-    said = problem(document)
-    named = f" [{said.type}]" if said.type and said.type != said.words else ""
-    return f"{said.words}{named}" if said.words else "an error without a word"
+    found = problem(document)
+    named = f" [{found.type}]" if found.type and found.type != found.text else ""
+    return f"{found.text}{named}" if found.text else "an error without a word"
 
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([^-\r\n]*)-----([^-]*)-----END \1-----")
@@ -246,11 +252,11 @@ def chain(response: Response) -> bytes:
         or len(blocks) != body.count(b"-----BEGIN ")
         or body.count(b"-----END ") != len(blocks)
     ):
-        raise bad(response, Resource.CERTIFICATE, "with something that is no chain in PEM")
-    foreign = next((label for label, _ in blocks if label != _CERTIFICATE), None)
-    if foreign is not None:
-        named = words(foreign.decode("ascii", "replace"))
-        raise bad(response, Resource.CERTIFICATE, f"with a {named} among the certificates")
+        raise bad_response(response, Resource.CERTIFICATE, "with something that is no chain in PEM")
+    unexpected = next((label for label, _ in blocks if label != _CERTIFICATE), None)
+    if unexpected is not None:
+        named = one_line(unexpected.decode("ascii", "replace"))
+        raise bad_response(response, Resource.CERTIFICATE, f"with a {named} among the certificates")
     return b"".join(_certificate(text, response) for _, text in blocks)
 
 
@@ -260,7 +266,7 @@ def _certificate(text: bytes, response: Response) -> bytes:
     except ValueError:
         usable = False
     if not usable:
-        raise bad(response, Resource.CERTIFICATE, "with a certificate that is no base64")
+        raise bad_response(response, Resource.CERTIFICATE, "with a certificate that is no base64")
     joined = b"".join(text.split())
     lines = [joined[start : start + 64] for start in range(0, len(joined), 64)]
     return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])

@@ -27,8 +27,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from certctl.ca import messages
-from certctl.ca.connection_errors import NEVER_SENT, unanswered
-from certctl.ca.documented_limits import Documented
+from certctl.ca.connection_errors import NEVER_SENT, connection_error
+from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import Directory
 from certctl.ca.problems import Resource, error_from
 from certctl.ca.rate_limiter import Limiter
@@ -53,7 +53,7 @@ BAD_NONCE_RETRIES = 5
 BACKOFF = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each retry of a request that failed, unless the CA names a longer time."""
 
-PATIENCE = 120.0
+RETRY_SECONDS = 120.0
 """Seconds that one request may spend on being retried. A longer `Retry-After` is the caller's
 affair: hours are a matter for the next run.
 """
@@ -97,7 +97,7 @@ class Network(ClientNetwork):
         notify: Callable[[str, float], None],
         signer: Signer | None = None,
         timeout: float = TIMEOUT,
-        documented: Documented | None = None,
+        documented_limits: DocumentedLimits | None = None,
     ) -> None:
         super().__init__(user_agent=_user_agent())
         self._endpoint = endpoint
@@ -106,7 +106,7 @@ class Network(ClientNetwork):
         self._notify = notify
         self._signer = signer
         self._timeout = timeout
-        known = documented or Documented()
+        known = documented_limits or DocumentedLimits()
         self._shared = _Shared(Limiter(clock, known.rates, known.others))
         # Nothing from the environment but proxies, which are looked up once for each host: requests
         # would let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
@@ -196,10 +196,10 @@ class Network(ClientNetwork):
         """Return the answer to an unsigned GET, sent again after failures that may pass. Raises
         `AcmeError`.
         """
-        url = self._as_it_is_now(url)
+        url = self._with_current_port(url)
         return self._with_retries(lambda: self._exchange("GET", url, resource), resend=True)
 
-    def ask(self, url: str, *, resource: Resource) -> requests.Response:
+    def fetch_once(self, url: str, *, resource: Resource) -> requests.Response:
         """Return the answer to an unsigned GET that can be done without: it is sent again once, at
         once, and has little time. Raises `AcmeError`.
         """
@@ -226,7 +226,7 @@ class Network(ClientNetwork):
         Otherwise it is only where it cannot have, and a lost reply raises `CaUnavailable`. Raises
         `AcmeError`.
         """
-        url = self._as_it_is_now(url)
+        url = self._with_current_port(url)
         raw = b"" if payload is None else json.dumps(payload).encode()
         headers = {"Content-Type": self.JOSE_CONTENT_TYPE}
         if accept is not None:
@@ -275,17 +275,17 @@ class Network(ClientNetwork):
     def _with_retries(
         self, attempt: Callable[[], requests.Response], *, resend: bool
     ) -> requests.Response:
-        give_up = self._clock.monotonic() + PATIENCE
+        deadline = self._clock.monotonic() + RETRY_SECONDS
         delays = iter(BACKOFF)
         while True:
             try:
                 return attempt()
             except AcmeError as error:
                 delay = next(delays, None)
-                if delay is None or not _may_pass(error, resend=resend):
+                if delay is None or not _is_transient(error, resend=resend):
                     raise
                 delay = max(delay, error.retry_after or 0.0)
-                if self._clock.monotonic() + delay > give_up:
+                if self._clock.monotonic() + delay > deadline:
                     raise
                 reason = error.message
             self._notify(reason, delay)
@@ -298,7 +298,7 @@ class Network(ClientNetwork):
         what it is otherwise.
         """
         self._require_safe(url, resource)
-        self._await_turn(resource, kwargs.get("timeout", PATIENCE))
+        self._await_rate_limit(resource, kwargs.get("timeout", RETRY_SECONDS))
         begun = self._clock.monotonic()
         try:
             response = self._send_request(method, url, **kwargs)
@@ -306,33 +306,33 @@ class Network(ClientNetwork):
             host = urlsplit(url).netloc
             raise BadResponse(f"the answer of {host} to {resource} was cut off: {error}") from error
         except (requests.RequestException, HTTPError) as error:
-            raise unanswered(error, url, resource) from error
+            raise connection_error(error, url, resource) from error
         took = self._clock.monotonic() - begun
         self._shared.latency = min(self._shared.latency or took, took)
         self._shared.server_time = http_date(response.headers.get("Date", ""))
         self._keep_nonce(response)
         if response.status_code // 100 != 2:
             refusal = error_from(response, resource, self._clock.now())
-            self._shared.limiter.refused(resource, refusal)
+            self._shared.limiter.record_refusal(resource, refusal)
             raise refusal
-        self._shared.limiter.answered()
+        self._shared.limiter.record_success()
         return response
 
-    def _await_turn(self, resource: Resource, patience: float) -> None:
+    def _await_rate_limit(self, resource: Resource, longest: float) -> None:
         """Wait as the CA documents, and for as long as it asked anyone of this run to. Raises what
-        it said then where that is longer than `patience`, in seconds.
+        it said then where that is longer than `longest`, in seconds.
         """
         limiter = self._shared.limiter
-        self._await_end_of_hold(resource, patience)
-        seconds = limiter.take(resource)
+        self._await_retry_after(resource, longest)
+        seconds = limiter.reserve(resource)
         # What cleans up after a run was stopped is a few requests, which wait for nothing.
         if seconds and not self._stop.is_set():
             self.pause(seconds)
-            self._await_end_of_hold(resource, patience)
+            self._await_retry_after(resource, longest)
 
-    def _await_end_of_hold(self, resource: Resource, patience: float) -> None:
+    def _await_retry_after(self, resource: Resource, longest: float) -> None:
         while (hold := self._shared.limiter.hold(resource)) is not None:
-            if hold.seconds > patience:
+            if hold.seconds > longest:
                 raise type(hold.error)(
                     f"{self.host} is not asked for {resource}: it named a time before which it "
                     f"should not be, when it said: {hold.error.message}",
@@ -358,7 +358,7 @@ class Network(ClientNetwork):
             known[host] = get_environ_proxies(url)
         return known[host]
 
-    def _as_it_is_now(self, url: str) -> str:
+    def _with_current_port(self, url: str) -> str:
         """Return where a resource is now whose URL was stored: a CA inside this process may have
         had another port then.
         """
@@ -378,7 +378,7 @@ class Network(ClientNetwork):
             raise BadResponse(f"{self.host} wants {resource} at a URL that is not https")
 
 
-def _may_pass(error: AcmeError, *, resend: bool) -> bool:
+def _is_transient(error: AcmeError, *, resend: bool) -> bool:
     """Return whether the same request may succeed a little later, and may be sent again."""
     if error.type == "badNonce":
         return True

@@ -34,15 +34,15 @@ _LONGEST_ASKED = 60.0
 and a poll a minute burdens nobody.
 """
 
-_POLLS_BETWEEN_LOOKS = 6
-_GATHERING = (0.25, 0.5, 1.0)
+_POLLS_PER_AUTHORIZATION_CHECK = 6
+_FAILURE_COLLECTION_DELAYS = (0.25, 0.5, 1.0)
 """Seconds between looks at the authorizations that are open while another has failed: all that fail
 are reported at once, since each round costs failed validations, which CAs count.
 """
 
 _CSR_ATTEMPTS = 5
 
-_LOST = frozenset({"invalid", "expired", "revoked", "deactivated"})
+_FAILED_STATUSES = frozenset({"invalid", "expired", "revoked", "deactivated"})
 
 
 def new_order(
@@ -75,7 +75,9 @@ def new_order(
         retry_after=network.retry_after(response),
     )
     if placed.status == "pending" and not placed.authorization_urls:
-        raise messages.bad(response, Resource.NEW_ORDER, "with nothing to prove, yet not ready")
+        raise messages.bad_response(
+            response, Resource.NEW_ORDER, "with nothing to prove, yet not ready"
+        )
     return placed
 
 
@@ -103,7 +105,7 @@ def answer(network: Network, challenge: Challenge) -> None:
     except (RateLimited, AccountError):
         raise
     except AcmeError as error:
-        if not _unanswered(network, challenge):
+        if not _is_still_pending(network, challenge):
             return
         if not isinstance(error, CaUnavailable):
             raise
@@ -130,19 +132,19 @@ def await_ready(network: Network, order: Order, *, deadline: float) -> Order:
     `deadline` is by the clock's `monotonic`. Raises `ValidationFailed` with the CA's reasons per
     identifier, or `OrderFailed`.
     """
-    pace = _Pace(network, deadline)
+    timer = _PollTimer(network, deadline)
     polls = 0
     open_urls = order.authorization_urls
     while order.status not in {"ready", "processing", "valid"}:
         # Not at once: no CA has looked by then, and that poll would be wasted.
-        if order.status == "invalid" or not pace.wait(order.retry_after):
+        if order.status == "invalid" or not timer.wait(order.retry_after):
             raise _failure(network, order, deadline)
         order = read_order(network, order.url, known=order)
         polls += 1
-        if polls % _POLLS_BETWEEN_LOOKS == 0 and order.status == "pending":
+        if polls % _POLLS_PER_AUTHORIZATION_CHECK == 0 and order.status == "pending":
             # Some CAs leave an order pending although an authorization has failed.
-            unfinished = _read_open(network, open_urls)
-            if any(_reason(each) is not None for each in unfinished):
+            unfinished = _read_unfinished(network, open_urls)
+            if any(_failure_reason(each) is not None for each in unfinished):
                 raise _failure(network, order, deadline)
             open_urls = tuple(each.url for each in unfinished)
     return order
@@ -155,7 +157,7 @@ def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> 
     An order that was finalized before is waited for. `deadline` is by the clock's `monotonic`.
     Raises `OrderFailed`, or `AcmeError` where the CA refuses the request.
     """
-    pace = _Pace(network, deadline)
+    timer = _PollTimer(network, deadline)
     attempts = 0
     while order.status != "valid":
         if order.status == "invalid":
@@ -165,7 +167,7 @@ def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> 
             order = _send_csr(network, order, csr, is_last=attempts == _CSR_ATTEMPTS)
             if order.status in {"valid", "invalid"}:
                 continue
-        if not pace.wait(order.retry_after):
+        if not timer.wait(order.retry_after):
             raise _failure(network, order, deadline)
         order = read_order(network, order.url, known=order)
     if order.certificate_url is None:
@@ -173,7 +175,7 @@ def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> 
     return order
 
 
-class _Pace:
+class _PollTimer:
     """When to poll next: when the CA says, or at growing intervals; never beyond the deadline."""
 
     def __init__(self, network: Network, deadline: float) -> None:
@@ -198,7 +200,7 @@ def _send_answer(network: Network, challenge: Challenge) -> None:
     network.send(challenge.url, {}, resource=Resource.CHALLENGE, resend=False)
 
 
-def _unanswered(network: Network, challenge: Challenge) -> bool:
+def _is_still_pending(network: Network, challenge: Challenge) -> bool:
     """Return whether the CA shows the challenge as if nobody had answered it."""
     try:
         response = network.send(challenge.url, None, resource=Resource.CHALLENGE)
@@ -235,17 +237,17 @@ def _send_csr(network: Network, order: Order, csr: bytes, *, is_last: bool) -> O
     )
 
 
-def _read_open(network: Network, urls: Iterable[str]) -> list[Authorization]:
+def _read_unfinished(network: Network, urls: Iterable[str]) -> list[Authorization]:
     found = (read_authorization(network, url) for url in urls)
     return [each for each in found if each.status != "valid"]
 
 
-def _reason(authorization: Authorization) -> str | None:
+def _failure_reason(authorization: Authorization) -> str | None:
     """Return why the authorization has failed, in the CA's words where there are any; None where
     it has not.
     """
     errors = [each.error for each in authorization.challenges if each.error is not None]
-    if authorization.status in _LOST:
+    if authorization.status in _FAILED_STATUSES:
         return "; ".join(errors) or f"its authorization is {authorization.status}, no reason given"
     # A challenge with an error that is `processing` is being tried again (RFC 8555 §8.2).
     given_up = [
@@ -258,25 +260,25 @@ def _reason(authorization: Authorization) -> str | None:
 
 def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
     """Return why the order did not become ready or valid, by the state of its authorizations."""
-    unsettled = _read_open(network, order.authorization_urls)
+    unfinished = _read_unfinished(network, order.authorization_urls)
     failed: dict[str, str] = {}
-    for seconds in (*_GATHERING, None):
-        for each in unsettled:
-            reason = _reason(each)
+    for seconds in (*_FAILURE_COLLECTION_DELAYS, None):
+        for each in unfinished:
+            reason = _failure_reason(each)
             if reason is not None:
                 failed[str(each.identifier)] = reason
-        unsettled = [each for each in unsettled if str(each.identifier) not in failed]
+        unfinished = [each for each in unfinished if str(each.identifier) not in failed]
         late = network.clock.monotonic() >= deadline
-        if seconds is None or late or not unsettled or not failed:
+        if seconds is None or late or not unfinished or not failed:
             break
         network.pause(seconds)
-        unsettled = _read_open(network, [each.url for each in unsettled])
+        unfinished = _read_unfinished(network, [each.url for each in unfinished])
     if failed:
         return _validation_failed(network, order, failed)
     if order.status == "invalid":
         said = order.error or "no reason was given"
         return OrderFailed(f"{network.host} declared the order invalid: {said}")
-    waiting = ", ".join(f"{each.identifier} ({each.status})" for each in unsettled)
+    waiting = ", ".join(f"{each.identifier} ({each.status})" for each in unfinished)
     about = f"; it still waits for {waiting}" if waiting else ""
     return OrderTimeout(
         f"{network.host} left the order {order.status} beyond the time allowed{about}",

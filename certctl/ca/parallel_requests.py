@@ -14,7 +14,7 @@ _Result = TypeVar("_Result")
 
 _THREADS = 32
 
-_WORTH = 0.25
+_MIN_SAVING = 0.25
 """Seconds that must be in it. Each request under way wants a nonce of its own, and a request for
 that (RFC 8555 §7.2): close to the CA, one after the other is as quick and costs it less.
 """
@@ -24,7 +24,7 @@ class _NotStartedError(Exception):
     """What was left out since something before it had failed."""
 
 
-class SideBySide:
+class ParallelRequests:
     """A few threads for all orders of one CA, started once there is time to be gained by them."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class SideBySide:
         Where one raises, those that have not begun do not begin, and the first error in the order
         of the items is raised once the others have ended.
         """
-        if latency * (len(items) - 1) < _WORTH:
+        if latency * (len(items) - 1) < _MIN_SAVING:
             return [work(item) for item in items]
         pool = self._threads()
         failed = threading.Event()

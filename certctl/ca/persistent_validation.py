@@ -12,8 +12,8 @@ from certctl.ca.network import Network
 from certctl.errors import BadResponse
 from certctl.models import Challenge, ChallengeType, Identifier, PersistentRecord
 
-_MOST_ISSUERS = 10
-_LONGEST_NAME = 253
+_MAX_ISSUERS = 10
+_MAX_NAME_LENGTH = 253
 
 
 def offer(network: Network) -> Challenge | None:
@@ -33,10 +33,10 @@ def persistent_record(
 ) -> PersistentRecord:
     """Return what the record must say. Raises `BadResponse` where the challenge does not tell."""
     issuers, domain = challenge.issuers, identifier.base
-    if not 1 <= len(issuers) <= _MOST_ISSUERS or not all(map(_is_normal, issuers)):
+    if not 1 <= len(issuers) <= _MAX_ISSUERS or not all(map(_is_canonical_name, issuers)):
         raise BadResponse(
             f"{network.host} offers dns-persist-01 without a usable name of its own to put into"
-            f" the record: {', '.join(issuers)[:_LONGEST_NAME] or 'none'}"
+            f" the record: {', '.join(issuers)[:_MAX_NAME_LENGTH] or 'none'}"
         )
     account_url = network.account_url or ""
     if challenge.hashed:
@@ -68,10 +68,10 @@ def _is_value(text: str) -> bool:
     return all("!" <= each <= "~" and each != ";" for each in text)
 
 
-def _is_normal(name: str) -> bool:
+def _is_canonical_name(name: str) -> bool:
     return (
         _is_value(name)
         and name == name.lower()
         and not name.endswith(".")
-        and 0 < len(name) <= _LONGEST_NAME
+        and 0 < len(name) <= _MAX_NAME_LENGTH
     )

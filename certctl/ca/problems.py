@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 URN = "urn:ietf:params:acme:error:"
 
-_LONGEST_WORDS = 1000
-_LONGEST_URL = 2000
-_SUBPROBLEMS_SHOWN = 20
+_MAX_LINE_LENGTH = 1000
+_MAX_URL_LENGTH = 2000
+_MAX_SUBPROBLEMS = 20
 _URL = re.compile(r"https://[^\s<>\"']+")
 _PAUSED = re.compile(r"unpause|paused|temporarily prevented", re.IGNORECASE)
 
@@ -59,7 +59,7 @@ class Resource(StrEnum):
     RENEWAL_INFO = "the renewal information"
 
 
-_OF_THE_ACCOUNT = frozenset(
+_ACCOUNT_RESOURCES = frozenset(
     {Resource.NEW_ACCOUNT, Resource.ACCOUNT, Resource.KEY_CHANGE, Resource.NEW_ORDER}
 )
 
@@ -93,14 +93,14 @@ class Problem:
     identifiers: tuple[tuple[str, str], ...] = ()
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """What the CA says, in one line; empty where it says nothing."""
         parts = [self.detail] if self.detail else []
         parts += [f"{value}: {said}" if value else said for value, said in self.identifiers]
-        return words("; ".join(parts)) or (self.type or "")
+        return one_line("; ".join(parts)) or (self.type or "")
 
 
-def words(text: object) -> str:
+def one_line(text: object) -> str:
     """Return somebody else's text as one printable line of bounded length; no text gives "".
 
     Control characters (a terminal would obey them) and line breaks become spaces.
@@ -108,27 +108,27 @@ def words(text: object) -> str:
     if not isinstance(text, str):
         return ""
     # Cut before the work, too: a megabyte need not be walked through.
-    head = text[: 4 * _LONGEST_WORDS]
+    head = text[: 4 * _MAX_LINE_LENGTH]
     line = " ".join("".join(each if each.isprintable() else " " for each in head).split())
-    return line if len(line) <= _LONGEST_WORDS else line[:_LONGEST_WORDS] + "…"
+    return line if len(line) <= _MAX_LINE_LENGTH else line[:_MAX_LINE_LENGTH] + "…"
 
 
 def problem(document: object) -> Problem:
     """Return what `document`, JSON of any shape, says as a problem document."""
     if not isinstance(document, Mapping):
-        return Problem(detail=words(document))
+        return Problem(detail=one_line(document))
     detail = document.get("detail")
-    found = _URL.search(detail[: 4 * _LONGEST_URL]) if isinstance(detail, str) else None
+    found = _URL.search(detail[: 4 * _MAX_URL_LENGTH]) if isinstance(detail, str) else None
     return Problem(
-        type=words(document.get("type")).removeprefix(URN) or None,
-        detail=words(detail) or words(document.get("title")),
+        type=one_line(document.get("type")).removeprefix(URN) or None,
+        detail=one_line(detail) or one_line(document.get("title")),
         url=_url(found[0].rstrip(".,;:)")) if found else None,
         instance=_url(document.get("instance")),
         identifiers=tuple(_subproblems(document.get("subproblems"))),
     )
 
 
-def problem_of(response: Response) -> Problem:
+def problem_in(response: Response) -> Problem:
     """Return what a response says as a problem document; an empty one where its body is no JSON."""
     try:
         return problem(response.json())
@@ -138,24 +138,24 @@ def problem_of(response: Response) -> Problem:
 
 def error_from(response: Response, resource: Resource, now: datetime) -> AcmeError:
     """Return the error that a response without success stands for, with the CA's own words."""
-    said = problem_of(response)
+    said = problem_in(response)
     status = response.status_code
     wait = retry_after(response.headers, now)
     host = urlsplit(response.url or "").netloc
     kind = _kind(said, status, resource, wait)
     if kind is BadResponse:
         message = f"{host} answered {resource} with a redirect ({status}), which RFC 8555 forbids"
-        target = words(response.headers.get("Location"))
+        target = one_line(response.headers.get("Location"))
         hint = f"It points to {target}." if target else None
         return BadResponse(message, status=status, hint=hint)
     verb = "cannot serve" if kind is CaUnavailable else "refused"
-    named = f" [{said.type}]" if said.type and said.type != said.words else ""
+    named = f" [{said.type}]" if said.type and said.type != said.text else ""
     return kind(
-        f"{host} {verb} {resource}: {said.words or _phrase(status)}{named}",
+        f"{host} {verb} {resource}: {said.text or _phrase(status)}{named}",
         type=said.type,
         status=status,
         retry_after=wait,
-        reasons=[(value, words) for value, words in said.identifiers if value],
+        reasons=[(value, text) for value, text in said.identifiers if value],
         hint=_hint(said, kind, response, resource),
     )
 
@@ -173,7 +173,7 @@ def _kind(said: Problem, status: int, resource: Resource, wait: float | None) ->
     }
     if said.type in by_type:
         return by_type[said.type]
-    if said.type == "unauthorized" and resource in _OF_THE_ACCOUNT:
+    if said.type == "unauthorized" and resource in _ACCOUNT_RESOURCES:
         return AccountError
     return CaUnavailable if status >= 500 else AcmeError
 
@@ -222,12 +222,12 @@ def _subproblems(document: object) -> list[tuple[str, str]]:
     if not isinstance(document, list):
         return []
     found = []
-    for each in document[:_SUBPROBLEMS_SHOWN]:
+    for each in document[:_MAX_SUBPROBLEMS]:
         if isinstance(each, Mapping):
             identifier = each.get("identifier")
-            value = words(identifier.get("value")) if isinstance(identifier, Mapping) else ""
+            value = one_line(identifier.get("value")) if isinstance(identifier, Mapping) else ""
             # A subproblem has none of its own; one that has would lead us down without end.
-            found.append((value, problem({**each, "subproblems": None}).words))
+            found.append((value, problem({**each, "subproblems": None}).text))
     return found
 
 
@@ -255,6 +255,6 @@ _REL = re.compile(r";\s*rel\s*=\s*\"?([^\";,]+)", re.IGNORECASE)
 
 def _url(text: object) -> str | None:
     """Return `text` where a person could be sent there: a URL, printable, not endless."""
-    if not isinstance(text, str) or len(text) > _LONGEST_URL or not text.isprintable():
+    if not isinstance(text, str) or len(text) > _MAX_URL_LENGTH or not text.isprintable():
         return None
     return text if text and " " not in text else None

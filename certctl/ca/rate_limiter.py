@@ -16,16 +16,16 @@ from certctl.ca.problems import Resource
 from certctl.errors import AcmeError
 from certctl.ports import Clock
 
-_FIRST_DISTANCE = 0.1
-_LONGEST_DISTANCE = 5.0
-_SHORTEST_DISTANCE = 0.005
-_EASING = 0.8
+_INITIAL_INTERVAL = 0.1
+_LONGEST_INTERVAL = 5.0
+_SHORTEST_INTERVAL = 0.005
+_RECOVERY_FACTOR = 0.8
 """Seconds between two requests to a CA that is overloaded: after a refusal twice the distance there
 was on average until then, up to the first one named here, after each further refusal twice as many,
 and a fifth less after each success.
 """
 
-_NEWEST = 0.1
+_AVERAGE_WEIGHT = 0.1
 """What the newest distance between two requests counts in their average."""
 
 
@@ -49,15 +49,15 @@ class _Bucket:
     """When the next request may go; the generic cell rate algorithm, which needs one number."""
 
     def __init__(self, rate: Rate) -> None:
-        self._interval = 1 / rate.per_second
-        self._tolerance = (rate.burst - 1) * self._interval
-        self._due = 0.0
+        self._spacing = 1 / rate.per_second
+        self._tolerance = (rate.burst - 1) * self._spacing
+        self._next_slot = 0.0
 
-    def take(self, now: float) -> float:
-        """Take the next place; return the seconds until it comes."""
-        place = max(self._due, now)
-        self._due = place + self._interval
-        return max(place - self._tolerance - now, 0.0)
+    def reserve(self, now: float) -> float:
+        """Take the next slot; return the seconds until it comes."""
+        slot = max(self._next_slot, now)
+        self._next_slot = slot + self._spacing
+        return max(slot - self._tolerance - now, 0.0)
 
 
 class Limiter:
@@ -69,8 +69,8 @@ class Limiter:
         self._lock = threading.Lock()
         self._buckets = {resource: _Bucket(rate) for resource, rate in rates.items()}
         self._others = _Bucket(others) if others else None
-        self._distance = 0.0
-        self._usual = _FIRST_DISTANCE
+        self._interval = 0.0
+        self._average_interval = _INITIAL_INTERVAL
         self._latest: float | None = None
         self._next = 0.0
         self._holds: dict[bool, tuple[AcmeError, float]] = {}
@@ -88,20 +88,20 @@ class Limiter:
                 return None
             return Hold(error, seconds)
 
-    def take(self, resource: Resource) -> float:
-        """Take the place of one request; return the seconds until it may go."""
+    def reserve(self, resource: Resource) -> float:
+        """Take the slot of one request; return the seconds until it may go."""
         with self._lock:
             now = self._clock.monotonic()
-            self._measure(now)
+            self._update_average(now)
             bucket = self._buckets.get(resource, self._others)
-            seconds = bucket.take(now) if bucket else 0.0
-            if self._distance:
-                place = max(self._next, now)
-                self._next = place + self._distance
-                seconds = max(seconds, place - now)
+            seconds = bucket.reserve(now) if bucket else 0.0
+            if self._interval:
+                slot = max(self._next, now)
+                self._next = slot + self._interval
+                seconds = max(seconds, slot - now)
             return seconds
 
-    def refused(self, resource: Resource, error: AcmeError) -> None:
+    def record_refusal(self, resource: Resource, error: AcmeError) -> None:
         """Slow down where an answer says that the CA has too much to do; others change nothing.
 
         That is 503, and 429 from a proxy before it. A limit that the CA counts itself concerns one
@@ -112,8 +112,8 @@ class Limiter:
             return
         with self._lock:
             now = self._clock.monotonic()
-            first = min(2 * self._usual, _FIRST_DISTANCE)
-            self._distance = min(max(2 * self._distance, first), _LONGEST_DISTANCE)
+            first = min(2 * self._average_interval, _INITIAL_INTERVAL)
+            self._interval = min(max(2 * self._interval, first), _LONGEST_INTERVAL)
             if error.retry_after:
                 until = now + error.retry_after
                 held = self._holds.get(_separately_limited(resource))
@@ -122,20 +122,20 @@ class Limiter:
                 if not _separately_limited(resource):
                     self._next = max(self._next, until)
 
-    def _measure(self, now: float) -> None:
+    def _update_average(self, now: float) -> None:
         """Take note of how quickly requests follow each other; a rest says nothing of that."""
         if self._latest is not None:
-            distance = min(now - self._latest, _FIRST_DISTANCE)
-            self._usual += (distance - self._usual) * _NEWEST
+            interval = min(now - self._latest, _INITIAL_INTERVAL)
+            self._average_interval += (interval - self._average_interval) * _AVERAGE_WEIGHT
         self._latest = now
 
-    def answered(self) -> None:
+    def record_success(self) -> None:
         """Take note of a success: the CA can do more again."""
-        if not self._distance:
+        if not self._interval:
             return
         with self._lock:
-            eased = self._distance * _EASING
-            self._distance = eased if eased >= _SHORTEST_DISTANCE else 0.0
+            interval = self._interval * _RECOVERY_FACTOR
+            self._interval = interval if interval >= _SHORTEST_INTERVAL else 0.0
 
 
 def _separately_limited(resource: Resource) -> bool:

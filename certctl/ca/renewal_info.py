@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 
 from certctl.ca.messages import json_object
 from certctl.ca.network import Network
-from certctl.ca.problems import Resource, words
+from certctl.ca.problems import Resource, one_line
 from certctl.errors import AcmeError, CaUnavailable, RateLimited, RenewalInfoUnavailable
 from certctl.models import SuggestedWindow
 
-SHORTEST, LONGEST, UNSAID = 60.0, 86400.0, 6 * 3600.0
+SHORTEST_WAIT, LONGEST_WAIT, DEFAULT_WAIT = 60.0, 86400.0, 6 * 3600.0
 """Seconds between two questions about one certificate: the bounds of what a CA may ask for, and
 what holds where it says nothing (RFC 9773 §4.3.2).
 """
 
-_ENOUGH = 3
-_LONGEST_URL = 500
+_MAX_OUTAGES = 3
+_MAX_URL_LENGTH = 500
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
 )
@@ -39,7 +39,7 @@ class RenewalInfoSource:
         self._lock = threading.Lock()
         self._outages = 0
 
-    def ask(self, network: Network, cert_id: str) -> SuggestedWindow:
+    def fetch(self, network: Network, cert_id: str) -> SuggestedWindow:
         """Return when the CA suggests to renew the certificate with that CertID. Raises
         `RenewalInfoUnavailable`.
         """
@@ -48,10 +48,12 @@ class RenewalInfoSource:
             raise RenewalInfoUnavailable(
                 f"{network.host} offers no renewal information", lasting=True
             )
-        if self._outages >= _ENOUGH:
+        if self._outages >= _MAX_OUTAGES:
             raise RenewalInfoUnavailable(f"{network.host} did not answer before")
         try:
-            response = network.ask(f"{base.rstrip('/')}/{cert_id}", resource=Resource.RENEWAL_INFO)
+            response = network.fetch_once(
+                f"{base.rstrip('/')}/{cert_id}", resource=Resource.RENEWAL_INFO
+            )
             document = json_object(response, Resource.RENEWAL_INFO)
         except AcmeError as error:
             temporary = isinstance(error, CaUnavailable | RateLimited)
@@ -66,11 +68,11 @@ class RenewalInfoSource:
         with self._lock:
             self._outages = 0
         asked = network.retry_after(response)
-        wait = UNSAID if asked is None else min(max(asked, SHORTEST), LONGEST)
+        wait = DEFAULT_WAIT if asked is None else min(max(asked, SHORTEST_WAIT), LONGEST_WAIT)
         return _window(document, wait, network.host)
 
 
-def moment(text: object) -> datetime | None:
+def parse_timestamp(text: object) -> datetime | None:
     """Return the time that an RFC 3339 timestamp names, in UTC, to the microsecond; None where it
     is none.
     """
@@ -89,14 +91,14 @@ def moment(text: object) -> datetime | None:
 def _window(document: Mapping[str, object], wait: float, host: str) -> SuggestedWindow:
     suggested = document.get("suggestedWindow")
     window = suggested if isinstance(suggested, Mapping) else {}
-    start, end = moment(window.get("start")), moment(window.get("end"))
+    start, end = parse_timestamp(window.get("start")), parse_timestamp(window.get("end"))
     if start is None or end is None or end <= start:
         raise RenewalInfoUnavailable(f"{host} suggested no window that makes sense", lasting=True)
-    return SuggestedWindow(start, end, wait, _page(document.get("explanationURL")))
+    return SuggestedWindow(start, end, wait, _explanation_url(document.get("explanationURL")))
 
 
-def _page(value: object) -> str | None:
+def _explanation_url(value: object) -> str | None:
     """Return a URL that a person can be sent to; None for anything else."""
-    text = words(value)
-    usable = text == value and len(text) <= _LONGEST_URL and " " not in text
+    text = one_line(value)
+    usable = text == value and len(text) <= _MAX_URL_LENGTH and " " not in text
     return text if usable and text.startswith(("https://", "http://")) else None

@@ -13,7 +13,7 @@ from certctl.devca.state import State, new_id, timestamp
 from certctl.devca.wire import Reply, json_reply, link
 
 _MAILTO = re.compile(r"mailto:[^@\s,?]+@[^@\s,?]+\.[^@\s,?.]+\Z")
-_MOST_CONTACTS = 10
+_MAX_CONTACTS = 10
 _PAGE = 100
 
 
@@ -140,8 +140,8 @@ def _contact(fields: dict[str, Any]) -> list[str]:
     contact = fields.get("contact", [])
     if not isinstance(contact, list) or not all(isinstance(each, str) for each in contact):
         raise Problem("malformed", "contact is a list of URLs")
-    if len(contact) > _MOST_CONTACTS:
-        raise Problem("invalidContact", f"{_MOST_CONTACTS} contacts are enough")
+    if len(contact) > _MAX_CONTACTS:
+        raise Problem("invalidContact", f"{_MAX_CONTACTS} contacts are enough")
     for each in contact:
         if not each.startswith("mailto:"):
             raise Problem("unsupportedContact", f"only mailto: is supported, not {each!r:.80}")

@@ -29,11 +29,11 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 ROOT_FILE = "root.pem"
 ORGANIZATION = "certctl dev-ca, for development only"
-YEARS = timedelta(days=3650)
-LISTED = timedelta(days=1)
+CA_LIFETIME = timedelta(days=3650)
+CRL_LIFETIME = timedelta(days=1)
 """How long a certificate revocation list is valid."""
 
-_LIMIT = 100_000
+_MAX_BYTES = 100_000
 _NAMES = MappingProxyType(
     {
         "root": "certctl development root",
@@ -46,7 +46,7 @@ _SIGNERS = MappingProxyType({"ec": ("root", "root-rsa"), "rsa": ("root", "root-r
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LeafRequest:
     """What a leaf certificate shall say."""
 
     public_key: CertificatePublicKeyTypes
@@ -84,7 +84,7 @@ class Authority:
         """Return an intermediate in PEM: by the EC root (0) or by the RSA root (1)."""
         return pem(self.certificates[issuer][chain])
 
-    def leaf(self, wanted: Wanted) -> tuple[str, x509.Certificate]:
+    def leaf(self, wanted: LeafRequest) -> tuple[str, x509.Certificate]:
         """Return a server's certificate, with the name of its issuer."""
         issuer = self.issuer_for(wanted.public_key)
         parent = self.certificates[issuer][0]
@@ -127,7 +127,7 @@ class Authority:
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificates[issuer][0].subject)
             .last_update(now)
-            .next_update(now + LISTED)
+            .next_update(now + CRL_LIFETIME)
             .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()),
@@ -147,7 +147,7 @@ class Authority:
     ) -> tuple[Path, Path]:
         """Write a certificate with chain, and its key, for HTTPS on these names; return where."""
         key = ec.generate_private_key(ec.SECP256R1())
-        wanted = Wanted(
+        wanted = LeafRequest(
             key.public_key(),
             [("ip" if _is_address(name) else "dns", name) for name in names],
             now - timedelta(hours=1),
@@ -186,24 +186,24 @@ def open_authority(directory: Path | None, now: datetime) -> Authority:
     found: dict[str, list[x509.Certificate]] = {}
     tag = secrets.token_hex(3)
     for name in _NAMES:
-        kept = _kept(directory, name)
-        if kept is None:
+        stored = _load_certificates(directory, name)
+        if stored is None:
             roots = _SIGNERS.get(name, (name,))
             parents = [found[root][0] if root != name else None for root in roots]
-            kept = [
+            stored = [
                 _authority(name, tag, keys, root, parent, now)
                 for root, parent in zip(roots, parents, strict=True)
             ]
             if directory:
-                data = b"".join(pem(each) for each in kept)
+                data = b"".join(pem(each) for each in stored)
                 write_atomic(directory / f"{name}.pem", data, 0o644)
-        found[name] = kept
+        found[name] = stored
     return Authority(keys, found)
 
 
 def read_root(directory: Path) -> bytes | None:
     """Return the root to trust, None where `directory` has none yet."""
-    return read_if_there(directory / ROOT_FILE, _LIMIT)
+    return read_if_there(directory / ROOT_FILE, _MAX_BYTES)
 
 
 def pem(certificate: x509.Certificate) -> bytes:
@@ -221,7 +221,7 @@ def cert_id(certificate: x509.Certificate) -> str:
 
 def _key(directory: Path | None, name: str) -> Key:
     path = directory / f"{name}.key" if directory else None
-    data = read_if_there(path, _LIMIT) if path else None
+    data = read_if_there(path, _MAX_BYTES) if path else None
     if data is not None:
         try:
             loaded = serialization.load_pem_private_key(data, None)
@@ -232,19 +232,19 @@ def _key(directory: Path | None, name: str) -> Key:
         raise ConfigurationError(
             f"{path} is no private key", hint=f"Remove {directory} to make a new development CA."
         )
-    made: Key = (
+    new_key: Key = (
         rsa.generate_private_key(65537, 2048)
         if name.endswith("rsa")
         else ec.generate_private_key(ec.SECP256R1())
     )
     if path:
         ensure_directory(path.parent)
-        write_atomic(path, _key_pem(made))
-    return made
+        write_atomic(path, _key_pem(new_key))
+    return new_key
 
 
-def _kept(directory: Path | None, name: str) -> list[x509.Certificate] | None:
-    data = read_if_there(directory / f"{name}.pem", _LIMIT) if directory else None
+def _load_certificates(directory: Path | None, name: str) -> list[x509.Certificate] | None:
+    data = read_if_there(directory / f"{name}.pem", _MAX_BYTES) if directory else None
     if data is None:
         return None
     try:
@@ -299,7 +299,7 @@ def _authority(
     builder = (
         _builder(subject, issuer, keys[name].public_key(), keys[signer])
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + YEARS)
+        .not_valid_after(now + CA_LIFETIME)
         .add_extension(_usage(signs=True), critical=True)
         .add_extension(
             x509.BasicConstraints(ca=True, path_length=0 if parent else None), critical=True

@@ -1,6 +1,6 @@
 """Authorizations and challenges (RFC 8555 §7.5, §8): views, answers, outcomes.
 
-Looking whether an answer is right is for the validators; what they find comes back by `conclude`.
+`validation` checks the client's response to a challenge; `record_validation` stores the result.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def authorize(state: State, call: Call, identifier: dict[str, str]) -> Authoriza
         detail = f"no challenge is offered for {identifier['value']}"
         raise Problem("rejectedIdentifier", detail)
     token = secrets.token_urlsafe(32)
-    made = Authorization(
+    new = Authorization(
         id=new_id(),
         account=account,
         identifier=base,
@@ -53,19 +53,19 @@ def authorize(state: State, call: Call, identifier: dict[str, str]) -> Authoriza
         wildcard=wildcard,
         account_url=call.url("account", account),
     )
-    state.records.put(made)
-    return made
+    state.records.put(new)
+    return new
 
 
 def _new_challenge(state: State, kind: str, token: str) -> dict[str, Any]:
-    made = {"type": kind, "status": "pending"}
+    new = {"type": kind, "status": "pending"}
     if kind != "dns-persist-01":
-        return made | {"token": token}
+        return new | {"token": token}
     # What the client has to prove stands for good: no token. The names of the members tell it
     # which form of the draft is meant.
     form = state.settings.dns_persist_form
     key = "issuer-domain-names" if form == "01" else "issuerDomainNames"
-    return {**made, key: [persistent_validation.ISSUER], "form": form}
+    return {**new, key: [persistent_validation.ISSUER], "form": form}
 
 
 def current_status(state: State, found: Authorization) -> str:
@@ -105,7 +105,7 @@ def challenge(state: State, call: Call) -> Reply:
     return json_reply(200, _challenge_view(call, found, chosen), up)
 
 
-def conclude(state: State, identifier: str, kind: str, problem: Problem | None) -> None:
+def record_validation(state: State, identifier: str, kind: str, problem: Problem | None) -> None:
     """Note how the validation of a challenge ended; None is success."""
     with state.records.transaction():
         found = state.records.get(Authorization, identifier)

@@ -38,7 +38,7 @@ DIRECTORY = "dev-ca"
 WAIT_SECONDS = 120.0
 
 _SERVED_FILE = "served.json"
-_LIMIT = 10_000
+_MAX_BYTES = 10_000
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
 
 def served_endpoint(state: Path) -> Endpoint | None:
     """Return the CA that another process announced for a directory, None where there is none."""
-    data = read_if_there(state / _SERVED_FILE, _LIMIT)
+    data = read_if_there(state / _SERVED_FILE, _MAX_BYTES)
     try:
         return None if data is None else replace(Endpoint(**json.loads(data)), moves=True)
     except (ValueError, TypeError):

@@ -119,28 +119,28 @@ def _hint(key: str) -> str:
     return hints.get(key, "Give a percentage from 0 to 100.")
 
 
-class FaultDice:
+class FaultSelector:
     """Decides which request meets a fault, and counts."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self._guard = threading.Lock()
         self._faults: Faults | None = None
-        self._met = 0
+        self._count = 0
 
-    def roll(self, faults: Faults, resource: str) -> Kind | None:
+    def select(self, faults: Faults, resource: str) -> Kind | None:
         """Return the fault that a request to `resource` meets, if any."""
         excluded = resource in {"directory", "new-nonce", "manage"}
         if excluded if not faults.resources else resource not in faults.resources:
             return None
         with self._guard:
             if faults is not self._faults:
-                self._faults, self._met = faults, 0
-            if faults.times is not None and self._met >= faults.times:
+                self._faults, self._count = faults, 0
+            if faults.times is not None and self._count >= faults.times:
                 return None
             for kind in PERCENTAGES:
                 percent = float(getattr(faults, kind.replace("-", "_")))
                 if percent and self._random.random() * 100 < percent:
-                    self._met += 1
+                    self._count += 1
                     return kind
         return None

@@ -18,9 +18,9 @@ def parse(given: Any, profile: Profile) -> list[dict[str, str]]:
     """
     if not isinstance(given, list) or not given:
         raise Problem("malformed", "an order has identifiers")
-    if len(given) > profile.most_names:
+    if len(given) > profile.max_names:
         raise Problem(
-            "malformed", f"the profile {profile.name} takes {profile.most_names} identifiers"
+            "malformed", f"the profile {profile.name} takes {profile.max_names} identifiers"
         )
     found: list[dict[str, str]] = []
     refused: list[tuple[dict[str, str], Problem]] = []

@@ -27,7 +27,7 @@ from certctl.version import VERSION
 
 BODY_BYTES = 256 * 1024
 IDLE_SECONDS = 60.0
-_MOST_DISCARDED = 16 * BODY_BYTES
+_MAX_DISCARDED = 16 * BODY_BYTES
 _DRIP_BYTES = 16
 _JOIN_SECONDS = 5.0
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?\Z")
@@ -169,7 +169,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _discard(self, length: int) -> None:
         """Read what is not wanted, within limits: a client that still writes hears no answer."""
-        left = min(length, _MOST_DISCARDED)
+        left = min(length, _MAX_DISCARDED)
         while left > 0 and (part := self.rfile.read(min(left, BODY_BYTES))):
             left -= len(part)
 

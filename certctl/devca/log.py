@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from certctl.devca.faults import Kind
 
-_MOST_LOGGED = 100_000
+_MAX_LOGGED = 100_000
 
 
 @dataclass(frozen=True)
-class Seen:
+class LoggedRequest:
     """One request as it came in; `fault` is what it met, `status` what was answered."""
 
     method: str
@@ -26,19 +26,19 @@ class RequestLog:
     """The latest requests, the oldest first."""
 
     def __init__(self) -> None:
-        self._seen: deque[Seen] = deque(maxlen=_MOST_LOGGED)
+        self._requests: deque[LoggedRequest] = deque(maxlen=_MAX_LOGGED)
         self._changed = threading.Condition()
 
-    def add(self, seen: Seen) -> None:
+    def add(self, request: LoggedRequest) -> None:
         """Note a request."""
         with self._changed:
-            self._seen.append(seen)
+            self._requests.append(request)
             self._changed.notify_all()
 
-    def all(self) -> list[Seen]:
+    def all(self) -> list[LoggedRequest]:
         """Return the requests that are remembered."""
         with self._changed:
-            return list(self._seen)
+            return list(self._requests)
 
     def count(self, *resources: str) -> int:
         """Return how many were for these resources; for any without argument."""
@@ -51,7 +51,7 @@ class RequestLog:
     def clear(self) -> None:
         """Forget them all."""
         with self._changed:
-            self._seen.clear()
+            self._requests.clear()
 
     def wait_for(self, resource: str, count: int, seconds: float) -> bool:
         """Return whether so many requests for a resource came within so many seconds."""

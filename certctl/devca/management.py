@@ -41,7 +41,7 @@ def answer(state: State, log: RequestLog, request: Request) -> Reply:
         },
         ("DELETE", "requests"): log.clear,
         ("POST", "settings"): lambda: _set_settings(state, _body(request)),
-        ("GET", "dns"): state.zone.everything,
+        ("GET", "dns"): state.zone.all_values,
         ("POST", "dns"): lambda: _change_zone(state, _body(request), add=True),
         ("DELETE", "dns"): lambda: _change_zone(state, _body(request), add=False),
         ("POST", "renewal-info"): lambda: _set_window(state, _body(request)),

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from certctl.devca import authority, csr, jws, renewal_info
 from certctl.devca.accounts import require_terms
-from certctl.devca.authority import Wanted
+from certctl.devca.authority import LeafRequest
 from certctl.devca.authorizations import authorize, current_status, failure
 from certctl.devca.identifiers import parse
 from certctl.devca.problems import Problem, compound
@@ -26,7 +26,7 @@ BACKDATED = 3600.0
 lifetimes under a day, of which it would be too large a part.
 """
 
-_LONGEST_WAIT = 3
+_MAX_RETRY_AFTER = 3
 _DAY = 86400.0
 
 
@@ -44,7 +44,7 @@ def new_order(state: State, call: Call) -> Reply:
     replaces = fields.get("replaces")
     fingerprint = _fingerprint(call.signer.id, identifiers, name, replaces)
     known = state.records.newest(Order, fingerprint)
-    if known is not None and _settled(state, known).status in ("pending", "ready"):
+    if known is not None and _updated(state, known).status in ("pending", "ready"):
         return _reply(state, call, known, 201)
     if replaces is not None:
         renewal_info.check_replaces(state, call, replaces, identifiers)
@@ -61,18 +61,18 @@ def new_order(state: State, call: Call) -> Reply:
         replaces=replaces,
     )
     state.records.put(order)
-    return _reply(state, call, _settled(state, order), 201)
+    return _reply(state, call, _updated(state, order), 201)
 
 
 def order(state: State, call: Call) -> Reply:
     """RFC 8555 §7.4: the order as it is now."""
     call.read_only()
-    return _reply(state, call, _settled(state, _own(state, call), call.request.base))
+    return _reply(state, call, _updated(state, _own(state, call), call.request.base))
 
 
 def finalize(state: State, call: Call) -> Reply:
     """RFC 8555 §7.4: a signing request for an order that is ready."""
-    found = _settled(state, _own(state, call), call.request.base)
+    found = _updated(state, _own(state, call), call.request.base)
     fields = call.fields()
     if found.status != "ready":
         raise Problem("orderNotReady", f"the order is {found.status}")
@@ -105,11 +105,11 @@ def _own(state: State, call: Call) -> Order:
     return found
 
 
-def _settled(state: State, found: Order, base: str = "") -> Order:
+def _updated(state: State, found: Order, base: str = "") -> Order:
     """Bring an order up to what has happened to its authorizations, and to the time."""
     before = found.status
     if found.status == "pending":
-        _follow_authorizations(state, found)
+        _apply_authorizations(state, found)
     if found.status in ("pending", "ready") and state.now() >= found.expires:
         found.status = "invalid"
         found.error = Problem("malformed", "the order has expired").document()
@@ -121,7 +121,7 @@ def _settled(state: State, found: Order, base: str = "") -> Order:
     return found
 
 
-def _follow_authorizations(state: State, found: Order) -> None:
+def _apply_authorizations(state: State, found: Order) -> None:
     failed: list[tuple[dict[str, str], Problem]] = []
     statuses: set[str] = set()
     for identifier in found.authorizations:
@@ -155,7 +155,7 @@ def _issue(state: State, found: Order, base: str) -> None:
     begins = int(state.now() - backdated)
     names = [each["value"] for each in found.identifiers if each["type"] == "dns"]
     issuer, leaf = state.authority.leaf(
-        Wanted(
+        LeafRequest(
             public_key=request.public_key(),
             identifiers=[(each["type"], each["value"]) for each in found.identifiers],
             not_before=datetime.fromtimestamp(begins, UTC),
@@ -208,6 +208,6 @@ def _reply(state: State, call: Call, found: Order, status: int = 200) -> Reply:
 
 def _wait(state: State, found: Order) -> int:
     if found.processing_until is None:
-        return _LONGEST_WAIT
+        return _MAX_RETRY_AFTER
     left = found.processing_until - state.now()
-    return max(1, min(_LONGEST_WAIT, ceil(left)))
+    return max(1, min(_MAX_RETRY_AFTER, ceil(left)))

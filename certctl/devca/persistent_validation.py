@@ -27,7 +27,7 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 
 
 @dataclass(frozen=True)
-class Standing:
+class RequiredRecord:
     """What a record must allow: an account, for a name or for all directly below it, now (seconds
     since 1970).
     """
@@ -47,7 +47,7 @@ def account_uris(form: str, name: str, thumbprint: str, account_url: str) -> fro
     return frozenset(_hashed(each, thumbprint, account_url) for each in (name, "*"))
 
 
-def check(values: Sequence[str], wanted: Standing) -> None:
+def check(values: Sequence[str], wanted: RequiredRecord) -> None:
     """Return where one of the records of a name allows what is wanted; raises `Problem` with what
     is wrong with those that are meant for this CA.
     """
@@ -55,14 +55,14 @@ def check(values: Sequence[str], wanted: Standing) -> None:
     if not ours:
         at = f"{LABEL}.{wanted.name}"
         raise Problem("unauthorized", f"no TXT record at {at} is for {ISSUER}")
-    refusals = [_refusal(each, wanted) for each in ours]
-    if None not in refusals:
-        malformed = any(each and each.startswith("malformed") for each in refusals)
+    mismatches = [_mismatch(each, wanted) for each in ours]
+    if None not in mismatches:
+        malformed = any(each and each.startswith("malformed") for each in mismatches)
         kind = "malformed" if malformed else "unauthorized"
-        raise Problem(kind, "; ".join(filter(None, refusals)))
+        raise Problem(kind, "; ".join(filter(None, mismatches)))
 
 
-def _refusal(value: str, wanted: Standing) -> str | None:
+def _mismatch(value: str, wanted: RequiredRecord) -> str | None:
     parameters: dict[str, str] = {}
     for each in value.split(";")[1:]:
         tag, equals, text = (part.strip(" \t") for part in each.partition("="))

@@ -12,11 +12,11 @@ from certctl.devca.records import Account
 from certctl.devca.state import State
 from certctl.devca.wire import Request
 
-JOSE = "application/jose+json"
-BY_KEY = frozenset({"new-account"})
+JOSE_JSON = "application/jose+json"
+SIGNED_BY_JWK = frozenset({"new-account"})
 """Resources whose requests are signed by the key itself; `revoke-certificate` takes both."""
 
-EITHER = frozenset({"revoke-certificate"})
+SIGNED_BY_EITHER = frozenset({"revoke-certificate"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Call:
     @property
     def signer(self) -> Account:
         """The account that signed."""
-        if self.account is None:  # admit lets none of these in
+        if self.account is None:  # authenticate lets none of these in
             raise Problem("malformed", "this request is signed for an account, by kid")
         return self.account
 
@@ -62,10 +62,10 @@ def url(request: Request, resource: str, *parts: object) -> str:
     return "/".join([request.base, resource, *map(str, parts)])
 
 
-def admit(state: State, request: Request) -> Call:
+def authenticate(state: State, request: Request) -> Call:
     """Return the call that a request makes; raises `Problem`."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JOSE:
-        raise Problem("malformed", f"the Content-Type is {JOSE}", status=415)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JOSE_JSON:
+        raise Problem("malformed", f"the Content-Type is {JOSE_JSON}", status=415)
     message = jws.read(jws.parse_json(request.body, "the body"))
     protected = message.protected
     # spent whatever comes next: a nonce is good for one request
@@ -76,11 +76,11 @@ def admit(state: State, request: Request) -> Call:
         raise Problem("malformed", "the header has either a jwk or a kid")
     account = None
     if "jwk" in protected:
-        if request.resource not in BY_KEY | EITHER:
+        if request.resource not in SIGNED_BY_JWK | SIGNED_BY_EITHER:
             raise Problem("malformed", "this request is signed for an account, by kid")
         key = jws.public_key(protected["jwk"])
     else:
-        if request.resource in BY_KEY:
+        if request.resource in SIGNED_BY_JWK:
             raise Problem("malformed", "this request carries its key, as jwk")
         account = _account(state, protected["kid"])
         key = state.keys.get(account.thumbprint) or jws.public_key(account.jwk)

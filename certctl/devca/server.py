@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from certctl.devca import authority
-from certctl.devca.authorizations import conclude
+from certctl.devca.authorizations import record_validation
 from certctl.devca.kept_port import KeptPort
 from certctl.devca.listener import Listener
 from certctl.devca.log import RequestLog
@@ -30,7 +30,7 @@ from certctl.devca.records import Account, Authorization, Records
 from certctl.devca.service import Service
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.state import State
-from certctl.devca.validation import Claim, Validator
+from certctl.devca.validation import ValidationTask, Validator
 from certctl.devca.zone import MockZone
 from certctl.errors import ConfigurationError
 from certctl.ports import Clock
@@ -62,11 +62,11 @@ class DevCa:
     ) -> None:
         self.settings = settings or DevCaSettings()
         self.zone = MockZone()
-        self.breakdowns: list[str] = []
+        self.internal_errors: list[str] = []
         self._directory = state
         self._listen = listen
         self._clock = clock or SystemClock()
-        self._tell = report
+        self._on_error = report
         self._random = random_source or random.Random()  # noqa: S311 - no secret comes of it
         self._stack = ExitStack()
         self._stopping = threading.Event()
@@ -181,15 +181,15 @@ class DevCa:
         )
 
     def _report(self, text: str) -> None:
-        self.breakdowns.append(text)
-        if self._tell is not None:
-            self._tell(text)
+        self.internal_errors.append(text)
+        if self._on_error is not None:
+            self._on_error(text)
 
     # validating
 
     def _validate(self, identifier: str, kind: str) -> None:
         with contextlib.suppress(RuntimeError):  # it is being closed: a restart goes on with it
-            self._workers.submit(self._try, identifier, kind)
+            self._workers.submit(self._run_validation, identifier, kind)
 
     def _resume(self, records: Records) -> None:
         """Go on with the validations that an earlier process was cut off in."""
@@ -198,7 +198,7 @@ class DevCa:
                 if each["status"] == "processing":
                     self._validate(found.id, each["type"])
 
-    def _try(self, identifier: str, kind: str) -> None:
+    def _run_validation(self, identifier: str, kind: str) -> None:
         records = self._state.records
         with records.transaction():
             found = records.get(Authorization, identifier)
@@ -210,17 +210,17 @@ class DevCa:
         challenge = next(each for each in found.challenges if each["type"] == kind)
         problem: Problem | None = None
         try:
-            claim = Claim(
+            task = ValidationTask(
                 challenge,
                 found.identifier["value"],
                 found.wildcard,
                 account.thumbprint,
                 found.account_url,
             )
-            Validator(self.settings, self.zone, self._state.now).check(claim)
+            Validator(self.settings, self.zone, self._state.now).check(task)
         except Problem as error:
             problem = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of an end
             self._report(f"validation of {found.identifier}: {error!r}")
             problem = Problem("serverInternal", "the validation broke")
-        conclude(self._state, identifier, kind, problem)
+        record_validation(self._state, identifier, kind, problem)

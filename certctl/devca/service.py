@@ -23,10 +23,10 @@ from certctl.devca import (
     persistent_validation,
     renewal_info,
 )
-from certctl.devca.faults import FaultDice, Faults, Kind
-from certctl.devca.log import RequestLog, Seen
+from certctl.devca.faults import Faults, FaultSelector, Kind
+from certctl.devca.log import LoggedRequest, RequestLog
 from certctl.devca.problems import Problem
-from certctl.devca.request_authentication import Call, admit, url
+from certctl.devca.request_authentication import Call, authenticate, url
 from certctl.devca.state import State
 from certctl.devca.wire import PROBLEM_JSON, Reply, Request, json_reply, link
 
@@ -59,21 +59,23 @@ class Service:
     def __init__(self, state: State, random: Random, report: Callable[[str], None]) -> None:
         self.log = RequestLog()
         self._state = state
-        self._dice = FaultDice(random)
+        self._fault_selector = FaultSelector(random)
         self._report = report
 
     def answer(self, request: Request) -> Reply:
         """Return what to answer; raises nothing."""
         faults = self._state.settings.faults
-        fault = self._dice.roll(faults, request.resource)
+        fault = self._fault_selector.select(faults, request.resource)
         try:
             reply = self._with_fault(request, faults, fault)
         except Exception:  # noqa: BLE001 - a mistake of ours must not end the connection's thread
             self._report(traceback.format_exc())
             reply = _refused(Problem("serverInternal", "this should not have happened"))
         if request.resource != "manage":
-            seen = Seen(request.method, request.resource, request.target, reply.status, fault)
-            self.log.add(seen)
+            logged = LoggedRequest(
+                request.method, request.resource, request.target, reply.status, fault
+            )
+            self.log.add(logged)
         return reply
 
     def _with_fault(self, request: Request, faults: Faults, fault: Kind | None) -> Reply:
@@ -109,7 +111,7 @@ class Service:
             if resource in _SINGLE and len(request.segments) > 1:
                 raise Problem("malformed", f"there is no {request.path:.200}", status=404)
             with self._state.records.transaction():
-                return _SIGNED[resource](self._state, admit(self._state, request))
+                return _SIGNED[resource](self._state, authenticate(self._state, request))
         if resource == "manage":
             return management.answer(self._state, self.log, request)
         found = self._open_resource(request)

@@ -28,7 +28,7 @@ CHALLENGE_TYPES = ("http-01", "dns-01", "tls-alpn-01")
 DRAFT_CHALLENGE_TYPES = ("dns-account-01", "dns-persist-01")
 """What is known besides; drafts of the IETF."""
 
-_LIMIT = 100_000
+_MAX_BYTES = 100_000
 _SECONDS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
 _DURATION = re.compile(r"(\d{1,9})([smhd])\Z")
 
@@ -41,7 +41,7 @@ class Profile:
     description: str
     lifetime: timedelta
     common_name: bool = False
-    most_names: int = 100
+    max_names: int = 100
     identifier_types: frozenset[str] = frozenset({"dns", "ip"})
 
 
@@ -59,10 +59,10 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 "tlsserver",
                 "45 days, no common name, DNS names only",
                 timedelta(days=45),
-                most_names=25,
+                max_names=25,
                 identifier_types=frozenset({"dns"}),
             ),
-            Profile("shortlived", "160 hours, no common name", timedelta(hours=160), most_names=25),
+            Profile("shortlived", "160 hours, no common name", timedelta(hours=160), max_names=25),
         )
     }
 )
@@ -146,13 +146,13 @@ def load_profiles(path: Path) -> dict[str, Profile]:
         description = "for tries"
         lifetime = "10m"
         common_name = false
-        most_names = 10
+        max_names = 10
         identifier_types = ["dns"]
 
     Raises `ConfigurationError` naming the file, the profile and the key.
     """
     try:
-        document = tomllib.loads(read_bounded(path, _LIMIT).decode("utf-8"))
+        document = tomllib.loads(read_bounded(path, _MAX_BYTES).decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
     return {name: _profile(name, table, path) for name, table in document.items()}
@@ -163,7 +163,7 @@ _KEYS = MappingProxyType(
         "description": str,
         "lifetime": str,
         "common_name": bool,
-        "most_names": int,
+        "max_names": int,
         "identifier_types": list,
     }
 )
@@ -191,6 +191,6 @@ def _profile(name: str, table: Any, path: Path) -> Profile:
         table.get("description", name),
         lifetime,
         common_name=table.get("common_name", False),
-        most_names=table.get("most_names", 100),
+        max_names=table.get("max_names", 100),
         identifier_types=types,
     )

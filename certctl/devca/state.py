@@ -18,34 +18,34 @@ from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
 from certctl.ports import Clock
 
-_MOST_NONCES = 100_000
+_MAX_NONCES = 100_000
 
 
 class Nonces:
     """Nonces that were handed out and not used yet; the oldest are forgotten first."""
 
     def __init__(self) -> None:
-        self._good: dict[str, None] = {}
+        self._unused: dict[str, None] = {}
         self._guard = threading.Lock()
 
     def fresh(self) -> str:
         """Return a new nonce (RFC 8555 §6.5)."""
         nonce = secrets.token_urlsafe(16)
         with self._guard:
-            self._good[nonce] = None
-            if len(self._good) > _MOST_NONCES:
-                del self._good[next(iter(self._good))]
+            self._unused[nonce] = None
+            if len(self._unused) > _MAX_NONCES:
+                del self._unused[next(iter(self._unused))]
         return nonce
 
     def spend(self, nonce: object) -> bool:
         """Return whether a nonce is good; it is not any more then."""
         with self._guard:
-            return isinstance(nonce, str) and self._good.pop(nonce, self) is None
+            return isinstance(nonce, str) and self._unused.pop(nonce, self) is None
 
     def forget(self) -> None:
         """Make every nonce bad, as a restart does."""
         with self._guard:
-            self._good.clear()
+            self._unused.clear()
 
 
 @dataclass(frozen=True)

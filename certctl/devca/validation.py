@@ -23,7 +23,7 @@ from urllib.parse import urljoin, urlsplit
 from cryptography import x509
 
 from certctl.devca import jws, persistent_validation
-from certctl.devca.persistent_validation import Standing
+from certctl.devca.persistent_validation import RequiredRecord
 from certctl.devca.problems import Problem
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
@@ -36,7 +36,7 @@ ALPN = "acme-tls/1"
 
 
 @dataclass(frozen=True)
-class Claim:
+class ValidationTask:
     """What is to be checked: that whoever has the account of `account_url`, with a key of this
     thumbprint, controls a name (or an address), and with `wildcard` what is below it. `challenge`
     is what the client was asked to prove.
@@ -69,19 +69,19 @@ class Validator:
     zone: MockZone
     now: Callable[[], float]
 
-    def check(self, claim: Claim) -> None:
-        """Return where a claim is proved; raises `Problem` otherwise."""
-        name, expected = claim.name, claim.key_authorization
-        match claim.challenge["type"]:
+    def check(self, task: ValidationTask) -> None:
+        """Return where a task is proved; raises `Problem` otherwise."""
+        name, expected = task.name, task.key_authorization
+        match task.challenge["type"]:
             case "http-01":
-                self._http01(name, claim.token, expected)
+                self._http01(name, task.token, expected)
             case "dns-01":
                 self._dns01(f"_acme-challenge.{name}", expected)
             case "dns-account-01":
-                label = _account_label(claim.account_url)
+                label = _account_label(task.account_url)
                 self._dns01(f"{label}._acme-challenge.{name}", expected)
             case "dns-persist-01":
-                self._dns_persist01(claim)
+                self._dns_persist01(task)
             case "tls-alpn-01":
                 self._tls_alpn01(name, expected)
             case kind:
@@ -125,7 +125,7 @@ class Validator:
         allowed = {None, 443 if secure else 80, usual}
         if given not in allowed:
             raise Problem("connection", f"{url:.200}: redirects lead to port 80 or 443")
-        with _bounded(url, deadline), self._connected(host, usual, deadline) as plain:
+        with _as_problems(url, deadline), self._connected(host, usual, deadline) as plain:
             raw = plain
             if secure:
                 raw = _unverified().wrap_socket(plain, server_hostname=host)
@@ -155,14 +155,12 @@ class Validator:
             shown = ", ".join(repr(each[:60]) for each in values[:5])
             raise Problem("unauthorized", f"the TXT record at {record} has {shown}, not {wanted!r}")
 
-    def _dns_persist01(self, claim: Claim) -> None:
+    def _dns_persist01(self, task: ValidationTask) -> None:
         accounts = persistent_validation.account_uris(
-            str(claim.challenge["form"]), claim.name, claim.thumbprint, claim.account_url
+            str(task.challenge["form"]), task.name, task.thumbprint, task.account_url
         )
-        wanted = Standing(claim.name, claim.wildcard, accounts, self.now())
-        persistent_validation.check(
-            self._txt(f"{persistent_validation.LABEL}.{claim.name}"), wanted
-        )
+        wanted = RequiredRecord(task.name, task.wildcard, accounts, self.now())
+        persistent_validation.check(self._txt(f"{persistent_validation.LABEL}.{task.name}"), wanted)
 
     def _txt(self, record: str) -> list[str]:
         if self.settings.dns is None:
@@ -181,7 +179,7 @@ class Validator:
         deadline = time.monotonic() + SECONDS
         port = self.settings.tls_alpn_port
         with (
-            _bounded(f"{name}, port {port}", deadline),
+            _as_problems(f"{name}, port {port}", deadline),
             self._connected(name, port, deadline) as plain,
             _deadline(plain, deadline),
             context.wrap_socket(plain, server_hostname=shown) as secured,
@@ -236,7 +234,7 @@ def _redirected(url: str, location: str) -> str:
 
 
 @contextmanager
-def _bounded(what: str, deadline: float) -> Iterator[None]:
+def _as_problems(what: str, deadline: float) -> Iterator[None]:
     """Turn what can go wrong on a connection into the problem that a client should see."""
     try:
         yield

@@ -34,7 +34,7 @@ class MockZone:
         with self._guard:
             return list(self._values.get(_normal(name), ()))
 
-    def everything(self) -> dict[str, list[str]]:
+    def all_values(self) -> dict[str, list[str]]:
         """Return all names with their values."""
         with self._guard:
             return {name: list(values) for name, values in self._values.items()}

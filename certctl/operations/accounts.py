@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certctl.ca.directories import directory_url, label
-from certctl.ca.documented_limits import documented
+from certctl.ca.documented_limits import documented_limits
 from certctl.errors import (
     AccountError,
     CertctlError,
@@ -289,7 +289,7 @@ def accounts_made(run: Run, directory: str) -> list[Asked]:
 
 def _warn_of_accounts(run: Run, directory: str) -> None:
     """Say where one more account would be beyond the limits of a CA."""
-    limits = documented(directory).limits
+    limits = documented_limits(directory).limits
     for usage in usages(limits, accounts_made(run, directory), run.services.clock.now(), str):
         if usage.used >= usage.limit.count:
             run.warn(f"{label(directory)} allows {Shortage(usage, 1)}")

@@ -55,7 +55,7 @@ def authorize(order: Order, ordering: Ordering) -> Order:
         pairs = zip(
             not_yet_valid, challenges, strict=False
         )  # not every challenge was found, perhaps
-        told = {each.url for each, challenge in pairs if client.told(challenge)}
+        told = {each.url for each, challenge in pairs if client.was_answered(challenge)}
         if isinstance(error, ValidationFailed):
             _note_failures(error, ordering)
         _give_up([each for each in not_yet_valid if each.url not in told], ordering)

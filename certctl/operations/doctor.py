@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from certctl.ca.directories import label, standing
+from certctl.ca.directories import ca_kind, label
 from certctl.deploy.hook_checks import alert_findings, command_findings, directory_findings
 from certctl.dns.caa import caa_findings
 from certctl.dns.hosts import Host, address_findings, look_up
@@ -198,7 +198,7 @@ def _names_findings(
         if asking is not None:
             for found in pool.map(lambda each: caa_findings(each, asking, resolver), named):
                 yield from found
-    public = standing(spec.ca) != "private" and endpoint.http_port is None
+    public = ca_kind(spec.ca) != "private" and endpoint.http_port is None
     for host in hosts.values():
         yield from address_findings(host, public=public)
     if kind == ChallengeType.DNS_PERSIST_01:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from certctl.ca.directories import label, standing
+from certctl.ca.directories import ca_kind, label
 from certctl.errors import CertctlError
 from certctl.models import (
     CertificateFiles,
@@ -152,7 +152,7 @@ def _view(
         state=_state(status, decision.due, decision.reason, now),
         names=tuple(each.value for each in spec.identifiers),
         ca=label(spec.ca),
-        public=standing(live.request.ca if live else spec.ca) == "public",
+        public=ca_kind(live.request.ca if live else spec.ca) == "public",
         live=_live(live) if live else None,
         seconds_left=(live.facts.not_after - now).total_seconds() if live else None,
         renews_at=decision.at,

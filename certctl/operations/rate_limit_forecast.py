@@ -10,7 +10,7 @@ from datetime import datetime
 
 from certctl.ari import advice
 from certctl.ca.directories import label
-from certctl.ca.documented_limits import documented, registered_domains
+from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.errors import CertctlError, StoreError
 from certctl.models import Account, Asked, CertificateSpec, CertificateStatus, What
 from certctl.operations.accounts import accounts_made, choose_account
@@ -40,7 +40,7 @@ def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, Asked]], run: Run) ->
     """Say which limits of a CA would be overstepped by these orders."""
     by_account: defaultdict[tuple[str, str | None], list[Asked]] = defaultdict(list)
     for spec, asked in wanted:
-        if documented(spec.ca).limits:
+        if documented_limits(spec.ca).limits:
             by_account[spec.ca, spec.account].append(asked)
     for (ca, account), orders in by_account.items():
         _warn_of(ca, account, orders, run)
@@ -48,7 +48,7 @@ def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, Asked]], run: Run) ->
 
 def usage_of(account: Account, run: Run) -> list[Usage]:
     """Return how much of its CA's limits an account uses, the fullest first."""
-    limits = documented(account.directory_url).limits
+    limits = documented_limits(account.directory_url).limits
     if not limits:
         return []
     past = [*_asked(account, run), *accounts_made(run, account.directory_url)]
@@ -57,7 +57,7 @@ def usage_of(account: Account, run: Run) -> list[Usage]:
 
 def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> list[Usage]:
     """Return how much is used of the limits that an order for a certificate counts for."""
-    limits = documented(spec.ca).limits
+    limits = documented_limits(spec.ca).limits
     try:
         account = choose_account(run, spec.ca, spec.account) if limits else None
     except CertctlError:
@@ -76,7 +76,7 @@ def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[Asked], run: 
         return  # each order will say what is wrong
     past = _asked(account, run) if account else []
     now = run.services.clock.now()
-    found = shortages(documented(ca).limits, past, orders, now, registered_domains())
+    found = shortages(documented_limits(ca).limits, past, orders, now, registered_domains())
     for shortage in found[:_SAID]:
         run.warn(f"{label(ca)} allows {shortage}")
     if len(found) > _SAID:

@@ -163,7 +163,7 @@ class Run:
         share the CA's directory, nonces and connections.
         """
         from certctl.ca.client import AcmeClient  # noqa: PLC0415 - an idle run needs no network
-        from certctl.ca.documented_limits import documented  # noqa: PLC0415 - an idle run needs no network
+        from certctl.ca.documented_limits import documented_limits  # noqa: PLC0415 - an idle run needs no network
 
         with self._guard:
             index = (directory_url, ca_bundle, account.id if account else None)
@@ -177,7 +177,7 @@ class Run:
                     clock=self.services.clock,
                     stop=self.stop,
                     notify=self.retrying,
-                    documented=documented(directory_url),
+                    documented_limits=documented_limits(directory_url),
                 )
                 self._clients[index] = client
                 self._stack.callback(client.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certctl.ca.directories import directory_url, label, staging_url, standing
+from certctl.ca.directories import ca_kind, directory_url, label, staging_url
 from certctl.errors import CertctlError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, CertificateStatus, Identifier, Value
 from certctl.names import certificate_name, default_certificate_name
@@ -122,9 +122,9 @@ def protect_public(spec: CertificateSpec, status: CertificateStatus, *, force: b
     don't.
     """
     live = status.live
-    if force or live is None or standing(live.request.ca) != "public":
+    if force or live is None or ca_kind(live.request.ca) != "public":
         return
-    if standing(spec.ca) != "public":
+    if ca_kind(spec.ca) != "public":
         raise UsageError(
             f"{spec.name} has a certificate of {label(live.request.ca)}; "
             f"one of {label(spec.ca)} would not be trusted by browsers",

@@ -18,7 +18,7 @@ from tests.integration.devca_client import RawClient, request
 def ca() -> Iterator[DevCa]:
     with DevCa(None) as ca:
         yield ca
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def client() -> Iterator[RawClient]:
         client = RawClient(ca)
         client.register()
         yield client
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 def issue(

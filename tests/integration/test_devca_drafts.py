@@ -26,7 +26,7 @@ def client() -> Iterator[RawClient]:
         client = RawClient(ca)
         client.register()
         yield client
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 # dns-account-01.

@@ -22,7 +22,7 @@ from tests.support.ca_clients import Caller, csr_for
 def ca() -> Iterator[DevCa]:
     with DevCa(None, random_source=Random(7)) as ca:
         yield ca
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 @pytest.fixture

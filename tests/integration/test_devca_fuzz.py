@@ -59,7 +59,7 @@ def client() -> Iterator[RawClient]:
         client.register()
         yield client
         assert client.order("still.alive.example").status == 201
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.lab.clock import SteerableClock
 def ca() -> Iterator[DevCa]:
     with DevCa(None, clock=SteerableClock()) as ca:
         yield ca
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 @pytest.fixture

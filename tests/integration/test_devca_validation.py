@@ -36,7 +36,7 @@ def client() -> Iterator[RawClient]:
         client = RawClient(ca)
         client.register()
         yield client
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from certctl.ca.client import AcmeClient
-from certctl.ca.documented_limits import Documented
+from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Rate
 from certctl.errors import CaUnavailable, RateLimited, RenewalInfoUnavailable
@@ -89,7 +89,7 @@ def test_what_limits_one_account_or_name_holds_up_no_other_request(
 def test_a_documented_rate_is_kept_by_all_threads_together(
     ca: ScriptedCA, clock: SteerableClock
 ) -> None:
-    documented = Documented(rates={Resource.DIRECTORY: Rate(2, 1)}, others=Rate(10, 5))
+    documented_limits = DocumentedLimits(rates={Resource.DIRECTORY: Rate(2, 1)}, others=Rate(10, 5))
     caller = Caller(ca.directory_url, ca.ca_bundle, clock)
     with AcmeClient(
         Endpoint(ca.directory_url, str(ca.ca_bundle)),
@@ -97,7 +97,7 @@ def test_a_documented_rate_is_kept_by_all_threads_together(
         stop=threading.Event(),
         notify=lambda *_: None,
         key=caller.key,
-        documented=documented,
+        documented_limits=documented_limits,
     ) as nobody:
         account = nobody.new_account([], terms_agreed=True)
         client = nobody.with_key(caller.key, account.url)

@@ -44,13 +44,13 @@ def test_scenario_36_both_shapes_of_dns_persist_01_are_told_apart_by_the_challen
 
         assert (made.exit_status, made.stderr) == (0, "")
         assert (renewed.exit_status, renewed.stderr) == (0, "")
-        ((name, (text,)),) = ca.zone.everything().items()
+        ((name, (text,)),) = ca.zone.all_values().items()
         assert name == "_validation-persist.shop.example"
         issuer, uri, policy = text.split("; ")
         assert (issuer, policy) == ("dev-ca.certctl.invalid", "policy=wildcard")
         assert uri.startswith("accounturi=https://")
         assert account in uri
-        assert ca.breakdowns == []
+        assert ca.internal_errors == []
 
 
 def test_scenario_36_the_first_issuer_and_either_uri_of_the_account_are_what_the_record_names(

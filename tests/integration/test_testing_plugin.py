@@ -57,6 +57,6 @@ def test_what_one_test_changes(certctl_ca: CertctlCa) -> None:
 
 def test_does_not_reach_the_next(certctl_ca: CertctlCa) -> None:
     assert certctl_ca.settings.faults.bad_nonce == 0
-    assert certctl_ca.zone.everything() == {}
+    assert certctl_ca.zone.all_values() == {}
     assert certctl_ca.settings.reuse_authorizations is False
     assert certctl_ca.count() == 0

@@ -140,7 +140,7 @@ def opened_lab(directory: Path) -> Iterator[Lab]:
     settings = DevCaSettings(http_port=port, tls_alpn_port=free_port())
     with DevCa(None, settings=settings) as ca, DnsServer(ca.zone) as dns:
         yield Lab(ca, dns.address, client, port)
-    assert ca.breakdowns == []
+    assert ca.internal_errors == []
 
 
 def certbot(lab: Lab, *arguments: str | Path) -> str:

@@ -74,7 +74,7 @@ def test_certbot_takes_a_wildcard_by_dns_with_a_profile_and_an_rsa_key(lab: Lab)
     lab.check(chain, "*.a.example", "a.example")
     leaf = x509.load_pem_x509_certificate(chain.read_bytes())
     assert leaf.subject.rfc4514_string() == ""
-    assert lab.ca.zone.everything() == {}
+    assert lab.ca.zone.all_values() == {}
 
 
 def test_certbot_chooses_the_chain_to_the_rsa_root(lab: Lab) -> None:
@@ -129,7 +129,7 @@ def test_lego_issues_by_dns_with_updates_of_the_built_in_zone(lab: Lab) -> None:
 
     chain = lab.directory / "lego/certificates/_.a.example.crt"
     lab.check(chain, "*.a.example", "a.example")
-    assert lab.ca.zone.everything() == {}
+    assert lab.ca.zone.all_values() == {}
 
 
 def test_lego_issues_by_tls_alpn(lab: Lab) -> None:

@@ -157,7 +157,7 @@ def test_certbots_dns_hooks_find_what_certbot_tells_them(lab: Lab, tmp_path: Pat
 
     assert calls(lab, "ours") == calls(lab, "theirs")
     assert len(calls(lab, "ours")) == 6
-    assert lab.ca.zone.everything() == {}
+    assert lab.ca.zone.all_values() == {}
 
 
 def test_certbots_http_hooks_find_what_certbot_tells_them(lab: Lab, tmp_path: Path) -> None:

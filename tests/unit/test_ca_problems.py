@@ -8,7 +8,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.ca.problems import Resource, error_from, links, problem, words
+from certctl.ca.problems import Resource, error_from, links, one_line, problem
 from certctl.ca.retry_after import LONGEST, retry_after
 from certctl.errors import (
     AccountError,
@@ -60,8 +60,8 @@ def error(
 @given(json_values | problem_shapes | st.lists(problem_shapes))
 def test_a_problem_of_any_shape_is_read(document: object) -> None:
     said = problem(document)
-    assert len(said.words) <= 1001
-    assert said.words.isprintable()
+    assert len(said.text) <= 1001
+    assert said.text.isprintable()
     assert said.url is None or said.url.startswith("https://")
 
 
@@ -82,7 +82,7 @@ def test_control_characters_never_reach_a_message() -> None:
 
 
 def test_long_words_are_cut() -> None:
-    assert len(words("x" * 1_000_000)) == 1001
+    assert len(one_line("x" * 1_000_000)) == 1001
 
 
 @pytest.mark.parametrize("body", ["null", '"x"', "[1]", "7", "{}", "<html>no</html>", ""])

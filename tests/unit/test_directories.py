@@ -2,7 +2,7 @@
 
 import pytest
 
-from certctl.ca.directories import KNOWN_CAS, KnownCa, directory_url, label, staging_url, standing
+from certctl.ca.directories import KNOWN_CAS, KnownCa, ca_kind, directory_url, label, staging_url
 from certctl.errors import ExitStatus, UsageError
 
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -79,10 +79,10 @@ def test_staging_is_known_where_there_is_one() -> None:
 
 
 def test_standing_follows_the_table() -> None:
-    assert standing(PRODUCTION) == "public"
-    assert standing(STAGING) == "staging"
-    assert standing("https://dv.acme-v02.test-api.pki.goog/directory") == "staging"
-    assert standing("https://ca.example/dir") == "private"
+    assert ca_kind(PRODUCTION) == "public"
+    assert ca_kind(STAGING) == "staging"
+    assert ca_kind("https://dv.acme-v02.test-api.pki.goog/directory") == "staging"
+    assert ca_kind("https://ca.example/dir") == "private"
 
 
 def test_an_unknown_ca_is_called_by_its_host() -> None:

@@ -19,7 +19,7 @@ def sent(limiter: Limiter, clock: SteerableClock, resource: Resource, count: int
     begun = clock.monotonic()
     moments = []
     for _ in range(count):
-        clock.advance(limiter.take(resource))
+        clock.advance(limiter.reserve(resource))
         moments.append(round(clock.monotonic() - begun, 6))
     return moments
 
@@ -52,7 +52,7 @@ def test_a_rest_gives_the_burst_back() -> None:
 def test_places_that_are_taken_at_once_are_one_after_the_other() -> None:
     some = limiter(SteerableClock(), NEW_NONCE=Rate(20, 2))
 
-    waits = [some.take(NONCE) for _ in range(5)]
+    waits = [some.reserve(NONCE) for _ in range(5)]
 
     assert waits == pytest.approx([0.0, 0.0, 0.05, 0.1, 0.15])
 
@@ -60,18 +60,18 @@ def test_places_that_are_taken_at_once_are_one_after_the_other() -> None:
 def test_each_resource_has_its_own_rate_and_the_others_one_together() -> None:
     clock = SteerableClock()
     some = Limiter(clock, {NONCE: Rate(1, 1)}, Rate(10, 1))
-    some.take(NONCE)
+    some.reserve(NONCE)
 
-    assert some.take(Resource.ORDER) == 0.0
-    assert some.take(Resource.AUTHORIZATION) == pytest.approx(0.1)
-    assert some.take(NONCE) == pytest.approx(1.0)
+    assert some.reserve(Resource.ORDER) == 0.0
+    assert some.reserve(Resource.AUTHORIZATION) == pytest.approx(0.1)
+    assert some.reserve(NONCE) == pytest.approx(1.0)
 
 
 def test_a_hold_is_for_all_resources_until_its_time_is_over() -> None:
     clock = SteerableClock()
     some = limiter(clock)
     error = CaUnavailable("busy", status=503, retry_after=30)
-    some.refused(ORDER, error)
+    some.record_refusal(ORDER, error)
 
     held = some.hold(Resource.CHALLENGE)
     assert held is not None
@@ -84,8 +84,8 @@ def test_a_hold_is_for_all_resources_until_its_time_is_over() -> None:
 
 def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
     some = limiter(SteerableClock())
-    some.refused(ORDER, CaUnavailable("busy", status=503, retry_after=30))
-    some.refused(NONCE, CaUnavailable("busy", status=503, retry_after=3))
+    some.record_refusal(ORDER, CaUnavailable("busy", status=503, retry_after=30))
+    some.record_refusal(NONCE, CaUnavailable("busy", status=503, retry_after=3))
 
     held = some.hold(ORDER)
     assert held is not None
@@ -94,12 +94,12 @@ def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
 
 def test_renewal_information_has_holds_of_its_own() -> None:
     some = limiter(SteerableClock())
-    some.refused(ARI, CaUnavailable("busy", status=503, retry_after=86400))
+    some.record_refusal(ARI, CaUnavailable("busy", status=503, retry_after=86400))
 
     assert some.hold(ARI) is not None
     assert some.hold(ORDER) is None
 
-    some.refused(ORDER, CaUnavailable("busy", status=503, retry_after=60))
+    some.record_refusal(ORDER, CaUnavailable("busy", status=503, retry_after=60))
     held = some.hold(ARI)
     assert held is not None
     assert held.seconds == 86400
@@ -117,7 +117,7 @@ def test_renewal_information_has_holds_of_its_own() -> None:
 def test_what_says_nothing_of_other_requests_slows_nobody(error: CaUnavailable) -> None:
     clock = SteerableClock()
     some = limiter(clock)
-    some.refused(ORDER, error)
+    some.record_refusal(ORDER, error)
 
     assert some.hold(ORDER) is None
     assert sent(some, clock, ORDER, 3) == [0.0, 0.0, 0.0]
@@ -127,15 +127,15 @@ def test_refusals_put_a_distance_between_requests_and_successes_take_it_away() -
     clock = SteerableClock()
     some = limiter(clock)
     busy = RateLimited("slow down", status=429)
-    some.refused(ORDER, busy)
+    some.record_refusal(ORDER, busy)
     assert sent(some, clock, ORDER, 3) == [0.0, 0.1, 0.2]
 
-    some.refused(ORDER, busy)
+    some.record_refusal(ORDER, busy)
     clock.advance(10)
     assert sent(some, clock, ORDER, 3) == [0.0, 0.2, 0.4]
 
     for _ in range(20):
-        some.answered()
+        some.record_success()
     clock.advance(10)
     assert sent(some, clock, ORDER, 3) == [0.0, 0.0, 0.0]
 
@@ -144,9 +144,9 @@ def test_after_one_refusal_among_many_answers_the_pace_is_halved() -> None:
     clock = SteerableClock()
     some = limiter(clock)
     for _ in range(100):
-        some.take(ORDER)
+        some.reserve(ORDER)
         clock.advance(0.01)
-    some.refused(ORDER, CaUnavailable("busy", status=503))
+    some.record_refusal(ORDER, CaUnavailable("busy", status=503))
 
     assert sent(some, clock, ORDER, 3) == pytest.approx([0.0, 0.02, 0.04], abs=0.001)
 
@@ -154,7 +154,7 @@ def test_after_one_refusal_among_many_answers_the_pace_is_halved() -> None:
 def test_after_a_hold_requests_do_not_all_go_at_once() -> None:
     clock = SteerableClock()
     some = limiter(clock)
-    some.refused(ORDER, CaUnavailable("busy", status=503, retry_after=30))
+    some.record_refusal(ORDER, CaUnavailable("busy", status=503, retry_after=30))
     clock.advance(30)
 
-    assert [some.take(ORDER) for _ in range(3)] == pytest.approx([0.0, 0.1, 0.2])
+    assert [some.reserve(ORDER) for _ in range(3)] == pytest.approx([0.0, 0.1, 0.2])

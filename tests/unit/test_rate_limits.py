@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.ca.documented_limits import documented, registered_domains
+from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.models import Asked, What
 from certctl.rate_limits import KEPT, Limit, Per, Usage, concerning, kept, shortages, usages
 
@@ -174,9 +174,9 @@ def test_the_oldest_go_first_where_there_is_too_much() -> None:
 
 
 def test_only_known_cas_have_limits() -> None:
-    assert {each.window <= KEPT for each in documented(LETSENCRYPT).limits} == {True}
-    assert documented("https://ca.example/directory").limits == ()
-    assert documented("https://ca.example/directory").rates == {}
+    assert {each.window <= KEPT for each in documented_limits(LETSENCRYPT).limits} == {True}
+    assert documented_limits("https://ca.example/directory").limits == ()
+    assert documented_limits("https://ca.example/directory").rates == {}
 
 
 @pytest.mark.parametrize(

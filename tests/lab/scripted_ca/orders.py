@@ -26,7 +26,7 @@ from tests.lab.scripted_ca.state import (
 from tests.lab.scripted_ca.wire import Reply, json_reply
 
 UNFINISHED = ("pending", "processing")
-LOST = {"invalid", "expired", "revoked", "deactivated"}
+FAILED = {"invalid", "expired", "revoked", "deactivated"}
 
 
 def new_order(state: State, signed: Signed) -> Reply:
@@ -51,7 +51,7 @@ def new_order(state: State, signed: Signed) -> Reply:
         order.finalize_url = order.url.replace("/order/", "/finalize/")
         state.orders[order.url] = order
         signed.signer.orders.append(order.url)
-    _settle(state, order)
+    _update_status(state, order)
     return _order_view(state, order, status=201)
 
 
@@ -59,7 +59,7 @@ def order(state: State, signed: Signed) -> Reply:
     order = _own_order(state, signed)
     for authorization in order.authorizations:
         _poll(state, authorization)
-    _settle(state, order)
+    _update_status(state, order)
     if order.status == "processing":
         if order.polls_left == 0:
             _complete(state, order)
@@ -70,7 +70,7 @@ def order(state: State, signed: Signed) -> Reply:
 
 def finalize(state: State, signed: Signed) -> Reply:
     order = _own_order(state, signed)
-    _settle(state, order)
+    _update_status(state, order)
     if order.status != "ready":
         raise Problem("orderNotReady", 403, f"the order is {order.status}")
     order.csr_der = jws.unb64(signed.fields.get("csr", ""))
@@ -105,7 +105,7 @@ def authorization(state: State, signed: Signed) -> Reply:
     }
     if authorization.wildcard:
         body["wildcard"] = True
-    return _waiting(state, authorization.status, json_reply(200, body))
+    return _with_retry_after(state, authorization.status, json_reply(200, body))
 
 
 def challenge(state: State, signed: Signed) -> Reply:
@@ -119,7 +119,7 @@ def challenge(state: State, signed: Signed) -> Reply:
             raise Problem("malformed", detail="an answer is {} here")
         _answer(state, authorization, challenge, signed)
     up = ("Link", f'<{authorization.url}>;rel="up"')
-    return _waiting(state, challenge.status, json_reply(200, challenge.json(), up))
+    return _with_retry_after(state, challenge.status, json_reply(200, challenge.json(), up))
 
 
 # -- what newOrder checks and makes
@@ -223,26 +223,26 @@ def _answer(
         authorization.polls_left = -1
         expected = signed.signer.key_authorization(challenge.token)
         thread = threading.Thread(
-            target=_fetch_and_conclude, args=(state, authorization, challenge, expected)
+            target=_fetch_and_finish, args=(state, authorization, challenge, expected)
         )
         state.validations.append(thread)
         thread.start()
         return
     authorization.polls_left = settings.validated_after
     if authorization.polls_left == 0:
-        _conclude(state, authorization, challenge)
+        _finish_validation(state, authorization, challenge)
         if settings.failing.get(authorization.name, ("", None))[0] == "refused":
             error = challenge.error or {}
             raise Problem(error["type"], 400, error.get("detail", ""))
 
 
-def _fetch_and_conclude(
+def _fetch_and_finish(
     state: State, authorization: Authorization, challenge: Challenge, expected: str
 ) -> None:
     host, port = state.settings.validate_http01 or ("", 0)
     error = validation.http01(host, port, authorization.name, challenge.token, expected)
     with state.lock:
-        _conclude(state, authorization, challenge, error)
+        _finish_validation(state, authorization, challenge, error)
 
 
 def _poll(state: State, authorization: Authorization) -> None:
@@ -251,12 +251,12 @@ def _poll(state: State, authorization: Authorization) -> None:
     if challenge is None or challenge.status != "processing" or authorization.polls_left < 0:
         return
     if authorization.polls_left == 0:
-        _conclude(state, authorization, challenge)
+        _finish_validation(state, authorization, challenge)
     else:
         authorization.polls_left -= 1
 
 
-def _conclude(
+def _finish_validation(
     state: State,
     authorization: Authorization,
     challenge: Challenge,
@@ -277,16 +277,16 @@ def _conclude(
         authorization.status = "invalid"
 
 
-def _settle(state: State, order: Order) -> None:
+def _update_status(state: State, order: Order) -> None:
     """RFC 8555 §7.1.6: what its authorizations make of a pending order."""
     if order.status != "pending":
         return
     statuses = {one.status for one in order.authorizations}
     if statuses == {"valid"}:
         order.status = "ready"
-    elif statuses & LOST:
+    elif statuses & FAILED:
         order.status = "invalid"
-        names = ", ".join(one.name for one in order.authorizations if one.status in LOST)
+        names = ", ".join(one.name for one in order.authorizations if one.status in FAILED)
         if state.settings.order_errors:
             order.error = document("unauthorized", f"no authorization for {names}", status=403)
 
@@ -362,10 +362,10 @@ def _order_view(state: State, order: Order, status: int = 200) -> Reply:
     }
     known = {key: value for key, value in body.items() if value is not None}
     reply = json_reply(status, known, ("Location", order.url))
-    return _waiting(state, order.status, reply)
+    return _with_retry_after(state, order.status, reply)
 
 
-def _waiting(state: State, status: str, reply: Reply) -> Reply:
+def _with_retry_after(state: State, status: str, reply: Reply) -> Reply:
     if status in UNFINISHED and state.settings.retry_after is not None and reply.status != 201:
         return reply.with_header("Retry-After", str(state.settings.retry_after))
     return reply

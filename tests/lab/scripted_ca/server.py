@@ -88,7 +88,7 @@ class ScriptedCA(Settings):
     _listener: Listener = field(init=False)
     _scripts: list[tuple[_Rule, Fault]] = field(init=False, default_factory=list)
     _changes: list[tuple[_Rule, Change]] = field(init=False, default_factory=list)
-    _breakdowns: list[str] = field(init=False, default_factory=list)
+    _internal_errors: list[str] = field(init=False, default_factory=list)
     _changed: threading.Condition = field(init=False, default_factory=threading.Condition)
     _directory: tempfile.TemporaryDirectory[str] = field(init=False)
 
@@ -115,7 +115,7 @@ class ScriptedCA(Settings):
             thread.join()
         self._directory.cleanup()
         if kind is None:
-            assert self._breakdowns == [], "\n".join(self._breakdowns)
+            assert self._internal_errors == [], "\n".join(self._internal_errors)
             rules = [rule for rule, _ in (*self._scripts, *self._changes)]
             unmet = [rule.resource for rule in rules if not rule.used]
             assert unmet == [], f"scripted, but no request met it: {unmet}"
@@ -250,7 +250,7 @@ class ScriptedCA(Settings):
         except ConnectionError:
             raise
         except Exception:  # noqa: BLE001 - a test's own function may raise: shown at the end
-            self._breakdowns.append(traceback.format_exc())
+            self._internal_errors.append(traceback.format_exc())
             return json_reply(500, document("serverInternal", traceback.format_exc()))
 
     def _record(self, received: Received) -> Seen:

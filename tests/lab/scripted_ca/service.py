@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.lab.scripted_ca import accounts, certificates, jws, orders
 from tests.lab.scripted_ca.problems import Problem
-from tests.lab.scripted_ca.state import Received, Signed, State, admit
+from tests.lab.scripted_ca.state import Received, Signed, State, authenticate
 from tests.lab.scripted_ca.wire import NO_CONTENT, Reply, Request, json_reply
 
 # what is posted, always signed
@@ -84,7 +84,7 @@ def _answer(state: State, received: Received) -> Reply:
             raise Problem(
                 "malformed", 405, f"{resource} is posted to", headers=(("Allow", "POST"),)
             )
-        return SIGNED[resource](state, admit(state, received))
+        return SIGNED[resource](state, authenticate(state, received))
     if method not in ("GET", "HEAD"):
         allow = (("Allow", "GET, HEAD"),)
         raise Problem("malformed", 405, f"{resource} is only read", headers=allow)

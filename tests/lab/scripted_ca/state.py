@@ -195,7 +195,7 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def admit(state: State, received: Received) -> Signed:
+def authenticate(state: State, received: Received) -> Signed:
     """The gate: checks content type, nonce, URL, key and signature (RFC 8555 §6.2 to 6.5), and
     that the account exists, is valid, and has agreed to the terms."""
     message = received.message
