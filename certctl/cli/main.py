@@ -46,7 +46,7 @@ COMMANDS = MappingProxyType(
         "rollback": "Put an older version back.",
         "delete": "Forget a certificate and remove its files.",
         "register": "Make an account at a CA, or find it again.",
-        "account": "Show, update, re-key or deactivate accounts.",
+        "account": "Show, update or deactivate accounts, and roll over their keys.",
         "demo": "Watch certctl issue, serve, renew and revoke, on this machine.",
         "dev-ca": "Run an ACME CA for development, or print its root.",
     }

@@ -109,7 +109,7 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
     if len(chosen) > 1:
         raise _cannot_combine(*chosen)
     if "profile" in flags and "required_profile" in flags:
-        raise UsageError("--profile and --required-profile cannot both be meant")
+        raise UsageError("--profile and --required-profile cannot be combined")
     options = option_table()
     given = {key: value for key, value in flags.items() if options[key].in_spec}
     return absolute(given, options, str(invocation.environment.directory))
@@ -223,4 +223,4 @@ def _method_option(method: str, words: str) -> Callable[[_Decorated], _Decorated
 
 
 def _cannot_combine(*ways: str) -> UsageError:
-    return UsageError(f"{' and '.join(ways)} cannot both be meant", hint="Choose one of them.")
+    return UsageError(f"{' and '.join(ways)} cannot be combined", hint="Choose one of them.")

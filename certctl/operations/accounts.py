@@ -119,7 +119,7 @@ def ensure_account(run: Run, directory: str, ca_bundle: str | None, wanted: str 
 def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account:
     """Return the account after the CA took `emails` as its contact (RFC 8555 §7.3.2)."""
     with _exclusively(run, account.directory_url):
-        account = _finish_roll_over(run, account)
+        account = _finish_rollover(run, account)
         state = _client(run, account).update_account(_contact(emails))
         changed = replace(account, contact=state.contact or _contact(emails))
         run.services.store.accounts.update(changed)
@@ -130,14 +130,14 @@ def agree_to_terms(run: Run, account: Account) -> Account:
     """Return the account after new terms of service were agreed to (RFC 8555 §7.3.3)."""
     terms = _consent(run, _client(run, account), account.directory_url)
     with _exclusively(run, account.directory_url):
-        account = _finish_roll_over(run, account)
+        account = _finish_rollover(run, account)
         _client(run, account).agree_to_terms()
         changed = replace(account, terms_of_service=terms)
         run.services.store.accounts.update(changed)
         return changed
 
 
-def roll_key(run: Run, account: Account, kind: AccountKeyType | None = None) -> Account:
+def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> Account:
     """Return the account after its key was changed at the CA (RFC 8555 §7.3.5).
 
     The new key is on disk before the CA hears of it, so that a crash at any point is mended by
@@ -147,7 +147,7 @@ def roll_key(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
 
     accounts = run.services.store.accounts
     with _exclusively(run, account.directory_url):
-        account = _finish_roll_over(run, account)
+        account = _finish_rollover(run, account)
         key = generate_account_key(kind or account.key_type)
         accounts.save_next_key(account, key)
         try:
@@ -186,7 +186,7 @@ def _warn_of_hashed_records(account: Account, run: Run) -> None:
 def deactivate(run: Run, account: Account) -> Account:
     """Return the account after it was deactivated at the CA, for ever (RFC 8555 §7.3.6)."""
     with _exclusively(run, account.directory_url):
-        account = _finish_roll_over(run, account)
+        account = _finish_rollover(run, account)
         _client(run, account).deactivate_account()
         gone = replace(account, status="deactivated")
         run.services.store.accounts.update(gone)
@@ -197,7 +197,7 @@ def deactivate(run: Run, account: Account) -> Account:
 def refresh(run: Run, account: Account) -> Account:
     """Return the account as the CA knows it now; what changed is kept."""
     with _exclusively(run, account.directory_url):
-        account = _finish_roll_over(run, account)
+        account = _finish_rollover(run, account)
         current = _at_the_ca(run, account)
         if current != account:
             run.services.store.accounts.update(current)
@@ -210,7 +210,7 @@ def sharing(run: Run, account: Account) -> Lease:
     store = run.services.store.accounts
     if store.next_key(account) is not None:
         with _exclusively(run, account.directory_url):
-            _finish_roll_over(run, account)
+            _finish_rollover(run, account)
     return store.lock(
         account.directory_url, exclusive=False, timeout=settings.seconds("lock_timeout")
     )
@@ -341,7 +341,7 @@ def _at_the_ca(run: Run, account: Account) -> Account:
     return replace(account, status=state.status, contact=state.contact or account.contact)
 
 
-def _finish_roll_over(run: Run, account: Account) -> Account:
+def _finish_rollover(run: Run, account: Account) -> Account:
     """Settle a key change that was cut off: keep the key that the CA knows the account by."""
     from certctl.keys import account_key_type  # noqa: PLC0415 - cryptography is slow to import
 

@@ -110,7 +110,7 @@ def _keys(layout: Layout, specs: Mapping[str, CertificateSpec]) -> Iterator[Find
         yield from _key(pending / "privkey.pem", _Access())
     for ca in _inside(layout.accounts):
         for account in _inside(ca):
-            yield from _key(account / "key.pem", _Access(), "certctl account roll-key")
+            yield from _key(account / "key.pem", _Access(), "certctl account rollover")
 
 
 def _access(spec: CertificateSpec | None) -> _Access:

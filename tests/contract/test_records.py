@@ -236,7 +236,7 @@ def test_no_record_holds_a_secret(tmp_path: Path) -> None:
     ) as ca:
         issued = issue(ca, home, *more, variables=EAB)
         keys = keys_of(home)
-        rolled = certctl("account", "roll-key", *more, home=home)
+        rolled = certctl("account", "rollover", *more, home=home)
     assert (issued.exit_status, rolled.exit_status, len(keys)) == (0, 0, 2)
 
     said = "".join(each.stdout + each.stderr for each in (issued, rolled))

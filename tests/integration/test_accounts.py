@@ -255,7 +255,7 @@ def test_an_account_that_the_ca_deactivated_is_an_error_that_registering_heals(
 
 def rolled(machine: Machine, kind: AccountKeyType | None = None) -> Account:
     with machine.run() as run:
-        return accounts.roll_key(run, the_account(machine), kind)
+        return accounts.rollover(run, the_account(machine), kind)
 
 
 def test_a_key_change_is_made_at_the_ca_and_here(machine: Machine) -> None:
@@ -277,7 +277,7 @@ def test_a_run_that_has_used_the_old_key_goes_on_with_the_new_one(machine: Machi
 
     with machine.run() as run:
         account = accounts.refresh(run, the_account(machine))
-        account = accounts.roll_key(run, account)
+        account = accounts.rollover(run, account)
         current = accounts.refresh(run, account)
 
     assert current.status == "valid"
@@ -303,7 +303,7 @@ def test_a_kill_after_the_change_is_mended_by_the_next_use(machine: Machine) -> 
     machine.issue("a.example")
     before = key_file(machine).read_bytes()
 
-    machine.killed_at("key-change", "account", "roll-key", "--account-key-type", "es384")
+    machine.killed_at("key-change", "account", "rollover", "--account-key-type", "es384")
     assert machine.store.accounts.next_key(the_account(machine)) is not None
     report = machine.renew(force=True)
 
@@ -318,7 +318,7 @@ def test_a_kill_before_the_change_is_mended_by_the_next_use(machine: Machine) ->
     before = key_file(machine).read_bytes()
 
     machine.ca.key_change_has_effect = False
-    machine.killed_at("key-change", "account", "roll-key")
+    machine.killed_at("key-change", "account", "rollover")
     report = machine.renew(force=True)
 
     assert report.exit_status == 0
@@ -331,7 +331,7 @@ def test_whatever_uses_the_account_next_mends_a_change_that_was_cut_off(
     machine: Machine, use: str
 ) -> None:
     register(machine)
-    machine.killed_at("key-change", "account", "roll-key")
+    machine.killed_at("key-change", "account", "rollover")
 
     with machine.run() as run:
         account = the_account(machine)
@@ -345,7 +345,7 @@ def test_whatever_uses_the_account_next_mends_a_change_that_was_cut_off(
             case "refresh":
                 accounts.refresh(run, account)
             case "roll":
-                accounts.roll_key(run, account)
+                accounts.rollover(run, account)
 
     (account,) = machine.store.accounts.all()
     assert machine.store.accounts.next_key(account) is None

@@ -411,7 +411,7 @@ def test_scenario_30_a_key_change_that_fails_leaves_an_account_that_works(
     fault(machine)
 
     with pytest.raises(AccountError), machine.run() as run:
-        accounts.roll_key(run, the_account(machine))
+        accounts.rollover(run, the_account(machine))
 
     assert machine.renew(force=True).exit_status == 0
     assert len(machine.ca.accounts) == 1
@@ -423,7 +423,7 @@ def test_scenario_30_a_crash_between_the_change_and_saving(
 ) -> None:
     machine.issue("a.example")
     machine.ca.key_change_has_effect = has_effect
-    machine.killed_at("key-change", "account", "roll-key")
+    machine.killed_at("key-change", "account", "rollover")
 
     assert machine.renew(force=True).exit_status == 0
     assert machine.store.accounts.next_key(the_account(machine)) is None

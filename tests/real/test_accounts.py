@@ -150,7 +150,7 @@ def test_a_rolled_key_is_another_one_and_goes_on_ordering(
     here.certctl("register")
     before = key_file(here).read_bytes()
 
-    finished = here.certctl("account", "roll-key", "--account-key-type", key_type)
+    finished = here.certctl("account", "rollover", "--account-key-type", key_type)
 
     assert (finished.exit_status, finished.stderr) == (0, "")
     assert key_file(here).read_bytes() != before
@@ -296,7 +296,7 @@ def test_no_secret_is_told_to_anybody_or_written_where_it_does_not_belong(
     finished = [
         here.certctl("register", *binding, *loud, variables={"CERTCTL_EAB_HMAC_KEY": HMAC_KEY}),
         here.certctl("issue", "secrets.example", *loud, "--deploy-hook", hook),
-        here.certctl("account", "roll-key", *loud),
+        here.certctl("account", "rollover", *loud),
         here.certctl("account", "show", "--json"),
         here.certctl("show", "secrets.example", "--json"),
     ]

@@ -260,7 +260,7 @@ def test_the_key_of_an_account_is_changed_and_the_account_goes_on(
     (key,) = here.home.glob("accounts/*/*/key.pem")
     before = key.read_bytes()
 
-    finished = here.certctl("account", "roll-key")
+    finished = here.certctl("account", "rollover")
 
     assert finished.exit_status == 0, finished
     assert key.read_bytes() != before

@@ -80,7 +80,7 @@ def test_an_account_is_changed_and_its_key_too(forgetful: AcmeServer, tmp_path: 
     before = key.read_bytes()
 
     updated = here.certctl("account", "update", "--email", "admin@example.com")
-    rolled = here.certctl("account", "roll-key")
+    rolled = here.certctl("account", "rollover")
     renewed = here.certctl("renew", "--force")
     ended = here.certctl("account", "deactivate", "--yes")
 

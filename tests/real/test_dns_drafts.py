@@ -259,7 +259,7 @@ def test_after_a_new_account_key_the_hash_is_another_one(
 ) -> None:
     here, name = persist_host(tmp_path, persist_ca, bind), fresh("rolled", persist_ca)
     assert here.certctl("dns", "persist", name, *writing(bind)).exit_status == 0
-    rolled = here.certctl("account", "roll-key")
+    rolled = here.certctl("account", "rollover")
 
     renewed = here.certctl("renew", "--force")
 

@@ -62,7 +62,7 @@ def _variables(home: Path) -> Mapping[str, str]:
         ("certctl show --home /nowhere ", []),
         ("certctl issue --ca letse", ["letsencrypt", "letsencrypt-staging"]),
         ("certctl issue --key-type rsa-", ["rsa-2048", "rsa-3072", "rsa-4096"]),
-        ("certctl account roll", ["roll-key"]),
+        ("certctl account roll", ["rollover"]),
     ],
 )
 def test_bash_and_fish_complete_commands_names_and_values(

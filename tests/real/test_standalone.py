@@ -191,7 +191,7 @@ def test_every_second_nonce_may_be_refused(pebble_bad_nonces: PebbleServer, tmp_
     commands = [
         here.certctl("renew", "--force"),
         here.certctl("account", "update", "--email", "nonces@nonces.example"),
-        here.certctl("account", "roll-key"),
+        here.certctl("account", "rollover"),
     ]
     second = here.leaf("nonces.example")
     commands.append(here.certctl("revoke", "nonces.example", "--replace", "--yes"))

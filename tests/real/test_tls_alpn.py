@@ -125,7 +125,7 @@ def test_two_ways_at_once_are_refused(tmp_path: Path, other: str) -> None:
     finished = certctl("issue", "two.example", "--tls-alpn", other, home=tmp_path)
 
     assert finished.exit_status == 2
-    assert "cannot both be meant" in finished.stderr
+    assert "cannot be combined" in finished.stderr
 
 
 def test_the_ca_inside_certctl_is_proved_to_by_tls_alpn(tmp_path: Path) -> None:

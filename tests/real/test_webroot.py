@@ -221,4 +221,4 @@ def test_webroot_and_dns_cannot_both_be_meant(authority: AcmeServer, tmp_path: P
     finished = here.certctl("issue", "both.example", "--webroot", str(tmp_path), "--dns", "rfc2136")
 
     assert finished.exit_status == 2
-    assert "--webroot and --dns cannot both be meant" in finished.stderr
+    assert "--webroot and --dns cannot be combined" in finished.stderr

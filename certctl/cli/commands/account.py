@@ -28,11 +28,11 @@ _WHICH = ("ca", "account.id", "lock_timeout")
     epilog=examples(
         "certctl account show --refresh",
         "certctl account update --email ops@example.com",
-        "certctl account roll-key --ca letsencrypt",
+        "certctl account rollover --ca letsencrypt",
     ),
 )
 def command() -> None:
-    """Show, update, re-key or deactivate accounts."""
+    """Show, update or deactivate accounts, and roll over their keys."""
 
 
 @command.command("show", cls=Command)
@@ -85,16 +85,16 @@ def update(invocation: Invocation) -> Result:
     return _result("Updated.", account)
 
 
-@command.command("roll-key", cls=Command)
+@command.command("rollover", cls=Command)
 @settings("account.key_type", *_WHICH)
 @click.pass_obj
-def roll_key(invocation: Invocation) -> Result:
-    """Give the account a new key, at the CA and here."""
+def rollover(invocation: Invocation) -> Result:
+    """Replace the account key by a new one, at the CA and in the home directory."""
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         kind = invocation.flags.get("account.key_type")
-        account = accounts.roll_key(
+        account = accounts.rollover(
             run, _account(run, invocation), AccountKeyType(str(kind)) if kind else None
         )
     return _result("The account has a new key.", account)
