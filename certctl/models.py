@@ -586,8 +586,8 @@ class PersistentRecord:
 
 @dataclass(frozen=True)
 class Task:
-    """What a solver needs to answer one challenge (RFC 8555 §8); `standing` for dns-persist-01,
-    which has no token.
+    """What a solver needs to answer one challenge (RFC 8555 §8). `persistent_record` is set for
+    dns-persist-01, which has no token.
     """
 
     identifier: Identifier
@@ -596,7 +596,7 @@ class Task:
     key_authorization: str
     account_url: str
     certificate: str
-    standing: PersistentRecord | None = None
+    persistent_record: PersistentRecord | None = None
 
 
 @dataclass(frozen=True)

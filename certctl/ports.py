@@ -85,9 +85,9 @@ class EndpointFactory(Protocol):
 
 
 class Solver(Protocol):
-    """Answers challenges, many at once; the two verbs, and the waiting between them.
+    """Answers challenges, several at a time: `present`, `cleanup`, and two waits in between.
 
-    `present`, `wait`, `settle` and `cleanup` may be called by several orders at the same time.
+    Several orders may call `present`, `wait`, `wait_for_validation` and `cleanup` concurrently.
     """
 
     @property
@@ -96,7 +96,7 @@ class Solver(Protocol):
         ...
 
     def place(self, task: Task) -> Placement:
-        """Return where the answer will stand. Nothing is changed yet; may look things up."""
+        """Return where the answer will be put. Changes nothing; may query the DNS or the disk."""
         ...
 
     def present(self, placements: Sequence[Placement]) -> None:
@@ -104,14 +104,14 @@ class Solver(Protocol):
         ...
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return once the CA would see the answers; raises `ChallengeError` where that does not
-        happen in time.
+        """Return once the CA would see the answers. Raises `ChallengeError` if that takes too
+        long.
         """
         ...
 
-    def settle(self, placements: Sequence[Placement]) -> None:
-        """Return once it makes sense to poll: the CA was seen to look, or looking cannot be seen.
-        Never raises.
+    def wait_for_validation(self, placements: Sequence[Placement]) -> None:
+        """Return once the CA's requests have arrived, so that polling makes sense; return at once
+        if the solver cannot observe them. Never raises.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from certctl.challenges.system import SolverSystem
 
-SETTLE_SECONDS = 3.0
+REQUEST_WAIT_SECONDS = 3.0
 """How long to wait for the CA's request before it is polled all the same: another machine behind a
 load balancer may get it, and none comes for a name that does not resolve.
 """
@@ -59,11 +59,11 @@ class Answers(Generic[_Answer]):
                 self._notify()
             return answer
 
-    def settle(self, keys: Iterable[str], system: SolverSystem) -> None:
-        """Return once each key was asked for, after `SETTLE_SECONDS`, or when told to stop."""
+    def wait_for_validation(self, keys: Iterable[str], system: SolverSystem) -> None:
+        """Return when each key has been requested, after `REQUEST_WAIT_SECONDS`, or on `stop`."""
         clock, stop = system.clock, system.stop
         all_asked = self._watch(keys)
-        deadline = clock.monotonic() + SETTLE_SECONDS
+        deadline = clock.monotonic() + REQUEST_WAIT_SECONDS
         try:
             while not all_asked.is_set() and not stop.is_set():
                 left = deadline - clock.monotonic()

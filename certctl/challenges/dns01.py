@@ -18,7 +18,7 @@ from certctl import persistent_validation
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.dns.provider_choice import ChosenProviders
-from certctl.dns.shared_lookups import Inquiry
+from certctl.dns.shared_lookups import DnsLookups
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError
 from certctl.models import ChallengeSpec, ChallengeType, IdentifierType, Placement, Task, TxtRecord
@@ -46,7 +46,7 @@ def chosen_providers(challenge: ChallengeSpec, system: SolverSystem) -> ChosenPr
         hook_timeout=challenge.hook_timeout,
         instruct=system.instruct,
         directory=system.credentials.directory,
-        turns=system.turns,
+        provider_locks=system.provider_locks,
     )
     return ChosenProviders(challenge, system.credentials, provider_system)
 
@@ -73,7 +73,7 @@ class Dns01Solver:
     ) -> None:
         self._challenge = challenge
         self._provider = provider
-        self._inquiry = Inquiry(challenge, system.clock, system.stop)
+        self._inquiry = DnsLookups(challenge, system.clock, system.stop)
         self._holders = Holders()
 
     @property
@@ -123,7 +123,7 @@ class Dns01Solver:
         if not self._challenge.dns_skip_propagation:
             self._inquiry.propagation.wait(_records(placements))
 
-    def settle(self, placements: Sequence[Placement]) -> None:
+    def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return at once: who asks the name servers cannot be seen from here."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:

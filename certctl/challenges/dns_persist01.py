@@ -11,7 +11,7 @@ from datetime import datetime
 
 from certctl import persistent_validation
 from certctl.challenges.system import SolverSystem
-from certctl.dns.shared_lookups import Inquiry
+from certctl.dns.shared_lookups import DnsLookups
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import ChallengeSpec, ChallengeType, PersistentRecord, Placement, Task
 from certctl.options import Option
@@ -37,7 +37,7 @@ class DnsPersistSolver:
     def __init__(self, challenge: ChallengeSpec, system: SolverSystem) -> None:
         self._challenge = challenge
         self._system = system
-        self._inquiry = Inquiry(challenge, system.clock, system.stop)
+        self._inquiry = DnsLookups(challenge, system.clock, system.stop)
 
     @property
     def challenge_types(self) -> Sequence[str]:
@@ -45,7 +45,7 @@ class DnsPersistSolver:
 
     def place(self, task: Task) -> Placement:
         """Return what the record must allow; it stands, or it does not."""
-        record = task.standing
+        record = task.persistent_record
         if record is None:
             raise ChallengeError(
                 f"{task.identifier}: the challenge is {task.type}, not dns-persist-01", code=CODE
@@ -79,7 +79,7 @@ class DnsPersistSolver:
                 if self._system.clock.wait(self._system.stop, _PAUSE):
                     raise Interrupted("stopped while looking for a record in the DNS")
 
-    def settle(self, placements: Sequence[Placement]) -> None:
+    def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return at once: who asks the name servers cannot be seen from here."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
@@ -99,11 +99,11 @@ class DnsPersistSolver:
         now = self._system.clock.now()
         have = [
             each
-            for each in authoritative_txt.counted(readings)
+            for each in authoritative_txt.without_unreachable_family(readings)
             if each.values is not None
             and persistent_validation.satisfied(tuple(each.values), record, now)
         ]
-        if len(have) == len(authoritative_txt.counted(readings)):
+        if len(have) == len(authoritative_txt.without_unreachable_family(readings)):
             return True
         if have and not last:
             return False

@@ -65,7 +65,7 @@ class HttpHookSolver:
     def wait(self, placements: Sequence[Placement]) -> None:
         """Return at once: what the command has placed is there."""
 
-    def settle(self, placements: Sequence[Placement]) -> None:
+    def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return at once: who asks the web server cannot be seen from here."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:

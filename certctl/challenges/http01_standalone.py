@@ -73,9 +73,9 @@ class StandaloneSolver:
     def wait(self, placements: Sequence[Placement]) -> None:
         """Return at once: what is presented is there."""
 
-    def settle(self, placements: Sequence[Placement]) -> None:
+    def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return once each token was asked for, or nobody came for a while."""
-        self._answers.settle((each.data["token"] for each in placements), self._system)
+        self._answers.wait_for_validation((each.data["token"] for each in placements), self._system)
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
         with self._mutex:

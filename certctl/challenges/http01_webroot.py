@@ -14,7 +14,7 @@ from certctl.challenges import webroot_directory
 from certctl.challenges.http01 import DIRECTORIES, check_task, checked_token, placement
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
-from certctl.challenges.webroot_directory import Directory, Escape
+from certctl.challenges.webroot_directory import Directory, OutsideWebroot
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import ChallengeSpec, ChallengeType, Identifier, Placement, Task
 from certctl.names import parse_identifier
@@ -104,7 +104,7 @@ class WebrootSolver:
     def wait(self, placements: Sequence[Placement]) -> None:
         """Return at once: the web server reads what is there."""
 
-    def settle(self, placements: Sequence[Placement]) -> None:
+    def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return at once: who asks the web server cannot be seen from here."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
@@ -117,7 +117,7 @@ class WebrootSolver:
                     continue
                 with _explained(directory.root):
                     webroot_directory.remove(directory, token)
-                    webroot_directory.remove_made(self._with_made(directory))
+                    webroot_directory.remove_created(self._with_made(directory))
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -153,7 +153,7 @@ def _explained(root: str) -> Iterator[None]:
     """Translate what can go wrong below a webroot."""
     try:
         yield
-    except Escape as error:
+    except OutsideWebroot as error:
         raise ChallengeError(
             f"{error}: certctl does not follow links out of a webroot",
             hint="Give --webroot the directory that the link belongs to.",

@@ -7,12 +7,12 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from certctl.challenges.port_holders import describe_holder, may_come_free
+from certctl.challenges.port_holders import describe_holder, may_become_free
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ChallengeError
 
 BACKLOG = 1024
-PORT_PATIENCE = 60.0
+PORT_WAIT_SECONDS = 60.0
 """Seconds to wait for a port that another certctl answers at."""
 
 _LOOK_AT_PORT_EVERY = 0.2
@@ -29,9 +29,9 @@ class Purpose:
 
     challenge: str
     code: str
-    way_round_a_taken_port: str
-    way_to_a_low_port: str
-    way_to_an_address: str
+    port_taken_hint: str
+    permission_hint: str
+    address_hint: str
 
     @property
     def port_taken(self) -> str:
@@ -72,13 +72,13 @@ def open_when_free(
     which will not have it for long.
     """
     clock = system.clock
-    give_up = clock.monotonic() + PORT_PATIENCE
+    give_up = clock.monotonic() + PORT_WAIT_SECONDS
     while True:
         try:
             return open_listeners(address, port, purpose)
         except ChallengeError as error:
             waits = error.code == purpose.port_taken and clock.monotonic() < give_up
-            if not (waits and may_come_free(port)):
+            if not (waits and may_become_free(port)):
                 raise
             if clock.wait(system.stop, _LOOK_AT_PORT_EVERY):
                 raise
@@ -124,7 +124,7 @@ def _places(address: str | None, port: int, purpose: Purpose) -> Sequence[tuple[
     except (OSError, UnicodeError) as error:
         raise ChallengeError(
             f"{address!r} is not an address to listen at: {error}",
-            hint=purpose.way_to_an_address,
+            hint=purpose.address_hint,
             code=f"{purpose.code}.address",
         ) from error
     return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
@@ -152,17 +152,17 @@ def _explain(error: OSError, address: str | None, port: int, purpose: Purpose) -
         holder = describe_holder(port)
         return ChallengeError(
             f"{where} is taken" + (f" by {holder}" if holder else " by another process"),
-            hint=purpose.way_round_a_taken_port,
+            hint=purpose.port_taken_hint,
             code=purpose.port_taken,
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return ChallengeError(
             f"this user may not listen at {where}, as {purpose.challenge} needs",
-            hint=purpose.way_to_a_low_port,
+            hint=purpose.permission_hint,
             code=f"{purpose.code}.permission",
         )
     return ChallengeError(
         f"cannot listen at {where}: {error.strerror or error}",
-        hint=purpose.way_to_an_address,
+        hint=purpose.address_hint,
         code=f"{purpose.code}.address",
     )

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from types import MappingProxyType
 from typing import Protocol, cast
 
-from certctl.challenges.system import SolverSystem, alone
+from certctl.challenges.system import SolverSystem, no_port_lock
 from certctl.errors import ConfigurationError
 from certctl.models import ChallengeSpec
 from certctl.options import Option
@@ -22,8 +22,8 @@ __all__ = [
     "MODULES",
     "SolverModule",
     "SolverSystem",
-    "alone",
     "create_solver",
+    "no_port_lock",
     "sharing_key",
 ]
 

@@ -39,7 +39,7 @@ def describe_holder(port: int) -> str | None:
     return f"a process of the user {_user(listeners[0].uid)}"
 
 
-def may_come_free(port: int) -> bool:
+def may_become_free(port: int) -> bool:
     """Return whether who listens at `port` is another certctl, which will let go of it by itself,
     or has let go of it meanwhile.
     """

@@ -13,10 +13,10 @@ from certctl.challenges.system import SolverSystem
 from certctl.errors import LockHeld
 from certctl.ports import Lease
 
-PATIENCE = 300.0
+TURN_TIMEOUT_SECONDS = 300.0
 """Seconds to wait for one's turn."""
 
-TURN_SECONDS = 5.0
+MIN_TURN_SECONDS = 5.0
 """How long a turn lasts at least, where there is so much to do."""
 
 _LOOK_EVERY = 0.5
@@ -32,7 +32,7 @@ class PortTurn:
         self._lease: Lease | None = None
         self._next_look = 0.0
         self._ending = False
-        self._patience = PATIENCE
+        self._patience = TURN_TIMEOUT_SECONDS
 
     def join(self) -> None:
         """Return at once while there is time for more; once others wait too long, return only when
@@ -51,8 +51,8 @@ class PortTurn:
         # Only who is next waits for the port itself, so that who holds it can tell that one does.
         with lock(self._port, queue=True, timeout=patience):
             self._lease = lock(self._port, queue=False, timeout=patience)
-        self._patience = PATIENCE
-        self._next_look = self._system.clock.monotonic() + TURN_SECONDS
+        self._patience = TURN_TIMEOUT_SECONDS
+        self._next_look = self._system.clock.monotonic() + MIN_TURN_SECONDS
 
     def give(self) -> None:
         """End the turn, if there is one; who joined too late for it goes on."""

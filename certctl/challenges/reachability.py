@@ -28,16 +28,16 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 class NotReached(Exception):
     """The answer did not come; the text says what did. `connected`: somebody listened there;
-    `no_way`: this machine cannot reach addresses of that kind at all.
+    `no_route`: this machine cannot reach addresses of that kind at all.
     """
 
-    def __init__(self, reason: str, *, connected: bool, no_way: bool = False) -> None:
+    def __init__(self, reason: str, *, connected: bool, no_route: bool = False) -> None:
         super().__init__(reason)
         self.connected = connected
-        self.no_way = no_way
+        self.no_route = no_route
 
 
-def fetch_answer(
+def check_http_answer(
     address: str, host: str, token: str, expected: str, *, port: int = 80, seconds: float = SECONDS
 ) -> None:
     """Return where `expected` is what the path of `token` shows at `address`, asked for by the name
@@ -61,7 +61,7 @@ def fetch_answer(
     raise NotReached(f"more than {MAX_REDIRECTS} redirects", connected=True)
 
 
-def see_answer(
+def check_tls_alpn_answer(
     address: str,
     identifier: Identifier,
     expected: str,
@@ -129,8 +129,8 @@ def _connected(place: tuple[str, int], seconds: float) -> socket.socket:
         return socket.create_connection(place, timeout=seconds)
     except OSError as error:
         reason = f"port {place[1]}: {_said(error)}"
-        no_way = error.errno in _NO_WAY
-        raise NotReached(reason, connected=False, no_way=no_way) from error
+        no_route = error.errno in _NO_WAY
+        raise NotReached(reason, connected=False, no_route=no_route) from error
 
 
 def _secured(

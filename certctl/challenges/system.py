@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from certctl.credentials import EMPTY, DnsCredentials
-from certctl.dns.system import Turns, nobody
+from certctl.dns.system import KeyedLocks, no_terminal
 from certctl.ports import Clock, Instruct, Lease, LockPort
 
 
@@ -24,7 +24,7 @@ class _NobodyElse:
         pass
 
 
-def alone(port: int, *, queue: bool, timeout: float) -> Lease:  # noqa: ARG001 - as `LockPort`
+def no_port_lock(port: int, *, queue: bool, timeout: float) -> Lease:  # noqa: ARG001 - as `LockPort`
     """Return a lease at once, as where no other certctl is."""
     return _NobodyElse()
 
@@ -38,6 +38,6 @@ class SolverSystem:
     clock: Clock
     stop: threading.Event
     credentials: DnsCredentials = field(default=EMPTY, repr=False)
-    instruct: Instruct = nobody
-    turns: Turns = field(default_factory=Turns)
-    lock_port: LockPort = alone
+    instruct: Instruct = no_terminal
+    provider_locks: KeyedLocks = field(default_factory=KeyedLocks)
+    lock_port: LockPort = no_port_lock

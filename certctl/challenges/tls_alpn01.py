@@ -108,9 +108,11 @@ class TlsAlpnSolver:
             if self._system.clock.wait(self._system.stop, _LOOK_AT_TURN_EVERY):
                 raise Interrupted("stopped while another certificate proved control of a name")
 
-    def settle(self, placements: Sequence[Placement]) -> None:
+    def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return once each name was asked for, or nobody came for a while."""
-        self._answers.settle((each.data["server_name"] for each in placements), self._system)
+        self._answers.wait_for_validation(
+            (each.data["server_name"] for each in placements), self._system
+        )
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
         with self._mutex:
@@ -127,7 +129,7 @@ class TlsAlpnSolver:
     def _open(self) -> ChallengeServer:
         from certctl.challenges.tls_alpn01_server import (  # noqa: PLC0415 - only where one listens
             TlsConnection,
-            choosing_context,
+            sni_context,
         )
 
         self._port_turn.take()
@@ -136,7 +138,7 @@ class TlsAlpnSolver:
         except BaseException:
             self._port_turn.give()
             raise
-        connection = partial(TlsConnection, self._answers, choosing_context(self._answers))
+        connection = partial(TlsConnection, self._answers, sni_context(self._answers))
         return ChallengeServer(listeners, connection, "tls-alpn-01")
 
     def _show(self, placement: Placement) -> None:

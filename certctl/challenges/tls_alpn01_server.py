@@ -29,7 +29,7 @@ def tls_context(certificate: bytes) -> ssl.SSLContext:
     return context
 
 
-def choosing_context(answers: Answers[ssl.SSLContext]) -> ssl.SSLContext:
+def sni_context(answers: Answers[ssl.SSLContext]) -> ssl.SSLContext:
     """Return the context that goes on with the answer for the name that a client asks for, and
     refuses every other name.
     """

@@ -18,7 +18,7 @@ _FILE_MODE = 0o644
 _ATTEMPTS = 5
 
 
-class Escape(Exception):
+class OutsideWebroot(Exception):
     """The directory lies outside the root, through a link."""
 
 
@@ -37,7 +37,7 @@ class Directory:
 def find_directory(root: str, parts: Sequence[str]) -> Directory:
     """Return where `parts` below `root` lead. A link is followed as long as it stays below `root`.
 
-    Raises `Escape` where it does not, `OSError` where `root` is no directory that can be read.
+    Raises `OutsideWebroot` if it does not, and `OSError` if `root` is not a readable directory.
     """
     # `Path.resolve` raises RuntimeError for a circle of links before Python 3.13.
     real_root = Path(os.path.realpath(root, strict=True))
@@ -45,7 +45,7 @@ def find_directory(root: str, parts: Sequence[str]) -> Directory:
         pass
     target = Path(os.path.realpath(real_root.joinpath(*parts)))
     if not target.is_relative_to(real_root):
-        raise Escape(f"{real_root.joinpath(*parts)} leads to {target}, outside {real_root}")
+        raise OutsideWebroot(f"{real_root.joinpath(*parts)} leads to {target}, outside {real_root}")
     way = target.relative_to(real_root).parts
     chain = [real_root.joinpath(*way[:depth]) for depth in range(1, len(way) + 1)]
     missing = sum(not os.path.lexists(each) for each in chain)
@@ -77,7 +77,7 @@ def remove(directory: Directory, name: str) -> None:
                 os.unlink(each, dir_fd=descriptor)
 
 
-def remove_made(directory: Directory) -> None:
+def remove_created(directory: Directory) -> None:
     """Remove the directories that `directory` counts as missing before, where they are empty."""
     for depth in range(len(directory.parts), len(directory.parts) - directory.missing, -1):
         parent = Directory(directory.root, directory.parts[: depth - 1], 0)

@@ -31,7 +31,7 @@ _CREDENTIALS = "challenge.dns.credentials"
 _REFUSED = "challenge.dns.provider"
 
 
-class Refusal(ChallengeError):
+class ProviderError(ChallengeError):
     """A provider did not do what it was asked to.
 
     `later`: it may, if it is asked again; `retry_after` is in seconds, where the API names a time.
@@ -48,7 +48,7 @@ class Refusal(ChallengeError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(
-            f"the DNS provider {provider} could not change {subject}: {blotted(reason, secrets)}",
+            f"the DNS provider {provider} could not change {subject}: {redacted(reason, secrets)}",
             hint=_hint(code, provider),
             code=code,
         )
@@ -104,14 +104,14 @@ class Refusal(ChallengeError):
         return cls(provider, subject, said, secrets, code=code, retry_after=wait)
 
 
-def patiently(attempt: Callable[[], None], *, clock: Clock, stop: threading.Event) -> None:
-    """Make an attempt, and again where it is refused for now. Raises the last `Refusal`, and
+def with_retries(attempt: Callable[[], None], *, clock: Clock, stop: threading.Event) -> None:
+    """Make an attempt, and again where it is refused for now. Raises the last `ProviderError`, and
     `Interrupted`.
     """
     for pause in PAUSES:
         try:
             return attempt()
-        except Refusal as refusal:
+        except ProviderError as refusal:
             wait = refusal.retry_after if refusal.retry_after is not None else pause
             if not refusal.later or wait > LONGEST_PAUSE:
                 raise
@@ -120,7 +120,7 @@ def patiently(attempt: Callable[[], None], *, clock: Clock, stop: threading.Even
     return attempt()
 
 
-def blotted(text: str, secrets: Iterable[str]) -> str:
+def redacted(text: str, secrets: Iterable[str]) -> str:
     """Return a text as one printable line of bounded length, without secrets and without what
     stands after the question mark of an address.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from certctl.dns.api_errors import Refusal, patiently
+from certctl.dns.api_errors import ProviderError, with_retries
 from certctl.errors import ConfigurationError
 from certctl.ports import Clock
 from certctl.version import VERSION
@@ -56,7 +56,7 @@ class Api:
     ) -> Mapping[str, Any]:
         """Return the JSON object of the answer, empty where there is none.
 
-        Raises `Refusal`, naming `subject`, and `Interrupted`.
+        Raises `ProviderError`, naming `subject`, and `Interrupted`.
         """
         found: dict[str, Any] = {}
         secrets = [*(headers or {}).values(), *((self.user[1],) if self.user else ())]
@@ -75,9 +75,9 @@ class Api:
                 )
             except NoAnswer as error:
                 host = urlsplit(self.url).netloc
-                raise Refusal(self.provider, subject, f"{host}: {error}") from None
+                raise ProviderError(self.provider, subject, f"{host}: {error}") from None
             if not 200 <= answer.status < 300:
-                raise Refusal.of_status(
+                raise ProviderError.of_status(
                     answer.status,
                     answer.reason,
                     answer.body,
@@ -88,7 +88,7 @@ class Api:
                 )
             found.update(_object(answer.body))
 
-        patiently(attempt, clock=self.clock, stop=stop)
+        with_retries(attempt, clock=self.clock, stop=stop)
         return found
 
 

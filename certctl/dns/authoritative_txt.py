@@ -47,7 +47,7 @@ def read(name: str, zones: Zones) -> tuple[Location, tuple[Reading, ...]]:
         return location, tuple(pool.map(ask, zones.name_servers(location.zone)))
 
 
-def counted(readings: tuple[Reading, ...]) -> tuple[Reading, ...]:
+def without_unreachable_family(readings: tuple[Reading, ...]) -> tuple[Reading, ...]:
     """Return the readings that count: not those of a family of addresses by which nobody answered,
     where somebody did by the other, since this machine may lack it.
     """

@@ -45,7 +45,7 @@ class Property:
 
 
 @dataclass(frozen=True)
-class Asking:
+class IssuanceRequest:
     """Who would ask for the certificate: the CA's identities (RFC 8659 §4.2, `caaIdentities`), our
     account there, if there is one, and the challenge.
     """
@@ -104,7 +104,9 @@ def _property(record: CAA) -> Property:
     return parse_property(record.flags, tag, value)
 
 
-def caa_findings(identifier: Identifier, asking: Asking, resolver: Resolver) -> list[Finding]:
+def caa_findings(
+    identifier: Identifier, request: IssuanceRequest, resolver: Resolver
+) -> list[Finding]:
     """Return what keeps the CA from issuing for a name; nothing where nothing does. Raises
     `Interrupted`.
     """
@@ -120,11 +122,11 @@ def caa_findings(identifier: Identifier, asking: Asking, resolver: Resolver) -> 
             "Mend the name servers of the zone: they must answer questions for CAA.",
         )
         return [finding]
-    return list(judge(identifier, where, records, asking))
+    return list(caa_violations(identifier, where, records, request))
 
 
-def judge(
-    identifier: Identifier, where: str, records: Sequence[Property], asking: Asking
+def caa_violations(
+    identifier: Identifier, where: str, records: Sequence[Property], request: IssuanceRequest
 ) -> Iterator[Finding]:
     """Yield why the records at `where` do not let the CA issue for a name; nothing where they
     do.
@@ -133,13 +135,13 @@ def judge(
     limiting = _limiting(identifier, records)
     if not limiting:
         return
-    identities = {each.lower() for each in asking.identities}
+    identities = {each.lower() for each in request.identities}
     ours = [each for each in limiting if each.issuer in identities]
     if not identities and any(each.issuer for each in limiting):
-        yield _unknown(identifier, where, limiting, asking)
+        yield _unknown(identifier, where, limiting, request)
     elif not ours:
-        yield _forbidden(identifier, where, limiting, asking)
-    elif (limited := _limited(identifier, where, ours, asking)) is not None:
+        yield _forbidden(identifier, where, limiting, request)
+    elif (limited := _limited(identifier, where, ours, request)) is not None:
         yield limited
 
 
@@ -169,13 +171,13 @@ def _limiting(identifier: Identifier, records: Sequence[Property]) -> list[Prope
 
 
 def _limited(
-    identifier: Identifier, where: str, ours: Sequence[Property], asking: Asking
+    identifier: Identifier, where: str, ours: Sequence[Property], request: IssuanceRequest
 ) -> Finding | None:
     """Return what the parameters of the records for our CA rule out (RFC 8657), None where one
     rules out nothing.
     """
-    by_method = [each for each in ours if _allows_method(each, asking.method)]
-    if any(_allows_account(each, asking.account_url) for each in by_method):
+    by_method = [each for each in ours if _allows_method(each, request.method)]
+    if any(_allows_account(each, request.account_url) for each in by_method):
         return None
     tag = ours[0].tag
     if not by_method:
@@ -184,12 +186,12 @@ def _limited(
             "caa.method",
             Severity.ERROR,
             identifier.value,
-            f"the CAA records of {where} let {ours[0].issuer} issue, but not by {asking.method}:"
+            f"the CAA records of {where} let {ours[0].issuer} issue, but not by {request.method}:"
             f" validationmethods={allowed}",
-            f"Add {asking.method} to validationmethods at {where}, or prove control another way.",
+            f"Add {request.method} to validationmethods at {where}, or prove control another way.",
         )
     named = " ".join(by_method[0].parameters["accounturi"])
-    if asking.account_url is None:
+    if request.account_url is None:
         return Finding(
             "caa.account",
             Severity.WARNING,
@@ -204,8 +206,8 @@ def _limited(
         Severity.ERROR,
         identifier.value,
         f"the CAA records of {where} let only the account {named} order; ours is"
-        f" {asking.account_url}",
-        f'Add: {where}. CAA 0 {tag} "{by_method[0].issuer}; accounturi={asking.account_url}"',
+        f" {request.account_url}",
+        f'Add: {where}. CAA 0 {tag} "{by_method[0].issuer}; accounturi={request.account_url}"',
     )
 
 
@@ -222,28 +224,28 @@ def _allows_account(record: Property, account_url: str | None) -> bool:
 
 
 def _forbidden(
-    identifier: Identifier, where: str, limiting: Sequence[Property], asking: Asking
+    identifier: Identifier, where: str, limiting: Sequence[Property], request: IssuanceRequest
 ) -> Finding:
-    ours = asking.identities[0] if asking.identities else "ISSUER"
+    ours = request.identities[0] if request.identities else "ISSUER"
     allowed = ", ".join(dict.fromkeys(each.issuer for each in limiting if each.issuer))
     return Finding(
         "caa.forbidden",
         Severity.ERROR,
         identifier.value,
-        f"the CAA records of {where} let {allowed or 'nobody'} issue, not {asking.ca}",
+        f"the CAA records of {where} let {allowed or 'nobody'} issue, not {request.ca}",
         f'Add: {where}. CAA 0 {limiting[0].tag} "{ours}"',
     )
 
 
 def _unknown(
-    identifier: Identifier, where: str, limiting: Sequence[Property], asking: Asking
+    identifier: Identifier, where: str, limiting: Sequence[Property], request: IssuanceRequest
 ) -> Finding:
     values = ", ".join(f'{each.tag} "{each.value}"' for each in limiting)
     return Finding(
         "caa.unknown_issuer",
         Severity.WARNING,
         identifier.value,
-        f"{where} has CAA records ({values}), and {asking.ca} does not say by which name it is"
+        f"{where} has CAA records ({values}), and {request.ca} does not say by which name it is"
         " called there",
-        f"See in the documents of {asking.ca} which issuer name it wants.",
+        f"See in the documents of {request.ca} which issuer name it wants.",
     )

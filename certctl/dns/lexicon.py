@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from certctl.credentials import is_secret
-from certctl.dns.api_errors import Refusal, patiently
+from certctl.dns.api_errors import ProviderError, with_retries
 from certctl.dns.profiles import secret_values
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted
@@ -55,9 +55,9 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(each for each in stems - _LEFT_OUT if not each.startswith("_")))
 
 
-def lacks(name: str) -> str | None:
+def missing_requirement(name: str) -> str | None:
     """Return what to type so that a provider which needs more than Lexicon works; None where it
-    lacks nothing.
+    missing_requirement nothing.
     """
     from lexicon._private.discovery import (  # noqa: PLC0415 - slow to import, and seldom needed
         find_providers,
@@ -68,7 +68,7 @@ def lacks(name: str) -> str | None:
 
 def options(name: str) -> tuple[Option, ...]:
     """Return what a provider wants to be told, as it declares it, and the `ttl` of the records."""
-    import argparse  # noqa: PLC0415 - as in `lacks`
+    import argparse  # noqa: PLC0415 - as in `missing_requirement`
 
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     _class(name).configure_parser(parser)
@@ -92,7 +92,7 @@ def options(name: str) -> tuple[Option, ...]:
 
 def create(name: str, settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
     """Return the provider. Raises `ConfigurationError` where what it is built on is missing."""
-    missing = lacks(name)
+    missing = missing_requirement(name)
     if missing is not None:
         raise ConfigurationError(
             f"the DNS provider {name} needs more than {DISTRIBUTION}",
@@ -160,15 +160,17 @@ class LexiconProvider:
                     if done is False:
                         raise _NotDone(f"{verb} of {record.name} was not done")
 
-        with self._system.turns.at((self._name, zone)):
-            patiently(lambda: self._bounded(call, zone, stop), clock=self._system.clock, stop=stop)
+        with self._system.provider_locks.hold((self._name, zone)):
+            with_retries(
+                lambda: self._bounded(call, zone, stop), clock=self._system.clock, stop=stop
+            )
 
     @contextmanager
     def _session(self, zone: str) -> Iterator[Provider]:
         """Log in, and log out again. `Client` of Lexicon is passed by, as it would ask a list of
         public suffixes what the zone is, and take settings from files in the current directory.
         """
-        from lexicon.config import ConfigResolver  # noqa: PLC0415 - as in `lacks`
+        from lexicon.config import ConfigResolver  # noqa: PLC0415 - as in `missing_requirement`
 
         given = {key: value for key, value in self._settings.items() if key not in _HARMLESS}
         document = {
@@ -187,7 +189,7 @@ class LexiconProvider:
 
     def _bounded(self, call: Callable[[], None], zone: str, stop: threading.Event) -> None:
         """Make the call on a thread that may be left behind: nothing else ends a request without
-        a time limit. Raises `Refusal`, and `Interrupted`.
+        a time limit. Raises `ProviderError`, and `Interrupted`.
         """
         failures: list[Exception] = []
         done = threading.Event()
@@ -207,12 +209,12 @@ class LexiconProvider:
             if stop.is_set():
                 raise Interrupted(f"stopped while {self._name} worked on {zone}")
             if left <= 0:
-                raise Refusal(
+                raise ProviderError(
                     self._name, zone, f"it did not answer in {CALL_SECONDS:g} s", self._secrets
                 )
         if failures:
             # `from None`: the original carries the request, and with it the secret
-            raise Refusal.of(failures[0], self._name, zone, self._secrets) from None
+            raise ProviderError.of(failures[0], self._name, zone, self._secrets) from None
 
 
 class _NotDone(Exception):

@@ -23,7 +23,7 @@ __all__ = [
     "ProviderModule",
     "ProviderSystem",
     "create_provider",
-    "is_tabled",
+    "is_builtin_or_plugin",
     "options_of",
     "own_provider_options",
     "provider_names",
@@ -60,7 +60,7 @@ def provider_options() -> tuple[Option, ...]:
 
 def options_of(name: str) -> tuple[Option, ...]:
     """Return the options of one provider. Raises as `create_provider`."""
-    if is_tabled(name):
+    if is_builtin_or_plugin(name):
         return _module(name).OPTIONS
     if name not in lexicon.names():
         raise _unknown(name)
@@ -69,14 +69,14 @@ def options_of(name: str) -> tuple[Option, ...]:
 
 def kind_of(name: str) -> str:
     """Return where a provider is from: `certctl`, `plug-in` or `lexicon`. Raises `UsageError`."""
-    if is_tabled(name):
+    if is_builtin_or_plugin(name):
         return "certctl" if name in _PLUGINS.own else "plug-in"
     if name in lexicon.names():
         return "lexicon"
     raise _unknown(name)
 
 
-def is_tabled(name: str) -> bool:
+def is_builtin_or_plugin(name: str) -> bool:
     """Whether the options of a provider are settings of certctl's: flags, variables and all."""
     return name in _PLUGINS.own or name in _PLUGINS.names()
 
@@ -94,13 +94,13 @@ def create_provider(
     Raises `UsageError` for a name that no provider has, and `ConfigurationError` for settings that
     it cannot work with.
     """
-    if name in lexicon.names() and not is_tabled(name):
+    if name in lexicon.names() and not is_builtin_or_plugin(name):
         return lexicon.create(name, settings, system)
     return _module(name).create(settings, system)
 
 
 def _module(name: str) -> ProviderModule:
-    if not is_tabled(name):
+    if not is_builtin_or_plugin(name):
         raise _unknown(name)
     module: ProviderModule = _PLUGINS.module(name)
     return module

@@ -15,10 +15,16 @@ from dataclasses import dataclass, field
 
 import dns.message
 
-from certctl.dns.propagation_state import Look, lacking, not_public, seconds_kept, timed_out
+from certctl.dns.propagation_state import (
+    ServerState,
+    authoritative_timeout,
+    blocking,
+    cache_seconds,
+    resolver_timeout,
+)
 from certctl.dns.queries import NoReply, Server
 from certctl.dns.quorum import Quorum
-from certctl.dns.server_connections import Answer, Asker, Line
+from certctl.dns.server_connections import Answer, QueryQueue, ServerConnection
 from certctl.dns.zones import NameServer, Zones
 from certctl.errors import Interrupted, PropagationTimeout
 from certctl.models import TxtRecord
@@ -26,16 +32,16 @@ from certctl.ports import Clock
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
-QUESTIONS_A_SECOND = 200
+QUERIES_PER_SECOND = 200
 """The most that one server is asked for, however many wait."""
-LONGEST_KEPT = 60.0
+MAX_CACHE_SECONDS = 60.0
 """After so many seconds a resolver is asked again in any case: it may be many machines."""
 
 _PARALLEL_EXCHANGES = 32
 
 
 @dataclass(frozen=True)
-class Patience:
+class WaitPolicy:
     """How long an order waits, in seconds, for how many servers of a zone, and for which resolvers
     after them.
     """
@@ -53,8 +59,8 @@ class _Waiting:
 
     began: float
     wanted: Mapping[str, frozenset[str]]
-    looks: list[Look]
-    public: list[Look] | None = None
+    looks: list[ServerState]
+    public: list[ServerState] | None = None
     asking: Sequence[threading.Event] = ()
     settled: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
@@ -68,7 +74,7 @@ class Propagation:
     """
 
     def __init__(
-        self, zones: Zones, patience: Patience, *, clock: Clock, stop: threading.Event
+        self, zones: Zones, patience: WaitPolicy, *, clock: Clock, stop: threading.Event
     ) -> None:
         self._zones = zones
         self._patience = patience
@@ -76,7 +82,7 @@ class Propagation:
         self._stop = stop
         self._guard = threading.RLock()
         self._waiting: list[_Waiting] = []
-        self._askers: dict[tuple[Server, bool], Asker] = {}
+        self._askers: dict[tuple[Server, bool], QueryQueue] = {}
         self._replied: dict[Server, bool] = {}
         self._not_before: dict[tuple[Server, str], float] = {}
         self._watched = False
@@ -95,7 +101,7 @@ class Propagation:
         began = self._clock.monotonic()
         wanted = _by_zone(records)
         looks = [
-            Look(zone, name_server, values)
+            ServerState(zone, name_server, values)
             for zone, values in wanted.items()
             for name_server in self._zones.name_servers(zone)
         ]
@@ -122,7 +128,7 @@ class Propagation:
         self._pool.shutdown(cancel_futures=True)
 
     def _watch(self) -> None:
-        """Look again and again, until nobody waits any more."""
+        """Query the servers repeatedly until no order is waiting."""
         try:
             while True:
                 while asking := self._asking():
@@ -158,7 +164,7 @@ class Propagation:
                 return None
             age = now - max(each.began for each in self._waiting)
             questions = len({name for each in self._waiting for name in each.wanted})
-            pause = max(min(age + FIRST_PAUSE, LONGEST_PAUSE), questions / QUESTIONS_A_SECOND)
+            pause = max(min(age + FIRST_PAUSE, LONGEST_PAUSE), questions / QUERIES_PER_SECOND)
             left = self._patience.timeout - (now - min(each.began for each in self._waiting))
             return min(pause, left)
 
@@ -183,18 +189,18 @@ class Propagation:
                 asking.append(event)
         waiting.asking = asking
 
-    def _lacking(self, waiting: _Waiting) -> list[Look]:
+    def _lacking(self, waiting: _Waiting) -> list[ServerState]:
         """Return the looks that stand in the way of an order."""
         if waiting.public is None:
-            return lacking(waiting.looks, self._replied, self._patience.quorum)
+            return blocking(waiting.looks, self._replied, self._patience.quorum)
         return [each for each in waiting.public if each.missing]
 
-    def _asker(self, server: Server, *, recurse: bool) -> Asker:
+    def _asker(self, server: Server, *, recurse: bool) -> QueryQueue:
         key = server, recurse
         if key not in self._askers:
-            line = Line(server, recurse=recurse, stopped=self._stopped)
+            line = ServerConnection(server, recurse=recurse, stopped=self._stopped)
             report = self._heard_publicly if recurse else self._heard
-            self._askers[key] = Asker(line, self._pool.submit, report, self._give_up)
+            self._askers[key] = QueryQueue(line, self._pool.submit, report, self._give_up)
         return self._askers[key]
 
     def _stopped(self) -> bool:
@@ -218,7 +224,7 @@ class Propagation:
             self._settle(waiting)
             return
         waiting.public = [
-            Look("", NameServer("resolver", server), waiting.wanted) for server in resolvers
+            ServerState("", NameServer("resolver", server), waiting.wanted) for server in resolvers
         ]
         self._look(waiting)
 
@@ -234,18 +240,20 @@ class Propagation:
                     self._settle(each)
             for name, answer in answers.items():
                 if isinstance(answer, dns.message.Message):
-                    self._not_before[server, name] = now + min(seconds_kept(answer), LONGEST_KEPT)
+                    self._not_before[server, name] = now + min(
+                        cache_seconds(answer), MAX_CACHE_SECONDS
+                    )
 
     def _too_late(self, waiting: _Waiting, now: float) -> PropagationTimeout:
         seconds, looks = now - waiting.began, self._lacking(waiting)
         if waiting.public is None:
-            return timed_out(looks, seconds, self._patience.quorum)
+            return authoritative_timeout(looks, seconds, self._patience.quorum)
         kept: dict[str, float] = {}
         for look in looks:
             server = look.name_server.server
             until = max(self._not_before.get((server, name), now) for name in look.missing)
             kept[str(server)] = until - now
-        return not_public(looks, seconds, kept)
+        return resolver_timeout(looks, seconds, kept)
 
     def _settle(self, waiting: _Waiting, error: BaseException | None = None) -> None:
         """Let one order go; hang up where nobody waits for anybody any more."""
@@ -278,5 +286,7 @@ def _by_zone(records: Iterable[TxtRecord]) -> dict[str, dict[str, frozenset[str]
     return wanted
 
 
-def _after(looks: Sequence[Look], server: Server, answers: Mapping[str, Answer]) -> list[Look]:
+def _after(
+    looks: Sequence[ServerState], server: Server, answers: Mapping[str, Answer]
+) -> list[ServerState]:
     return [look.after(answers) if look.name_server.server == server else look for look in looks]

@@ -22,7 +22,7 @@ _SHOWN_LACKS = 8
 
 
 @dataclass(frozen=True)
-class Look:
+class ServerState:
     """What one server of one zone was last seen to lack.
 
     `missing` has the values by name that it was not seen to have yet, `problem` why that could not
@@ -34,7 +34,7 @@ class Look:
     missing: Mapping[str, frozenset[str]]
     problem: str | None = None
 
-    def after(self, answers: Mapping[str, dns.message.Message | NoReply]) -> Look:
+    def after(self, answers: Mapping[str, dns.message.Message | NoReply]) -> ServerState:
         """Return the look with what the server's answers say of what it lacked."""
         missing = dict(self.missing)
         problem = None
@@ -64,7 +64,7 @@ def texts(answer: dns.message.Message) -> set[str]:
     }
 
 
-def seconds_kept(answer: dns.message.Message) -> float:
+def cache_seconds(answer: dns.message.Message) -> float:
     """Return how long a resolver will give this answer again: the TTL of its records, or that of
     there being none (RFC 2308 §5).
     """
@@ -79,14 +79,16 @@ def seconds_kept(answer: dns.message.Message) -> float:
     return min(negative, default=0)
 
 
-def lacking(looks: Iterable[Look], replied: Mapping[Server, bool], quorum: Quorum) -> list[Look]:
+def blocking(
+    looks: Iterable[ServerState], replied: Mapping[Server, bool], quorum: Quorum
+) -> list[ServerState]:
     """Return the looks that stand in the way; none where each value is at a quorum of each zone.
 
     `replied` tells of the servers that have been asked whether they ever replied. A machine without
     IPv6 (or IPv4) cannot ask a zone's servers by it. So where no address of one family ever
     replied, that family is not counted, if one of the other did.
     """
-    zones: dict[str, list[Look]] = {}
+    zones: dict[str, list[ServerState]] = {}
     for look in looks:
         zones.setdefault(look.zone, []).append(look)
     return [
@@ -97,7 +99,7 @@ def lacking(looks: Iterable[Look], replied: Mapping[Server, bool], quorum: Quoru
     ]
 
 
-def _counted(looks: Sequence[Look], replied: Mapping[Server, bool]) -> list[Look]:
+def _counted(looks: Sequence[ServerState], replied: Mapping[Server, bool]) -> list[ServerState]:
     servers = [each.name_server.server for each in looks]
     heard = {each.family for each in servers if replied.get(each)}
     unknown = {each.family for each in servers if each not in replied}
@@ -105,7 +107,7 @@ def _counted(looks: Sequence[Look], replied: Mapping[Server, bool]) -> list[Look
     return [each for each in looks if each.name_server.server.family not in silent]
 
 
-def _lacking_in_zone(looks: Sequence[Look], quorum: Quorum) -> list[Look]:
+def _lacking_in_zone(looks: Sequence[ServerState], quorum: Quorum) -> list[ServerState]:
     allowed = len(looks) - quorum.of(len(looks))
     lacks: dict[tuple[str, str], int] = {}
     for look in looks:
@@ -113,7 +115,7 @@ def _lacking_in_zone(looks: Sequence[Look], quorum: Quorum) -> list[Look]:
             for value in values:
                 lacks[name, value] = lacks.get((name, value), 0) + 1
     wanting = {record for record, number in lacks.items() if number > allowed}
-    kept: list[Look] = []
+    kept: list[ServerState] = []
     for look in looks:
         missing = {
             name: still
@@ -124,7 +126,9 @@ def _lacking_in_zone(looks: Sequence[Look], quorum: Quorum) -> list[Look]:
     return kept
 
 
-def timed_out(looks: Sequence[Look], seconds: float, quorum: Quorum) -> PropagationTimeout:
+def authoritative_timeout(
+    looks: Sequence[ServerState], seconds: float, quorum: Quorum
+) -> PropagationTimeout:
     """Return the error that says which authoritative servers lack what after so many seconds."""
     enough = (
         "not every authoritative server has"
@@ -138,8 +142,8 @@ def timed_out(looks: Sequence[Look], seconds: float, quorum: Quorum) -> Propagat
     )
 
 
-def not_public(
-    looks: Sequence[Look], seconds: float, kept: Mapping[str, float]
+def resolver_timeout(
+    looks: Sequence[ServerState], seconds: float, kept: Mapping[str, float]
 ) -> PropagationTimeout:
     """Return the error for public resolvers that do not show what the authoritative servers have.
 
@@ -158,14 +162,14 @@ def not_public(
     )
 
 
-def _described(looks: Sequence[Look]) -> str:
+def _described(looks: Sequence[ServerState]) -> str:
     lacks = [_describe(look) for look in looks]
     more = len(lacks) - _SHOWN_LACKS
     shown = lacks[:_SHOWN_LACKS] + ([f"and {more} more"] if more > 0 else [])
     return "; ".join(shown)
 
 
-def _describe(look: Look) -> str:
+def _describe(look: ServerState) -> str:
     missing = ", ".join(
         f'{name} = "{value}"' for name, values in look.missing.items() for value in sorted(values)
     )

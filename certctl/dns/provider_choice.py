@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from certctl.credentials import AUTO, DnsCredentials, Profile, read_options
-from certctl.dns.loading import ProviderSystem, create_provider, is_tabled, options_of
+from certctl.dns.loading import ProviderSystem, create_provider, is_builtin_or_plugin, options_of
 from certctl.dns.profiles import find_profile, settings_of, settings_of_environment
 from certctl.errors import CertctlError, ConfigurationError
 from certctl.models import ChallengeSpec, TxtRecord, Value
@@ -97,7 +97,7 @@ class ChosenProviders:
         settings: dict[str, Value] = {
             **_defaults(options),
             **challenge.plugin,
-            **({} if is_tabled(provider) else self._of_environment(provider)),
+            **({} if is_builtin_or_plugin(provider) else self._of_environment(provider)),
             **settings_of(further, options, self._credentials, self._system),
         }
         return create_provider(provider, settings, self._system)

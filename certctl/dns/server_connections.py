@@ -22,7 +22,7 @@ from certctl.dns.queries import NoReply, Server
 
 UDP_SECONDS = 1.5
 TCP_SECONDS = 1.5
-FEW = 16
+MAX_DATAGRAMS = 16
 """Questions that are sent as datagrams, without waiting for an answer in between."""
 
 _REPEAT_SECONDS = 0.5
@@ -34,7 +34,7 @@ _PREFIX_BYTES = 2
 Answer = dns.message.Message | NoReply
 
 
-class Line:
+class ServerConnection:
     """The way to one server, for one thread at a time; `recurse` is the RD bit.
 
     `stopped` is asked often, and ends an exchange when it says so.
@@ -57,7 +57,7 @@ class Line:
         for name in dict.fromkeys(names):
             exchange.add(name, kind, recurse=self._recurse)
         ways = [("UDP", UDP_SECONDS, self._by_udp), ("TCP", TCP_SECONDS, self._by_tcp)]
-        if len(exchange.waiting) > FEW:
+        if len(exchange.waiting) > MAX_DATAGRAMS:
             ways.reverse()
         problems: dict[str, str] = {}
         for protocol, seconds, way in ways:
@@ -87,7 +87,7 @@ class Line:
             # Connected, so that a port where nobody listens is known at once.
             sock.connect((self.server.address, self.server.port))
             asked = list(exchange.waiting.values())
-            for some in _chunks(asked, FEW):
+            for some in _chunks(asked, MAX_DATAGRAMS):
                 self._datagrams(sock, some, exchange)
 
     def _datagrams(
@@ -209,7 +209,7 @@ class _Exchange:
         del self.waiting[message.id]
 
 
-class Asker:
+class QueryQueue:
     """Asks one server for TXT records; names that come while it is asking go together in the next
     exchange. Its methods may be called from any thread.
 
@@ -219,7 +219,7 @@ class Asker:
 
     def __init__(
         self,
-        line: Line,
+        line: ServerConnection,
         start: Callable[[Callable[[], None]], object],
         report: Callable[[Server, dict[str, Answer]], None],
         failed: Callable[[Exception], None],

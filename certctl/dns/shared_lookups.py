@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from certctl.dns.zones import Zones
 
 
-class Inquiry:
+class DnsLookups:
     """The zones and the wait of one solver; its members may be used by several threads.
 
     Raises `ConfigurationError` for a quorum or the address of a resolver that makes no sense.
@@ -57,7 +57,7 @@ class Inquiry:
 
         with self._guard:
             if self._propagation is None:
-                patience = propagation.Patience(
+                patience = propagation.WaitPolicy(
                     self._challenge.dns_propagation_timeout,
                     self._quorum,
                     tuple(map(resolver.parse_server, self._challenge.dns_public_resolvers)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from certctl.ports import Clock, Instruct
 
 
-class Turns:
+class KeyedLocks:
     """One at a time at each thing: many a DNS API replaces all records of a name, or of a zone."""
 
     def __init__(self) -> None:
@@ -18,15 +18,15 @@ class Turns:
         self._locks: dict[Hashable, threading.Lock] = {}
 
     @contextmanager
-    def at(self, thing: Hashable) -> Iterator[None]:
-        """Wait until nobody else of this run is at `thing`."""
+    def hold(self, key: Hashable) -> Iterator[None]:
+        """Hold the lock of `key`, waiting for any other thread that holds it."""
         with self._guard:
-            lock = self._locks.setdefault(thing, threading.Lock())
+            lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             yield
 
 
-def nobody(_instruction: str) -> bool:
+def no_terminal(_instruction: str) -> bool:
     """Stand for the person at the terminal where there is none."""
     return False
 
@@ -42,6 +42,6 @@ class ProviderSystem:
     clock: Clock
     stop: threading.Event
     hook_timeout: float = 300
-    instruct: Instruct = nobody
+    instruct: Instruct = no_terminal
     directory: str | None = None
-    turns: Turns = field(default_factory=Turns)
+    provider_locks: KeyedLocks = field(default_factory=KeyedLocks)

@@ -19,7 +19,7 @@ from certctl.dns.resolver import Resolver
 from certctl.errors import ChallengeError
 from certctl.ports import Clock
 
-LIFE_SECONDS = 300.0
+CACHE_SECONDS = 300.0
 MAX_ALIASES = 16
 DIRECT_SECONDS = 1.5
 
@@ -48,7 +48,7 @@ class NameServer:
 
 
 class Zones:
-    """Finds zones and their servers, each once: what was found holds for `LIFE_SECONDS`.
+    """Finds zones and their servers, each once: what was found holds for `CACHE_SECONDS`.
 
     Names below a known zone are asked of its own servers: a resolver would remember that there is
     nothing at a name where a TXT record is about to be (RFC 2308 §5), and so would not see it for a
@@ -86,7 +86,7 @@ class Zones:
             found = self._servers.setdefault(zone, _Found())
         with found.one_at_a_time:
             now = self._clock.monotonic()
-            if not found.servers or now - found.since >= LIFE_SECONDS:
+            if not found.servers or now - found.since >= CACHE_SECONDS:
                 found.servers, found.since = name_servers(zone, self._resolver), now
             return found.servers
 
@@ -117,7 +117,7 @@ class Zones:
             known = [
                 cut
                 for cut, since in self._cuts.items()
-                if name.is_subdomain(cut) and now - since < LIFE_SECONDS
+                if name.is_subdomain(cut) and now - since < CACHE_SECONDS
             ]
         if known:
             return max(known, key=len)

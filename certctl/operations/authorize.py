@@ -105,7 +105,7 @@ def _validate(
             solver.wait(placements)
         run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - begun))
         client.answer_all(challenges)
-        solver.settle(placements)
+        solver.wait_for_validation(placements)
         return client.await_ready(order, deadline=ordering.deadline)
     finally:
         _clean_up(solver, placements, entry, name, run)
@@ -170,7 +170,7 @@ def _task(authorization: Authorization, challenge: Challenge, ordering: Ordering
         key_authorization="" if tokenless else client.key_authorization(token),
         account_url=ordering.account.url,
         certificate=ordering.spec.name,
-        standing=client.persistent_record(identifier, challenge) if tokenless else None,
+        persistent_record=client.persistent_record(identifier, challenge) if tokenless else None,
     )
 
 

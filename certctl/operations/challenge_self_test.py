@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from certctl.challenges.reachability import NotReached, fetch_answer, see_answer
+from certctl.challenges.reachability import NotReached, check_http_answer, check_tls_alpn_answer
 from certctl.dns.hosts import Host
 from certctl.errors import CertctlError, Interrupted, LockHeld
 from certctl.models import (
@@ -180,11 +180,11 @@ it is None.
 
 def _by_http(address: str, task: Task, port: int | None) -> None:
     host = f"[{task.identifier.value}]" if ":" in task.identifier.value else task.identifier.value
-    fetch_answer(address, host, task.token, task.key_authorization, port=port or 80)
+    check_http_answer(address, host, task.token, task.key_authorization, port=port or 80)
 
 
 def _by_tls(address: str, task: Task, port: int | None) -> None:
-    see_answer(address, task.identifier, task.key_authorization, port=port or 443)
+    check_tls_alpn_answer(address, task.identifier, task.key_authorization, port=port or 443)
 
 
 _LOOKS: Mapping[str, Look] = {
@@ -228,7 +228,7 @@ def _look_everywhere(
 def _not_seen(
     identifier: Identifier, address: str, error: NotReached, *, elsewhere_good: bool
 ) -> Finding:
-    if error.no_way:
+    if error.no_route:
         return Finding(
             "answer.not_tried",
             Severity.INFO,

@@ -193,7 +193,7 @@ def _names_findings(
         if not kind.startswith("dns"):
             for host in pool.map(lambda each: _host(each, resolver), spec.identifiers):
                 hosts[host.name] = host
-        asking = authorities.asking(spec, kind)
+        asking = authorities.issuance_request(spec, kind)
         named = [each for each in spec.identifiers if each.type is IdentifierType.DNS]
         if asking is not None:
             for found in pool.map(lambda each: caa_findings(each, asking, resolver), named):

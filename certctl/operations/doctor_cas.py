@@ -12,7 +12,7 @@ from threading import Lock
 from certctl.ca import health
 from certctl.ca.client import AcmeClient, Directory
 from certctl.ca.directories import label
-from certctl.dns.caa import Asking
+from certctl.dns.caa import IssuanceRequest
 from certctl.errors import AcmeError, CertctlError
 from certctl.models import Account, CertificateSpec, Finding
 from certctl.operations.accounts import choose_account
@@ -55,7 +55,7 @@ class Authorities:
             client = self._run.client(ca, bundle, account)
             yield from health.account_findings(client, account)
 
-    def asking(self, spec: CertificateSpec, method: str) -> Asking | None:
+    def issuance_request(self, spec: CertificateSpec, method: str) -> IssuanceRequest | None:
         """Return who would order a certificate; None where the CA cannot be reached, which is told
         of by itself.
         """
@@ -64,7 +64,7 @@ class Authorities:
             return None
         account = self._account(spec)
         identities = directory.caa_identities
-        return Asking(label(spec.ca), identities, account.url if account else None, method)
+        return IssuanceRequest(label(spec.ca), identities, account.url if account else None, method)
 
     def profile(self, spec: CertificateSpec) -> Iterator[Finding]:
         """Yield whether the CA offers the profile that a certificate wants."""

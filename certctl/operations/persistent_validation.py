@@ -198,5 +198,5 @@ def _task(record: PersistentRecord, text: str, certificate: str) -> Task:
         key_authorization=text,
         account_url="",
         certificate=certificate,
-        standing=record,
+        persistent_record=record,
     )

@@ -14,7 +14,7 @@ from certctl.options import Option
 @dataclass(frozen=True)
 class ProviderView:
     """A provider: `origin` is certctl, plug-in or lexicon; `needs` is what to type before it works,
-    None where it lacks nothing.
+    None if nothing is missing.
     """
 
     name: str
@@ -62,7 +62,9 @@ def more_to_install() -> str | None:
 
 def _view(name: str) -> ProviderView:
     origin = kind_of(name)
-    return ProviderView(name, origin, lexicon.lacks(name) if origin == "lexicon" else None)
+    return ProviderView(
+        name, origin, lexicon.missing_requirement(name) if origin == "lexicon" else None
+    )
 
 
 def _file_of_a_secret(name: str, options: Sequence[Option]) -> bool:

@@ -15,7 +15,7 @@ from threading import RLock, local
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from certctl.dns.system import Turns
+from certctl.dns.system import KeyedLocks
 from certctl.errors import Interrupted, LockHeld, StoreError
 from certctl.events import Retrying, Warned
 from certctl.models import Account, Asked, CertificateSpec, ChallengeSpec, Endpoint
@@ -46,7 +46,7 @@ class Run:
         self._asked: dict[Account, list[Asked]] = {}
         self._slots = Slots(services.settings.integer("jobs"))
         self._thread = local()
-        self._turns = Turns()
+        self._provider_locks = KeyedLocks()
 
     def __enter__(self) -> Self:
         return self
@@ -220,8 +220,8 @@ class Run:
         """
         from certctl.challenges.loading import (  # noqa: PLC0415 - an idle run needs no solver
             SolverSystem,
-            alone,
             create_solver,
+            no_port_lock,
             sharing_key,
         )
 
@@ -240,8 +240,8 @@ class Run:
                     stop=self.stop,
                     credentials=self.services.settings.dns,
                     instruct=self.services.instruct,
-                    turns=self._turns,
-                    lock_port=self.services.store.lock_port if shared else alone,
+                    provider_locks=self._provider_locks,
+                    lock_port=self.services.store.lock_port if shared else no_port_lock,
                 )
                 solver = create_solver(challenge, system)
                 self._solvers[index] = solver

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from certctl.dns.system import nobody
+from certctl.dns.system import no_terminal
 from certctl.events import EventSink
 from certctl.ports import Ask, Clock, EndpointFactory, Instruct, Store, Tree
 from certctl.settings import Settings
@@ -28,6 +28,6 @@ class Services:
     settings: Settings
     emit: EventSink
     ask: Ask
-    instruct: Instruct = nobody
+    instruct: Instruct = no_terminal
     random: Random = field(default_factory=Random)
     endpoints: Mapping[str, EndpointFactory] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from certctl.challenges.dns01 import create
 from certctl.challenges.system import SolverSystem
 from certctl.dns.queries import Server
 from certctl.dns.resolver import Resolver
-from certctl.dns.zones import LIFE_SECONDS, Location, NameServer, Zones, name_servers
+from certctl.dns.zones import CACHE_SECONDS, Location, NameServer, Zones, name_servers
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import ChallengeSpec, ChallengeType, Task, Value
 from certctl.names import parse_identifier
@@ -92,7 +92,7 @@ def test_a_zone_and_its_servers_are_looked_for_once_for_all_names_in_it() -> Non
         zones.name_servers("example.com")
         assert script.asked[before:] == ["_acme-challenge.www.example.com SOA udp"]
 
-        clock.advance(LIFE_SECONDS)
+        clock.advance(CACHE_SECONDS)
         zones.name_servers("example.com")
         assert script.asked.count("example.com NS udp") == 2
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import dns.rcode
 import pytest
 
-from certctl.dns.propagation import Patience, Propagation
+from certctl.dns.propagation import Propagation, WaitPolicy
 from certctl.dns.queries import Server
 from certctl.dns.quorum import Quorum, parse_quorum
 from certctl.dns.resolver import Resolver
-from certctl.dns.server_connections import FEW
+from certctl.dns.server_connections import MAX_DATAGRAMS
 from certctl.dns.zones import Zones
 from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
 from certctl.models import TxtRecord
@@ -39,7 +39,7 @@ def propagation(
     """The wait of a run that finds zones by `script`."""
     stop = stop or threading.Event()
     zones = Zones(Resolver(script.address, stop), clock)
-    patience = Patience(timeout, quorum, public)
+    patience = WaitPolicy(timeout, quorum, public)
     with contextlib.closing(Propagation(zones, patience, clock=clock, stop=stop)) as waiting:
         yield waiting
 
@@ -230,7 +230,7 @@ def records_of(some: list[str]) -> list[TxtRecord]:
 
 
 def test_many_names_are_asked_for_over_tcp_and_each_once() -> None:
-    many = names(3 * FEW)
+    many = names(3 * MAX_DATAGRAMS)
     held = zone() | {(name, "TXT"): ('"value"',) for name in many}
     with ScriptedDns(held) as script:
         assert wait(script, *records_of(many)).waits == []
@@ -240,7 +240,7 @@ def test_many_names_are_asked_for_over_tcp_and_each_once() -> None:
 
 
 def test_many_names_are_asked_for_by_datagrams_where_there_is_no_tcp() -> None:
-    many = names(3 * FEW)
+    many = names(3 * MAX_DATAGRAMS)
     held = zone() | {(name, "TXT"): ('"value"',) for name in many}
     with ScriptedDns(held, over=("udp",)) as script:
         assert wait(script, *records_of(many)).waits == []

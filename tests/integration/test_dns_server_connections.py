@@ -12,7 +12,7 @@ import dns.rrset
 import pytest
 
 from certctl.dns.queries import NoReply, Server
-from certctl.dns.server_connections import FEW, Line
+from certctl.dns.server_connections import MAX_DATAGRAMS, ServerConnection
 
 Datagrams = Callable[[bytes, int], Sequence[bytes]]
 """What a server sends for a datagram, of which it has had so many before."""
@@ -100,8 +100,10 @@ class StreamServer:
 
 
 @contextlib.contextmanager
-def line(server: Server) -> Iterator[Line]:
-    with contextlib.closing(Line(server, recurse=False, stopped=lambda: False)) as opened:
+def line(server: Server) -> Iterator[ServerConnection]:
+    with contextlib.closing(
+        ServerConnection(server, recurse=False, stopped=lambda: False)
+    ) as opened:
         yield opened
 
 
@@ -109,7 +111,7 @@ def names(count: int) -> list[str]:
     return [f"n{number}.example" for number in range(count)]
 
 
-def ask(to: Line, asked: Sequence[str]) -> dict[str, str]:
+def ask(to: ServerConnection, asked: Sequence[str]) -> dict[str, str]:
     """Return what the server says of each name, or why it says nothing."""
     return {
         name: str(answer) if isinstance(answer, NoReply) else str(answer.answer[0][0])
@@ -171,7 +173,7 @@ def test_an_answer_that_is_cut_short_is_fetched_by_tcp_and_its_absence_named() -
 
 
 def test_many_questions_share_a_connection_which_is_kept() -> None:
-    many = names(FEW + 4)
+    many = names(MAX_DATAGRAMS + 4)
     with StreamServer(at_a_time=4) as server, line(server.server) as to:
         assert ask(to, many) == everything(many)
         assert ask(to, many) == everything(many)
@@ -180,7 +182,7 @@ def test_many_questions_share_a_connection_which_is_kept() -> None:
 
 
 def test_a_connection_that_ended_meanwhile_is_made_again() -> None:
-    many = names(FEW + 1)
+    many = names(MAX_DATAGRAMS + 1)
     with StreamServer(connection_ends=len(many)) as server, line(server.server) as to:
         assert ask(to, many) == everything(many)
         assert ask(to, many) == everything(many)
@@ -192,7 +194,7 @@ def test_a_connection_that_ended_meanwhile_is_made_again() -> None:
 def test_a_server_that_answers_few_questions_a_connection_gets_more_connections(
     messages: int,
 ) -> None:
-    many = names(FEW + 1)
+    many = names(MAX_DATAGRAMS + 1)
     with StreamServer(connection_ends=messages) as server, line(server.server) as to:
         assert ask(to, many) == everything(many)
 
@@ -201,7 +203,7 @@ def test_a_server_that_answers_few_questions_a_connection_gets_more_connections(
 
 def test_a_server_that_hangs_up_without_an_answer_is_given_up() -> None:
     with StreamServer(connection_ends=0) as server, line(server.server) as to:
-        said = set(ask(to, names(FEW + 1)).values())
+        said = set(ask(to, names(MAX_DATAGRAMS + 1)).values())
 
     assert len(said) == 1
     assert "TCP: " in said.pop()

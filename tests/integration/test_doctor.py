@@ -14,7 +14,7 @@ import dns.rcode
 import pytest
 
 from certctl.ca.health import clock_findings
-from certctl.challenges.reachability import NotReached, fetch_answer
+from certctl.challenges.reachability import NotReached, check_http_answer
 from certctl.dns.hosts import Host, address_findings
 from certctl.errors import Interrupted, UsageError
 from certctl.models import Value
@@ -509,7 +509,7 @@ def serving(answer: Answer, port: int = 0, host: str = "127.0.0.1") -> Iterator[
 def fetched(port: int, *, seconds: float = 8.0) -> str:
     """What comes of fetching the answer `key` for the token `tok`; "" where it came."""
     try:
-        fetch_answer("127.0.0.1", "a.example", "tok", "key", port=port, seconds=seconds)
+        check_http_answer("127.0.0.1", "a.example", "tok", "key", port=port, seconds=seconds)
     except NotReached as error:
         return str(error)
     return ""
@@ -575,11 +575,11 @@ def test_an_address_to_which_this_machine_has_no_way_is_told_apart() -> None:
     if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("this machine lets nobody make a network name space")
     program = (
-        "from certctl.challenges.reachability import NotReached, fetch_answer\n"
+        "from certctl.challenges.reachability import NotReached, check_http_answer\n"
         "try:\n"
-        "    fetch_answer('2001:db8::1', 'a.example', 'tok', 'key')\n"
+        "    check_http_answer('2001:db8::1', 'a.example', 'tok', 'key')\n"
         "except NotReached as error:\n"
-        "    print(error.connected, error.no_way)\n"
+        "    print(error.connected, error.no_route)\n"
     )
 
     done = subprocess.run(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.challenges.answers import SETTLE_SECONDS, Answers
+from certctl.challenges.answers import REQUEST_WAIT_SECONDS, Answers
 from certctl.challenges.challenge_server import MAX_CONNECTIONS, ChallengeServer
 from certctl.challenges.http01_server import MAX_REQUEST_BYTES, HttpConnection
 from certctl.challenges.http01_standalone import StandaloneSolver
@@ -366,7 +366,7 @@ def test_settling_ends_once_every_token_was_asked_for(port: int) -> None:
     with contextlib.closing(solver):
         placements = present(solver, "abc", "def")
 
-        solver.settle(placements)
+        solver.wait_for_validation(placements)
 
         assert len(clock.waits) == 1
 
@@ -383,7 +383,7 @@ def test_settling_returns_at_once_where_the_ca_was_quicker(port: int) -> None:
         placements = present(solver, "abc")
         requests_of_a_ca(port, "abc")
 
-        solver.settle(placements)
+        solver.wait_for_validation(placements)
 
         assert clock.waits == []
 
@@ -395,9 +395,9 @@ def test_settling_gives_up_where_another_machine_was_asked(port: int) -> None:
         placements = present(solver, "abc", "def")
         requests_of_a_ca(port, "abc")
 
-        solver.settle(placements)
+        solver.wait_for_validation(placements)
 
-        assert clock.monotonic() == pytest.approx(SETTLE_SECONDS)
+        assert clock.monotonic() == pytest.approx(REQUEST_WAIT_SECONDS)
 
 
 def test_settling_ends_when_the_run_is_stopped(port: int) -> None:
@@ -405,6 +405,6 @@ def test_settling_ends_when_the_run_is_stopped(port: int) -> None:
     clock = SteerableClock(on_wait=lambda _: stop.set())
     solver = StandaloneSolver(None, port, SolverSystem(clock, stop))
     with contextlib.closing(solver):
-        solver.settle(present(solver, "abc"))
+        solver.wait_for_validation(present(solver, "abc"))
 
         assert len(clock.waits) == 1

@@ -323,7 +323,7 @@ def test_nobody_waits_for_a_web_server(root: Path) -> None:
     placements = present(solver, "abc")
 
     solver.wait(placements)
-    solver.settle(placements)
+    solver.wait_for_validation(placements)
     solver.close()
     solver.close()
 

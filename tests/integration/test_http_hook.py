@@ -32,7 +32,7 @@ def test_the_hook_is_told_what_to_place_and_to_remove(tmp_path: Path) -> None:
 
     solver.present(placements)
     solver.wait(placements)
-    solver.settle(placements)
+    solver.wait_for_validation(placements)
     solver.cleanup(placements)
 
     assert (tmp_path / "calls").read_text().splitlines() == [

@@ -1,4 +1,4 @@
-"""Turns at the port of HTTP-01, which several certctl of one home want at the same time."""
+"""Several certctl processes of one home directory take turns at the HTTP-01 port."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from certctl.challenges.http01_standalone import StandaloneSolver
-from certctl.challenges.port_turns import TURN_SECONDS
+from certctl.challenges.port_turns import MIN_TURN_SECONDS
 from certctl.challenges.system import SolverSystem
 from certctl.errors import LockHeld
 from certctl.models import Placement
@@ -83,7 +83,7 @@ def test_a_long_turn_ends_for_who_waits_and_goes_on_after_that(
     first = present(busy, "first")
     waiting = presenting(other, "other")
     wait_until(lambda: is_next_taken(store, port), "the other queues")
-    clock.advance(TURN_SECONDS)
+    clock.advance(MIN_TURN_SECONDS)
 
     late = presenting(busy, "late")
     late.join(0.5)

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from certctl.challenges.answers import SETTLE_SECONDS
+from certctl.challenges.answers import REQUEST_WAIT_SECONDS
 from certctl.challenges.challenge_server import MAX_CONNECTIONS
 from certctl.challenges.system import SolverSystem
 from certctl.challenges.tls_alpn01 import TlsAlpnSolver
@@ -256,13 +256,13 @@ def test_a_wildcard_and_another_challenge_are_refused(solver: TlsAlpnSolver) -> 
 
 def test_it_settles_once_every_name_was_asked_for(solver: TlsAlpnSolver, port: int) -> None:
     placements = present(solver, "a.example", "b.example")
-    settled = threading.Thread(target=solver.settle, args=(placements,))
+    settled = threading.Thread(target=solver.wait_for_validation, args=(placements,))
     settled.start()
 
     shown(port, "a.example")
     shown(port, "b.example")
 
-    settled.join(SETTLE_SECONDS / 2)
+    settled.join(REQUEST_WAIT_SECONDS / 2)
     assert not settled.is_alive()
 
 
@@ -274,9 +274,9 @@ def test_a_visitor_without_the_protocol_does_not_count_as_the_ca(port: int) -> N
         shown(port, "a.example", alpn=("http/1.1",))
         begun = clock.monotonic()
 
-        solver.settle(placements)
+        solver.wait_for_validation(placements)
 
-        assert clock.monotonic() - begun == pytest.approx(SETTLE_SECONDS)
+        assert clock.monotonic() - begun == pytest.approx(REQUEST_WAIT_SECONDS)
 
 
 @needs_ipv6

@@ -21,7 +21,7 @@ import dns.update
 
 from tests.lab.bind import BindServer
 
-VALUES_HELD = 2
+MAX_VALUES = 2
 
 
 @dataclass
@@ -132,7 +132,7 @@ class RecordService:
         name = f"{account['fulldomain']}."
         self.change(name, message["txt"], add=True)
         held.append(message["txt"])
-        if len(held) > VALUES_HELD:
+        if len(held) > MAX_VALUES:
             self.change(name, held.pop(0), add=False)
         return 200, {"txt": message["txt"]}
 

@@ -12,7 +12,7 @@ import pytest
 
 from certctl.challenges.dns01 import create, txt_value
 from certctl.challenges.system import SolverSystem
-from certctl.dns.providers.rfc2136 import CHANGES_AT_A_TIME
+from certctl.dns.providers.rfc2136 import MAX_CHANGES_PER_UPDATE
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted, PropagationTimeout
 from certctl.models import ChallengeSpec, ChallengeType, Placement, Task, Value
 from certctl.names import parse_identifier
@@ -76,7 +76,7 @@ def test_a_wildcard_and_its_base_have_two_values_at_one_name(bind: BindServer) -
     at = "_acme-challenge.pair.example.test"
     assert bind.txt(at) == sorted([value_of("pair.example.test"), value_of("*.pair.example.test")])
 
-    solver.settle(placements)
+    solver.wait_for_validation(placements)
     solver.cleanup(placements)
 
     assert bind.txt(at) == []
@@ -99,7 +99,7 @@ def test_values_of_others_at_the_same_name_stay(bind: BindServer) -> None:
 def test_orders_side_by_side_write_and_remove_many_values_of_one_zone(bind: BindServer) -> None:
     solver = solver_for(update_spec(bind))
     # More than fit into one update, by several threads.
-    names = [f"crowd{number}.example.test" for number in range(2 * CHANGES_AT_A_TIME)]
+    names = [f"crowd{number}.example.test" for number in range(2 * MAX_CHANGES_PER_UPDATE)]
     at = [f"_acme-challenge.{name}" for name in names]
     orders = [place(solver, *names[start::10]) for start in range(10)]
 

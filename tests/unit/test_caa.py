@@ -2,27 +2,27 @@
 
 import pytest
 
-from certctl.dns.caa import Asking, Property, judge, parse_property
+from certctl.dns.caa import IssuanceRequest, Property, caa_violations, parse_property
 from certctl.models import Finding
 from certctl.names import parse_identifier
 
 ACCOUNT = "https://ca.example/acct/1"
-CA = Asking("example-ca", ("ca.example", "ca2.example"), ACCOUNT, "http-01")
-NEWCOMER = Asking("example-ca", ("ca.example",), None, "http-01")
-NAMELESS = Asking("private-ca", (), ACCOUNT, "http-01")
+CA = IssuanceRequest("example-ca", ("ca.example", "ca2.example"), ACCOUNT, "http-01")
+NEWCOMER = IssuanceRequest("example-ca", ("ca.example",), None, "http-01")
+NAMELESS = IssuanceRequest("private-ca", (), ACCOUNT, "http-01")
 
 
-def findings(name: str, *records: str, asking: Asking = CA) -> list[Finding]:
+def findings(name: str, *records: str, request: IssuanceRequest = CA) -> list[Finding]:
     """What is found for a name with records as in a zone file: flags, tag, value."""
     properties = []
     for record in records:
         flags, tag, value = record.split(" ", 2)
         properties.append(parse_property(int(flags), tag, value.strip('"')))
-    return list(judge(parse_identifier(name), "a.example", properties, asking))
+    return list(caa_violations(parse_identifier(name), "a.example", properties, request))
 
 
-def codes(name: str, *records: str, asking: Asking = CA) -> list[str]:
-    return [f"{each.code} {each.severity}" for each in findings(name, *records, asking=asking)]
+def codes(name: str, *records: str, request: IssuanceRequest = CA) -> list[str]:
+    return [f"{each.code} {each.severity}" for each in findings(name, *records, request=request)]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_records_that_keep_the_ca_from_issuing_are_told(
 
 
 def test_a_record_for_one_account_is_told_before_there_is_one() -> None:
-    (found,) = findings("a.example", '0 issue "ca.example; accounturi=x"', asking=NEWCOMER)
+    (found,) = findings("a.example", '0 issue "ca.example; accounturi=x"', request=NEWCOMER)
 
     assert (found.code, found.severity) == ("caa.account", "warning")
     assert "there is no account here yet" in found.message
@@ -143,10 +143,10 @@ def test_the_fix_is_the_record_that_is_missing() -> None:
 
 
 def test_a_ca_that_does_not_say_what_it_is_called_may_be_meant_unless_nobody_is() -> None:
-    assert codes("a.example", '0 issue "x.example"', asking=NAMELESS) == [
+    assert codes("a.example", '0 issue "x.example"', request=NAMELESS) == [
         "caa.unknown_issuer warning"
     ]
-    assert codes("a.example", '0 issue ";"', asking=NAMELESS) == ["caa.forbidden error"]
+    assert codes("a.example", '0 issue ";"', request=NAMELESS) == ["caa.forbidden error"]
 
 
 def test_all_that_is_wrong_is_told() -> None:

@@ -11,7 +11,7 @@ from certctl.credentials import (
     read_tables,
     without_tables,
 )
-from certctl.dns.api_errors import Refusal, blotted
+from certctl.dns.api_errors import ProviderError, redacted
 from certctl.errors import ConfigurationError, UsageError
 
 WHERE = "certctl.toml"
@@ -140,10 +140,10 @@ def test_options_of_the_command_line_are_pairs_and_no_secrets() -> None:
 def test_no_secret_and_no_query_of_an_address_is_left_in_a_refusal() -> None:
     said = "401 for url: https://u:pw@api.test/v1/?key=hunter2&x=1 with hunter2\n\x1b[1mbold"
 
-    assert blotted(said, ["hunter2"]) == (
+    assert redacted(said, ["hunter2"]) == (
         "401 for url: https://***@api.test/v1/?*** with *** [1mbold"
     )
-    assert len(blotted("x" * 1000, [])) < 320
+    assert len(redacted("x" * 1000, [])) < 320
 
 
 class Answer:
@@ -174,7 +174,7 @@ class HttpError(OSError):
 def test_what_an_api_says_becomes_a_code_and_keeps_its_secret(
     error: Exception, code: str, later: bool
 ) -> None:
-    refusal = Refusal.of(error, "cloudflare", "example.com", ["hunter2"])
+    refusal = ProviderError.of(error, "cloudflare", "example.com", ["hunter2"])
 
     assert (refusal.code, refusal.later) == (code, later)
     assert "hunter2" not in refusal.message
@@ -185,6 +185,6 @@ def test_what_an_api_says_becomes_a_code_and_keeps_its_secret(
     ("said", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), ("-1", None), ("", None)]
 )
 def test_the_time_that_an_api_names_is_kept(said: str, seconds: float | None) -> None:
-    refusal = Refusal.of(HttpError(Answer(429, {"Retry-After": said})), "p", "z", [])
+    refusal = ProviderError.of(HttpError(Answer(429, {"Retry-After": said})), "p", "z", [])
 
     assert refusal.retry_after == seconds

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.dns.propagation_state import Look, lacking, seconds_kept, timed_out
+from certctl.dns.propagation_state import (
+    ServerState,
+    authoritative_timeout,
+    blocking,
+    cache_seconds,
+)
 from certctl.dns.queries import NoReply, Server
 from certctl.dns.quorum import Quorum, parse_quorum
 from certctl.dns.zones import NameServer
@@ -18,9 +23,9 @@ NAME = "_acme-challenge.example.com"
 ALL = Quorum()
 
 
-def look(address: str, *, missing: bool, zone: str = "example.com") -> Look:
+def look(address: str, *, missing: bool, zone: str = "example.com") -> ServerState:
     lacks = {NAME: frozenset({"value"})} if missing else {}
-    return Look(zone, NameServer(f"ns.{zone}", Server(address)), lacks)
+    return ServerState(zone, NameServer(f"ns.{zone}", Server(address)), lacks)
 
 
 def heard(answers: Mapping[str, bool]) -> Mapping[Server, bool]:
@@ -31,14 +36,14 @@ def test_who_lacks_a_value_stands_in_the_way() -> None:
     has, lacks = look("192.0.2.1", missing=False), look("192.0.2.2", missing=True)
 
     replied = heard({"192.0.2.1": True, "192.0.2.2": True})
-    assert lacking([has, lacks], replied, ALL) == [lacks]
+    assert blocking([has, lacks], replied, ALL) == [lacks]
 
 
 def test_a_silent_server_stands_in_the_way_while_its_family_answers() -> None:
     has, silent = look("192.0.2.1", missing=False), look("192.0.2.2", missing=True)
 
     replied = heard({"192.0.2.1": True, "192.0.2.2": False})
-    assert lacking([has, silent], replied, ALL) == [silent]
+    assert blocking([has, silent], replied, ALL) == [silent]
 
 
 @pytest.mark.parametrize(
@@ -47,19 +52,19 @@ def test_a_silent_server_stands_in_the_way_while_its_family_answers() -> None:
 def test_a_family_without_any_answer_does_not_stand_in_the_way(here: str, away: str) -> None:
     has, silent = look(here, missing=False), look(away, missing=True)
 
-    assert lacking([has, silent], heard({here: True, away: False}), ALL) == []
+    assert blocking([has, silent], heard({here: True, away: False}), ALL) == []
 
 
 def test_a_family_that_has_not_been_tried_stands_in_the_way() -> None:
     has, untried = look("192.0.2.1", missing=False), look("2001:db8::1", missing=True)
 
-    assert lacking([has, untried], heard({"192.0.2.1": True}), ALL) == [untried]
+    assert blocking([has, untried], heard({"192.0.2.1": True}), ALL) == [untried]
 
 
 def test_where_nobody_answers_everybody_stands_in_the_way() -> None:
     silent = [look(each, missing=True) for each in ("192.0.2.1", "2001:db8::1")]
 
-    assert lacking(silent, heard({"192.0.2.1": False, "2001:db8::1": False}), ALL) == silent
+    assert blocking(silent, heard({"192.0.2.1": False, "2001:db8::1": False}), ALL) == silent
 
 
 def test_families_are_judged_for_each_zone() -> None:
@@ -67,23 +72,23 @@ def test_families_are_judged_for_each_zone() -> None:
     silent = look("2001:db8::1", missing=True, zone="example.org")
 
     replied = heard({"192.0.2.1": True, "2001:db8::1": False})
-    assert lacking([has, silent], replied, ALL) == [silent]
+    assert blocking([has, silent], replied, ALL) == [silent]
 
 
 def test_a_quorum_is_counted_for_each_value() -> None:
     # Each server has one of the two values: together they have both, but none is at two of them.
     first, second = (
-        Look("example.com", NameServer("ns", Server(address)), {NAME: frozenset({value})})
+        ServerState("example.com", NameServer("ns", Server(address)), {NAME: frozenset({value})})
         for address, value in (("192.0.2.1", "one"), ("192.0.2.2", "two"))
     )
 
     replied = heard({"192.0.2.1": True, "192.0.2.2": True})
-    assert lacking([first, second], replied, Quorum(number=1)) == []
-    assert lacking([first, second], replied, Quorum(number=2)) == [first, second]
+    assert blocking([first, second], replied, Quorum(number=1)) == []
+    assert blocking([first, second], replied, Quorum(number=2)) == [first, second]
 
 
 def test_the_report_names_the_quorum_that_was_not_reached() -> None:
-    error = timed_out([look("192.0.2.1", missing=True)], 20, Quorum(share=0.6))
+    error = authoritative_timeout([look("192.0.2.1", missing=True)], 20, Quorum(share=0.6))
 
     assert error.message == (
         "after 20 s, not enough authoritative servers (60% must) have the TXT records: "
@@ -156,4 +161,4 @@ def answer(*, ttl: int | None = None, soa: tuple[int, int] | None = None) -> dns
 def test_a_resolver_keeps_an_answer_for_its_ttl_and_nothing_for_that_of_the_soa(
     message: dns.message.Message, seconds: float
 ) -> None:
-    assert seconds_kept(message) == seconds
+    assert cache_seconds(message) == seconds

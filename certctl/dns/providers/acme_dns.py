@@ -51,7 +51,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 NAME = "acme-dns"
-VALUES_HELD = 2
+MAX_VALUES = 2
 
 _LIMIT = 1 << 20
 _LOCK_SECONDS = 30.0
@@ -102,7 +102,7 @@ class AcmeDnsProvider:
         Raises `ChallengeError` naming the CNAME that is missing, and where more than two values
         would have to stand at one name.
         """
-        with self._system.turns.at((NAME, str(self._path))):
+        with self._system.provider_locks.hold((NAME, str(self._path))):
             accounts = {each.domain: self._account(each.domain) for each in records}
             astray = [each for each in records if not _leads(each, accounts[each.domain])]
             if astray:
@@ -112,15 +112,15 @@ class AcmeDnsProvider:
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Forget the values: the server has no way to remove one, and the next ones replace it."""
-        with self._system.turns.at((NAME, str(self._path))):
+        with self._system.provider_locks.hold((NAME, str(self._path))):
             for each in records:
                 self._standing.get(each.domain, set()).discard(each.value)
 
     def _write(self, record: TxtRecord, account: AcmeDnsAccount) -> None:
         standing = self._standing.setdefault(record.domain, set())
-        if len(standing | {record.value}) > VALUES_HELD:
+        if len(standing | {record.value}) > MAX_VALUES:
             raise ChallengeError(
-                f"acme-dns holds {VALUES_HELD} values at a name, and {record.domain} needs more at"
+                f"acme-dns holds {MAX_VALUES} values at a name, and {record.domain} needs more at"
                 " the same time",
                 hint="Order its certificates one after the other: --jobs 1",
                 code="challenge.dns.acme_dns",

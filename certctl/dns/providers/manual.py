@@ -39,7 +39,7 @@ class ManualProvider:
 
     def _have(self, what: str, records: Sequence[TxtRecord]) -> None:
         lines = [f'  {each.name}.  TXT  "{each.value}"' for each in records]
-        with self._system.turns.at(_TURN):
+        with self._system.provider_locks.hold(_TURN):
             done = self._system.instruct("\n".join([what, "", *lines, ""]))
         if not done:
             raise ChallengeError(

@@ -81,7 +81,7 @@ OPTIONS: tuple[Option, ...] = (
 
 TTL_SECONDS = 60
 ANSWER_SECONDS = 10.0
-CHANGES_AT_A_TIME = 100
+MAX_CHANGES_PER_UPDATE = 100
 """With names of 255 octets, the longest there are, this many still fit into a message."""
 
 _CODE = "challenge.dns.rfc2136"
@@ -142,7 +142,7 @@ class Rfc2136Provider:
         with self._guard:
             if zone not in self._zones:
                 self._zones[zone] = Batches(
-                    lambda changes: self._change(zone, changes), limit=CHANGES_AT_A_TIME
+                    lambda changes: self._change(zone, changes), limit=MAX_CHANGES_PER_UPDATE
                 )
             return self._zones[zone]
 
@@ -152,8 +152,8 @@ class Rfc2136Provider:
         The records of one name and type have one TTL (RFC 2181 §5.2), that of the last one added:
         where others have values there, it stays theirs.
         """
-        for start in range(0, len(changes), CHANGES_AT_A_TIME):
-            some = changes[start : start + CHANGES_AT_A_TIME]
+        for start in range(0, len(changes), MAX_CHANGES_PER_UPDATE):
+            some = changes[start : start + MAX_CHANGES_PER_UPDATE]
             names = list(dict.fromkeys(each.record.name for each in some if each.add))
             update = self._update(zone, some, {})
             for name in names:
@@ -198,9 +198,11 @@ class Rfc2136Provider:
         import dns.message  # noqa: PLC0415 - as in `_update`
 
         from certctl.dns.queries import Server  # noqa: PLC0415 - as in `_update`
-        from certctl.dns.server_connections import Line  # noqa: PLC0415 - as in `_update`
+        from certctl.dns.server_connections import ServerConnection  # noqa: PLC0415 - as in `_update`
 
-        line = Line(Server(self._address, self._port), recurse=False, stopped=lambda: False)
+        line = ServerConnection(
+            Server(self._address, self._port), recurse=False, stopped=lambda: False
+        )
         with contextlib.closing(line):
             answers = line.ask(names, "TXT")
         return {
