@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
-from certctl.models import RenewalInfo, RenewalMemory, SuggestedWindow, Version
+from certctl.models import RenewalInfo, RenewalState, SuggestedWindow, Version
 
 LASTING = timedelta(hours=6)
 """When a CA is asked again whose answer was wrong in a way that lasts (RFC 9773 §4.3.3)."""
@@ -18,30 +18,34 @@ TEMPORARY = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100)
 """When it is asked again after it could not be reached, the first time and so on."""
 
 
-def time_to_ask(version: Version, memory: RenewalMemory, now: datetime) -> datetime | None:
+def time_to_ask(version: Version, renewal_state: RenewalState, now: datetime) -> datetime | None:
     """Return from when the CA may be asked about a version; None where it must not be.
 
     That is once it has expired, and where it has no CertID (RFC 9773 §4.1, §4.3).
     """
     if version.facts.ari_id is None or version.facts.not_after <= now:
         return None
-    return memory.ask_ca_at or now
+    return renewal_state.ask_ca_at or now
 
 
-def advice(version: Version, memory: RenewalMemory) -> RenewalInfo | None:
+def advice(version: Version, renewal_state: RenewalState) -> RenewalInfo | None:
     """Return what the CA said about this version, None where it said nothing yet."""
-    info = memory.renewal_info
+    info = renewal_state.renewal_info
     return info if info is not None and info.cert_id == version.facts.ari_id else None
 
 
 def answered(
-    memory: RenewalMemory, version: Version, window: SuggestedWindow, now: datetime, random: Random
-) -> RenewalMemory:
+    renewal_state: RenewalState,
+    version: Version,
+    window: SuggestedWindow,
+    now: datetime,
+    random: Random,
+) -> RenewalState:
     """Return the memory with the CA's answer in it.
 
     The time to renew is chosen once for each certificate and window, uniformly (RFC 9773 §4.2).
     """
-    before = advice(version, memory)
+    before = advice(version, renewal_state)
     if before is not None and (before.start, before.end) == (window.start, window.end):
         info = replace(before, explanation_url=window.explanation_url)
     else:
@@ -56,25 +60,27 @@ def answered(
             and (before.withdrawn or before.end > now),
         )
     again = now + timedelta(seconds=window.retry_after)
-    return replace(memory, renewal_info=info, ask_ca_at=again, unanswered=0)
+    return replace(renewal_state, renewal_info=info, ask_ca_at=again, unanswered=0)
 
 
 def unanswered(
-    memory: RenewalMemory, now: datetime, *, lasting: bool, retry_after: float | None
-) -> RenewalMemory:
+    renewal_state: RenewalState, now: datetime, *, permanent: bool, retry_after: float | None
+) -> RenewalState:
     """Return the memory after the CA gave no answer; an earlier answer still holds.
 
     `retry_after`: seconds, where the CA named a time.
     """
-    failures = memory.unanswered + 1
-    pause = LASTING if lasting else TEMPORARY[min(failures, len(TEMPORARY)) - 1]
+    failures = renewal_state.unanswered + 1
+    pause = LASTING if permanent else TEMPORARY[min(failures, len(TEMPORARY)) - 1]
     if retry_after is not None:
         pause = max(pause, min(timedelta(seconds=retry_after), timedelta(days=1)))
-    return replace(memory, ask_ca_at=now + pause, unanswered=failures)
+    return replace(renewal_state, ask_ca_at=now + pause, unanswered=failures)
 
 
-def not_offered(memory: RenewalMemory, version: Version) -> RenewalMemory:
+def not_offered(renewal_state: RenewalState, version: Version) -> RenewalState:
     """Return the memory after the CA turned out to have no renewal information: it is not asked
     again about this version.
     """
-    return replace(memory, renewal_info=None, ask_ca_at=version.facts.not_after, unanswered=0)
+    return replace(
+        renewal_state, renewal_info=None, ask_ca_at=version.facts.not_after, unanswered=0
+    )

@@ -19,7 +19,7 @@ from certctl.credentials import (
 from certctl.errors import ConfigurationError
 from certctl.models import Value
 from certctl.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
-from certctl.spec import absolute, home_expanded, with_method
+from certctl.spec import home_expanded, with_absolute_paths, with_method
 from certctl.system.files import read_trusted
 
 FILE_NAME = "certctl.toml"
@@ -68,7 +68,7 @@ def load(
         Settings(table=options, dns=replace(credentials, variables=environment))
         .over(from_file, Source.FILE)
         .over(from_environment, Source.ENVIRONMENT)
-        .over(absolute(flags, options, str(directory)), Source.FLAG)
+        .over(with_absolute_paths(flags, options, str(directory)), Source.FLAG)
     )
 
 
@@ -98,7 +98,7 @@ def _values(document: Mapping[str, object], home: Path, options: OptionTable) ->
             raise ConfigurationError(
                 f"{path}: {error.message}", hint=error.hint, code=error.code
             ) from None
-    return absolute(values, options, str(home))
+    return with_absolute_paths(values, options, str(home))
 
 
 def _read_environment(
@@ -119,4 +119,4 @@ def _read_environment(
                 hint=error.hint,
                 code=error.code,
             ) from None
-    return absolute(values, options, str(directory))
+    return with_absolute_paths(values, options, str(directory))

@@ -31,10 +31,10 @@ def canonical_copy(value: object) -> str:
     Raises `UsageError` (`usage.copy`).
     """
     if isinstance(value, Mapping):
-        return written(_of_table(value))
+        return format_copy(_of_table(value))
     if not isinstance(value, str):
         raise _wrong(value, "it is neither a text nor a table")
-    return written(parse_copy(value))
+    return format_copy(parse_copy(value))
 
 
 def parse_copy(text: str) -> CopySpec:
@@ -51,14 +51,14 @@ def parse_copy(text: str) -> CopySpec:
     return _of_table({"format": format_, "to": path, **attributes})
 
 
-def written(copy: CopySpec) -> str:
+def format_copy(copy: CopySpec) -> str:
     """Return a copy as a text, so that `parse_copy` gives it back."""
     return f"{copy.format}:{copy.to}" + "".join(
-        f",{key}={value}" for key, value in table(copy).items() if key in _ATTRIBUTES
+        f",{key}={value}" for key, value in copy_table(copy).items() if key in _ATTRIBUTES
     )
 
 
-def table(copy: CopySpec) -> dict[str, str]:
+def copy_table(copy: CopySpec) -> dict[str, str]:
     """Return a copy as a table of TOML."""
     mode = None if copy.mode is None else f"{copy.mode:04o}"
     values = {
@@ -78,7 +78,9 @@ def with_paths(text: str, absolute: Mapping[str, str]) -> str:
     password_file = copy.password_file
     if password_file is not None:
         password_file = absolute.get(password_file, password_file)
-    return written(replace(copy, to=absolute.get(copy.to, copy.to), password_file=password_file))
+    return format_copy(
+        replace(copy, to=absolute.get(copy.to, copy.to), password_file=password_file)
+    )
 
 
 def canonical_mode(value: object) -> str:

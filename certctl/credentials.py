@@ -137,7 +137,7 @@ def read_profile(
         if not isinstance(value, str | int | float | bool):
             raise ConfigurationError(f"{where}: {key} is neither a text, a number, true nor false")
         if not private and is_secret(key):
-            raise exposed(key, where)
+            raise exposed_secret(key, where)
         path = key.endswith("_file") and isinstance(value, str)
         checked[key] = _absolute(str(value), home) if path else value
     return Profile(name, provider, MappingProxyType(checked), where, private)
@@ -157,7 +157,7 @@ def read_options(pairs: Iterable[str], provider: str) -> Profile:
                 f"--dns-option {shown!r} is no KEY=VALUE", hint=f"certctl dns show {provider}"
             )
         if is_secret(key):
-            raise exposed(key, "--dns-option")
+            raise exposed_secret(key, "--dns-option")
         values[key] = value
     return Profile("", provider, MappingProxyType(values), "--dns-option")
 
@@ -168,7 +168,7 @@ def absolute_option(pair: str, directory: str) -> str:
     return f"{key}={_absolute(value, directory)}" if equals and key.endswith("_file") else pair
 
 
-def exposed(key: str, where: str) -> ConfigurationError:
+def exposed_secret(key: str, where: str) -> ConfigurationError:
     """Return the error for a secret that stands where others can read it; it is not shown."""
     return ConfigurationError(
         f"{where}: {key} is a secret, and others could read it there",

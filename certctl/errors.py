@@ -277,7 +277,7 @@ class RenewalInfoUnavailable(AcmeError):
         self,
         message: str,
         *,
-        lasting: bool = False,
+        permanent: bool = False,
         status: int | None = None,
         retry_after: float | None = None,
         hint: str | None = None,
@@ -287,7 +287,7 @@ class RenewalInfoUnavailable(AcmeError):
         super().__init__(
             message, status=status, retry_after=retry_after, hint=hint, name=name, code=code
         )
-        self.lasting = lasting
+        self.permanent = permanent
 
 
 class OrderFailed(AcmeError):

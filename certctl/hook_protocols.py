@@ -64,10 +64,10 @@ class HookCall:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-FOR_RECORDS = tuple(HookProtocol)
+DNS_PROTOCOLS = tuple(HookProtocol)
 """The protocols that can place TXT records."""
 
-FOR_FILES = (
+HTTP_PROTOCOLS = (
     HookProtocol.CERTCTL,
     HookProtocol.CERTBOT,
     HookProtocol.DEHYDRATED,

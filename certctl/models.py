@@ -416,7 +416,7 @@ class LastError:
 
 
 @dataclass(frozen=True)
-class RenewalMemory:
+class RenewalState:
     """What is remembered between runs about one certificate (`renewal/NAME.json`).
 
     `failures` in a row, no attempt before `retry_at`. `paused_until` is set by a rollback.
@@ -462,7 +462,7 @@ class Deployment:
     files that were written for it elsewhere.
     """
 
-    target: int | None = None
+    wanted: int | None = None
     deployed: int | None = None
     deployed_at: datetime | None = None
     failures: int = 0
@@ -483,13 +483,13 @@ class CertificateStatus:
     name: str
     live: Version | None
     deployment: Deployment
-    memory: RenewalMemory
-    waiting: Version | None = None
+    renewal_state: RenewalState
+    wanted_not_live: Version | None = None
 
     @property
     def undeployed(self) -> bool:
         """Whether the target is not live, or its deploy has not held yet."""
-        wanted = self.deployment.target
+        wanted = self.deployment.wanted
         if wanted is None:
             return False
         return self.live is None or self.live.number != wanted or self.deployment.deployed != wanted
@@ -509,7 +509,7 @@ class RenewalDecision:
 
 
 @dataclass(frozen=True)
-class Told:
+class LastAlert:
     """What alerts told a person of last: when, and which failures, as `NAME CODE` each."""
 
     at: datetime
@@ -527,7 +527,7 @@ class RunHistory:
     runs: tuple[datetime, ...] = ()
     exit_status: int | None = None
     succeeded_at: datetime | None = None
-    told: Told | None = None
+    last_alert: LastAlert | None = None
 
     @property
     def interval(self) -> timedelta | None:
@@ -536,7 +536,7 @@ class RunHistory:
         return gaps[len(gaps) // 2] if len(gaps) > 1 else None
 
 
-class What(StrEnum):
+class LimitedAction(StrEnum):
     """What may be asked of a CA, and counts."""
 
     ACCOUNT = "account"
@@ -546,12 +546,12 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class LedgerEntry:
     """Something that was asked of a CA. `renewal`: there was a certificate for the same names;
     `replaces`: the order said which certificate it replaces (RFC 9773 §5), and the CA took that.
     """
 
-    what: What
+    action: LimitedAction
     at: datetime
     identifiers: tuple[str, ...] = ()
     renewal: bool = False

@@ -13,7 +13,7 @@ from enum import Enum
 
 from certctl.copies import canonical_copy, canonical_key_mode
 from certctl.errors import ConfigurationError
-from certctl.hook_protocols import FOR_FILES
+from certctl.hook_protocols import HTTP_PROTOCOLS
 from certctl.models import AccountKeyType, ChallengeType, KeyType, OnFailure, Value
 from certctl.service_address import canonical_service
 
@@ -344,7 +344,7 @@ OPTIONS: tuple[Option, ...] = (
         "Whose hook it is, and so how it is called: certctl's own, or that of another client, "
         "unchanged; certctl's by default, certbot's with --http-cleanup-hook.",
         flag="--http-hook-protocol",
-        choices=tuple(each.value for each in FOR_FILES),
+        choices=tuple(each.value for each in HTTP_PROTOCOLS),
         in_spec=True,
         variable="CERTCTL_HTTP_HOOK_PROTOCOL",
     ),

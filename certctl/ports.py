@@ -11,7 +11,6 @@ from typing import Protocol, Self
 
 from certctl.models import (
     Account,
-    Asked,
     CertificateFiles,
     CertificateSpec,
     CertificateStatus,
@@ -20,17 +19,18 @@ from certctl.models import (
     Delivery,
     Deployment,
     Endpoint,
+    LastAlert,
+    LedgerEntry,
     Leftover,
     Material,
     OutstandingPostHooks,
     PendingOrder,
     Placement,
-    RenewalMemory,
+    RenewalState,
     RunHistory,
     RunSummary,
     ServiceAddress,
     Task,
-    Told,
     TxtRecord,
     Version,
 )
@@ -55,7 +55,7 @@ class Clock(Protocol):
 class LockPort(Protocol):
     """Turns at a port, among all certctl of a home directory."""
 
-    def __call__(self, port: int, *, queue: bool, timeout: float) -> Lease:
+    def __call__(self, port: int, *, queue: bool, timeout: float) -> HeldLock:
         """Return the turn, or with `queue` the place of who is next, as `Store.lock_port`."""
         ...
 
@@ -95,7 +95,7 @@ class Solver(Protocol):
         """The challenge types that it answers, such as `http-01`; the preferred one first."""
         ...
 
-    def place(self, task: Task) -> Placement:
+    def plan(self, task: Task) -> Placement:
         """Return where the answer will be put. Changes nothing; may query the DNS or the disk."""
         ...
 
@@ -178,7 +178,7 @@ class DeployTarget(Protocol):
         ...
 
 
-class Lease(Protocol):
+class HeldLock(Protocol):
     """A lock that is held. Leaving its context releases it."""
 
     def __enter__(self) -> Self:
@@ -234,19 +234,19 @@ class AccountStore(Protocol):
         """Forget the next key."""
         ...
 
-    def asked(self, account: Account) -> Sequence[Asked]:
+    def ledger(self, account: Account) -> Sequence[LedgerEntry]:
         """Return what was asked of the CA for an account lately, the oldest first; nothing where
         that cannot be read.
         """
         ...
 
-    def note(self, account: Account, asked: Sequence[Asked], now: datetime) -> None:
+    def add_to_ledger(self, account: Account, asked: Sequence[LedgerEntry], now: datetime) -> None:
         """Add to what was asked, and forget what counts nowhere any more. A convenience, of which
         a part may be lost.
         """
         ...
 
-    def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> Lease:
+    def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> HeldLock:
         """Lock a CA's accounts: shared to order, exclusive to register, roll or deactivate. Raises
         `LockHeld`.
         """
@@ -270,7 +270,7 @@ class Journal(Protocol):
         """
         ...
 
-    def unsettled(self) -> Sequence[str]:
+    def with_leftovers(self) -> Sequence[str]:
         """Return the names of certificates for which something is placed, or was left behind."""
         ...
 
@@ -284,7 +284,7 @@ class Journal(Protocol):
         """Return the post hooks that earlier runs did not get to; call it with the run locked."""
         ...
 
-    def settle(self, entry: str) -> None:
+    def remove(self, entry: str) -> None:
         """Remove an entry: what it said is done; safe to call twice."""
         ...
 
@@ -308,7 +308,7 @@ class Store(Protocol):
         """Return the names of all certificates that have a spec, sorted."""
         ...
 
-    def mentioning(self, value: str) -> Sequence[str]:
+    def names_mentioning(self, value: str) -> Sequence[str]:
         """Return the names of certificates whose spec may hold an identifier, sorted; quickly."""
         ...
 
@@ -336,7 +336,7 @@ class Store(Protocol):
         """
         ...
 
-    def busy(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+    def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
         """Yield the names that something may have to be done for, reading one small file for each.
 
         A name is left out only where its memory says that the time has not come, and the spec, the
@@ -344,20 +344,22 @@ class Store(Protocol):
         """
         ...
 
-    def rows(self, names: Iterable[str], now: datetime) -> Mapping[str, Mapping[str, object]]:
-        """Return what `keep_rows` was given, by the certificate's name: of those of which nothing
+    def cached_rows(
+        self, names: Iterable[str], now: datetime
+    ) -> Mapping[str, Mapping[str, object]]:
+        """Return what `cache_rows` was given, by the certificate's name: of those of which nothing
         has changed since, and whose time has not come.
         """
         ...
 
-    def keep_rows(self, rows: Mapping[str, tuple[Mapping[str, object], datetime]]) -> None:
+    def cache_rows(self, rows: Mapping[str, tuple[Mapping[str, object], datetime]]) -> None:
         """Keep plain JSON for certificates that `rows` was just asked for, each with the time
         until which it holds. A convenience, which may be lost.
         """
         ...
 
-    def save_memory(
-        self, name: str, memory: RenewalMemory, *, next_action_at: datetime | None
+    def save_renewal_state(
+        self, name: str, renewal_state: RenewalState, *, next_action_at: datetime | None
     ) -> None:
         """Write the renewal memory, with the time before which `renew` need not look at this
         certificate.
@@ -368,7 +370,7 @@ class Store(Protocol):
         """Write what this machine serves."""
         ...
 
-    def take_copy(self, path: str, name: str) -> str | None:
+    def claim_copy(self, path: str, name: str) -> str | None:
         """Note that a file outside the home directory is written for `name`; return None, or the
         name of another certificate that it is written for, which then stays so.
         """
@@ -392,7 +394,7 @@ class Store(Protocol):
         """Make an archived version the target and flip `live` to it."""
         ...
 
-    def retreat(self, name: str, number: int) -> None:
+    def revert_live(self, name: str, number: int) -> None:
         """Flip `live` to an archived version without wanting it: the target stays, and is owed."""
         ...
 
@@ -434,23 +436,25 @@ class Store(Protocol):
         """Return when `renew` ran by itself lately; nothing where that cannot be read."""
         ...
 
-    def record_run(self, now: datetime, exit_status: int, told: Told | None = None) -> None:
+    def record_run(
+        self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
+    ) -> None:
         """Write down that `renew` ran by itself until `now`, how it ended, and what a person has
         been told of, which is forgotten otherwise.
         """
         ...
 
-    def lock(self, name: str, *, timeout: float) -> Lease:
+    def lock(self, name: str, *, timeout: float) -> HeldLock:
         """Lock a certificate, waiting `timeout` seconds; also removes what a crash left. Raises
         `LockHeld`.
         """
         ...
 
-    def lock_run(self, *, timeout: float) -> Lease:
+    def lock_run(self, *, timeout: float) -> HeldLock:
         """Lock what only one run may do at a time: pre and post hooks."""
         ...
 
-    def lock_port(self, port: int, *, queue: bool, timeout: float) -> Lease:
+    def lock_port(self, port: int, *, queue: bool, timeout: float) -> HeldLock:
         """Lock the turn of this process at a port, or with `queue` the place of whoever is next.
         Raises `LockHeld`.
         """

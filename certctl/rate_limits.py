@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certctl.models import Asked, What
+from certctl.models import LedgerEntry, LimitedAction
 
 KEPT = timedelta(days=7)
 """The longest time over which a known CA counts; nothing older is remembered."""
@@ -42,7 +42,7 @@ class Limit:
     """So many of something in a time; `name` is what people call it."""
 
     name: str
-    what: What
+    action: LimitedAction
     per: Per
     count: int
     window: timedelta
@@ -83,7 +83,7 @@ class Shortage:
         """The limit, what is used and wanted, and when there is room, in words."""
         usage = self.usage
         wants = "one more is" if self.wants == 1 else f"{self.wants} more are"
-        if usage.limit.what is What.FAILURE:
+        if usage.limit.action is LimitedAction.FAILURE:
             wants = "another attempt is"
         if usage.room_at is not None:
             room = f"there is room again at {usage.room_at:%Y-%m-%d %H:%M} UTC"
@@ -95,7 +95,7 @@ class Shortage:
 
 
 def usages(
-    limits: Sequence[Limit], past: Iterable[Asked], now: datetime, domain: RegisteredDomain
+    limits: Sequence[Limit], past: Iterable[LedgerEntry], now: datetime, domain: RegisteredDomain
 ) -> list[Usage]:
     """Return how much of each limit is used, for each subject that uses any; the fullest first."""
     times = _times(limits, past, domain)
@@ -108,8 +108,8 @@ def usages(
 
 def shortages(
     limits: Sequence[Limit],
-    past: Iterable[Asked],
-    wanted: Sequence[Asked],
+    past: Iterable[LedgerEntry],
+    wanted: Sequence[LedgerEntry],
     now: datetime,
     domain: RegisteredDomain,
 ) -> list[Shortage]:
@@ -119,15 +119,15 @@ def shortages(
     """
     before = _times(limits, past, domain)
     coming = [
-        Asked(what, now, each.identifiers, each.renewal, each.replaces)
+        LedgerEntry(what, now, each.identifiers, each.renewal, each.replaces)
         for each in wanted
-        for what in (What.ORDER, What.CERTIFICATE, What.FAILURE)
+        for what in (LimitedAction.ORDER, LimitedAction.CERTIFICATE, LimitedAction.FAILURE)
     ]
     found: list[Shortage] = []
     for (limit, subject), times in _times(limits, coming, domain).items():
         usage = _usage(limit, subject, before.get((limit, subject), []), now)
         # A name that will be proved uses nothing of this one, but none may be tried.
-        wants = 1 if limit.what is What.FAILURE else len(times)
+        wants = 1 if limit.action is LimitedAction.FAILURE else len(times)
         if usage.used + wants > limit.count:
             found.append(Shortage(usage, wants))
     return found
@@ -135,8 +135,8 @@ def shortages(
 
 def concerning(
     limits: Sequence[Limit],
-    past: Iterable[Asked],
-    wanted: Asked,
+    past: Iterable[LedgerEntry],
+    wanted: LedgerEntry,
     now: datetime,
     domain: RegisteredDomain,
 ) -> list[Usage]:
@@ -147,11 +147,11 @@ def concerning(
     ]
 
 
-def kept(asked: Iterable[Asked], now: datetime, most: int) -> list[Asked]:
+def kept(asked: Iterable[LedgerEntry], now: datetime, most: int) -> list[LedgerEntry]:
     """Return what still counts somewhere, the oldest first; of the latest not many more than
     `most` names.
     """
-    found: list[Asked] = []
+    found: list[LedgerEntry] = []
     size = 0
     for each in sorted(asked, key=lambda each: each.at, reverse=True):
         size += _SIZE_OF_ENTRY + len(each.identifiers)
@@ -162,28 +162,28 @@ def kept(asked: Iterable[Asked], now: datetime, most: int) -> list[Asked]:
 
 
 def _times(
-    limits: Sequence[Limit], asked: Iterable[Asked], domain: RegisteredDomain
+    limits: Sequence[Limit], asked: Iterable[LedgerEntry], domain: RegisteredDomain
 ) -> Mapping[tuple[Limit, str], list[datetime]]:
     """Return when something was asked that counts, by limit and subject."""
     found: defaultdict[tuple[Limit, str], list[datetime]] = defaultdict(list)
     for each in asked:
         for limit in limits:
-            if limit.what is each.what and not _is_exempt(limit, each):
+            if limit.action is each.action and not _is_exempt(limit, each):
                 for subject in _subjects(limit, each, domain):
                     found[limit, subject].append(each.at)
     return found
 
 
-def _is_exempt(limit: Limit, asked: Asked) -> bool:
+def _is_exempt(limit: Limit, asked: LedgerEntry) -> bool:
     """Renewals are no growth: said to be such (RFC 9773) they count nowhere, recognised by their
     names they still count for just these names.
     """
-    if limit.what not in {What.ORDER, What.CERTIFICATE}:
+    if limit.action not in {LimitedAction.ORDER, LimitedAction.CERTIFICATE}:
         return False
     return asked.replaces or (asked.renewal and limit.per is not Per.SET)
 
 
-def _subjects(limit: Limit, asked: Asked, domain: RegisteredDomain) -> Iterable[str]:
+def _subjects(limit: Limit, asked: LedgerEntry, domain: RegisteredDomain) -> Iterable[str]:
     match limit.per:
         case Per.DOMAIN:
             return {domain(each.removeprefix("*.")) for each in asked.identifiers}

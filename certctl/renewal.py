@@ -18,7 +18,7 @@ from certctl.models import (
     Identifier,
     LastError,
     RenewalDecision,
-    RenewalMemory,
+    RenewalState,
     Request,
     Version,
 )
@@ -92,24 +92,24 @@ def decide(
     left, or half of one below ten days.
     """
     # What waits to be deployed needs no successor.
-    live, memory = status.waiting or status.live, status.memory
+    live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
     if not spec.autorenew:
         return RenewalDecision(False, None, "stopped", "renewal is stopped (autorenew = false)")
     if live is None:
         return RenewalDecision(True, now, "missing", "there is no certificate yet")
     if live.facts.not_after <= now:
         return RenewalDecision(True, now, "expired", "it has expired")
-    if live.number in memory.revoked:
+    if live.number in renewal_state.revoked:
         return RenewalDecision(True, now, "revoked", "it has been revoked")
-    if memory.paused_until is not None and memory.paused_until > now:
+    if renewal_state.paused_until is not None and renewal_state.paused_until > now:
         return RenewalDecision(
-            False, memory.paused_until, "paused", "the pause after a rollback is over"
+            False, renewal_state.paused_until, "paused", "the pause after a rollback is over"
         )
     changed = differences(spec, live.request)
     if changed:
         why = "what is wanted has changed: " + "; ".join(changed)
         return RenewalDecision(True, now, "changed", why)
-    return _by_ari(live, memory, now, interval) or _by_schedule(live, now)
+    return _by_ari(live, renewal_state, now, interval) or _by_schedule(live, now)
 
 
 def renewal_time(version: Version) -> datetime:
@@ -127,21 +127,21 @@ def last_call(version: Version) -> datetime:
 
 
 def too_seldom(
-    version: Version, memory: RenewalMemory, interval: timedelta
+    version: Version, renewal_state: RenewalState, interval: timedelta
 ) -> tuple[timedelta, str] | None:
     """Return the time in which a version wants to be renewed, and what that is called, where runs
     come at longer intervals.
     """
-    info = advice(version, memory)
+    info = advice(version, renewal_state)
     if info is not None and interval > info.end - info.start:
         return info.end - info.start, "the window that its CA names"
     left = last_call(version) - renewal_time(version)
     return (left, "the time in hand") if interval > left else None
 
 
-def waiting(memory: RenewalMemory | Deployment, now: datetime) -> bool:
+def waiting(renewal_state: RenewalState | Deployment, now: datetime) -> bool:
     """Return whether an earlier failure asks to be left alone for now."""
-    return memory.retry_at is not None and memory.retry_at > now
+    return renewal_state.retry_at is not None and renewal_state.retry_at > now
 
 
 def backoff(
@@ -169,15 +169,15 @@ def backoff(
 
 
 def after_failure(
-    memory: RenewalMemory, error: CertctlError, now: datetime, facts: CertificateFacts | None
-) -> RenewalMemory:
+    renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
+) -> RenewalState:
     """Return the renewal memory after an attempt at `now` to renew the certificate with these
     `facts` ended with `error`.
     """
-    failures = memory.failures + 1
+    failures = renewal_state.failures + 1
     retry_after = error.retry_after if isinstance(error, AcmeError) else None
     return replace(
-        memory,
+        renewal_state,
         failures=failures,
         last_attempt=now,
         last_error=last_error(error, now),
@@ -186,32 +186,36 @@ def after_failure(
 
 
 def after_postponement(
-    memory: RenewalMemory, error: CertctlError, now: datetime, facts: CertificateFacts | None
-) -> RenewalMemory:
+    renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
+) -> RenewalState:
     """Return the renewal memory after an attempt was put off at `now`, since others had ended with
     `error`: it counts as a failure, but does not lengthen the backoff.
     """
-    return after_failure(replace(memory, failures=max(memory.failures - 1, 0)), error, now, facts)
+    return after_failure(
+        replace(renewal_state, failures=max(renewal_state.failures - 1, 0)), error, now, facts
+    )
 
 
-def after_success(memory: RenewalMemory, now: datetime, *, by_ari: bool = False) -> RenewalMemory:
+def after_success(
+    renewal_state: RenewalState, now: datetime, *, by_ari: bool = False
+) -> RenewalState:
     """Return the renewal memory after a version was saved at `now`; what was revoked stays so.
 
     `by_ari`: that its CA said so was the only reason.
     """
-    return RenewalMemory(
+    return RenewalState(
         last_attempt=now,
-        revoked=memory.revoked,
-        compromised_keys=memory.compromised_keys,
-        renewed_by_ari=now if by_ari else memory.renewed_by_ari,
+        revoked=renewal_state.revoked,
+        compromised_keys=renewal_state.compromised_keys,
+        renewed_by_ari=now if by_ari else renewal_state.renewed_by_ari,
     )
 
 
-def no_longer_due(memory: RenewalMemory) -> RenewalMemory:
+def no_longer_due(renewal_state: RenewalState) -> RenewalState:
     """Return the renewal memory of a certificate for which nothing is due: earlier failures to
     renew it matter no more.
     """
-    return replace(memory, failures=0, last_error=None, retry_at=None)
+    return replace(renewal_state, failures=0, last_error=None, retry_at=None)
 
 
 def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) -> Deployment:
@@ -219,7 +223,7 @@ def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) ->
     again.
     """
     failures = deployment.failures + 1
-    again = deployment.deployed == deployment.target
+    again = deployment.deployed == deployment.wanted
     return replace(
         deployment,
         deployed=None if again else deployment.deployed,
@@ -241,13 +245,13 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     A failure that waits is something to do: it counts in the exit status of every run until it is
     healed.
     """
-    if status.undeployed or status.memory.failures:
+    if status.undeployed or status.renewal_state.failures:
         return now
     decision, live = decide(spec, status, now), status.live
     if live is None or not spec.autorenew:
         return decision.at
-    moments = [decision.at, time_to_ask(live, status.memory, now)]
-    info = advice(live, status.memory)
+    moments = [decision.at, time_to_ask(live, status.renewal_state, now)]
+    info = advice(live, status.renewal_state)
     if info is not None and decision.at == info.chosen:
         # In an open window it depends on the next run, so each looks.
         moments.append(max(info.start, now))
@@ -255,7 +259,7 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
 
 
 def _by_ari(
-    live: Version, memory: RenewalMemory, now: datetime, interval: timedelta
+    live: Version, renewal_state: RenewalState, now: datetime, interval: timedelta
 ) -> RenewalDecision | None:
     """Return what follows from the CA's advice; None where it gave none, or cannot be followed.
 
@@ -263,7 +267,7 @@ def _by_ari(
     always over cannot have us order without end. A window that the CA moved into the past is
     another thing: it withdraws the certificate.
     """
-    info = advice(live, memory)
+    info = advice(live, renewal_state)
     if info is None:
         return None
     more = f" ({info.explanation_url})" if info.explanation_url else ""
@@ -273,7 +277,7 @@ def _by_ari(
     at = min(info.chosen, last_call(live))
     if info.start <= now < info.end and info.chosen < now + interval:
         at = min(at, now)
-    rested = memory.renewed_by_ari
+    rested = renewal_state.renewed_by_ari
     if rested is not None:
         at = max(at, min(rested + live.facts.lifetime / 10, renewal_time(live)))
     reason, why = "advice", f"its CA advises so{more}"

@@ -44,7 +44,7 @@ def parse_service(text: str) -> ServiceAddress:
     return ServiceAddress(_host(text, host), port or default, starttls)
 
 
-def written(service: ServiceAddress) -> str:
+def format_service(service: ServiceAddress) -> str:
     """Return a service as people write it, so that `parse_service` gives it back."""
     host = service.host or "localhost"
     default = TLS_PORT if service.starttls is None else STARTTLS_PORTS.get(service.starttls)
@@ -56,7 +56,7 @@ def written(service: ServiceAddress) -> str:
 
 def canonical_service(value: object) -> str:
     """Return a service as it is kept in a spec. Raises `UsageError` (`usage.service`)."""
-    return written(parse_service(value if isinstance(value, str) else repr(value)))
+    return format_service(parse_service(value if isinstance(value, str) else repr(value)))
 
 
 def looks_like_service(text: str) -> bool:

@@ -120,7 +120,7 @@ def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
     return {**values, _METHOD: method}
 
 
-def choose(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str, Value]:
+def merge_choices(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str, Value]:
     """Return the choices after `given` was added: options left out stay, what a new choice
     excludes goes.
     """
@@ -165,7 +165,7 @@ def with_persistent_validation(given: Mapping[str, Value]) -> dict[str, Value]:
     return {**kept, _METHOD: "dns-persist"}
 
 
-def absolute(
+def with_absolute_paths(
     chosen: Mapping[str, Value], table: Mapping[str, Option], directory: str
 ) -> dict[str, Value]:
     """Return the choices with every path made absolute, as seen from `directory`."""
@@ -245,7 +245,7 @@ def resolve(
             if options[key].in_spec and options[key].secret
         },
     }
-    effective = Settings(choose(inherited, chosen), table=settings.table)
+    effective = Settings(merge_choices(inherited, chosen), table=settings.table)
     return CertificateSpec(
         name=name,
         identifiers=tuple(identifiers),

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from certctl.ca.directories import label
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Rate
-from certctl.models import What
+from certctl.models import LimitedAction
 from certctl.rate_limits import Limit, Per, RegisteredDomain
 
 _HOUR = timedelta(hours=1)
@@ -70,11 +70,13 @@ def _letsencrypt(
         },
         others=Rate(250, 125),
         limits=(
-            Limit("new accounts", What.ACCOUNT, Per.CA, accounts, 3 * _HOUR),
-            Limit("new orders", What.ORDER, Per.ACCOUNT, orders, 3 * _HOUR),
-            Limit("new certificates", What.CERTIFICATE, Per.DOMAIN, certificates, _WEEK),
-            Limit("certificates for the same names", What.CERTIFICATE, Per.SET, same, _WEEK),
-            Limit("failed authorizations", What.FAILURE, Per.IDENTIFIER, failures, _HOUR),
+            Limit("new accounts", LimitedAction.ACCOUNT, Per.CA, accounts, 3 * _HOUR),
+            Limit("new orders", LimitedAction.ORDER, Per.ACCOUNT, orders, 3 * _HOUR),
+            Limit("new certificates", LimitedAction.CERTIFICATE, Per.DOMAIN, certificates, _WEEK),
+            Limit(
+                "certificates for the same names", LimitedAction.CERTIFICATE, Per.SET, same, _WEEK
+            ),
+            Limit("failed authorizations", LimitedAction.FAILURE, Per.IDENTIFIER, failures, _HOUR),
         ),
     )
 

@@ -46,7 +46,7 @@ class RenewalInfoSource:
         base = network.directory.renewal_info
         if base is None:
             raise RenewalInfoUnavailable(
-                f"{network.host} offers no renewal information", lasting=True
+                f"{network.host} offers no renewal information", permanent=True
             )
         if self._outages >= _MAX_OUTAGES:
             raise RenewalInfoUnavailable(f"{network.host} did not answer before")
@@ -61,7 +61,7 @@ class RenewalInfoSource:
                 self._outages = self._outages + 1 if temporary else 0
             raise RenewalInfoUnavailable(
                 error.message,
-                lasting=not temporary,
+                permanent=not temporary,
                 status=error.status,
                 retry_after=error.retry_after,
             ) from error
@@ -93,7 +93,7 @@ def _window(document: Mapping[str, object], wait: float, host: str) -> Suggested
     window = suggested if isinstance(suggested, Mapping) else {}
     start, end = parse_timestamp(window.get("start")), parse_timestamp(window.get("end"))
     if start is None or end is None or end <= start:
-        raise RenewalInfoUnavailable(f"{host} suggested no window that makes sense", lasting=True)
+        raise RenewalInfoUnavailable(f"{host} suggested no window that makes sense", permanent=True)
     return SuggestedWindow(start, end, wait, _explanation_url(document.get("explanationURL")))
 
 

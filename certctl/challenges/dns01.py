@@ -82,7 +82,7 @@ class Dns01Solver:
         # One that was insisted on has a reason, such as a delegation of that record alone.
         return (chosen,) if chosen != ChallengeType.DNS_01 else _USUAL
 
-    def place(self, task: Task) -> Placement:
+    def plan(self, task: Task) -> Placement:
         """Return where the record belongs: past the CNAMEs of `_acme-challenge`, in which zone.
 
         A wildcard and its base have two values at one name. Raises `ChallengeError`.

@@ -43,7 +43,7 @@ class DnsPersistSolver:
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.DNS_PERSIST_01,)
 
-    def place(self, task: Task) -> Placement:
+    def plan(self, task: Task) -> Placement:
         """Return what the record must allow; it stands, or it does not."""
         record = task.persistent_record
         if record is None:

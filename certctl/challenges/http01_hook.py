@@ -52,7 +52,7 @@ class HttpHookSolver:
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.HTTP_01,)
 
-    def place(self, task: Task) -> Placement:
+    def plan(self, task: Task) -> Placement:
         check_task(task)
         return placement(NAME, task)
 

@@ -49,7 +49,7 @@ class StandaloneSolver:
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.HTTP_01,)
 
-    def place(self, task: Task) -> Placement:
+    def plan(self, task: Task) -> Placement:
         check_task(task)
         return placement(NAME, task)
 

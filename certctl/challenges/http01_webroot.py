@@ -75,7 +75,7 @@ class WebrootSolver:
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.HTTP_01,)
 
-    def place(self, task: Task) -> Placement:
+    def plan(self, task: Task) -> Placement:
         """Return where the file will be, and how many of its directories will be made for it.
 
         Raises `ChallengeError` where there is no such webroot, or a link leads out of it.

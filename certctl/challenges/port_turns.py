@@ -11,7 +11,7 @@ import threading
 
 from certctl.challenges.system import SolverSystem
 from certctl.errors import LockHeld
-from certctl.ports import Lease
+from certctl.ports import HeldLock
 
 TURN_TIMEOUT_SECONDS = 300.0
 """Seconds to wait for one's turn."""
@@ -29,7 +29,7 @@ class PortTurn:
         self._port = port
         self._system = system
         self._changed = threading.Condition(guard)
-        self._lease: Lease | None = None
+        self._lease: HeldLock | None = None
         self._next_look = 0.0
         self._ending = False
         self._patience = TURN_TIMEOUT_SECONDS

@@ -8,7 +8,7 @@ from typing import Self
 
 from certctl.credentials import EMPTY, DnsCredentials
 from certctl.dns.system import KeyedLocks, no_terminal
-from certctl.ports import Clock, Instruct, Lease, LockPort
+from certctl.ports import Clock, HeldLock, Instruct, LockPort
 
 
 class _NobodyElse:
@@ -24,7 +24,7 @@ class _NobodyElse:
         pass
 
 
-def no_port_lock(port: int, *, queue: bool, timeout: float) -> Lease:  # noqa: ARG001 - as `LockPort`
+def no_port_lock(port: int, *, queue: bool, timeout: float) -> HeldLock:  # noqa: ARG001 - as `LockPort`
     """Return a lease at once, as where no other certctl is."""
     return _NobodyElse()
 

@@ -54,7 +54,7 @@ class TlsAlpnSolver:
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.TLS_ALPN_01,)
 
-    def place(self, task: Task) -> Placement:
+    def plan(self, task: Task) -> Placement:
         from certctl.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
             server_name,
         )

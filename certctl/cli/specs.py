@@ -20,7 +20,7 @@ from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.output.certificates import files_lines, renewal_words
 from certctl.output.times import Times, left
-from certctl.spec import absolute
+from certctl.spec import with_absolute_paths
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _FILE_LIMIT = 1_000_000
@@ -112,7 +112,7 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
         raise UsageError("--profile and --required-profile cannot be combined")
     options = option_table()
     given = {key: value for key, value in flags.items() if options[key].in_spec}
-    return absolute(given, options, str(invocation.environment.directory))
+    return with_absolute_paths(given, options, str(invocation.environment.directory))
 
 
 def read_file(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from certctl.errors import InspectionFailed, Interrupted
 from certctl.events import EventSink, Verified, VerifyFailed
 from certctl.models import CertificateFacts, ProbeResult, ServiceAddress
 from certctl.ports import Clock
-from certctl.service_address import written
+from certctl.service_address import format_service
 
 DEFAULT_TIMEOUT = 30.0
 FIRST_PAUSE = 0.2
@@ -235,7 +235,7 @@ def _unresolved(service: ServiceAddress, name: str, system: ProbeSystem) -> Prob
 
 def _emit(results: list[ProbeResult], system: ProbeSystem) -> None:
     for each in results:
-        service, now = written(each.service), system.clock.now()
+        service, now = format_service(each.service), system.clock.now()
         if each.error is None:
             system.emit(Verified(system.name, now, service, each.address, each.server_name))
         else:
@@ -246,7 +246,7 @@ def _emit(results: list[ProbeResult], system: ProbeSystem) -> None:
 
 def _interrupted(service: ServiceAddress, system: ProbeSystem) -> Interrupted:
     return Interrupted(
-        f"stopped while checking which certificate {written(service)} serves",
+        f"stopped while checking which certificate {format_service(service)} serves",
         hint="Run the check again: certctl verify",
         name=system.name or None,
     )

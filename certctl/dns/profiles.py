@@ -15,7 +15,7 @@ from certctl.credentials import (
     SOURCES,
     DnsCredentials,
     Profile,
-    exposed,
+    exposed_secret,
     from_environment,
     read_profile,
     unknown_profile,
@@ -69,7 +69,7 @@ def settings_of(
         if option is None:
             raise _unknown(key, profile, by_name.values())
         if source is None and option.secret and not profile.private:
-            raise exposed(key, profile.where)
+            raise exposed_secret(key, profile.where)
         if source is not None:
             settings[option.key] = parse(
                 option, _fetch(source, str(value), profile, credentials, system)

@@ -23,7 +23,7 @@ from certctl.errors import (
     UsageError,
 )
 from certctl.events import AccountRegistered
-from certctl.models import Account, AccountKeyType, Asked, What
+from certctl.models import Account, AccountKeyType, LedgerEntry, LimitedAction
 from certctl.operations.run import Run
 from certctl.operations.specs import load
 from certctl.rate_limits import Shortage, usages
@@ -31,7 +31,7 @@ from certctl.system.secrets import read_secret
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient, ExternalAccount
-    from certctl.ports import Lease
+    from certctl.ports import HeldLock
 
 _GONE = {"unauthorized": "deactivated", "accountDoesNotExist": "unknown"}
 """What has become of an account whose requests the CA refuses so (RFC 8555 §7.3.6, §6.7)."""
@@ -204,7 +204,7 @@ def refresh(run: Run, account: Account) -> Account:
         return current
 
 
-def sharing(run: Run, account: Account) -> Lease:
+def sharing(run: Run, account: Account) -> HeldLock:
     """Return a context in which the account can be ordered with, and nobody changes it."""
     settings = run.services.settings
     store = run.services.store.accounts
@@ -278,10 +278,10 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
     return Registration(saved, created=state.created)
 
 
-def accounts_made(run: Run, directory: str) -> list[Asked]:
+def accounts_made(run: Run, directory: str) -> list[LedgerEntry]:
     """Return when accounts were made at a CA, as far as this home directory knows."""
     return [
-        Asked(What.ACCOUNT, each.created)
+        LedgerEntry(LimitedAction.ACCOUNT, each.created)
         for each in run.services.store.accounts.all()
         if each.directory_url == directory and each.created is not None
     ]
@@ -363,7 +363,7 @@ def _client(run: Run, account: Account) -> AcmeClient:
     return run.client(account.directory_url, account.ca_bundle, account)
 
 
-def _exclusively(run: Run, directory: str) -> Lease:
+def _exclusively(run: Run, directory: str) -> HeldLock:
     timeout = run.services.settings.seconds("lock_timeout")
     return run.services.store.accounts.lock(directory, exclusive=True, timeout=timeout)
 

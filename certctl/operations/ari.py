@@ -7,28 +7,30 @@ from __future__ import annotations
 
 from certctl.ari import answered, not_offered, time_to_ask, unanswered
 from certctl.errors import AcmeError, RenewalInfoUnavailable
-from certctl.models import CertificateSpec, RenewalMemory, Version
+from certctl.models import CertificateSpec, RenewalState, Version
 from certctl.operations.run import Run
 
 
 def ask_for_renewal_info(
-    spec: CertificateSpec, version: Version, memory: RenewalMemory, run: Run
-) -> RenewalMemory:
+    spec: CertificateSpec, version: Version, renewal_state: RenewalState, run: Run
+) -> RenewalState:
     """Return the memory with what the CA says now about a version, where it may be asked already.
 
     Raises `Interrupted` only.
     """
     now = run.services.clock.now()
-    at = time_to_ask(version, memory, now)
+    at = time_to_ask(version, renewal_state, now)
     if at is None or at > now or version.facts.ari_id is None:
-        return memory
+        return renewal_state
     try:
         client = run.client(version.request.ca, spec.ca_bundle)
         if not client.has_renewal_info:
-            return not_offered(memory, version)
+            return not_offered(renewal_state, version)
         window = client.renewal_info(version.facts.ari_id)
     except RenewalInfoUnavailable as error:
-        return unanswered(memory, now, lasting=error.lasting, retry_after=error.retry_after)
+        return unanswered(
+            renewal_state, now, permanent=error.permanent, retry_after=error.retry_after
+        )
     except AcmeError as error:
-        return unanswered(memory, now, lasting=False, retry_after=error.retry_after)
-    return answered(memory, version, window, now, run.services.random)
+        return unanswered(renewal_state, now, permanent=False, retry_after=error.retry_after)
+    return answered(renewal_state, version, window, now, run.services.random)

@@ -15,10 +15,10 @@ from certctl.models import (
     Authorization,
     Challenge,
     ChallengeType,
+    LimitedAction,
     Order,
     Placement,
     Task,
-    What,
 )
 from certctl.operations.order_steps import Ordering
 from certctl.operations.run import Run
@@ -69,7 +69,7 @@ def _note_failures(error: ValidationFailed, ordering: Ordering) -> None:
     refused = {value for value, _ in error.reasons}
     for each in ordering.identifiers:
         if each.value in refused:
-            ordering.note(What.FAILURE, [each])
+            ordering.note(LimitedAction.FAILURE, [each])
 
 
 def remove_leftovers(name: str, run: Run) -> None:
@@ -114,9 +114,9 @@ def _validate(
 def _placed(solver: Solver, tasks: Sequence[Task]) -> tuple[Placement, ...]:
     """Return where the answers will stand; what has to be looked up for that, side by side."""
     if len(tasks) == 1:
-        return (solver.place(tasks[0]),)
+        return (solver.plan(tasks[0]),)
     with ThreadPoolExecutor(min(len(tasks), _PARALLEL_LOOKUPS)) as pool:
-        return tuple(pool.map(solver.place, tasks))
+        return tuple(pool.map(solver.plan, tasks))
 
 
 def _not_yet_valid(authorizations: Sequence[Authorization], name: str) -> list[Authorization]:
@@ -185,7 +185,7 @@ def _clean_up(
     except CertctlError as error:
         run.warn(f"what proved control could not be removed: {error.message}", name)
     else:
-        run.services.store.journal.settle(entry)
+        run.services.store.journal.remove(entry)
 
 
 def _give_up(waiting: Sequence[Authorization], ordering: Ordering) -> None:

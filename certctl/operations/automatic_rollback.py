@@ -52,7 +52,7 @@ def fall_back(rollouts: Sequence[Rollout], run: Run) -> dict[str, Fallback]:
             found[each.name] = Fallback(None, "there is no version before that could be served")
             continue
         try:
-            run.services.store.retreat(each.name, version.number)
+            run.services.store.revert_live(each.name, version.number)
             older.append(pack(each.spec, version, each.deployment, each.targets, run))
         except CertctlError as error:
             found[each.name] = Fallback(None, error.message)
@@ -81,7 +81,7 @@ def _return(rollouts: Sequence[Rollout], run: Run) -> None:
         live = run.services.store.status(each.name).live
         if live is not None and live.number == each.version.number:
             continue
-        run.services.store.retreat(each.name, each.version.number)
+        run.services.store.revert_live(each.name, each.version.number)
         again.append(replace(each, error=None, refused=False))
     placed = [attempted(each, place, run) for each in again]
     reload(test(placed, run), run)
@@ -90,14 +90,14 @@ def _return(rollouts: Sequence[Rollout], run: Run) -> None:
 def _before(rollout: Rollout, run: Run) -> Version | None:
     """Return the version to go back to: the one whose deploy held last, else the newest before."""
     store, now = run.services.store, run.services.clock.now()
-    memory, number = store.status(rollout.name).memory, rollout.version.number
+    renewal_state, number = store.status(rollout.name).renewal_state, rollout.version.number
     fit = {
         each.number: each
         for each in store.versions(rollout.name)
         if each.number < number
         and each.facts.not_before <= now < each.facts.not_after
-        and each.number not in memory.revoked
-        and each.facts.key_sha256 not in memory.compromised_keys
+        and each.number not in renewal_state.revoked
+        and each.facts.key_sha256 not in renewal_state.compromised_keys
     }
     deployed = rollout.deployment.deployed
     return fit.get(deployed or 0) or fit.get(max(fit, default=0))

@@ -119,7 +119,7 @@ def _places(
 
 def _place(solver: Solver, task: Task) -> Placement | CertctlError:
     try:
-        return solver.place(task)
+        return solver.plan(task)
     except Interrupted:
         raise
     except CertctlError as error:
@@ -141,7 +141,7 @@ def _dry_run(
     finally:
         removed = _clean_up(self_test.spec, solver, placements)
         if removed is None:
-            journal.settle(entry)
+            journal.remove(entry)
         else:
             found.append(removed)
     yield from found

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from certctl.errors import CertctlError, PluginStatus
 from certctl.events import Event
-from certctl.models import CertificateStatus, Deployment, RenewalMemory, Version
+from certctl.models import CertificateStatus, Deployment, RenewalState, Version
 from certctl.operations.run import Run
 from certctl.thresholds import Threshold
 
@@ -130,24 +130,24 @@ def _certificate(name: str, limits: Limits, run: Run) -> _Look:
     reasons: list[tuple[PluginStatus, str, str]] = []
     remaining = None
     if served is None:
-        gravity = PluginStatus.CRITICAL if status.memory.failures else PluginStatus.WARNING
+        gravity = PluginStatus.CRITICAL if status.renewal_state.failures else PluginStatus.WARNING
         reasons.append((gravity, "certificate.missing", "it was never issued"))
     else:
         remaining = _remaining(name, served.facts.not_after, served.facts.lifetime, limits, now)
         reasons += _of_expiry(remaining, served.facts.not_after)
     live = status.live
-    if live is not None and live.number in status.memory.revoked:
+    if live is not None and live.number in status.renewal_state.revoked:
         reasons.append((PluginStatus.CRITICAL, "certificate.revoked", "it is revoked"))
     if status.undeployed:
         reasons.append((PluginStatus.WARNING, "certificate.undeployed", _owed(status)))
-    if status.memory.failures:
-        words = f"its renewal fails{_how_often(status.memory)}"
+    if status.renewal_state.failures:
+        words = f"its renewal fails{_how_often(status.renewal_state)}"
         reasons.append((PluginStatus.WARNING, "certificate.failing", words))
     return _Look(
         _problem(name, reasons),
         remaining,
         issued=live.issued if live is not None else None,
-        failing=bool(status.memory.failures),
+        failing=bool(status.renewal_state.failures),
         undeployed=status.undeployed,
     )
 
@@ -162,11 +162,11 @@ def _served(status: CertificateStatus, run: Run) -> Version | None:
 
 
 def _owed(status: CertificateStatus) -> str:
-    return f"version {status.deployment.target} is not deployed{_how_often(status.deployment)}"
+    return f"version {status.deployment.wanted} is not deployed{_how_often(status.deployment)}"
 
 
-def _how_often(memory: RenewalMemory | Deployment) -> str:
-    error, times = memory.last_error, memory.failures
+def _how_often(renewal_state: RenewalState | Deployment) -> str:
+    error, times = renewal_state.last_error, renewal_state.failures
     often = f" ({times} times)" if times > 1 else ""
     return f"{often}: {error.message} [{error.code}]" if error is not None else often
 

@@ -250,7 +250,7 @@ def _claimed(copies: Iterable[CopySpec], name: str, run: Run) -> tuple[str, ...]
             raise _unfit(copy, name, "lies in the home directory of certctl")
         if str(real) in paths:
             raise _unfit(copy, name, "is named twice")
-        other = run.services.store.take_copy(str(real), name)
+        other = run.services.store.claim_copy(str(real), name)
         if other is not None:
             raise _unfit(copy, name, f"belongs to the certificate {other}")
         paths.append(str(real))

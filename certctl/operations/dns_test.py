@@ -77,7 +77,7 @@ def _try(identifier: Identifier, spec: CertificateSpec, run: Run) -> Trial:
     solver = run.solver(challenge)
     placements: list[Placement] = []
     with _step("find the zone", trial, run) as told:
-        placement = solver.place(throwaway_task(identifier, solver, spec.name))
+        placement = solver.plan(throwaway_task(identifier, solver, spec.name))
         placements.append(placement)
         data = placement.data
         trial.name, trial.zone = data["name"], data["zone"] or None
@@ -99,7 +99,7 @@ def _try(identifier: Identifier, spec: CertificateSpec, run: Run) -> Trial:
     finally:
         with _step("remove", trial, run):
             solver.cleanup(placements)
-            journal.settle(entry)
+            journal.remove(entry)
     return trial
 
 

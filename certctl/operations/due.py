@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from certctl.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unexpected
 from certctl.events import Skipped
-from certctl.models import Asked, CertificateSpec, CertificateStatus, DeployResult, Outcome
+from certctl.models import CertificateSpec, CertificateStatus, DeployResult, LedgerEntry, Outcome
 from certctl.operations.live_version import with_target_live
 from certctl.operations.memory import remember, remembered
 from certctl.operations.parallel import together
@@ -53,7 +53,7 @@ class Work:
     order: bool
     why: str
     expires: datetime | None = None
-    asks: Asked | None = None
+    asks: LedgerEntry | None = None
 
     def outcome(self, action: str) -> Outcome:
         """Return an outcome of this work."""
@@ -146,8 +146,8 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
         protect_public(spec, status, force=request.force)
     seldom = None
     if request.interval is not None and live is not None and spec.autorenew:
-        seldom = too_seldom(live, status.memory, request.interval)
-    if forced or (decision.due and not waiting(status.memory, now)):
+        seldom = too_seldom(live, status.renewal_state, request.interval)
+    if forced or (decision.due and not waiting(status.renewal_state, now)):
         why = "asked for" if forced else decision.why
         asks = order_for(spec, status, now)
         return Found((), (Work(spec, order=True, why=why, expires=expires, asks=asks),), seldom)
@@ -155,11 +155,11 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
     outcomes: list[Outcome] = []
     work: list[Work] = []
     if decision.due:
-        error = remembered(name, status.memory.last_error)
+        error = remembered(name, status.renewal_state.last_error)
         outcomes.append(Outcome(name, "waiting", domains, error=error))
     if status.undeployed and waiting(status.deployment, now):
         error = remembered(name, status.deployment.last_error, deploy=True)
-        owed = DeployResult(name, status.deployment.target or 0, deployed=False, error=error)
+        owed = DeployResult(name, status.deployment.wanted or 0, deployed=False, error=error)
         outcomes.append(Outcome(name, "undeployed", domains, live, deploy=owed))
     elif status.undeployed:
         work.append(Work(spec, order=False, why="its deploy is owed", expires=expires))
@@ -178,8 +178,8 @@ def _by_ari(spec: CertificateSpec, status: CertificateStatus, run: Run) -> Certi
 
     if status.live is None:
         return status
-    memory = ask_for_renewal_info(spec, status.live, status.memory, run)
-    if memory is not status.memory:
+    renewal_state = ask_for_renewal_info(spec, status.live, status.renewal_state, run)
+    if renewal_state is not status.renewal_state:
         now = run.services.clock.now()
-        run.services.store.save_memory(spec.name, memory, next_action_at=now)
-    return replace(status, memory=memory)
+        run.services.store.save_renewal_state(spec.name, renewal_state, next_action_at=now)
+    return replace(status, renewal_state=renewal_state)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certctl.ari import advice
-from certctl.models import CertificateStatus, Deployment, RenewalDecision, RenewalMemory, Version
+from certctl.models import CertificateStatus, Deployment, RenewalDecision, RenewalState, Version
 from certctl.operations.rate_limit_forecast import usage_for
 from certctl.operations.run import Run
 from certctl.operations.specs import load, require
@@ -41,10 +41,12 @@ def explain(run: Run, name: str) -> Explanation:
     now, history = run.services.clock.now(), run.services.store.history()
     decision = decide(spec, status, now, history.interval or now - now)
     facts: list[Fact] = []
-    if status.memory.paused_until is not None and status.memory.paused_until > now:
-        facts.append(Fact("pause", status.memory.paused_until, "until then a rollback pauses it"))
+    if status.renewal_state.paused_until is not None and status.renewal_state.paused_until > now:
+        facts.append(
+            Fact("pause", status.renewal_state.paused_until, "until then a rollback pauses it")
+        )
     if status.live is not None:
-        facts += _of_the_ca(status.live, status.memory, now)
+        facts += _of_the_ca(status.live, status.renewal_state, now)
         facts += _of_the_lifetime(status.live)
     facts += _of_attempts(status)
     facts += [_of_a_limit(each) for each in usage_for(spec, status, run)]
@@ -53,13 +55,15 @@ def explain(run: Run, name: str) -> Explanation:
     if history.interval is not None:
         hours = history.interval.total_seconds() / 3600
         facts.append(Fact("interval", None, f"`renew` usually runs every {hours:.1f} hours"))
-        if status.live is not None and too_seldom(status.live, status.memory, history.interval):
+        if status.live is not None and too_seldom(
+            status.live, status.renewal_state, history.interval
+        ):
             facts.append(Fact("too_seldom", None, "that is too seldom for this certificate"))
     return Explanation(name, decision, tuple(facts))
 
 
-def _of_the_ca(live: Version, memory: RenewalMemory, now: datetime) -> list[Fact]:
-    info = advice(live, memory)
+def _of_the_ca(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:
+    info = advice(live, renewal_state)
     facts: list[Fact] = []
     if info is not None:
         facts += [
@@ -71,21 +75,23 @@ def _of_the_ca(live: Version, memory: RenewalMemory, now: datetime) -> list[Fact
             facts.append(Fact("explanation", None, f"its CA explains: {info.explanation_url}"))
         if info.withdrawn:
             facts.append(Fact("withdrawn", None, "the CA moved that window into the past"))
-    elif memory.ask_ca_at is None:
+    elif renewal_state.ask_ca_at is None:
         facts.append(Fact("no_renewal_info", None, "its CA has not been asked for advice yet"))
-    elif memory.unanswered:
+    elif renewal_state.unanswered:
         facts.append(
             Fact(
-                "no_renewal_info", None, f"its CA gave no advice {memory.unanswered} times in a row"
+                "no_renewal_info",
+                None,
+                f"its CA gave no advice {renewal_state.unanswered} times in a row",
             )
         )
     else:
         facts.append(Fact("no_renewal_info", None, "its CA gives no advice: the lifetime decides"))
-    if memory.ask_ca_at is not None and now < memory.ask_ca_at < live.facts.not_after:
-        facts.append(Fact("ask_again", memory.ask_ca_at, "its CA is asked again"))
-    if memory.renewed_by_ari is not None:
+    if renewal_state.ask_ca_at is not None and now < renewal_state.ask_ca_at < live.facts.not_after:
+        facts.append(Fact("ask_again", renewal_state.ask_ca_at, "its CA is asked again"))
+    if renewal_state.renewed_by_ari is not None:
         facts.append(
-            Fact("renewed_on_advice", memory.renewed_by_ari, "it was last renewed on advice")
+            Fact("renewed_on_advice", renewal_state.renewed_by_ari, "it was last renewed on advice")
         )
     return facts
 
@@ -106,23 +112,23 @@ def _of_a_limit(usage: Usage) -> Fact:
 
 
 def _of_attempts(status: CertificateStatus) -> list[Fact]:
-    facts = _of_failures("order", "the last attempt", status.memory)
+    facts = _of_failures("order", "the last attempt", status.renewal_state)
     if status.undeployed:
         facts.append(Fact("undeployed", None, "its deploy is owed"))
         facts += _of_failures("deploy", "the last deploy", status.deployment)
     return facts
 
 
-def _of_failures(key: str, what: str, memory: RenewalMemory | Deployment) -> list[Fact]:
-    error = memory.last_error
+def _of_failures(key: str, what: str, renewal_state: RenewalState | Deployment) -> list[Fact]:
+    error = renewal_state.last_error
     if error is None:
         return []
-    times = f"{memory.failures} times in a row" if memory.failures > 1 else "once"
+    times = f"{renewal_state.failures} times in a row" if renewal_state.failures > 1 else "once"
     facts = [
         Fact(
             f"{key}_failed", error.at, f"{what} failed, {times} ({error.failure}): {error.message}"
         )
     ]
-    if memory.retry_at is not None:
-        facts.append(Fact(f"{key}_retry", memory.retry_at, "not tried again before"))
+    if renewal_state.retry_at is not None:
+        facts.append(Fact(f"{key}_retry", renewal_state.retry_at, "not tried again before"))
     return facts

@@ -193,7 +193,7 @@ def _issue(
     protect_public(spec, status, force=request.force)
     if spec.name in store.names() and spec != load(run, spec.name):
         # Asking for something else by hand ends the pause that a rollback began.
-        status = replace(status, memory=replace(status.memory, paused_until=None))
+        status = replace(status, renewal_state=replace(status.renewal_state, paused_until=None))
     decision = decide(spec, status, run.services.clock.now())
     if not (decision.due or request.force):
         return _nothing_due(spec, request, status, decision, run)

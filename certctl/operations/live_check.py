@@ -18,7 +18,7 @@ from certctl.models import ProbeResult, ServiceAddress
 from certctl.operations.deploy_steps import Rollout, attempted
 from certctl.operations.parallel import together
 from certctl.operations.run import Run
-from certctl.service_address import written
+from certctl.service_address import format_service
 
 LOOKS_FOR = 3.0
 """Seconds in which a server that shows nothing of ours may begin to."""
@@ -86,7 +86,7 @@ def _likely(rollout: Rollout, services: Sequence[ServiceAddress], run: Run) -> R
         pause = min(2 * pause, LONGEST_PAUSE)
     _tell([*good, *stale], rollout, run)
     if not (good or stale):
-        places = ", ".join(written(each) for each in services)
+        places = ", ".join(format_service(each) for each in services)
         run.warn(
             f"it was not seen at {places}; say where it is served with --verify HOST:PORT, or"
             " --no-verify",
@@ -103,7 +103,7 @@ def _judged(
         return rollout
     reasons = list(
         dict.fromkeys(
-            f"{written(each.service)} ({each.address}) for {each.server_name}: {each.error}"
+            f"{format_service(each.service)} ({each.address}) for {each.server_name}: {each.error}"
             for each in bad
         )
     )
@@ -132,5 +132,5 @@ def _nobody(_event: Event) -> None:
 def _tell(results: Sequence[ProbeResult], rollout: Rollout, run: Run) -> None:
     now, emit = run.services.clock.now(), run.services.emit
     for each in results:
-        facts = (rollout.name, now, written(each.service), each.address, each.server_name)
+        facts = (rollout.name, now, format_service(each.service), each.address, each.server_name)
         emit(Verified(*facts) if each.error is None else VerifyFailed(*facts, each.error))

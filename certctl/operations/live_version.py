@@ -22,7 +22,7 @@ def with_target_live(name: str, run: Run, *, patient: bool = False) -> Certifica
     store = run.services.store
     _finish(name, run)
     status = store.status(name)
-    target, live = status.deployment.target, status.live
+    target, live = status.deployment.wanted, status.live
     if target is None or (live is not None and live.number == target):
         return status
     put_back = live is not None and live.number == status.deployment.deployed
@@ -33,7 +33,7 @@ def with_target_live(name: str, run: Run, *, patient: bool = False) -> Certifica
     except CertctlError as error:
         run.warn(f"version {target} cannot become live: {error.message}", name)
         kept = live.number if live is not None else None
-        store.save_deployment(name, replace(status.deployment, target=kept))
+        store.save_deployment(name, replace(status.deployment, wanted=kept))
     return store.status(name)
 
 
@@ -42,7 +42,7 @@ def owe(name: str, run: Run) -> Deployment:
     remembered until now. A deploy that is cut off is then owed.
     """
     deployment = run.services.store.status(name).deployment
-    if deployment.target is not None and deployment.deployed == deployment.target:
+    if deployment.wanted is not None and deployment.deployed == deployment.wanted:
         run.services.store.save_deployment(name, replace(deployment, deployed=None))
     return deployment
 
@@ -61,5 +61,5 @@ def _finish(name: str, run: Run) -> None:
     status = store.status(name)
     if status.live is None or status.live.number < finished.number:
         store.activate(name, finished.number)
-        store.save_memory(name, after_success(status.memory, now), next_action_at=now)
+        store.save_renewal_state(name, after_success(status.renewal_state, now), next_action_at=now)
     store.drop_pending(name)

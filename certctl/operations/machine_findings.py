@@ -131,7 +131,7 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
     for spec in specs:
         with suppress(CertctlError):  # one that cannot be read is told of by itself
             status = run.services.store.status(spec.name)
-            seldom = status.live and too_seldom(status.live, status.memory, interval)
+            seldom = status.live and too_seldom(status.live, status.renewal_state, interval)
             if seldom:
                 late[spec.name] = seldom
     if not late:

@@ -19,9 +19,11 @@ def remember(name: str, run: Run) -> None:
     """Write down when `renew` has to look at a certificate again."""
     store, now = run.services.store, run.services.clock.now()
     spec, status = load(run, name), store.status(name)
-    if status.memory.failures and not decide(spec, status, now).due:
-        status = replace(status, memory=no_longer_due(status.memory))
-    store.save_memory(name, status.memory, next_action_at=next_action(spec, status, now))
+    if status.renewal_state.failures and not decide(spec, status, now).due:
+        status = replace(status, renewal_state=no_longer_due(status.renewal_state))
+    store.save_renewal_state(
+        name, status.renewal_state, next_action_at=next_action(spec, status, now)
+    )
 
 
 def remember_failure(name: str, error: CertctlError, run: Run, *, tried: bool = True) -> None:
@@ -35,7 +37,9 @@ def remember_failure(name: str, error: CertctlError, run: Run, *, tried: bool = 
     status = store.status(name)
     facts = status.live.facts if status.live else None
     rule = after_failure if tried else after_postponement
-    store.save_memory(name, rule(status.memory, error, now, facts), next_action_at=now)
+    store.save_renewal_state(
+        name, rule(status.renewal_state, error, now, facts), next_action_at=now
+    )
 
 
 def remembered(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:

@@ -19,11 +19,11 @@ from certctl.events import CertificateSaved, OrderPlaced
 from certctl.models import (
     CertificateSpec,
     Identifier,
+    LimitedAction,
     Material,
     Order,
     PendingOrder,
     Version,
-    What,
 )
 from certctl.operations.accounts import ensure_account, sharing
 from certctl.operations.ari import ask_for_renewal_info
@@ -97,7 +97,7 @@ def names_missing(spec: CertificateSpec, version: Version, run: Run) -> NamesMis
     lacking = [each.value for each in spec.identifiers if each not in version.request.identifiers]
     if not lacking:
         return None
-    last = run.services.store.status(spec.name).memory.last_error
+    last = run.services.store.status(spec.name).renewal_state.last_error
     return NamesMissing(
         last.message if last else f"{', '.join(lacking)} could not be included", name=spec.name
     )
@@ -179,7 +179,7 @@ def _attempted(ordering: Ordering, profile: str | None, csr: bytes | None) -> _I
             raise
     with _dropped_unless_resumable(ordering):
         order, inspected = collect(ordering, order, pending.privkey, csr)
-    ordering.note(What.CERTIFICATE)
+    ordering.note(LimitedAction.CERTIFICATE)
     return _Issued(order, pending, inspected)
 
 
@@ -205,14 +205,14 @@ def _remember(
     """Write down what a new version means for the next run, and say that it is there."""
     store, now = run.services.store, run.services.clock.now()
     store.drop_pending(version.name)
-    memory = after_success(store.status(version.name).memory, now, by_ari=by_ari)
+    renewal_state = after_success(store.status(version.name).renewal_state, now, by_ari=by_ari)
     if missing is not None:
         run.warn(missing.message, spec.name)
-        memory = after_failure(memory, missing, now, version.facts)
+        renewal_state = after_failure(renewal_state, missing, now, version.facts)
     # Once before the CA is asked and once after: a kill in between must find a success.
-    store.save_memory(version.name, memory, next_action_at=now)
-    memory = ask_for_renewal_info(spec, version, memory, run)
-    store.save_memory(version.name, memory, next_action_at=now)
+    store.save_renewal_state(version.name, renewal_state, next_action_at=now)
+    renewal_state = ask_for_renewal_info(spec, version, renewal_state, run)
+    store.save_renewal_state(version.name, renewal_state, next_action_at=now)
     store.prune(version.name, run.services.settings.integer("keep_versions"))
     run.services.emit(CertificateSaved(version.name, now, version.number, version.facts.not_after))
 
@@ -244,13 +244,13 @@ def _key(spec: CertificateSpec, run: Run) -> bytes | None:
     if spec.csr:
         return None
     status = run.services.store.status(spec.name)
-    live, memory = status.live, status.memory
+    live, renewal_state = status.live, status.renewal_state
     if live is None or not (spec.reuse_key and live.has_key):
         return keys.generate_key(spec.key_type)
-    said = advice(live, memory)
+    said = advice(live, renewal_state)
     if (
-        live.number in memory.revoked
-        or live.facts.key_sha256 in memory.compromised_keys
+        live.number in renewal_state.revoked
+        or live.facts.key_sha256 in renewal_state.compromised_keys
         or (said is not None and said.withdrawn)
         or live.facts.key_type != spec.key_type
     ):
@@ -259,7 +259,7 @@ def _key(spec: CertificateSpec, run: Run) -> bytes | None:
 
 
 def _compromised(privkey: bytes | None, spec: CertificateSpec, run: Run) -> bool:
-    known = run.services.store.status(spec.name).memory.compromised_keys
+    known = run.services.store.status(spec.name).renewal_state.compromised_keys
     return bool(known) and privkey is not None and keys.key_sha256(privkey) in known
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from certctl import keys, x509
 from certctl.ca.directories import label
 from certctl.errors import AcmeError, InspectionFailed, UsageError
-from certctl.models import Account, Asked, CertificateSpec, Identifier, Order, What
+from certctl.models import Account, CertificateSpec, Identifier, LedgerEntry, LimitedAction, Order
 from certctl.operations.run import Run
 from certctl.system.files import read_if_there
 
@@ -37,14 +37,14 @@ class Ordering:
     client: AcmeClient
     run: Run
     deadline: float
-    counts_as: Asked
+    counts_as: LedgerEntry
 
-    def note(self, what: What, identifiers: Sequence[Identifier] | None = None) -> None:
+    def note(self, action: LimitedAction, identifiers: Sequence[Identifier] | None = None) -> None:
         """Take note of what was asked of the CA for these names, all of them by default."""
         names = self.identifiers if identifiers is None else identifiers
         asked = replace(
             self.counts_as,
-            what=what,
+            action=action,
             at=self.run.services.clock.now(),
             identifiers=tuple(each.value for each in names),
         )
@@ -52,13 +52,13 @@ class Ordering:
 
 
 def begin(
-    spec: CertificateSpec, account: Account, run: Run, counts_as: Asked | None = None
+    spec: CertificateSpec, account: Account, run: Run, counts_as: LedgerEntry | None = None
 ) -> Ordering:
     """Return the ordering of all names of a spec; its time begins now."""
     client = run.client(spec.ca, spec.ca_bundle, account)
     allowed = run.services.settings.seconds("order_timeout")
     deadline = run.services.clock.monotonic() + allowed
-    counts_as = counts_as or Asked(What.ORDER, run.services.clock.now())
+    counts_as = counts_as or LedgerEntry(LimitedAction.ORDER, run.services.clock.now())
     return Ordering(spec, spec.identifiers, account, client, run, deadline, counts_as)
 
 
@@ -90,7 +90,7 @@ def place(ordering: Ordering, profile: str | None, replaces: str | None = None) 
     """
     try:
         order = ordering.client.new_order(ordering.identifiers, profile=profile, replaces=replaces)
-        ordering.note(What.ORDER)
+        ordering.note(LimitedAction.ORDER)
         return order
     except AcmeError as error:
         if profile is not None and is_refused_profile(ordering.spec, error):
@@ -145,7 +145,7 @@ def _request(ordering: Ordering, privkey: bytes | None, given: bytes | None) -> 
             hint=f"Give it again: certctl issue --name {spec.name} --csr FILE",
             name=spec.name,
         )
-    if request.key_sha256 in store.status(spec.name).memory.compromised_keys:
+    if request.key_sha256 in store.status(spec.name).renewal_state.compromised_keys:
         raise UsageError(
             "the key of this certificate signing request was revoked as compromised",
             hint=f"Make a new key and a new request: certctl issue --name {spec.name} --csr FILE",

@@ -107,7 +107,7 @@ def _many(run: Run, names: Sequence[str]) -> list[CertificateView]:
     last time are not read again, since that takes seconds for ten thousand.
     """
     store, now = run.services.store, run.services.clock.now()
-    known = store.rows(names, now)
+    known = store.cached_rows(names, now)
     kept: dict[str, tuple[Mapping[str, object], datetime]] = {}
     views: list[CertificateView] = []
     for name in names:
@@ -116,7 +116,7 @@ def _many(run: Run, names: Sequence[str]) -> list[CertificateView]:
         if until is not None:
             kept[name] = known.get(name) or _to_keep(view), until
     if len(kept) - len(known) >= _MANY:
-        store.keep_rows(kept)
+        store.cache_rows(kept)
     return views
 
 
@@ -136,10 +136,10 @@ def _holds_until(
     status: CertificateStatus, decision: RenewalDecision, now: datetime
 ) -> datetime | None:
     """Return until when a row stays as it is, but for the time left, while nothing changes."""
-    live, memory = status.live, status.memory
-    if live is None or decision.due or memory.last_error or status.deployment.last_error:
+    live, renewal_state = status.live, status.renewal_state
+    if live is None or decision.due or renewal_state.last_error or status.deployment.last_error:
         return None
-    moments = (decision.at, live.facts.not_after, memory.paused_until)
+    moments = (decision.at, live.facts.not_after, renewal_state.paused_until)
     return min((each for each in moments if each is not None and each > now), default=None)
 
 
@@ -161,9 +161,9 @@ def _view(
         deployed=live is not None and not status.undeployed,
         deployed_version=status.deployment.deployed,
         verified_at=status.deployment.verified_at if not status.undeployed else None,
-        failures=status.memory.failures,
+        failures=status.renewal_state.failures,
         deploy_failures=status.deployment.failures,
-        last_error=status.memory.last_error or status.deployment.last_error,
+        last_error=status.renewal_state.last_error or status.deployment.last_error,
     )
 
 
@@ -248,9 +248,9 @@ def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> 
         return "missing"
     if live.facts.not_after <= now:
         return "expired"
-    if live.number in status.memory.revoked:
+    if live.number in status.renewal_state.revoked:
         return "revoked"
-    if status.memory.failures:
+    if status.renewal_state.failures:
         return "failing"
     if status.undeployed:
         return "undeployed"

@@ -166,7 +166,7 @@ def _look(
         run.challenge(spec), method="dns-persist", dns_propagation_timeout=0.0, plugin={}
     )
     solver = run.solver(challenge)
-    placement = solver.place(_task(record, "", spec.name))
+    placement = solver.plan(_task(record, "", spec.name))
     try:
         solver.wait([placement])
     except ChallengeError as error:
@@ -183,7 +183,7 @@ def _write(
     run, spec = ordering.run, ordering.spec
     solver = run.solver(run.challenge(spec))
     placements: list[Placement] = [
-        solver.place(_task(each, persistent_validation.text_of(each, request.until), spec.name))
+        solver.plan(_task(each, persistent_validation.text_of(each, request.until), spec.name))
         for each in records
     ]
     solver.present(placements)

@@ -12,7 +12,7 @@ from certctl.ari import advice
 from certctl.ca.directories import label
 from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.errors import CertctlError, StoreError
-from certctl.models import Account, Asked, CertificateSpec, CertificateStatus, What
+from certctl.models import Account, CertificateSpec, CertificateStatus, LedgerEntry, LimitedAction
 from certctl.operations.accounts import accounts_made, choose_account
 from certctl.operations.run import Run
 from certctl.rate_limits import Usage, concerning, shortages, usages
@@ -21,14 +21,14 @@ _SAID = 5
 """Warnings for one CA; a run of thousands of names could have as many."""
 
 
-def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> Asked:
+def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> LedgerEntry:
     """Return what an order for a certificate would be to its CA's limits."""
     live, names = status.live, tuple(each.value for each in spec.identifiers)
     if live is None or live.request.ca != spec.ca:
-        return Asked(What.ORDER, now, names)
-    info = advice(live, status.memory)
-    return Asked(
-        What.ORDER,
+        return LedgerEntry(LimitedAction.ORDER, now, names)
+    info = advice(live, status.renewal_state)
+    return LedgerEntry(
+        LimitedAction.ORDER,
         now,
         names,
         renewal=set(live.request.identifiers) == set(spec.identifiers),
@@ -36,9 +36,9 @@ def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -
     )
 
 
-def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, Asked]], run: Run) -> None:
+def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, LedgerEntry]], run: Run) -> None:
     """Say which limits of a CA would be overstepped by these orders."""
-    by_account: defaultdict[tuple[str, str | None], list[Asked]] = defaultdict(list)
+    by_account: defaultdict[tuple[str, str | None], list[LedgerEntry]] = defaultdict(list)
     for spec, asked in wanted:
         if documented_limits(spec.ca).limits:
             by_account[spec.ca, spec.account].append(asked)
@@ -69,7 +69,7 @@ def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> lis
     return concerning(limits, _asked(account, run), order, now, registered_domains())
 
 
-def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[Asked], run: Run) -> None:
+def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry], run: Run) -> None:
     try:
         account = choose_account(run, ca, wanted_account)
     except CertctlError:
@@ -83,8 +83,8 @@ def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[Asked], run: 
         run.warn(f"{len(found) - _SAID} more limits of {label(ca)} would be overstepped")
 
 
-def _asked(account: Account, run: Run) -> Sequence[Asked]:
+def _asked(account: Account, run: Run) -> Sequence[LedgerEntry]:
     try:
-        return run.services.store.accounts.asked(account)
+        return run.services.store.accounts.ledger(account)
     except StoreError:
         return ()

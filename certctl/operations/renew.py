@@ -48,15 +48,15 @@ def renew(request: RenewRequest, run: Run) -> Report:
     store, now = run.services.store, run.services.clock.now()
     names = require(run, request.names) or tuple(store.names())
     everything = bool(request.names) or request.force or request.dry_run
-    candidates = names if everything else tuple(store.busy(names, now))
+    candidates = names if everything else tuple(store.possibly_due(names, now))
     errors: list[CertctlError] = []
     outcomes: list[Outcome] = []
     interrupted = False
     try:
         if store.journal.outstanding_post_hooks():
             errors += _pay_post_hooks(run)
-        if unsettled := store.journal.unsettled():
-            _remove_leftovers(unsettled, run)
+        if certificates := store.journal.with_leftovers():
+            _remove_leftovers(certificates, run)
         if candidates:
             request = replace(request, interval=store.history().interval)
         if candidates:

@@ -195,13 +195,13 @@ def _account(run: Run, condemned: Version) -> Account | None:
 
 def _remember(run: Run, version: Version, *, compromised: bool) -> None:
     store, now = run.services.store, run.services.clock.now()
-    memory = store.status(version.name).memory
-    keys = memory.compromised_keys
+    renewal_state = store.status(version.name).renewal_state
+    keys = renewal_state.compromised_keys
     if compromised:
         keys = tuple(dict.fromkeys((*keys, version.facts.key_sha256)))
-    revoked = tuple(dict.fromkeys((*memory.revoked, version.number)))
-    memory = replace(memory, revoked=revoked, compromised_keys=keys)
-    store.save_memory(version.name, memory, next_action_at=now)
+    revoked = tuple(dict.fromkeys((*renewal_state.revoked, version.number)))
+    renewal_state = replace(renewal_state, revoked=revoked, compromised_keys=keys)
+    store.save_renewal_state(version.name, renewal_state, next_action_at=now)
 
 
 def _ours(run: Run, sha256: str) -> Version | None:

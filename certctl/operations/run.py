@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Self
 from certctl.dns.system import KeyedLocks
 from certctl.errors import Interrupted, LockHeld, StoreError
 from certctl.events import Retrying, Warned
-from certctl.models import Account, Asked, CertificateSpec, ChallengeSpec, Endpoint
+from certctl.models import Account, CertificateSpec, ChallengeSpec, Endpoint, LedgerEntry
 from certctl.operations.job_slots import Slots
 from certctl.operations.services import Services
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient
     from certctl.deploy.hooks import HookSystem
-    from certctl.ports import Lease, Solver
+    from certctl.ports import HeldLock, Solver
 
 _NOTES_AT_ONCE = 50
 
@@ -38,12 +38,12 @@ class Run:
         self.stop = stop or StopEvent()
         self._guard = RLock()
         self._stack = ExitStack()
-        self._leases: dict[str, Lease] = {}
+        self._leases: dict[str, HeldLock] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._clients: dict[tuple[str, str | None, str | None], AcmeClient] = {}
         self._solvers: dict[Hashable, Solver] = {}
         self._attempted: set[str] = set()
-        self._asked: dict[Account, list[Asked]] = {}
+        self._asked: dict[Account, list[LedgerEntry]] = {}
         self._slots = Slots(services.settings.integer("jobs"))
         self._thread = local()
         self._provider_locks = KeyedLocks()
@@ -183,7 +183,7 @@ class Run:
                 self._stack.callback(client.close)
             return self._clients[index]
 
-    def note(self, account: Account, asked: Asked) -> None:
+    def note(self, account: Account, asked: LedgerEntry) -> None:
         """Take note of what was asked of a CA. It is written together with others, at the latest
         when the run ends: hundreds of orders at a time do not wait for the disk.
         """
@@ -202,11 +202,11 @@ class Run:
             notes, self._asked = self._asked, {}
         self._write(notes)
 
-    def _write(self, notes: Mapping[Account, Sequence[Asked]]) -> None:
+    def _write(self, notes: Mapping[Account, Sequence[LedgerEntry]]) -> None:
         store, now = self.services.store, self.services.clock.now()
         for account, asked in notes.items():
             with suppress(StoreError, LockHeld, Interrupted):
-                store.accounts.note(account, asked, now)
+                store.accounts.add_to_ledger(account, asked, now)
 
     def forget_client(self, account: Account) -> None:
         """Use the key of an account no more: it, or the account's status, has changed."""

@@ -14,7 +14,7 @@ from certctl.deploy.hooks import Hook, HookSystem, run_hook
 from certctl.errors import CertctlError, HookFailed, LockHeld
 from certctl.models import CertificateSpec, Outcome, OutstandingPostHooks
 from certctl.operations.run import Run
-from certctl.ports import Lease
+from certctl.ports import HeldLock
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RunHooks:
     commands: tuple[str, ...] = ()
     timeout: float = 300
     entry: str | None = None
-    lease: Lease | None = field(default=None, repr=False)
+    lease: HeldLock | None = field(default=None, repr=False)
     refused: Mapping[str, CertctlError] = field(default_factory=dict)
     unpaid: tuple[CertctlError, ...] = ()
 
@@ -136,7 +136,7 @@ def _run_post(
         except HookFailed as error:
             failures.append(error)
     if not failures:
-        run.services.store.journal.settle(owed.entry)
+        run.services.store.journal.remove(owed.entry)
     return failures
 
 

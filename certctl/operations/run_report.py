@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from certctl.errors import AlertFailed, CertctlError, ExitStatus, StoreError
-from certctl.models import RunFailure, RunSummary, Told
+from certctl.models import LastAlert, RunFailure, RunSummary
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 
@@ -37,7 +37,7 @@ def conclude(report: Report, run: Run) -> None:
         report.considered,
         tuple(_failure(each) for each in report.all_errors),
     )
-    told = run.services.store.history().told
+    told = run.services.store.history().last_alert
     if report.interrupted:
         pass  # whoever stopped it knows, and the next run will tell the rest
     elif report.exit_status is ExitStatus.DONE:
@@ -53,14 +53,14 @@ def conclude(report: Report, run: Run) -> None:
         run.warn(error.message)
 
 
-def to_be_told(failures: Sequence[str], told: Told | None, summary: RunSummary) -> bool:
+def to_be_told(failures: Sequence[str], told: LastAlert | None, summary: RunSummary) -> bool:
     """Return whether a person has to hear of these failures: one is new, or a day has passed."""
     if told is None or summary.at - told.at >= REMINDED:
         return True
     return not set(failures) <= set(told.failures)
 
 
-def _told_of(summary: RunSummary, told: Told | None, run: Run) -> Told | None:
+def _told_of(summary: RunSummary, told: LastAlert | None, run: Run) -> LastAlert | None:
     """Tell of failures where it is time to; return what a person has been told of by now."""
     failures = sorted({f"{each.name or _UNNAMED} {each.code}" for each in summary.failures})
     if not to_be_told(failures, told, summary):
@@ -70,7 +70,7 @@ def _told_of(summary: RunSummary, told: Told | None, run: Run) -> Told | None:
     for alert in _alerts(run):
         with _warned_of(run):
             reached = alert.failed(summary) or reached
-    return Told(summary.at, tuple(failures)) if reached else told
+    return LastAlert(summary.at, tuple(failures)) if reached else told
 
 
 def _alerts(run: Run) -> list[Alert]:

@@ -11,7 +11,7 @@ from certctl.models import CertificateSpec, CertificateStatus, Identifier, Value
 from certctl.names import certificate_name, default_certificate_name
 from certctl.operations.run import Run
 from certctl.settings import Source
-from certctl.spec import choose, resolve
+from certctl.spec import merge_choices, resolve
 
 
 def load(run: Run, name: str) -> CertificateSpec:
@@ -32,7 +32,7 @@ def changed(
         if not _decided(key, spec.chosen)
     }
     return _written_down(
-        run, spec.name, identifiers, choose(spec.chosen, {**default_settings, **given})
+        run, spec.name, identifiers, merge_choices(spec.chosen, {**default_settings, **given})
     )
 
 
@@ -40,7 +40,7 @@ def new(
     run: Run, name: str, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
 ) -> CertificateSpec:
     """Return the spec of a new certificate: the options given, over the environment's."""
-    return _written_down(run, name, identifiers, choose(_default_settings(run), given))
+    return _written_down(run, name, identifiers, merge_choices(_default_settings(run), given))
 
 
 def _default_settings(run: Run) -> dict[str, Value]:
@@ -85,7 +85,7 @@ def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> Cer
         return load(run, name) if certificate_name(name) in store.names() else None
     likely = default_certificate_name(identifiers, ())
     candidates = [likely, f"{likely}-wildcard"]
-    names = store.mentioning(identifiers[0].value)
+    names = store.names_mentioning(identifiers[0].value)
     by_first: CertificateSpec | None = None
     for each in sorted(names, key=lambda name: name not in candidates):
         try:

@@ -36,7 +36,7 @@ from certctl.models import (
 from certctl.operations.deploy_steps import likely_services
 from certctl.operations.run import Run
 from certctl.operations.specs import load, unknown_certificate
-from certctl.service_address import TLS_PORT, looks_like_service, parse_service, written
+from certctl.service_address import TLS_PORT, format_service, looks_like_service, parse_service
 
 _PARALLEL = 16
 """Certificates and services that are looked at side by side: what takes time is who does not
@@ -115,7 +115,9 @@ def _looked_at(
     except Interrupted:
         return [], None
     except CertctlError as error:
-        error.name = error.name or (subject if isinstance(subject, str) else written(subject))
+        error.name = error.name or (
+            subject if isinstance(subject, str) else format_service(subject)
+        )
         return [], error
 
 
@@ -193,8 +195,8 @@ def _judged(
         return result.error, f"certctl deploy {name}, then: certctl verify {name}"
     if result.error is not None:
         return result.error, (
-            f"See that {written(result.service)} can be reached from here; or say where it is"
-            f" served: certctl edit {name} --verify HOST[:PORT]"
+            f"See that {format_service(result.service)} can be reached from here; or say where it"
+            f" is served: certctl edit {name} --verify HOST[:PORT]"
         )
     if end <= now:
         return f"it is served, but expired at {end:%Y-%m-%d %H:%M} UTC", f"certctl renew {name}"
@@ -347,7 +349,7 @@ def _distrusted(service: ServiceAddress, address: str, asked: str) -> str | None
 
 
 def _tell(seen: Verification, run: Run) -> None:
-    now, service = run.services.clock.now(), written(seen.service)
+    now, service = run.services.clock.now(), format_service(seen.service)
     if seen.problem is None:
         run.services.emit(Verified("", now, service, seen.address, seen.server_name))
     else:
@@ -365,7 +367,7 @@ def _error(seen: Sequence[Verification]) -> NotServed | None:
     if not bad:
         return None
     name = bad[0].name
-    reasons = list(dict.fromkeys(f"{written(each.service)}: {each.problem}" for each in bad))
+    reasons = list(dict.fromkeys(f"{format_service(each.service)}: {each.problem}" for each in bad))
     more = len(reasons) - _SHOWN_PROBLEMS
     shown = reasons[:_SHOWN_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
     if name is None:

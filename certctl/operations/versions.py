@@ -29,8 +29,8 @@ def rollback(run: Run, name: str, number: int | None) -> Report:
     version = _older(run, name, status.live.number if status.live else None, number)
     _refuse_unfit(run, version, status)
     store.activate(name, version.number)
-    memory = replace(store.status(name).memory, paused_until=last_call(version))
-    store.save_memory(name, memory, next_action_at=run.services.clock.now())
+    renewal_state = replace(store.status(name).renewal_state, paused_until=last_call(version))
+    store.save_renewal_state(name, renewal_state, next_action_at=run.services.clock.now())
     result = deliver([name], run)[0]
     remember(name, run)
     return _report([(version, result)])
@@ -107,15 +107,15 @@ def _older(run: Run, name: str, live: int | None, number: int | None) -> Version
 
 
 def _refuse_unfit(run: Run, version: Version, status: CertificateStatus) -> None:
-    memory = status.memory
+    renewal_state = status.renewal_state
     reason = None
     if status.live is not None and version.number == status.live.number:
         reason = "is live already"
     elif version.facts.not_after <= run.services.clock.now():
         reason = f"expired on {version.facts.not_after:%Y-%m-%d}"
-    elif version.number in memory.revoked:
+    elif version.number in renewal_state.revoked:
         reason = "was revoked"
-    elif version.facts.key_sha256 in memory.compromised_keys:
+    elif version.facts.key_sha256 in renewal_state.compromised_keys:
         reason = "has a key that was compromised"
     if reason is not None:
         raise UsageError(

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from certctl.copies import table as copy_table
-from certctl.copies import written as written_copy
+from certctl.copies import copy_table, format_copy
 from certctl.credentials import AUTO
 from certctl.errors import CertctlError
 from certctl.models import (
@@ -29,7 +28,7 @@ from certctl.operations.report import Report
 from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result, error_object
 from certctl.output.times import Times, left, left_in_short, moment
-from certctl.service_address import written
+from certctl.service_address import format_service
 
 _STYLE = {
     "expired": "bold red",
@@ -97,7 +96,7 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
         },
         "targets": list(spec.deploy.targets),
         "copies": [copy_table(each) for each in spec.deploy.copies],
-        "verify": [written(each) for each in spec.deploy.verify],
+        "verify": [format_service(each) for each in spec.deploy.verify],
         "probe": spec.deploy.probe,
         "on_failure": spec.deploy.on_failure.value,
         "key_group": spec.key_group,
@@ -260,11 +259,11 @@ def _deployment_words(spec: CertificateSpec) -> list[tuple[str, str]]:
     deploy, keys = spec.deploy, [spec.key_group or ""]
     if spec.key_mode is not None:
         keys.append(f"mode {spec.key_mode:04o}")
-    seen = ", ".join(written(each) for each in deploy.verify)
+    seen = ", ".join(format_service(each) for each in deploy.verify)
     chosen = [
         ("key read by", ", ".join(each for each in keys if each)),
         ("deploy to", ", ".join(deploy.targets)),
-        ("copies", "\n".join(written_copy(each) for each in deploy.copies)),
+        ("copies", "\n".join(format_copy(each) for each in deploy.copies)),
         ("seen at", seen if deploy.probe else "not looked for"),
         ("on failure", "rollback" if deploy.on_failure is OnFailure.ROLLBACK else ""),
     ]
@@ -304,7 +303,7 @@ def _verified(result: DeployResult) -> bool | None:
 
 def _probe(seen: ProbeResult) -> dict[str, Json]:
     return {
-        "service": written(seen.service),
+        "service": format_service(seen.service),
         "address": seen.address,
         "server_name": seen.server_name,
         "good": seen.error is None,

@@ -10,7 +10,7 @@ from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
 from certctl.output.times import left_in_short, moment
 from certctl.ports import Clock
-from certctl.service_address import written
+from certctl.service_address import format_service
 
 _DISTRUST = (
     ("unable to get", "no: unknown issuer"),
@@ -49,7 +49,7 @@ def verification_result(found: Verifications, clock: Clock, *, terminal: bool) -
 
 def _table_of_ours(seen: Sequence[Verification], clock: Clock) -> Table:
     def cells(each: Verification) -> tuple[str, ...]:
-        place = written(each.service), each.address or "-", each.server_name
+        place = format_service(each.service), each.address or "-", each.server_name
         return (each.name or "", *place, _seen(each, "ours"), _left(each, clock))
 
     headings = "CERTIFICATE", "SERVICE", "ADDRESS", "ASKED FOR", "SEEN", "LEFT"
@@ -59,7 +59,7 @@ def _table_of_ours(seen: Sequence[Verification], clock: Clock) -> Table:
 def _table_of_others(seen: Sequence[Verification], clock: Clock) -> Table:
     def cells(each: Verification) -> tuple[str, ...]:
         issuer = each.facts.issuer if each.facts else "-"
-        place = written(each.service), each.address or "-"
+        place = format_service(each.service), each.address or "-"
         return (*place, _seen(each, "good"), _left(each, clock), issuer, _trust(each))
 
     headings = "SERVICE", "ADDRESS", "SEEN", "LEFT", "ISSUER", "TRUSTED"
@@ -96,7 +96,7 @@ def _object(seen: Verification) -> dict[str, Json]:
     facts = seen.facts
     return {
         "name": seen.name,
-        "service": written(seen.service),
+        "service": format_service(seen.service),
         "host": seen.service.host,
         "port": seen.service.port,
         "starttls": seen.service.starttls,

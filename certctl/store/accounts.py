@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certctl.errors import StoreError
-from certctl.models import Account, Asked
+from certctl.models import Account, LedgerEntry
 from certctl.ports import Clock
 from certctl.store.documents import encode, read_document, write_document
 from certctl.store.layout import Layout, account_id, is_account_id
@@ -102,10 +102,10 @@ class Accounts:
     def drop_next_key(self, account: Account) -> None:
         remove_file(self._next_key(account))
 
-    def asked(self, account: Account) -> Sequence[Asked]:
+    def ledger(self, account: Account) -> Sequence[LedgerEntry]:
         return self._ledger(account).read()
 
-    def note(self, account: Account, asked: Sequence[Asked], now: datetime) -> None:
+    def add_to_ledger(self, account: Account, asked: Sequence[LedgerEntry], now: datetime) -> None:
         path = self._layout.ledger_lock(account.directory_url)
         self._layout.make(path.parent)
         lease = acquire(

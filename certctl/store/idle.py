@@ -55,7 +55,7 @@ class Idle:
             "deployed": self._deployed(name),
         }
 
-    def busy(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+    def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
         """Yield the names whose time has come, with an order under way, or with anything changed
         since their memory was written.
         """

@@ -74,7 +74,7 @@ class Journal:
             lambda entry: (found := _PLACEMENTS.match(entry)) and found[1] == certificate, read
         )
 
-    def unsettled(self) -> Sequence[str]:
+    def with_leftovers(self) -> Sequence[str]:
         found = (_PLACEMENTS.match(entry) for entry in self._entries())
         return sorted({each[1] for each in found if each})
 
@@ -91,7 +91,7 @@ class Journal:
             ),
         )
 
-    def settle(self, entry: str) -> None:
+    def remove(self, entry: str) -> None:
         if not (_PLACEMENTS.match(entry) or _POST_HOOKS.match(entry)) or "/" in entry:
             raise StoreError(f"{entry!r} is no entry of the journal")
         remove_file(self._path(entry))

@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from certctl.errors import StoreCorrupt
-from certctl.models import Asked
+from certctl.models import LedgerEntry
 from certctl.rate_limits import kept
 from certctl.store.documents import read_document, write_document
-from certctl.store.records import from_asked, to_asked
+from certctl.store.records import from_ledger_entry, to_ledger_entry
 
 _MOST = 60_000
 """Names that are kept, in at most 12,000 entries: far beyond known limits, and three megabytes."""
@@ -26,17 +26,21 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> list[Asked]:
+    def read(self) -> list[LedgerEntry]:
         """Return what was asked, the oldest first. Raises `StoreError` where it cannot be read."""
         try:
             fields = read_document(self._path)
-            return [] if fields is None else [to_asked(each) for each in fields.objects("asked")]
+            return (
+                []
+                if fields is None
+                else [to_ledger_entry(each) for each in fields.objects("asked")]
+            )
         except StoreCorrupt:
             return []
 
-    def add(self, asked: Sequence[Asked], now: datetime) -> None:
+    def add(self, asked: Sequence[LedgerEntry], now: datetime) -> None:
         """Write what was asked beside what still counts. Raises `StoreError`."""
         if not self._path.parent.is_dir():
             return  # the account was removed meanwhile
         entries = kept([*self.read(), *asked], now, _MOST)
-        write_document(self._path, {"asked": [from_asked(each) for each in entries]})
+        write_document(self._path, {"asked": [from_ledger_entry(each) for each in entries]})

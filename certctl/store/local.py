@@ -18,11 +18,11 @@ from certctl.models import (
     CertificateSpec,
     CertificateStatus,
     Deployment,
+    LastAlert,
     Material,
     PendingOrder,
-    RenewalMemory,
+    RenewalState,
     RunHistory,
-    Told,
     Value,
     Version,
 )
@@ -92,8 +92,8 @@ class LocalStore:
     def names(self) -> Sequence[str]:
         return self._specs.names()
 
-    def mentioning(self, value: str) -> Sequence[str]:
-        return self._specs.mentioning(value)
+    def names_mentioning(self, value: str) -> Sequence[str]:
+        return self._specs.names_mentioning(value)
 
     def spec(self, name: str) -> CertificateSpec:
         return self._specs.read(name)
@@ -116,35 +116,35 @@ class LocalStore:
         """
         live = self._live(name)
         deployment = self._deployment(name, live)
-        waiting = None
-        if live is not None and deployment.target not in {None, live.number}:
-            waiting = self._versions.read_or_warn(name, deployment.target or 0)
+        not_live = None
+        if live is not None and deployment.wanted not in {None, live.number}:
+            not_live = self._versions.read_or_warn(name, deployment.wanted or 0)
         return CertificateStatus(
             name=name,
             live=live,
             deployment=deployment,
-            memory=self._memories.renewal(name),
-            waiting=waiting,
+            renewal_state=self._memories.renewal(name),
+            wanted_not_live=not_live,
         )
 
-    def busy(self, names: Iterable[str], now: datetime) -> Iterator[str]:
-        return self._idle.busy(names, now)
+    def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+        return self._idle.possibly_due(names, now)
 
-    def rows(self, names: Iterable[str], now: datetime) -> Mapping[str, Json]:
+    def cached_rows(self, names: Iterable[str], now: datetime) -> Mapping[str, Json]:
         return self._rows.recall(names, now)
 
-    def keep_rows(self, rows: Mapping[str, tuple[Json, datetime]]) -> None:
+    def cache_rows(self, rows: Mapping[str, tuple[Json, datetime]]) -> None:
         self._rows.keep(rows)
 
-    def save_memory(
-        self, name: str, memory: RenewalMemory, *, next_action_at: datetime | None
+    def save_renewal_state(
+        self, name: str, renewal_state: RenewalState, *, next_action_at: datetime | None
     ) -> None:
         """Write the renewal memory; call it last, since every later change of the certificate
         makes it busy.
         """
         self._memories.save_renewal(
             name,
-            memory,
+            renewal_state,
             last_version=self._last_version(name),
             next_action_at=next_action_at,
             seen=self._idle.facts(name, self._specs.seen(name)),
@@ -153,7 +153,7 @@ class LocalStore:
     def save_deployment(self, name: str, deployment: Deployment) -> None:
         self._memories.save_deployment(name, deployment)
 
-    def take_copy(self, path: str, name: str) -> str | None:
+    def claim_copy(self, path: str, name: str) -> str | None:
         return self._copy_owners.claim(path, name, self._writes)
 
     def versions(self, name: str) -> Sequence[Version]:
@@ -172,7 +172,7 @@ class LocalStore:
         """
         name = version.name
         before = self._deployment(name, self._live(name))
-        number = max(self._last_version(name), before.target or 0, before.deployed or 0) + 1
+        number = max(self._last_version(name), before.wanted or 0, before.deployed or 0) + 1
         saved = replace(version, number=number, has_key=material.privkey is not None)
         self._versions.add(spec, saved, material)
         self._memories.save_deployment(name, _aimed(before, number))
@@ -185,11 +185,11 @@ class LocalStore:
         """
         self._versions.material(name, number)
         remembered = self._memories.deployment(name)
-        if remembered is None or remembered.target != number:
+        if remembered is None or remembered.wanted != number:
             self._memories.save_deployment(name, _aimed(remembered or Deployment(), number))
         self._versions.point(name, number)
 
-    def retreat(self, name: str, number: int) -> None:
+    def revert_live(self, name: str, number: int) -> None:
         """Switch only. Raises as `activate` does."""
         self._versions.material(name, number)
         self._versions.point(name, number)
@@ -203,7 +203,7 @@ class LocalStore:
     def prune(self, name: str, keep: int) -> None:
         live = self._versions.live_number(name)
         deployment = self._deployment(name, self._live(name))
-        needed = {live, deployment.target, deployment.deployed}
+        needed = {live, deployment.wanted, deployment.deployed}
         numbers = self._versions.numbers(name)
         for number in numbers[: max(len(numbers) - max(keep, 1), 0)]:
             if number not in needed:
@@ -239,9 +239,11 @@ class LocalStore:
     def history(self) -> RunHistory:
         return self._runs.history()
 
-    def record_run(self, now: datetime, exit_status: int, told: Told | None = None) -> None:
+    def record_run(
+        self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
+    ) -> None:
         self._layout.make(self._layout.home)
-        self._runs.record(now, exit_status, told)
+        self._runs.record(now, exit_status, last_alert)
 
     def lock(self, name: str, *, timeout: float) -> FileLease:
         try:
@@ -286,7 +288,7 @@ class LocalStore:
         if remembered is not None:
             return remembered
         newest = live or next(reversed(self.versions(name)), None)
-        return Deployment(target=None if newest is None else newest.number)
+        return Deployment(wanted=None if newest is None else newest.number)
 
     def _writes(self, name: str, path: str) -> bool:
         """Whether a certificate that is still wanted writes a file outside the home directory."""
@@ -321,5 +323,5 @@ class LocalStore:
 def _aimed(deployment: Deployment, number: int) -> Deployment:
     """The deployment with another target; what failed, or was seen, was another version's."""
     return replace(
-        deployment, target=number, failures=0, last_error=None, retry_at=None, verified_at=None
+        deployment, wanted=number, failures=0, last_error=None, retry_at=None, verified_at=None
     )

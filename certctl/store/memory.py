@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from certctl.errors import StoreCorrupt
-from certctl.models import Deployment, RenewalMemory
+from certctl.models import Deployment, RenewalState
 from certctl.store.documents import Fields, Json, moment, read_document, write_document
 from certctl.store.layout import Layout
-from certctl.store.records import from_deployment, from_memory, to_deployment, to_memory
+from certctl.store.records import (
+    from_deployment,
+    from_renewal_state,
+    to_deployment,
+    to_renewal_state,
+)
 from certctl.system.files import remove_file, rename
 
 _Read = TypeVar("_Read")
@@ -29,9 +34,9 @@ class Memories:
         self._layout = layout
         self._warn = warn
 
-    def renewal(self, name: str) -> RenewalMemory:
+    def renewal(self, name: str) -> RenewalState:
         """Return what is remembered about renewing; nothing where it is missing or unreadable."""
-        return self._recall(self._layout.renewal(name), to_memory) or RenewalMemory()
+        return self._recall(self._layout.renewal(name), to_renewal_state) or RenewalState()
 
     def last_version(self, name: str) -> int:
         """Return the highest version number that is remembered, 0 where there is none; it outlives
@@ -42,7 +47,7 @@ class Memories:
     def save_renewal(
         self,
         name: str,
-        memory: RenewalMemory,
+        renewal_state: RenewalState,
         *,
         last_version: int,
         next_action_at: datetime | None,
@@ -55,9 +60,9 @@ class Memories:
                 "next_action_at": moment(next_action_at),
                 "seen": seen,
                 "last_version": last_version,
-                **from_memory(memory),
+                **from_renewal_state(renewal_state),
             },
-            to_memory,
+            to_renewal_state,
         )
 
     def deployment(self, name: str) -> Deployment | None:
@@ -79,7 +84,7 @@ class Memories:
         kept: dict[str, object] = {"last_version": last_version}
         if compromised:
             kept["compromised_keys"] = list(compromised)
-        self._replace(self._layout.renewal(name), kept, to_memory)
+        self._replace(self._layout.renewal(name), kept, to_renewal_state)
 
     def forget_deployment(self, name: str) -> None:
         """Forget all about deploying."""

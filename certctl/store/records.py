@@ -13,7 +13,6 @@ from typing import TypeVar
 from certctl.models import (
     Account,
     AccountKeyType,
-    Asked,
     CertificateFacts,
     ChallengeSpec,
     Deployment,
@@ -21,14 +20,15 @@ from certctl.models import (
     IdentifierType,
     KeyType,
     LastError,
+    LedgerEntry,
+    LimitedAction,
     PendingOrder,
     Placement,
     RenewalInfo,
-    RenewalMemory,
+    RenewalState,
     Request,
     Value,
     Version,
-    What,
 )
 from certctl.store.documents import Fields, Json, corrupt, moment
 
@@ -114,26 +114,26 @@ def to_version(fields: Fields) -> Version:
     )
 
 
-def from_memory(memory: RenewalMemory) -> Json:
+def from_renewal_state(renewal_state: RenewalState) -> Json:
     """The part of `renewal/NAME.json` that is about attempts."""
     return {
-        "failures": memory.failures,
-        "last_attempt": moment(memory.last_attempt),
-        "last_error": _from_error(memory.last_error),
-        "retry_at": moment(memory.retry_at),
-        "paused_until": moment(memory.paused_until),
-        "revoked": list(memory.revoked),
-        "compromised_keys": list(memory.compromised_keys),
-        "renewal_info": _from_renewal_info(memory.renewal_info),
-        "ask_ca_at": moment(memory.ask_ca_at),
-        "unanswered": memory.unanswered,
-        "renewed_on_advice": moment(memory.renewed_by_ari),
+        "failures": renewal_state.failures,
+        "last_attempt": moment(renewal_state.last_attempt),
+        "last_error": _from_error(renewal_state.last_error),
+        "retry_at": moment(renewal_state.retry_at),
+        "paused_until": moment(renewal_state.paused_until),
+        "revoked": list(renewal_state.revoked),
+        "compromised_keys": list(renewal_state.compromised_keys),
+        "renewal_info": _from_renewal_info(renewal_state.renewal_info),
+        "ask_ca_at": moment(renewal_state.ask_ca_at),
+        "unanswered": renewal_state.unanswered,
+        "renewed_on_advice": moment(renewal_state.renewed_by_ari),
     }
 
 
-def to_memory(fields: Fields) -> RenewalMemory:
+def to_renewal_state(fields: Fields) -> RenewalState:
     """What is remembered between runs; a certificate that was deleted has almost nothing of it."""
-    return RenewalMemory(
+    return RenewalState(
         failures=fields.integer_or_none("failures") or 0,
         last_attempt=fields.moment_or_none("last_attempt"),
         last_error=_to_error(fields.object_or_none("last_error")),
@@ -151,7 +151,7 @@ def to_memory(fields: Fields) -> RenewalMemory:
 def from_deployment(deployment: Deployment) -> Json:
     """`deployed/NAME.json`."""
     return {
-        "target": deployment.target,
+        "target": deployment.wanted,
         "deployed": deployment.deployed,
         "deployed_at": moment(deployment.deployed_at),
         "failures": deployment.failures,
@@ -165,7 +165,7 @@ def from_deployment(deployment: Deployment) -> Json:
 def to_deployment(fields: Fields) -> Deployment:
     """What this machine serves."""
     return Deployment(
-        target=fields.integer_or_none("target"),
+        wanted=fields.integer_or_none("target"),
         deployed=fields.integer_or_none("deployed"),
         deployed_at=fields.moment_or_none("deployed_at"),
         failures=fields.integer("failures"),
@@ -176,21 +176,21 @@ def to_deployment(fields: Fields) -> Deployment:
     )
 
 
-def from_asked(asked: Asked) -> Json:
+def from_ledger_entry(entry: LedgerEntry) -> Json:
     """An entry of `accounts/CA/ID/ledger.json`."""
     return {
-        "what": asked.what.value,
-        "at": moment(asked.at),
-        "identifiers": list(asked.identifiers),
-        "renewal": asked.renewal,
-        "replaces": asked.replaces,
+        "what": entry.action.value,
+        "at": moment(entry.at),
+        "identifiers": list(entry.identifiers),
+        "renewal": entry.renewal,
+        "replaces": entry.replaces,
     }
 
 
-def to_asked(fields: Fields) -> Asked:
+def to_ledger_entry(fields: Fields) -> LedgerEntry:
     """Something that was asked of a CA."""
-    return Asked(
-        what=_word(What, fields, "what"),
+    return LedgerEntry(
+        action=_word(LimitedAction, fields, "what"),
         at=fields.moment("at"),
         identifiers=fields.texts("identifiers"),
         renewal=fields.flag("renewal"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from certctl.errors import StoreError
-from certctl.models import RunHistory, Told
+from certctl.models import LastAlert, RunHistory
 from certctl.store.documents import Fields, moment, read_document, write_document
 from certctl.store.layout import Layout
 
@@ -26,7 +26,7 @@ class Runs:
         except StoreError:
             return RunHistory()
 
-    def record(self, now: datetime, exit_status: int, told: Told | None) -> None:
+    def record(self, now: datetime, exit_status: int, last_alert: LastAlert | None) -> None:
         """Add a run; one that does not come after the latest, by a clock set back, begins anew."""
         before = self.history()
         known = [each for each in before.runs if each < now][-_KEPT + 1 :]
@@ -37,7 +37,8 @@ class Runs:
                 "runs": [moment(each) for each in (*known, now)],
                 "exit_status": exit_status,
                 "succeeded_at": moment(succeeded_at),
-                "told": told and {"at": moment(told.at), "failures": list(told.failures)},
+                "told": last_alert
+                and {"at": moment(last_alert.at), "failures": list(last_alert.failures)},
             },
         )
 
@@ -48,5 +49,5 @@ def _history(fields: Fields) -> RunHistory:
         runs=fields.moments("runs"),
         exit_status=fields.integer_or_none("exit_status"),
         succeeded_at=fields.moment_or_none("succeeded_at"),
-        told=None if told is None else Told(told.moment("at"), told.texts("failures")),
+        last_alert=None if told is None else LastAlert(told.moment("at"), told.texts("failures")),
     )

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certctl.copies import parse_copy
-from certctl.copies import table as copy_table
+from certctl.copies import copy_table, parse_copy
 from certctl.errors import ConfigurationError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, Value
 from certctl.names import certificate_name
@@ -65,7 +64,7 @@ class Specs:
         stems = (each[:-5] for each in entries if each.endswith(".toml"))
         return sorted(each for each in stems if _is_name(each))
 
-    def mentioning(self, value: str) -> list[str]:
+    def names_mentioning(self, value: str) -> list[str]:
         """Return the names of certificates whose spec may hold an identifier, sorted.
 
         Looks at the bytes, since parsing thousands of files takes longer than one command may.

@@ -42,7 +42,7 @@ from certctl.models import (
     Material,
     PendingOrder,
     Placement,
-    RenewalMemory,
+    RenewalState,
     RunSummary,
     ServiceAddress,
     TxtRecord,
@@ -291,7 +291,7 @@ ACCOUNT = Account(
     ("file", "document"),
     [
         ("issued.json", records.from_version(issued())),
-        ("renewal/NAME.json", records.from_memory(RenewalMemory())),
+        ("renewal/NAME.json", records.from_renewal_state(RenewalState())),
         ("deployed/NAME.json", records.from_deployment(Deployment())),
         ("order.json", records.from_pending(PendingOrder(issued().request, "https://a", NOW))),
         ("account.json", records.from_account(ACCOUNT)),

@@ -15,7 +15,7 @@ import pytest
 
 from certctl.cli.main import COMMANDS
 from certctl.errors import DeployFailed, ExitStatus
-from certctl.models import DeployResult, LastError, Outcome, RenewalMemory
+from certctl.models import DeployResult, LastError, Outcome, RenewalState
 from certctl.output.certificates import outcome_object
 from tests.support.command import Finished, certctl, certctl_process
 from tests.support.homes import add_certificate
@@ -218,7 +218,7 @@ def test_a_certificate_in_the_list(tmp_path: Path) -> None:
 def test_the_last_error_of_a_certificate_in_the_list(tmp_path: Path) -> None:
     at = datetime(2026, 1, 1, 12, tzinfo=UTC)
     error = LastError("challenge.failed", "no answer at port 80", at, "validation", "Look there.")
-    add_certificate(tmp_path, "a.example", memory=RenewalMemory(failures=2, last_error=error))
+    add_certificate(tmp_path, "a.example", renewal_state=RenewalState(failures=2, last_error=error))
 
     (row,) = document(certctl("list", "--json", home=tmp_path))["data"]["certificates"]
 
@@ -231,7 +231,7 @@ def test_the_states_of_certificates_are_words(tmp_path: Path) -> None:
     add_certificate(tmp_path, "due.example", age=timedelta(days=61))
     add_certificate(tmp_path, "expired.example", age=timedelta(days=91))
     add_certificate(tmp_path, "undeployed.example", deployed=False)
-    add_certificate(tmp_path, "revoked.example", memory=RenewalMemory(revoked=(1,)))
+    add_certificate(tmp_path, "revoked.example", renewal_state=RenewalState(revoked=(1,)))
     add_certificate(tmp_path, "stopped.example", chosen={"autorenew": False})
     add_certificate(tmp_path, "valid.example")
 

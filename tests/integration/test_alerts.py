@@ -415,8 +415,8 @@ def test_what_was_told_is_remembered_with_the_run(machine: Machine, tmp_path: Pa
     failed = machine.store.history()
 
     assert failed.exit_status == 1
-    assert failed.told is not None
-    error = machine.status("a.example").memory.last_error
+    assert failed.last_alert is not None
+    error = machine.status("a.example").renewal_state.last_error
     assert error is not None
-    assert failed.told.failures == (f"a.example {error.code}",)
-    assert failed.told.at == machine.clock.now()
+    assert failed.last_alert.failures == (f"a.example {error.code}",)
+    assert failed.last_alert.at == machine.clock.now()

@@ -68,7 +68,7 @@ def test_scenario_20_the_next_question_comes_within_reason(
 
 
 @pytest.mark.parametrize(
-    ("fault", "lasting", "lost"),
+    ("fault", "permanent", "lost"),
     [
         (problem("malformed", 404), True, False),
         (response(500, "<html>oops</html>"), False, False),
@@ -101,14 +101,14 @@ def test_scenario_20_the_next_question_comes_within_reason(
     ],
 )
 def test_scenario_20_whatever_else_comes_is_told_apart_as_lasting_or_passing(
-    ca: ScriptedCA, client: AcmeClient, fault: Fault, lasting: bool, lost: bool
+    ca: ScriptedCA, client: AcmeClient, fault: Fault, permanent: bool, lost: bool
 ) -> None:
     ca.script("renewal-info", fault, times=2 if lost else 1)
 
     with pytest.raises(RenewalInfoUnavailable) as caught:
         client.renewal_info(ID)
 
-    assert caught.value.lasting is lasting
+    assert caught.value.permanent is permanent
 
 
 def test_scenario_20_a_question_that_nobody_takes_is_a_passing_failure(
@@ -118,7 +118,7 @@ def test_scenario_20_a_question_that_nobody_takes_is_a_passing_failure(
     with caller.registered() as client, pytest.raises(RenewalInfoUnavailable) as caught:
         client.renewal_info(ID)
 
-    assert caught.value.lasting is False
+    assert caught.value.permanent is False
 
 
 def test_scenario_20_an_answer_is_not_waited_for_without_end(ca: ScriptedCA) -> None:
@@ -128,7 +128,7 @@ def test_scenario_20_an_answer_is_not_waited_for_without_end(ca: ScriptedCA) -> 
         with pytest.raises(RenewalInfoUnavailable) as caught:
             client.renewal_info(ID)
 
-    assert caught.value.lasting is False
+    assert caught.value.permanent is False
 
 
 def test_scenario_20_a_ca_that_cannot_answer_is_left_alone_after_three_questions(
@@ -162,7 +162,7 @@ def test_a_certificate_is_renewed_at_the_time_chosen_in_the_window(by_ari: Machi
     now = by_ari.clock.now()
     by_ari.ca.renewal_window = (now + 10 * DAY, now + 12 * DAY)
     by_ari.issue("a.example")
-    info = by_ari.status("a.example").memory.renewal_info
+    info = by_ari.status("a.example").renewal_state.renewal_info
     assert info is not None
     assert now + 10 * DAY <= info.chosen <= now + 12 * DAY
 
@@ -245,7 +245,7 @@ def test_a_ca_whose_windows_are_always_over_does_not_make_us_spin(by_ari: Machin
 def test_scenario_20_without_any_answer_the_lifetime_decides(by_ari: Machine) -> None:
     by_ari.ca.script("renewal-info", response(500, "oops"), times=1000)
     by_ari.issue("a.example")
-    assert by_ari.status("a.example").memory.unanswered == 1
+    assert by_ari.status("a.example").renewal_state.unanswered == 1
     by_ari.pass_time(59 * DAY)
     by_ari.renew()
     assert by_ari.live("a.example").number == 1
@@ -325,7 +325,7 @@ def test_an_explanation_has_the_window_the_time_chosen_and_the_page(by_ari: Mach
         found = explain(run, "a.example")
 
     times = {fact.key: fact.at for fact in found.facts if fact.at is not None}
-    info = by_ari.status("a.example").memory.renewal_info
+    info = by_ari.status("a.example").renewal_state.renewal_info
     assert info is not None
     assert (found.decision.due, found.decision.at, found.decision.reason) == (
         False,

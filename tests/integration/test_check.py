@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.models import LastError, RenewalMemory
+from certctl.models import LastError, RenewalState
 from certctl.operations.check import Limits, check
 from certctl.settings import Settings
 from certctl.store.local import LocalStore
@@ -159,7 +159,7 @@ def test_what_visitors_still_get_decides_where_a_deploy_is_owed(tmp_path: Path) 
 
 
 def test_a_revoked_certificate_is_critical(tmp_path: Path) -> None:
-    add_certificate(tmp_path, "a.example", memory=RenewalMemory(revoked=(1,)))
+    add_certificate(tmp_path, "a.example", renewal_state=RenewalState(revoked=(1,)))
 
     finished = plugin(tmp_path)
 
@@ -183,7 +183,7 @@ def test_the_gravest_problems_come_first_and_many_are_counted(tmp_path: Path) ->
 
 def test_words_of_others_stay_one_line_without_a_bar(tmp_path: Path) -> None:
     error = LastError("acme.refused", "one\n| two\x1b[1m", datetime.now(UTC), "transient")
-    add_certificate(tmp_path, "a.example", memory=RenewalMemory(failures=2, last_error=error))
+    add_certificate(tmp_path, "a.example", renewal_state=RenewalState(failures=2, last_error=error))
 
     finished = plugin(tmp_path)
 

@@ -197,7 +197,7 @@ TASK = Task(
 def test_without_the_check_a_hook_is_called_even_where_no_zone_can_be_found() -> None:
     with ScriptedDns({}) as script:
         solver = unchecked(script, "exec", {"dns.exec.hook": 'test -z "$CERTCTL_DNS_ZONE" #'})
-        placement = solver.place(TASK)
+        placement = solver.plan(TASK)
         solver.present([placement])
         solver.wait([placement])
         solver.cleanup([placement])
@@ -209,7 +209,7 @@ def test_a_provider_that_needs_the_zone_says_so() -> None:
     with ScriptedDns({}) as script:
         solver = unchecked(script, "rfc2136", {"dns.rfc2136.server": "127.0.0.1"})
         with pytest.raises(ChallengeError, match="zone of the TXT record is unknown") as caught:
-            solver.present([solver.place(TASK)])
+            solver.present([solver.plan(TASK)])
 
     assert caught.value.hint is not None
     assert "--dns-resolver" in caught.value.hint

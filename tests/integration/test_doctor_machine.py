@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from certctl.deploy.hook_checks import alert_findings, command_findings, directory_findings
-from certctl.models import CertificateSpec, Finding, LastError, RenewalMemory, Value
+from certctl.models import CertificateSpec, Finding, LastError, RenewalState, Value
 from certctl.operations.certificate_findings import state_findings
 from certctl.operations.machine_findings import MachineContext, schedule_findings, space_findings
 from certctl.operations.run import Run
@@ -428,11 +428,11 @@ def test_certificates_that_are_well_are_no_finding(home: Path) -> None:
 def test_certificates_that_are_not_well_are_told_with_the_command_for_it(tmp_path: Path) -> None:
     home, now = tmp_path / "home", datetime.now(UTC)
     error = LastError("acme.rate_limited", "too many", now, "rate_limited", hint="Wait.")
-    failed = RenewalMemory(failures=2, last_error=error, retry_at=now + DAY)
+    failed = RenewalState(failures=2, last_error=error, retry_at=now + DAY)
     add_certificate(home, "expired.example", age=91 * DAY)
-    add_certificate(home, "failing.example", age=70 * DAY, memory=failed)
+    add_certificate(home, "failing.example", age=70 * DAY, renewal_state=failed)
     add_certificate(home, "undeployed.example", deployed=False)
-    add_certificate(home, "revoked.example", memory=RenewalMemory(revoked=(1,)))
+    add_certificate(home, "revoked.example", renewal_state=RenewalState(revoked=(1,)))
     add_certificate(home, "stopped.example", chosen={"autorenew": False})
     add_certificate(home, "missing.example")
     (home / "live" / "missing.example").unlink()

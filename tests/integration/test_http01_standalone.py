@@ -45,7 +45,7 @@ def solver(port: int) -> Iterator[StandaloneSolver]:
 
 
 def present(solver: StandaloneSolver, *tokens: str, certificate: str = "a") -> list[Placement]:
-    placements = [solver.place(http_task(token, certificate=certificate)) for token in tokens]
+    placements = [solver.plan(http_task(token, certificate=certificate)) for token in tokens]
     solver.present(placements)
     return placements
 
@@ -190,7 +190,7 @@ def test_orders_at_the_same_time_share_one_listener(solver: StandaloneSolver, po
 
 
 def test_what_another_process_left_is_nothing_to_clean_up(solver: StandaloneSolver) -> None:
-    solver.cleanup([solver.place(http_task("abc"))])
+    solver.cleanup([solver.plan(http_task("abc"))])
 
 
 @pytest.mark.usefixtures("many_descriptors")

@@ -37,7 +37,7 @@ def solver_at(root: Path) -> WebrootSolver:
 
 
 def present(solver: WebrootSolver, *tokens: str, certificate: str = "a") -> list[Placement]:
-    placements = [solver.place(http_task(token, certificate=certificate)) for token in tokens]
+    placements = [solver.plan(http_task(token, certificate=certificate)) for token in tokens]
     solver.present(placements)
     return placements
 
@@ -48,7 +48,7 @@ def mode(path: Path) -> int:
 
 def refusal(solver: WebrootSolver) -> ChallengeError:
     with pytest.raises(ChallengeError) as caught:
-        solver.place(http_task("abc"))
+        solver.plan(http_task("abc"))
     assert caught.value.code == "challenge.http.webroot"
     return caught.value
 
@@ -60,7 +60,7 @@ def test_the_answer_is_a_file_where_the_ca_looks(root: Path) -> None:
 
 
 def test_placing_changes_nothing(root: Path) -> None:
-    solver_at(root).place(http_task("abc"))
+    solver_at(root).plan(http_task("abc"))
 
     assert list(root.iterdir()) == []
 
@@ -112,7 +112,7 @@ def test_another_process_cleans_up_by_the_placement_alone(root: Path) -> None:
 
 
 def test_cleaning_up_removes_what_a_kill_in_the_middle_of_a_write_left(root: Path) -> None:
-    placement = solver_at(root).place(http_task("abc"))
+    placement = solver_at(root).plan(http_task("abc"))
     directory_of(root).mkdir(parents=True)
     (directory_of(root) / ".abc.tmp").write_text("abc.thu")
 
@@ -222,7 +222,7 @@ def test_a_link_put_there_after_the_look_is_not_followed(root: Path, tmp_path: P
     outside = tmp_path / "outside"
     (outside / "acme-challenge").mkdir(parents=True)
     solver = solver_at(root)
-    placements = [solver.place(http_task("abc"))]
+    placements = [solver.plan(http_task("abc"))]
     (root / ".well-known").symlink_to(outside)
 
     with pytest.raises(ChallengeError):
@@ -300,8 +300,8 @@ def test_each_name_has_its_own_directory_and_the_others_the_default(
 
     solver.present(
         [
-            solver.place(http_task("abc", name="example.com")),
-            solver.place(http_task("def", name="other.example")),
+            solver.plan(http_task("abc", name="example.com")),
+            solver.plan(http_task("def", name="other.example")),
         ]
     )
 

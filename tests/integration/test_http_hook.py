@@ -28,7 +28,7 @@ def noting(directory: Path) -> str:
 
 def test_the_hook_is_told_what_to_place_and_to_remove(tmp_path: Path) -> None:
     solver = solver_for(noting(tmp_path))
-    placements = [solver.place(http_task("abc", name="a.example"))]
+    placements = [solver.plan(http_task("abc", name="a.example"))]
 
     solver.present(placements)
     solver.wait(placements)
@@ -43,8 +43,8 @@ def test_the_hook_is_told_what_to_place_and_to_remove(tmp_path: Path) -> None:
 
 def test_an_answer_that_two_orders_share_is_removed_with_the_last(tmp_path: Path) -> None:
     solver = solver_for(noting(tmp_path))
-    first = [solver.place(http_task("abc", certificate="first"))]
-    second = [solver.place(http_task("abc", certificate="second"))]
+    first = [solver.plan(http_task("abc", certificate="first"))]
+    second = [solver.plan(http_task("abc", certificate="second"))]
     solver.present(first)
     solver.present(second)
 
@@ -58,7 +58,7 @@ def test_an_answer_that_two_orders_share_is_removed_with_the_last(tmp_path: Path
 def test_an_address_is_told_as_it_is(tmp_path: Path) -> None:
     solver = solver_for(noting(tmp_path))
 
-    solver.present([solver.place(http_task("abc", name="2001:db8::1"))])
+    solver.present([solver.plan(http_task("abc", name="2001:db8::1"))])
 
     assert (tmp_path / "calls").read_text() == "present present 2001:db8::1 abc abc.thumbprint\n"
 
@@ -67,7 +67,7 @@ def test_what_a_failing_hook_said_is_quoted() -> None:
     solver = solver_for("echo no space; echo really >&2; exit 3; true")
 
     with pytest.raises(ChallengeError) as caught:
-        solver.present([solver.place(http_task("abc", name="a.example"))])
+        solver.present([solver.plan(http_task("abc", name="a.example"))])
 
     assert caught.value.code == "challenge.http.hook"
     assert "the HTTP hook (present a.example) failed with exit status 3" in caught.value.message
@@ -81,12 +81,12 @@ def test_a_hook_can_be_stopped() -> None:
     solver = solver_for("sleep 60; true", system)
 
     with pytest.raises(Interrupted, match=r"while it worked on example\.com"):
-        solver.present([solver.place(http_task("abc"))])
+        solver.present([solver.plan(http_task("abc"))])
 
 
 def test_a_wildcard_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ChallengeError, match="wildcard"):
-        solver_for(noting(tmp_path)).place(http_task("abc", name="*.a.example"))
+        solver_for(noting(tmp_path)).plan(http_task("abc", name="*.a.example"))
 
     assert not (tmp_path / "calls").exists()
 
@@ -98,7 +98,7 @@ def test_what_certbots_hook_printed_on_standard_output_alone_reaches_its_cleanup
         "echo warning >&2; echo id-1",
         http_cleanup_hook=f'echo "$CERTBOT_AUTH_OUTPUT" > {tmp_path}/output',
     )
-    placements = [solver.place(http_task("abc"))]
+    placements = [solver.plan(http_task("abc"))]
 
     solver.present(placements)
     solver.cleanup(placements)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from certctl.models import Asked, What
+from certctl.models import LedgerEntry, LimitedAction
 from certctl.operations.accounts import register
 from certctl.operations.explain import explain
 from certctl.operations.rate_limit_forecast import usage_of
@@ -42,10 +42,10 @@ def asked(machine: Machine) -> list[tuple[str, list[str], bool, bool]]:
     ]
 
 
-def note(machine: Machine, *entries: Asked) -> None:
+def note(machine: Machine, *entries: LedgerEntry) -> None:
     """Write down what an earlier run would have."""
     (account,) = machine.store.accounts.all()
-    machine.store.accounts.note(account, entries, machine.clock.now())
+    machine.store.accounts.add_to_ledger(account, entries, machine.clock.now())
 
 
 def warnings(machine: Machine) -> list[str]:
@@ -170,7 +170,10 @@ def test_a_run_that_would_overstep_a_limit_says_so_first_and_orders_the_most_urg
             text.replace(f'"{name}"', f'"{name}", "www.{name}"', 1)
         )
     now = letsencrypt.clock.now()
-    note(letsencrypt, *[Asked(What.CERTIFICATE, now, (f"n{n}.example.com",)) for n in range(48)])
+    note(
+        letsencrypt,
+        *[LedgerEntry(LimitedAction.CERTIFICATE, now, (f"n{n}.example.com",)) for n in range(48)],
+    )
     before = letsencrypt.ca.count("new-order")
     letsencrypt.home.joinpath("certctl.toml").write_text("jobs = 1\n")
 
@@ -189,7 +192,7 @@ def test_a_run_that_would_overstep_a_limit_says_so_first_and_orders_the_most_urg
 def test_a_name_that_failed_too_often_is_warned_of(letsencrypt: Machine) -> None:
     letsencrypt.issue("a.example")
     now = letsencrypt.clock.now()
-    note(letsencrypt, *[Asked(What.FAILURE, now, ("b.example",))] * 5)
+    note(letsencrypt, *[LedgerEntry(LimitedAction.FAILURE, now, ("b.example",))] * 5)
 
     letsencrypt.issue("b.example")
 

@@ -73,7 +73,7 @@ def state(machine: Machine) -> tuple[int | None, int | None, int | None]:
     """What is live, what is wanted, and what is deployed."""
     status = machine.status(NAME)
     found = status.deployment
-    return (status.live.number if status.live else None), found.target, found.deployed
+    return (status.live.number if status.live else None), found.wanted, found.deployed
 
 
 def test_a_certificate_that_is_seen_after_a_while_is_deployed(

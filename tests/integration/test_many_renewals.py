@@ -170,7 +170,7 @@ def test_the_missing_names_are_tried_again_and_heal_by_themselves(machine: Machi
 
     assert report.exit_status == 0
     assert len(machine.live("a.example").facts.identifiers) == 2
-    assert machine.status("a.example").memory.failures == 0
+    assert machine.status("a.example").renewal_state.failures == 0
     assert machine.renew().outcomes == ()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from certctl.models import RenewalMemory
+from certctl.models import RenewalState
 from certctl.settings import Settings
 from certctl.store.local import LocalStore
 from tests.lab.clock import SteerableClock
@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
     home = tmp_path / "home"
     add_certificate(home, "good.example", age=10 * DAY)
     add_certificate(
-        home, "bad.example", age=70 * DAY, deployed=False, memory=RenewalMemory(failures=3)
+        home, "bad.example", age=70 * DAY, deployed=False, renewal_state=RenewalState(failures=3)
     )
     add_certificate(home, "broken.example")
     (home / "certificates" / "broken.example.toml").write_text("names = 7\n")

@@ -56,7 +56,7 @@ def solver(port: int, store: LocalStore) -> Iterator[Solvers]:
 
 
 def present(solver: StandaloneSolver, token: str) -> list[Placement]:
-    placements = [solver.place(http_task(token, certificate=token))]
+    placements = [solver.plan(http_task(token, certificate=token))]
     solver.present(placements)
     return placements
 
@@ -95,7 +95,7 @@ def test_a_long_turn_ends_for_who_waits_and_goes_on_after_that(
     assert request(port, PATH + "other").body == b"other.thumbprint"
     assert late.is_alive()
 
-    other.cleanup([other.place(http_task("other", certificate="other"))])
+    other.cleanup([other.plan(http_task("other", certificate="other"))])
     late.join(10)
     assert request(port, PATH + "late").body == b"late.thumbprint"
 
@@ -156,7 +156,7 @@ def test_a_renewal_whose_turn_does_not_come_is_no_failure(machine: Machine) -> N
 
         assert (report.exit_status, codes(report)) == (5, ["lock.held"])
 
-    assert machine.status("a.example").memory.failures == 0
+    assert machine.status("a.example").renewal_state.failures == 0
     assert machine.renew(force=True).exit_status == 0
 
 

@@ -43,7 +43,7 @@ def test_right_after_an_issuance_there_is_nothing_to_look_at(machine: Machine) -
     machine.issue("a.example")
 
     with machine.run() as run:
-        busy = list(run.services.store.busy(["a.example"], machine.clock.now()))
+        busy = list(run.services.store.possibly_due(["a.example"], machine.clock.now()))
 
     assert busy == []
 
@@ -55,8 +55,8 @@ def test_the_next_action_is_the_moment_when_a_third_is_left(machine: Machine) ->
 
     with machine.run() as run:
         store = run.services.store
-        just_before = list(store.busy(["a.example"], moment - timedelta(seconds=1)))
-        at_last = list(store.busy(["a.example"], moment))
+        just_before = list(store.possibly_due(["a.example"], moment - timedelta(seconds=1)))
+        at_last = list(store.possibly_due(["a.example"], moment))
 
     assert (just_before, at_last) == ([], ["a.example"])
 
@@ -204,7 +204,7 @@ def test_failures_are_tried_again_after_a_minute_then_ten_then_a_hundred_then_da
         tried.append((too_early, machine.ca.count("new-order") - orders))
 
     assert tried == [(0, 1)] * 5
-    assert machine.status("a.example").memory.failures == 6
+    assert machine.status("a.example").renewal_state.failures == 6
 
 
 def test_a_failure_that_waits_still_counts_and_costs_no_request(machine: Machine) -> None:
@@ -228,8 +228,12 @@ def test_force_does_not_wait_and_a_success_heals(machine: Machine) -> None:
     report = machine.renew("a.example", force=True)
 
     assert report.exit_status == 0
-    memory = machine.status("a.example").memory
-    assert (memory.failures, memory.last_error, memory.retry_at) == (0, None, None)
+    renewal_state = machine.status("a.example").renewal_state
+    assert (renewal_state.failures, renewal_state.last_error, renewal_state.retry_at) == (
+        0,
+        None,
+        None,
+    )
     assert machine.renew().outcomes == ()
 
 
@@ -254,7 +258,7 @@ def test_no_certificate_expires_unattempted_whatever_the_ca_says(machine: Machin
     machine.ca.script("new-order", problem("rateLimited", 429, retry_after=365 * 86400))
     machine.renew()
 
-    retry_at = machine.status("a.example").memory.retry_at
+    retry_at = machine.status("a.example").renewal_state.retry_at
 
     assert retry_at is not None
     assert retry_at < machine.live("a.example").facts.not_after
@@ -356,7 +360,7 @@ def test_a_target_that_is_gone_stops_no_other(machine: Machine) -> None:
     machine.issue("a.example")
     machine.issue("b.example")
     deployment = machine.status("a.example").deployment
-    machine.store.save_deployment("a.example", replace(deployment, target=7))
+    machine.store.save_deployment("a.example", replace(deployment, wanted=7))
     machine.pass_time(61 * DAY)
 
     report = machine.renew()

@@ -238,15 +238,15 @@ def test_what_a_killed_order_placed_is_removed_though_nothing_is_due(machine: Ma
     task = Task(identifier, "http-01", "t" * 22, "t.k", "https://ca.example/1", "a.example")
     with machine.run() as run:
         solver = run.solver(challenge)
-        placements = [solver.place(task)]
+        placements = [solver.plan(task)]
         run.services.store.journal.record_placements(challenge, placements)
         solver.present(placements)
     assert len([each for each in webroot.rglob("*") if each.is_file()]) == 1
 
     with machine.store.lock("a.example", timeout=0):
         machine.renew()  # whoever holds the lock may still need it
-        assert machine.store.journal.unsettled() == ["a.example"]
+        assert machine.store.journal.with_leftovers() == ["a.example"]
     machine.renew()
 
     assert [each for each in webroot.rglob("*") if each.is_file()] == []
-    assert machine.store.journal.unsettled() == []
+    assert machine.store.journal.with_leftovers() == []

@@ -144,7 +144,7 @@ def test_what_was_revoked_already_is_a_success(machine: Machine) -> None:
     revocation, report = revoked(machine, "a.example", Afterwards.STOP)
 
     assert (revocation.already, report.exit_status) == (True, 0)
-    assert machine.status("a.example").memory.revoked == (1,)
+    assert machine.status("a.example").renewal_state.revoked == (1,)
 
 
 # -- keys that were compromised
@@ -290,7 +290,7 @@ def test_a_reason_that_the_ca_does_not_take_is_its_error(machine: Machine) -> No
         revoked(machine, "a.example", Afterwards.STOP, RevocationReason.AFFILIATION_CHANGED)
 
     assert error.value.type == "badRevocationReason"
-    assert machine.status("a.example").memory.revoked == ()
+    assert machine.status("a.example").renewal_state.revoked == ()
 
 
 # -- deletion
@@ -372,7 +372,7 @@ def test_issuing_something_else_ends_the_pause(machine: Machine) -> None:
     machine.issue("a.example", options={"key_type": "ecdsa-p384"})
 
     assert machine.live("a.example").number == 3
-    assert machine.status("a.example").memory.paused_until is None
+    assert machine.status("a.example").renewal_state.paused_until is None
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_scenario_37_a_ca_that_caa_keeps_from_issuing_is_quoted_and_asked_again_
     assert isinstance(error, AcmeError)
     assert refused in error.message
     assert machine.live("a.example").number == live
-    memory = machine.status("a.example").memory
-    assert memory.failures == 1
-    assert memory.retry_at is not None
-    assert memory.retry_at > machine.clock.now()
+    renewal_state = machine.status("a.example").renewal_state
+    assert renewal_state.failures == 1
+    assert renewal_state.retry_at is not None
+    assert renewal_state.retry_at > machine.clock.now()

@@ -56,7 +56,7 @@ def present(
     token: str = "t",  # noqa: S107 - no secret
     certificate: str = "a",
 ) -> list[Placement]:
-    placements = [solver.place(task(name, token, certificate)) for name in names]
+    placements = [solver.plan(task(name, token, certificate)) for name in names]
     solver.present(placements)
     return placements
 
@@ -229,7 +229,7 @@ def test_whoever_waits_for_its_turn_can_be_stopped(port: int) -> None:
 def test_another_process_cleans_up_what_is_gone_with_the_first(
     solver: TlsAlpnSolver, port: int
 ) -> None:
-    left_behind = [solver.place(task("a.example"))]
+    left_behind = [solver.plan(task("a.example"))]
 
     solver.cleanup(left_behind)
     solver.cleanup(left_behind)
@@ -240,9 +240,9 @@ def test_another_process_cleans_up_what_is_gone_with_the_first(
 
 def test_a_wildcard_and_another_challenge_are_refused(solver: TlsAlpnSolver) -> None:
     with pytest.raises(ChallengeError, match="wildcard"):
-        solver.place(task("*.a.example"))
+        solver.plan(task("*.a.example"))
     with pytest.raises(ChallengeError, match="not tls-alpn-01"):
-        solver.place(
+        solver.plan(
             Task(
                 parse_identifier("a.example"),
                 "http-01",

@@ -59,7 +59,7 @@ def task(name: str, token: str = "t", certificate: str = "example.test") -> Task
 
 
 def place(solver: Solver, *names: str) -> list[Placement]:
-    return [solver.place(task(name)) for name in names]
+    return [solver.plan(task(name)) for name in names]
 
 
 def value_of(name: str) -> str:
@@ -84,7 +84,7 @@ def test_a_wildcard_and_its_base_have_two_values_at_one_name(bind: BindServer) -
 
 def test_values_of_others_at_the_same_name_stay(bind: BindServer) -> None:
     theirs, ours = solver_for(update_spec(bind)), solver_for(update_spec(bind))
-    foreign = [theirs.place(task("shared.example.test", "foreign"))]
+    foreign = [theirs.plan(task("shared.example.test", "foreign"))]
     theirs.present(foreign)
     placements = place(ours, "shared.example.test")
     ours.present(placements)
@@ -127,8 +127,8 @@ def test_another_process_cleans_up_by_the_placements_alone_and_twice(bind: BindS
 
 def test_two_orders_that_share_a_value_both_have_it_until_they_end(bind: BindServer) -> None:
     solver = solver_for(update_spec(bind))
-    first = [solver.place(task("both.example.test", certificate="first"))]
-    second = [solver.place(task("both.example.test", certificate="second"))]
+    first = [solver.plan(task("both.example.test", certificate="first"))]
+    second = [solver.plan(task("both.example.test", certificate="second"))]
     solver.present(first)
     solver.present(second)
 

@@ -21,7 +21,7 @@ from certctl.models import (
     Identifier,
     IdentifierType,
     Material,
-    RenewalMemory,
+    RenewalState,
     Value,
     Version,
 )
@@ -42,7 +42,7 @@ def add_certificate(
     *,
     age: timedelta = timedelta(days=1),
     deployed: bool = True,
-    memory: RenewalMemory | None = None,
+    renewal_state: RenewalState | None = None,
     chosen: Mapping[str, Value] | None = None,
 ) -> Version:
     """Put a certificate of 90 days, issued `age` ago, into a home; return its version."""
@@ -56,11 +56,11 @@ def add_certificate(
         saved = store.save_version(spec, version, material)
         if deployed:
             store.save_deployment(name, Deployment(saved.number, saved.number, now))
-        asked = RenewalMemory(ask_ca_at=now + timedelta(days=1000))
-        status = replace(store.status(name), memory=memory or asked)
+        asked = RenewalState(ask_ca_at=now + timedelta(days=1000))
+        status = replace(store.status(name), renewal_state=renewal_state or asked)
         spec = store.spec(name)
         at = next_action(spec, status, now)
-        store.save_memory(name, status.memory, next_action_at=at)
+        store.save_renewal_state(name, status.renewal_state, next_action_at=at)
     return saved
 
 

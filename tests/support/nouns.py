@@ -8,7 +8,7 @@ from certctl.models import (
     CertificateSpec,
     CertificateStatus,
     Deployment,
-    RenewalMemory,
+    RenewalState,
     Value,
     Version,
 )
@@ -53,7 +53,7 @@ def issued(spec: CertificateSpec, lifetime: timedelta = LIFETIME, number: int = 
 
 def status(
     live: Version | None,
-    memory: RenewalMemory | None = None,
+    renewal_state: RenewalState | None = None,
     deployment: Deployment | None = None,
 ) -> CertificateStatus:
     """A live version that is deployed, unless said otherwise."""
@@ -61,8 +61,8 @@ def status(
     return CertificateStatus(
         name="example.com",
         live=live,
-        deployment=deployment or Deployment(target=number, deployed=number),
-        memory=memory or RenewalMemory(),
+        deployment=deployment or Deployment(wanted=number, deployed=number),
+        renewal_state=renewal_state or RenewalState(),
     )
 
 

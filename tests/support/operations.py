@@ -36,7 +36,7 @@ from certctl.operations.run import Run
 from certctl.operations.services import Services
 from certctl.ports import EndpointFactory
 from certctl.settings import Settings
-from certctl.spec import absolute
+from certctl.spec import with_absolute_paths
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree
 from tests.lab.clock import SteerableClock
@@ -158,7 +158,7 @@ class Machine:
             return issue(
                 IssueRequest(
                     parse_identifiers(names),
-                    given=absolute(given, table, str(self.home)),
+                    given=with_absolute_paths(given, table, str(self.home)),
                     **request,
                 ),
                 run,

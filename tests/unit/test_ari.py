@@ -17,7 +17,7 @@ from certctl.ari import (
     time_to_ask,
     unanswered,
 )
-from certctl.models import RenewalInfo, RenewalMemory, SuggestedWindow, Version
+from certctl.models import RenewalInfo, RenewalState, SuggestedWindow, Version
 from certctl.renewal import (
     after_success,
     decide,
@@ -47,10 +47,10 @@ def said(
     *,
     withdrawn: bool = False,
     why: str | None = None,
-) -> RenewalMemory:
+) -> RenewalState:
     """The memory of an answer."""
     info = RenewalInfo(CERT_ID, start, end, chosen or start, why, withdrawn)
-    return RenewalMemory(renewal_info=info, ask_ca_at=ISSUED + days(1000))
+    return RenewalState(renewal_info=info, ask_ca_at=ISSUED + days(1000))
 
 
 # What an answer becomes.
@@ -60,18 +60,18 @@ def said(
 def test_the_time_is_chosen_within_the_window(seed: int) -> None:
     window = SuggestedWindow(ISSUED + days(50), ISSUED + days(52), 3600)
 
-    memory = answered(RenewalMemory(), KNOWN, window, ISSUED, Random(seed))
+    renewal_state = answered(RenewalState(), KNOWN, window, ISSUED, Random(seed))
 
-    assert memory.renewal_info is not None
-    assert window.start <= memory.renewal_info.chosen <= window.end
-    assert memory.ask_ca_at == ISSUED + HOUR
+    assert renewal_state.renewal_info is not None
+    assert window.start <= renewal_state.renewal_info.chosen <= window.end
+    assert renewal_state.ask_ca_at == ISSUED + HOUR
 
 
 def test_different_certificates_choose_different_times() -> None:
     window = SuggestedWindow(ISSUED, ISSUED + days(1), 3600)
     chosen = set()
     for seed in range(50):
-        info = answered(RenewalMemory(), KNOWN, window, ISSUED, Random(seed)).renewal_info
+        info = answered(RenewalState(), KNOWN, window, ISSUED, Random(seed)).renewal_info
         assert info is not None
         chosen.add(info.chosen)
 
@@ -80,7 +80,7 @@ def test_different_certificates_choose_different_times() -> None:
 
 def test_the_time_is_chosen_once_for_a_window_and_anew_for_another() -> None:
     window = SuggestedWindow(ISSUED + days(50), ISSUED + days(52), 3600, "https://ca.example/1")
-    first = answered(RenewalMemory(), KNOWN, window, ISSUED, Random(1))
+    first = answered(RenewalState(), KNOWN, window, ISSUED, Random(1))
     again = replace(window, explanation_url="https://ca.example/2")
     second = answered(first, KNOWN, again, ISSUED + HOUR, Random(2))
     other = answered(second, KNOWN, replace(window, end=ISSUED + days(53)), ISSUED, Random(3))
@@ -94,18 +94,18 @@ def test_the_time_is_chosen_once_for_a_window_and_anew_for_another() -> None:
 
 
 def test_a_window_of_another_certificate_is_no_advice_for_this_one() -> None:
-    memory = said(ISSUED, ISSUED + HOUR)
+    renewal_state = said(ISSUED, ISSUED + HOUR)
     other = replace(KNOWN, facts=replace(KNOWN.facts, ari_id="another.one"))
 
-    assert advice(KNOWN, memory) is not None
-    assert advice(other, memory) is None
-    assert decide(SPEC, status(other, memory), ISSUED + days(1)).reason == "lifetime"
+    assert advice(KNOWN, renewal_state) is not None
+    assert advice(other, renewal_state) is None
+    assert decide(SPEC, status(other, renewal_state), ISSUED + days(1)).reason == "lifetime"
 
 
 @pytest.mark.parametrize(
     ("before", "withdrawn"),
     [
-        (RenewalMemory(), False),
+        (RenewalState(), False),
         (said(ISSUED + days(50), ISSUED + days(52)), True),
         (said(ISSUED - days(9), ISSUED - days(8)), False),
         (said(ISSUED - days(9), ISSUED - days(8), withdrawn=True), True),
@@ -113,7 +113,7 @@ def test_a_window_of_another_certificate_is_no_advice_for_this_one() -> None:
     ids=["the first answer", "one still to come", "one over already", "withdrawn before"],
 )
 def test_only_a_window_that_moves_into_the_past_withdraws(
-    before: RenewalMemory, withdrawn: bool
+    before: RenewalState, withdrawn: bool
 ) -> None:
     past = SuggestedWindow(ISSUED, ISSUED + HOUR, 3600)
 
@@ -127,26 +127,26 @@ def test_only_a_window_that_moves_into_the_past_withdraws(
 
 
 def test_a_certificate_without_a_cert_id_and_one_that_has_expired_are_not_asked_about() -> None:
-    assert time_to_ask(LIVE, RenewalMemory(), ISSUED) is None
-    assert time_to_ask(KNOWN, RenewalMemory(), ISSUED + days(90)) is None
-    assert time_to_ask(KNOWN, RenewalMemory(), ISSUED + days(89)) == ISSUED + days(89)
+    assert time_to_ask(LIVE, RenewalState(), ISSUED) is None
+    assert time_to_ask(KNOWN, RenewalState(), ISSUED + days(90)) is None
+    assert time_to_ask(KNOWN, RenewalState(), ISSUED + days(89)) == ISSUED + days(89)
 
 
 def test_without_an_answer_the_pauses_grow_and_a_lasting_error_waits_six_hours() -> None:
-    memory, pauses = RenewalMemory(), []
+    renewal_state, pauses = RenewalState(), []
     for _ in range(5):
-        memory = unanswered(memory, ISSUED, lasting=False, retry_after=None)
-        assert memory.ask_ca_at is not None
-        pauses.append(memory.ask_ca_at - ISSUED)
-    lasting = unanswered(RenewalMemory(), ISSUED, lasting=True, retry_after=None)
+        renewal_state = unanswered(renewal_state, ISSUED, permanent=False, retry_after=None)
+        assert renewal_state.ask_ca_at is not None
+        pauses.append(renewal_state.ask_ca_at - ISSUED)
+    permanent = unanswered(RenewalState(), ISSUED, permanent=True, retry_after=None)
 
     assert pauses == [*TEMPORARY, TEMPORARY[-1]]
-    assert lasting.ask_ca_at == ISSUED + LASTING
+    assert permanent.ask_ca_at == ISSUED + LASTING
 
 
 def test_a_retry_after_is_honoured_up_to_a_day() -> None:
-    hours = unanswered(RenewalMemory(), ISSUED, lasting=False, retry_after=7200)
-    years = unanswered(RenewalMemory(), ISSUED, lasting=True, retry_after=1e9)
+    hours = unanswered(RenewalState(), ISSUED, permanent=False, retry_after=7200)
+    years = unanswered(RenewalState(), ISSUED, permanent=True, retry_after=1e9)
 
     assert hours.ask_ca_at == ISSUED + 2 * HOUR
     assert years.ask_ca_at == ISSUED + days(1)
@@ -155,16 +155,16 @@ def test_a_retry_after_is_honoured_up_to_a_day() -> None:
 def test_an_earlier_answer_outlives_an_outage() -> None:
     before = said(ISSUED + days(50), ISSUED + days(52))
 
-    after = unanswered(before, ISSUED + days(1), lasting=True, retry_after=None)
+    after = unanswered(before, ISSUED + days(1), permanent=True, retry_after=None)
 
     assert after.renewal_info == before.renewal_info
 
 
 def test_a_ca_without_renewal_information_is_not_asked_again_about_this_version() -> None:
-    memory = not_offered(said(ISSUED, ISSUED + HOUR), KNOWN)
+    renewal_state = not_offered(said(ISSUED, ISSUED + HOUR), KNOWN)
 
-    assert memory.renewal_info is None
-    assert next_action(SPEC, status(KNOWN, memory), ISSUED) == renewal_time(KNOWN)
+    assert renewal_state.renewal_info is None
+    assert next_action(SPEC, status(KNOWN, renewal_state), ISSUED) == renewal_time(KNOWN)
 
 
 # What follows from it.
@@ -172,9 +172,9 @@ def test_a_ca_without_renewal_information_is_not_asked_again_about_this_version(
 
 def test_it_is_due_at_the_chosen_time_and_says_by_whose_advice() -> None:
     chosen = ISSUED + days(51)
-    memory = said(ISSUED + days(50), ISSUED + days(52), chosen, why="https://ca.example/why")
-    before = decide(SPEC, status(KNOWN, memory), chosen - timedelta(seconds=1))
-    then = decide(SPEC, status(KNOWN, memory), chosen)
+    renewal_state = said(ISSUED + days(50), ISSUED + days(52), chosen, why="https://ca.example/why")
+    before = decide(SPEC, status(KNOWN, renewal_state), chosen - timedelta(seconds=1))
+    then = decide(SPEC, status(KNOWN, renewal_state), chosen)
 
     assert (before.due, before.at, before.reason) == (False, chosen, "advice")
     assert (then.due, then.at, then.reason) == (True, chosen, "advice")
@@ -182,12 +182,12 @@ def test_it_is_due_at_the_chosen_time_and_says_by_whose_advice() -> None:
 
 
 def test_in_an_open_window_what_falls_before_the_next_run_is_done_now() -> None:
-    memory = said(ISSUED + days(50), ISSUED + days(52), ISSUED + days(50) + 2 * HOUR)
+    renewal_state = said(ISSUED + days(50), ISSUED + days(52), ISSUED + days(50) + 2 * HOUR)
     now = ISSUED + days(50) + HOUR
 
-    assert decide(SPEC, status(KNOWN, memory), now, timedelta(minutes=59)).due is False
-    assert decide(SPEC, status(KNOWN, memory), now, timedelta(minutes=61)).due is True
-    assert decide(SPEC, status(KNOWN, memory), now - 2 * HOUR, days(1)).due is False
+    assert decide(SPEC, status(KNOWN, renewal_state), now, timedelta(minutes=59)).due is False
+    assert decide(SPEC, status(KNOWN, renewal_state), now, timedelta(minutes=61)).due is True
+    assert decide(SPEC, status(KNOWN, renewal_state), now - 2 * HOUR, days(1)).due is False
 
 
 def test_advice_may_come_after_the_schedule_but_not_after_a_sixth_is_left() -> None:
@@ -200,10 +200,10 @@ def test_advice_may_come_after_the_schedule_but_not_after_a_sixth_is_left() -> N
 
 
 def test_a_withdrawn_certificate_is_replaced_at_once() -> None:
-    memory = said(ISSUED, ISSUED + HOUR, withdrawn=True)
-    rested = replace(memory, renewed_by_ari=ISSUED)
+    renewal_state = said(ISSUED, ISSUED + HOUR, withdrawn=True)
+    rested = replace(renewal_state, renewed_by_ari=ISSUED)
 
-    for each in (memory, rested):
+    for each in (renewal_state, rested):
         decision = decide(SPEC, status(KNOWN, each), ISSUED + days(1))
         assert (decision.due, decision.reason) == (True, "withdrawn")
 
@@ -218,8 +218,8 @@ def test_windows_that_are_always_over_renew_once_in_a_tenth_of_the_lifetime(
         start = renewed or ISSUED
         facts = replace(live.facts, not_before=start, not_after=start + lifetime)
         live = replace(live, facts=facts)
-        memory = replace(said(start - days(9), start - days(8)), renewed_by_ari=renewed)
-        if decide(SPEC, status(live, memory), now).due:
+        renewal_state = replace(said(start - days(9), start - days(8)), renewed_by_ari=renewed)
+        if decide(SPEC, status(live, renewal_state), now).due:
             orders, renewed = orders + 1, now
         now += lifetime / 100
 
@@ -233,19 +233,19 @@ def test_whatever_a_ca_says_a_certificate_is_due_before_a_sixth_is_left(
     start: float, length: float, part: float, rested: float, was_advised: bool
 ) -> None:
     begin, end = ISSUED + days(start), ISSUED + days(start + length)
-    memory = said(begin, end, begin + (end - begin) * part)
+    renewal_state = said(begin, end, begin + (end - begin) * part)
     if was_advised:
-        memory = replace(memory, renewed_by_ari=ISSUED - days(rested))
+        renewal_state = replace(renewal_state, renewed_by_ari=ISSUED - days(rested))
 
-    assert decide(SPEC, status(KNOWN, memory), last_call(KNOWN)).due is True
+    assert decide(SPEC, status(KNOWN, renewal_state), last_call(KNOWN)).due is True
 
 
 # What is remembered.
 
 
 def test_a_renewal_on_advice_is_remembered_and_the_advice_itself_forgotten() -> None:
-    memory = said(ISSUED, ISSUED + HOUR)
-    by_ari = after_success(memory, ISSUED + days(2), by_ari=True)
+    renewal_state = said(ISSUED, ISSUED + HOUR)
+    by_ari = after_success(renewal_state, ISSUED + days(2), by_ari=True)
 
     assert by_ari.renewed_by_ari == ISSUED + days(2)
     assert (by_ari.renewal_info, by_ari.ask_ca_at) == (None, None)
@@ -253,18 +253,18 @@ def test_a_renewal_on_advice_is_remembered_and_the_advice_itself_forgotten() -> 
 
 
 def test_between_answers_nothing_is_looked_at() -> None:
-    memory = replace(said(ISSUED + days(50), ISSUED + days(52)), ask_ca_at=ISSUED + HOUR)
+    renewal_state = replace(said(ISSUED + days(50), ISSUED + days(52)), ask_ca_at=ISSUED + HOUR)
 
-    assert next_action(SPEC, status(KNOWN, memory), ISSUED) == ISSUED + HOUR
+    assert next_action(SPEC, status(KNOWN, renewal_state), ISSUED) == ISSUED + HOUR
 
 
 def test_in_an_open_window_each_run_looks() -> None:
     opening = ISSUED + days(50)
-    memory = said(opening, ISSUED + days(52), ISSUED + days(51))
+    renewal_state = said(opening, ISSUED + days(52), ISSUED + days(51))
     now = opening + HOUR
 
-    assert next_action(SPEC, status(KNOWN, memory), ISSUED) == opening
-    assert next_action(SPEC, status(KNOWN, memory), now) == now
+    assert next_action(SPEC, status(KNOWN, renewal_state), ISSUED) == opening
+    assert next_action(SPEC, status(KNOWN, renewal_state), now) == now
 
 
 def test_a_stopped_certificate_asks_nobody() -> None:
@@ -284,7 +284,7 @@ def test_runs_that_come_too_seldom_for_a_window_are_told_of() -> None:
 
     assert too_seldom(six_days, window, HOUR) is None
     assert too_seldom(six_days, window, 12 * HOUR) == (3 * HOUR, "the window that its CA names")
-    assert too_seldom(six_days, RenewalMemory(), 12 * HOUR) is None
-    found = too_seldom(six_days, RenewalMemory(), days(7))
+    assert too_seldom(six_days, RenewalState(), 12 * HOUR) is None
+    found = too_seldom(six_days, RenewalState(), days(7))
     assert found is not None
     assert found[0] == last_call(six_days) - renewal_time(six_days)

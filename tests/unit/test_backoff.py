@@ -14,7 +14,7 @@ from certctl.errors import (
     RateLimited,
     ValidationFailed,
 )
-from certctl.models import CertificateFacts, Deployment, LastError, RenewalInfo, RenewalMemory
+from certctl.models import CertificateFacts, Deployment, LastError, RenewalInfo, RenewalState
 from certctl.renewal import (
     SHORTEST_PAUSE,
     after_failure,
@@ -99,9 +99,9 @@ def test_no_certificate_expires_unattempted(
 def test_a_failure_is_remembered_with_what_it_said() -> None:
     now = ISSUED + days(61)
     error = RateLimited("too many", status=429, retry_after=7200, hint="Wait.")
-    memory = after_failure(RenewalMemory(failures=1), error, now, LIVE.facts)
+    renewal_state = after_failure(RenewalState(failures=1), error, now, LIVE.facts)
 
-    assert memory == RenewalMemory(
+    assert renewal_state == RenewalState(
         failures=2,
         last_attempt=now,
         last_error=LastError("acme.rate_limited", "too many", now, "rate_limited", "Wait."),
@@ -110,15 +110,15 @@ def test_a_failure_is_remembered_with_what_it_said() -> None:
 
 
 def test_an_error_that_is_not_the_cas_has_no_say_in_the_pause() -> None:
-    memory = after_failure(RenewalMemory(), ValidationFailed("no answer"), ISSUED, None)
+    renewal_state = after_failure(RenewalState(), ValidationFailed("no answer"), ISSUED, None)
 
-    assert memory.retry_at == ISSUED + timedelta(minutes=1)
-    assert memory.last_error is not None
-    assert memory.last_error.failure == Failure.VALIDATION
+    assert renewal_state.retry_at == ISSUED + timedelta(minutes=1)
+    assert renewal_state.last_error is not None
+    assert renewal_state.last_error.failure == Failure.VALIDATION
 
 
 def test_a_failure_keeps_what_else_is_remembered() -> None:
-    before = RenewalMemory(
+    before = RenewalState(
         paused_until=ISSUED + days(3), revoked=(1,), compromised_keys=("22" * 32,)
     )
 
@@ -133,7 +133,7 @@ def test_a_failure_keeps_what_else_is_remembered() -> None:
 
 def test_a_success_forgets_failures_and_a_pause_but_not_what_was_revoked() -> None:
     info = RenewalInfo("id", ISSUED, ISSUED, ISSUED)
-    before = RenewalMemory(
+    before = RenewalState(
         failures=3,
         last_error=LastError("a", "b", ISSUED, "transient"),
         retry_at=ISSUED + days(9),
@@ -143,13 +143,13 @@ def test_a_success_forgets_failures_and_a_pause_but_not_what_was_revoked() -> No
         renewal_info=info,
     )
 
-    assert after_success(before, ISSUED) == RenewalMemory(
+    assert after_success(before, ISSUED) == RenewalState(
         last_attempt=ISSUED, revoked=(1,), compromised_keys=("22" * 32,)
     )
 
 
 def test_where_nothing_is_due_any_more_earlier_failures_are_forgotten_and_nothing_else() -> None:
-    paused = RenewalMemory(
+    paused = RenewalState(
         last_attempt=ISSUED, paused_until=ISSUED + days(9), revoked=(1,), compromised_keys=("22",)
     )
     failed = after_failure(paused, AcmeError("no"), ISSUED, None)
@@ -158,19 +158,19 @@ def test_where_nothing_is_due_any_more_earlier_failures_are_forgotten_and_nothin
 
 
 def test_a_deploy_that_failed_stays_owed_and_waits() -> None:
-    before = Deployment(target=2, deployed=1, failures=2)
+    before = Deployment(wanted=2, deployed=1, failures=2)
     error = DeployFailed("nginx said no", name="example.com")
 
     after = deploy_failed(before, error, ISSUED)
 
-    assert (after.target, after.deployed, after.failures) == (2, 1, 3)
+    assert (after.wanted, after.deployed, after.failures) == (2, 1, 3)
     assert after.retry_at == ISSUED + timedelta(minutes=100)
     assert after.last_error is not None
     assert after.last_error.code == "deploy.failed"
 
 
 def test_a_deploy_that_held_and_failed_when_it_was_done_again_is_owed_again() -> None:
-    before = Deployment(target=1, deployed=1, deployed_at=ISSUED)
+    before = Deployment(wanted=1, deployed=1, deployed_at=ISSUED)
 
     after = deploy_failed(before, DeployFailed("nginx said no"), ISSUED)
 
@@ -183,5 +183,5 @@ def test_a_deploy_that_held_and_failed_when_it_was_done_again_is_owed_again() ->
     [(None, False), (ISSUED, False), (ISSUED + timedelta(seconds=1), True)],
 )
 def test_waiting_ends_at_its_moment(retry_at: datetime | None, waits: bool) -> None:
-    assert waiting(RenewalMemory(retry_at=retry_at), ISSUED) is waits
+    assert waiting(RenewalState(retry_at=retry_at), ISSUED) is waits
     assert waiting(Deployment(retry_at=retry_at), ISSUED) is waits

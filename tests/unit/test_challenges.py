@@ -72,7 +72,7 @@ def test_http_cannot_prove_a_wildcard_and_says_what_can() -> None:
 
 @pytest.mark.parametrize("name", ["example.com", "192.0.2.1", "2001:db8::1"])
 def test_http_proves_names_and_addresses(name: str) -> None:
-    placement = StandaloneSolver(None, 80, system()).place(http_task(name, "abc"))
+    placement = StandaloneSolver(None, 80, system()).plan(http_task(name, "abc"))
 
     assert (placement.identifier, placement.certificate) == (name, "example.com")
     assert placement.data == {"token": "abc", "key_authorization": "abc.thumbprint"}

@@ -8,9 +8,9 @@ from certctl.copies import (
     canonical_copy,
     canonical_key_mode,
     canonical_mode,
+    copy_table,
+    format_copy,
     parse_copy,
-    table,
-    written,
 )
 from certctl.errors import UsageError
 from certctl.models import CopyFormat, CopySpec
@@ -30,12 +30,12 @@ COPIES = st.builds(
 
 @given(COPIES)
 def test_a_copy_that_was_written_is_read_back(copy: CopySpec) -> None:
-    assert parse_copy(written(copy)) == copy
+    assert parse_copy(format_copy(copy)) == copy
 
 
 @given(COPIES)
 def test_a_table_and_a_text_say_the_same(copy: CopySpec) -> None:
-    assert canonical_copy(table(copy)) == canonical_copy(written(copy))
+    assert canonical_copy(copy_table(copy)) == canonical_copy(format_copy(copy))
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.ca.documented_limits import documented_limits, registered_domains
-from certctl.models import Asked, What
+from certctl.models import LedgerEntry, LimitedAction
 from certctl.rate_limits import KEPT, Limit, Per, Usage, concerning, kept, shortages, usages
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-ORDERS = Limit("new orders", What.ORDER, Per.ACCOUNT, 300, 3 * HOUR)
-DOMAIN = Limit("new certificates", What.CERTIFICATE, Per.DOMAIN, 50, 7 * DAY)
-SAME = Limit("certificates for the same names", What.CERTIFICATE, Per.SET, 5, 7 * DAY)
-FAILED = Limit("failed authorizations", What.FAILURE, Per.IDENTIFIER, 5, HOUR)
+ORDERS = Limit("new orders", LimitedAction.ORDER, Per.ACCOUNT, 300, 3 * HOUR)
+DOMAIN = Limit("new certificates", LimitedAction.CERTIFICATE, Per.DOMAIN, 50, 7 * DAY)
+SAME = Limit("certificates for the same names", LimitedAction.CERTIFICATE, Per.SET, 5, 7 * DAY)
+FAILED = Limit("failed authorizations", LimitedAction.FAILURE, Per.IDENTIFIER, 5, HOUR)
 ALL = (ORDERS, DOMAIN, SAME, FAILED)
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
@@ -24,20 +24,20 @@ def last_two(value: str) -> str:
     return ".".join(value.split(".")[-2:])
 
 
-def certificates(count: int, *names: str, ago: timedelta = timedelta(0)) -> list[Asked]:
-    return [Asked(What.CERTIFICATE, NOW - ago, names)] * count
+def certificates(count: int, *names: str, ago: timedelta = timedelta(0)) -> list[LedgerEntry]:
+    return [LedgerEntry(LimitedAction.CERTIFICATE, NOW - ago, names)] * count
 
 
-def order(*names: str, renewal: bool = False, replaces: bool = False) -> Asked:
-    return Asked(What.ORDER, NOW, names, renewal, replaces)
+def order(*names: str, renewal: bool = False, replaces: bool = False) -> LedgerEntry:
+    return LedgerEntry(LimitedAction.ORDER, NOW, names, renewal, replaces)
 
 
-def used(past: list[Asked], *limits: Limit) -> list[tuple[str, str, int]]:
+def used(past: list[LedgerEntry], *limits: Limit) -> list[tuple[str, str, int]]:
     found = usages(limits or ALL, past, NOW, last_two)
     return [(each.limit.name, each.subject, each.used) for each in found]
 
 
-def test_a_certificate_counts_once_for_each_registered_domain_and_for_its_set() -> None:
+def test_a_chain_lengths_once_for_each_registered_domain_and_for_its_set() -> None:
     past = certificates(1, "b.example.com", "a.example.com", "*.example.org")
 
     assert used(past) == [
@@ -54,7 +54,10 @@ def test_the_order_of_names_makes_no_other_set() -> None:
 
 
 def test_failures_count_for_each_identifier() -> None:
-    past = [Asked(What.FAILURE, NOW, ("*.a.example",)), Asked(What.FAILURE, NOW, ("a.example",))]
+    past = [
+        LedgerEntry(LimitedAction.FAILURE, NOW, ("*.a.example",)),
+        LedgerEntry(LimitedAction.FAILURE, NOW, ("a.example",)),
+    ]
 
     assert used(past) == [("failed authorizations", "a.example", 2)]
 
@@ -78,7 +81,10 @@ def test_there_is_room_again_when_one_has_come_back() -> None:
 
 @given(st.lists(st.floats(0, 14 * 86400), max_size=40))
 def test_one_is_let_through_at_the_time_that_is_named(seconds: list[float]) -> None:
-    past = [Asked(What.CERTIFICATE, NOW - timedelta(seconds=each), ("a.b",)) for each in seconds]
+    past = [
+        LedgerEntry(LimitedAction.CERTIFICATE, NOW - timedelta(seconds=each), ("a.b",))
+        for each in seconds
+    ]
     for usage in usages([SAME], past, NOW, last_two):
         if usage.room_at is None:
             assert usage.used <= 4
@@ -93,8 +99,8 @@ def test_one_is_let_through_at_the_time_that_is_named(seconds: list[float]) -> N
 
 def test_a_renewal_counts_for_its_own_names_only() -> None:
     past = [
-        Asked(What.ORDER, NOW, ("a.example",), renewal=True),
-        Asked(What.CERTIFICATE, NOW, ("a.example",), renewal=True),
+        LedgerEntry(LimitedAction.ORDER, NOW, ("a.example",), renewal=True),
+        LedgerEntry(LimitedAction.CERTIFICATE, NOW, ("a.example",), renewal=True),
     ]
 
     assert used(past) == [("certificates for the same names", "a.example", 1)]
@@ -102,8 +108,8 @@ def test_a_renewal_counts_for_its_own_names_only() -> None:
 
 def test_an_order_that_said_what_it_replaces_counts_nowhere() -> None:
     past = [
-        Asked(What.ORDER, NOW, ("a.example",), renewal=True, replaces=True),
-        Asked(What.CERTIFICATE, NOW, ("a.example",), renewal=True, replaces=True),
+        LedgerEntry(LimitedAction.ORDER, NOW, ("a.example",), renewal=True, replaces=True),
+        LedgerEntry(LimitedAction.CERTIFICATE, NOW, ("a.example",), renewal=True, replaces=True),
     ]
 
     assert used(past) == []
@@ -140,7 +146,7 @@ def test_many_for_one_domain_are_a_shortage_of_that_domain() -> None:
 
 
 def test_a_name_that_failed_too_often_is_a_shortage_whatever_order_it_is_in() -> None:
-    past = [Asked(What.FAILURE, NOW, ("a.example",))] * 5
+    past = [LedgerEntry(LimitedAction.FAILURE, NOW, ("a.example",))] * 5
     replaced = order("a.example", "b.example", renewal=True, replaces=True)
 
     (short,) = shortages(ALL, past, [replaced], NOW, last_two)
@@ -166,7 +172,10 @@ def test_what_counts_nowhere_any_more_is_forgotten() -> None:
 
 
 def test_the_oldest_go_first_where_there_is_too_much() -> None:
-    asked = [Asked(What.ORDER, NOW - timedelta(seconds=each), ("a.b",) * 6) for each in range(50)]
+    asked = [
+        LedgerEntry(LimitedAction.ORDER, NOW - timedelta(seconds=each), ("a.b",) * 6)
+        for each in range(50)
+    ]
 
     left = kept(asked, NOW, 100)
 

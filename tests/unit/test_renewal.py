@@ -12,7 +12,7 @@ from certctl.models import (
     CertificateSpec,
     Deployment,
     KeyType,
-    RenewalMemory,
+    RenewalState,
     Request,
     Value,
     Version,
@@ -76,8 +76,8 @@ def test_a_revoked_version_is_due_and_an_older_one_that_was_revoked_is_nothing()
     now = ISSUED + days(1)
     live = issued(SPEC, number=2)
 
-    assert decide(SPEC, status(live, RenewalMemory(revoked=(1, 2))), now).reason == "revoked"
-    assert decide(SPEC, status(live, RenewalMemory(revoked=(1,))), now).due is False
+    assert decide(SPEC, status(live, RenewalState(revoked=(1, 2))), now).reason == "revoked"
+    assert decide(SPEC, status(live, RenewalState(revoked=(1,))), now).due is False
 
 
 def test_what_is_wanted_otherwise_is_due() -> None:
@@ -98,7 +98,7 @@ def test_stopped_is_never_due() -> None:
 
 def test_a_rollback_pauses_renewal_until_a_sixth_is_left() -> None:
     until = last_call(LIVE)
-    paused = status(LIVE, RenewalMemory(paused_until=until))
+    paused = status(LIVE, RenewalState(paused_until=until))
 
     assert until == ISSUED + days(75)
     before = decide(SPEC, paused, until - timedelta(seconds=1))
@@ -107,41 +107,41 @@ def test_a_rollback_pauses_renewal_until_a_sixth_is_left() -> None:
 
 
 def test_a_pause_that_is_over_changes_nothing() -> None:
-    memory = RenewalMemory(paused_until=ISSUED + days(1))
+    renewal_state = RenewalState(paused_until=ISSUED + days(1))
 
-    assert decide(SPEC, status(LIVE, memory), ISSUED + days(2)) == decide(
+    assert decide(SPEC, status(LIVE, renewal_state), ISSUED + days(2)) == decide(
         SPEC, status(LIVE), ISSUED + days(2)
     )
 
 
 # Their order: where several hold, the first gives the reason.
 
-PAUSED = RenewalMemory(paused_until=ISSUED + days(1000))
-REVOKED = RenewalMemory(revoked=(1,))
-PAUSED_AND_REVOKED = RenewalMemory(paused_until=ISSUED + days(1000), revoked=(1,))
+PAUSED = RenewalState(paused_until=ISSUED + days(1000))
+REVOKED = RenewalState(revoked=(1,))
+PAUSED_AND_REVOKED = RenewalState(paused_until=ISSUED + days(1000), revoked=(1,))
 OTHER = wanted("other.example")
 
 
 @pytest.mark.parametrize(
-    ("spec", "live", "memory", "after", "reason"),
+    ("spec", "live", "renewal_state", "after", "reason"),
     [
         (replace(OTHER, autorenew=False), LIVE, PAUSED_AND_REVOKED, days(91), "stopped"),
         (OTHER, None, PAUSED_AND_REVOKED, days(91), "missing"),
         (SPEC, LIVE, PAUSED_AND_REVOKED, days(91), "expired"),
         (SPEC, LIVE, PAUSED_AND_REVOKED, days(89), "revoked"),
         (OTHER, LIVE, PAUSED, days(89), "paused"),
-        (OTHER, LIVE, RenewalMemory(), days(89), "changed"),
-        (SPEC, LIVE, RenewalMemory(), days(89), "lifetime"),
+        (OTHER, LIVE, RenewalState(), days(89), "changed"),
+        (SPEC, LIVE, RenewalState(), days(89), "lifetime"),
     ],
 )
 def test_the_first_rule_that_holds_gives_the_reason(
     spec: CertificateSpec,
     live: Version | None,
-    memory: RenewalMemory,
+    renewal_state: RenewalState,
     after: timedelta,
     reason: str,
 ) -> None:
-    assert decide(spec, status(live, memory), ISSUED + after).reason == reason
+    assert decide(spec, status(live, renewal_state), ISSUED + after).reason == reason
 
 
 @given(
@@ -251,9 +251,9 @@ def test_a_stopped_certificate_is_left_alone_for_ever() -> None:
 
 
 def test_a_paused_certificate_is_left_alone_until_the_pause_is_over() -> None:
-    memory = RenewalMemory(paused_until=ISSUED + days(75))
+    renewal_state = RenewalState(paused_until=ISSUED + days(75))
 
-    assert next_action(SPEC, status(LIVE, memory), ISSUED) == ISSUED + days(75)
+    assert next_action(SPEC, status(LIVE, renewal_state), ISSUED) == ISSUED + days(75)
 
 
 @pytest.mark.parametrize(
@@ -268,10 +268,10 @@ def test_an_owed_deploy_is_looked_at_in_every_run(deployment: Deployment) -> Non
 
 def test_a_failure_is_looked_at_in_every_run_until_it_is_healed() -> None:
     now = ISSUED + days(61)
-    memory = after_failure(RenewalMemory(), CertctlError("no"), now, LIVE.facts)
+    renewal_state = after_failure(RenewalState(), CertctlError("no"), now, LIVE.facts)
 
-    assert next_action(SPEC, status(LIVE, memory), now) == now
-    healed = after_success(memory, now)
+    assert next_action(SPEC, status(LIVE, renewal_state), now) == now
+    healed = after_success(renewal_state, now)
     assert next_action(SPEC, status(LIVE, healed), ISSUED) == renewal_time(LIVE)
 
 

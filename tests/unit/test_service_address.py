@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 
 from certctl.errors import UsageError
 from certctl.models import ServiceAddress
-from certctl.service_address import STARTTLS_PORTS, looks_like_service, parse_service, written
+from certctl.service_address import (
+    STARTTLS_PORTS,
+    format_service,
+    looks_like_service,
+    parse_service,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,7 @@ def test_what_is_no_service_is_refused_with_the_reason(text: str, reason: str) -
 def test_what_is_written_is_read_back(host: str | None, port: int, starttls: str | None) -> None:
     service = ServiceAddress(host, port, starttls)
 
-    assert parse_service(written(service)) == service
+    assert parse_service(format_service(service)) == service
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_what_is_written_is_read_back(host: str | None, port: int, starttls: str
     ],
 )
 def test_a_port_that_goes_without_saying_is_not_written(service: ServiceAddress, text: str) -> None:
-    assert written(service) == text
+    assert format_service(service) == text
 
 
 def test_a_name_alone_may_be_a_certificate_and_a_port_makes_it_a_service() -> None:

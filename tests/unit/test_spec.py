@@ -14,12 +14,12 @@ from certctl.names import parse_identifiers
 from certctl.operations.plugins import option_table
 from certctl.settings import Settings, Source
 from certctl.spec import (
-    absolute,
-    choose,
     from_table,
+    merge_choices,
     resolve,
     split_webroot,
     to_table,
+    with_absolute_paths,
     with_method,
 )
 
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_meant_is_refused_by_name_and_key(
 @pytest.mark.parametrize("path", ["~no.such.user/roots.pem", "~no.such.user"])
 def test_a_path_in_the_home_of_a_user_who_is_not_there_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        absolute({"ca_bundle": path}, TABLE, "/where")
+        with_absolute_paths({"ca_bundle": path}, TABLE, "/where")
 
     assert caught.value.message.startswith(f"{path} names the home of a user")
     assert caught.value.code == "configuration.value"
@@ -253,24 +253,24 @@ def test_another_method_drops_what_belonged_to_the_old_one(
 ) -> None:
     kept: dict[str, Value] = {"key_type": "rsa-2048"}
 
-    assert choose({**before, **kept}, after) == {**after, **kept}
+    assert merge_choices({**before, **kept}, after) == {**after, **kept}
 
 
 @pytest.mark.parametrize(
     "given_values", [{"challenge.dns_provider": "exec"}, {"challenge.method": "dns"}]
 )
 def test_the_same_method_again_keeps_its_options(given_values: dict[str, Value]) -> None:
-    assert choose(DNS, given_values) == DNS
+    assert merge_choices(DNS, given_values) == DNS
 
 
 def test_an_option_that_is_no_method_changes_nothing_else() -> None:
-    assert choose(DNS, {"deploy.reload": "true"}) == {**DNS, "deploy.reload": "true"}
+    assert merge_choices(DNS, {"deploy.reload": "true"}) == {**DNS, "deploy.reload": "true"}
 
 
 def test_options_left_out_stay_and_options_given_again_win() -> None:
     current: dict[str, Value] = {"key_type": "rsa-2048", "deploy.reload": "true"}
 
-    assert choose(current, {"key_type": "ecdsa-p384"}) == {
+    assert merge_choices(current, {"key_type": "ecdsa-p384"}) == {
         "key_type": "ecdsa-p384",
         "deploy.reload": "true",
     }
@@ -286,7 +286,7 @@ def test_options_left_out_stay_and_options_given_again_win() -> None:
 def test_a_profile_that_is_preferred_and_one_that_is_required_exclude_each_other(
     current: dict[str, Value], given_values: dict[str, Value]
 ) -> None:
-    assert choose(current, given_values) == given_values
+    assert merge_choices(current, given_values) == given_values
 
 
 @given(
@@ -296,9 +296,9 @@ def test_a_profile_that_is_preferred_and_one_that_is_required_exclude_each_other
 def test_choosing_the_same_twice_is_choosing_it_once(
     current: dict[str, Value], given_values: dict[str, Value]
 ) -> None:
-    once = choose(with_method(current), given_values)
+    once = merge_choices(with_method(current), given_values)
 
-    assert choose(once, given_values) == once
+    assert merge_choices(once, given_values) == once
     assert given_values.items() <= once.items()
 
 
@@ -314,7 +314,7 @@ def test_paths_are_made_absolute_as_seen_from_a_directory(tmp_path: Path) -> Non
         "challenge.http_port": 80,
     }
 
-    assert absolute(chosen, TABLE, str(tmp_path)) == {
+    assert with_absolute_paths(chosen, TABLE, str(tmp_path)) == {
         "ca_bundle": f"{tmp_path}/ca.pem",
         "dns.rfc2136.key_file": "/etc/tsig.key",
         "challenge.webroots": (
@@ -347,7 +347,7 @@ def test_an_equals_sign_parts_a_name_from_its_webroot_unless_the_directory_has_i
 def test_a_tilde_is_the_home_of_the_user() -> None:
     home = os.environ["HOME"]
 
-    assert absolute({"ca_bundle": "~/ca.pem"}, TABLE, "/elsewhere") == {
+    assert with_absolute_paths({"ca_bundle": "~/ca.pem"}, TABLE, "/elsewhere") == {
         "ca_bundle": f"{home}/ca.pem"
     }
 
@@ -355,4 +355,4 @@ def test_a_tilde_is_the_home_of_the_user() -> None:
 def test_an_absolute_path_stays_as_it_is() -> None:
     chosen: dict[str, Value] = {"ca_bundle": "/etc/ca.pem", "challenge.webroots": ("/srv",)}
 
-    assert absolute(absolute(chosen, TABLE, "/one"), TABLE, "/two") == chosen
+    assert with_absolute_paths(with_absolute_paths(chosen, TABLE, "/one"), TABLE, "/two") == chosen

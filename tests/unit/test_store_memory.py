@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.models import Deployment, LastError, RenewalInfo, RenewalMemory
+from certctl.models import Deployment, LastError, RenewalInfo, RenewalState
 from certctl.settings import Settings, Source
 from certctl.store.local import LocalStore
 from tests.unit.store_samples import NAME, NOW, mode, open_store, save, wanted
@@ -21,7 +21,7 @@ ERROR = LastError(
     hint="Wait.",
 )
 
-MEMORY = RenewalMemory(
+MEMORY = RenewalState(
     failures=2,
     last_attempt=NOW,
     last_error=ERROR,
@@ -39,7 +39,7 @@ MEMORY = RenewalMemory(
 )
 
 DEPLOYMENT = Deployment(
-    target=1,
+    wanted=1,
     deployed=1,
     deployed_at=NOW,
     failures=1,
@@ -54,22 +54,22 @@ def saved(home: Path) -> LocalStore:
     store = open_store(home)
     save(store)
     store.save_spec(wanted())
-    store.save_deployment(NAME, Deployment(target=1, deployed=1, deployed_at=NOW))
-    store.save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    store.save_deployment(NAME, Deployment(wanted=1, deployed=1, deployed_at=NOW))
+    store.save_renewal_state(NAME, RenewalState(), next_action_at=LATER)
     return store
 
 
 def busy(home: Path, settings: Settings | None = None) -> list[str]:
     """What a new process would look at."""
-    return list(open_store(home, settings=settings).busy([NAME], NOW))
+    return list(open_store(home, settings=settings).possibly_due([NAME], NOW))
 
 
 def test_memory_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     store = saved(tmp_path)
-    store.save_memory(NAME, MEMORY, next_action_at=LATER)
+    store.save_renewal_state(NAME, MEMORY, next_action_at=LATER)
     store.save_deployment(NAME, DEPLOYMENT)
     status = open_store(tmp_path).status(NAME)
-    assert status.memory == MEMORY
+    assert status.renewal_state == MEMORY
     assert status.deployment == DEPLOYMENT
     assert mode(tmp_path / "renewal" / f"{NAME}.json") == 0o600
     assert mode(tmp_path / "renewal") == 0o700
@@ -77,9 +77,9 @@ def test_memory_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
 
 def test_a_name_that_nothing_is_known_of_has_an_empty_status(tmp_path: Path) -> None:
     status = open_store(tmp_path / "nowhere").status(NAME)
-    assert (status.live, status.memory, status.deployment, status.undeployed) == (
+    assert (status.live, status.renewal_state, status.deployment, status.undeployed) == (
         None,
-        RenewalMemory(),
+        RenewalState(),
         Deployment(),
         False,
     )
@@ -110,14 +110,14 @@ def test_damaged_memory_counts_as_forgotten_and_the_deploy_is_owed(
     warnings: list[str] = []
     store = open_store(tmp_path, warn=warnings.append)
     status = store.status(NAME)
-    assert status.memory == RenewalMemory()
-    assert status.deployment == Deployment(target=1)
+    assert status.renewal_state == RenewalState()
+    assert status.deployment == Deployment(wanted=1)
     assert status.undeployed
     assert busy(tmp_path) == [NAME]
     assert len(warnings) == 2
-    store.save_memory(NAME, RenewalMemory(failures=1), next_action_at=None)
+    store.save_renewal_state(NAME, RenewalState(failures=1), next_action_at=None)
     assert (tmp_path / "renewal" / f"{NAME}.json.corrupt").read_bytes() == damage
-    assert open_store(tmp_path).status(NAME).memory == RenewalMemory(failures=1)
+    assert open_store(tmp_path).status(NAME).renewal_state == RenewalState(failures=1)
 
 
 def test_missing_memory_is_rebuilt_from_the_live_version(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_missing_memory_is_rebuilt_from_the_live_version(tmp_path: Path) -> None
     save(store, mark="2")
     store.activate(NAME, 1)
     (tmp_path / "deployed" / f"{NAME}.json").unlink()
-    assert store.status(NAME).deployment == Deployment(target=1)
+    assert store.status(NAME).deployment == Deployment(wanted=1)
     assert store.status(NAME).undeployed
 
 
@@ -134,21 +134,23 @@ def test_without_memory_and_live_link_the_newest_version_is_wanted(tmp_path: Pat
     save(store, mark="2")
     (tmp_path / "deployed" / f"{NAME}.json").unlink()
     (tmp_path / "live" / NAME).unlink()
-    assert store.status(NAME).deployment == Deployment(target=2)
+    assert store.status(NAME).deployment == Deployment(wanted=2)
     assert store.status(NAME).undeployed
 
 
 def test_a_compromised_key_is_remembered_after_delete(tmp_path: Path) -> None:
     store = saved(tmp_path)
-    store.save_memory(NAME, MEMORY, next_action_at=None)
+    store.save_renewal_state(NAME, MEMORY, next_action_at=None)
     store.delete(NAME)
-    assert store.status(NAME).memory == RenewalMemory(compromised_keys=MEMORY.compromised_keys)
+    assert store.status(NAME).renewal_state == RenewalState(
+        compromised_keys=MEMORY.compromised_keys
+    )
 
 
 def test_deleting_what_never_had_a_version_leaves_no_memory(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.save_spec(wanted())
-    store.save_memory(NAME, RenewalMemory(failures=1), next_action_at=None)
+    store.save_renewal_state(NAME, RenewalState(failures=1), next_action_at=None)
     store.delete(NAME)
     assert not (tmp_path / "renewal" / f"{NAME}.json").exists()
 
@@ -156,19 +158,22 @@ def test_deleting_what_never_had_a_version_leaves_no_memory(tmp_path: Path) -> N
 def test_a_certificate_whose_time_has_not_come_is_idle(tmp_path: Path) -> None:
     store = saved(tmp_path)
     assert busy(tmp_path) == []
-    assert list(store.busy([NAME], LATER - timedelta(seconds=1))) == []
-    assert list(store.busy([NAME], LATER)) == [NAME]
+    assert list(store.possibly_due([NAME], LATER - timedelta(seconds=1))) == []
+    assert list(store.possibly_due([NAME], LATER)) == [NAME]
 
 
 def test_a_certificate_that_never_has_anything_to_do_is_idle_for_ever(tmp_path: Path) -> None:
     store = saved(tmp_path)
-    store.save_memory(NAME, RenewalMemory(), next_action_at=None)
-    assert list(store.busy([NAME], LATER + timedelta(days=10_000))) == []
+    store.save_renewal_state(NAME, RenewalState(), next_action_at=None)
+    assert list(store.possibly_due([NAME], LATER + timedelta(days=10_000))) == []
 
 
 def test_only_the_names_that_were_asked_for_are_yielded_in_their_order(tmp_path: Path) -> None:
     store = saved(tmp_path)
-    assert list(store.busy(["z.example", NAME, "a.example"], NOW)) == ["z.example", "a.example"]
+    assert list(store.possibly_due(["z.example", NAME, "a.example"], NOW)) == [
+        "z.example",
+        "a.example",
+    ]
 
 
 def test_an_edited_spec_makes_busy(tmp_path: Path) -> None:
@@ -184,16 +189,16 @@ def test_an_edit_while_a_run_works_is_not_taken_for_what_the_run_weighed(tmp_pat
     run.spec(NAME)
     path = tmp_path / "certificates" / f"{NAME}.toml"
     path.write_text(path.read_text() + '\nkey_type = "rsa-2048"\n')
-    run.save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    run.save_renewal_state(NAME, RenewalState(), next_action_at=LATER)
     assert busy(tmp_path) == [NAME]
     run.spec(NAME)
-    run.save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    run.save_renewal_state(NAME, RenewalState(), next_action_at=LATER)
     assert busy(tmp_path) == []
 
 
 def test_a_memory_that_is_written_without_reading_the_spec_makes_busy(tmp_path: Path) -> None:
     saved(tmp_path)
-    open_store(tmp_path).save_memory(NAME, RenewalMemory(), next_action_at=LATER)
+    open_store(tmp_path).save_renewal_state(NAME, RenewalState(), next_action_at=LATER)
     assert busy(tmp_path) == [NAME]
 
 
@@ -213,7 +218,7 @@ def test_another_live_version_makes_busy(tmp_path: Path) -> None:
 
 def test_a_deploy_that_is_owed_since_then_makes_busy(tmp_path: Path) -> None:
     store = saved(tmp_path)
-    store.save_deployment(NAME, Deployment(target=1))
+    store.save_deployment(NAME, Deployment(wanted=1))
     assert busy(tmp_path) == [NAME]
 
 
@@ -254,7 +259,7 @@ def test_a_memory_that_is_not_understood_makes_busy(
 def test_a_memory_without_its_time_makes_busy(tmp_path: Path) -> None:
     saved(tmp_path)
     path = tmp_path / "renewal" / f"{NAME}.json"
-    memory = json.loads(path.read_text())
-    del memory["next_action_at"]
-    path.write_text(json.dumps(memory))
+    renewal_state = json.loads(path.read_text())
+    del renewal_state["next_action_at"]
+    path.write_text(json.dumps(renewal_state))
     assert busy(tmp_path) == [NAME]

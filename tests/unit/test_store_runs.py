@@ -128,8 +128,8 @@ def test_placements_are_read_back_under_their_certificate_until_they_are_settled
     assert open_store(tmp_path, settings=FANCY).journal.leftovers(NAME) == [
         Leftover(first, used, (placement(), placement(value="w")))
     ]
-    journal.settle(first)
-    journal.settle(first)
+    journal.remove(first)
+    journal.remove(first)
     assert journal.leftovers(NAME) == []
     assert [each.entry for each in journal.leftovers("other.example")] == [second]
 
@@ -180,7 +180,7 @@ def test_post_hooks_are_owed_until_they_are_settled(tmp_path: Path) -> None:
     assert open_store(tmp_path).journal.outstanding_post_hooks() == [
         OutstandingPostHooks(entry, ("systemctl start nginx", "true"), 12.5)
     ]
-    journal.settle(entry)
+    journal.remove(entry)
     assert journal.outstanding_post_hooks() == []
 
 
@@ -200,7 +200,7 @@ def test_an_entry_that_makes_no_sense_is_set_aside_and_not_in_the_way(tmp_path: 
 @pytest.mark.parametrize("entry", ["../renewal/x", "x", f"placements-../../x-{'0' * 16}", ""])
 def test_only_entries_of_the_journal_can_be_settled(tmp_path: Path, entry: str) -> None:
     with pytest.raises(StoreError, match="no entry of the journal"):
-        open_store(tmp_path).journal.settle(entry)
+        open_store(tmp_path).journal.remove(entry)
 
 
 # Accounts.

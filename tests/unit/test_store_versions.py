@@ -65,7 +65,7 @@ def test_what_is_read_back_is_what_was_saved(tmp_path: Path) -> None:
     version = save(open_store(tmp_path))
     status = open_store(tmp_path).status(NAME)
     assert status.live == version
-    assert status.deployment == Deployment(target=1)
+    assert status.deployment == Deployment(wanted=1)
     assert status.undeployed
 
 
@@ -173,7 +173,7 @@ def test_a_number_is_never_given_twice_after_people_removed_the_newest(tmp_path:
     store = open_store(tmp_path)
     save(store)
     save(store)
-    store.save_memory(NAME, store.status(NAME).memory, next_action_at=None)
+    store.save_renewal_state(NAME, store.status(NAME).renewal_state, next_action_at=None)
     store.activate(NAME, 1)
     for each in (tmp_path / "archive" / NAME / "2").iterdir():
         each.unlink()
@@ -187,7 +187,7 @@ def test_a_version_that_is_not_there_cannot_be_activated(tmp_path: Path) -> None
     with pytest.raises(UnknownCertificate, match="has no version 7") as caught:
         store.activate(NAME, 7)
     assert caught.value.code == "usage.unknown_version"
-    assert store.status(NAME).deployment.target == 1
+    assert store.status(NAME).deployment.wanted == 1
 
 
 def test_a_version_that_is_not_whole_cannot_be_activated(tmp_path: Path) -> None:
@@ -204,12 +204,12 @@ def test_activating_an_older_version_makes_it_target_and_live_and_owed(tmp_path:
     store = open_store(tmp_path)
     save(store)
     save(store, mark="2")
-    store.save_deployment(NAME, Deployment(target=2, deployed=2, deployed_at=NOW))
+    store.save_deployment(NAME, Deployment(wanted=2, deployed=2, deployed_at=NOW))
     store.activate(NAME, 1)
     status = store.status(NAME)
     assert status.live is not None
     assert status.live.number == 1
-    assert status.deployment == Deployment(target=1, deployed=2, deployed_at=NOW)
+    assert status.deployment == Deployment(wanted=1, deployed=2, deployed_at=NOW)
     assert status.undeployed
     assert mark_of(tmp_path / "live" / NAME) == {"1"}
 
@@ -217,7 +217,7 @@ def test_activating_an_older_version_makes_it_target_and_live_and_owed(tmp_path:
 def test_activating_the_target_again_keeps_its_failures(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
-    failed = Deployment(target=1, failures=3, retry_at=NOW)
+    failed = Deployment(wanted=1, failures=3, retry_at=NOW)
     store.save_deployment(NAME, failed)
     (tmp_path / "live" / NAME).unlink()
     store.activate(NAME, 1)
@@ -230,7 +230,7 @@ def test_pruning_keeps_the_newest_and_those_that_are_live_wanted_or_served(tmp_p
     for number in range(1, 9):
         save(store, mark=str(number))
     store.activate(NAME, 2)
-    store.save_deployment(NAME, Deployment(target=3, deployed=1))
+    store.save_deployment(NAME, Deployment(wanted=3, deployed=1))
     store.prune(NAME, keep=2)
     assert [each.number for each in store.versions(NAME)] == [1, 2, 3, 7, 8]
     assert everything_below(tmp_path / "archive" / NAME / "8") == FILES
@@ -288,12 +288,12 @@ def test_a_kill_at_any_time_leaves_the_old_version_or_the_new_one(tmp_path: Path
         with store.lock(NAME, timeout=0):
             status = store.status(NAME)
             assert status.live is not None
-            assert status.deployment.target is not None
+            assert status.deployment.wanted is not None
             assert everything_below((tmp_path / "live" / NAME).resolve()) == FILES
             assert len(mark_of(tmp_path / "live" / NAME)) == 1
             assert all(len(mark_of(each)) == 1 for each in (tmp_path / "archive" / NAME).iterdir())
             assert not [each for each in everything_below(tmp_path) if ".new-" in each]
-            store.activate(NAME, status.deployment.target)
+            store.activate(NAME, status.deployment.wanted)
             assert save(store).number == max(each.number for each in store.versions(NAME))
 
 
@@ -343,7 +343,7 @@ def test_deleting_removes_everything_but_the_lock_and_the_number(tmp_path: Path)
         save(store)
         store.save_spec(wanted())
         store.save_csr(NAME, b"csr")
-        store.save_memory(NAME, store.status(NAME).memory, next_action_at=None)
+        store.save_renewal_state(NAME, store.status(NAME).renewal_state, next_action_at=None)
         store.delete(NAME)
         store.delete(NAME)
     left = [each for each in everything_below(tmp_path) if (tmp_path / each).is_file()]
@@ -408,7 +408,7 @@ def test_no_name_leads_out_of_the_home_directory(tmp_path: Path, name: str) -> N
         lambda: store.lock(name, timeout=0),
         lambda: store.pending(name),
         lambda: store.save_csr(name, b""),
-        lambda: list(store.busy([name], NOW)),
+        lambda: list(store.possibly_due([name], NOW)),
         lambda: store.save_version(wanted(), issued(name), material()),
     ):
         with pytest.raises(UsageError, match="cannot be the name"):

@@ -12,7 +12,7 @@ from certctl import persistent_validation
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.hook_protocols import (
-    FOR_RECORDS,
+    DNS_PROTOCOLS,
     NEED_RECORD_NAME,
     HookAction,
     HookAnswer,
@@ -53,7 +53,7 @@ OPTIONS: tuple[Option, ...] = (
         "Whose hook it is, and so how it is called: certctl's own, or that of another client,"
         " unchanged; certctl's by default, certbot's with --dns-cleanup-hook.",
         flag="--dns-hook-protocol",
-        choices=tuple(each.value for each in FOR_RECORDS),
+        choices=tuple(each.value for each in DNS_PROTOCOLS),
         in_spec=True,
         variable="CERTCTL_DNS_HOOK_PROTOCOL",
     ),
