@@ -66,6 +66,7 @@ bench: $(INSTALLED) packages ## the figures of the README, measured on this mach
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/renewals.py
 	$(BIN)/python bench/dns01.py
+	$(BIN)/python bench/counts.py
 
 soak: $(INSTALLED) ## renew 200 certificates of 30 seconds for minutes, under faults and kills
 	$(BIN)/python bench/soak.py 180
