@@ -118,7 +118,7 @@ def ensure_account(run: Run, directory: str, ca_bundle: str | None, wanted: str 
 
 def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account:
     """Return the account after the CA took `emails` as its contact (RFC 8555 §7.3.2)."""
-    with _exclusively(run, account.directory_url):
+    with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         state = _client(run, account).update_account(_contact(emails))
         changed = replace(account, contact=state.contact or _contact(emails))
@@ -129,7 +129,7 @@ def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account
 def agree_to_terms(run: Run, account: Account) -> Account:
     """Return the account after new terms of service were agreed to (RFC 8555 §7.3.3)."""
     terms = _consent(run, _client(run, account), account.directory_url)
-    with _exclusively(run, account.directory_url):
+    with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         _client(run, account).agree_to_terms()
         changed = replace(account, terms_of_service=terms)
@@ -146,7 +146,7 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
     from certctl.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
     accounts = run.services.store.accounts
-    with _exclusively(run, account.directory_url):
+    with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         key = generate_account_key(kind or account.key_type)
         accounts.save_next_key(account, key)
@@ -185,7 +185,7 @@ def _warn_of_hashed_records(account: Account, run: Run) -> None:
 
 def deactivate(run: Run, account: Account) -> Account:
     """Return the account after it was deactivated at the CA, for ever (RFC 8555 §7.3.6)."""
-    with _exclusively(run, account.directory_url):
+    with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         _client(run, account).deactivate_account()
         gone = replace(account, status="deactivated")
@@ -196,7 +196,7 @@ def deactivate(run: Run, account: Account) -> Account:
 
 def refresh(run: Run, account: Account) -> Account:
     """Return the account as the CA knows it now; what changed is kept."""
-    with _exclusively(run, account.directory_url):
+    with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         current = _at_the_ca(run, account)
         if current != account:
@@ -204,12 +204,12 @@ def refresh(run: Run, account: Account) -> Account:
         return current
 
 
-def sharing(run: Run, account: Account) -> HeldLock:
+def shared_lock(run: Run, account: Account) -> HeldLock:
     """Return a context in which the account can be ordered with, and nobody changes it."""
     settings = run.services.settings
     store = run.services.store.accounts
     if store.next_key(account) is not None:
-        with _exclusively(run, account.directory_url):
+        with _exclusive_lock(run, account.directory_url):
             _finish_rollover(run, account)
     return store.lock(
         account.directory_url, exclusive=False, timeout=settings.seconds("lock_timeout")
@@ -278,7 +278,7 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
     return Registration(saved, created=state.created)
 
 
-def accounts_made(run: Run, directory: str) -> list[LedgerEntry]:
+def registration_times(run: Run, directory: str) -> list[LedgerEntry]:
     """Return when accounts were made at a CA, as far as this home directory knows."""
     return [
         LedgerEntry(LimitedAction.ACCOUNT, each.created)
@@ -290,7 +290,7 @@ def accounts_made(run: Run, directory: str) -> list[LedgerEntry]:
 def _warn_of_accounts(run: Run, directory: str) -> None:
     """Say where one more account would be beyond the limits of a CA."""
     limits = documented_limits(directory).limits
-    for usage in usages(limits, accounts_made(run, directory), run.services.clock.now(), str):
+    for usage in usages(limits, registration_times(run, directory), run.services.clock.now(), str):
         if usage.used >= usage.limit.count:
             run.warn(f"{label(directory)} allows {Shortage(usage, 1)}")
 
@@ -363,7 +363,7 @@ def _client(run: Run, account: Account) -> AcmeClient:
     return run.client(account.directory_url, account.ca_bundle, account)
 
 
-def _exclusively(run: Run, directory: str) -> HeldLock:
+def _exclusive_lock(run: Run, directory: str) -> HeldLock:
     timeout = run.services.settings.seconds("lock_timeout")
     return run.services.store.accounts.lock(directory, exclusive=True, timeout=timeout)
 

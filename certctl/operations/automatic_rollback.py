@@ -14,7 +14,7 @@ from certctl.errors import CertctlError
 from certctl.models import OnFailure, Version
 from certctl.operations.deploy_steps import (
     Rollout,
-    attempted,
+    apply_step,
     pack,
     place,
     reload,
@@ -26,16 +26,16 @@ from certctl.operations.run import Run
 
 
 @dataclass(frozen=True)
-class Fallback:
+class RollbackResult:
     """What became of a shipment that was refused: `back` is the version before, deployed, or None;
     then `why` says why it is not.
     """
 
-    back: Rollout | None
-    why: str = ""
+    restored: Rollout | None
+    reason: str = ""
 
 
-def fall_back(rollouts: Sequence[Rollout], run: Run) -> dict[str, Fallback]:
+def roll_back(rollouts: Sequence[Rollout], run: Run) -> dict[str, RollbackResult]:
     """Put the version before back for those that were refused and want that; return what became of
     each, by name. Raises `Interrupted`; a deploy is then still owed.
     """
@@ -44,33 +44,35 @@ def fall_back(rollouts: Sequence[Rollout], run: Run) -> dict[str, Fallback]:
         for each in rollouts
         if each.refused and each.spec.deploy.on_failure is OnFailure.ROLLBACK
     ]
-    found: dict[str, Fallback] = {}
+    found: dict[str, RollbackResult] = {}
     older: list[Rollout] = []
     for each in refused:
         version = _before(each, run)
         if version is None:
-            found[each.name] = Fallback(None, "there is no version before that could be served")
+            found[each.name] = RollbackResult(
+                None, "there is no version before that could be served"
+            )
             continue
         try:
             run.services.store.revert_live(each.name, version.number)
             older.append(pack(each.spec, version, each.deployment, each.targets, run))
         except CertctlError as error:
-            found[each.name] = Fallback(None, error.message)
+            found[each.name] = RollbackResult(None, error.message)
     for rollout in _deployed(older, run):
         if rollout.error is None:
-            found[rollout.name] = Fallback(rollout)
+            found[rollout.name] = RollbackResult(rollout)
         else:
             reason = f"version {rollout.version.number} fares no better: {rollout.error.message}"
-            found[rollout.name] = Fallback(None, reason)
-    forward = [each for each in refused if found[each.name].back is None]
+            found[rollout.name] = RollbackResult(None, reason)
+    forward = [each for each in refused if found[each.name].restored is None]
     _return(forward, run)
     return found
 
 
 def _deployed(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     """Take older versions the same way, and look at them the same way."""
-    placed = [attempted(each, place, run) for each in rollouts]
-    hooked = [attempted(each, run_deploy_hooks, run) for each in placed]
+    placed = [apply_step(each, place, run) for each in rollouts]
+    hooked = [apply_step(each, run_deploy_hooks, run) for each in placed]
     return look(reload(test(hooked, run), run), run)
 
 
@@ -83,7 +85,7 @@ def _return(rollouts: Sequence[Rollout], run: Run) -> None:
             continue
         run.services.store.revert_live(each.name, each.version.number)
         again.append(replace(each, error=None, refused=False))
-    placed = [attempted(each, place, run) for each in again]
+    placed = [apply_step(each, place, run) for each in again]
     reload(test(placed, run), run)
 
 

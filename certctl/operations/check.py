@@ -51,7 +51,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """All that was found; `run_age` is how long ago `renew` last ran by itself, None where it never
     did or was not asked about.
     """
@@ -84,7 +84,7 @@ class _Look:
     undeployed: bool = False
 
 
-def check(run: Run, texts: Sequence[str], limits: Limits) -> Checked:
+def check(run: Run, texts: Sequence[str], limits: Limits) -> CheckResult:
     """Check the certificates of ours that are named, all of them where nothing is, and services by
     their host. Raises `UnknownCertificate`, `UsageError`, `StoreError` and `Interrupted`.
     """
@@ -106,7 +106,7 @@ def check(run: Run, texts: Sequence[str], limits: Limits) -> Checked:
         if not texts and not found and history.exit_status:
             found.append(_failed_run(history.exit_status))
     found.sort(key=lambda each: _GRAVITY.index(each.status))
-    return Checked(
+    return CheckResult(
         problems=tuple(found),
         remaining=tuple(each.remaining for each in looks if each.remaining is not None),
         certificates=len(names),

@@ -26,7 +26,7 @@ class _Streak:
     length: int
 
 
-class Patience:
+class CircuitBreaker:
     """Counts refusals that hold for whatever is asked: outages, rate limits, the account itself.
 
     Safe to use from several threads.
@@ -36,7 +36,7 @@ class Patience:
         self._lock = Lock()
         self._streaks: dict[str, _Streak] = {}
 
-    def exhausted(self, ca: str) -> CertctlError | None:
+    def error_if_open(self, ca: str) -> CertctlError | None:
         """Return the error of a certificate for which the CA will not be asked; None where it
         may be.
         """
@@ -50,7 +50,7 @@ class Patience:
             return type(error)(message, retry_after=error.retry_after, hint=error.hint)
         return CertctlError(message, hint=error.hint, code=error.code)
 
-    def note(self, ca: str, error: CertctlError | None) -> None:
+    def record(self, ca: str, error: CertctlError | None) -> None:
         """Remember how an attempt at a CA ended."""
         with self._lock:
             if not isinstance(error, CaUnavailable | RateLimited | AccountError) or isinstance(

@@ -14,11 +14,11 @@ from dataclasses import replace
 from certctl.errors import CertctlError, DeployFailed
 from certctl.events import Deployed, Failed
 from certctl.models import Deployment, DeployResult
-from certctl.operations.automatic_rollback import Fallback, fall_back
+from certctl.operations.automatic_rollback import RollbackResult, roll_back
 from certctl.operations.deploy_steps import (
     Rollout,
     Target,
-    attempted,
+    apply_step,
     pack,
     place,
     reload,
@@ -41,11 +41,11 @@ def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
     known: dict[Hashable, Target] = {}
     prepared = [_prepared(name, run, known) for name in names]
     rollouts = [each for each in prepared if isinstance(each, Rollout)]
-    rollouts = [attempted(each, place, run) for each in rollouts]
-    rollouts = [attempted(each, run_deploy_hooks, run) for each in rollouts]
+    rollouts = [apply_step(each, place, run) for each in rollouts]
+    rollouts = [apply_step(each, run_deploy_hooks, run) for each in rollouts]
     rollouts = look(reload(test(rollouts, run), run), run)
-    fallbacks = fall_back(rollouts, run)
-    results = {each.name: _settle(each, fallbacks.get(each.name), run) for each in rollouts}
+    rollbacks = roll_back(rollouts, run)
+    results = {each.name: _settle(each, rollbacks.get(each.name), run) for each in rollouts}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}
     return [results[name] for name in names]
 
@@ -80,7 +80,7 @@ def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
         return replace(rollout, error=error)
 
 
-def _settle(rollout: Rollout, fallback: Fallback | None, run: Run) -> DeployResult:
+def _settle(rollout: Rollout, rollback: RollbackResult | None, run: Run) -> DeployResult:
     """Remember what became of a deploy, and say it."""
     store, now, name = run.services.store, run.services.clock.now(), rollout.name
     number, error = rollout.version.number, rollout.error
@@ -90,10 +90,10 @@ def _settle(rollout: Rollout, fallback: Fallback | None, run: Run) -> DeployResu
         store.save_deployment(name, held)
         run.services.emit(Deployed(name, now, number))
         return DeployResult(name, number, deployed=True, probes=rollout.probes)
-    failure = _failure(rollout, error, fallback)
+    failure = _failure(rollout, error, rollback)
     copies = store.status(name).deployment.copies
     remembered = replace(rollout.deployment, copies=copies)
-    back = fallback.back if fallback is not None else None
+    back = rollback.restored if rollback is not None else None
     if back is not None:
         seen = now if back.probes else None
         remembered = replace(
@@ -111,18 +111,20 @@ def _settle(rollout: Rollout, fallback: Fallback | None, run: Run) -> DeployResu
     )
 
 
-def _failure(rollout: Rollout, error: CertctlError, fallback: Fallback | None) -> DeployFailed:
+def _failure(
+    rollout: Rollout, error: CertctlError, rollback: RollbackResult | None
+) -> DeployFailed:
     number = rollout.version.number
-    if fallback is not None and fallback.back is not None:
-        old = fallback.back.version.number
+    if rollback is not None and rollback.restored is not None:
+        old = rollback.restored.version.number
         message = (
             f"ROLLED BACK: version {old} is live and deployed again, since version {number} was"
             f" refused: {error.message}"
         )
     else:
         message = f"version {number} is live, but its deploy failed: {error.message}"
-        if fallback is not None:
-            message += f"\nIt was not rolled back: {fallback.why}"
+        if rollback is not None:
+            message += f"\nIt was not rolled back: {rollback.reason}"
     return DeployFailed(
         message,
         hint=error.hint or f"certctl deploy {rollout.name}",

@@ -39,7 +39,7 @@ class Target:
 
     key: Hashable
     name: str
-    works: DeployTarget = field(repr=False)
+    plugin: DeployTarget = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def likely_services(spec: CertificateSpec, run: Run) -> list[ServiceAddress]:
     """Return where the targets of a spec are likely to listen, on this machine. Raises as
     `targets_of`.
     """
-    services = [each for target in targets_of(spec, run, {}) for each in target.works.services()]
+    services = [each for target in targets_of(spec, run, {}) for each in target.plugin.services()]
     return list(dict.fromkeys(services))
 
 
@@ -127,7 +127,7 @@ def place(rollout: Rollout, run: Run) -> Rollout:
     """Write the copies: all aside, then the debt, then each gets its name."""
     wanted: list[CopySpec] = [*rollout.spec.deploy.copies]
     for target in rollout.targets:
-        wanted += target.works.copies(rollout.delivery)
+        wanted += target.plugin.copies(rollout.delivery)
     store, name = run.services.store, rollout.name
     paths = _claimed(wanted, name, run)
     staged = stage(wanted, rollout.delivery)
@@ -162,7 +162,7 @@ def test(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     broken: dict[Hashable, CertctlError] = {}
     for target in _targets(rollouts):
         run.check()
-        _attempt(target.works.test, target.key, broken)
+        _attempt(target.plugin.test, target.key, broken)
     return [_struck(each, broken) for each in rollouts]
 
 
@@ -176,7 +176,7 @@ def reload(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
         those = [
             each.delivery for each in rollouts if each.error is None and target in each.targets
         ]
-        _attempt(lambda: target.works.reload(those), target.key, broken)  # noqa: B023 - called now
+        _attempt(lambda: target.plugin.reload(those), target.key, broken)  # noqa: B023 - called now
     commands = (each.spec.deploy.reload for each in rollouts if each.error is None)
     for command in dict.fromkeys(command for command in commands if command):
         run.check()
@@ -185,7 +185,7 @@ def reload(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     return [_struck(each, broken) for each in rollouts]
 
 
-def attempted(rollout: Rollout, step: Callable[[Rollout, Run], Rollout], run: Run) -> Rollout:
+def apply_step(rollout: Rollout, step: Callable[[Rollout, Run], Rollout], run: Run) -> Rollout:
     """Return a shipment after a step of its own; a failure goes with it."""
     if rollout.error is not None:
         return rollout

@@ -32,7 +32,7 @@ def deployment_findings(specs: Sequence[CertificateSpec], run: Run) -> Iterator[
     for target in known.values():
         run.check()
         try:
-            target.works.test()
+            target.plugin.test()
         except Interrupted:
             raise
         except CertctlError as error:

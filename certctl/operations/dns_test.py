@@ -1,4 +1,4 @@
-"""A trial of a DNS provider: a throwaway record is written where a challenge's would be, seen at
+"""A test of a DNS provider: a throwaway record is written where a challenge's would be, seen at
 every authoritative server, and removed; each step is timed. No CA hears of it.
 """
 
@@ -28,7 +28,7 @@ class Step:
 
 
 @dataclass
-class Trial:
+class DnsTestResult:
     """What came of it: where the record was (`name`, `zone`), with whose credentials (None: those
     of the options), which servers were asked, and what went wrong.
     """
@@ -42,7 +42,7 @@ class Trial:
     errors: list[CertctlError] = field(default_factory=list)
 
 
-def try_dns(domain: str, given: Mapping[str, Value], run: Run) -> Trial:
+def run_dns_test(domain: str, given: Mapping[str, Value], run: Run) -> DnsTestResult:
     """Try how the records of a name would be written: as its certificate does, else as `given` and
     the settings say. Nothing stays behind; what a kill leaves is removed by the next run.
 
@@ -71,40 +71,40 @@ def _spec(identifier: Identifier, given: Mapping[str, Value], run: Run) -> Certi
     return new(run, default_certificate_name((identifier,), ()), (identifier,), given)
 
 
-def _try(identifier: Identifier, spec: CertificateSpec, run: Run) -> Trial:
-    trial = Trial(identifier.value)
+def _try(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTestResult:
+    result = DnsTestResult(identifier.value)
     challenge, journal = run.challenge(spec), run.services.store.journal
     solver = run.solver(challenge)
     placements: list[Placement] = []
-    with _step("find the zone", trial, run) as told:
+    with _step("find the zone", result, run) as told:
         placement = solver.plan(throwaway_task(identifier, solver, spec.name))
         placements.append(placement)
         data = placement.data
-        trial.name, trial.zone = data["name"], data["zone"] or None
-        trial.credentials = data.get("credentials") or challenge.dns_credentials
-        told.append(f"{trial.name} in the zone {trial.zone or '(unknown)'}")
+        result.name, result.zone = data["name"], data["zone"] or None
+        result.credentials = data.get("credentials") or challenge.dns_credentials
+        told.append(f"{result.name} in the zone {result.zone or '(unknown)'}")
     if not placements:
-        return trial
+        return result
     entry = journal.record_placements(challenge, placements)
     try:
-        with _step("write", trial, run) as told:
+        with _step("write", result, run) as told:
             solver.present(placements)
-            told.append(_writer(trial, challenge.dns_provider))
-        if not trial.errors:
-            with _step("see", trial, run) as told:
-                trial.servers = _servers(trial.zone, challenge.dns_resolver, run)
+            told.append(_writer(result, challenge.dns_provider))
+        if not result.errors:
+            with _step("see", result, run) as told:
+                result.servers = _servers(result.zone, challenge.dns_resolver, run)
                 solver.wait(placements)
                 asked = not challenge.dns_skip_propagation
-                told.append(f"at {', '.join(trial.servers)}" if asked else "no server was asked")
+                told.append(f"at {', '.join(result.servers)}" if asked else "no server was asked")
     finally:
-        with _step("remove", trial, run):
+        with _step("remove", result, run):
             solver.cleanup(placements)
             journal.remove(entry)
-    return trial
+    return result
 
 
 @contextmanager
-def _step(what: str, trial: Trial, run: Run) -> Iterator[list[str]]:
+def _step(what: str, result: DnsTestResult, run: Run) -> Iterator[list[str]]:
     """Time a step, and keep its failure; what the caller appends is told of it."""
     clock = run.services.clock
     begun, told = clock.monotonic(), list[str]()
@@ -113,14 +113,14 @@ def _step(what: str, trial: Trial, run: Run) -> Iterator[list[str]]:
     except Interrupted:
         raise
     except CertctlError as error:
-        trial.errors.append(error)
-        trial.steps.append(Step(what, clock.monotonic() - begun, "failed", done=False))
+        result.errors.append(error)
+        result.steps.append(Step(what, clock.monotonic() - begun, "failed", done=False))
     else:
-        trial.steps.append(Step(what, clock.monotonic() - begun, "; ".join(told)))
+        result.steps.append(Step(what, clock.monotonic() - begun, "; ".join(told)))
 
 
-def _writer(trial: Trial, provider: str | None) -> str:
-    return f"with the credentials {trial.credentials}" if trial.credentials else f"by {provider}"
+def _writer(result: DnsTestResult, provider: str | None) -> str:
+    return f"with the credentials {result.credentials}" if result.credentials else f"by {provider}"
 
 
 def _servers(zone: str | None, resolver: str | None, run: Run) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from certctl.operations.challenge_self_test import (
     self_test_challenges,
 )
 from certctl.operations.deployment_findings import deployment_findings
-from certctl.operations.doctor_cas import Authorities, Authority
+from certctl.operations.doctor_cas import CaAccount, CaChecks
 from certctl.operations.machine_findings import (
     MachineContext,
     schedule_findings,
@@ -57,7 +57,7 @@ _ORDER = tuple(Severity)
 
 
 @dataclass(frozen=True)
-class Examination:
+class DoctorRequest:
     """What `doctor` is asked: names of certificates, or of those to be; options for the latter;
     whether throwaway answers are put in place (None: where names are given). Where no names are,
     those of the first `most` certificates are looked up.
@@ -86,11 +86,11 @@ class _Subject:
     there: bool
 
 
-def examine(examination: Examination, run: Run) -> Diagnosis:
+def diagnose(request: DoctorRequest, run: Run) -> Diagnosis:
     """Return what was found. Raises `Interrupted`, and `UsageError` for what is no name."""
-    subjects, found = _subjects(examination, run)
-    looked_at = subjects if examination.names else subjects[: examination.most]
-    checks = _checks(examination, subjects, looked_at, run)
+    subjects, found = _subjects(request, run)
+    looked_at = subjects if request.names else subjects[: request.most]
+    checks = _checks(request, subjects, looked_at, run)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="doctor") as pool:
         found += state_findings([each.spec.name for each in subjects if each.there], run)
         for some in pool.map(lambda check: _run_check(check, run), checks):
@@ -138,18 +138,18 @@ def _run_check(check: _Check, run: Run) -> list[Finding]:
 
 
 def _checks(
-    examination: Examination,
+    request: DoctorRequest,
     subjects: Sequence[_Subject],
     looked_at: Sequence[_Subject],
     run: Run,
 ) -> list[_Check]:
     """Return what is to be checked: of the machine, of each CA, and of each certificate."""
-    context, home = examination.context, Path(run.services.tree.home)
+    context, home = request.context, Path(run.services.tree.home)
     specs = [each.spec for each in subjects]
     there = [each.spec for each in subjects if each.there]
-    write = examination.write if examination.write is not None else bool(examination.names)
+    write = request.write if request.write is not None else bool(request.names)
     failed = run.services.settings.text("on_failure_hook")
-    authorities = Authorities(run)
+    cas = CaChecks(run)
     checks = [
         _Check("", "the home directory", lambda: permission_findings(home, there)),
         _Check("", "the hooks", lambda: directory_findings(home)),
@@ -159,11 +159,11 @@ def _checks(
         _Check("", "the schedule", lambda: schedule_findings(context, there, run)),
         _Check("", "the versions", version_findings),
     ]
-    for authority in dict.fromkeys(_authority_of(each.spec) for each in looked_at):
-        what = f"the CA {label(authority[0])}"
-        checks.append(_Check("", what, partial(authorities.findings, authority)))
+    for ca_account in dict.fromkeys(_ca_account(each.spec) for each in looked_at):
+        what = f"the CA {label(ca_account[0])}"
+        checks.append(_Check("", what, partial(cas.findings, ca_account)))
     for each in looked_at:
-        check = partial(_names_findings, each.spec, authorities, run, write=write)
+        check = partial(_names_findings, each.spec, cas, run, write=write)
         checks.append(_Check(each.spec.name, "its names", check))
     for each in subjects:
         commands = partial(command_findings, each.spec, context.variables)
@@ -171,7 +171,7 @@ def _checks(
     return checks
 
 
-def _authority_of(spec: CertificateSpec) -> Authority:
+def _ca_account(spec: CertificateSpec) -> CaAccount:
     return spec.ca, spec.ca_bundle, spec.account
 
 
@@ -179,21 +179,21 @@ def _authority_of(spec: CertificateSpec) -> Authority:
 
 
 def _names_findings(
-    spec: CertificateSpec, authorities: Authorities, run: Run, *, write: bool
+    spec: CertificateSpec, cas: CaChecks, run: Run, *, write: bool
 ) -> Iterator[Finding]:
     """Yield what would keep the CA from coming to the names of a certificate, from issuing for
     them, and, with `write`, us from putting an answer in place.
     """
     challenge, endpoint = run.challenge(spec), run.endpoint(spec.ca, spec.ca_bundle)
     resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
-    yield from authorities.profile(spec)
+    yield from cas.profile(spec)
     kind = challenge_type(challenge, run)
     hosts: dict[str, Host] = {}
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="doctor-names") as pool:
         if not kind.startswith("dns"):
             for host in pool.map(lambda each: _host(each, resolver), spec.identifiers):
                 hosts[host.name] = host
-        asking = authorities.issuance_request(spec, kind)
+        asking = cas.issuance_request(spec, kind)
         named = [each for each in spec.identifiers if each.type is IdentifierType.DNS]
         if asking is not None:
             for found in pool.map(lambda each: caa_findings(each, asking, resolver), named):
@@ -219,20 +219,20 @@ def _host(identifier: Identifier, resolver: Resolver) -> Host:
 # Which certificates are meant
 
 
-def _subjects(examination: Examination, run: Run) -> tuple[list[_Subject], list[Finding]]:
+def _subjects(request: DoctorRequest, run: Run) -> tuple[list[_Subject], list[Finding]]:
     """Return the certificates to look at, and a finding for each whose spec cannot be read."""
     known = run.services.store.names()
     subjects: list[_Subject] = []
     unreadable: list[Finding] = []
-    for text in examination.names or known:
+    for text in request.names or known:
         name = text if text in known else _meant_by(text, run)
         if name is None:
-            subjects.append(_Subject(_to_be(text, examination, run), there=False))
+            subjects.append(_Subject(_to_be(text, request, run), there=False))
             continue
         try:
             spec = load(run, name)
-            if examination.given:
-                spec = changed(run, spec, spec.identifiers, examination.given)
+            if request.given:
+                spec = changed(run, spec, spec.identifiers, request.given)
             subjects.append(_Subject(spec, there=True))
         except CertctlError as error:
             fix = error.hint or f"certctl show {name}"
@@ -250,11 +250,11 @@ def _meant_by(text: str, run: Run) -> str | None:
     return None if found is None else found.name
 
 
-def _to_be(text: str, examination: Examination, run: Run) -> CertificateSpec:
+def _to_be(text: str, request: DoctorRequest, run: Run) -> CertificateSpec:
     """Return the spec of a certificate that is not there yet. Raises `InvalidIdentifier`."""
     identifiers = (parse_identifier(text),)
     name = certificate_name(default_certificate_name(identifiers, ()))
-    return new(run, name, identifiers, examination.given)
+    return new(run, name, identifiers, request.given)
 
 
 def _not_all(looked_at: int, there: int) -> Finding:

@@ -18,7 +18,7 @@ from certctl.models import Account, CertificateSpec, Finding
 from certctl.operations.accounts import choose_account
 from certctl.operations.run import Run
 
-Authority = tuple[str, str | None, str | None]
+CaAccount = tuple[str, str | None, str | None]
 """A CA's directory URL, its roots, and the account there that is wanted."""
 
 
@@ -32,7 +32,7 @@ class _Reached:
     error: AcmeError | None = None
 
 
-class Authorities:
+class CaChecks:
     """Its methods may be called from several threads."""
 
     def __init__(self, run: Run) -> None:
@@ -40,9 +40,9 @@ class Authorities:
         self._guard = Lock()
         self._reached: dict[tuple[str, str | None], _Reached] = {}
 
-    def findings(self, authority: Authority) -> Iterator[Finding]:
+    def findings(self, ca_account: CaAccount) -> Iterator[Finding]:
         """Yield what is wrong with a CA, with the clock, and with our account there."""
-        ca, bundle, wanted = authority
+        ca, bundle, wanted = ca_account
         account = choose_account(self._run, ca, wanted)
         reached = self._ask(ca, bundle)
         if reached.error is not None or reached.directory is None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from certctl import keys
 from certctl.models import CertificateFacts, CertificateSpec
-from certctl.operations.accounts import ensure_account, sharing
+from certctl.operations.accounts import ensure_account, shared_lock
 from certctl.operations.authorize import authorize, remove_leftovers
 from certctl.operations.order_steps import begin, collect, place, profile_to_ask_for
 from certctl.operations.run import Run
@@ -23,7 +23,7 @@ def dry_run(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Certif
     spec = replace(spec, ca=staging, ca_bundle=spec.ca_bundle if staging == spec.ca else None)
     remove_leftovers(spec.name, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, None)
-    with sharing(run, account):
+    with shared_lock(run, account):
         ordering = begin(spec, account, run)
         order = place(ordering, profile_to_ask_for(ordering))
         if order.status == "pending":

@@ -62,7 +62,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Found:
+class DueWork:
     """What there is to do, and what became of certificates for which there is nothing to do now.
     `too_seldom`: the time that there is for a renewal, where runs come at longer intervals, and
     what that is called.
@@ -73,7 +73,7 @@ class Found:
     too_seldom: tuple[timedelta, str] | None = None
 
 
-def find_work(names: Sequence[str], request: RenewRequest, run: Run) -> Found:
+def find_work(names: Sequence[str], request: RenewRequest, run: Run) -> DueWork:
     """Decide about certificates, asking their CAs for advice where the time has come for that."""
     place = {name: index for index, name in enumerate(names)}
     found = list(
@@ -85,14 +85,14 @@ def find_work(names: Sequence[str], request: RenewRequest, run: Run) -> Found:
     )
     in_order = [each for _, each in sorted(found, key=lambda pair: pair[0])]
     seldom = [each.too_seldom for each in in_order if each.too_seldom is not None]
-    return Found(
+    return DueWork(
         outcomes=tuple(outcome for each in in_order for outcome in each.outcomes),
         work=tuple(work for each in in_order for work in each.work),
         too_seldom=min(seldom, default=None),
     )
 
 
-def look_again(work: Work, request: RenewRequest, run: Run) -> Found:
+def recheck(work: Work, request: RenewRequest, run: Run) -> DueWork:
     """Take the certificate's lock, and decide again: much may have happened since the first look.
 
     The lock is kept where there is still something to do.
@@ -106,32 +106,32 @@ def skipped(name: str, busy: LockHeld, run: Run) -> Outcome:
     return Outcome(name, "busy", reason=busy.message)
 
 
-def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False) -> Found:
+def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False) -> DueWork:
     """Decide about one certificate with its lock held; one that was deleted since the names were
     read gives nothing.
     """
     run.check()
-    found = Found()
+    found = DueWork()
     try:
         run.lease(name, timeout=0)
         found = _decided(name, request, run)
     except (Interrupted, KeyboardInterrupt):
         raise
     except LockHeld as busy:
-        return Found((skipped(name, busy, run),))
+        return DueWork((skipped(name, busy, run),))
     except UnknownCertificate:
-        found = Found()
+        found = DueWork()
     except CertctlError as error:
-        found = Found((Outcome(name, "failed", error=error),))
+        found = DueWork((Outcome(name, "failed", error=error),))
     except Exception as error:  # noqa: BLE001 - one certificate never stops the others
-        found = Found((Outcome(name, "failed", error=unexpected(error)),))
+        found = DueWork((Outcome(name, "failed", error=unexpected(error)),))
     finally:
         if not (keep and found.work):
             run.release(name)
     return found
 
 
-def _decided(name: str, request: RenewRequest, run: Run) -> Found:
+def _decided(name: str, request: RenewRequest, run: Run) -> DueWork:
     spec, status = load(run, name), with_target_live(name, run, patient=True)
     forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
     if not forced and spec.autorenew:
@@ -150,7 +150,7 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
     if forced or (decision.due and not waiting(status.renewal_state, now)):
         why = "asked for" if forced else decision.why
         asks = order_for(spec, status, now)
-        return Found((), (Work(spec, order=True, why=why, expires=expires, asks=asks),), seldom)
+        return DueWork((), (Work(spec, order=True, why=why, expires=expires, asks=asks),), seldom)
     domains = tuple(each.value for each in spec.identifiers)
     outcomes: list[Outcome] = []
     work: list[Work] = []
@@ -167,7 +167,7 @@ def _decided(name: str, request: RenewRequest, run: Run) -> Found:
         remember(name, run)
         unchanged = Outcome(name, "unchanged", domains, live, reason=decision.why)
         outcomes.append(replace(unchanged, renews_at=decision.at))
-    return Found(tuple(outcomes), tuple(work), seldom)
+    return DueWork(tuple(outcomes), tuple(work), seldom)
 
 
 def _by_ari(spec: CertificateSpec, status: CertificateStatus, run: Run) -> CertificateStatus:

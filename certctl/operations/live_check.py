@@ -15,7 +15,7 @@ from certctl.deploy.probe import FIRST_PAUSE, LONGEST_PAUSE, ProbeSystem, probe
 from certctl.errors import NotServed
 from certctl.events import Event, EventSink, Verified, VerifyFailed
 from certctl.models import ProbeResult, ServiceAddress
-from certctl.operations.deploy_steps import Rollout, attempted
+from certctl.operations.deploy_steps import Rollout, apply_step
 from certctl.operations.parallel import together
 from certctl.operations.run import Run
 from certctl.service_address import format_service
@@ -33,7 +33,7 @@ def look(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     """
     seen = dict(
         together(
-            lambda turn: (turn[0], attempted(turn[1], _looked_for, run)),
+            lambda turn: (turn[0], apply_step(turn[1], _looked_for, run)),
             list(enumerate(rollouts)),
             threads=_PARALLEL,
         )
@@ -47,7 +47,7 @@ def _looked_for(rollout: Rollout, run: Run) -> Rollout:
         return rollout
     if deploy.verify:
         return _required(rollout, run)
-    services = [each for target in rollout.targets for each in target.works.services()]
+    services = [each for target in rollout.targets for each in target.plugin.services()]
     return _likely(rollout, list(dict.fromkeys(services)), run) if services else rollout
 
 

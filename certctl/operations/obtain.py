@@ -25,7 +25,7 @@ from certctl.models import (
     PendingOrder,
     Version,
 )
-from certctl.operations.accounts import ensure_account, sharing
+from certctl.operations.accounts import ensure_account, shared_lock
 from certctl.operations.ari import ask_for_renewal_info
 from certctl.operations.authorize import authorize, remove_leftovers
 from certctl.operations.order_steps import (
@@ -64,7 +64,7 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
     store, now = run.services.store, run.services.clock.now()
     remove_leftovers(spec.name, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
-    with sharing(run, account):
+    with shared_lock(run, account):
         # Settings that cannot work are found before an order is placed.
         run.solver(run.challenge(spec))
         status = store.status(spec.name)

@@ -25,7 +25,7 @@ from certctl.models import (
     Task,
     Value,
 )
-from certctl.operations.accounts import ensure_account, sharing
+from certctl.operations.accounts import ensure_account, shared_lock
 from certctl.operations.order_steps import Ordering, begin
 from certctl.operations.run import Run
 from certctl.operations.specs import changed, find, new, new_name
@@ -70,7 +70,7 @@ def persist(request: PersistRequest, run: Run) -> tuple[Standing, ...]:
     _check(request, run)
     spec = _spec(request, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
-    with sharing(run, account):
+    with shared_lock(run, account):
         ordering = begin(spec, account, run)
         records = _records(request, ordering)
     found = [_look(each, request, spec, run) for each in records]

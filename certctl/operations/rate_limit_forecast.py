@@ -13,7 +13,7 @@ from certctl.ca.directories import label
 from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.errors import CertctlError, StoreError
 from certctl.models import Account, CertificateSpec, CertificateStatus, LedgerEntry, LimitedAction
-from certctl.operations.accounts import accounts_made, choose_account
+from certctl.operations.accounts import choose_account, registration_times
 from certctl.operations.run import Run
 from certctl.rate_limits import Usage, concerning, shortages, usages
 
@@ -51,7 +51,7 @@ def usage_of(account: Account, run: Run) -> list[Usage]:
     limits = documented_limits(account.directory_url).limits
     if not limits:
         return []
-    past = [*_asked(account, run), *accounts_made(run, account.directory_url)]
+    past = [*_asked(account, run), *registration_times(run, account.directory_url)]
     return usages(limits, past, run.services.clock.now(), registered_domains())
 
 

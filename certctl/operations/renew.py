@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from certctl.errors import CertctlError, Interrupted, LockHeld, unexpected
 from certctl.events import CertificateFinished, CertificateStarted, RunStarted
 from certctl.models import Outcome
-from certctl.operations.circuit_breaker import Patience
-from certctl.operations.due import Found, RenewRequest, Work, find_work, look_again, skipped
+from certctl.operations.circuit_breaker import CircuitBreaker
+from certctl.operations.due import DueWork, RenewRequest, Work, find_work, recheck, skipped
 from certctl.operations.memory import remember, remember_failure
 from certctl.operations.parallel import together
 from certctl.operations.rate_limit_forecast import warn_of_limits
@@ -76,7 +76,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
 
 
 def _carry_out(
-    found: Found,
+    found: DueWork,
     considered: int,
     request: RenewRequest,
     run: Run,
@@ -116,14 +116,14 @@ def _order_all(
     except LockHeld as busy:
         outcomes += [skipped(each.spec.name, busy, run) for each in due]
         return
-    patience, done = Patience(), list[Outcome]()
+    breaker, done = CircuitBreaker(), list[Outcome]()
     try:
         for batch in _batches(due):
             ordered: list[Outcome] = []
             try:
                 ordered.extend(
                     together(
-                        lambda turn: _ordered(*turn, request, run_hooks, patience, run),
+                        lambda turn: _ordered(*turn, request, run_hooks, breaker, run),
                         list(enumerate(batch)),
                         threads=_THREADS,
                     )
@@ -143,7 +143,7 @@ def _ordered(
     work: Work,
     request: RenewRequest,
     run_hooks: RunHooks,
-    patience: Patience,
+    breaker: CircuitBreaker,
     run: Run,
 ) -> Outcome:
     """Order one certificate when its turn has come; a failure becomes its outcome and its memory.
@@ -154,7 +154,7 @@ def _ordered(
         run.check()
         run.services.emit(CertificateStarted(name, clock.now(), work.why))
         try:
-            outcome = _attempted(work, request, run_hooks, patience, run)
+            outcome = _attempted(work, request, run_hooks, breaker, run)
         except (Interrupted, KeyboardInterrupt):
             raise
         except LockHeld as busy:
@@ -170,7 +170,7 @@ def _ordered(
 
 
 def _attempted(
-    work: Work, request: RenewRequest, run_hooks: RunHooks, patience: Patience, run: Run
+    work: Work, request: RenewRequest, run_hooks: RunHooks, breaker: CircuitBreaker, run: Run
 ) -> Outcome:
     """Do what one certificate needs, unless another process has done it meanwhile."""
     from certctl.operations.dry_run import dry_run  # noqa: PLC0415 - an idle run needs no CA
@@ -179,7 +179,7 @@ def _attempted(
         obtain,
     )
 
-    still = look_again(work, request, run)
+    still = recheck(work, request, run)
     if not still.work:
         return next(iter(still.outcomes), work.outcome("unchanged"))
     work = still.work[0]
@@ -188,7 +188,7 @@ def _attempted(
         return work.outcome("deployed")
     if (refused := run_hooks.refused.get(spec.name)) is not None:
         raise refused
-    if (enough := patience.exhausted(spec.ca)) is not None:
+    if (enough := breaker.error_if_open(spec.ca)) is not None:
         if not request.dry_run:
             remember_failure(spec.name, enough, run, tried=False)
         return replace(work.outcome("failed"), error=enough)
@@ -198,9 +198,9 @@ def _attempted(
             return work.outcome("dry-run")
         version = obtain(spec, run)
     except CertctlError as error:
-        patience.note(spec.ca, error)
+        breaker.record(spec.ca, error)
         raise
-    patience.note(spec.ca, None)
+    breaker.record(spec.ca, None)
     missing = names_missing(spec, version, run)
     return replace(work.outcome("issued"), version=version, incomplete=missing)
 
@@ -213,7 +213,7 @@ def _failed(work: Work, error: CertctlError, request: RenewRequest, run: Run) ->
 
 def _taken_up(work: Work, request: RenewRequest, run: Run) -> Outcome:
     """Return the outcome to deploy of a certificate whose deploy is owed, its lock held."""
-    still = look_again(work, request, run)
+    still = recheck(work, request, run)
     if still.work:
         return work.outcome("deployed")
     return next(iter(still.outcomes), work.outcome("unchanged"))
@@ -262,7 +262,7 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
     deque(together(remove, names, threads=run.services.settings.integer("jobs")), maxlen=0)
 
 
-def _warn_of_the_interval(found: Found, interval: timedelta | None, run: Run) -> None:
+def _warn_of_the_interval(found: DueWork, interval: timedelta | None, run: Run) -> None:
     """Say where runs come so seldom that certificates would be renewed late."""
     if found.too_seldom is not None and interval is not None:
         left, what = found.too_seldom

@@ -17,7 +17,7 @@ from certctl.ca.directories import directory_url
 from certctl.errors import AccountError, AcmeError, DeployFailed, UsageError
 from certctl.events import Revoked
 from certctl.models import CertificateSpec, Material, Outcome, RevocationReason, Version
-from certctl.operations.accounts import accounts_at, choose_account, sharing
+from certctl.operations.accounts import accounts_at, choose_account, shared_lock
 from certctl.operations.deliver import deliver
 from certctl.operations.memory import remember
 from certctl.operations.obtain import obtain
@@ -110,7 +110,7 @@ def revoke_file(
                 hint="Give the certificate's key with --key-path FILE, or the CA with --ca.",
             )
     bundle = settings.text("ca_bundle") or (account.ca_bundle if account else None)
-    with sharing(run, account) if account else nullcontext():
+    with shared_lock(run, account) if account else nullcontext():
         client = run.client(directory, bundle, account)
         revoked = client.revoke(x509.der(certificate), reason.number, certificate_key=key)
     run.services.emit(Revoked("", run.services.clock.now(), facts.serial, not revoked))
@@ -171,7 +171,7 @@ def _revoke(
         bundle = spec.ca_bundle
     if account is not None:
         try:
-            with sharing(run, account):
+            with shared_lock(run, account):
                 return run.client(directory, bundle, account).revoke(der, reason.number)
         except AcmeError as error:
             refused = isinstance(error, AccountError) or error.type == "unauthorized"

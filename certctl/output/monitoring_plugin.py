@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from certctl.errors import CertctlError, PluginStatus
-from certctl.operations.check import Checked, Problem, Remaining
+from certctl.operations.check import CheckResult, Problem, Remaining
 from certctl.output.document import Json, Result
 from certctl.output.times import left
 
@@ -18,7 +18,7 @@ _SHOWN_SUBJECTS = 8
 _LONGEST_PHRASE = 160
 
 
-def checked_result(found: Checked) -> Result:
+def check_result(found: CheckResult) -> Result:
     """Return the result of `check`; its exit status is a plugin's."""
     status = found.status
     data: dict[str, Json] = {
@@ -47,7 +47,7 @@ def _line(status: PluginStatus, words: str) -> str:
     return f"CERTCTL {status.name} - {' '.join(printable.split()).replace('|', '/')}"
 
 
-def _words(found: Checked) -> str:
+def _words(found: CheckResult) -> str:
     if not (found.certificates or found.services):
         return "there are no certificates here (--home DIR names another home directory)"
     counted = ", ".join(
@@ -80,7 +80,7 @@ def _problem_object(problem: Problem) -> dict[str, Json]:
     }
 
 
-def _performance(found: Checked) -> list[str]:
+def _performance(found: CheckResult) -> list[str]:
     """Return the soonest end, the counts, and each end by itself where there are few."""
     ends = sorted(found.remaining, key=lambda each: each.seconds)
     shown = [_left("left", ends[0])] if ends else []

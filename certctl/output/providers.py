@@ -1,10 +1,10 @@
-"""DNS providers and the trial of one, in words and in JSON."""
+"""DNS providers and the test of one, in words and in JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.operations.dns_test import Trial
+from certctl.operations.dns_test import DnsTestResult
 from certctl.operations.providers import ProviderDetails, ProviderView
 from certctl.options import Option
 from certctl.output.console import Row, Table
@@ -59,28 +59,28 @@ def details_lines(details: ProviderDetails) -> list[object]:
     return lines
 
 
-def trial_result(trial: Trial) -> Result:
+def dns_test_result(result: DnsTestResult) -> Result:
     """Return the result of `dns test`; it failed where a step did."""
     rows = tuple(
         Row((step.what, f"{step.seconds:.1f} s", step.detail), "" if step.done else "red")
-        for step in trial.steps
+        for step in result.steps
     )
     data: dict[str, Json] = {
-        "domain": trial.domain,
-        "name": trial.name,
-        "zone": trial.zone,
-        "credentials": trial.credentials,
-        "servers": list(trial.servers),
+        "domain": result.domain,
+        "name": result.name,
+        "zone": result.zone,
+        "credentials": result.credentials,
+        "servers": list(result.servers),
         "steps": [
             {"step": each.what, "seconds": round(each.seconds, 3), "done": each.done}
-            for each in trial.steps
+            for each in result.steps
         ],
     }
     lines: list[object] = [Table(("STEP", "TOOK", ""), rows)]
-    if not trial.errors:
-        lines.append(f"The records of {trial.domain} can be written, seen and removed.")
+    if not result.errors:
+        lines.append(f"The records of {result.domain} can be written, seen and removed.")
         return Result(data, lines)
-    return Result(data, lines, trial.errors, trial.errors[0].exit_status)
+    return Result(data, lines, result.errors, result.errors[0].exit_status)
 
 
 def _option_object(option: Option) -> dict[str, Json]:

@@ -9,7 +9,7 @@ import pytest
 
 from certctl.errors import CaUnavailable, RateLimited, UsageError, ValidationFailed
 from certctl.events import CertificateFinished, RunStarted
-from certctl.operations.circuit_breaker import Patience
+from certctl.operations.circuit_breaker import CircuitBreaker
 from certctl.operations.parallel import together
 from tests.lab.scripted_ca.faults import problem
 from tests.support.operations import Machine
@@ -122,24 +122,24 @@ def test_after_three_refusals_that_hold_for_all_the_others_are_put_off(machine: 
     assert machine.renew().exit_status == 0
 
 
-def test_patience_counts_only_what_holds_for_all() -> None:
-    patience, ca = Patience(), "https://ca.example/directory"
+def test_the_circuit_breaker_counts_only_refusals_that_concern_every_certificate() -> None:
+    breaker, ca = CircuitBreaker(), "https://ca.example/directory"
     for _ in range(9):
-        patience.note(ca, ValidationFailed("no answer"))
-    assert patience.exhausted(ca) is None
+        breaker.record(ca, ValidationFailed("no answer"))
+    assert breaker.error_if_open(ca) is None
 
-    patience.note(ca, CaUnavailable("down"))
-    patience.note(ca, CaUnavailable("down"))
-    patience.note(ca, None)
-    patience.note(ca, CaUnavailable("down"))
-    assert patience.exhausted(ca) is None
+    breaker.record(ca, CaUnavailable("down"))
+    breaker.record(ca, CaUnavailable("down"))
+    breaker.record(ca, None)
+    breaker.record(ca, CaUnavailable("down"))
+    assert breaker.error_if_open(ca) is None
 
     for _ in range(2):
-        patience.note(ca, CaUnavailable("down", retry_after=5))
-    error = patience.exhausted(ca)
+        breaker.record(ca, CaUnavailable("down", retry_after=5))
+    error = breaker.error_if_open(ca)
     assert isinstance(error, CaUnavailable)
     assert error.retry_after == 5
-    assert patience.exhausted("https://other.example/directory") is None
+    assert breaker.error_if_open("https://other.example/directory") is None
 
 
 # Fewer names than wanted.

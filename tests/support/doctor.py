@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dns.rcode
 
 from certctl.models import Endpoint, Finding, Value
-from certctl.operations.doctor import MANY, Diagnosis, Examination, examine
+from certctl.operations.doctor import MANY, Diagnosis, DoctorRequest, diagnose
 from certctl.operations.machine_findings import MachineContext
 from certctl.ports import EndpointFactory
 from tests.lab.scripted_dns import ScriptedDns
@@ -31,9 +31,9 @@ def doctor(
         options = {**machine.flags, "challenge.dns_resolver": resolver.address, **(given or {})}
         options.pop("account.agree_tos")
         context = MachineContext(root=machine.home / "none", ask_crontab=False)
-        examination = Examination(names, options, write, context, most)
+        request = DoctorRequest(names, options, write, context, most)
         with machine.run(given) as run:
-            return examine(examination, run)
+            return diagnose(request, run)
 
 
 def asking_at(machine: Machine) -> EndpointFactory:

@@ -17,7 +17,7 @@ from certctl.cli.session import open_run
 from certctl.errors import CertctlError
 from certctl.operations.check import Limits, check
 from certctl.output.document import Result
-from certctl.output.monitoring_plugin import checked_result, unknown_result
+from certctl.output.monitoring_plugin import check_result, unknown_result
 from certctl.settings import duration
 from certctl.thresholds import Threshold, parse_threshold
 
@@ -108,4 +108,4 @@ def command(
     which are not the exit statuses of other commands.
     """
     with open_run(invocation) as run:
-        return checked_result(check(run, subjects, Limits(warning, critical, run_age)))
+        return check_result(check(run, subjects, Limits(warning, critical, run_age)))

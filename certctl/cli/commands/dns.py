@@ -84,8 +84,8 @@ def test(invocation: Invocation, domain: str) -> Result:
     Without options it is done as the certificate of DOMAIN does, or as the settings say. Each step
     is timed. No CA is asked for anything.
     """
-    from certctl.operations.dns_test import try_dns  # noqa: PLC0415 - not for --help
-    from certctl.output.providers import trial_result  # noqa: PLC0415 - as above
+    from certctl.operations.dns_test import run_dns_test  # noqa: PLC0415 - not for --help
+    from certctl.output.providers import dns_test_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:
-        return trial_result(try_dns(domain, given_options(invocation), run))
+        return dns_test_result(run_dns_test(domain, given_options(invocation), run))

@@ -44,17 +44,17 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
     are those that `issue` would be given. No CA is asked for anything but its directory and the
     state of the account.
     """
-    from certctl.operations.doctor import Examination, examine  # noqa: PLC0415 - not for --help
+    from certctl.operations.doctor import DoctorRequest, diagnose  # noqa: PLC0415 - not for --help
     from certctl.operations.machine_findings import MachineContext  # noqa: PLC0415 - as above
     from certctl.output.findings import diagnosis_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:
-        examination = Examination(
+        request = DoctorRequest(
             names=tuple(dict.fromkeys(names)),
             given=given_options(invocation),
             write=write,
             context=MachineContext(invocation.environment.variables),
         )
-        diagnosis = examine(examination, run)
+        diagnosis = diagnose(request, run)
     output = invocation.output
     return diagnosis_result(diagnosis, colour=output.colour(output.stdout))
