@@ -46,7 +46,7 @@ class Heartbeat:
         return False
 
     def succeeded(self, summary: RunSummary) -> None:  # noqa: ARG002 - nobody else is told
-        from certctl.system.http import NoAnswer, ping  # noqa: PLC0415 - slow to import
+        from certctl.system.http import RequestFailed, ping  # noqa: PLC0415 - slow to import
 
         host = urlsplit(self._url).hostname
         try:
@@ -57,7 +57,7 @@ class Heartbeat:
                 seconds=SECONDS,
                 roots=self._roots,
             )
-        except NoAnswer as error:
+        except RequestFailed as error:
             raise AlertFailed(f"the heartbeat could not be sent to {host}: {error}") from None
         if not 200 <= status < 300:
             raise AlertFailed(f"the heartbeat was answered with {status} by {host}")

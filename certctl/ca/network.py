@@ -44,7 +44,7 @@ from certctl.errors import (
 )
 from certctl.models import Endpoint
 from certctl.ports import Clock
-from certctl.system.http import BoundedAdapter, UnboundedAnswer
+from certctl.system.http import BoundedAdapter, ResponseLimitExceeded
 from certctl.version import VERSION
 
 BAD_NONCE_RETRIES = 5
@@ -302,7 +302,7 @@ class Network(ClientNetwork):
         begun = self._clock.monotonic()
         try:
             response = self._send_request(method, url, **kwargs)
-        except UnboundedAnswer as error:
+        except ResponseLimitExceeded as error:
             host = urlsplit(url).netloc
             raise BadResponse(f"the answer of {host} to {resource} was cut off: {error}") from error
         except (requests.RequestException, HTTPError) as error:

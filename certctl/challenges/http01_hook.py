@@ -15,7 +15,7 @@ from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
 from certctl.names import parse_identifier
 from certctl.options import Option
 from certctl.ports import Solver
-from certctl.system.answer_hooks import AnswerHooks, HookManner
+from certctl.system.answer_hooks import AnswerHooks, HookSettings
 
 NAME = "http-hook"
 OPTIONS: tuple[Option, ...] = ()
@@ -31,7 +31,7 @@ def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
         raise ConfigurationError(
             "no command is given that places answers", hint="Give one with --http-hook COMMAND."
         )
-    manner = HookManner(
+    manner = HookSettings(
         "the HTTP hook",
         _CODE,
         "Run the command by hand with the variables CERTCTL_HTTP_* set",

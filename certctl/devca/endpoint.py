@@ -26,11 +26,11 @@ from certctl.system.clock import SystemClock
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     ensure_directory,
-    read_if_there,
+    read_if_exists,
     remove_file,
     write_atomic,
 )
-from certctl.system.locks import FileLease, acquire
+from certctl.system.locks import FileLock, acquire
 
 DIRECTORY = "dev-ca"
 """Its directory in the home directory."""
@@ -100,7 +100,7 @@ def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
 
 def served_endpoint(state: Path) -> Endpoint | None:
     """Return the CA that another process announced for a directory, None where there is none."""
-    data = read_if_there(state / _SERVED_FILE, _MAX_BYTES)
+    data = read_if_exists(state / _SERVED_FILE, _MAX_BYTES)
     try:
         return None if data is None else replace(Endpoint(**json.loads(data)), moves=True)
     except (ValueError, TypeError):
@@ -124,7 +124,7 @@ def zone_server(zone: MockZone, state: Path) -> Iterator[DnsServer]:
             return
 
 
-def lock_state(state: Path, *, timeout: float, stop: Event | None = None) -> FileLease:
+def lock_state(state: Path, *, timeout: float, stop: Event | None = None) -> FileLock:
     """Return the lock on a state directory, which is created if missing. Raises `LockHeld`."""
     ensure_directory(state, PRIVATE_DIRECTORY)
     return acquire(

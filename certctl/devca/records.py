@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from certctl.errors import StoreError
-from certctl.system.files import explained
+from certctl.system.files import as_store_error
 
 
 @dataclass
@@ -177,7 +177,9 @@ class Records:
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            with explained("open", self.path):  # private from the start; SQLite's other files too
+            with as_store_error(
+                "open", self.path
+            ):  # private from the start; SQLite's other files too
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             self._database = sqlite3.connect(

@@ -62,7 +62,7 @@ class Api:
         secrets = [*(headers or {}).values(), *((self.user[1],) if self.user else ())]
 
         def attempt() -> None:
-            from certctl.system.http import NoAnswer, post_json  # noqa: PLC0415 - slow to import
+            from certctl.system.http import RequestFailed, post_json  # noqa: PLC0415 - slow to import
 
             try:
                 answer = post_json(
@@ -73,7 +73,7 @@ class Api:
                     seconds=SECONDS,
                     roots=self.roots,
                 )
-            except NoAnswer as error:
+            except RequestFailed as error:
                 host = urlsplit(self.url).netloc
                 raise ProviderError(self.provider, subject, f"{host}: {error}") from None
             if not 200 <= answer.status < 300:

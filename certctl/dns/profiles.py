@@ -26,7 +26,7 @@ from certctl.models import Value
 from certctl.options import Kind, Option
 from certctl.settings import check, parse
 from certctl.system.files import read_private
-from certctl.system.secrets import read_secret, secret_of_command, secret_of_service
+from certctl.system.secrets import read_secret, secret_from_command, systemd_credential
 
 _LIMIT = 64 * 1024
 
@@ -144,9 +144,9 @@ def _fetch(
     if source == "file":
         return read_secret(Path(value))
     if source == "command":
-        return secret_of_command(value, timeout=system.hook_timeout, stop=system.stop)
+        return secret_from_command(value, timeout=system.hook_timeout, stop=system.stop)
     if source == "credential":
-        return secret_of_service(value, credentials.variables)
+        return systemd_credential(value, credentials.variables)
     found = credentials.variables.get(value)
     if not found:
         raise ConfigurationError(

@@ -47,7 +47,7 @@ from certctl.operations.machine_findings import (
 from certctl.operations.run import Run
 from certctl.operations.specs import changed, find, load, new
 from certctl.store.permissions import permission_findings
-from certctl.system.space import space_at
+from certctl.system.space import disk_space_at
 
 MANY = 100
 """Certificates whose names are looked up where nobody asked for any by name."""
@@ -153,7 +153,7 @@ def _checks(
     checks = [
         _Check("", "the home directory", lambda: permission_findings(home, there)),
         _Check("", "the hooks", lambda: directory_findings(home)),
-        _Check("", "the disk", lambda: space_findings(home, space_at(home))),
+        _Check("", "the disk", lambda: space_findings(home, disk_space_at(home))),
         _Check("", "the failure hook", lambda: alert_findings(failed, context.variables)),
         _Check("", "the deployment", lambda: deployment_findings(specs, run)),
         _Check("", "the schedule", lambda: schedule_findings(context, there, run)),

@@ -19,8 +19,8 @@ from certctl.models import CertificateSpec, Finding, Severity
 from certctl.operations.run import Run
 from certctl.operations.schedule import RENEWING
 from certctl.renewal import too_seldom
-from certctl.system.space import Space
-from certctl.system.timers import Timer, own_crontab, timers_for
+from certctl.system.space import DiskSpace
+from certctl.system.timers import Timer, timers_for, user_crontab
 from certctl.version import VERSION
 
 RUN_EXPECTED = timedelta(days=2)
@@ -45,7 +45,7 @@ class MachineContext:
     ask_crontab: bool = True
 
 
-def space_findings(home: Path, space: Space | None) -> Iterator[Finding]:
+def space_findings(home: Path, space: DiskSpace | None) -> Iterator[Finding]:
     """Yield whether there is room left for certificates."""
     if space is None:
         return
@@ -152,7 +152,7 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
 def _timers(context: MachineContext) -> list[Timer]:
     home = context.variables.get("HOME")
     units = Path(home) / ".config" / "systemd" / "user" if home else None
-    own = own_crontab(RENEWING) if context.ask_crontab else None
+    own = user_crontab(RENEWING) if context.ask_crontab else None
     return [
         *timers_for(RENEWING, root=context.root, user_units=units),
         *([own] if own is not None else []),

@@ -17,7 +17,7 @@ from certctl.ca.directories import label
 from certctl.errors import AcmeError, InspectionFailed, UsageError
 from certctl.models import Account, CertificateSpec, Identifier, LedgerEntry, LimitedAction, Order
 from certctl.operations.run import Run
-from certctl.system.files import read_if_there
+from certctl.system.files import read_if_exists
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient
@@ -196,4 +196,4 @@ def _anchors(spec: CertificateSpec) -> bytes:
     """Return the roots of a private CA, which may have issued without an intermediate."""
     if spec.ca_bundle is None:
         return b""
-    return read_if_there(Path(spec.ca_bundle), _BUNDLE_LIMIT) or b""
+    return read_if_exists(Path(spec.ca_bundle), _BUNDLE_LIMIT) or b""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from certctl.errors import StoreError
 from certctl.schedule.job import MARK, Job
-from certctl.system.files import read_if_there, remove_file, write_atomic
+from certctl.system.files import read_if_exists, remove_file, write_atomic
 from certctl.system.process import run
 
 READABLE = 0o644
@@ -96,7 +96,7 @@ def remove_own_file(path: Path) -> list[str]:
 
 def read(path: Path) -> str | None:
     """Return the text of a file, None where there is none."""
-    data = read_if_there(path, _LIMIT)
+    data = read_if_exists(path, _LIMIT)
     return None if data is None else data.decode(errors="replace")
 
 

@@ -24,8 +24,8 @@ from certctl.store.leftovers import clean_up_directory
 from certctl.store.records import from_account, to_account
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
-    explained,
-    read_if_there,
+    as_store_error,
+    read_if_exists,
     read_private,
     remove_file,
     remove_tree,
@@ -34,7 +34,7 @@ from certctl.system.files import (
     write_atomic,
     write_new,
 )
-from certctl.system.locks import FileLease, acquire
+from certctl.system.locks import FileLock, acquire
 
 _LIMIT = 64 * 1024
 _LEDGER_TIMEOUT = 5.0
@@ -76,7 +76,7 @@ class Accounts:
         parent = self._layout.make(directory.parent)
         temporary = parent / temporary_name(directory.name)
         try:
-            with explained("make the directory", temporary):
+            with as_store_error("make the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
             write_new(temporary / "key.pem", key)
             write_new(temporary / "account.json", encode(from_account(account)))
@@ -91,7 +91,7 @@ class Accounts:
         write_document(self._layout.account(account) / "account.json", from_account(account))
 
     def next_key(self, account: Account) -> bytes | None:
-        return read_if_there(self._next_key(account), _LIMIT)
+        return read_if_exists(self._next_key(account), _LIMIT)
 
     def save_next_key(self, account: Account, key: bytes) -> None:
         write_atomic(self._next_key(account), key)
@@ -108,7 +108,7 @@ class Accounts:
     def add_to_ledger(self, account: Account, asked: Sequence[LedgerEntry], now: datetime) -> None:
         path = self._layout.ledger_lock(account.directory_url)
         self._layout.make(path.parent)
-        lease = acquire(
+        held = acquire(
             path,
             exclusive=True,
             timeout=_LEDGER_TIMEOUT,
@@ -116,16 +116,16 @@ class Accounts:
             subject=f"the ledger of {account.url}",
             stop=self._stop,
         )
-        with lease:
+        with held:
             self._ledger(account).add(asked, now)
 
     def _ledger(self, account: Account) -> Ledger:
         return Ledger(self._layout.account(account) / "ledger.json")
 
-    def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> FileLease:
+    def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> FileLock:
         path = self._layout.account_lock(directory_url)
         self._layout.make(path.parent)
-        lease = acquire(
+        held = acquire(
             path,
             exclusive=exclusive,
             timeout=timeout,
@@ -134,13 +134,13 @@ class Accounts:
             stop=self._stop,
         )
         if not exclusive:
-            return lease
+            return held
         try:
             self._clean_up(self._layout.accounts_at(directory_url))
         except BaseException:
-            lease.release()
+            held.release()
             raise
-        return lease
+        return held
 
     def _next_key(self, account: Account) -> Path:
         return self._layout.account(account) / "next-key.pem"
@@ -153,7 +153,7 @@ class Accounts:
 
 
 def _directories(path: Path) -> list[Path]:
-    with explained("list", path):
+    with as_store_error("list", path):
         try:
             with os.scandir(path) as entries:
                 return [path / each.name for each in entries if each.is_dir()]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certctl.errors import StoreCorrupt
-from certctl.system.files import PRIVATE_FILE, read_if_there, write_atomic
+from certctl.system.files import PRIVATE_FILE, read_if_exists, write_atomic
 
 FORMAT = 1
 """The `version` that every document of this certctl carries."""
@@ -38,7 +38,7 @@ def read_document(path: Path) -> Fields | None:
     Raises `StoreCorrupt` where it is no JSON object or of another version, `StoreError` where it
     cannot be read.
     """
-    data = read_if_there(path, _LIMIT)
+    data = read_if_exists(path, _LIMIT)
     if data is None:
         return None
     try:

@@ -20,7 +20,7 @@ from certctl.options import Option
 from certctl.store.documents import Fields, read_document, write_document
 from certctl.store.layout import Layout
 from certctl.store.records import from_challenge, from_placements, to_challenge, to_placements
-from certctl.system.files import explained, remove_file, rename
+from certctl.system.files import as_store_error, remove_file, rename
 
 Secrets = Callable[[str, str | None], Mapping[str, Value]]
 """From a certificate's name and a DNS provider's to the provider's secret options."""
@@ -117,7 +117,7 @@ class Journal:
             try:
                 fields = read_document(path)
                 if fields is not None:
-                    with explained("look at", path):
+                    with as_store_error("look at", path):
                         found.append((path.stat().st_mtime_ns, entry, read(entry, fields)))
             except StoreCorrupt as error:
                 aside = path.with_name(f"{path.name}.corrupt")
@@ -126,7 +126,7 @@ class Journal:
         return [each for *_, each in sorted(found, key=lambda item: item[:2])]
 
     def _entries(self) -> list[str]:
-        with explained("list", self._layout.journal):
+        with as_store_error("list", self._layout.journal):
             try:
                 names = os.listdir(self._layout.journal)  # noqa: PTH208 - names are enough
             except FileNotFoundError:

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from certctl.store.layout import Layout
-from certctl.system.files import explained, remove_tree, temporary_for
+from certctl.system.files import as_store_error, remove_tree, temporary_for
 
 _OWNER = {
     "certificates": re.compile(r"(.+)\.(?:toml|csr)\Z"),
@@ -70,7 +70,7 @@ def clean_up_directory(directory: Path) -> None:
 
 
 def _temporaries(directory: Path) -> list[Path]:
-    with explained("list", directory):
+    with as_store_error("list", directory):
         try:
             entries = os.listdir(directory)  # noqa: PTH208 - names are all that is wanted
         except FileNotFoundError:

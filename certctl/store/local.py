@@ -42,7 +42,7 @@ from certctl.store.specs import Specs
 from certctl.store.summary_cache import Rows
 from certctl.store.versions import Versions, key_group
 from certctl.system.files import write_atomic
-from certctl.system.locks import FileLease, acquire
+from certctl.system.locks import FileLock, acquire
 
 
 def _say_nothing(_message: str) -> None:
@@ -245,27 +245,27 @@ class LocalStore:
         self._layout.make(self._layout.home)
         self._runs.record(now, exit_status, last_alert)
 
-    def lock(self, name: str, *, timeout: float) -> FileLease:
+    def lock(self, name: str, *, timeout: float) -> FileLock:
         try:
-            lease = self._acquire(self._layout.certificate_lock(name), name, timeout)
-        except LockHeld as held:
-            held.name = name
+            held = self._acquire(self._layout.certificate_lock(name), name, timeout)
+        except LockHeld as error:
+            error.name = name
             raise
         try:
             self._leftovers.clean_up(name)
         except BaseException:
-            lease.release()
+            held.release()
             raise
-        return lease
+        return held
 
-    def lock_run(self, *, timeout: float) -> FileLease:
+    def lock_run(self, *, timeout: float) -> FileLock:
         return self._acquire(self._layout.run_lock, "the turn for pre and post hooks", timeout)
 
-    def lock_port(self, port: int, *, queue: bool, timeout: float) -> FileLease:
+    def lock_port(self, port: int, *, queue: bool, timeout: float) -> FileLock:
         subject = f"the turn at port {port}"
         return self._acquire(self._layout.port_lock(port, queue=queue), subject, timeout)
 
-    def _acquire(self, path: Path, subject: str, timeout: float) -> FileLease:
+    def _acquire(self, path: Path, subject: str, timeout: float) -> FileLock:
         self._layout.make(path.parent)
         return acquire(
             path,

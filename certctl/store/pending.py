@@ -18,9 +18,9 @@ from certctl.store.layout import Layout
 from certctl.store.records import from_pending, to_pending
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
+    as_store_error,
     discard,
-    explained,
-    read_if_there,
+    read_if_exists,
     remove_tree,
     rename,
     temporary_name,
@@ -46,7 +46,7 @@ class Pendings:
             fields = read_document(directory / "order.json")
             if fields is None:
                 return None
-            return to_pending(fields, read_if_there(directory / "privkey.pem", _LIMIT))
+            return to_pending(fields, read_if_exists(directory / "privkey.pem", _LIMIT))
         except StoreCorrupt as error:
             self._warn(f"{error.message}. The order is placed again.")
             return None
@@ -61,7 +61,7 @@ class Pendings:
         parent = self._layout.make(directory.parent)
         temporary = parent / temporary_name(name)
         try:
-            with explained("make the directory", temporary):
+            with as_store_error("make the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
             _write(temporary, pending)
             discard(directory)

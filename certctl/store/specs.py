@@ -25,8 +25,8 @@ from certctl.store.idle import Signature, signature
 from certctl.store.layout import Layout
 from certctl.system.files import (
     PRIVATE_FILE,
-    explained,
-    read_if_there,
+    as_store_error,
+    read_if_exists,
     read_trusted,
     remove_file,
     write_atomic,
@@ -56,7 +56,7 @@ class Specs:
 
     def names(self) -> list[str]:
         """Return the names of all certificates that have a spec, sorted."""
-        with explained("list", self._layout.certificates):
+        with as_store_error("list", self._layout.certificates):
             try:
                 entries = os.listdir(self._layout.certificates)  # noqa: PTH208 - names are enough
             except FileNotFoundError:
@@ -72,7 +72,7 @@ class Specs:
         wanted = value.encode()
         found: list[str] = []
         for name in self.names():
-            text = read_if_there(self._layout.spec(name), _LIMIT) or b""
+            text = read_if_exists(self._layout.spec(name), _LIMIT) or b""
             # People may have written an internationalised name in letters of its own.
             if wanted in text.lower() or not text.isascii():
                 found.append(name)
@@ -122,7 +122,7 @@ class Specs:
         wanted = {key: value for key, value in to_table(spec).items() if value is not None}
         mode, group = _access(path)
         write_atomic(path, self._text(path, wanted).encode(), mode, group)
-        with explained("look at", path):
+        with as_store_error("look at", path):
             self._seen[spec.name] = signature(path.stat())
 
     def remove(self, name: str) -> None:
@@ -133,7 +133,7 @@ class Specs:
 
     def csr(self, name: str) -> bytes | None:
         """Return the certificate signing request that is kept for renewals, as PEM."""
-        return read_if_there(self._layout.csr(name), _LIMIT)
+        return read_if_exists(self._layout.csr(name), _LIMIT)
 
     def save_csr(self, name: str, pem: bytes) -> None:
         """Keep a certificate signing request for renewals, durably."""
@@ -142,7 +142,7 @@ class Specs:
         write_atomic(path, pem)
 
     def _text(self, path: Path, wanted: Mapping[str, Value]) -> str:
-        current = read_if_there(path, _LIMIT)
+        current = read_if_exists(path, _LIMIT)
         if current is None:
             return _fresh(wanted)
         try:

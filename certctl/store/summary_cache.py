@@ -20,7 +20,7 @@ from certctl.names import certificate_name
 from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json, moment
 from certctl.store.layout import Layout
-from certctl.system.files import read_if_there, write_atomic
+from certctl.system.files import read_if_exists, write_atomic
 from certctl.version import VERSION
 
 _LIMIT = 256 << 20
@@ -70,7 +70,7 @@ class Rows:
 
     def _kept(self) -> Mapping[str, dict[str, Any]]:
         try:
-            document = json.loads(read_if_there(self._layout.rows, _LIMIT) or b"{}")
+            document = json.loads(read_if_exists(self._layout.rows, _LIMIT) or b"{}")
             if document["version"] == FORMAT and document["made_by"] == self._made_by:
                 return dict(document["rows"])
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from certctl.models import CertificateFiles, Version
 from certctl.store.layout import Layout
-from certctl.system.files import check_trusted, explained
+from certctl.system.files import as_store_error, check_trusted
 
 _EVENTS = {"pre", "deploy", "post"}
 
@@ -50,7 +50,7 @@ class LocalTree:
         if event not in _EVENTS:
             raise ValueError(f"no hooks belong to {event!r}")
         directory = self._layout.hooks(event)
-        with explained("list", directory):
+        with as_store_error("list", directory):
             try:
                 names = os.listdir(directory)  # noqa: PTH208 - sorted by bytes below
             except FileNotFoundError:

@@ -29,14 +29,14 @@ from certctl.store.records import from_version, to_version
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     PRIVATE_FILE,
+    as_store_error,
     discard,
-    explained,
-    flip_link,
     fsync_directory,
     read_bounded,
     remove_file,
     remove_tree,
     rename,
+    replace_link,
     set_directory_access,
     set_file_access,
     temporary_name,
@@ -67,7 +67,7 @@ class Versions:
     def numbers(self, name: str) -> list[int]:
         """Return the numbers in the archive, ascending, whatever state their directories are in."""
         directory = self._layout.versions(name)
-        with explained("list", directory):
+        with as_store_error("list", directory):
             try:
                 entries = os.listdir(directory)  # noqa: PTH208 - names are all that is wanted
             except FileNotFoundError:
@@ -142,7 +142,7 @@ class Versions:
         model = self._model(version.name)
         temporary = directory / temporary_name("version")
         try:
-            with explained("make the directory", temporary):
+            with as_store_error("make the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
             for filename, data, secret in _files(version, material):
                 access = _file_access(model, filename, group, mode, secret=secret)
@@ -178,7 +178,7 @@ class Versions:
     def point(self, name: str, number: int) -> None:
         """Make a version live, in one step. Raises `StoreError`."""
         self._layout.make(self._layout.live_links)
-        flip_link(self._layout.live(name), self._layout.live_target(name, number))
+        replace_link(self._layout.live(name), self._layout.live_target(name, number))
 
     def remove(self, name: str, number: int) -> None:
         """Remove a version from the archive, in one step."""

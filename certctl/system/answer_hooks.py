@@ -16,7 +16,7 @@ _SHOWN_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
-class HookManner:
+class HookSettings:
     """What all calls have in common: what the hook is in errors (`the DNS hook`), their code, what
     to try by hand, and how many seconds each call may take.
     """
@@ -35,7 +35,7 @@ class AnswerHooks:
         hook: str,
         cleanup_hook: str | None,
         protocol: HookProtocol,
-        manner: HookManner,
+        manner: HookSettings,
         stop: threading.Event,
     ) -> None:
         self._hook = hook
@@ -93,7 +93,7 @@ class AnswerHooks:
             arguments=call.arguments,
             timeout=self._manner.timeout,
             stop=stop,
-            apart=True,
+            separate_stdout=True,
         )
         if completed.stopped:
             raise Interrupted(f"{self._manner.what} was stopped while it worked on {first.subject}")

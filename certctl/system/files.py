@@ -53,7 +53,7 @@ def store_error(verb: str, path: str | os.PathLike[str], error: OSError) -> Stor
 
 
 @contextmanager
-def explained(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
+def as_store_error(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn an `OSError` inside the context into a `StoreError` that names `path`."""
     try:
         yield
@@ -83,7 +83,7 @@ def write_atomic(
     at `path` is replaced, not followed; mode and group are set whatever the umask says. Raises
     `StoreError`.
     """
-    with explained("write", path), open_directory(path.parent) as directory:
+    with as_store_error("write", path), open_directory(path.parent) as directory:
         temporary = temporary_name(path.name)
         try:
             _write_new(temporary, data, mode, group, directory)
@@ -107,7 +107,7 @@ def write_new(
 
     For files inside a directory, or under a name, that is not final yet. Raises `StoreError`.
     """
-    with explained("write", path), open_directory(path.parent) as directory:
+    with as_store_error("write", path), open_directory(path.parent) as directory:
         _write_new(path.name, data, mode, group, directory, owner)
 
 
@@ -117,7 +117,7 @@ def ensure_directory(path: Path, mode: int = PRIVATE_DIRECTORY, group: int | Non
 
     One that is there keeps the mode and group that it has. Raises `StoreError`.
     """
-    with explained("make the directory", path):
+    with as_store_error("make the directory", path):
         if path.is_dir():
             return
         ensure_directory(path.parent, mode)
@@ -133,7 +133,7 @@ def ensure_directory(path: Path, mode: int = PRIVATE_DIRECTORY, group: int | Non
 
 def set_directory_access(path: Path, mode: int, group: int | None = None) -> None:
     """Set a directory's mode, and its group if given, and sync it. Raises `StoreError`."""
-    with explained("set the permissions of", path), open_directory(path) as directory:
+    with as_store_error("set the permissions of", path), open_directory(path) as directory:
         _give(directory, mode, group)
         _sync(directory)
 
@@ -142,7 +142,7 @@ def set_file_access(path: Path, mode: int, group: int | None = None) -> None:
     """Set a file's mode, and its group where one is given; a link is not followed. Raises
     `StoreError`.
     """
-    with explained("set the permissions of", path):
+    with as_store_error("set the permissions of", path):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             _give(descriptor, mode, group)
@@ -152,24 +152,24 @@ def set_file_access(path: Path, mode: int, group: int | None = None) -> None:
 
 def fsync_directory(path: Path) -> None:
     """Return once the names in a directory are on the disk. Raises `StoreError`."""
-    with explained("sync", path), open_directory(path) as directory:
+    with as_store_error("sync", path), open_directory(path) as directory:
         _sync(directory)
 
 
 def rename(source: Path, target: Path) -> None:
     """Give something its final name in the same directory, durably. Raises `StoreError`."""
-    with explained("rename to", target), open_directory(target.parent) as directory:
+    with as_store_error("rename to", target), open_directory(target.parent) as directory:
         os.rename(source.name, target.name, src_dir_fd=directory, dst_dir_fd=directory)
         _sync(directory)
 
 
-def flip_link(link: Path, target: str) -> None:
+def replace_link(link: Path, target: str) -> None:
     """Make the symbolic link `link` point to `target`, in one rename, durably.
 
     There is no moment without the link. Raises `StoreError`, also where something that is no link
     stands at `link`.
     """
-    with explained("point the link", link), open_directory(link.parent) as directory:
+    with as_store_error("point the link", link), open_directory(link.parent) as directory:
         temporary = temporary_name(link.name)
         try:
             os.symlink(target, temporary, dir_fd=directory)
@@ -187,7 +187,7 @@ def remove_file(path: Path) -> None:
     """Remove a file or a link, durably; nothing happens where there is none. Raises
     `StoreError`.
     """
-    with explained("remove", path):
+    with as_store_error("remove", path):
         try:
             path.unlink()
         except FileNotFoundError:
@@ -200,7 +200,7 @@ def remove_tree(path: Path) -> None:
 
     Nothing happens where there is nothing. Not atomic: `discard` is. Raises `StoreError`.
     """
-    with explained("remove", path):
+    with as_store_error("remove", path):
         try:
             facts = path.lstat()
         except FileNotFoundError:
@@ -223,7 +223,7 @@ def discard(path: Path) -> None:
     `StoreError`.
     """
     aside = path.with_name(temporary_name(path.name))
-    with explained("remove", path):
+    with as_store_error("remove", path):
         try:
             path.lstat()
         except FileNotFoundError:
@@ -234,13 +234,13 @@ def discard(path: Path) -> None:
 
 def read_bounded(path: Path, limit: int) -> bytes:
     """Return a file's bytes. Raises `StoreError`; `StoreCorrupt` for more than `limit` bytes."""
-    with explained("read", path), _reading(path) as descriptor:
+    with as_store_error("read", path), _reading(path) as descriptor:
         return _all_of(descriptor, path, limit)
 
 
-def read_if_there(path: Path, limit: int) -> bytes | None:
+def read_if_exists(path: Path, limit: int) -> bytes | None:
     """Return a file's bytes, or None where there is no such file. Raises as `read_bounded`."""
-    with explained("read", path):
+    with as_store_error("read", path):
         try:
             with _reading(path) as descriptor:
                 return _all_of(descriptor, path, limit)
@@ -254,7 +254,7 @@ def read_private(path: Path, limit: int) -> bytes:
     Raises `ConfigurationError` where its group or everybody may read or write it, `StoreError`
     where it cannot be read. A pipe is read to its end.
     """
-    with explained("read", path), _reading(path) as descriptor:
+    with as_store_error("read", path), _reading(path) as descriptor:
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         if mode & 0o077:
             raise ConfigurationError(
@@ -291,7 +291,7 @@ def check_trusted(path: Path) -> None:
     what is not theirs, pass. Raises `ConfigurationError` naming the path and the remedy,
     `StoreError` where it cannot be looked at.
     """
-    with explained("look at", path):
+    with as_store_error("look at", path):
         if os.geteuid() != 0:
             _refuse_foreign(path, path.stat())
             return

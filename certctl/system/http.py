@@ -40,11 +40,11 @@ MAX_BYTES = 1024 * 1024
 """The largest answer, headers included. A chain of ten certificates has 20 kB."""
 
 
-class UnboundedAnswer(Exception):
+class ResponseLimitExceeded(Exception):
     """An answer was cut off since it is too large, too slow, or compressed; the text says which."""
 
 
-class NoAnswer(Exception):
+class RequestFailed(Exception):
     """A request got no answer; the text says why, and shows nothing of the URL, which may hold a
     secret.
     """
@@ -79,15 +79,15 @@ class _BoundedSocket(io.RawIOBase):
             raise
         self._received += count or 0
         if self._received > MAX_BYTES:
-            raise UnboundedAnswer(f"it is larger than {MAX_BYTES // 1024} KiB")
+            raise ResponseLimitExceeded(f"it is larger than {MAX_BYTES // 1024} KiB")
         return count
 
     def close(self) -> None:
         self._raw.close()
         super().close()
 
-    def _too_slow(self) -> UnboundedAnswer:
-        return UnboundedAnswer(f"it was not complete after {self._limit:g} s")
+    def _too_slow(self) -> ResponseLimitExceeded:
+        return ResponseLimitExceeded(f"it was not complete after {self._limit:g} s")
 
 
 class _BoundedResponse(http.client.HTTPResponse):
@@ -114,7 +114,7 @@ class _BoundedTlsPool(HTTPSConnectionPool):
 
 class BoundedAdapter(HTTPAdapter):
     """Mount it on a `requests.Session`; where a bound is passed, its requests raise
-    `UnboundedAnswer`.
+    `ResponseLimitExceeded`.
 
     Servers are verified by the roots in the PEM file `roots`, whatever `verify` or an environment
     variable says. Raises OSError where that file cannot be read. Ask for `Accept-Encoding:
@@ -153,7 +153,7 @@ class BoundedAdapter(HTTPAdapter):
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             response.close()
-            raise UnboundedAnswer("it is compressed, which was not asked for")
+            raise ResponseLimitExceeded("it is compressed, which was not asked for")
         return response
 
 
@@ -177,7 +177,8 @@ def ping(
     """Send one request without a body, and return the status of its answer, whatever that says.
 
     It takes `seconds` at most; no redirect is followed, and of the environment only proxies count.
-    Raises `NoAnswer`; also where the URL cannot be meant, or the PEM file `roots` cannot be read.
+    Raises `RequestFailed`; also where the URL cannot be meant, or the PEM file `roots` cannot be
+    read.
     """
     headers = {"User-Agent": user_agent}
     return _send(requests.Request(method, url, headers=headers), seconds, roots).status
@@ -223,11 +224,11 @@ def _send(request: requests.Request, seconds: float, roots: str | None) -> Answe
         except (
             requests.RequestException,
             HTTPError,
-            UnboundedAnswer,
+            ResponseLimitExceeded,
             OSError,
             ValueError,
         ) as error:
-            raise NoAnswer(_first_cause(error)) from None
+            raise RequestFailed(_first_cause(error)) from None
 
 
 def _first_cause(error: BaseException) -> str:
@@ -241,7 +242,7 @@ def _first_cause(error: BaseException) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message}"
-        case UnboundedAnswer():
+        case ResponseLimitExceeded():
             return str(error)
         case TimeoutError():
             return "it took too long"

@@ -26,7 +26,7 @@ _BUSY = {errno.EAGAIN, errno.EACCES}
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
-class FileLease:
+class FileLock:
     """A lock that is held; leaving the context, or `release`, gives it back."""
 
     def __init__(self, descriptor: int) -> None:
@@ -65,7 +65,7 @@ def acquire(
     clock: Clock,
     subject: str,
     stop: threading.Event | None = None,
-) -> FileLease:
+) -> FileLock:
     """Return the lock on `path`, whose directory must exist, waiting at most `timeout` seconds for
     it.
 
@@ -83,7 +83,7 @@ def acquire(
     while True:
         descriptor = _try(path, kind)
         if descriptor is not None:
-            return FileLease(descriptor)
+            return FileLock(descriptor)
         left = deadline - clock.monotonic()
         if left <= 0:
             raise _held(path, subject, timeout)

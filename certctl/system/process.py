@@ -63,14 +63,14 @@ def run(
     arguments: Sequence[str] = (),
     limit: int = 65536,
     grace: float = GRACE,
-    apart: bool = False,
+    separate_stdout: bool = False,
 ) -> Completed:
     """Run a command for `timeout` seconds at most; never raises for what the command does.
 
     A `str` is a shell command line, and `arguments` its `$1` and on. A sequence is an executable
     and its arguments, with no shell in between that would read them. `environment` is added to what
-    `clean_environment` lets through. The last `limit` bytes of output are kept; with `apart`, those
-    of standard output also by themselves.
+    `clean_environment` lets through. The last `limit` bytes of output are kept; with
+    `separate_stdout`, those of standard output also by themselves.
 
     When time runs out, or `stop` is set, the process group gets SIGTERM, and SIGKILL `grace`
     seconds later. A daemon that the command leaves behind is neither waited for nor ended; what it
@@ -83,7 +83,7 @@ def run(
             _argv(command, arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+            stderr=subprocess.PIPE if separate_stdout else subprocess.STDOUT,
             bufsize=0,
             cwd=WORKING_DIRECTORY,
             env=clean_environment(os.environ) | dict(environment),
@@ -107,7 +107,7 @@ def run(
             time.monotonic() - started,
             timed_out=end is _End.TIMED_OUT,
             stopped=end is _End.STOPPED,
-            printed=output.printed() if apart else "",
+            printed=output.printed() if separate_stdout else "",
         )
 
 

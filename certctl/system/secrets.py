@@ -31,7 +31,7 @@ def read_secret(path: Path) -> str:
     return _text(data, str(path))
 
 
-def secret_of_service(name: str, variables: Mapping[str, str]) -> str:
+def systemd_credential(name: str, variables: Mapping[str, str]) -> str:
     """Return a credential that systemd hands to the service (`LoadCredential=NAME:FILE`).
 
     Raises `ConfigurationError` where the process is no such service, or has no such credential.
@@ -56,7 +56,7 @@ def secret_of_service(name: str, variables: Mapping[str, str]) -> str:
     return _text(data, str(path))
 
 
-def secret_of_command(command: str, *, timeout: float, stop: threading.Event) -> str:
+def secret_from_command(command: str, *, timeout: float, stop: threading.Event) -> str:
     """Return what a shell command prints, without the line's end; what it says on standard error
     is thrown away.
 
@@ -64,7 +64,7 @@ def secret_of_command(command: str, *, timeout: float, stop: threading.Event) ->
     """
     from certctl.system import process  # noqa: PLC0415 - few secrets come from a command
 
-    done = process.run(command, environment={}, timeout=timeout, stop=stop, apart=True)
+    done = process.run(command, environment={}, timeout=timeout, stop=stop, separate_stdout=True)
     if done.stopped:
         raise Interrupted("stopped while a command was asked for a secret")
     if done.exit_status != 0 or done.timed_out:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Space:
+class DiskSpace:
     """What this user may still write; `files` is None where the file system counts none."""
 
     free: int
     files: int | None
 
 
-def space_at(path: Path) -> Space | None:
+def disk_space_at(path: Path) -> DiskSpace | None:
     """Return the space where `path` is, or would be made; None where that cannot be told."""
     place = path.absolute()
     while not place.exists() and place != place.parent:
@@ -24,4 +24,4 @@ def space_at(path: Path) -> Space | None:
         facts = os.statvfs(place)
     except OSError:
         return None
-    return Space(facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else None)
+    return DiskSpace(facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else None)

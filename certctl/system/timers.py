@@ -44,7 +44,7 @@ def timers_for(
     return [*_of_cron(words, root), *_of_systemd(words, root, user_units)]
 
 
-def own_crontab(words: Sequence[str], *, program: str = "crontab") -> Timer | None:
+def user_crontab(words: Sequence[str], *, program: str = "crontab") -> Timer | None:
     """Return this user's crontab where it runs a command with all of `words` in it, as `crontab -l`
     tells: nobody may read the file itself.
     """

@@ -21,8 +21,8 @@ from certctl.settings import Settings
 from certctl.store.local import LocalStore
 from certctl.store.permissions import permission_findings
 from certctl.store.tree import LocalTree
-from certctl.system.space import Space, space_at
-from certctl.system.timers import own_crontab, timers_for
+from certctl.system.space import DiskSpace, disk_space_at
+from certctl.system.timers import timers_for, user_crontab
 from tests.lab.clock import SteerableClock
 from tests.support import nouns
 from tests.support.homes import add_certificate
@@ -248,15 +248,15 @@ def test_files_in_the_directories_that_never_run_are_told(home: Path) -> None:
     ("space", "found"),
     [
         (None, []),
-        (Space(10**10, 10**6), []),
-        (Space(10**10, None), []),
-        (Space(50 * 2**20, 10**6), [("disk.space", "warning")]),
-        (Space(2**20, 10**6), [("disk.space", "error")]),
-        (Space(10**10, 500), [("disk.files", "warning")]),
-        (Space(0, 0), [("disk.space", "error"), ("disk.files", "error")]),
+        (DiskSpace(10**10, 10**6), []),
+        (DiskSpace(10**10, None), []),
+        (DiskSpace(50 * 2**20, 10**6), [("disk.space", "warning")]),
+        (DiskSpace(2**20, 10**6), [("disk.space", "error")]),
+        (DiskSpace(10**10, 500), [("disk.files", "warning")]),
+        (DiskSpace(0, 0), [("disk.space", "error"), ("disk.files", "error")]),
     ],
 )
-def test_too_little_room_is_told(space: Space | None, found: list[tuple[str, str]]) -> None:
+def test_too_little_room_is_told(space: DiskSpace | None, found: list[tuple[str, str]]) -> None:
     findings = space_findings(Path("/etc/certctl"), space)
 
     assert [(each.code, str(each.severity)) for each in findings] == found
@@ -265,7 +265,7 @@ def test_too_little_room_is_told(space: Space | None, found: list[tuple[str, str
 def test_the_room_is_that_of_the_nearest_directory_that_is_there(tmp_path: Path) -> None:
     facts = os.statvfs(tmp_path)
 
-    space = space_at(tmp_path / "not" / "there")
+    space = disk_space_at(tmp_path / "not" / "there")
 
     assert space is not None
     assert 0 < space.free <= facts.f_blocks * facts.f_frsize
@@ -403,14 +403,14 @@ def test_this_users_own_crontab_is_asked_for(tmp_path: Path) -> None:
     program = tmp_path / "crontab"
     executable(program, '[ "$1" = -l ] && echo "@hourly certctl renew"')
 
-    found = own_crontab(("certctl", "renew"), program=str(program))
+    found = user_crontab(("certctl", "renew"), program=str(program))
 
     assert found is not None
     assert found.where.startswith("the crontab of ")
-    assert own_crontab(("another", "command"), program=str(program)) is None
+    assert user_crontab(("another", "command"), program=str(program)) is None
     executable(program, "echo 'no crontab, not even @hourly certctl renew'; exit 1")
-    assert own_crontab(("certctl", "renew"), program=str(program)) is None
-    assert own_crontab(("certctl", "renew"), program="certctl-no-such-crontab") is None
+    assert user_crontab(("certctl", "renew"), program=str(program)) is None
+    assert user_crontab(("certctl", "renew"), program="certctl-no-such-crontab") is None
 
 
 # The certificates

@@ -13,7 +13,7 @@ import pytest
 
 from certctl.errors import Interrupted, LockHeld, StoreError
 from certctl.system.clock import SystemClock
-from certctl.system.locks import FileLease, acquire, holder
+from certctl.system.locks import FileLock, acquire, holder
 from tests.lab.clock import SteerableClock
 from tests.unit.store_samples import REPOSITORY
 
@@ -31,7 +31,7 @@ sys.stdin.readline()
 LINUX = Path("/proc/locks").exists()
 
 
-def lock(path: Path, *, exclusive: bool = True, timeout: float = 0) -> FileLease:
+def lock(path: Path, *, exclusive: bool = True, timeout: float = 0) -> FileLock:
     return acquire(
         path, exclusive=exclusive, timeout=timeout, clock=SystemClock(), subject="example.com"
     )

@@ -139,11 +139,11 @@ def test_group_and_mode_are_given_together(tmp_path: Path) -> None:
 
 def test_a_link_is_flipped_without_a_moment_in_which_it_is_missing(tmp_path: Path) -> None:
     link = tmp_path / "live"
-    files.flip_link(link, "1")
+    files.replace_link(link, "1")
     seen: set[str] = set()
     program = (
         "import sys; from pathlib import Path; from certctl.system import files\n"
-        "for n in range(200): files.flip_link(Path(sys.argv[1]), str(n % 2 + 1))"
+        "for n in range(200): files.replace_link(Path(sys.argv[1]), str(n % 2 + 1))"
     )
     with subprocess.Popen([sys.executable, "-c", program, link], cwd=REPOSITORY) as flipper:
         while flipper.poll() is None:
@@ -156,7 +156,7 @@ def test_a_link_is_flipped_without_a_moment_in_which_it_is_missing(tmp_path: Pat
 def test_a_link_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "live").write_bytes(b"somebody's")
     with pytest.raises(StoreError, match="no link stands there"):
-        files.flip_link(tmp_path / "live", "1")
+        files.replace_link(tmp_path / "live", "1")
     assert (tmp_path / "live").read_bytes() == b"somebody's"
     assert everything_below(tmp_path) == ["live"]
 
@@ -197,7 +197,7 @@ def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
     assert files.read_bounded(tmp_path / "file", 5) == b"12345"
     with pytest.raises(StoreError, match="larger than the 4 bytes"):
         files.read_bounded(tmp_path / "file", 4)
-    assert files.read_if_there(tmp_path / "nothing", 4) is None
+    assert files.read_if_exists(tmp_path / "nothing", 4) is None
     with pytest.raises(StoreError, match=f"cannot read {tmp_path}/nothing: No such file"):
         files.read_bounded(tmp_path / "nothing", 4)
 

@@ -90,10 +90,10 @@ class ExecProvider:
     ) -> None:
         from certctl.system.answer_hooks import (  # noqa: PLC0415 - the options need no processes
             AnswerHooks,
-            HookManner,
+            HookSettings,
         )
 
-        manner = HookManner(
+        manner = HookSettings(
             "the DNS hook",
             _CODE,
             "Run the command by hand with the variables CERTCTL_DNS_* set",
