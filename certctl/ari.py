@@ -28,7 +28,7 @@ def time_to_ask(version: Version, renewal_state: RenewalState, now: datetime) ->
     return renewal_state.ask_ca_at or now
 
 
-def advice(version: Version, renewal_state: RenewalState) -> RenewalInfo | None:
+def renewal_info_for(version: Version, renewal_state: RenewalState) -> RenewalInfo | None:
     """Return what the CA said about this version, None where it said nothing yet."""
     info = renewal_state.renewal_info
     return info if info is not None and info.cert_id == version.facts.ari_id else None
@@ -45,7 +45,7 @@ def answered(
 
     The time to renew is chosen once for each certificate and window, uniformly (RFC 9773 §4.2).
     """
-    before = advice(version, renewal_state)
+    before = renewal_info_for(version, renewal_state)
     if before is not None and (before.start, before.end) == (window.start, window.end):
         info = replace(before, explanation_url=window.explanation_url)
     else:

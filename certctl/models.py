@@ -521,7 +521,7 @@ class RunHistory:
     """When `renew` ran by itself lately, the oldest first (`run.json`).
 
     `exit_status` is the latest run's, `succeeded_at` when one last ended with 0; None where that is
-    not known. `told` is None where there is nothing that a person was told of.
+    not known. `last_alert` is None if no alert is outstanding.
     """
 
     runs: tuple[datetime, ...] = ()

@@ -47,7 +47,7 @@ def text_of(record: PersistentRecord, until: datetime | None = None) -> str:
     return "; ".join(parts)
 
 
-def shortcoming(text: str, record: PersistentRecord, now: datetime) -> str | None:
+def mismatch(text: str, record: PersistentRecord, now: datetime) -> str | None:
     """Return why a TXT value does not allow what `record` does: None where it does."""
     issuer, *parameters = (part.strip(" \t") for part in text.split(";"))
     if issuer not in record.issuers:
@@ -72,4 +72,4 @@ def shortcoming(text: str, record: PersistentRecord, now: datetime) -> str | Non
 
 def satisfied(texts: Sequence[str], record: PersistentRecord, now: datetime) -> bool:
     """Return whether one of the TXT values of a name allows what `record` does."""
-    return any(shortcoming(each, record, now) is None for each in texts)
+    return any(mismatch(each, record, now) is None for each in texts)

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from certctl.models import LedgerEntry, LimitedAction
 
-KEPT = timedelta(days=7)
+RETENTION = timedelta(days=7)
 """The longest time over which a known CA counts; nothing older is remembered."""
 
 _SIZE_OF_ENTRY = 4
@@ -54,14 +54,14 @@ class Limit:
 
 @dataclass(frozen=True)
 class Usage:
-    """How much of a limit is used for one `subject` (empty: for all). `room_at` is when one more
-    may be asked, None where that is now.
+    """How much of a limit is used for one `subject` (empty: for all). `available_at` is when one
+    more is allowed; None if that is now.
     """
 
     limit: Limit
     subject: str
     used: int
-    room_at: datetime | None
+    available_at: datetime | None
 
     def __str__(self) -> str:
         """What is used in words, such as `3 of 50 new certificates in 7 days for example.com`."""
@@ -73,7 +73,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Shortage:
+class Overrun:
     """A limit that a run would overstep: it `wants` more than there is room for."""
 
     usage: Usage
@@ -85,8 +85,8 @@ class Shortage:
         wants = "one more is" if self.wants == 1 else f"{self.wants} more are"
         if usage.limit.action is LimitedAction.FAILURE:
             wants = "another attempt is"
-        if usage.room_at is not None:
-            room = f"there is room again at {usage.room_at:%Y-%m-%d %H:%M} UTC"
+        if usage.available_at is not None:
+            room = f"there is room again at {usage.available_at:%Y-%m-%d %H:%M} UTC"
         else:
             room = f"there is room for {usage.limit.count - usage.used} now"
         urgent = ", and the most urgent come first" if self.wants > 1 else ""
@@ -106,13 +106,13 @@ def usages(
     )
 
 
-def shortages(
+def overruns(
     limits: Sequence[Limit],
     past: Iterable[LedgerEntry],
     wanted: Sequence[LedgerEntry],
     now: datetime,
     domain: RegisteredDomain,
-) -> list[Shortage]:
+) -> list[Overrun]:
     """Return which limits would be overstepped if all that is wanted were asked for now.
 
     `wanted` are orders; each is taken to become a certificate.
@@ -123,17 +123,17 @@ def shortages(
         for each in wanted
         for what in (LimitedAction.ORDER, LimitedAction.CERTIFICATE, LimitedAction.FAILURE)
     ]
-    found: list[Shortage] = []
+    found: list[Overrun] = []
     for (limit, subject), times in _times(limits, coming, domain).items():
         usage = _usage(limit, subject, before.get((limit, subject), []), now)
         # A name that will be proved uses nothing of this one, but none may be tried.
         wants = 1 if limit.action is LimitedAction.FAILURE else len(times)
         if usage.used + wants > limit.count:
-            found.append(Shortage(usage, wants))
+            found.append(Overrun(usage, wants))
     return found
 
 
-def concerning(
+def usages_for(
     limits: Sequence[Limit],
     past: Iterable[LedgerEntry],
     wanted: LedgerEntry,
@@ -147,7 +147,7 @@ def concerning(
     ]
 
 
-def kept(asked: Iterable[LedgerEntry], now: datetime, most: int) -> list[LedgerEntry]:
+def still_counted(asked: Iterable[LedgerEntry], now: datetime, most: int) -> list[LedgerEntry]:
     """Return what still counts somewhere, the oldest first; of the latest not many more than
     `most` names.
     """
@@ -155,7 +155,7 @@ def kept(asked: Iterable[LedgerEntry], now: datetime, most: int) -> list[LedgerE
     size = 0
     for each in sorted(asked, key=lambda each: each.at, reverse=True):
         size += _SIZE_OF_ENTRY + len(each.identifiers)
-        if now - each.at >= KEPT or size > most:
+        if now - each.at >= RETENTION or size > most:
             break
         found.append(each)
     return found[::-1]
@@ -203,8 +203,8 @@ def _usage(limit: Limit, subject: str, times: Sequence[datetime], now: datetime)
         used, last = used + 1, time
     used = max(used - (now - last).total_seconds() * back, 0.0) if times else 0.0
     too_many = used - (limit.count - 1)
-    room_at = now + timedelta(seconds=too_many / back) if too_many > 1e-9 else None
-    return Usage(limit, subject, math.ceil(used - 1e-9), room_at)
+    available_at = now + timedelta(seconds=too_many / back) if too_many > 1e-9 else None
+    return Usage(limit, subject, math.ceil(used - 1e-9), available_at)
 
 
 def _duration(window: timedelta) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certctl.ari import advice, time_to_ask
+from certctl.ari import renewal_info_for, time_to_ask
 from certctl.errors import AcmeError, CertctlError
 from certctl.models import (
     CertificateFacts,
@@ -119,27 +119,27 @@ def renewal_time(version: Version) -> datetime:
     return version.facts.not_after - kept
 
 
-def last_call(version: Version) -> datetime:
+def latest_renewal(version: Version) -> datetime:
     """Return from when a version is renewed whatever a CA advises, or a person postponed: a sixth
     of its lifetime is left then.
     """
     return version.facts.not_after - version.facts.lifetime / 6
 
 
-def too_seldom(
+def interval_too_long(
     version: Version, renewal_state: RenewalState, interval: timedelta
 ) -> tuple[timedelta, str] | None:
     """Return the time in which a version wants to be renewed, and what that is called, where runs
     come at longer intervals.
     """
-    info = advice(version, renewal_state)
+    info = renewal_info_for(version, renewal_state)
     if info is not None and interval > info.end - info.start:
         return info.end - info.start, "the window that its CA names"
-    left = last_call(version) - renewal_time(version)
+    left = latest_renewal(version) - renewal_time(version)
     return (left, "the time in hand") if interval > left else None
 
 
-def waiting(renewal_state: RenewalState | Deployment, now: datetime) -> bool:
+def in_backoff(renewal_state: RenewalState | Deployment, now: datetime) -> bool:
     """Return whether an earlier failure asks to be left alone for now."""
     return renewal_state.retry_at is not None and renewal_state.retry_at > now
 
@@ -251,7 +251,7 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     if live is None or not spec.autorenew:
         return decision.at
     moments = [decision.at, time_to_ask(live, status.renewal_state, now)]
-    info = advice(live, status.renewal_state)
+    info = renewal_info_for(live, status.renewal_state)
     if info is not None and decision.at == info.chosen:
         # In an open window it depends on the next run, so each looks.
         moments.append(max(info.start, now))
@@ -267,21 +267,21 @@ def _by_ari(
     always over cannot have us order without end. A window that the CA moved into the past is
     another thing: it withdraws the certificate.
     """
-    info = advice(live, renewal_state)
+    info = renewal_info_for(live, renewal_state)
     if info is None:
         return None
     more = f" ({info.explanation_url})" if info.explanation_url else ""
     if info.withdrawn:
         why = f"its CA wants it replaced at once{more}"
         return RenewalDecision(True, now, "withdrawn", why)
-    at = min(info.chosen, last_call(live))
+    at = min(info.chosen, latest_renewal(live))
     if info.start <= now < info.end and info.chosen < now + interval:
         at = min(at, now)
     rested = renewal_state.renewed_by_ari
     if rested is not None:
         at = max(at, min(rested + live.facts.lifetime / 10, renewal_time(live)))
-    reason, why = "advice", f"its CA advises so{more}"
-    if at == last_call(live):
+    reason, why = "ari", f"its CA advises so{more}"
+    if at == latest_renewal(live):
         reason, why = "lifetime", "a sixth of its lifetime is left"
     return RenewalDecision(at <= now, at, reason, why)
 

@@ -129,7 +129,7 @@ def _what(
     flaws = [
         f"has {text!r}, but {why}"
         for text in sorted(values)
-        if (why := persistent_validation.shortcoming(text, record, now))
+        if (why := persistent_validation.mismatch(text, record, now))
     ]
     return ", ".join(flaws[:_SHOWN]) or "has none"
 

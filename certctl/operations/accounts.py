@@ -26,7 +26,7 @@ from certctl.events import AccountRegistered
 from certctl.models import Account, AccountKeyType, LedgerEntry, LimitedAction
 from certctl.operations.run import Run
 from certctl.operations.specs import load
-from certctl.rate_limits import Shortage, usages
+from certctl.rate_limits import Overrun, usages
 from certctl.system.secrets import read_secret
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def _warn_of_accounts(run: Run, directory: str) -> None:
     limits = documented_limits(directory).limits
     for usage in usages(limits, registration_times(run, directory), run.services.clock.now(), str):
         if usage.used >= usage.limit.count:
-            run.warn(f"{label(directory)} allows {Shortage(usage, 1)}")
+            run.warn(f"{label(directory)} allows {Overrun(usage, 1)}")
 
 
 def _consent(run: Run, client: AcmeClient, directory: str) -> str | None:

@@ -20,7 +20,7 @@ from certctl.models import (
     Placement,
     Task,
 )
-from certctl.operations.order_steps import Ordering
+from certctl.operations.order_steps import OrderContext
 from certctl.operations.run import Run
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _TOKENLESS = frozenset({ChallengeType.DNS_PERSIST_01})
 _PARALLEL_LOOKUPS = 16
 
 
-def authorize(order: Order, ordering: Ordering) -> Order:
+def authorize(order: Order, context: OrderContext) -> Order:
     """Return the order once the CA accepted control of every identifier.
 
     Where that fails, authorizations that the CA was not told to look at are deactivated, which
@@ -39,37 +39,37 @@ def authorize(order: Order, ordering: Ordering) -> Order:
     that becomes valid serves the next order. Raises `ValidationFailed` with the CA's words for each
     identifier, or `ChallengeError`.
     """
-    client, run, name = ordering.client, ordering.run, ordering.spec.name
+    client, run, name = context.client, context.run, context.spec.name
     not_yet_valid = _not_yet_valid(client.authorizations(order.authorization_urls), name)
-    solver = run.solver(run.challenge(ordering.spec))
+    solver = run.solver(run.challenge(context.spec))
     challenges: list[Challenge] = []
     try:
         challenges += [_challenge(each, solver, name) for each in not_yet_valid]
         if not_yet_valid:
             pairs = zip(not_yet_valid, challenges, strict=True)
-            tasks = [_task(each, challenge, ordering) for each, challenge in pairs]
-            ready = _validate(order, tasks, challenges, solver, ordering)
+            tasks = [_task(each, challenge, context) for each, challenge in pairs]
+            ready = _validate(order, tasks, challenges, solver, context)
         else:
-            ready = client.await_ready(order, deadline=ordering.deadline)
+            ready = client.await_ready(order, deadline=context.deadline)
     except CertctlError as error:
         pairs = zip(
             not_yet_valid, challenges, strict=False
         )  # not every challenge was found, perhaps
         told = {each.url for each, challenge in pairs if client.was_answered(challenge)}
         if isinstance(error, ValidationFailed):
-            _note_failures(error, ordering)
-        _give_up([each for each in not_yet_valid if each.url not in told], ordering)
+            _note_failures(error, context)
+        _give_up([each for each in not_yet_valid if each.url not in told], context)
         raise
     run.services.emit(OrderReady(name, run.services.clock.now()))
     return ready
 
 
-def _note_failures(error: ValidationFailed, ordering: Ordering) -> None:
+def _note_failures(error: ValidationFailed, context: OrderContext) -> None:
     """Take note of each failed authorization: CAs count them by identifier."""
     refused = {value for value, _ in error.reasons}
-    for each in ordering.identifiers:
+    for each in context.identifiers:
         if each.value in refused:
-            ordering.note(LimitedAction.FAILURE, [each])
+            context.note(LimitedAction.FAILURE, [each])
 
 
 def remove_leftovers(name: str, run: Run) -> None:
@@ -87,13 +87,13 @@ def _validate(
     tasks: Sequence[Task],
     challenges: Sequence[Challenge],
     solver: Solver,
-    ordering: Ordering,
+    context: OrderContext,
 ) -> Order:
     """Place the answers, have the CA look at them, and return the order once it is ready."""
-    client, run, name = ordering.client, ordering.run, ordering.spec.name
+    client, run, name = context.client, context.run, context.spec.name
     clock = run.services.clock
     placements = _placed(solver, tasks)
-    challenge = run.challenge(ordering.spec)
+    challenge = run.challenge(context.spec)
     entry = run.services.store.journal.record_placements(challenge, placements)
     try:
         solver.present(placements)
@@ -106,7 +106,7 @@ def _validate(
         run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - begun))
         client.answer_all(challenges)
         solver.wait_for_validation(placements)
-        return client.await_ready(order, deadline=ordering.deadline)
+        return client.await_ready(order, deadline=context.deadline)
     finally:
         _clean_up(solver, placements, entry, name, run)
 
@@ -160,16 +160,16 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
     )
 
 
-def _task(authorization: Authorization, challenge: Challenge, ordering: Ordering) -> Task:
-    token, client, identifier = challenge.token or "", ordering.client, authorization.identifier
+def _task(authorization: Authorization, challenge: Challenge, context: OrderContext) -> Task:
+    token, client, identifier = challenge.token or "", context.client, authorization.identifier
     tokenless = challenge.type in _TOKENLESS
     return Task(
         identifier=identifier,
         type=challenge.type,
         token=token,
         key_authorization="" if tokenless else client.key_authorization(token),
-        account_url=ordering.account.url,
-        certificate=ordering.spec.name,
+        account_url=context.account.url,
+        certificate=context.spec.name,
         persistent_record=client.persistent_record(identifier, challenge) if tokenless else None,
     )
 
@@ -188,7 +188,7 @@ def _clean_up(
         run.services.store.journal.remove(entry)
 
 
-def _give_up(waiting: Sequence[Authorization], ordering: Ordering) -> None:
+def _give_up(waiting: Sequence[Authorization], context: OrderContext) -> None:
     for each in waiting:
-        if not ordering.client.deactivate(each.url):
+        if not context.client.deactivate(each.url):
             return  # the CA is down, or lets nobody do that: the others need not be tried

@@ -21,7 +21,7 @@ from certctl.operations.deploy_steps import (
     run_deploy_hooks,
     test,
 )
-from certctl.operations.live_check import look
+from certctl.operations.live_check import check_live
 from certctl.operations.run import Run
 
 
@@ -73,7 +73,7 @@ def _deployed(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     """Take older versions the same way, and look at them the same way."""
     placed = [apply_step(each, place, run) for each in rollouts]
     hooked = [apply_step(each, run_deploy_hooks, run) for each in placed]
-    return look(reload(test(hooked, run), run), run)
+    return check_live(reload(test(hooked, run), run), run)
 
 
 def _return(rollouts: Sequence[Rollout], run: Run) -> None:

@@ -26,8 +26,8 @@ from certctl.operations.deploy_steps import (
     targets_of,
     test,
 )
-from certctl.operations.live_check import look
-from certctl.operations.live_version import owe, with_target_live
+from certctl.operations.live_check import check_live
+from certctl.operations.live_version import activate_wanted, mark_undeployed
 from certctl.operations.run import Run
 from certctl.operations.specs import load
 from certctl.renewal import deploy_failed
@@ -43,7 +43,7 @@ def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
     rollouts = [each for each in prepared if isinstance(each, Rollout)]
     rollouts = [apply_step(each, place, run) for each in rollouts]
     rollouts = [apply_step(each, run_deploy_hooks, run) for each in rollouts]
-    rollouts = look(reload(test(rollouts, run), run), run)
+    rollouts = check_live(reload(test(rollouts, run), run), run)
     rollbacks = roll_back(rollouts, run)
     results = {each.name: _settle(each, rollbacks.get(each.name), run) for each in rollouts}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}
@@ -67,13 +67,13 @@ def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout | D
 
 def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
     """Make the target version live where it is not yet, and find what has to be done for it."""
-    status = with_target_live(name, run)
+    status = activate_wanted(name, run)
     if status.live is None:
         raise DeployFailed(
             "there is no certificate to deploy yet", hint=f"certctl renew {name}", name=name
         )
     spec = load(run, name)
-    rollout = pack(spec, status.live, owe(name, run), (), run)
+    rollout = pack(spec, status.live, mark_undeployed(name, run), (), run)
     try:
         return replace(rollout, targets=targets_of(spec, run, known))
     except CertctlError as error:

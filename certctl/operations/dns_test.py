@@ -56,7 +56,7 @@ def run_dns_test(domain: str, given: Mapping[str, Value], run: Run) -> DnsTestRe
             hint=f"certctl dns test {domain} --dns PROVIDER; certctl dns list has them all.",
             code="usage.dns_provider",
         )
-    run.lease(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
     try:
         remove_leftovers(spec.name, run)
         return _try(identifier, spec, run)

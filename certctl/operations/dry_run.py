@@ -8,7 +8,7 @@ from certctl import keys
 from certctl.models import CertificateFacts, CertificateSpec
 from certctl.operations.accounts import ensure_account, shared_lock
 from certctl.operations.authorize import authorize, remove_leftovers
-from certctl.operations.order_steps import begin, collect, place, profile_to_ask_for
+from certctl.operations.order_steps import collect, order_context, place, profile_to_ask_for
 from certctl.operations.run import Run
 from certctl.operations.specs import staging_of
 
@@ -24,11 +24,11 @@ def dry_run(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Certif
     remove_leftovers(spec.name, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, None)
     with shared_lock(run, account):
-        ordering = begin(spec, account, run)
-        order = place(ordering, profile_to_ask_for(ordering))
+        context = order_context(spec, account, run)
+        order = place(context, profile_to_ask_for(context))
         if order.status == "pending":
             run.check()
-            order = authorize(order, ordering)
+            order = authorize(order, context)
         key = None if spec.csr else keys.generate_key(spec.key_type)
-        _, inspected = collect(ordering, order, key, csr)
+        _, inspected = collect(context, order, key, csr)
         return inspected.facts

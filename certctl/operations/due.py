@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from certctl.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unexpected
 from certctl.events import Skipped
 from certctl.models import CertificateSpec, CertificateStatus, DeployResult, LedgerEntry, Outcome
-from certctl.operations.live_version import with_target_live
-from certctl.operations.memory import remember, remembered
-from certctl.operations.parallel import together
+from certctl.operations.live_version import activate_wanted
+from certctl.operations.memory import earlier_error, update_next_action
+from certctl.operations.parallel import in_parallel
 from certctl.operations.rate_limit_forecast import order_for
 from certctl.operations.run import Run
 from certctl.operations.specs import load, protect_public, staging_of
-from certctl.renewal import decide, too_seldom, waiting
+from certctl.renewal import decide, in_backoff, interval_too_long
 
 _LONGEST_INTERVAL = timedelta(days=1)
 _ASKING = 16
@@ -64,31 +64,31 @@ class Work:
 @dataclass(frozen=True)
 class DueWork:
     """What there is to do, and what became of certificates for which there is nothing to do now.
-    `too_seldom`: the time that there is for a renewal, where runs come at longer intervals, and
-    what that is called.
+    `interval_too_long`: if runs come too rarely, the time that there is for a renewal, and what
+    that is called.
     """
 
     outcomes: tuple[Outcome, ...] = ()
     work: tuple[Work, ...] = ()
-    too_seldom: tuple[timedelta, str] | None = None
+    interval_too_long: tuple[timedelta, str] | None = None
 
 
 def find_work(names: Sequence[str], request: RenewRequest, run: Run) -> DueWork:
     """Decide about certificates, asking their CAs for advice where the time has come for that."""
     place = {name: index for index, name in enumerate(names)}
     found = list(
-        together(
+        in_parallel(
             lambda name: (place[name], _examined(name, request, run)),
             names,
             threads=_ASKING,
         )
     )
     in_order = [each for _, each in sorted(found, key=lambda pair: pair[0])]
-    seldom = [each.too_seldom for each in in_order if each.too_seldom is not None]
+    seldom = [each.interval_too_long for each in in_order if each.interval_too_long is not None]
     return DueWork(
         outcomes=tuple(outcome for each in in_order for outcome in each.outcomes),
         work=tuple(work for each in in_order for work in each.work),
-        too_seldom=min(seldom, default=None),
+        interval_too_long=min(seldom, default=None),
     )
 
 
@@ -113,7 +113,7 @@ def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False)
     run.check()
     found = DueWork()
     try:
-        run.lease(name, timeout=0)
+        run.lock(name, timeout=0)
         found = _decided(name, request, run)
     except (Interrupted, KeyboardInterrupt):
         raise
@@ -132,7 +132,7 @@ def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False)
 
 
 def _decided(name: str, request: RenewRequest, run: Run) -> DueWork:
-    spec, status = load(run, name), with_target_live(name, run, patient=True)
+    spec, status = load(run, name), activate_wanted(name, run, respect_backoff=True)
     forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
     if not forced and spec.autorenew:
         status = _by_ari(spec, status, run)
@@ -146,8 +146,8 @@ def _decided(name: str, request: RenewRequest, run: Run) -> DueWork:
         protect_public(spec, status, force=request.force)
     seldom = None
     if request.interval is not None and live is not None and spec.autorenew:
-        seldom = too_seldom(live, status.renewal_state, request.interval)
-    if forced or (decision.due and not waiting(status.renewal_state, now)):
+        seldom = interval_too_long(live, status.renewal_state, request.interval)
+    if forced or (decision.due and not in_backoff(status.renewal_state, now)):
         why = "asked for" if forced else decision.why
         asks = order_for(spec, status, now)
         return DueWork((), (Work(spec, order=True, why=why, expires=expires, asks=asks),), seldom)
@@ -155,16 +155,16 @@ def _decided(name: str, request: RenewRequest, run: Run) -> DueWork:
     outcomes: list[Outcome] = []
     work: list[Work] = []
     if decision.due:
-        error = remembered(name, status.renewal_state.last_error)
+        error = earlier_error(name, status.renewal_state.last_error)
         outcomes.append(Outcome(name, "waiting", domains, error=error))
-    if status.undeployed and waiting(status.deployment, now):
-        error = remembered(name, status.deployment.last_error, deploy=True)
+    if status.undeployed and in_backoff(status.deployment, now):
+        error = earlier_error(name, status.deployment.last_error, deploy=True)
         owed = DeployResult(name, status.deployment.wanted or 0, deployed=False, error=error)
         outcomes.append(Outcome(name, "undeployed", domains, live, deploy=owed))
     elif status.undeployed:
         work.append(Work(spec, order=False, why="its deploy is owed", expires=expires))
     if not (outcomes or work):
-        remember(name, run)
+        update_next_action(name, run)
         unchanged = Outcome(name, "unchanged", domains, live, reason=decision.why)
         outcomes.append(replace(unchanged, renews_at=decision.at))
     return DueWork(tuple(outcomes), tuple(work), seldom)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from certctl.ari import advice
+from certctl.ari import renewal_info_for
 from certctl.models import CertificateStatus, Deployment, RenewalDecision, RenewalState, Version
 from certctl.operations.rate_limit_forecast import usage_for
 from certctl.operations.run import Run
 from certctl.operations.specs import load, require
 from certctl.rate_limits import Usage
-from certctl.renewal import decide, last_call, renewal_time, too_seldom
+from certctl.renewal import decide, interval_too_long, latest_renewal, renewal_time
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ def explain(run: Run, name: str) -> Explanation:
     if history.interval is not None:
         hours = history.interval.total_seconds() / 3600
         facts.append(Fact("interval", None, f"`renew` usually runs every {hours:.1f} hours"))
-        if status.live is not None and too_seldom(
+        if status.live is not None and interval_too_long(
             status.live, status.renewal_state, history.interval
         ):
-            facts.append(Fact("too_seldom", None, "that is too seldom for this certificate"))
+            facts.append(Fact("interval_too_long", None, "that is too seldom for this certificate"))
     return Explanation(name, decision, tuple(facts))
 
 
 def _of_the_ca(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:
-    info = advice(live, renewal_state)
+    info = renewal_info_for(live, renewal_state)
     facts: list[Fact] = []
     if info is not None:
         facts += [
@@ -99,15 +99,19 @@ def _of_the_ca(live: Version, renewal_state: RenewalState, now: datetime) -> lis
 def _of_the_lifetime(live: Version) -> list[Fact]:
     return [
         Fact("schedule", renewal_time(live), "without advice, it would be renewed from then on"),
-        Fact("last_call", last_call(live), "a sixth of its lifetime is left; no advice beats that"),
+        Fact(
+            "latest_renewal",
+            latest_renewal(live),
+            "a sixth of its lifetime is left; no advice beats that",
+        ),
         Fact("expires", live.facts.not_after, "it expires"),
     ]
 
 
 def _of_a_limit(usage: Usage) -> Fact:
     words = f"its CA's limits: {usage} are used"
-    if usage.room_at is not None:
-        return Fact("limit", usage.room_at, f"{words}; there is room again then")
+    if usage.available_at is not None:
+        return Fact("limit", usage.available_at, f"{words}; there is room again then")
     return Fact("limit", None, words)
 
 

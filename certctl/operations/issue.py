@@ -23,14 +23,14 @@ from certctl.models import (
 from certctl.operations.accounts import ensure_account
 from certctl.operations.deliver import deliver
 from certctl.operations.dry_run import dry_run
-from certctl.operations.live_version import owe, with_target_live
-from certctl.operations.memory import remember, remember_failure
+from certctl.operations.live_version import activate_wanted, mark_undeployed
+from certctl.operations.memory import record_failure, update_next_action
 from certctl.operations.obtain import names_missing, obtain
 from certctl.operations.preflight import check_deployment
 from certctl.operations.rate_limit_forecast import order_for, warn_of_limits
 from certctl.operations.report import Report
 from certctl.operations.run import Run
-from certctl.operations.run_hooks import after, before, pay_post_hooks
+from certctl.operations.run_hooks import after, before, run_outstanding_post_hooks
 from certctl.operations.specs import (
     changed,
     find,
@@ -72,9 +72,9 @@ def issue(request: IssueRequest, run: Run) -> Report:
         else:
             agreed = _confirm_names(spec, request, run)
             ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
-            run.lease(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
+            run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
             spec = _wanted_still(spec, request, agreed, run)
-            errors += pay_post_hooks(run)
+            errors += run_outstanding_post_hooks(run)
             outcome = _issue(spec, request, run, errors)
     except Interrupted as stopped:
         return Report(errors=(*errors, stopped), considered=1, interrupted=True)
@@ -94,7 +94,7 @@ def edit(
     where a name to remove is not there, or none would be left.
     """
     require(run, (name,))
-    run.lease(name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
     spec = load(run, name)
     absent = [each.value for each in remove if each not in spec.identifiers]
     if absent:
@@ -189,7 +189,7 @@ def _issue(
 ) -> Outcome:
     """Order and deploy with the lock held; what another process did meanwhile is seen here."""
     store = run.services.store
-    status = with_target_live(spec.name, run)
+    status = activate_wanted(spec.name, run)
     protect_public(spec, status, force=request.force)
     if spec.name in store.names() and spec != load(run, spec.name):
         # Asking for something else by hand ends the pause that a rollback began.
@@ -208,13 +208,13 @@ def _issue(
         outcome = replace(outcome, version=version, incomplete=missing)
         _warn_of_fleeting_secrets(spec, run)
         outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
-        remember(spec.name, run)
+        update_next_action(spec.name, run)
     except Interrupted as stopped:
         outcome = replace(outcome, action="failed", error=stopped)
         raise
     except CertctlError as error:
         outcome = replace(outcome, action="failed", error=error)
-        remember_failure(spec.name, error, run)
+        record_failure(spec.name, error, run)
     finally:
         errors += after(run_hooks, [outcome], run)
     return outcome
@@ -267,12 +267,12 @@ def _nothing_due(
         return outcome
     redeploy = status.undeployed or old is None or spec.deploy != old.deploy
     if redeploy:
-        owe(spec.name, run)
+        mark_undeployed(spec.name, run)
     store.save_spec(spec)
     if old is None or (spec.key_group, spec.key_mode) != (old.key_group, old.key_mode):
         store.grant_access(spec)
     result = deliver([spec.name], run)[0] if redeploy else None
-    remember(spec.name, run)
+    update_next_action(spec.name, run)
     return replace(outcome, action="updated", deploy=result)
 
 
@@ -281,7 +281,7 @@ def _self_test(
 ) -> Outcome:
     outcome = Outcome(spec.name, "dry-run", _domains(spec))
     staging_of(spec)  # where there is none, no hook has to run to find that out
-    run.lease(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
     run_hooks = before([spec], run)
     try:
         if spec.name in run_hooks.refused:

@@ -15,7 +15,7 @@ class _Turn:
     called: Event = field(default_factory=Event, compare=False)
 
 
-class Slots:
+class PrioritySemaphore:
     """A semaphore that serves by rank, the lowest first, and equal ranks in the order of asking.
 
     A slot that is given back wakes the one who is next, and nobody else.

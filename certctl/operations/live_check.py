@@ -16,7 +16,7 @@ from certctl.errors import NotServed
 from certctl.events import Event, EventSink, Verified, VerifyFailed
 from certctl.models import ProbeResult, ServiceAddress
 from certctl.operations.deploy_steps import Rollout, apply_step
-from certctl.operations.parallel import together
+from certctl.operations.parallel import in_parallel
 from certctl.operations.run import Run
 from certctl.service_address import format_service
 
@@ -27,12 +27,12 @@ _PARALLEL = 16
 _SHOWN = 3
 
 
-def look(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
+def check_live(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     """Look for each certificate on the wire, side by side; one that is not served as it should be
     goes on with that error. Raises `Interrupted`.
     """
     seen = dict(
-        together(
+        in_parallel(
             lambda turn: (turn[0], apply_step(turn[1], _looked_for, run)),
             list(enumerate(rollouts)),
             threads=_PARALLEL,

@@ -9,12 +9,14 @@ from dataclasses import replace
 from certctl.errors import CertctlError
 from certctl.models import CertificateStatus, Deployment
 from certctl.operations.run import Run
-from certctl.renewal import after_success, waiting
+from certctl.renewal import after_success, in_backoff
 
 
-def with_target_live(name: str, run: Run, *, patient: bool = False) -> CertificateStatus:
-    """Return what is, once the target is live; the certificate's lock is held. Where its deploy was
-    refused and the version before was put back, `patient` leaves that until it is tried again.
+def activate_wanted(name: str, run: Run, *, respect_backoff: bool = False) -> CertificateStatus:
+    """Make the wanted version live if it is not, and return the status; needs the lock.
+
+    With `respect_backoff`, a version whose deploy was refused and rolled back waits for its next
+    attempt.
 
     A target that is gone or damaged is given up for what is live, and that is said. Where nothing
     is live either, a new version has to be ordered.
@@ -26,7 +28,7 @@ def with_target_live(name: str, run: Run, *, patient: bool = False) -> Certifica
     if target is None or (live is not None and live.number == target):
         return status
     put_back = live is not None and live.number == status.deployment.deployed
-    if patient and put_back and waiting(status.deployment, run.services.clock.now()):
+    if respect_backoff and put_back and in_backoff(status.deployment, run.services.clock.now()):
         return status
     try:
         store.activate(name, target)
@@ -37,7 +39,7 @@ def with_target_live(name: str, run: Run, *, patient: bool = False) -> Certifica
     return store.status(name)
 
 
-def owe(name: str, run: Run) -> Deployment:
+def mark_undeployed(name: str, run: Run) -> Deployment:
     """Write down that the target has to be deployed, also where it has been before; return what was
     remembered until now. A deploy that is cut off is then owed.
     """

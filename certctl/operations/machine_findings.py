@@ -17,8 +17,8 @@ from pathlib import Path
 from certctl.errors import CertctlError
 from certctl.models import CertificateSpec, Finding, Severity
 from certctl.operations.run import Run
-from certctl.operations.schedule import RENEWING
-from certctl.renewal import too_seldom
+from certctl.operations.schedule import RENEW_COMMAND
+from certctl.renewal import interval_too_long
 from certctl.system.space import DiskSpace
 from certctl.system.timers import Timer, timers_for, user_crontab
 from certctl.version import VERSION
@@ -131,7 +131,7 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
     for spec in specs:
         with suppress(CertctlError):  # one that cannot be read is told of by itself
             status = run.services.store.status(spec.name)
-            seldom = status.live and too_seldom(status.live, status.renewal_state, interval)
+            seldom = status.live and interval_too_long(status.live, status.renewal_state, interval)
             if seldom:
                 late[spec.name] = seldom
     if not late:
@@ -140,7 +140,7 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
     time, what = late[name]
     more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
     yield Finding(
-        "schedule.seldom",
+        "schedule.interval",
         Severity.WARNING,
         name,
         f"`certctl renew` runs every {_hours(interval)}, but {what} is only {_hours(time)}"
@@ -152,9 +152,9 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
 def _timers(context: MachineContext) -> list[Timer]:
     home = context.variables.get("HOME")
     units = Path(home) / ".config" / "systemd" / "user" if home else None
-    own = user_crontab(RENEWING) if context.ask_crontab else None
+    own = user_crontab(RENEW_COMMAND) if context.ask_crontab else None
     return [
-        *timers_for(RENEWING, root=context.root, user_units=units),
+        *timers_for(RENEW_COMMAND, root=context.root, user_units=units),
         *([own] if own is not None else []),
     ]
 

@@ -15,7 +15,7 @@ from certctl.operations.specs import load
 from certctl.renewal import after_failure, after_postponement, decide, next_action, no_longer_due
 
 
-def remember(name: str, run: Run) -> None:
+def update_next_action(name: str, run: Run) -> None:
     """Write down when `renew` has to look at a certificate again."""
     store, now = run.services.store, run.services.clock.now()
     spec, status = load(run, name), store.status(name)
@@ -26,7 +26,7 @@ def remember(name: str, run: Run) -> None:
     )
 
 
-def remember_failure(name: str, error: CertctlError, run: Run, *, tried: bool = True) -> None:
+def record_failure(name: str, error: CertctlError, run: Run, *, tried: bool = True) -> None:
     """Write down that an attempt failed, and say it; `tried` is False where it was only put off,
     since others had failed for a reason that holds for all.
     """
@@ -42,7 +42,7 @@ def remember_failure(name: str, error: CertctlError, run: Run, *, tried: bool = 
     )
 
 
-def remembered(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:
+def earlier_error(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:
     """Return the error of an earlier run that is waiting out its backoff: it still counts."""
     if last is None:
         return CertctlError("an earlier attempt failed", name=name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from certctl import keys, x509
-from certctl.ari import advice
+from certctl.ari import renewal_info_for
 from certctl.errors import AcmeError, CertctlError, NamesMissing, RateLimited, ValidationFailed
 from certctl.events import CertificateSaved, OrderPlaced
 from certctl.models import (
@@ -29,16 +29,16 @@ from certctl.operations.accounts import ensure_account, shared_lock
 from certctl.operations.ari import ask_for_renewal_info
 from certctl.operations.authorize import authorize, remove_leftovers
 from certctl.operations.order_steps import (
-    Ordering,
-    begin,
+    OrderContext,
     collect,
     is_refused_profile,
+    order_context,
     place,
     profile_to_ask_for,
 )
 from certctl.operations.rate_limit_forecast import order_for
 from certctl.operations.run import Run
-from certctl.renewal import after_failure, after_success, decide, last_call, request_of
+from certctl.renewal import after_failure, after_success, decide, latest_renewal, request_of
 
 _RESUMED_FOR = timedelta(days=1)
 
@@ -68,9 +68,9 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
         # Settings that cannot work are found before an order is placed.
         run.solver(run.challenge(spec))
         status = store.status(spec.name)
-        by_ari = status.live is not None and decide(spec, status, now).reason == "advice"
-        ordering = begin(spec, account, run, order_for(spec, status, now))
-        issued = _carried_through(ordering, csr)
+        by_ari = status.live is not None and decide(spec, status, now).reason == "ari"
+        context = order_context(spec, account, run, order_for(spec, status, now))
+        issued = _carried_through(context, csr)
     if csr is not None:
         store.save_csr(spec.name, x509.read_csr(csr).pem)
     store.save_spec(spec)
@@ -103,43 +103,43 @@ def names_missing(spec: CertificateSpec, version: Version, run: Run) -> NamesMis
     )
 
 
-def _carried_through(ordering: Ordering, csr: bytes | None) -> _Issued:
+def _carried_through(context: OrderContext, csr: bytes | None) -> _Issued:
     """Return the certificate of an order, or of one that asks for less where that is allowed:
     without a profile that was only preferred, or without names that could not be proved.
     """
-    profile = profile_to_ask_for(ordering)
+    profile = profile_to_ask_for(context)
     reasons: dict[str, str] = {}
     while True:
         try:
-            issued = _attempted(ordering, profile, csr)
+            issued = _attempted(context, profile, csr)
         except (ValidationFailed, AcmeError) as error:
             refused = {} if isinstance(error, RateLimited) else dict(error.reasons)
-            if refused and (fewer := _fewer(ordering, refused, csr)):
+            if refused and (fewer := _fewer(context, refused, csr)):
                 reasons |= refused
-                ordering = replace(ordering, identifiers=fewer)
+                context = replace(context, identifiers=fewer)
             elif (
                 isinstance(error, AcmeError)
                 and profile is not None
-                and is_refused_profile(ordering.spec, error)
+                and is_refused_profile(context.spec, error)
             ):
                 profile = None
             else:
                 raise
         else:
-            return replace(issued, missing=_missing(ordering.spec, reasons))
+            return replace(issued, missing=_missing(context.spec, reasons))
 
 
 def _fewer(
-    ordering: Ordering, refused: dict[str, str], csr: bytes | None
+    context: OrderContext, refused: dict[str, str], csr: bytes | None
 ) -> tuple[Identifier, ...] | None:
     """Return the names to order without those that were refused; None where that must not be.
 
     It must be allowed, and gain something. Names that are served now are not given up before the
     last moment, since the certificate that has them is still good.
     """
-    spec, run = ordering.spec, ordering.run
-    kept = tuple(each for each in ordering.identifiers if each.value not in refused)
-    if not spec.allow_subset or spec.csr or csr or not kept or kept == ordering.identifiers:
+    spec, run = context.spec, context.run
+    kept = tuple(each for each in context.identifiers if each.value not in refused)
+    if not spec.allow_subset or spec.csr or csr or not kept or kept == context.identifiers:
         return None
     now, status = run.services.clock.now(), run.services.store.status(spec.name)
     if status.live is None or status.live.facts.not_after <= now:
@@ -147,7 +147,7 @@ def _fewer(
     if not decide(replace(spec, identifiers=kept), status, now).due:
         return None
     given_up = set(status.live.request.identifiers) & set(spec.identifiers) - set(kept)
-    return None if given_up and now < last_call(status.live) else kept
+    return None if given_up and now < latest_renewal(status.live) else kept
 
 
 def _missing(spec: CertificateSpec, reasons: dict[str, str]) -> NamesMissing | None:
@@ -161,36 +161,36 @@ def _missing(spec: CertificateSpec, reasons: dict[str, str]) -> NamesMissing | N
     )
 
 
-def _attempted(ordering: Ordering, profile: str | None, csr: bytes | None) -> _Issued:
+def _attempted(context: OrderContext, profile: str | None, csr: bytes | None) -> _Issued:
     """Take one order to its certificate; what a later run needs to go on is on disk all the
     time.
     """
-    store, spec = ordering.run.services.store, ordering.spec
-    pending = _pending(ordering)
-    with _dropped_unless_resumable(ordering):
-        order, pending = _placed(ordering, pending, profile)
+    store, spec = context.run.services.store, context.spec
+    pending = _pending(context)
+    with _dropped_unless_resumable(context):
+        order, pending = _placed(context, pending, profile)
     if order.status == "pending":
         try:
-            ordering.run.check()
-            order = authorize(order, ordering)
+            context.run.check()
+            order = authorize(order, context)
         except CertctlError:
             # Its answers are gone: whatever becomes of it now, it will not become ready.
             store.drop_pending(spec.name)
             raise
-    with _dropped_unless_resumable(ordering):
-        order, inspected = collect(ordering, order, pending.privkey, csr)
-    ordering.note(LimitedAction.CERTIFICATE)
+    with _dropped_unless_resumable(context):
+        order, inspected = collect(context, order, pending.privkey, csr)
+    context.note(LimitedAction.CERTIFICATE)
     return _Issued(order, pending, inspected)
 
 
 @contextmanager
-def _dropped_unless_resumable(ordering: Ordering) -> Iterator[None]:
+def _dropped_unless_resumable(context: OrderContext) -> Iterator[None]:
     """Forget the order under way where an error says that nobody can go on with it."""
     try:
         yield
     except CertctlError as error:
         if not error.resumable:
-            ordering.run.services.store.drop_pending(ordering.spec.name)
+            context.run.services.store.drop_pending(context.spec.name)
         raise
 
 
@@ -217,22 +217,22 @@ def _remember(
     run.services.emit(CertificateSaved(version.name, now, version.number, version.facts.not_after))
 
 
-def _pending(ordering: Ordering) -> PendingOrder:
+def _pending(context: OrderContext) -> PendingOrder:
     """Return the order of an earlier run where it is still what is wanted, else a new one on
     disk.
     """
-    run, spec = ordering.run, ordering.spec
+    run, spec = context.run, context.spec
     pending = run.services.store.pending(spec.name)
-    request = request_of(replace(spec, identifiers=ordering.identifiers))
+    request = request_of(replace(spec, identifiers=context.identifiers))
     if (
         pending is not None
         and pending.request == request
-        and pending.account_url == ordering.account.url
+        and pending.account_url == context.account.url
         and not _compromised(pending.privkey, spec, run)
     ):
         return pending
     now = run.services.clock.now()
-    fresh = PendingOrder(request, ordering.account.url, now, privkey=_key(spec, run))
+    fresh = PendingOrder(request, context.account.url, now, privkey=_key(spec, run))
     run.services.store.save_pending(spec.name, fresh)
     return fresh
 
@@ -247,7 +247,7 @@ def _key(spec: CertificateSpec, run: Run) -> bytes | None:
     live, renewal_state = status.live, status.renewal_state
     if live is None or not (spec.reuse_key and live.has_key):
         return keys.generate_key(spec.key_type)
-    said = advice(live, renewal_state)
+    said = renewal_info_for(live, renewal_state)
     if (
         live.number in renewal_state.revoked
         or live.facts.key_sha256 in renewal_state.compromised_keys
@@ -264,51 +264,51 @@ def _compromised(privkey: bytes | None, spec: CertificateSpec, run: Run) -> bool
 
 
 def _placed(
-    ordering: Ordering, pending: PendingOrder, profile: str | None
+    context: OrderContext, pending: PendingOrder, profile: str | None
 ) -> tuple[Order, PendingOrder]:
     """Return the order at the CA: the one of an earlier run where it can still be finished."""
-    run, name = ordering.run, ordering.spec.name
+    run, name = context.run, context.spec.name
     store, clock = run.services.store, run.services.clock
     if pending.url is not None:
-        order = _still_good(pending, ordering)
+        order = _still_good(pending, context)
         if order is not None:
             run.services.emit(OrderPlaced(name, clock.now(), order.url, resumed=True))
             return order, pending
         pending = replace(pending, url=None, created=clock.now())
-    order = place(ordering, profile, _replaced(ordering))
+    order = place(context, profile, _replaced(context))
     pending = replace(pending, url=order.url)
     store.save_pending(name, pending)
     run.services.emit(OrderPlaced(name, clock.now(), order.url, resumed=False))
     return order, pending
 
 
-def _replaced(ordering: Ordering) -> str | None:
+def _replaced(context: OrderContext) -> str | None:
     """Return the CertID of the version that the order replaces (RFC 9773 §5), None where there is
     none that the CA could know as such.
     """
-    spec = ordering.spec
-    live = ordering.run.services.store.status(spec.name).live
+    spec = context.spec
+    live = context.run.services.store.status(spec.name).live
     if (
         live is None
         or live.request.ca != spec.ca
-        or live.account_url != ordering.account.url
-        or live.facts.not_after <= ordering.run.services.clock.now()
-        or not set(live.request.identifiers) & set(ordering.identifiers)
+        or live.account_url != context.account.url
+        or live.facts.not_after <= context.run.services.clock.now()
+        or not set(live.request.identifiers) & set(context.identifiers)
     ):
         return None
     return live.facts.ari_id
 
 
-def _still_good(pending: PendingOrder, ordering: Ordering) -> Order | None:
+def _still_good(pending: PendingOrder, context: OrderContext) -> Order | None:
     """Return the order of an earlier run where it may still be finished.
 
     One that could not be finished for a day is given up: whatever is wrong with it would stay.
     """
-    now = ordering.run.services.clock.now()
+    now = context.run.services.clock.now()
     if pending.url is None or now - pending.created > _RESUMED_FOR:
         return None
     try:
-        order = ordering.client.order(pending.url)
+        order = context.client.order(pending.url)
     except AcmeError as error:
         if error.resumable:
             raise

@@ -26,7 +26,7 @@ _BUNDLE_LIMIT = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Ordering:
+class OrderContext:
     """Who orders what, and where: `identifiers` may be fewer than those of the spec. `deadline` is
     by the clock's `monotonic`. `counts_as` is what the order is to the CA's limits.
     """
@@ -51,23 +51,23 @@ class Ordering:
         self.run.note(self.account, asked)
 
 
-def begin(
+def order_context(
     spec: CertificateSpec, account: Account, run: Run, counts_as: LedgerEntry | None = None
-) -> Ordering:
-    """Return the ordering of all names of a spec; its time begins now."""
+) -> OrderContext:
+    """Return the context of all names of a spec; its time begins now."""
     client = run.client(spec.ca, spec.ca_bundle, account)
     allowed = run.services.settings.seconds("order_timeout")
     deadline = run.services.clock.monotonic() + allowed
     counts_as = counts_as or LedgerEntry(LimitedAction.ORDER, run.services.clock.now())
-    return Ordering(spec, spec.identifiers, account, client, run, deadline, counts_as)
+    return OrderContext(spec, spec.identifiers, account, client, run, deadline, counts_as)
 
 
-def profile_to_ask_for(ordering: Ordering) -> str | None:
+def profile_to_ask_for(context: OrderContext) -> str | None:
     """Return the profile to name in the order: one that is preferred only where it is offered.
 
     Raises `UsageError` where a required one is not.
     """
-    spec, offered = ordering.spec, ordering.client.directory.profiles
+    spec, offered = context.spec, context.client.directory.profiles
     profile = spec.required_profile or spec.profile
     if profile is None or profile in offered:
         return profile
@@ -82,22 +82,22 @@ def profile_to_ask_for(ordering: Ordering) -> str | None:
     return None
 
 
-def place(ordering: Ordering, profile: str | None, replaces: str | None = None) -> Order:
+def place(context: OrderContext, profile: str | None, replaces: str | None = None) -> Order:
     """Place the order. What the CA will not take is left out of it, where it was only a wish.
 
     That is a preferred profile, and `replaces` (RFC 9773 §5), the CertID of the certificate that
     this order makes superfluous: where a CA goes on refusing that, renewal would stop for ever.
     """
     try:
-        order = ordering.client.new_order(ordering.identifiers, profile=profile, replaces=replaces)
-        ordering.note(LimitedAction.ORDER)
+        order = context.client.new_order(context.identifiers, profile=profile, replaces=replaces)
+        context.note(LimitedAction.ORDER)
         return order
     except AcmeError as error:
-        if profile is not None and is_refused_profile(ordering.spec, error):
-            return place(ordering, None, replaces)
+        if profile is not None and is_refused_profile(context.spec, error):
+            return place(context, None, replaces)
         if replaces is not None and _replacement_refused(error):
-            counted = replace(ordering.counts_as, replaces=False)
-            return place(replace(ordering, counts_as=counted), profile)
+            counted = replace(context.counts_as, replaces=False)
+            return place(replace(context, counts_as=counted), profile)
         raise
 
 
@@ -107,19 +107,19 @@ def is_refused_profile(spec: CertificateSpec, error: AcmeError) -> bool:
 
 
 def collect(
-    ordering: Ordering, order: Order, privkey: bytes | None, csr: bytes | None = None
+    context: OrderContext, order: Order, privkey: bytes | None, csr: bytes | None = None
 ) -> tuple[Order, x509.Inspected]:
     """Take an order that is proved to its certificate: finalize, download, inspect.
 
     `privkey` is PEM, None for a certificate signing request: `csr` where it was just given, else
     the one that is kept.
     """
-    ordering.run.check()
-    request, key_sha256 = _request(ordering, privkey, csr)
-    order = ordering.client.finalize(order, request, deadline=ordering.deadline)
-    inspected = _download(ordering, order, key_sha256)
+    context.run.check()
+    request, key_sha256 = _request(context, privkey, csr)
+    order = context.client.finalize(order, request, deadline=context.deadline)
+    inspected = _download(context, order, key_sha256)
     for warning in inspected.warnings:
-        ordering.run.warn(warning, ordering.spec.name)
+        context.run.warn(warning, context.spec.name)
     return order, inspected
 
 
@@ -132,11 +132,13 @@ def _replacement_refused(error: AcmeError) -> bool:
     return error.status in {403, 409} and error.type in {None, "unauthorized", "conflict"}
 
 
-def _request(ordering: Ordering, privkey: bytes | None, given: bytes | None) -> tuple[bytes, str]:
+def _request(
+    context: OrderContext, privkey: bytes | None, given: bytes | None
+) -> tuple[bytes, str]:
     """Return the request in DER, and the digest of the public key that must come back."""
     if privkey is not None:
-        return x509.build_csr(privkey, ordering.identifiers), keys.key_sha256(privkey)
-    spec, store = ordering.spec, ordering.run.services.store
+        return x509.build_csr(privkey, context.identifiers), keys.key_sha256(privkey)
+    spec, store = context.spec, context.run.services.store
     kept = given or store.csr(spec.name)
     request = None if kept is None else x509.read_csr(kept)
     if request is None or request.sha256 != spec.csr:
@@ -155,13 +157,13 @@ def _request(ordering: Ordering, privkey: bytes | None, given: bytes | None) -> 
     return request.der, request.key_sha256
 
 
-def _download(ordering: Ordering, order: Order, key_sha256: str) -> x509.Inspected:
+def _download(context: OrderContext, order: Order, key_sha256: str) -> x509.Inspected:
     """Return the chain to use, inspected: the preferred one where the CA offers it.
 
     RFC 8555 §7.4.2.
     """
-    spec, run = ordering.spec, ordering.run
-    chains = ordering.client.chains(order)
+    spec, run = context.spec, context.run
+    chains = context.client.chains(order)
     chosen = first = next(chains)
     if spec.preferred_chain is not None:
         preferred = (each for each in chain([first], chains) if _leads_to(spec, each))
@@ -171,7 +173,7 @@ def _download(ordering: Ordering, order: Order, key_sha256: str) -> x509.Inspect
     try:
         return x509.inspect(
             chosen,
-            identifiers=ordering.identifiers,
+            identifiers=context.identifiers,
             key_sha256=key_sha256,
             now=run.services.clock.now(),
             anchors=_anchors(spec),

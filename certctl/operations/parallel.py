@@ -9,7 +9,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def together(
+def in_parallel(
     work: Callable[[_Item], _Result], items: Sequence[_Item], *, threads: int
 ) -> Iterator[_Result]:
     """Yield what `work` returns for each item, as they end; one alone is done in this thread.

@@ -26,7 +26,7 @@ from certctl.models import (
     Value,
 )
 from certctl.operations.accounts import ensure_account, shared_lock
-from certctl.operations.order_steps import Ordering, begin
+from certctl.operations.order_steps import OrderContext, order_context
 from certctl.operations.run import Run
 from certctl.operations.specs import changed, find, new, new_name
 
@@ -51,7 +51,7 @@ class PersistRequest:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RecordStatus:
     """One record: where it stands and what it says; `state` is `seen`, `written` or `missing`."""
 
     name: str
@@ -61,7 +61,7 @@ class Standing:
     why: str | None = None
 
 
-def persist(request: PersistRequest, run: Run) -> tuple[Standing, ...]:
+def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
     """Return the records of the names; those that were missing are written where there is a
     provider, and awaited.
 
@@ -71,12 +71,12 @@ def persist(request: PersistRequest, run: Run) -> tuple[Standing, ...]:
     spec = _spec(request, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
     with shared_lock(run, account):
-        ordering = begin(spec, account, run)
-        records = _records(request, ordering)
+        context = order_context(spec, account, run)
+        records = _records(request, context)
     found = [_look(each, request, spec, run) for each in records]
     missing = [each for each, state in zip(records, found, strict=True) if state.why is not None]
     if missing and spec.challenge.method == "dns":
-        _write(missing, request, ordering)
+        _write(missing, request, context)
         found = [replace(each, state="written", why=None) if each.why else each for each in found]
     return tuple(found)
 
@@ -100,11 +100,11 @@ def _spec(request: PersistRequest, run: Run) -> CertificateSpec:
     return new(run, new_name(run, None, request.identifiers), request.identifiers, given)
 
 
-def _records(request: PersistRequest, ordering: Ordering) -> list[PersistentRecord]:
+def _records(request: PersistRequest, context: OrderContext) -> list[PersistentRecord]:
     """Return what the record of each name must allow, a wildcard and its base being one name."""
-    client = ordering.client
+    client = context.client
     found: dict[str, PersistentRecord] = {}
-    offered = _offers(ordering)
+    offered = _offers(context)
     for each in request.identifiers:
         record = client.persistent_record(each, offered[each])
         before = found.get(each.base)
@@ -113,15 +113,15 @@ def _records(request: PersistRequest, ordering: Ordering) -> list[PersistentReco
     return list(found.values())
 
 
-def _offers(ordering: Ordering) -> dict[Identifier, Challenge]:
+def _offers(context: OrderContext) -> dict[Identifier, Challenge]:
     """Return the CA's challenge for each name. Where the directory does not tell, an order has to
     be placed, which is given up again.
     """
-    client = ordering.client
+    client = context.client
     known = client.persistent_validation_offer()
     if known is not None:
-        return dict.fromkeys(ordering.identifiers, known)
-    order = client.new_order(ordering.identifiers)
+        return dict.fromkeys(context.identifiers, known)
+    order = client.new_order(context.identifiers)
     authorizations = client.authorizations(order.authorization_urls)
     pending = [each for each in authorizations if each.status == "pending"]
     offers = {
@@ -131,10 +131,10 @@ def _offers(ordering: Ordering) -> dict[Identifier, Challenge]:
     }
     _give_up([each.url for each in pending], client)
     if not offers:
-        raise _not_offered(ordering)
+        raise _not_offered(context)
     # What is valid already shows only what made it so; the challenge is the same for all names.
     usual = next(iter(offers.values()))
-    return {each: offers.get(each, usual) for each in ordering.identifiers}
+    return {each: offers.get(each, usual) for each in context.identifiers}
 
 
 def _give_up(urls: Sequence[str], client: AcmeClient) -> None:
@@ -143,10 +143,10 @@ def _give_up(urls: Sequence[str], client: AcmeClient) -> None:
             return
 
 
-def _not_offered(ordering: Ordering) -> ChallengeError:
+def _not_offered(context: OrderContext) -> ChallengeError:
     return ChallengeError(
-        f"{label(ordering.spec.ca)} does not offer dns-persist-01 for"
-        f" {', '.join(each.value for each in ordering.identifiers)}",
+        f"{label(context.spec.ca)} does not offer dns-persist-01 for"
+        f" {', '.join(each.value for each in context.identifiers)}",
         hint="Have records written at each issuance instead: certctl issue NAME --dns PROVIDER",
         code="challenge.not_offered",
     )
@@ -154,9 +154,9 @@ def _not_offered(ordering: Ordering) -> ChallengeError:
 
 def _look(
     record: PersistentRecord, request: PersistRequest, spec: CertificateSpec, run: Run
-) -> Standing:
+) -> RecordStatus:
     """Return the record with its state, as every authoritative server has it."""
-    standing = Standing(
+    status = RecordStatus(
         persistent_validation.record_name(record.domain),
         persistent_validation.text_of(record, request.until),
         record.domain,
@@ -172,15 +172,15 @@ def _look(
     except ChallengeError as error:
         if error.code != CODE:
             raise
-        return replace(standing, state="missing", why=error.message)
-    return standing
+        return replace(status, state="missing", why=error.message)
+    return status
 
 
 def _write(
-    records: Sequence[PersistentRecord], request: PersistRequest, ordering: Ordering
+    records: Sequence[PersistentRecord], request: PersistRequest, context: OrderContext
 ) -> None:
     """Have the provider write the records, and wait until they are seen everywhere."""
-    run, spec = ordering.run, ordering.spec
+    run, spec = context.run, context.spec
     solver = run.solver(run.challenge(spec))
     placements: list[Placement] = [
         solver.plan(_task(each, persistent_validation.text_of(each, request.until), spec.name))

@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from certctl.ari import advice
+from certctl.ari import renewal_info_for
 from certctl.ca.directories import label
 from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.errors import CertctlError, StoreError
 from certctl.models import Account, CertificateSpec, CertificateStatus, LedgerEntry, LimitedAction
 from certctl.operations.accounts import choose_account, registration_times
 from certctl.operations.run import Run
-from certctl.rate_limits import Usage, concerning, shortages, usages
+from certctl.rate_limits import Usage, overruns, usages, usages_for
 
 _SAID = 5
 """Warnings for one CA; a run of thousands of names could have as many."""
@@ -26,7 +26,7 @@ def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -
     live, names = status.live, tuple(each.value for each in spec.identifiers)
     if live is None or live.request.ca != spec.ca:
         return LedgerEntry(LimitedAction.ORDER, now, names)
-    info = advice(live, status.renewal_state)
+    info = renewal_info_for(live, status.renewal_state)
     return LedgerEntry(
         LimitedAction.ORDER,
         now,
@@ -66,7 +66,7 @@ def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> lis
         return []
     now = run.services.clock.now()
     order = order_for(spec, status, now)
-    return concerning(limits, _asked(account, run), order, now, registered_domains())
+    return usages_for(limits, _asked(account, run), order, now, registered_domains())
 
 
 def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry], run: Run) -> None:
@@ -76,9 +76,9 @@ def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry],
         return  # each order will say what is wrong
     past = _asked(account, run) if account else []
     now = run.services.clock.now()
-    found = shortages(documented_limits(ca).limits, past, orders, now, registered_domains())
-    for shortage in found[:_SAID]:
-        run.warn(f"{label(ca)} allows {shortage}")
+    found = overruns(documented_limits(ca).limits, past, orders, now, registered_domains())
+    for overrun in found[:_SAID]:
+        run.warn(f"{label(ca)} allows {overrun}")
     if len(found) > _SAID:
         run.warn(f"{len(found) - _SAID} more limits of {label(ca)} would be overstepped")
 

@@ -19,12 +19,12 @@ from certctl.events import CertificateFinished, CertificateStarted, RunStarted
 from certctl.models import Outcome
 from certctl.operations.circuit_breaker import CircuitBreaker
 from certctl.operations.due import DueWork, RenewRequest, Work, find_work, recheck, skipped
-from certctl.operations.memory import remember, remember_failure
-from certctl.operations.parallel import together
+from certctl.operations.memory import record_failure, update_next_action
+from certctl.operations.parallel import in_parallel
 from certctl.operations.rate_limit_forecast import warn_of_limits
 from certctl.operations.report import Report
 from certctl.operations.run import Run
-from certctl.operations.run_report import conclude
+from certctl.operations.run_report import report_run
 from certctl.operations.specs import require
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
     interrupted = False
     try:
         if store.journal.outstanding_post_hooks():
-            errors += _pay_post_hooks(run)
+            errors += _run_outstanding_post_hooks(run)
         if certificates := store.journal.with_leftovers():
             _remove_leftovers(certificates, run)
         if candidates:
@@ -71,7 +71,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
     outcomes.sort(key=lambda outcome: place[outcome.name])
     report = Report(tuple(outcomes), tuple(errors), len(names), interrupted, request.dry_run)
     if request.regular and names:
-        conclude(report, run)
+        report_run(report, run)
     return report
 
 
@@ -122,7 +122,7 @@ def _order_all(
             ordered: list[Outcome] = []
             try:
                 ordered.extend(
-                    together(
+                    in_parallel(
                         lambda turn: _ordered(*turn, request, run_hooks, breaker, run),
                         list(enumerate(batch)),
                         threads=_THREADS,
@@ -190,7 +190,7 @@ def _attempted(
         raise refused
     if (enough := breaker.error_if_open(spec.ca)) is not None:
         if not request.dry_run:
-            remember_failure(spec.name, enough, run, tried=False)
+            record_failure(spec.name, enough, run, tried=False)
         return replace(work.outcome("failed"), error=enough)
     try:
         if request.dry_run:
@@ -207,7 +207,7 @@ def _attempted(
 
 def _failed(work: Work, error: CertctlError, request: RenewRequest, run: Run) -> Outcome:
     if not request.dry_run:
-        remember_failure(work.spec.name, error, run)
+        record_failure(work.spec.name, error, run)
     return replace(work.outcome("failed"), error=error)
 
 
@@ -229,7 +229,7 @@ def _deployed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
     try:
         results = {result.name: result for result in deliver(names, run)} if names else {}
         for name in names:
-            remember(name, run)
+            update_next_action(name, run)
     finally:
         for each in outcomes:
             run.release(each.name)
@@ -247,7 +247,7 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
 
     def remove(name: str) -> None:
         try:
-            run.lease(name, timeout=0)
+            run.lock(name, timeout=0)
             remove_leftovers(name, run)
         except LockHeld:
             return
@@ -259,13 +259,13 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
             run.release(name)
 
     # Side by side, so that what was left in one zone can be removed together.
-    deque(together(remove, names, threads=run.services.settings.integer("jobs")), maxlen=0)
+    deque(in_parallel(remove, names, threads=run.services.settings.integer("jobs")), maxlen=0)
 
 
 def _warn_of_the_interval(found: DueWork, interval: timedelta | None, run: Run) -> None:
     """Say where runs come so seldom that certificates would be renewed late."""
-    if found.too_seldom is not None and interval is not None:
-        left, what = found.too_seldom
+    if found.interval_too_long is not None and interval is not None:
+        left, what = found.interval_too_long
         run.warn(
             f"renew runs every {_hours(interval)}, but {what} is only {_hours(left)} long for some "
             "certificates: let it run every hour"
@@ -289,7 +289,7 @@ def _delay(request: RenewRequest, run: Run) -> None:
         run.check()
 
 
-def _pay_post_hooks(run: Run) -> list[CertctlError]:
-    from certctl.operations.run_hooks import pay_post_hooks  # noqa: PLC0415 - idle runs need none
+def _run_outstanding_post_hooks(run: Run) -> list[CertctlError]:
+    from certctl.operations.run_hooks import run_outstanding_post_hooks  # noqa: PLC0415 - idle runs need none
 
-    return pay_post_hooks(run)
+    return run_outstanding_post_hooks(run)

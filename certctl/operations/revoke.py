@@ -19,7 +19,7 @@ from certctl.events import Revoked
 from certctl.models import CertificateSpec, Material, Outcome, RevocationReason, Version
 from certctl.operations.accounts import accounts_at, choose_account, shared_lock
 from certctl.operations.deliver import deliver
-from certctl.operations.memory import remember
+from certctl.operations.memory import update_next_action
 from certctl.operations.obtain import obtain
 from certctl.operations.report import Report
 from certctl.operations.run import Run
@@ -59,7 +59,7 @@ def revoke(
     give the replacement the same.
     """
     require(run, (name,))
-    run.lease(name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
     spec, status = load(run, name), run.services.store.status(name)
     if status.live is None:
         raise UsageError(f"{name} has no certificate to revoke", hint=f"certctl show {name}")
@@ -80,9 +80,9 @@ def revoke(
         run.services.store.save_spec(
             replace(stopped, chosen={**stopped.chosen, "autorenew": False}, autorenew=False)
         )
-        remember(name, run)
+        update_next_action(name, run)
     else:
-        remember(name, run)
+        update_next_action(name, run)
     return Revocation(name, condemned.facts.serial, already, afterwards), report
 
 
@@ -115,7 +115,7 @@ def revoke_file(
         revoked = client.revoke(x509.der(certificate), reason.number, certificate_key=key)
     run.services.emit(Revoked("", run.services.clock.now(), facts.serial, not revoked))
     if ours is not None:
-        run.lease(ours.name, timeout=settings.seconds("lock_timeout"))
+        run.lock(ours.name, timeout=settings.seconds("lock_timeout"))
         _remember(run, ours, compromised=reason is RevocationReason.KEY_COMPROMISE)
     return Revocation(ours.name if ours else None, facts.serial, already=not revoked)
 

@@ -19,7 +19,7 @@ from certctl.dns.system import KeyedLocks
 from certctl.errors import Interrupted, LockHeld, StoreError
 from certctl.events import Retrying, Warned
 from certctl.models import Account, CertificateSpec, ChallengeSpec, Endpoint, LedgerEntry
-from certctl.operations.job_slots import Slots
+from certctl.operations.job_slots import PrioritySemaphore
 from certctl.operations.services import Services
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Run:
         self._solvers: dict[Hashable, Solver] = {}
         self._attempted: set[str] = set()
         self._asked: dict[Account, list[LedgerEntry]] = {}
-        self._slots = Slots(services.settings.integer("jobs"))
+        self._slots = PrioritySemaphore(services.settings.integer("jobs"))
         self._thread = local()
         self._provider_locks = KeyedLocks()
 
@@ -76,7 +76,7 @@ class Run:
                 hint="Run the same command again: it goes on where this one ended.",
             )
 
-    def lease(self, name: str, *, timeout: float) -> None:
+    def lock(self, name: str, *, timeout: float) -> None:
         """Hold the lock of the certificate `name` until the run ends or releases it.
 
         Waits up to `timeout` seconds. Raises `certctl.errors.LockHeld`.

@@ -80,7 +80,7 @@ def after(run_hooks: RunHooks, outcomes: Sequence[Outcome], run: Run) -> list[Ce
             run_hooks.lease.release()
 
 
-def pay_post_hooks(run: Run) -> list[CertctlError]:
+def run_outstanding_post_hooks(run: Run) -> list[CertctlError]:
     """Run the post hooks that a run which was cut off did not get to; return what went wrong."""
     if not run.services.store.journal.outstanding_post_hooks():
         return []

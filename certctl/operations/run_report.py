@@ -26,7 +26,7 @@ REMINDED = timedelta(days=1)
 _UNNAMED = "-"
 
 
-def conclude(report: Report, run: Run) -> None:
+def report_run(report: Report, run: Run) -> None:
     """Tell how a run ended, and write it down; where one of the two is impossible, a warning says
     so.
     """
@@ -53,7 +53,7 @@ def conclude(report: Report, run: Run) -> None:
         run.warn(error.message)
 
 
-def to_be_told(failures: Sequence[str], told: LastAlert | None, summary: RunSummary) -> bool:
+def alert_due(failures: Sequence[str], told: LastAlert | None, summary: RunSummary) -> bool:
     """Return whether a person has to hear of these failures: one is new, or a day has passed."""
     if told is None or summary.at - told.at >= REMINDED:
         return True
@@ -63,7 +63,7 @@ def to_be_told(failures: Sequence[str], told: LastAlert | None, summary: RunSumm
 def _told_of(summary: RunSummary, told: LastAlert | None, run: Run) -> LastAlert | None:
     """Tell of failures where it is time to; return what a person has been told of by now."""
     failures = sorted({f"{each.name or _UNNAMED} {each.code}" for each in summary.failures})
-    if not to_be_told(failures, told, summary):
+    if not alert_due(failures, told, summary):
         return told
     # Whoever was reached by one of them knows; where nobody was, the next run tries again.
     reached = False

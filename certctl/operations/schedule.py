@@ -20,7 +20,7 @@ from certctl.schedule.systemd import Systemd
 from certctl.system.files import check_trusted
 from certctl.system.timers import timers_for
 
-RENEWING = ("certctl", "renew")
+RENEW_COMMAND = ("certctl", "renew")
 """The words of a line that lets certctl renew."""
 
 
@@ -113,13 +113,13 @@ def _others(job: Job, machine: Machine) -> tuple[str, ...]:
         own = {path for each in _schedulers(machine) for path in each.content(job)}
         found += [
             each.where
-            for each in timers_for(RENEWING, root=machine.root)
+            for each in timers_for(RENEW_COMMAND, root=machine.root)
             if each.enabled
             and each.where not in own
             and not is_ours(Path(each.where))
             and "/spool/" not in each.where  # other users', and for their own home directories
         ]
-    if Crontab(machine).runs_elsewhere(RENEWING):
+    if Crontab(machine).runs_elsewhere(RENEW_COMMAND):
         found.append("your crontab")
     return tuple(found)
 

@@ -9,11 +9,11 @@ from certctl.errors import LockHeld, UsageError
 from certctl.models import CertificateStatus, DeployResult, Outcome, Version
 from certctl.names import certificate_name
 from certctl.operations.deliver import deliver
-from certctl.operations.memory import remember
+from certctl.operations.memory import update_next_action
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.operations.specs import require
-from certctl.renewal import last_call
+from certctl.renewal import latest_renewal
 
 
 def rollback(run: Run, name: str, number: int | None) -> Report:
@@ -23,16 +23,16 @@ def rollback(run: Run, name: str, number: int | None) -> Report:
     expired, revoked, or has a key that was compromised.
     """
     require(run, (name,))
-    run.lease(name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
     store = run.services.store
     status = store.status(name)
     version = _older(run, name, status.live.number if status.live else None, number)
     _refuse_unfit(run, version, status)
     store.activate(name, version.number)
-    renewal_state = replace(store.status(name).renewal_state, paused_until=last_call(version))
+    renewal_state = replace(store.status(name).renewal_state, paused_until=latest_renewal(version))
     store.save_renewal_state(name, renewal_state, next_action_at=run.services.clock.now())
     result = deliver([name], run)[0]
-    remember(name, run)
+    update_next_action(name, run)
     return _report([(version, result)])
 
 
@@ -48,7 +48,7 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
     skipped: list[Outcome] = []
     for name in chosen:
         try:
-            run.lease(name, timeout=patience)
+            run.lock(name, timeout=patience)
         except LockHeld as busy:
             if names:
                 raise
@@ -66,7 +66,7 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
     results = deliver(wanted, run) if wanted else []
     for result in results:
         if result.version:
-            remember(result.name, run)
+            update_next_action(result.name, run)
     live = [store.status(result.name).live for result in results]
     return _report([(v, r) for v, r in zip(live, results, strict=True) if v is not None], skipped)
 
@@ -82,7 +82,7 @@ def require_deletable(run: Run, name: str) -> None:
 def delete(run: Run, name: str) -> None:
     """Forget a certificate: its spec first, so that nothing renews it, then its files."""
     require_deletable(run, name)
-    run.lease(name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
     run.services.store.delete(name)
 
 

@@ -51,7 +51,7 @@ def usage_objects(usages: Sequence[Usage]) -> list[Json]:
             "used": usage.used,
             "allowed": usage.limit.count,
             "seconds": int(usage.limit.window.total_seconds()),
-            "room_at": moment(usage.room_at),
+            "available_at": moment(usage.available_at),
         }
         for usage in usages
     ]
@@ -61,7 +61,7 @@ def usage_lines(usages: Sequence[Usage], times: Times) -> list[str]:
     """Return what is used of a CA's limits, the fullest of them in a line each."""
     lines: list[str] = []
     for usage in usages[:_SHOWN]:
-        room = f"; room again at {times.minute(usage.room_at)}" if usage.room_at else ""
+        room = f"; room again at {times.minute(usage.available_at)}" if usage.available_at else ""
         lines.append(f"  used     {usage}{room}")
     if len(usages) > _SHOWN:
         lines.append(f"  used     of {len(usages) - _SHOWN} more limits: see --json")

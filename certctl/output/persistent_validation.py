@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.operations.persistent_validation import Standing
+from certctl.operations.persistent_validation import RecordStatus
 from certctl.output.document import Json
 
 _WORDS = {
@@ -14,18 +14,18 @@ _WORDS = {
 }
 
 
-def record_object(standing: Standing) -> dict[str, Json]:
+def record_object(status: RecordStatus) -> dict[str, Json]:
     """Return a record as JSON."""
     return {
-        "name": standing.name,
+        "name": status.name,
         "type": "TXT",
-        "value": standing.text,
-        "domain": standing.domain,
-        "state": standing.state,
+        "value": status.text,
+        "domain": status.domain,
+        "state": status.state,
     }
 
 
-def record_lines(records: Sequence[Standing]) -> list[object]:
+def record_lines(records: Sequence[RecordStatus]) -> list[object]:
     """Return what a person is told: each record as it stands in a zone file, and its state."""
     return [
         line

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from certctl.errors import StoreCorrupt
 from certctl.models import LedgerEntry
-from certctl.rate_limits import kept
+from certctl.rate_limits import still_counted
 from certctl.store.documents import read_document, write_document
 from certctl.store.records import from_ledger_entry, to_ledger_entry
 
@@ -42,5 +42,5 @@ class Ledger:
         """Write what was asked beside what still counts. Raises `StoreError`."""
         if not self._path.parent.is_dir():
             return  # the account was removed meanwhile
-        entries = kept([*self.read(), *asked], now, _MOST)
+        entries = still_counted([*self.read(), *asked], now, _MOST)
         write_document(self._path, {"asked": [from_ledger_entry(each) for each in entries]})

@@ -175,7 +175,7 @@ class LocalStore:
         number = max(self._last_version(name), before.wanted or 0, before.deployed or 0) + 1
         saved = replace(version, number=number, has_key=material.privkey is not None)
         self._versions.add(spec, saved, material)
-        self._memories.save_deployment(name, _aimed(before, number))
+        self._memories.save_deployment(name, _with_wanted(before, number))
         self._versions.point(name, number)
         return saved
 
@@ -186,7 +186,7 @@ class LocalStore:
         self._versions.material(name, number)
         remembered = self._memories.deployment(name)
         if remembered is None or remembered.wanted != number:
-            self._memories.save_deployment(name, _aimed(remembered or Deployment(), number))
+            self._memories.save_deployment(name, _with_wanted(remembered or Deployment(), number))
         self._versions.point(name, number)
 
     def revert_live(self, name: str, number: int) -> None:
@@ -320,7 +320,7 @@ class LocalStore:
         return {key: plugin.get(key, self._settings.value(key)) for key in keys}
 
 
-def _aimed(deployment: Deployment, number: int) -> Deployment:
+def _with_wanted(deployment: Deployment, number: int) -> Deployment:
     """The deployment with another target; what failed, or was seen, was another version's."""
     return replace(
         deployment, wanted=number, failures=0, last_error=None, retry_at=None, verified_at=None

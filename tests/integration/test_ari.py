@@ -338,7 +338,7 @@ def test_an_explanation_has_the_window_the_time_chosen_and_the_page(by_ari: Mach
         info.end,
     )
     assert "https://ca.example/why" in told(by_ari)["explanation"]
-    assert times["schedule"] < times["last_call"] < times["expires"]
+    assert times["schedule"] < times["latest_renewal"] < times["expires"]
 
 
 def test_an_explanation_says_why_nothing_happens(machine: Machine) -> None:

@@ -360,7 +360,7 @@ def test_runs_that_are_too_far_apart_for_a_short_lifetime_are_told(
 
     (found,) = schedule(home, tmp_path, *every_thirty_days)
 
-    assert (found.code, found.subject) == ("schedule.seldom", NAME)
+    assert (found.code, found.subject) == ("schedule.interval", NAME)
     assert found.message == (
         "`certctl renew` runs every 720.0 hours, but the time in hand is only 360.0 hours long"
     )

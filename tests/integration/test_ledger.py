@@ -240,7 +240,7 @@ def test_what_is_used_is_shown_with_the_account(letsencrypt: Machine) -> None:
         "used": 2,
         "allowed": 5,
         "seconds": 604800,
-        "room_at": None,
+        "available_at": None,
     }
     lines = certctl("account", "show", home=letsencrypt.home).stdout
     assert "2 of 5 certificates for the same names in 7 days for a.example.com" in lines

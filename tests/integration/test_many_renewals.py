@@ -10,7 +10,7 @@ import pytest
 from certctl.errors import CaUnavailable, RateLimited, UsageError, ValidationFailed
 from certctl.events import CertificateFinished, RunStarted
 from certctl.operations.circuit_breaker import CircuitBreaker
-from certctl.operations.parallel import together
+from certctl.operations.parallel import in_parallel
 from tests.lab.scripted_ca.faults import problem
 from tests.support.operations import Machine
 
@@ -89,7 +89,7 @@ def test_what_has_not_begun_does_not_begin_after_an_error(threads: int) -> None:
 
     ended: list[int] = []
     with pytest.raises(UsageError):
-        ended.extend(together(work, range(10_000), threads=threads))
+        ended.extend(in_parallel(work, range(10_000), threads=threads))
 
     assert len(seen) < 10_000
     assert sorted([*ended, 3]) == sorted(seen)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from certctl.ari import (
     LASTING,
     TEMPORARY,
-    advice,
     answered,
     not_offered,
+    renewal_info_for,
     time_to_ask,
     unanswered,
 )
@@ -21,10 +21,10 @@ from certctl.models import RenewalInfo, RenewalState, SuggestedWindow, Version
 from certctl.renewal import (
     after_success,
     decide,
-    last_call,
+    interval_too_long,
+    latest_renewal,
     next_action,
     renewal_time,
-    too_seldom,
 )
 from tests.support.nouns import ISSUED, LIVE, SPEC, days, issued, status, wanted
 
@@ -97,8 +97,8 @@ def test_a_window_of_another_certificate_is_no_advice_for_this_one() -> None:
     renewal_state = said(ISSUED, ISSUED + HOUR)
     other = replace(KNOWN, facts=replace(KNOWN.facts, ari_id="another.one"))
 
-    assert advice(KNOWN, renewal_state) is not None
-    assert advice(other, renewal_state) is None
+    assert renewal_info_for(KNOWN, renewal_state) is not None
+    assert renewal_info_for(other, renewal_state) is None
     assert decide(SPEC, status(other, renewal_state), ISSUED + days(1)).reason == "lifetime"
 
 
@@ -176,8 +176,8 @@ def test_it_is_due_at_the_chosen_time_and_says_by_whose_advice() -> None:
     before = decide(SPEC, status(KNOWN, renewal_state), chosen - timedelta(seconds=1))
     then = decide(SPEC, status(KNOWN, renewal_state), chosen)
 
-    assert (before.due, before.at, before.reason) == (False, chosen, "advice")
-    assert (then.due, then.at, then.reason) == (True, chosen, "advice")
+    assert (before.due, before.at, before.reason) == (False, chosen, "ari")
+    assert (then.due, then.at, then.reason) == (True, chosen, "ari")
     assert "https://ca.example/why" in then.why
 
 
@@ -196,7 +196,7 @@ def test_advice_may_come_after_the_schedule_but_not_after_a_sixth_is_left() -> N
 
     assert decide(SPEC, status(KNOWN, late), ISSUED + days(65)).due is False
     decision = decide(SPEC, status(KNOWN, too_late), ISSUED + days(75))
-    assert (decision.due, decision.at, decision.reason) == (True, last_call(KNOWN), "lifetime")
+    assert (decision.due, decision.at, decision.reason) == (True, latest_renewal(KNOWN), "lifetime")
 
 
 def test_a_withdrawn_certificate_is_replaced_at_once() -> None:
@@ -237,7 +237,7 @@ def test_whatever_a_ca_says_a_certificate_is_due_before_a_sixth_is_left(
     if was_advised:
         renewal_state = replace(renewal_state, renewed_by_ari=ISSUED - days(rested))
 
-    assert decide(SPEC, status(KNOWN, renewal_state), last_call(KNOWN)).due is True
+    assert decide(SPEC, status(KNOWN, renewal_state), latest_renewal(KNOWN)).due is True
 
 
 # What is remembered.
@@ -282,9 +282,12 @@ def test_runs_that_come_too_seldom_for_a_window_are_told_of() -> None:
     six_days = known(issued(SPEC, timedelta(hours=160)))
     window = said(ISSUED + 80 * HOUR, ISSUED + 83 * HOUR)
 
-    assert too_seldom(six_days, window, HOUR) is None
-    assert too_seldom(six_days, window, 12 * HOUR) == (3 * HOUR, "the window that its CA names")
-    assert too_seldom(six_days, RenewalState(), 12 * HOUR) is None
-    found = too_seldom(six_days, RenewalState(), days(7))
+    assert interval_too_long(six_days, window, HOUR) is None
+    assert interval_too_long(six_days, window, 12 * HOUR) == (
+        3 * HOUR,
+        "the window that its CA names",
+    )
+    assert interval_too_long(six_days, RenewalState(), 12 * HOUR) is None
+    found = interval_too_long(six_days, RenewalState(), days(7))
     assert found is not None
-    assert found[0] == last_call(six_days) - renewal_time(six_days)
+    assert found[0] == latest_renewal(six_days) - renewal_time(six_days)

@@ -21,8 +21,8 @@ from certctl.renewal import (
     after_success,
     backoff,
     deploy_failed,
+    in_backoff,
     no_longer_due,
-    waiting,
 )
 from tests.support.nouns import ISSUED, LIVE, days, status
 
@@ -183,5 +183,5 @@ def test_a_deploy_that_held_and_failed_when_it_was_done_again_is_owed_again() ->
     [(None, False), (ISSUED, False), (ISSUED + timedelta(seconds=1), True)],
 )
 def test_waiting_ends_at_its_moment(retry_at: datetime | None, waits: bool) -> None:
-    assert waiting(RenewalState(retry_at=retry_at), ISSUED) is waits
-    assert waiting(Deployment(retry_at=retry_at), ISSUED) is waits
+    assert in_backoff(RenewalState(retry_at=retry_at), ISSUED) is waits
+    assert in_backoff(Deployment(retry_at=retry_at), ISSUED) is waits

@@ -10,9 +10,9 @@ from certctl.models import PersistentRecord
 from certctl.persistent_validation import (
     ANY_NAME,
     hashed_account,
+    mismatch,
     record_name,
     satisfied,
-    shortcoming,
     text_of,
 )
 
@@ -73,7 +73,7 @@ def test_the_hash_is_that_of_the_examples_in_the_draft(domain: str, digest: str)
     ],
 )
 def test_a_record_in_somebody_elses_words_serves(text: str) -> None:
-    assert shortcoming(text, RECORD, NOW) is None
+    assert mismatch(text, RECORD, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_record_in_somebody_elses_words_serves(text: str) -> None:
     ],
 )
 def test_what_is_wrong_with_a_record_is_said(text: str, record: PersistentRecord, why: str) -> None:
-    assert why in str(shortcoming(text, record, NOW))
+    assert why in str(mismatch(text, record, NOW))
 
 
 def test_one_record_among_those_of_others_is_enough() -> None:
@@ -117,9 +117,9 @@ def test_what_is_written_is_found_to_serve(
 ) -> None:
     until = None if left is None else NOW + left
 
-    assert shortcoming(text_of(record, until), record, NOW) is None
+    assert mismatch(text_of(record, until), record, NOW) is None
 
 
 @given(st.text(max_size=100))
 def test_any_text_can_be_judged(text: str) -> None:
-    assert shortcoming(text, RECORD, NOW) is not None
+    assert mismatch(text, RECORD, NOW) is not None

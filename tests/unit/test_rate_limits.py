@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.models import LedgerEntry, LimitedAction
-from certctl.rate_limits import KEPT, Limit, Per, Usage, concerning, kept, shortages, usages
+from certctl.rate_limits import (
+    RETENTION,
+    Limit,
+    Per,
+    Usage,
+    overruns,
+    still_counted,
+    usages,
+    usages_for,
+)
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -74,9 +83,9 @@ def test_there_is_room_again_when_one_has_come_back() -> None:
     (full,) = usages([SAME], certificates(5, "a.example", ago=10 * HOUR), NOW, last_two)
     (free,) = usages([SAME], certificates(4, "a.example"), NOW, last_two)
 
-    assert full.room_at is not None
-    assert abs(full.room_at - (NOW + 7 * DAY / 5 - 10 * HOUR)) < timedelta(seconds=1)
-    assert free.room_at is None
+    assert full.available_at is not None
+    assert abs(full.available_at - (NOW + 7 * DAY / 5 - 10 * HOUR)) < timedelta(seconds=1)
+    assert free.available_at is None
 
 
 @given(st.lists(st.floats(0, 14 * 86400), max_size=40))
@@ -86,15 +95,15 @@ def test_one_is_let_through_at_the_time_that_is_named(seconds: list[float]) -> N
         for each in seconds
     ]
     for usage in usages([SAME], past, NOW, last_two):
-        if usage.room_at is None:
+        if usage.available_at is None:
             assert usage.used <= 4
             continue
-        later = usage.room_at + timedelta(seconds=1)
-        assert all(each.room_at is None for each in usages([SAME], past, later, last_two))
-        earlier = usage.room_at - timedelta(seconds=1)
+        later = usage.available_at + timedelta(seconds=1)
+        assert all(each.available_at is None for each in usages([SAME], past, later, last_two))
+        earlier = usage.available_at - timedelta(seconds=1)
         if earlier >= NOW:
             (still,) = usages([SAME], past, earlier, last_two)
-            assert still.room_at is not None
+            assert still.available_at is not None
 
 
 def test_a_renewal_counts_for_its_own_names_only() -> None:
@@ -118,15 +127,15 @@ def test_an_order_that_said_what_it_replaces_counts_nowhere() -> None:
 def test_what_there_is_room_for_is_no_shortage() -> None:
     wanted = [order(f"n{number}.a{number}.example") for number in range(300)]
 
-    assert shortages([ORDERS], [], wanted, NOW, last_two) == []
-    (short,) = shortages([ORDERS], [], [*wanted, order("x.y.example")], NOW, last_two)
-    assert (short.wants, short.usage.used, short.usage.room_at) == (301, 0, None)
+    assert overruns([ORDERS], [], wanted, NOW, last_two) == []
+    (short,) = overruns([ORDERS], [], [*wanted, order("x.y.example")], NOW, last_two)
+    assert (short.wants, short.usage.used, short.usage.available_at) == (301, 0, None)
 
 
 def test_a_shortage_names_limit_count_and_time() -> None:
     past = certificates(5, "a.example", ago=0 * HOUR)
 
-    (short,) = shortages(ALL, past, [order("a.example", renewal=True)], NOW, last_two)
+    (short,) = overruns(ALL, past, [order("a.example", renewal=True)], NOW, last_two)
 
     assert str(short) == (
         "5 certificates for the same names in 7 days for a.example: 5 are used, and one more is "
@@ -137,7 +146,7 @@ def test_a_shortage_names_limit_count_and_time() -> None:
 def test_many_for_one_domain_are_a_shortage_of_that_domain() -> None:
     wanted = [order(f"n{number}.shop.example") for number in range(60)]
 
-    (short,) = shortages(ALL, [], wanted, NOW, last_two)
+    (short,) = overruns(ALL, [], wanted, NOW, last_two)
 
     assert str(short) == (
         "50 new certificates in 7 days for shop.example: 0 are used, and 60 more are wanted; there "
@@ -149,15 +158,15 @@ def test_a_name_that_failed_too_often_is_a_shortage_whatever_order_it_is_in() ->
     past = [LedgerEntry(LimitedAction.FAILURE, NOW, ("a.example",))] * 5
     replaced = order("a.example", "b.example", renewal=True, replaces=True)
 
-    (short,) = shortages(ALL, past, [replaced], NOW, last_two)
+    (short,) = overruns(ALL, past, [replaced], NOW, last_two)
     assert (short.usage.subject, short.wants) == ("a.example", 1)
-    assert shortages(ALL, past[:4], [replaced], NOW, last_two) == []
+    assert overruns(ALL, past[:4], [replaced], NOW, last_two) == []
 
 
 def test_only_what_an_order_counts_for_concerns_it() -> None:
     past = [*certificates(2, "a.x.example"), *certificates(3, "a.y.example")]
 
-    found = concerning(ALL, past, order("b.y.example"), NOW, last_two)
+    found = usages_for(ALL, past, order("b.y.example"), NOW, last_two)
 
     assert [str(each) for each in found] == [
         "3 of 50 new certificates in 7 days for y.example",
@@ -165,10 +174,10 @@ def test_only_what_an_order_counts_for_concerns_it() -> None:
 
 
 def test_what_counts_nowhere_any_more_is_forgotten() -> None:
-    recent = certificates(2, "a.example", ago=KEPT - HOUR)
-    old = certificates(3, "a.example", ago=KEPT)
+    recent = certificates(2, "a.example", ago=RETENTION - HOUR)
+    old = certificates(3, "a.example", ago=RETENTION)
 
-    assert kept([*old, *recent], NOW, 1000) == recent
+    assert still_counted([*old, *recent], NOW, 1000) == recent
 
 
 def test_the_oldest_go_first_where_there_is_too_much() -> None:
@@ -177,13 +186,13 @@ def test_the_oldest_go_first_where_there_is_too_much() -> None:
         for each in range(50)
     ]
 
-    left = kept(asked, NOW, 100)
+    left = still_counted(asked, NOW, 100)
 
     assert left == sorted(asked[:10], key=lambda each: each.at)
 
 
 def test_only_known_cas_have_limits() -> None:
-    assert {each.window <= KEPT for each in documented_limits(LETSENCRYPT).limits} == {True}
+    assert {each.window <= RETENTION for each in documented_limits(LETSENCRYPT).limits} == {True}
     assert documented_limits("https://ca.example/directory").limits == ()
     assert documented_limits("https://ca.example/directory").rates == {}
 

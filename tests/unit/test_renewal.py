@@ -22,7 +22,7 @@ from certctl.renewal import (
     after_success,
     decide,
     differences,
-    last_call,
+    latest_renewal,
     next_action,
     renewal_time,
     request_of,
@@ -97,7 +97,7 @@ def test_stopped_is_never_due() -> None:
 
 
 def test_a_rollback_pauses_renewal_until_a_sixth_is_left() -> None:
-    until = last_call(LIVE)
+    until = latest_renewal(LIVE)
     paused = status(LIVE, RenewalState(paused_until=until))
 
     assert until == ISSUED + days(75)
