@@ -1,6 +1,7 @@
-"""Copies of a certificate outside the home directory: written aside, then renamed back to back.
+"""Copies of a certificate outside the home directory: all are written to temporary files first,
+then renamed one right after the other.
 
-Whose a destination is, and which version is meant, is decided by operations.
+`certctl.operations` decides which certificate owns a destination and which version is copied.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from certctl.system.secrets import read_secret
 
 @dataclass(frozen=True)
 class Staged:
-    """A copy that is on the disk under a name of its own."""
+    """A copy that is on disk under a temporary name."""
 
     temporary: Path
     final: Path
 
 
 def destination(copy: CopySpec, name: str) -> Path:
-    """Return the file that a copy goes to: in a directory it is named after the certificate.
+    """Return the path of a copy. In a directory the file is named after the certificate.
 
-    Raises `ConfigurationError` for a path that is not absolute.
+    Raises `ConfigurationError` if the path is not absolute.
     """
     path = Path(copy.to)
     if not path.is_absolute():
         raise ConfigurationError(
-            f"the copy {copy.to} of {name} is no absolute path",
-            hint=f"Say where, from / on: certctl edit {name} --copy {copy.format}:/PATH",
+            f"the copy of {name} to {copy.to} needs an absolute path",
+            hint=f"Change it: certctl edit {name} --copy {copy.format}:/PATH",
             name=name,
             code="deploy.copy",
         )
@@ -55,16 +56,16 @@ def destination(copy: CopySpec, name: str) -> Path:
 
 
 def check_copy(copy: CopySpec, name: str) -> None:
-    """Return where a copy could be written, as far as that can be told without a certificate.
+    """Check as much of a copy as is possible without a certificate.
 
-    Raises `ConfigurationError`, for a directory that is not there or that others can write, an
-    owner or a group that is not there, or a password that is not there.
+    Raises `ConfigurationError` if its directory is missing or writable by other users, or if its
+    owner, group or password file does not exist.
     """
     path = destination(copy, name)
     if not path.parent.is_dir():
         raise ConfigurationError(
-            f"there is no directory {path.parent} to copy {name} to",
-            hint=f"mkdir -p {path.parent}",
+            f"{name} cannot be copied to {path}: the directory {path.parent} does not exist",
+            hint=f"Create it: mkdir -p {path.parent}",
             name=name,
             code="deploy.copy",
         )
@@ -75,10 +76,10 @@ def check_copy(copy: CopySpec, name: str) -> None:
 
 
 def stage(copies: Sequence[CopySpec], delivery: Delivery) -> list[Staged]:
-    """Write all copies of a version aside, in the directories that they are for; none is seen yet.
+    """Write all copies of a version to temporary files in their final directories.
 
-    What an earlier attempt left aside is removed. Raises `ConfigurationError` and `StoreError`;
-    nothing is left then.
+    Temporary files left by an earlier attempt are removed. Raises `ConfigurationError` and
+    `StoreError`, in which case all temporary files have been removed.
     """
     name, staged = delivery.version.name, list[Staged]()
     try:
@@ -99,15 +100,15 @@ def stage(copies: Sequence[CopySpec], delivery: Delivery) -> list[Staged]:
 
 
 def commit(staged: Sequence[Staged]) -> None:
-    """Give staged copies their names, one right after the other. A link is replaced, not followed.
-    Raises `StoreError`.
+    """Rename staged copies to their final names, one right after the other. A symbolic link at the
+    destination is replaced, not followed. Raises `StoreError`.
     """
     for each in staged:
         rename(each.temporary, each.final)
 
 
 def discard(staged: Sequence[Staged]) -> None:
-    """Remove staged copies that have not got their names."""
+    """Remove staged copies that have not been renamed."""
     for each in staged:
         with suppress(StoreError):
             remove_file(each.temporary)
@@ -117,7 +118,7 @@ _SUFFIXES = {CopyFormat.PKCS12: ".p12", CopyFormat.DER: ".der"}
 
 
 def _clean_up(final: Path) -> None:
-    """Remove what a run that was killed left aside for a file."""
+    """Remove temporary files that a killed run left for a destination."""
     for each in final.parent.glob(".new-*"):
         if temporary_for(each.name) == final.name[:200]:
             remove_file(each)
@@ -139,7 +140,7 @@ def _owner(copy: CopySpec) -> int | None:
     try:
         return pwd.getpwnam(copy.owner).pw_uid
     except KeyError:
-        raise _nobody("user", copy.owner, "useradd") from None
+        raise _not_found("user", copy.owner, "useradd") from None
 
 
 def _group(copy: CopySpec) -> int | None:
@@ -148,12 +149,12 @@ def _group(copy: CopySpec) -> int | None:
     try:
         return grp.getgrnam(copy.group).gr_gid
     except KeyError:
-        raise _nobody("group", copy.group, "groupadd") from None
+        raise _not_found("group", copy.group, "groupadd") from None
 
 
-def _nobody(kind: str, name: str, command: str) -> ConfigurationError:
+def _not_found(kind: str, name: str, command: str) -> ConfigurationError:
     return ConfigurationError(
-        f"this machine has no {kind} {name!r}, whose a copy should be",
-        hint=f"{command} {name}, or name another.",
+        f"a copy should belong to {kind} {name!r}, which does not exist on this machine",
+        hint=f"Use an existing {kind}, or create it: {command} {name}",
         code="deploy.copy",
     )

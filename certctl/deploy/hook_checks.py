@@ -1,7 +1,7 @@
-"""Hooks and reloads that would fail before they begin: what is not there, or cannot be run.
+"""Finds hooks and reload commands that cannot start: missing, not executable, or unsafe programs.
 
-For `doctor`: nothing is run. A shell command line is judged by its first word only; the rest is the
-shell's, and a first word that belongs to the shell is left alone.
+Used by `doctor`; nothing is run. Only the first word of a shell command line is checked, and not
+if it is a keyword or a builtin of the shell.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVENTS = ("pre", "deploy", "post")
 _SETTINGS = "certctl.toml"
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@:-]+\Z")
-_OF_THE_SHELL = frozenset(
+_SHELL_WORDS = frozenset(
     {
         *(".", ":", "alias", "break", "case", "cd", "command", "continue", "echo", "eval", "exec"),
         *("exit", "export", "false", "for", "function", "if", "kill", "local", "printf", "pwd"),
@@ -34,8 +34,8 @@ _OF_THE_SHELL = frozenset(
 
 
 def command_findings(spec: CertificateSpec, variables: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what is wrong with the commands of a spec; `variables` are those of the caller, whose
-    PATH a hook has too.
+    """Yield findings about the commands of a spec; `variables` is the caller's environment, whose
+    PATH hooks inherit.
     """
     deploy = spec.deploy
     commands = {
@@ -46,17 +46,17 @@ def command_findings(spec: CertificateSpec, variables: Mapping[str, str]) -> Ite
     }
     for kind, command in commands.items():
         if command:
-            yield from _of_command(spec.name, kind, command, variables)
+            yield from _command_findings(spec.name, kind, command, variables)
 
 
 def alert_findings(command: str | None, variables: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what is wrong with the command that is run when a renewal failed."""
+    """Yield findings about the `on_failure_hook`."""
     if command:
-        yield from _of_command(_SETTINGS, "on_failure_hook", command, variables)
+        yield from _command_findings(_SETTINGS, "on_failure_hook", command, variables)
 
 
 def directory_findings(home: Path) -> Iterator[Finding]:
-    """Yield the files of `hooks/*.d` that are passed over though they look like hooks."""
+    """Yield findings about files in `hooks/*.d` that look like hooks but are skipped."""
     for event in EVENTS:
         directory = home / "hooks" / f"{event}.d"
         try:
@@ -71,32 +71,33 @@ def directory_findings(home: Path) -> Iterator[Finding]:
                     "hook.missing",
                     Severity.WARNING,
                     str(path),
-                    f"this {event} hook is a link that leads nowhere",
-                    f"rm {path}, or put there what it should lead to",
+                    f"this {event} hook is a symbolic link whose target does not exist",
+                    f"Restore its target, or remove the link: rm {path}",
                 )
             elif not os.access(path, os.X_OK):
                 yield Finding(
                     "hook.not_executable",
                     Severity.WARNING,
                     str(path),
-                    f"this {event} hook is not executable, and so never run",
-                    f"chmod +x {path}, or give it a name that ends in ~",
+                    f"this {event} hook is not executable, so it is never run",
+                    f"Give it a name that ends in ~, or make it executable: chmod +x {path}",
                 )
 
 
 def program_of(command: str) -> str | None:
-    """Return the program that a shell command line begins with; None where only the shell can tell.
+    """Return the program that a shell command line starts with; None if it cannot be determined
+    without the shell.
 
-    Raises ValueError where quotes are left open.
+    Raises ValueError if a quote is not closed.
     """
     for word in shlex.split(command, comments=True):
         if _ASSIGNMENT.match(word):
             continue
-        return word if _PLAIN.match(word) and word not in _OF_THE_SHELL else None
+        return word if _PLAIN.match(word) and word not in _SHELL_WORDS else None
     return None
 
 
-def _of_command(
+def _command_findings(
     name: str, kind: str, command: str, variables: Mapping[str, str]
 ) -> Iterator[Finding]:
     try:
@@ -106,7 +107,7 @@ def _of_command(
             "hook.syntax",
             Severity.WARNING,
             name,
-            f"its {kind} does not look like a command of the shell ({error}): {command}",
+            f"its {kind} is not a valid shell command ({error}): {command}",
             _change(name, kind),
         )
         return
@@ -123,7 +124,7 @@ def _of_command(
             Severity.ERROR,
             name,
             f"its {kind} calls {found}, which is not executable: {command}",
-            f"chmod +x {found}",
+            f"Make it executable: chmod +x {found}",
         )
         return
     try:
@@ -133,7 +134,7 @@ def _of_command(
             "hook.writable",
             Severity.WARNING,
             name,
-            f"its {kind} calls {found}, which others could change: {error.message}",
+            f"its {kind} calls {found}, which other users can modify: {error.message}",
             error.hint,
         )
     except CertctlError:
@@ -141,10 +142,10 @@ def _of_command(
 
 
 def _change(name: str, kind: str) -> str:
-    """Return what to type to change a command."""
+    """Return a hint that states how to change a command."""
     if name == _SETTINGS:
-        return f"change {kind} in {_SETTINGS}"
-    return f"certctl edit {name} --{kind.replace(' ', '-')} COMMAND"
+        return f"Change {kind} in {_SETTINGS}"
+    return f"Change the {kind}: certctl edit {name} --{kind.replace(' ', '-')} COMMAND"
 
 
 def _missing(name: str, kind: str, command: str, program: str) -> Finding:
@@ -153,14 +154,14 @@ def _missing(name: str, kind: str, command: str, program: str) -> Finding:
             "hook.missing",
             Severity.ERROR,
             name,
-            f"its {kind} calls {program}, which is in no directory of PATH: {command}",
-            f"Install it, or give its whole path: {_change(name, kind)}",
+            f"its {kind} calls {program}, which was not found in PATH: {command}",
+            f"Install it, or use its full path. {_change(name, kind)}",
         )
-    relative = "" if program.startswith("/") else " (hooks start in /)"
+    relative = "" if program.startswith("/") else " (hooks run in the directory /)"
     return Finding(
         "hook.missing",
         Severity.ERROR,
         name,
         f"its {kind} calls {program}, which does not exist{relative}: {command}",
-        f"Put it there, or call another: {_change(name, kind)}",
+        f"Install it, or call a different program. {_change(name, kind)}",
     )

@@ -1,6 +1,6 @@
-"""What a hook is told, as environment variables; certbot's names too, so that its scripts run.
+"""The environment variables of hooks, including certbot's, so that its hook scripts work unchanged.
 
-Values only: nothing here ever becomes part of a command line, whatever a CA put into a certificate.
+Data from a CA or from the DNS reaches a hook only in these variables, never in its command line.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 
 from certctl.models import CertificateFiles, Version
 
-LONGEST = 100_000
-"""Bytes that one list of names may have: Linux runs nothing with a variable over 128 KiB."""
+MAX_BYTES = 100_000
+"""The maximum size of a list of names: Linux limits one environment variable to 128 KiB."""
 
 
 def variables(
     event: str, version: Version, files: CertificateFiles, previous: int | None
 ) -> dict[str, str]:
-    """Return what a hook for one certificate is told about `version`.
+    """Return the variables for a hook of one certificate that has `version`.
 
-    `previous` is the version that was deployed before. What there is not (a first deploy's previous
-    version, the key that belongs to somebody else's `--csr`) is empty, not missing, which scripts
-    under `set -u` can bear. Lists are separated by spaces; the time is ISO 8601 in UTC.
+    `previous` is the version deployed before it. A value that does not exist (the previous version
+    in a first deployment, the private key with `--csr`) is an empty string, so that scripts may use
+    `set -u`. Lists are separated by spaces; the time is ISO 8601 in UTC.
     """
     domains = space_separated(each.value for each in version.facts.identifiers)
     return {
@@ -47,7 +47,7 @@ def variables(
 def run_variables(
     event: str, renewed_domains: Iterable[str], failed_domains: Iterable[str]
 ) -> dict[str, str]:
-    """Return what a hook for a whole run (`pre`, `post`, `reload`) is told."""
+    """Return the variables for a hook of a whole run (`pre`, `post`, `reload`)."""
     return {
         "CERTCTL_EVENT": event,
         "RENEWED_DOMAINS": space_separated(renewed_domains),
@@ -56,12 +56,12 @@ def run_variables(
 
 
 def space_separated(names: Iterable[str]) -> str:
-    """Return names separated by spaces, each once; only the first that fit into `LONGEST` bytes.
+    """Return names separated by spaces, without duplicates, cut to `MAX_BYTES` between two names.
 
-    A list that is cut is worth more than a post hook that the kernel refuses to start.
+    A truncated list is better than a hook that the kernel refuses to start.
     """
     text = " ".join(dict.fromkeys(names))
-    return text if len(text) <= LONGEST else text[: LONGEST + 1].rpartition(" ")[0]
+    return text if len(text) <= MAX_BYTES else text[: MAX_BYTES + 1].rpartition(" ")[0]
 
 
 def _iso(moment: datetime) -> str:

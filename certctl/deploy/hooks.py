@@ -1,6 +1,7 @@
-"""Hooks and reloads: which there are for an event, and how one is run and its failure told.
+"""Hooks and reload commands: lists the deploy hooks of a certificate, runs one hook, and reports
+its failure.
 
-The order of things (all deploy hooks, then each distinct reload once) belongs to operations.
+The order (all deploy hooks, then each distinct reload command once) is set in `operations`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from certctl.system.process import WORKING_DIRECTORY, Completed
 from certctl.system.process import run as run_process
 
 SHOWN_LINES = 20
-"""Lines of a failed hook's output that its error has."""
+"""How many lines of a failed hook's output its error includes."""
 
 _SHOWN_COLUMNS = 200
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -28,22 +29,22 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 @dataclass(frozen=True)
 class Hook:
-    """What to run at an event: a shell command line, or an executable with its arguments."""
+    """What to run for an event: a shell command line, or an executable with its arguments."""
 
     event: str
     command: str | tuple[str, ...]
 
     @property
     def line(self) -> str:
-        """The command as a person would type it into a shell."""
+        """The command as one would type it in a shell."""
         return self.command if isinstance(self.command, str) else shlex.join(self.command)
 
 
 @dataclass(frozen=True)
 class HookSystem:
-    """What running a hook needs of the run: time for its events, where they go, the stop event.
+    """What running a hook needs from the run: the clock, the event sink, the stop event.
 
-    Without `stop`, a hook that must follow another comes to its end though the run was stopped.
+    Without `stop`, a hook runs to its end even if the run is stopped (post hooks need this).
     """
 
     clock: Clock
@@ -52,9 +53,10 @@ class HookSystem:
 
 
 def deploy_hooks(spec: CertificateSpec, tree: Tree) -> tuple[Hook, ...]:
-    """Return what runs once for each version: `hooks/deploy.d` in byte order, then the spec's own.
+    """Return the hooks that run once for each version: `hooks/deploy.d` in byte order, then the
+    spec's own.
 
-    Raises `ConfigurationError` for executables that others could have changed.
+    Raises `ConfigurationError` for executables that other users could have modified.
     """
     shared = tuple(Hook("deploy", (each,)) for each in tree.hooks("deploy"))
     own = spec.deploy.deploy_hook
@@ -69,14 +71,13 @@ def run_hook(
     run: HookSystem,
     name: str = "",
 ) -> None:
-    """Run a hook to its end, `timeout` seconds at most; `name` is its certificate's, if it has one.
+    """Run a hook for at most `timeout` seconds; `name` is the name of its certificate, if any.
 
-    Raises `HookFailed` with the end of its output where it did not end with status 0 in time, and
-    `Interrupted` where the run was stopped before or meanwhile: it is then owed like one that
-    failed.
+    Raises `HookFailed` with the end of its output if it did not exit with status 0 in time, and
+    `Interrupted` if the run was stopped before or during the hook, which then counts as failed.
     """
     if run.stop is not None and run.stop.is_set():
-        raise _cut_off(hook, name, "was not begun")
+        raise _interrupted(hook, name, "was not started")
     run.emit(HookStarted(name, run.clock.now(), hook.event, hook.line))
     completed = run_process(hook.command, environment=environment, timeout=timeout, stop=run.stop)
     run.emit(
@@ -90,18 +91,18 @@ def run_hook(
         )
     )
     if completed.stopped:
-        raise _cut_off(hook, name, "was cut off")
+        raise _interrupted(hook, name, "was interrupted")
     if completed.timed_out or completed.exit_status != 0:
         raise HookFailed(
-            f"the {_kind(hook)} {_ending(completed, timeout)}: {hook.line}{_shown(completed)}",
+            f"the {_kind(hook)} {_outcome(completed, timeout)}: {hook.line}{_output(completed)}",
             hint=_hint(hook, name, completed),
             name=name or None,
         )
 
 
-def _cut_off(hook: Hook, name: str, what: str) -> Interrupted:
+def _interrupted(hook: Hook, name: str, what: str) -> Interrupted:
     return Interrupted(
-        f"the {_kind(hook)} {what}: {hook.line}", hint=_again(hook, name), name=name or None
+        f"the {_kind(hook)} {what}: {hook.line}", hint=_how_to_retry(hook, name), name=name or None
     )
 
 
@@ -109,12 +110,12 @@ def _kind(hook: Hook) -> str:
     return f"{hook.event} hook" if hook.event in {"pre", "deploy", "post"} else hook.event
 
 
-def _ending(completed: Completed, timeout: float) -> str:
+def _outcome(completed: Completed, timeout: float) -> str:
     if completed.timed_out:
-        return f"took longer than {timeout:g} s and was ended"
+        return f"took longer than {timeout:g} s and was terminated"
     if completed.exit_status < 0:
-        return f"was ended by {_signal_name(-completed.exit_status)}"
-    return f"ended with exit status {completed.exit_status}"
+        return f"was terminated by {_signal_name(-completed.exit_status)}"
+    return f"failed with exit status {completed.exit_status}"
 
 
 def _signal_name(number: int) -> str:
@@ -124,33 +125,33 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _shown(completed: Completed) -> str:
+def _output(completed: Completed) -> str:
     lines = [_printable(line) for line in completed.output.splitlines() if line.strip()]
     if not lines:
-        return "\n  (it printed nothing)"
+        return "\n  (no output)"
     left_out = ["..."] if len(lines) > SHOWN_LINES else []
     return "".join(f"\n  {line}" for line in [*left_out, *lines[-SHOWN_LINES:]])
 
 
 def _printable(line: str) -> str:
-    """Return a line of output that cannot steer a terminal."""
+    """Return a line of output without control characters or terminal escape sequences."""
     plain = _ESCAPE_SEQUENCE.sub("", line.expandtabs()).rstrip()
     safe = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in plain)
     return safe if len(safe) <= _SHOWN_COLUMNS else f"{safe[:_SHOWN_COLUMNS]}..."
 
 
 def _hint(hook: Hook, name: str, completed: Completed) -> str:
-    again = _again(hook, name)
+    retry = _how_to_retry(hook, name)
     if completed.timed_out:
-        return f"If it needs more time, give it with --hook-timeout. {again}"
+        return f"If it needs more time, increase --hook-timeout. {retry}"
     if completed.exit_status == 126:
-        return f"Is it executable (chmod +x)? {again}"
+        return f"Check that it is executable (chmod +x). {retry}"
     if completed.exit_status == 127:
-        return f"Give the whole path: hooks start in {WORKING_DIRECTORY}, as under cron. {again}"
-    return again
+        return f"Use full paths: hooks run in the directory {WORKING_DIRECTORY}. {retry}"
+    return retry
 
 
-def _again(hook: Hook, name: str) -> str:
+def _how_to_retry(hook: Hook, name: str) -> str:
     if hook.event in {"pre", "post"}:
-        return "Put it right, then run it again: certctl renew"
+        return "Correct the hook, then run it again: certctl renew"
     return f"Run it again: certctl deploy {name or '--pending'}"

@@ -1,4 +1,4 @@
-"""Finds deploy targets: modules of `certctl.deploy.targets`, and other people's entry points."""
+"""Finds deploy targets: modules of `certctl.deploy.targets` and third-party entry points."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from certctl.ports import DeployTarget
 from certctl.system.plugins import Plugins
 
 if TYPE_CHECKING:
-    from certctl.deploy.system import TargetSystem  # what runs commands: an idle run needs none
+    from certctl.deploy.system import TargetSystem  # not loaded by runs that deploy nothing
 
 GROUP = "certctl.targets"
-"""The entry-point group of other people's targets: the object is a module."""
+"""The entry-point group of third-party targets: each entry point refers to a module."""
 
 _PLUGINS = Plugins(
     targets,
     GROUP,
     "deploy target",
     "usage.deploy_target",
-    "Anything else is reloaded with --reload COMMAND.",
+    "For any other server use --reload COMMAND.",
 )
 
 
 class TargetModule(Protocol):
-    """What a target's module offers."""
+    """The interface of a target's module."""
 
     OPTIONS: tuple[Option, ...]
 
     def create(self, settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-        """Return a target with these settings, by the keys of `OPTIONS`. Raises
-        `ConfigurationError` where what it needs is not on this machine.
+        """Return a target with these settings, whose keys are those of `OPTIONS`. Raises
+        `ConfigurationError` if something that it needs is missing on this machine.
         """
         ...
 
@@ -44,7 +44,7 @@ def target_names() -> tuple[str, ...]:
 
 
 def own_target_options() -> tuple[Option, ...]:
-    """Return the options of certctl's own targets."""
+    """Return the options of certctl's built-in targets."""
     return tuple(option for name in _PLUGINS.own for option in _module(name).OPTIONS)
 
 
@@ -56,8 +56,8 @@ def target_options() -> tuple[Option, ...]:
 def create_target(name: str, settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     """Return the target of that name.
 
-    Raises `UsageError` for a name that no target has, and `ConfigurationError` where what it needs
-    is not on this machine.
+    Raises `UsageError` for an unknown name, and `ConfigurationError` if something that the target
+    needs is missing on this machine.
     """
     return _module(name).create(settings, system)
 

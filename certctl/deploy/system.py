@@ -1,7 +1,8 @@
-"""What a deploy target gets from the run that it works for: commands, and who reloads a service.
+"""What a deploy target can use: running commands, sending signals, and finding out whether systemd
+or an init script runs a service.
 
-A target says which program and which arguments; time limits, clean environments, events and the
-words of a failure are made here.
+A target chooses the program and its arguments; time limits, the environment, events and error
+messages are handled here.
 """
 
 from __future__ import annotations
@@ -22,91 +23,89 @@ from certctl.system.process import run as run_process
 SYSTEMD = Path("/run/systemd/system")
 INIT_SCRIPTS = Path("/etc/init.d")
 
-_QUICK = 20.0
-"""Seconds for a command that only looks."""
+_QUERY_TIMEOUT = 20.0
+"""Seconds that a command may take that only reads something."""
 
 
 def text(settings: Mapping[str, Value], key: str) -> str | None:
-    """Return a text or a path among a target's settings; None where it was not given."""
+    """Return one of a target's settings as text; None if it is not set."""
     value = settings.get(key)
     return str(value) if value else None
 
 
 class LiveFilesTarget:
-    """What most targets are: they read the files in `live`, and want no copies of them."""
+    """Base class of targets whose server reads the files in `live` and so needs no copies."""
 
-    def copies(self, delivery: Delivery) -> Sequence[CopySpec]:  # noqa: ARG002 - it wants none
-        """Return nothing."""
+    def copies(self, delivery: Delivery) -> Sequence[CopySpec]:  # noqa: ARG002 - never any
+        """Return no copies."""
         return ()
 
 
 @dataclass(frozen=True)
 class TargetSystem:
-    """The run, and how many seconds one command of a target may take."""
+    """The run, and the time limit for one command of a target, in seconds."""
 
     hooks: HookSystem
     timeout: float = 300
 
     def program(self, *names: str, given: str | None, flag: str | None = None) -> str:
-        """Return the path of a program: the one `given`, or the first of `names` in PATH and in the
-        sbin directories.
+        """Return the path of a program: the one `given`, or the first of `names` found in PATH or
+        in the sbin directories.
 
-        Raises `ConfigurationError` (`deploy.target_missing`), which names `flag` as the way out.
+        Raises `ConfigurationError` (`deploy.target_missing`) with a hint that mentions `flag`.
         """
         path = clean_environment(os.environ)["PATH"]
         for name in [given] if given else names:
             found = shutil.which(name, path=path)
             if found is not None:
                 return found
-        way = "deploy with --reload COMMAND" if flag is None else f"say where it is: {flag} FILE"
+        remedy = "deploy with --reload COMMAND" if flag is None else f"give its path: {flag} FILE"
         raise ConfigurationError(
-            f"{given} is no program" if given else f"{names[0]} is not installed here",
-            hint=f"Install it, or {way}",
+            f"{given} is not an executable program"
+            if given
+            else f"{names[0]} is not installed on this machine",
+            hint=f"Install it, or {remedy}",
             code="deploy.target_missing",
         )
 
     def file(self, path: str, flag: str) -> str:
-        """Return the path of a file that must be there. Raises `ConfigurationError`
-        (`deploy.target_missing`).
+        """Return `path` if the file exists. Raises `ConfigurationError` (`deploy.target_missing`)
+        if it does not.
         """
         if Path(path).exists():
             return path
         raise ConfigurationError(
-            f"there is no {path}",
-            hint=f"Say where it is: {flag} FILE",
+            f"{path} does not exist",
+            hint=f"Give its path: {flag} PATH",
             code="deploy.target_missing",
         )
 
     def test(self, *command: str) -> None:
-        """Run a test of a configuration. Raises `HookFailed` (`deploy.test_failed`) with its
-        output.
-        """
+        """Run a configuration test. Raises `HookFailed` (`deploy.test_failed`) with its output."""
         try:
             self._run("configuration test", command)
         except HookFailed as error:
             raise HookFailed(
                 error.message,
-                hint="Correct the configuration, then: certctl deploy --pending",
+                hint="Correct the configuration, then run: certctl deploy --pending",
                 code="deploy.test_failed",
             ) from error
 
     def reload(self, *command: str) -> None:
-        """Run what makes a program read its files again. Raises `HookFailed`."""
+        """Run the command that makes a server read its files again. Raises `HookFailed`."""
         self._run("reload", command)
 
     def query(self, *command: str) -> Completed:
-        """Run a command that changes nothing, for what it prints; never raises for what it does."""
-        return run_process(command, environment={}, timeout=_QUICK, stop=self.hooks.stop)
+        """Run a command that changes nothing and return its output; a failure does not raise."""
+        return run_process(command, environment={}, timeout=_QUERY_TIMEOUT, stop=self.hooks.stop)
 
     def signal(self, number: signal.Signals, pid_file: str, flag: str) -> None:
-        """Send a signal to the process that a file names. Raises `HookFailed` where there is
-        none.
-        """
+        """Send a signal to the process of a PID file. Raises `HookFailed` if it is not running."""
         pid = self.pid(pid_file)
         if pid is None:
             raise HookFailed(
-                f"the reload failed: {pid_file} names no process that runs",
-                hint=f"Is it running? If it writes its number elsewhere: {flag} FILE",
+                f"the reload failed: {pid_file} does not contain the PID of a running process",
+                hint=f"Check that the server is running. If its PID file is elsewhere: {flag} FILE",
                 code="deploy.not_running",
             )
         try:
@@ -115,11 +114,11 @@ class TargetSystem:
             raise HookFailed(
                 f"the reload failed: {number.name} cannot be sent to process {pid}:"
                 f" {error.strerror}",
-                hint="Run certctl as root, or as the user of that process.",
+                hint="Run certctl as root or as the user of that process.",
             ) from error
 
     def pid(self, pid_file: str) -> int | None:
-        """Return the number of the process that a file names, if it runs."""
+        """Return the process ID from a PID file; None if no such process is running."""
         try:
             pid = int(Path(pid_file).read_text(encoding="ascii").split()[0])
             os.kill(pid, 0)
@@ -130,8 +129,8 @@ class TargetSystem:
         return pid if pid > 1 else None
 
     def service(self, name: str) -> Sequence[str] | None:
-        """Return the command by which this machine reloads the service `name`: systemd's where it
-        runs it, else its init script's where that says that it runs; None where neither does.
+        """Return the command that reloads the service `name`: systemd's if systemd runs it, else
+        the init script's if that reports it as running; None if neither does.
         """
         if SYSTEMD.is_dir():
             active = self.query("systemctl", "is-active", "--quiet", name)

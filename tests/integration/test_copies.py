@@ -158,9 +158,15 @@ def test_a_destination_that_its_certificate_has_left_may_be_anothers(
     [
         (("fullchain:{there}/x.pem", "cert:{there}/x.pem"), "is named twice"),
         (("fullchain:{home}/live/x.pem",), "lies in the home directory"),
-        (("fullchain:{there}/nowhere/x.pem",), "there is no directory"),
-        (("fullchain:{there}/x.pem,owner=nobody-of-that-name",), "no user 'nobody-of-that-name'"),
-        (("fullchain:{there}/x.pem,group=no-such-group",), "no group 'no-such-group'"),
+        (("fullchain:{there}/nowhere/x.pem",), "nowhere does not exist"),
+        (
+            ("fullchain:{there}/x.pem,owner=nobody-of-that-name",),
+            "user 'nobody-of-that-name', which does not exist",
+        ),
+        (
+            ("fullchain:{there}/x.pem,group=no-such-group",),
+            "group 'no-such-group', which does not exist",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_said_before_anything_is_ordered(

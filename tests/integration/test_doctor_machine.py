@@ -210,9 +210,14 @@ def test_the_fix_names_the_option_or_the_file_that_has_the_command() -> None:
     (edit,) = command_findings(wanted(NAME, {"deploy.pre_hook": "/none"}), {})
     (alert,) = alert_findings("/none --now", {})
 
-    assert edit.fix == f"Put it there, or call another: certctl edit {NAME} --pre-hook COMMAND"
+    assert edit.fix == (
+        "Install it, or call a different program."
+        f" Change the pre hook: certctl edit {NAME} --pre-hook COMMAND"
+    )
     assert (alert.code, alert.subject) == ("hook.missing", "certctl.toml")
-    assert alert.fix == ("Put it there, or call another: change on_failure_hook in certctl.toml")
+    assert alert.fix == (
+        "Install it, or call a different program. Change on_failure_hook in certctl.toml"
+    )
     assert list(alert_findings("true", {})) == [] == list(alert_findings(None, {}))
 
 
@@ -224,7 +229,7 @@ def test_a_program_that_others_could_change_is_told(tmp_path: Path) -> None:
     assert hooks(tmp_path, reload=str(script)) == [("hook.writable", "warning")]
 
 
-def test_files_in_the_directories_that_never_run_are_told(home: Path) -> None:
+def test_hook_files_that_are_never_run_are_reported(home: Path) -> None:
     directory = home / "hooks" / "deploy.d"
     executable(directory / "10-good", "true")
     (directory / "20-plain").write_text("#!/bin/sh\n")
@@ -238,7 +243,9 @@ def test_files_in_the_directories_that_never_run_are_told(home: Path) -> None:
         ("hook.not_executable", str(directory / "20-plain")),
         ("hook.missing", str(directory / "30-away")),
     ]
-    assert found[0].fix == f"chmod +x {directory / '20-plain'}, or give it a name that ends in ~"
+    assert found[0].fix == (
+        f"Give it a name that ends in ~, or make it executable: chmod +x {directory / '20-plain'}"
+    )
 
 
 # The disk

@@ -281,7 +281,7 @@ def test_a_failure_names_command_status_and_output() -> None:
 
     error = caught.value
     assert error.message == (
-        "the deploy hook ended with exit status 3:"
+        "the deploy hook failed with exit status 3:"
         " echo cannot bind; echo 'bad config' >&2; exit 3\n"
         "  cannot bind\n"
         "  bad config"
@@ -292,7 +292,7 @@ def test_a_failure_names_command_status_and_output() -> None:
 
 
 def test_a_silent_failure_is_said_to_be_silent() -> None:
-    with pytest.raises(HookFailed, match=r"exit status 1: false\n  \(it printed nothing\)$"):
+    with pytest.raises(HookFailed, match=r"exit status 1: false\n  \(no output\)$"):
         Stage().run("false")
 
 
@@ -316,22 +316,22 @@ def test_time_out_is_told_with_its_limit_and_the_way_to_raise_it() -> None:
         Stage().run("echo waiting; exec sleep 60", timeout=1.5)
 
     assert caught.value.message == (
-        "the deploy hook took longer than 1.5 s and was ended:"
+        "the deploy hook took longer than 1.5 s and was terminated:"
         " echo waiting; exec sleep 60\n  waiting"
     )
     assert "--hook-timeout" in (caught.value.hint or "")
 
 
 def test_a_hook_that_a_signal_ended_names_the_signal() -> None:
-    with pytest.raises(HookFailed, match="was ended by SIGSEGV"):
+    with pytest.raises(HookFailed, match="was terminated by SIGSEGV"):
         Stage().run("kill -SEGV $$")
 
 
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("./deploy.sh", "Give the whole path"),
-        (("/etc/passwd",), "Is it executable (chmod +x)?"),
+        ("./deploy.sh", "Use full paths"),
+        (("/etc/passwd",), "Check that it is executable (chmod +x)."),
     ],
     ids=["a relative path", "not executable"],
 )
@@ -359,7 +359,7 @@ def test_each_kind_of_hook_has_its_own_next_command(
     with pytest.raises(HookFailed) as caught:
         Stage().run("exit 1", event=event, name=name)
 
-    assert caught.value.message.startswith(f"the {what} ended with exit status 1: exit 1")
+    assert caught.value.message.startswith(f"the {what} failed with exit status 1: exit 1")
     assert (caught.value.hint or "").endswith(again)
 
 
@@ -368,7 +368,7 @@ def test_a_hook_that_is_cut_off_by_a_stop_is_an_interruption() -> None:
     timer = threading.Timer(0.3, stage.stop.set)
     timer.start()
 
-    with pytest.raises(Interrupted, match="the reload was cut off: sleep 60"):
+    with pytest.raises(Interrupted, match="the reload was interrupted: sleep 60"):
         stage.run("sleep 60", event="reload", name="")
 
     timer.join()
@@ -380,7 +380,7 @@ def test_after_a_stop_no_hook_is_begun(tmp_path: Path) -> None:
     stage = Stage()
     stage.stop.set()
 
-    with pytest.raises(Interrupted, match="the deploy hook was not begun"):
+    with pytest.raises(Interrupted, match="the deploy hook was not started"):
         stage.run(f": > {begun}")
 
     assert stage.events == []

@@ -102,7 +102,7 @@ def test_a_target_that_refuses_its_configuration_is_not_reloaded_and_owed(
     (error,) = failed.all_errors
     assert failed.exit_status == 4
     assert error.code == "deploy.test_failed"
-    assert "the configuration test ended with exit status 1" in error.message
+    assert "the configuration test failed with exit status 1" in error.message
     assert "no such directive" in error.message
     assert program.calls == ["-t -q"]
     assert lines(seen) == []
@@ -115,7 +115,7 @@ def test_a_target_that_refuses_its_configuration_is_not_reloaded_and_owed(
     assert not machine.status("a.example").undeployed
 
 
-def test_a_target_that_fails_stops_no_other(machine: Machine, tmp_path: Path) -> None:
+def test_a_failing_target_does_not_stop_another(machine: Machine, tmp_path: Path) -> None:
     bad, good = Program(tmp_path, "bad"), Program(tmp_path, "good")
     issue(machine, "a.example", nginx(bad))
     issue(machine, "b.example", nginx(good))
@@ -127,7 +127,7 @@ def test_a_target_that_fails_stops_no_other(machine: Machine, tmp_path: Path) ->
     assert [machine.status(each).undeployed for each in ("a.example", "b.example")] == [True, False]
 
 
-def test_what_is_not_there_is_said_before_anything_is_ordered(
+def test_a_missing_program_or_file_is_reported_before_anything_is_ordered(
     machine: Machine,
 ) -> None:
     for options, code, hint in (
@@ -141,7 +141,7 @@ def test_what_is_not_there_is_said_before_anything_is_ordered(
         (
             {"deploy.targets": ("stunnel",), "deploy.stunnel.config": "/nowhere/conf"},
             "deploy.target_missing",
-            "--stunnel-config FILE",
+            "--stunnel-config PATH",
         ),
         ({"deploy.targets": ("traefik",)}, "deploy.target_missing", "--traefik-directory DIR"),
     ):
@@ -154,7 +154,9 @@ def test_what_is_not_there_is_said_before_anything_is_ordered(
     assert machine.ca.requests == []
 
 
-def test_a_target_that_went_away_is_owed(machine: Machine, program: Program) -> None:
+def test_a_deployment_to_a_removed_program_stays_pending(
+    machine: Machine, program: Program
+) -> None:
     issue(machine, "a.example", nginx(program))
     program.path.rename(program.path.with_suffix(".gone"))
 
@@ -165,9 +167,7 @@ def test_a_target_that_went_away_is_owed(machine: Machine, program: Program) -> 
     assert machine.live("a.example").number == 2
 
 
-def test_options_of_a_target_that_is_given_up_go_with_it(
-    machine: Machine, program: Program
-) -> None:
+def test_the_options_of_a_removed_target_are_removed(machine: Machine, program: Program) -> None:
     issue(machine, "a.example", nginx(program))
     issue(machine, "a.example", {"deploy.targets": ()})
 

@@ -1,7 +1,7 @@
-"""Apache: reads `live/NAME/fullchain.pem` and `privkey.pem`, as its configuration names them.
+"""Apache: its configuration names `live/NAME/fullchain.pem` and `privkey.pem`.
 
-A graceful restart with a file that it cannot load ends it, so the test always comes first, and
-where the server does not run it is not started.
+Apache exits if it cannot load a file during a graceful restart, so its configuration is always
+tested first. A server that is not running is not started.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.apache.config",
         Kind.PATH,
         None,
-        "Configuration of the Apache to deploy to, where it is not the system's own.",
+        "Configuration of the Apache to deploy to, if it is not the system's own.",
         flag="--apache-config",
         in_spec=True,
         variable="CERTCTL_APACHE_CONFIG",
@@ -30,7 +30,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.apache.binary",
         Kind.PATH,
         None,
-        "The apache2ctl, apachectl or httpd program, where it is in no directory of PATH.",
+        "The apache2ctl, apachectl or httpd program, if it is not in PATH.",
         flag="--apache-binary",
         in_spec=True,
         variable="CERTCTL_APACHE_BINARY",
@@ -39,13 +39,11 @@ OPTIONS: tuple[Option, ...] = (
 
 _PID_FILE = re.compile(r'^PidFile: "(.+)"', re.MULTILINE)
 _PORT = re.compile(r"^(?:\S*:)(\d+)\s", re.MULTILINE)
-_PLAIN = 80
+_HTTP_PORT = 80
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where Apache or its configuration is not
-    there.
-    """
+    """Return the target. Raises `ConfigurationError` if Apache or its configuration is missing."""
     binary, config = (text(settings, f"deploy.apache.{key}") for key in ("binary", "config"))
     program = system.program(
         "apache2ctl", "apachectl", "httpd", given=binary, flag="--apache-binary"
@@ -56,7 +54,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 
 
 class Apache(LiveFilesTarget):
-    """An Apache, called by `command`; `own` where it is not the one that the system starts."""
+    """An Apache, called by `command`; `own`: not the instance that the system starts."""
 
     def __init__(self, command: Sequence[str], system: TargetSystem, *, own: bool) -> None:
         self._command = command
@@ -66,23 +64,23 @@ class Apache(LiveFilesTarget):
     def test(self) -> None:
         self._system.test(*self._command, "-t")
 
-    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - it reads all again
+    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - rereads all certificates
         service = None
         if not self._own:
             service = self._system.service("apache2") or self._system.service("httpd")
         if service is not None:
             self._system.reload(*service)
             return
-        shown = self._system.query(*self._command, "-t", "-D", "DUMP_RUN_CFG").output
-        found = _PID_FILE.search(shown)
+        output = self._system.query(*self._command, "-t", "-D", "DUMP_RUN_CFG").output
+        found = _PID_FILE.search(output)
         if found is None:
             raise HookFailed(
-                "the reload failed: Apache does not say where its number is written",
-                hint=f"See what this prints: {' '.join(self._command)} -t -D DUMP_RUN_CFG",
+                "the reload failed: Apache does not report its PID file",
+                hint=f"Check the output of: {' '.join(self._command)} -t -D DUMP_RUN_CFG",
             )
         self._system.signal(signal.SIGUSR1, found[1], "--apache-config")
 
     def services(self) -> Sequence[ServiceAddress]:
-        shown = self._system.query(*self._command, "-t", "-D", "DUMP_VHOSTS").output
-        ports = sorted({int(port) for port in _PORT.findall(shown)} - {_PLAIN})
+        output = self._system.query(*self._command, "-t", "-D", "DUMP_VHOSTS").output
+        ports = sorted({int(port) for port in _PORT.findall(output)} - {_HTTP_PORT})
         return [ServiceAddress(None, port) for port in ports or [443]]

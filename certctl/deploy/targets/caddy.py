@@ -1,8 +1,7 @@
-"""Caddy: reads `live/NAME/fullchain.pem` and `privkey.pem`, as a `tls` line of its configuration
-names them.
+"""Caddy: a `tls` directive of its configuration names `live/NAME/fullchain.pem` and `privkey.pem`.
 
-`--force` because Caddy does nothing where its configuration is the same as before, though the files
-that it names are not.
+Reloads use `--force`, because Caddy otherwise ignores a reload with an unchanged configuration even
+if the certificate files have changed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.caddy.adapter",
         Kind.TEXT,
         None,
-        "The adapter that Caddy reads its configuration with, where the file's name does not tell.",
+        "Caddy's configuration adapter, if it cannot be derived from the file name.",
         flag="--caddy-adapter",
         metavar="NAME",
         in_spec=True,
@@ -40,7 +39,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.caddy.binary",
         Kind.PATH,
         None,
-        "The caddy program, where it is in no directory of PATH.",
+        "The caddy program, if it is not in PATH.",
         flag="--caddy-binary",
         in_spec=True,
         variable="CERTCTL_CADDY_BINARY",
@@ -51,9 +50,7 @@ _PORT = re.compile(r"^[^\s#{}][^\n{]*?:(\d+)(?=[\s,{])", re.MULTILINE)
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where Caddy or its configuration is not
-    there.
-    """
+    """Return the target. Raises `ConfigurationError` if Caddy or its configuration is missing."""
     binary, adapter = (text(settings, f"deploy.caddy.{key}") for key in ("binary", "adapter"))
     config = text(settings, "deploy.caddy.config") or str(OPTIONS[0].default)
     program = system.program("caddy", given=binary, flag="--caddy-binary")
@@ -63,7 +60,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 
 
 class Caddy(LiveFilesTarget):
-    """A Caddy, told by `arguments` which configuration is meant."""
+    """A Caddy; `arguments` select its configuration."""
 
     def __init__(
         self, program: str, arguments: Sequence[str], config: Path, system: TargetSystem
@@ -76,7 +73,7 @@ class Caddy(LiveFilesTarget):
     def test(self) -> None:
         self._system.test(self._program, "validate", *self._arguments)
 
-    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - it reads all again
+    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - rereads all certificates
         self._system.reload(self._program, "reload", "--force", *self._arguments)
 
     def services(self) -> Sequence[ServiceAddress]:

@@ -1,6 +1,7 @@
-"""Dovecot: reads `live/NAME/fullchain.pem` and `privkey.pem`, named by `ssl_cert` and `ssl_key`.
+"""Dovecot: `ssl_cert` and `ssl_key` name `live/NAME/fullchain.pem` and `privkey.pem`.
 
-A reload with a bad file leaves it without TLS for new connections, so the test always comes first.
+After a reload with an invalid file Dovecot offers no TLS to new connections, so its configuration
+is always tested first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.dovecot.config",
         Kind.PATH,
         None,
-        "Configuration of the Dovecot to deploy to, where it is not the system's own.",
+        "Configuration of the Dovecot to deploy to, if it is not the system's own.",
         flag="--dovecot-config",
         in_spec=True,
         variable="CERTCTL_DOVECOT_CONFIG",
@@ -30,15 +31,13 @@ _LISTENERS = (
     ("pop3", "pop3-login/inet_listener/pop3", "pop3"),
     ("pop3", "pop3-login/inet_listener/pop3s", None),
 )
-"""The protocol, the path of its listener in the configuration, and what comes before TLS."""
+"""The protocol, the path of its listener in the configuration, and the STARTTLS protocol."""
 
-_USUAL = {"imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995}
+_DEFAULT_PORTS = {"imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995}
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where Dovecot or its configuration is not
-    there.
-    """
+    """Return the target. Raises `ConfigurationError` if Dovecot or its configuration is missing."""
     config = text(settings, "deploy.dovecot.config")
     for name in ("doveconf", "doveadm"):
         system.program(name, given=None)
@@ -48,31 +47,31 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 
 
 class Dovecot(LiveFilesTarget):
-    """A Dovecot, told by `where` which one is meant."""
+    """A Dovecot; `arguments` select its configuration."""
 
-    def __init__(self, where: Sequence[str], system: TargetSystem) -> None:
-        self._where = where
+    def __init__(self, arguments: Sequence[str], system: TargetSystem) -> None:
+        self._arguments = arguments
         self._system = system
 
     def test(self) -> None:
-        self._system.test("doveconf", *self._where, "-n")
+        self._system.test("doveconf", *self._arguments, "-n")
 
-    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - it reads all again
-        service = None if self._where else self._system.service("dovecot")
-        self._system.reload(*(service or ("doveadm", *self._where, "reload")))
+    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - rereads all certificates
+        service = None if self._arguments else self._system.service("dovecot")
+        self._system.reload(*(service or ("doveadm", *self._arguments, "reload")))
 
     def services(self) -> Sequence[ServiceAddress]:
-        protocols = self._asked("protocols").split()
+        protocols = self._setting("protocols").split()
         found: list[ServiceAddress] = []
         for protocol, path, starttls in _LISTENERS:
             if protocol not in protocols:
                 continue
-            said = self._asked(f"service/{path}/port")
-            port = int(said) if said.isdigit() else _USUAL[path.rpartition("/")[2]]
+            value = self._setting(f"service/{path}/port")
+            port = int(value) if value.isdigit() else _DEFAULT_PORTS[path.rpartition("/")[2]]
             if port:
                 found.append(ServiceAddress(None, port, starttls))
         return found
 
-    def _asked(self, setting: str) -> str:
-        said = self._system.query("doveconf", *self._where, "-h", setting)
-        return said.output.strip() if said.exit_status == 0 else ""
+    def _setting(self, name: str) -> str:
+        completed = self._system.query("doveconf", *self._arguments, "-h", name)
+        return completed.output.strip() if completed.exit_status == 0 else ""

@@ -1,8 +1,8 @@
-"""HAProxy: wants key and chain in one file, `live/NAME/combined.pem` or a copy of it.
+"""HAProxy: reads key and chain from one file, `live/NAME/combined.pem` or a copy of it.
 
-With `--haproxy-certificates` the copy goes to a directory that HAProxy loads whole, or to one file.
-With `--haproxy-socket` the certificate is changed by the runtime API: no reload, and no connection
-is closed. The API changes what is in memory only; the file on disk is written as well.
+`--haproxy-certificates` copies it into a directory that HAProxy loads as a whole, or to one file.
+`--haproxy-socket` updates the certificate through the runtime API: no reload, and no connection is
+closed. The API only changes the running process, so the file on disk is written as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.config",
         Kind.PATH,
         "/etc/haproxy/haproxy.cfg",
-        "Configuration of the HAProxy to deploy to, a file or a directory.",
+        "Configuration of the HAProxy to deploy to: a file or a directory.",
         flag="--haproxy-config",
         in_spec=True,
         variable="CERTCTL_HAPROXY_CONFIG",
@@ -35,7 +35,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.certificates",
         Kind.PATH,
         None,
-        "Where to copy key and chain to, in one file: a directory that HAProxy loads, or the file.",
+        "Copy key and chain to one file: its path, or a directory from which HAProxy loads it.",
         flag="--haproxy-certificates",
         metavar="PATH",
         in_spec=True,
@@ -45,7 +45,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.socket",
         Kind.PATH,
         None,
-        "HAProxy's runtime socket, of level admin: certificates are changed there, with no reload.",
+        "HAProxy's runtime socket (level admin), to update certificates without a reload.",
         flag="--haproxy-socket",
         in_spec=True,
         variable="CERTCTL_HAPROXY_SOCKET",
@@ -54,7 +54,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.pid_file",
         Kind.PATH,
         None,
-        "File with the number of HAProxy's master process, where the system does not start it.",
+        "The PID file of HAProxy's master process, if the system does not start it.",
         flag="--haproxy-pid-file",
         in_spec=True,
         variable="CERTCTL_HAPROXY_PID_FILE",
@@ -63,30 +63,28 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.haproxy.binary",
         Kind.PATH,
         None,
-        "The haproxy program, where it is in no directory of PATH.",
+        "The haproxy program, if it is not in PATH.",
         flag="--haproxy-binary",
         in_spec=True,
         variable="CERTCTL_HAPROXY_BINARY",
     ),
 )
 
-USUAL_PID_FILE = "/run/haproxy.pid"
+DEFAULT_PID_FILE = "/run/haproxy.pid"
 
 _FLAGS = {each.key.rpartition(".")[2]: str(each.flag) for each in OPTIONS}
 _BIND = re.compile(r"^\s*bind\s+(\S+)(?=.*\sssl\b)", re.MULTILINE)
 _ANSWER_LIMIT = 1 << 20
-_SECONDS = 10.0
-_PATIENCE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Seconds in which a new worker should begin, each time that the master is asked."""
+_SOCKET_TIMEOUT = 10.0
+_WORKER_TIMEOUTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds to wait for a new worker after each reload request."""
 
-_LOOK_EVERY = 0.02
+_POLL_INTERVAL = 0.02
 _UNKNOWN = ("not referenced", "doesn't exist", "not used")
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where HAProxy or its configuration is not
-    there.
-    """
+    """Return the target. Raises `ConfigurationError` if HAProxy or its configuration is missing."""
 
     def given(key: str) -> str | None:
         return text(settings, f"deploy.haproxy.{key}")
@@ -105,7 +103,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 
 
 class Haproxy:
-    """A HAProxy, tested by `command`."""
+    """A HAProxy; `command` is the program with its configuration."""
 
     def __init__(
         self,
@@ -133,108 +131,108 @@ class Haproxy:
         self._system.test(*self._command, "-c", "-q")
 
     def reload(self, deliveries: Sequence[Delivery]) -> None:
-        if self._runtime is not None and _changed(
+        if self._runtime is not None and _update_certificates(
             self._runtime, [(self._file(each), each) for each in deliveries]
         ):
             return
         service = None if self._pid_file else self._system.service("haproxy")
         if service is not None:
-            self._renew_worker(USUAL_PID_FILE, lambda: self._system.reload(*service))
+            self._replace_worker(DEFAULT_PID_FILE, lambda: self._system.reload(*service))
             return
-        pid_file = self._pid_file or USUAL_PID_FILE
+        pid_file = self._pid_file or DEFAULT_PID_FILE
         pid = self._system.pid(pid_file)
         if _is_master(pid) is False:
             raise ConfigurationError(
-                f"process {pid} of {pid_file} is no master of HAProxy, which alone can reload it",
+                f"HAProxy cannot be reloaded: process {pid} ({pid_file}) is not a master process",
                 hint="Start HAProxy with -W, or deploy with --haproxy-socket or --reload COMMAND.",
                 code="deploy.not_running",
             )
-        signal_it = partial(self._system.signal, signal.SIGUSR2, pid_file, _FLAGS["pid_file"])
-        self._renew_worker(pid_file, signal_it)
+        send_signal = partial(self._system.signal, signal.SIGUSR2, pid_file, _FLAGS["pid_file"])
+        self._replace_worker(pid_file, send_signal)
 
     def services(self) -> Sequence[ServiceAddress]:
         files = sorted(self._config.glob("*.cfg")) if self._config.is_dir() else [self._config]
-        places = [place for file in files for place in _BIND.findall(_text(file))]
-        ports = sorted({port for place in places for port in _ports(place)})
+        addresses = [address for file in files for address in _BIND.findall(_text(file))]
+        ports = sorted({port for address in addresses for port in _ports(address)})
         return [ServiceAddress(None, port) for port in ports or [443]]
 
     def _file(self, delivery: Delivery) -> str:
-        """Return the file that HAProxy knows a certificate by."""
+        """Return the file from which HAProxy loads a certificate."""
         if self._certificates is None:
             return str(delivery.files.combined)
-        place = Path(self._certificates)
-        if place.is_dir():
-            return str(place / f"{delivery.version.name}.pem")
-        return str(place)
+        path = Path(self._certificates)
+        if path.is_dir():
+            return str(path / f"{delivery.version.name}.pem")
+        return str(path)
 
-    def _renew_worker(self, pid_file: str, ask: Callable[[], None]) -> None:
-        """Have the master read its files again; return once it has begun a new worker, as far as
-        that can be seen.
+    def _replace_worker(self, pid_file: str, request_reload: Callable[[], None]) -> None:
+        """Request a reload and wait until the master process has started a new worker, if its
+        workers can be listed.
 
-        What comes while the master is reloading already may be lost on it, so it is asked again,
-        less and less often: it may also take long to load. Raises `HookFailed`.
+        A master that is already reloading may ignore the request, so it is repeated. The intervals
+        grow, because loading may also be slow. Raises `HookFailed`.
         """
         master, clock = self._system.pid(pid_file), self._system.hooks.clock
         before = _children(master) if _is_master(master) is not False else None
         if before is None:
-            ask()
+            request_reload()
             return
         stop = self._system.hooks.stop or Event()
-        for seconds in _PATIENCE:
-            ask()
+        for seconds in _WORKER_TIMEOUTS:
+            request_reload()
             until = clock.monotonic() + seconds
             while clock.monotonic() < until:
-                if (_children(master) or before) - before or clock.wait(stop, _LOOK_EVERY):
+                if (_children(master) or before) - before or clock.wait(stop, _POLL_INTERVAL):
                     return
         raise HookFailed(
-            f"the reload failed: HAProxy's master (process {master}) has begun no new worker",
-            hint="Its log says why.",
+            f"the reload failed: HAProxy's master process ({master}) did not start a new worker",
+            hint="See HAProxy's log for the reason.",
         )
 
 
 def _is_master(pid: int | None) -> bool | None:
-    """Return whether a process is one that starts workers; None where that cannot be told, as in
-    the moment in which it begins anew.
+    """Return whether a process is a HAProxy master; None if that cannot be determined, for instance
+    while it re-executes itself.
     """
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
-    return any(word.startswith(b"-W") for word in words) if any(words) else None
+    return any(each.startswith(b"-W") for each in arguments) if any(arguments) else None
 
 
 def _children(pid: int | None) -> frozenset[int] | None:
-    """Return the children of a process; None where that cannot be told."""
+    """Return the process IDs of a process's children; None if they cannot be listed."""
     try:
         return frozenset(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
     except (OSError, ValueError):
         return None
 
 
-def _changed(runtime: str, certificates: Iterable[tuple[str, Delivery]]) -> bool:
-    """Change certificates by the runtime API; return False where HAProxy has not loaded one of the
-    files yet, so that only a reload can help. Raises `HookFailed`.
+def _update_certificates(runtime: str, certificates: Iterable[tuple[str, Delivery]]) -> bool:
+    """Update certificates through the runtime API; return False if HAProxy has not loaded one of
+    the files yet, in which case a reload is required. Raises `HookFailed`.
     """
     for file, delivery in certificates:
         payload = (delivery.material.combined or b"").replace(b"\n\n", b"\n").decode("ascii")
-        said = _asked(runtime, f"set ssl cert {file} <<\n{payload}\n")
-        if any(words in said for words in _UNKNOWN):
+        answer = _send(runtime, f"set ssl cert {file} <<\n{payload}\n")
+        if any(phrase in answer for phrase in _UNKNOWN):
             return False
-        if "Transaction" not in said:
-            raise _refused(file, said)
-        said = _asked(runtime, f"commit ssl cert {file}\n")
-        if "Success" not in said:
-            _asked(runtime, f"abort ssl cert {file}\n")
-            raise _refused(file, said)
+        if "Transaction" not in answer:
+            raise _rejected(file, answer)
+        answer = _send(runtime, f"commit ssl cert {file}\n")
+        if "Success" not in answer:
+            _send(runtime, f"abort ssl cert {file}\n")
+            raise _rejected(file, answer)
     return True
 
 
-def _asked(runtime: str, command: str) -> str:
-    """Return what HAProxy answers at its runtime socket. Raises `HookFailed`."""
+def _send(runtime: str, command: str) -> str:
+    """Send a command to the runtime socket and return the answer. Raises `HookFailed`."""
     answer = bytearray()
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_SECONDS)
+            connection.settimeout(_SOCKET_TIMEOUT)
             connection.connect(runtime)
             connection.sendall(command.encode("ascii"))
             connection.shutdown(socket.SHUT_WR)
@@ -242,18 +240,18 @@ def _asked(runtime: str, command: str) -> str:
                 answer += part
     except OSError as error:
         raise HookFailed(
-            f"HAProxy cannot be asked at {runtime}: {error.strerror or error}",
-            hint=f"Is it running, with `stats socket {runtime} level admin`?",
+            f"HAProxy does not answer at its runtime socket {runtime}: {error.strerror or error}",
+            hint=f"Check that it runs with this line: stats socket {runtime} level admin",
             code="deploy.not_running",
         ) from error
     return answer.decode("utf-8", errors="replace").strip()
 
 
-def _refused(file: str, said: str) -> HookFailed:
-    words = " ".join("".join(c if c.isprintable() else " " for c in said).split())[:300]
+def _rejected(file: str, answer: str) -> HookFailed:
+    reason = " ".join("".join(c if c.isprintable() else " " for c in answer).split())[:300]
     return HookFailed(
-        f"HAProxy does not take {file} at its runtime socket: {words or 'it says nothing'}",
-        hint="The socket must be of level admin.",
+        f"HAProxy rejected {file} at its runtime socket: {reason or 'no reason was given'}",
+        hint="Check that the socket has `level admin`.",
     )
 
 
@@ -264,7 +262,7 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _ports(place: str) -> list[int]:
-    """Return the ports of `bind`'s address list, such as `:443,[::]:8443`."""
-    found = (each.rpartition(":")[2] for each in place.split(","))
+def _ports(addresses: str) -> list[int]:
+    """Return the ports in the address list of `bind`, such as `:443,[::]:8443`."""
+    found = (each.rpartition(":")[2] for each in addresses.split(","))
     return [int(each) for each in found if each.isdigit()]

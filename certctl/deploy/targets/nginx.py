@@ -1,6 +1,6 @@
-"""nginx: reads `live/NAME/fullchain.pem` and `privkey.pem`, as its configuration names them.
+"""nginx: its configuration names `live/NAME/fullchain.pem` and `privkey.pem`.
 
-It checks its files by itself before it uses them, and keeps the old ones where they are bad.
+On a reload nginx checks its files itself and keeps the old ones if the new ones are invalid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.nginx.config",
         Kind.PATH,
         None,
-        "Configuration of the nginx to deploy to, where it is not the system's own.",
+        "Configuration of the nginx to deploy to, if it is not the system's own.",
         flag="--nginx-config",
         in_spec=True,
         variable="CERTCTL_NGINX_CONFIG",
@@ -27,7 +27,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.nginx.binary",
         Kind.PATH,
         None,
-        "The nginx program, where it is in no directory of PATH.",
+        "The nginx program, if it is not in PATH.",
         flag="--nginx-binary",
         in_spec=True,
         variable="CERTCTL_NGINX_BINARY",
@@ -38,9 +38,7 @@ _LISTEN = re.compile(r"^\s*listen\s+(?:\S*:)?(\d+)\s[^;]*\bssl\b", re.MULTILINE)
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where nginx or its configuration is not
-    there.
-    """
+    """Return the target. Raises `ConfigurationError` if nginx or its configuration is missing."""
     binary, config = (text(settings, f"deploy.nginx.{key}") for key in ("binary", "config"))
     program = system.program("nginx", given=binary, flag="--nginx-binary")
     if config:
@@ -49,7 +47,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 
 
 class Nginx(LiveFilesTarget):
-    """An nginx, called by `command`; `own` where it is not the one that the system starts."""
+    """An nginx, called by `command`; `own`: not the instance that the system starts."""
 
     def __init__(self, command: Sequence[str], system: TargetSystem, *, own: bool) -> None:
         self._command = command
@@ -59,11 +57,11 @@ class Nginx(LiveFilesTarget):
     def test(self) -> None:
         self._system.test(*self._command, "-t", "-q")
 
-    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - it reads all again
+    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - rereads all certificates
         service = None if self._own else self._system.service("nginx")
         self._system.reload(*(service or (*self._command, "-s", "reload")))
 
     def services(self) -> Sequence[ServiceAddress]:
-        shown = self._system.query(*self._command, "-T").output
-        ports = sorted({int(port) for port in _LISTEN.findall(shown)})
+        output = self._system.query(*self._command, "-T").output
+        ports = sorted({int(port) for port in _LISTEN.findall(output)})
         return [ServiceAddress(None, port) for port in ports or [443]]

@@ -1,7 +1,7 @@
-"""Postfix: reads `live/NAME/privkey.pem` and `fullchain.pem`, named by `smtpd_tls_chain_files`.
+"""Postfix: `smtpd_tls_chain_files` names `live/NAME/privkey.pem` and `fullchain.pem`.
 
-A map of certificates by name (`tls_server_sni_maps`) holds the files themselves, not their paths:
-it is compiled again (`postmap -F`) before each reload.
+The SNI map (`tls_server_sni_maps`) contains the files themselves, not their paths, so it is rebuilt
+with `postmap -F` before each reload.
 """
 
 from __future__ import annotations
@@ -27,17 +27,15 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
-_COMPILED = re.compile(r"(?:hash|btree|lmdb|cdb|dbm|sdbm):\S+")
+_INDEXED_MAP = re.compile(r"(?:hash|btree|lmdb|cdb|dbm|sdbm):\S+")
 _LISTENER = re.compile(r"^(\S+)\s+inet\s.*\bsmtpd\b", re.MULTILINE)
 _PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465}
-_WRAPPED = 465
-"""Where TLS comes first, without STARTTLS (RFC 8314 §7.3)."""
+_IMPLICIT_TLS_PORT = 465
+"""TLS without STARTTLS (RFC 8314 §7.3)."""
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where Postfix or its configuration is not
-    there.
-    """
+    """Return the target. Raises `ConfigurationError` if Postfix or its configuration is missing."""
     directory = text(settings, "deploy.postfix.config_directory")
     for name in ("postfix", "postconf", "postmap"):
         system.program(name, given=None)
@@ -47,27 +45,28 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 
 
 class Postfix(LiveFilesTarget):
-    """A Postfix, told by `where` which one is meant."""
+    """A Postfix; `arguments` select the instance."""
 
-    def __init__(self, where: Sequence[str], system: TargetSystem) -> None:
-        self._where = where
+    def __init__(self, arguments: Sequence[str], system: TargetSystem) -> None:
+        self._arguments = arguments
         self._system = system
 
     def test(self) -> None:
-        self._system.test("postfix", *self._where, "check")
+        self._system.test("postfix", *self._arguments, "check")
 
-    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - it reads all again
-        said = self._system.query("postconf", *self._where, "-h", "tls_server_sni_maps").output
-        for each in _COMPILED.findall(said.replace(",", " ")):
-            self._system.reload("postmap", *self._where, "-F", each)
-        self._system.reload("postfix", *self._where, "reload")
+    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - rereads all certificates
+        maps = self._system.query("postconf", *self._arguments, "-h", "tls_server_sni_maps").output
+        for each in _INDEXED_MAP.findall(maps.replace(",", " ")):
+            self._system.reload("postmap", *self._arguments, "-F", each)
+        self._system.reload("postfix", *self._arguments, "reload")
 
     def services(self) -> Sequence[ServiceAddress]:
-        shown = self._system.query("postconf", *self._where, "-M").output
+        output = self._system.query("postconf", *self._arguments, "-M").output
         found: list[ServiceAddress] = []
-        for place in _LISTENER.findall(shown):
-            name = place.rpartition(":")[2]
+        for listener in _LISTENER.findall(output):
+            name = listener.rpartition(":")[2]
             port = int(name) if name.isdigit() else _PORTS.get(name)
             if port is not None:
-                found.append(ServiceAddress(None, port, None if port == _WRAPPED else "smtp"))
+                starttls = None if port == _IMPLICIT_TLS_PORT else "smtp"
+                found.append(ServiceAddress(None, port, starttls))
         return found

@@ -1,8 +1,7 @@
-"""stunnel: reads `live/NAME/fullchain.pem` and `privkey.pem`, as a section of its configuration
-names them.
+"""stunnel: its configuration names `live/NAME/fullchain.pem` and `privkey.pem`.
 
-It has no test of its own and says nothing of a reload that failed: it keeps the old files then, and
-only a look on the wire tells.
+stunnel has no configuration test and does not report a failed reload: it keeps the old files, which
+only the live check detects.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.stunnel.pid_file",
         Kind.PATH,
         None,
-        "File with the number of stunnel's process, where its configuration does not say it.",
+        "The PID file of stunnel, if its configuration does not name one.",
         flag="--stunnel-pid-file",
         in_spec=True,
         variable="CERTCTL_STUNNEL_PID_FILE",
@@ -45,7 +44,7 @@ _FILE = re.compile(r"^\s*(?:cert|key)\s*=\s*(\S+)", re.MULTILINE)
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where the configuration is not there."""
+    """Return the target. Raises `ConfigurationError` if the configuration is missing."""
     config = text(settings, "deploy.stunnel.config") or str(OPTIONS[0].default)
     pid_file = text(settings, "deploy.stunnel.pid_file")
     system.file(config, "--stunnel-config")
@@ -53,7 +52,7 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 
 
 class Stunnel(LiveFilesTarget):
-    """An stunnel that was started with a configuration."""
+    """An stunnel that runs with the configuration `config`."""
 
     def __init__(self, config: Path, pid_file: str | None, system: TargetSystem) -> None:
         self._config = config
@@ -61,25 +60,25 @@ class Stunnel(LiveFilesTarget):
         self._system = system
 
     def test(self) -> None:
-        absent = [each for each in _FILE.findall(self._text()) if not Path(each).exists()]
-        if absent:
+        missing = [each for each in _FILE.findall(self._text()) if not Path(each).exists()]
+        if missing:
             raise HookFailed(
-                f"{self._config} names {absent[0]}, which is not there",
-                hint="Correct the configuration, then: certctl deploy --pending",
+                f"{self._config} names {missing[0]}, which does not exist",
+                hint="Correct the configuration, then run: certctl deploy --pending",
                 code="deploy.test_failed",
             )
 
-    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - it reads all again
-        named = _PID.search(self._text())
-        pid_file = self._pid_file or (named[1] if named else None)
+    def reload(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - rereads all certificates
+        found = _PID.search(self._text())
+        pid_file = self._pid_file or (found[1] if found else None)
         if pid_file is not None:
             self._system.signal(signal.SIGHUP, pid_file, "--stunnel-pid-file")
             return
         service = self._system.service("stunnel4") or self._system.service("stunnel")
         if service is None:
             raise ConfigurationError(
-                f"{self._config} does not say where stunnel writes its number (pid = FILE)",
-                hint="Say it there, or with --stunnel-pid-file FILE.",
+                f"stunnel cannot be reloaded: {self._config} does not name a PID file (pid = FILE)",
+                hint="Add that line, or give the PID file: --stunnel-pid-file FILE",
                 code="deploy.not_running",
             )
         self._system.reload(*service)

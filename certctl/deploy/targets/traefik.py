@@ -1,8 +1,8 @@
-"""Traefik: told of each certificate by a file of dynamic configuration, in a directory that its
-file provider watches (`providers.file.directory`).
+"""Traefik: each certificate has a dynamic configuration file in the directory that Traefik's file
+provider watches (`providers.file.directory`).
 
-Traefik looks at its configuration, not at the files named in it, so the file is written anew each
-time. There is nothing to test and nothing to reload.
+Traefik watches its configuration but not the certificate files named in it, so the configuration
+file is rewritten at each deployment. There is no configuration test and no reload command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.traefik.format",
         Kind.CHOICE,
         "yaml",
-        "In which language that file is written.",
+        "Format of that file.",
         flag="--traefik-format",
         choices=("yaml", "toml"),
         in_spec=True,
@@ -45,14 +45,12 @@ _MODE = 0o644
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
-    """Return the target. Raises `ConfigurationError` where no directory was given, or there is
-    none.
-    """
+    """Return the target. Raises `ConfigurationError` if no directory was given or it is missing."""
     directory = text(settings, "deploy.traefik.directory")
     if not directory:
         raise ConfigurationError(
-            "where Traefik reads its dynamic configuration was not said",
-            hint="Give the directory of its file provider: --traefik-directory DIR",
+            "the directory of Traefik's dynamic configuration is not set",
+            hint="Give the directory that its file provider watches: --traefik-directory DIR",
             code="deploy.target_missing",
         )
     system.file(directory, "--traefik-directory")
@@ -80,8 +78,10 @@ class Traefik(LiveFilesTarget):
 
 def _configuration(delivery: Delivery, language: str) -> str:
     version = delivery.version
-    heading = f"# {version.name}, version {version.number}; written by certctl at each deploy\n"
-    # a text of JSON is one of YAML and of TOML too
+    heading = (
+        f"# {version.name}, version {version.number}; rewritten by certctl at each deployment\n"
+    )
+    # A JSON string is also a valid YAML and TOML string.
     certificate = json.dumps(delivery.files.fullchain)
     key = json.dumps(delivery.files.privkey or "")
     if language == "toml":
