@@ -1,7 +1,8 @@
-"""What the servers of HTTP-01 and TLS-ALPN-01 share: one thread, many connections, all bounded.
+"""The common part of the HTTP-01 and TLS-ALPN-01 servers: one thread, many connections, with
+limits on their number and duration.
 
-A client that stalls costs one socket until its time is up, and delays nobody; where there are too
-many of them, the oldest make room. What is said on a connection is for a subclass to know.
+A stalled client occupies one socket until its time limit and delays no other client. If there are
+too many connections, the oldest one is dropped. Subclasses implement the protocols.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from certctl.challenges.listeners import BACKLOG
 CONNECTION_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 MAX_CONNECTIONS = 768
-"""Fewer than the 1024 descriptors that a process usually may have, with some to spare."""
+"""Well below 1024, the usual limit of open file descriptors per process."""
 
 Connections = dict["Connection", None]
-"""The connections that are open, the oldest first."""
+"""The open connections, oldest first."""
 
 
 class ChallengeServer:
-    """Serves at sockets that listen already, in a thread of its own, until `close`.
+    """Serves connections to listening sockets in its own thread, until `close`.
 
-    `connection` makes the protocol of a new connection, which it puts among those that it is given.
+    `connection` creates the protocol object of a new connection, which adds itself to the
+    `Connections` that it is passed.
     """
 
     def __init__(
@@ -43,12 +45,12 @@ class ChallengeServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the sockets and every connection; return when the thread has ended."""
+        """Close the sockets and all connections; return when the thread has ended."""
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 
     def _run(self) -> None:
-        # The connections that came before the loop runs wait in the kernel's queue.
+        # Connections that arrive before the loop runs wait in the kernel's backlog.
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
@@ -65,12 +67,12 @@ class ChallengeServer:
             server.close()
         for connection in tuple(connections):
             connection.drop()
-        # One turn of the loop lets the dropped transports close their sockets.
+        # One iteration of the loop lets the dropped transports close their sockets.
         await asyncio.sleep(0)
 
 
 class Connection(asyncio.Protocol):
-    """One client, from its connection to its one answer, or to the end of its time."""
+    """One client connection, until it has been answered or its time limit has passed."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -81,10 +83,10 @@ class Connection(asyncio.Protocol):
         self._limit_time(CONNECTION_SECONDS)
         self._connections[self] = None
         if len(self._connections) > MAX_CONNECTIONS:
-            # Whoever came first has had the most time; the CA asks at once.
+            # The oldest connection has had the most time; a CA sends its request at once.
             next(iter(self._connections)).drop()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
         self._connections.pop(self, None)
         if self._deadline is not None:
             self._deadline.cancel()
@@ -95,10 +97,10 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def end(self, last: bytes) -> None:
-        """Send what is left to send; the client then has a while to read it and to go."""
+        """Send `last` and end our side; the client has `LINGER_SECONDS` to read it and close."""
         self._transport.write(last)
-        # Closing while the client still sends would reset the connection, and the client might
-        # never see the answer (RFC 9112 §9.6): so end our side only, and wait for its end.
+        # Closing while the client is still sending would reset the connection, and the client might
+        # never see the answer (RFC 9112 §9.6). So shut down only our side, and wait for the client.
         self._transport.write_eof()
         self._limit_time(LINGER_SECONDS)
 

@@ -1,11 +1,12 @@
-"""DNS-01 (RFC 8555 §8.4): a TXT record below the name, written by a provider, awaited everywhere.
+"""DNS-01 (RFC 8555 §8.4): a provider writes a TXT record below the name, and the solver waits until
+all authoritative servers have it.
 
-So is dns-account-01 (draft-ietf-acme-dns-account-label), whose record each account has to itself.
-A record of dns-persist-01 can be written in the same way; it is the task's key authorization as it
-stands, and whoever asks for it does not clean it up.
+Also solves dns-account-01 (draft-ietf-acme-dns-account-label), which has a separate record for each
+account, and can write dns-persist-01 records: their value is the task's key authorization itself,
+and the caller does not clean them up.
 
-All records of an order are written first and awaited once. Which API writes them is the provider's
-matter; where they belong and whether they can be seen is decided in `certctl.dns`.
+All records of an order are written before the wait, and there is one wait for all of them. The
+provider calls the API; `certctl.dns` finds the zone and checks the propagation.
 """
 
 from __future__ import annotations
@@ -27,19 +28,18 @@ from certctl.ports import Solver
 
 NAME = "dns"
 OPTIONS: tuple[Option, ...] = ()
-"""None of its own: those of providers stand beside them, the others in `certctl.options`."""
+"""No options of its own: providers declare theirs, and `certctl.options` has the others."""
 
-
-_USUAL = (ChallengeType.DNS_01, ChallengeType.DNS_ACCOUNT_01)
+_DEFAULT_TYPES = (ChallengeType.DNS_01, ChallengeType.DNS_ACCOUNT_01)
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
-    """Return a solver; a provider is made with the first record that it writes."""
+    """Return a solver; each provider is created when its first record is written."""
     return Dns01Solver(challenge, chosen_providers(challenge, system), system)
 
 
 def chosen_providers(challenge: ChallengeSpec, system: SolverSystem) -> ChosenProviders:
-    """Return what writes the records of such challenges, a provider for each zone."""
+    """Return the providers that write the records of `challenge`, chosen by zone."""
     provider_system = ProviderSystem(
         clock=system.clock,
         stop=system.stop,
@@ -52,13 +52,13 @@ def chosen_providers(challenge: ChallengeSpec, system: SolverSystem) -> ChosenPr
 
 
 def txt_value(key_authorization: str) -> str:
-    """Return what the TXT record holds: the digest of the key authorization (RFC 8555 §8.4)."""
+    """Return the TXT record's value: the digest of the key authorization (RFC 8555 §8.4)."""
     digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
 def account_label(account_url: str) -> str:
-    """Return the label that an account's records have above `_acme-challenge`, for dns-account-01
+    """Return the label that precedes `_acme-challenge` in the account's dns-account-01 records
     (draft-ietf-acme-dns-account-label).
     """
     digest = hashlib.sha256(account_url.encode("ascii")).digest()
@@ -73,29 +73,29 @@ class Dns01Solver:
     ) -> None:
         self._challenge = challenge
         self._provider = provider
-        self._inquiry = DnsLookups(challenge, system.clock, system.stop)
+        self._lookups = DnsLookups(challenge, system.clock, system.stop)
         self._holders = Holders()
 
     @property
     def challenge_types(self) -> Sequence[str]:
         chosen = self._challenge.dns_challenge
-        # One that was insisted on has a reason, such as a delegation of that record alone.
-        return (chosen,) if chosen != ChallengeType.DNS_01 else _USUAL
+        # A type that the user set explicitly is the only one: perhaps only its record is delegated.
+        return (chosen,) if chosen != ChallengeType.DNS_01 else _DEFAULT_TYPES
 
     def plan(self, task: Task) -> Placement:
-        """Return where the record belongs: past the CNAMEs of `_acme-challenge`, in which zone.
+        """Return the record's name, after the CNAMEs of `_acme-challenge`, and its zone.
 
-        A wildcard and its base have two values at one name. Raises `ChallengeError`.
+        A wildcard and its base name have two values at one name. Raises `ChallengeError`.
         """
         if task.identifier.type == IdentifierType.IP:
             raise ChallengeError(
-                f"{task.identifier}: {task.type} cannot prove control of an address (RFC 8738 §7)",
-                hint="Prove it over HTTP: --standalone or --webroot DIR.",
+                f"{task.identifier}: {task.type} cannot validate an IP address (RFC 8738 §7)",
+                hint="Use HTTP-01 instead: --standalone or --webroot DIR.",
                 code="challenge.dns.address",
             )
-        asked = _record_name(task)
+        queried_name = _record_name(task)
         self._provider.require()
-        name, zone = self._locate(asked)
+        name, zone = self._locate(queried_name)
         return Placement(
             solver=NAME,
             certificate=task.certificate,
@@ -105,7 +105,7 @@ class Dns01Solver:
                 "value": _value(task),
                 "zone": zone,
                 "domain": task.identifier.base,
-                "credentials": self._provider.choose(name, asked),
+                "credentials": self._provider.choose(name, queried_name),
                 "token": task.token,
                 "key_authorization": task.key_authorization,
             },
@@ -119,12 +119,12 @@ class Dns01Solver:
             self._provider.present(records)
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return once every authoritative server has every value. Raises `PropagationTimeout`."""
+        """Return once all authoritative servers have all values. Raises `PropagationTimeout`."""
         if not self._challenge.dns_skip_propagation:
-            self._inquiry.propagation.wait(_records(placements))
+            self._lookups.propagation.wait(_records(placements))
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
-        """Return at once: who asks the name servers cannot be seen from here."""
+        """Return at once: certctl cannot observe queries to the name servers."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
         unneeded = [
@@ -134,16 +134,16 @@ class Dns01Solver:
             self._provider.cleanup(_records(unneeded))
 
     def close(self) -> None:
-        self._inquiry.close()
+        self._lookups.close()
 
     def _locate(self, name: str) -> tuple[str, str]:
         try:
-            found = self._inquiry.zones.locate(name)
+            found = self._lookups.zones.locate(name)
         except ChallengeError:
             if not self._challenge.dns_skip_propagation:
                 raise
-            # Who says that the DNS need not be asked may be on a machine that cannot ask it, with
-            # a provider that needs no zone. One that does will say so.
+            # --dns-skip-propagation may be set because this machine cannot query the DNS.
+            # A provider that needs the zone raises an error.
             return name, ""
         return found.name, found.zone
 
@@ -165,7 +165,7 @@ def _value(task: Task) -> str:
 
 def _record(placement: Placement) -> TxtRecord:
     data = placement.data
-    # An entry of an older journal has the first four only.
+    # Journal entries of older versions have only the first four.
     return TxtRecord(
         data["name"],
         data["value"],

@@ -1,7 +1,7 @@
-"""dns-persist-01, a draft of the IETF: a TXT record that was made once and stands for good.
+"""dns-persist-01 (draft-ietf-acme-dns-persist): validation with a persistent TXT record.
 
-Nothing is written or removed here. It is looked whether the record stands at every authoritative
-server, since a CA that looks in vain counts that.
+This module only reads. It checks that all authoritative servers have the record before the CA does,
+because a failed validation counts against the CA's rate limits.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from certctl.ports import Solver
 
 NAME = "dns-persist"
 OPTIONS: tuple[Option, ...] = ()
-"""None of its own: the settings named `challenge.*` stand in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
 
 CODE = "challenge.dns.persist"
-_PAUSE = 1.0
-_SHOWN = 3
+_PAUSE_SECONDS = 1.0
+_MAX_SHOWN = 3
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
-    """Return a solver that looks where the spec says."""
+    """Return a solver that queries the DNS with the spec's settings."""
     return DnsPersistSolver(challenge, system)
 
 
 class DnsPersistSolver:
-    """Answers dns-persist-01 challenges by records that stand already."""
+    """Answers dns-persist-01 challenges with records that already exist."""
 
     def __init__(self, challenge: ChallengeSpec, system: SolverSystem) -> None:
         self._challenge = challenge
         self._system = system
-        self._inquiry = DnsLookups(challenge, system.clock, system.stop)
+        self._lookups = DnsLookups(challenge, system.clock, system.stop)
 
     @property
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.DNS_PERSIST_01,)
 
     def plan(self, task: Task) -> Placement:
-        """Return what the record must allow; it stands, or it does not."""
+        """Return the contents that the record must have. Raises `ChallengeError`."""
         record = task.persistent_record
         if record is None:
             raise ChallengeError(
@@ -63,39 +63,39 @@ class DnsPersistSolver:
         )
 
     def present(self, placements: Sequence[Placement]) -> None:
-        """Do nothing: the record stands, or `wait` says that it does not."""
+        """Do nothing: the record must exist already, and `wait` checks that it does."""
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return once every authoritative server has a record for each placement.
+        """Return once all authoritative servers have a record for each placement.
 
-        One that no server has is not waited for: nobody is about to write it. Raises
-        `ChallengeError` with the record that is wanted, and `Interrupted`.
+        Does not wait for a record that no server has, since certctl does not write it. Raises
+        `ChallengeError` with the required record, and `Interrupted`.
         """
         if self._challenge.dns_skip_propagation:
             return
         deadline = self._system.clock.monotonic() + self._challenge.dns_propagation_timeout
         for record in dict.fromkeys(map(_record, placements)):
-            while not self._stands(record, last=self._system.clock.monotonic() >= deadline):
-                if self._system.clock.wait(self._system.stop, _PAUSE):
-                    raise Interrupted("stopped while looking for a record in the DNS")
+            while not self._is_published(record, last=self._system.clock.monotonic() >= deadline):
+                if self._system.clock.wait(self._system.stop, _PAUSE_SECONDS):
+                    raise Interrupted("stopped while looking up a record in the DNS")
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
-        """Return at once: who asks the name servers cannot be seen from here."""
+        """Return at once: certctl cannot observe queries to the name servers."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
-        """Do nothing: the record is there to stay."""
+        """Do nothing: the record is persistent."""
 
     def close(self) -> None:
-        self._inquiry.close()
+        self._lookups.close()
 
-    def _stands(self, record: PersistentRecord, *, last: bool) -> bool:
-        """Return whether every server has the record. Raises where none has it, and where some lack
-        it and this was the last look.
+    def _is_published(self, record: PersistentRecord, *, last: bool) -> bool:
+        """Return whether all servers have the record. Raises `ChallengeError` if none has it, or if
+        some do not have it and this is the `last` check.
         """
         from certctl.dns import authoritative_txt  # noqa: PLC0415 - dnspython is slow to import
 
         name = persistent_validation.record_name(record.domain)
-        _, readings = authoritative_txt.read(name, self._inquiry.zones)
+        _, readings = authoritative_txt.read(name, self._lookups.zones)
         now = self._system.clock.now()
         have = [
             each
@@ -107,31 +107,31 @@ class DnsPersistSolver:
             return True
         if have and not last:
             return False
-        lacks = "; ".join(
-            f"{each.name_server} {_what(each.values, each.problem, record, now)}"
-            for each in [each for each in readings if each not in have][:_SHOWN]
+        problems = "; ".join(
+            f"{each.name_server} {_describe(each.values, each.problem, record, now)}"
+            for each in [each for each in readings if each not in have][:_MAX_SHOWN]
         )
         wanted = persistent_validation.text_of(record)
         raise ChallengeError(
-            f"the record that proves control of {record.domain} does not stand at {name}: {lacks};"
+            f"there is no valid dns-persist-01 record for {record.domain} at {name}: {problems};"
             f' it should be TXT "{wanted}"',
-            hint=f"Add it, or have certctl write it: certctl dns persist"
+            hint=f"Add the record, or have certctl write it: certctl dns persist"
             f" {'--wildcard ' if record.wildcard else ''}{record.domain} --dns PROVIDER",
             code=CODE,
         )
 
 
-def _what(
+def _describe(
     values: frozenset[str] | None, problem: str | None, record: PersistentRecord, now: datetime
 ) -> str:
     if values is None:
-        return f"cannot be asked ({problem})"
+        return f"cannot be queried ({problem})"
     flaws = [
         f"has {text!r}, but {why}"
         for text in sorted(values)
         if (why := persistent_validation.mismatch(text, record, now))
     ]
-    return ", ".join(flaws[:_SHOWN]) or "has none"
+    return ", ".join(flaws[:_MAX_SHOWN]) or "has no such record"
 
 
 def _record(placement: Placement) -> PersistentRecord:

@@ -1,5 +1,6 @@
-"""HTTP-01 (RFC 8555 §8.3) by somebody's own command, which puts the answer where a web server shows
-it: certctl's own protocol, or a hook of another client, unchanged.
+"""HTTP-01 (RFC 8555 §8.3) with a user's command that makes a web server serve the answer.
+
+The command follows certctl's hook protocol, or that of another ACME client.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from certctl.system.answer_hooks import AnswerHooks, HookSettings
 
 NAME = "http-hook"
 OPTIONS: tuple[Option, ...] = ()
-"""None of its own: the settings named `challenge.*` stand in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
 
 _CODE = "challenge.http.hook"
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
-    """Return a solver with the spec's command. Raises `ConfigurationError` where there is none."""
+    """Return a solver with the spec's command. Raises `ConfigurationError` if there is none."""
     hook, cleanup_hook = challenge.http_hook, challenge.http_cleanup_hook
     if not hook:
         raise ConfigurationError(
-            "no command is given that places answers", hint="Give one with --http-hook COMMAND."
+            "the challenge method http-hook needs a command",
+            hint="Set it with --http-hook COMMAND.",
         )
     manner = HookSettings(
         "the HTTP hook",
@@ -42,7 +44,7 @@ def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
 
 
 class HttpHookSolver:
-    """Answers HTTP-01 challenges through a command."""
+    """Answers HTTP-01 challenges by running a command."""
 
     def __init__(self, hooks: AnswerHooks) -> None:
         self._hooks = hooks
@@ -57,16 +59,16 @@ class HttpHookSolver:
         return placement(NAME, task)
 
     def present(self, placements: Sequence[Placement]) -> None:
-        """Run the command for each answer, in order. Raises `ChallengeError`, and `Interrupted`."""
+        """Run the command for each answer, in order. Raises `ChallengeError` and `Interrupted`."""
         for each in placements:
             self._holders.hold(each.data["token"], each.certificate)
         self._hooks.present([hook_answer(HookAction.PRESENT, each) for each in placements])
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return at once: what the command has placed is there."""
+        """Return at once: the answer is served when the command has ended."""
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
-        """Return at once: who asks the web server cannot be seen from here."""
+        """Return at once: certctl cannot observe requests to the web server."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
         self._hooks.cleanup(
@@ -78,11 +80,11 @@ class HttpHookSolver:
         )
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resources are held."""
 
 
 def hook_answer(action: HookAction, placed: Placement) -> HookAnswer:
-    """Return what a hook is told of an answer."""
+    """Return what a hook is passed for an answer."""
     domain = parse_identifier(placed.identifier).base
     token, key_authorization = placed.data["token"], placed.data["key_authorization"]
     return HookAnswer(

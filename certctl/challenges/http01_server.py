@@ -1,6 +1,6 @@
-"""HTTP as far as HTTP-01 needs it: GET and HEAD for the tokens that are answered, nothing else.
+"""A minimal HTTP server for HTTP-01: GET and HEAD requests for known tokens.
 
-It is not a web server: no bodies, no kept-alive connections, no files.
+It supports no request bodies, no persistent connections and no files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_REQUEST_BYTES = 8192
 
 
 class HttpConnection(Connection):
-    """One request and its answer, from `answers`: key authorizations by token."""
+    """One request and its response; `answers` has the key authorizations by token."""
 
     def __init__(self, answers: Answers[str], connections: Connections) -> None:
         super().__init__(connections)
@@ -39,7 +39,7 @@ class HttpConnection(Connection):
 
 
 def respond(request: bytes, answers: Answers[str]) -> bytes:
-    """Return the whole response to a request's head (RFC 9112); unknown tokens are 404."""
+    """Return the complete response to a request head (RFC 9112); 404 for an unknown token."""
     line = request.lstrip(b"\r\n").split(b"\n", 1)[0].rstrip(b"\r")
     try:
         method, target, version = line.decode("ascii").split(" ")
@@ -60,7 +60,7 @@ def respond(request: bytes, answers: Answers[str]) -> bytes:
 
 
 def _token(target: str) -> str | None:
-    # RFC 9112 §3.2.2: a server takes the absolute form too.
+    # RFC 9112 §3.2.2: a server must accept the absolute form, too.
     if target.lower().startswith("http://"):
         target = "/" + target[len("http://") :].partition("/")[2]
     path = target.partition("?")[0]
@@ -79,7 +79,7 @@ def _response(
     with_body: bool = True,
 ) -> bytes:
     content = f"{status.value} {status.phrase}\n".encode("ascii") if body is None else body
-    # RFC 8555 §8.3 recommends this type for the answer.
+    # RFC 8555 §8.3 recommends application/octet-stream for the answer.
     content_type = "text/plain; charset=us-ascii" if body is None else "application/octet-stream"
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}",

@@ -1,7 +1,7 @@
-"""HTTP-01 by a small server of certctl's own (RFC 8555 §8.3), open only while an answer is needed.
+"""HTTP-01 (RFC 8555 §8.3) with certctl's own server, which runs only while an answer is needed.
 
-All orders of a run that use this solver share one listener: the first answer opens it, the last
-one to go closes it. Several runs take turns.
+All orders of a run that use this solver share one listener: it opens for the first answer, and
+closes when the last one is removed. Concurrent runs take turns.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from certctl.ports import Solver
 
 NAME = "standalone"
 OPTIONS: tuple[Option, ...] = ()
-"""None of its own: the settings named `challenge.*` stand in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
-    """Return a solver that listens at the address and the port that the spec names."""
+    """Return a solver that listens on the spec's address and port."""
     return StandaloneSolver(challenge.http_address, challenge.http_port, system)
 
 
 class StandaloneSolver:
-    """Answers HTTP-01 challenges at `address` (None for every address) and `port`."""
+    """Answers HTTP-01 challenges on `address` (None: all addresses) and `port`."""
 
     def __init__(self, address: str | None, port: int, system: SolverSystem) -> None:
         self._address = address
@@ -54,10 +54,10 @@ class StandaloneSolver:
         return placement(NAME, task)
 
     def present(self, placements: Sequence[Placement]) -> None:
-        """Answer the tokens from now on.
+        """Start to answer requests for the tokens.
 
-        Raises `ChallengeError` where the port cannot be had, whose message names who has it, and
-        `LockHeld` where it is another certctl that goes on having it.
+        Raises `ChallengeError` if the port cannot be opened, naming the process that uses it, and
+        `LockHeld` if another certctl does not release it in time.
         """
         if not placements:
             return
@@ -71,10 +71,10 @@ class StandaloneSolver:
                 self._answers.add(token, each.data["key_authorization"])
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return at once: what is presented is there."""
+        """Return at once: answers are served as soon as `present` returns."""
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
-        """Return once each token was asked for, or nobody came for a while."""
+        """Return once each token was requested, or after `REQUEST_WAIT_SECONDS`."""
         self._answers.wait_for_validation((each.data["token"] for each in placements), self._system)
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
@@ -91,11 +91,11 @@ class StandaloneSolver:
             self._close()
 
     def _open(self) -> ChallengeServer:
-        self._port_turn.take()
+        self._port_turn.start()
         try:
             listeners = open_when_free(self._address, self._port, HTTP_01, self._system)
         except BaseException:
-            self._port_turn.give()
+            self._port_turn.end()
             raise
         return ChallengeServer(listeners, partial(HttpConnection, self._answers), "http-01")
 
@@ -103,4 +103,4 @@ class StandaloneSolver:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        self._port_turn.give()
+        self._port_turn.end()

@@ -1,6 +1,6 @@
-"""HTTP-01 through the directory of a web server that runs already (RFC 8555 §8.3).
+"""HTTP-01 (RFC 8555 §8.3) with files in the document root of a running web server.
 
-Which directory serves which name is for the user to say; this solver never asks the web server.
+The user specifies the directory for each name; this solver sends no requests to the web server.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from certctl.spec import split_webroot
 
 NAME = "webroot"
 OPTIONS: tuple[Option, ...] = ()
-"""None of its own: the settings named `challenge.*` stand in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
 
 _CODE = "challenge.http.webroot"
 
 
-def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:  # noqa: ARG001 - waits for nothing
-    """Return a solver for the spec's webroots. Raises `ConfigurationError` where there is none."""
+def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:  # noqa: ARG001 - never waits
+    """Return a solver for the spec's webroots. Raises `ConfigurationError` if there are none."""
     return WebrootSolver(*parse_webroots(challenge.webroots))
 
 
 def parse_webroots(texts: Sequence[str]) -> tuple[str | None, Mapping[str, str]]:
-    """Return the default directory, and the directories of single names by identifier.
+    """Return the default directory, and the directories of individual names by identifier.
 
-    `DIR` is the default, `NAME=DIR` is for one name; an equals sign after a slash belongs to the
-    directory. Raises `ConfigurationError` for none, for two defaults, or two directories for one
-    name.
+    `DIR` is the default, `NAME=DIR` applies to one name; an equals sign after a slash is part of
+    the directory. Raises `ConfigurationError` if there is no webroot, or if there are two defaults
+    or two directories for one name.
     """
     default: str | None = None
     by_name: dict[str, str] = {}
@@ -47,7 +47,7 @@ def parse_webroots(texts: Sequence[str]) -> tuple[str | None, Mapping[str, str]]
         name, path = split_webroot(text)
         if name is None:
             if default not in (None, text):
-                raise _two_directories("names without a directory of their own", str(default), text)
+                raise _two_directories("all other names", str(default), text)
             default = text
             continue
         identifier = parse_identifier(name).value
@@ -55,33 +55,31 @@ def parse_webroots(texts: Sequence[str]) -> tuple[str | None, Mapping[str, str]]
             raise _two_directories(identifier, by_name[identifier], path)
         by_name[identifier] = path
     if default is None and not by_name:
-        raise ConfigurationError("no webroot is given", hint="Give one with --webroot DIR.")
+        raise ConfigurationError("no webroot is set", hint="Set it with --webroot DIR.")
     return default, by_name
 
 
 class WebrootSolver:
-    """Answers HTTP-01 challenges by files below the directory of each name, or the default
-    directory.
-    """
+    """Answers HTTP-01 challenges with files below each name's directory, or the default one."""
 
     def __init__(self, default: str | None, by_name: Mapping[str, str]) -> None:
         self._default = default
         self._by_name = by_name
         self._mutex = threading.Lock()
         self._holders = Holders()
-        self._made: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._created: dict[tuple[str, tuple[str, ...]], int] = {}
 
     @property
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.HTTP_01,)
 
     def plan(self, task: Task) -> Placement:
-        """Return where the file will be, and how many of its directories will be made for it.
+        """Return the file's location, and how many of its parent directories must be created.
 
-        Raises `ChallengeError` where there is no such webroot, or a link leads out of it.
+        Raises `ChallengeError` if the webroot does not exist, or a symbolic link leads out of it.
         """
         check_task(task)
-        with _explained(root := self._root(task.identifier)):
+        with _translated_errors(root := self._root(task.identifier)):
             directory = webroot_directory.find_directory(root, DIRECTORIES)
         return placement(
             NAME,
@@ -96,16 +94,16 @@ class WebrootSolver:
             for each in placements:
                 directory, token = _directory(each), checked_token(each.data["token"])
                 self._holders.hold((directory.root, directory.parts, token), each.certificate)
-                self._note_made(directory)
-                with _explained(directory.root):
+                self._note_created(directory)
+                with _translated_errors(directory.root):
                     content = each.data["key_authorization"].encode("ascii")
                     webroot_directory.write(directory, token, content)
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return at once: the web server reads what is there."""
+        """Return at once: the web server serves the file as soon as it exists."""
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
-        """Return at once: who asks the web server cannot be seen from here."""
+        """Return at once: certctl cannot observe requests to the web server."""
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
         with self._mutex:
@@ -115,32 +113,32 @@ class WebrootSolver:
                     (directory.root, directory.parts, token), each.certificate
                 ):
                     continue
-                with _explained(directory.root):
+                with _translated_errors(directory.root):
                     webroot_directory.remove(directory, token)
-                    webroot_directory.remove_created(self._with_made(directory))
+                    webroot_directory.remove_created(self._with_created(directory))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resources are held."""
 
     def _root(self, identifier: Identifier) -> str:
         root = self._by_name.get(identifier.value, self._default)
         if root is None:
             raise ChallengeError(
-                f"{identifier}: no webroot is given for this name",
+                f"{identifier}: no webroot is set for this name",
                 hint=f"Add --webroot {identifier}=DIR, or --webroot DIR for all other names.",
                 code=_CODE,
             )
         return root
 
-    # The order that comes second finds directories which the first one made, and may be the one
-    # that leaves last: then they are its to remove.
-    def _note_made(self, directory: Directory) -> None:
-        place = (directory.root, directory.parts)
-        self._made[place] = max(directory.missing, self._made.get(place, 0))
+    # A second order finds the directories that the first one created, and may be the last one to
+    # use them: then it removes them.
+    def _note_created(self, directory: Directory) -> None:
+        key = (directory.root, directory.parts)
+        self._created[key] = max(directory.missing, self._created.get(key, 0))
 
-    def _with_made(self, directory: Directory) -> Directory:
-        made = self._made.get((directory.root, directory.parts), 0)
-        return Directory(directory.root, directory.parts, max(directory.missing, made))
+    def _with_created(self, directory: Directory) -> Directory:
+        created = self._created.get((directory.root, directory.parts), 0)
+        return Directory(directory.root, directory.parts, max(directory.missing, created))
 
 
 def _directory(placement: Placement) -> Directory:
@@ -149,14 +147,14 @@ def _directory(placement: Placement) -> Directory:
 
 
 @contextlib.contextmanager
-def _explained(root: str) -> Iterator[None]:
-    """Translate what can go wrong below a webroot."""
+def _translated_errors(root: str) -> Iterator[None]:
+    """Translate errors of file operations below a webroot to `ChallengeError`."""
     try:
         yield
     except OutsideWebroot as error:
         raise ChallengeError(
-            f"{error}: certctl does not follow links out of a webroot",
-            hint="Give --webroot the directory that the link belongs to.",
+            f"{error}: certctl does not follow symbolic links out of a webroot",
+            hint="Set --webroot to the directory that the link points into.",
             code=_CODE,
         ) from error
     except FileNotFoundError as error:
@@ -164,20 +162,20 @@ def _explained(root: str) -> Iterator[None]:
             f"the webroot {root} does not exist"
             if not Path(root).exists()
             else f"cannot write below the webroot {root}: {error.strerror}",
-            hint="Give --webroot the directory from which the web server serves the name.",
+            hint="Set --webroot to the document root from which the web server serves the name.",
             code=_CODE,
         ) from error
     except OSError as error:
         raise ChallengeError(
             f"cannot use the webroot {root}: {error.strerror or error}",
-            hint="It must be a directory that certctl may write to, with no link on the way to"
-            f" {'/'.join(DIRECTORIES)}.",
+            hint="It must be a directory that certctl can write to, without symbolic links in the"
+            f" path to {'/'.join(DIRECTORIES)}.",
             code=_CODE,
         ) from error
 
 
-def _two_directories(who: str, first: str, second: str) -> ConfigurationError:
+def _two_directories(scope: str, first: str, second: str) -> ConfigurationError:
     return ConfigurationError(
-        f"two webroots are given for {who}: {first} and {second}",
-        hint="Give one directory for all names, and NAME=DIR for each exception.",
+        f"two webroots are set for {scope}: {first} and {second}",
+        hint="Set one directory for all names, and NAME=DIR for each exception.",
     )

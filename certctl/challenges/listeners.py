@@ -1,4 +1,4 @@
-"""Opens the sockets at which certctl answers by itself, and says what to do where that fails."""
+"""Opens the listening sockets of certctl's own servers, and explains why one cannot be opened."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from certctl.errors import ChallengeError
 
 BACKLOG = 1024
 PORT_WAIT_SECONDS = 60.0
-"""Seconds to wait for a port that another certctl answers at."""
+"""How many seconds to wait for a port that another certctl is using."""
 
-_LOOK_AT_PORT_EVERY = 0.2
+_PORT_POLL_SECONDS = 0.2
 
-# What the kernel says where it has no IPv6, or no IPv4, at all.
-_NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+# The kernel's errors if IPv6 (or IPv4) is not available at all.
+_FAMILY_UNAVAILABLE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
 @dataclass(frozen=True)
 class Purpose:
-    """What the sockets are for: the challenge, the beginning of error codes, and what else can be
-    done where the port is taken, needs a privilege, or the address is none of ours.
+    """What the sockets are for: the challenge, the prefix of the error codes, and hints for a port
+    that is in use or needs a privilege, and for an address that is not one of this machine's.
     """
 
     challenge: str
@@ -35,41 +35,44 @@ class Purpose:
 
     @property
     def port_taken(self) -> str:
-        """The code of the error that says so."""
+        """The error code for a port that is in use."""
         return f"{self.code}.port_taken"
 
 
 HTTP_01 = Purpose(
     "HTTP-01",
     "challenge.http",
-    "Let that server answer instead (--webroot DIR), stop it while certctl runs"
-    " (--pre-hook and --post-hook), or listen elsewhere (--http-port) and have it forward"
-    " /.well-known/acme-challenge/ there.",
-    "Run certctl as root; or let everybody have the port"
+    "Let that server serve the answer (--webroot DIR); or stop it while certctl runs (--pre-hook"
+    " and --post-hook); or have certctl listen on another port (--http-port) and the server forward"
+    " /.well-known/acme-challenge/ to it.",
+    "Run certctl as root; or allow all users to open the port"
     " (sysctl net.ipv4.ip_unprivileged_port_start=80), or only certctl's interpreter"
-    " (setcap cap_net_bind_service=+ep); or forward port 80 to one above 1023"
-    " (--http-port 8080); or do without: --webroot DIR, --dns PROVIDER.",
-    "Give an address of this machine with --http-address, or none for all of them.",
+    " (setcap cap_net_bind_service=+ep); or forward port 80 to a port above 1023"
+    " (--http-port 8080); or use a method that does not need the port: --webroot DIR,"
+    " --dns PROVIDER.",
+    "Set --http-address to an address of this machine, or leave it out to listen on all of them.",
 )
 TLS_ALPN_01 = Purpose(
     "TLS-ALPN-01",
     "challenge.tls_alpn",
-    "Listen elsewhere (--tls-alpn-port) and have that server pass connections with the ALPN"
-    " protocol acme-tls/1 on to there (docs/challenges.md shows how), or stop it while certctl runs"
-    " (--pre-hook and --post-hook).",
-    "Run certctl as root; or let everybody have the port"
+    "Have certctl listen on another port (--tls-alpn-port) and that server forward connections with"
+    " the ALPN protocol acme-tls/1 to it (docs/challenges.md shows how); or stop the server while"
+    " certctl runs (--pre-hook and --post-hook).",
+    "Run certctl as root; or allow all users to open the port"
     " (sysctl net.ipv4.ip_unprivileged_port_start=443), or only certctl's interpreter"
-    " (setcap cap_net_bind_service=+ep); or forward port 443 to one above 1023"
-    " (--tls-alpn-port 8443); or do without: --webroot DIR, --dns PROVIDER.",
-    "Give an address of this machine with --tls-alpn-address, or none for all of them.",
+    " (setcap cap_net_bind_service=+ep); or forward port 443 to a port above 1023"
+    " (--tls-alpn-port 8443); or use a method that does not need the port: --webroot DIR,"
+    " --dns PROVIDER.",
+    "Set --tls-alpn-address to an address of this machine, or leave it out to listen on all of"
+    " them.",
 )
 
 
 def open_when_free(
     address: str | None, port: int, purpose: Purpose, system: SolverSystem
 ) -> list[socket.socket]:
-    """Return listening sockets as `open_listeners` does, after another certctl that has the port,
-    which will not have it for long.
+    """Return listening sockets as `open_listeners` does, but wait up to `PORT_WAIT_SECONDS` while
+    another certctl uses the port.
     """
     clock = system.clock
     give_up = clock.monotonic() + PORT_WAIT_SECONDS
@@ -80,31 +83,31 @@ def open_when_free(
             waits = error.code == purpose.port_taken and clock.monotonic() < give_up
             if not (waits and may_become_free(port)):
                 raise
-            if clock.wait(system.stop, _LOOK_AT_PORT_EVERY):
+            if clock.wait(system.stop, _PORT_POLL_SECONDS):
                 raise
 
 
 def open_listeners(
     address: str | None, port: int, purpose: Purpose = HTTP_01
 ) -> list[socket.socket]:
-    """Return listening sockets at `address`; without one, at every address, IPv4 and IPv6.
+    """Return listening sockets on `address`; if it is None, on all addresses, IPv4 and IPv6.
 
-    A family that this machine lacks is left out. Raises `ChallengeError` with the purpose's code
-    and `.port_taken`, `.permission` or `.address` after it.
+    An address family that this machine does not have is left out. Raises `ChallengeError` with the
+    purpose's code followed by `.port_taken`, `.permission` or `.address`.
     """
-    places = _places(address, port, purpose)
+    addresses = _socket_addresses(address, port, purpose)
     opened: list[socket.socket] = []
-    missing: OSError | None = None
+    unavailable: OSError | None = None
     try:
-        for family, place in places:
+        for family, socket_address in addresses:
             try:
-                opened.append(_listen(family, place))
+                opened.append(_listen(family, socket_address))
             except OSError as error:
-                if address is not None or error.errno not in _NO_FAMILY:
+                if address is not None or error.errno not in _FAMILY_UNAVAILABLE:
                     raise
-                missing = error
-        if not opened and missing is not None:
-            raise missing
+                unavailable = error
+        if not opened and unavailable is not None:
+            raise unavailable
     except OSError as error:
         for each in opened:
             each.close()
@@ -112,32 +115,34 @@ def open_listeners(
     return opened
 
 
-_Place = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+_SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
 
-def _places(address: str | None, port: int, purpose: Purpose) -> Sequence[tuple[int, _Place]]:
+def _socket_addresses(
+    address: str | None, port: int, purpose: Purpose
+) -> Sequence[tuple[int, _SocketAddress]]:
     if address is None:
-        return [(socket.AF_INET, ("0.0.0.0", port)), (socket.AF_INET6, ("::", port, 0, 0))]  # noqa: S104 - the CA may come by any address
+        return [(socket.AF_INET, ("0.0.0.0", port)), (socket.AF_INET6, ("::", port, 0, 0))]  # noqa: S104 - the CA may connect to any address
     bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
     try:
-        found = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        resolved = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise ChallengeError(
-            f"{address!r} is not an address to listen at: {error}",
+            f"cannot listen on the address {address!r}: {error}",
             hint=purpose.address_hint,
             code=f"{purpose.code}.address",
         ) from error
-    return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
+    return list(dict.fromkeys((family, found) for family, _, _, _, found in resolved))
 
 
-def _listen(family: int, place: _Place) -> socket.socket:
+def _listen(family: int, socket_address: _SocketAddress) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A connection of the last run that the kernel still remembers is no reason to fail.
+        # Connections of the last run in TIME_WAIT must not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(place)
+        listener.bind(socket_address)
         listener.listen(BACKLOG)
         listener.setblocking(False)
     except BaseException:
@@ -151,18 +156,18 @@ def _explain(error: OSError, address: str | None, port: int, purpose: Purpose) -
     if error.errno == errno.EADDRINUSE:
         holder = describe_holder(port)
         return ChallengeError(
-            f"{where} is taken" + (f" by {holder}" if holder else " by another process"),
+            f"{where} is in use by {holder or 'another process'}",
             hint=purpose.port_taken_hint,
             code=purpose.port_taken,
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return ChallengeError(
-            f"this user may not listen at {where}, as {purpose.challenge} needs",
+            f"this user is not permitted to listen on {where}, which {purpose.challenge} needs",
             hint=purpose.permission_hint,
             code=f"{purpose.code}.permission",
         )
     return ChallengeError(
-        f"cannot listen at {where}: {error.strerror or error}",
+        f"cannot listen on {where}: {error.strerror or error}",
         hint=purpose.address_hint,
         code=f"{purpose.code}.address",
     )

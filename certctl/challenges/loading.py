@@ -1,6 +1,6 @@
-"""Finds the solver for a challenge method: a module of this package, or another's entry point.
+"""Finds the solver for a challenge method: a module of this package, or a plug-in's entry point.
 
-Importing this module imports no solver; which one a certificate needs is known only when it is due.
+Solvers are imported when they are needed, so that importing this module stays fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 GROUP = "certctl.challenges"
-"""The entry-point group of other people's solvers: the name is the method, the object a module."""
+"""The entry-point group of solver plug-ins: the name is the method, the object a module."""
 
 MODULES = MappingProxyType(
     {
@@ -40,33 +40,33 @@ MODULES = MappingProxyType(
         "dns-persist": "dns_persist01",
     }
 )
-"""The file of each method that certctl has itself."""
+"""The module of each built-in challenge method."""
 
 
 class SolverModule(Protocol):
-    """What a solver's module offers."""
+    """The interface of a solver module."""
 
     OPTIONS: tuple[Option, ...]
 
     def create(self, challenge: ChallengeSpec, system: SolverSystem) -> Solver:
-        """Return a solver for challenges that are configured like this."""
+        """Return a solver for challenges with this configuration."""
         ...
 
 
 def create_solver(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
     """Return the solver for `challenge.method`.
 
-    Raises `ConfigurationError` for a method that neither certctl nor a plug-in has, for a plug-in
-    that cannot be loaded, and for settings that the solver cannot work with.
+    Raises `ConfigurationError` for an unknown method, for a plug-in that cannot be loaded, and for
+    invalid settings.
     """
     return _module(challenge.method).create(challenge, system)
 
 
 def sharing_key(challenge: ChallengeSpec) -> Hashable:
-    """Return what two specs must have in common for their certificates to share a solver in a run.
+    """Return a key that is equal for two specs whose certificates can share a solver in a run.
 
-    Settings that the method does not use make no difference: two stand-alone servers at one port
-    would get in each other's way.
+    It covers only the settings that the method uses: two standalone servers on one port would
+    conflict, even if the specs differ in other settings.
     """
     if challenge.method == "standalone":
         return challenge.method, challenge.http_address, challenge.http_port
@@ -92,6 +92,6 @@ def _module(method: str) -> SolverModule:
         raise ConfigurationError(
             f"the plug-in {plugins[method].value} for the challenge method {method!r} cannot be"
             f" loaded: {error}",
-            hint="Update or remove the package that it came with.",
+            hint="Update or remove the package that contains it.",
             code="configuration.plugin",
         ) from error

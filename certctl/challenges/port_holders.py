@@ -1,5 +1,5 @@
-"""Finds out which process listens at a TCP port, where /proc tells (Linux). Only ever a help in an
-error's text: whatever cannot be read is left out.
+"""Finds the process that listens on a TCP port, from /proc (Linux only). Used in error messages:
+anything that cannot be read is left out.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _LISTEN = "0A"
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket of the kernel's table: its inode, and the user id that opened it."""
+    """A listening socket in the kernel's table: its inode, and the id of the user who opened it."""
 
     inode: str
     uid: int
 
 
 def describe_holder(port: int) -> str | None:
-    """Return who listens at `port`, such as `nginx (pid 812)`, or None where that cannot be told.
+    """Return the process that listens on `port`, such as `nginx (pid 812)`, or None if unknown.
 
-    Of a server with many processes the first is named, which is the one to stop.
+    If the server has several processes, this is the one with the lowest pid, usually the parent.
     """
     listeners = _all_listeners(port)
     if not listeners:
@@ -35,13 +35,13 @@ def describe_holder(port: int) -> str | None:
     pid = min(_holders(listeners), default=None)
     if pid is not None:
         return f"{_command(pid)} (pid {pid})"
-    # Other users' descriptors cannot be read without root, but the table names the user.
+    # Other users' file descriptors can be read only by root, but the table has the user id.
     return f"a process of the user {_user(listeners[0].uid)}"
 
 
 def may_become_free(port: int) -> bool:
-    """Return whether who listens at `port` is another certctl, which will let go of it by itself,
-    or has let go of it meanwhile.
+    """Return whether the port is used by another certctl, which will release it, or has already
+    been released.
     """
     listeners = _all_listeners(port)
     holders = list(_holders(listeners))
@@ -51,7 +51,7 @@ def may_become_free(port: int) -> bool:
 
 
 def parse_table(text: str, port: int) -> list[Listener]:
-    """Return the listeners at `port` of a table in the form of /proc/net/tcp (proc(5))."""
+    """Return the listeners on `port` in a table in the format of /proc/net/tcp (proc(5))."""
     rows = (line.split() for line in text.splitlines()[1:])
     return [
         Listener(inode=row[9], uid=int(row[7]))
@@ -66,7 +66,7 @@ def _all_listeners(port: int) -> list[Listener]:
 
 def _holders(listeners: Sequence[Listener]) -> Iterator[int]:
     inodes = {each.inode for each in listeners}
-    return (pid for pid in _pids() if inodes and _holds(pid, inodes))
+    return (pid for pid in _pids() if inodes and _has_socket(pid, inodes))
 
 
 def _is_certctl(pid: int) -> bool:
@@ -89,11 +89,11 @@ def _pids() -> Iterator[int]:
         yield from (int(each.name) for each in _PROC.iterdir() if each.name.isdigit())
 
 
-def _holds(pid: int, inodes: set[str]) -> bool:
+def _has_socket(pid: int, inodes: set[str]) -> bool:
     wanted = {f"socket:[{inode}]" for inode in inodes}
     with contextlib.suppress(OSError):
         for descriptor in (_PROC / str(pid) / "fd").iterdir():
-            # It may be closed between the listing and the look.
+            # It may have been closed since the directory was listed.
             with contextlib.suppress(OSError):
                 if str(descriptor.readlink()) in wanted:
                     return True

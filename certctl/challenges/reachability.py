@@ -1,7 +1,8 @@
-"""Whether an answer can be seen at an address, as a CA would look at it: HTTP-01 (RFC 8555 §8.3)
-and TLS-ALPN-01 (RFC 8737 §3).
+"""Checks an answer at an address in the same way as a CA: HTTP-01 (RFC 8555 §8.3) and TLS-ALPN-01
+(RFC 8737 §3).
 
-For `doctor`. Seen from this machine only: a router may treat the Internet another way.
+For `doctor`. The checks connect from this machine; connections from the Internet may be routed
+differently.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ SECONDS = 8.0
 MAX_REDIRECTS = 10
 _ALPN = "acme-tls/1"
 _MAX_BYTES = 16 * 1024
-_NO_WAY = frozenset({errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class NotReached(Exception):
-    """The answer did not come; the text says what did. `connected`: somebody listened there;
-    `no_route`: this machine cannot reach addresses of that kind at all.
+    """The check failed; the text states why. `connected`: a connection was established.
+    `no_route`: this machine cannot reach any address of that family.
     """
 
     def __init__(self, reason: str, *, connected: bool, no_route: bool = False) -> None:
@@ -40,21 +41,21 @@ class NotReached(Exception):
 def check_http_answer(
     address: str, host: str, token: str, expected: str, *, port: int = 80, seconds: float = SECONDS
 ) -> None:
-    """Return where `expected` is what the path of `token` shows at `address`, asked for by the name
-    `host`. Redirects are followed, as CAs do. Raises `NotReached`.
+    """Return if an HTTP request for `token` on `host`, sent to `address`, returns `expected`.
+    Redirects are followed, as by CAs. Raises `NotReached` otherwise.
     """
     url = f"http://{host}{PREFIX}{token}"
     for _ in range(MAX_REDIRECTS + 1):
-        place = _place(url, host, address, port)
-        status, location, body = _get(url, place, seconds)
+        socket_address = _socket_address(url, host, address, port)
+        status, location, body = _get(url, socket_address, seconds)
         if status in _REDIRECTS and location:
             url = urljoin(url, location)
             continue
         if status != 200:
-            raise NotReached(f"{_short(url)} answers with status {status}", connected=True)
+            raise NotReached(f"{_short(url)} returns status {status}", connected=True)
         if body.strip() != expected.encode("ascii"):
             raise NotReached(
-                f"{_short(url)} answers with something else: another server, or another directory",
+                f"{_short(url)} returns other content: from another server or directory",
                 connected=True,
             )
         return
@@ -69,85 +70,87 @@ def check_tls_alpn_answer(
     port: int = 443,
     seconds: float = SECONDS,
 ) -> None:
-    """Return where the certificate that is shown at `address` to a CA that asks for `identifier`
-    has the digest of `expected` in it. Raises `NotReached`.
+    """Return if the certificate that `address` presents to a CA validating `identifier` contains
+    the digest of `expected`. Raises `NotReached` otherwise.
     """
     from certctl.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
         is_answer,
         server_name,
     )
 
-    plain = _connected((address, port), seconds)
-    with _ended_after(plain, seconds):
+    connection = _connect((address, port), seconds)
+    with _closed_after(connection, seconds):
         try:
-            with _secured(plain, server_name(identifier), [_ALPN]) as secured:
-                spoken = secured.selected_alpn_protocol()
-                shown = secured.getpeercert(binary_form=True) or b""
+            with _tls(connection, server_name(identifier), [_ALPN]) as tls:
+                protocol = tls.selected_alpn_protocol()
+                certificate = tls.getpeercert(binary_form=True) or b""
         except OSError as error:
-            raise NotReached(f"port {port}: {_said(error)}", connected=True) from error
-    if spoken != _ALPN or not is_answer(shown, expected):
+            raise NotReached(f"port {port}: {_reason(error)}", connected=True) from error
+    if protocol != _ALPN or not is_answer(certificate, expected):
         raise NotReached(
-            f"port {port} shows another certificate: another server listens there", connected=True
+            f"port {port} presents another certificate: another server listens there",
+            connected=True,
         )
 
 
-def _place(url: str, host: str, address: str, port: int) -> tuple[str, int]:
-    """Return where to connect for a URL: what stays at the host stays at its address."""
+def _socket_address(url: str, host: str, address: str, port: int) -> tuple[str, int]:
+    """Return the socket address for a URL: `address` if the URL's host is `host`."""
     parts = urlsplit(url)
     try:
         given = parts.port
     except ValueError:
         given = 0
     if parts.scheme not in {"http", "https"} or not parts.hostname or given == 0:
-        raise NotReached(f"a redirect leads to {_short(url)}, where no CA goes", connected=True)
+        raise NotReached(f"CAs do not follow the redirect to {_short(url)}", connected=True)
     usual = 443 if parts.scheme == "https" else port
     where = address if parts.hostname == host.strip("[]") else parts.hostname
     return where, given or usual
 
 
-def _get(url: str, place: tuple[str, int], seconds: float) -> tuple[int, str | None, bytes]:
+def _get(
+    url: str, socket_address: tuple[str, int], seconds: float
+) -> tuple[int, str | None, bytes]:
     parts = urlsplit(url)
-    plain = _connected(place, seconds)
-    connection = http.client.HTTPConnection(*place, timeout=seconds)
-    with _ended_after(plain, seconds):
+    tcp = _connect(socket_address, seconds)
+    connection = http.client.HTTPConnection(*socket_address, timeout=seconds)
+    with _closed_after(tcp, seconds):
         try:
-            secured = parts.scheme == "https"
-            connection.sock = _secured(plain, parts.hostname) if secured else plain
+            connection.sock = _tls(tcp, parts.hostname) if parts.scheme == "https" else tcp
             target = parts.path + (f"?{parts.query}" if parts.query else "")
             headers = {"Host": parts.netloc, "User-Agent": "certctl-doctor", "Accept": "*/*"}
             connection.request("GET", target or "/", headers=headers)
             response = connection.getresponse()
             return response.status, response.getheader("Location"), response.read(_MAX_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise NotReached(f"{_short(url)}: {_said(error)}", connected=True) from error
+            raise NotReached(f"{_short(url)}: {_reason(error)}", connected=True) from error
         finally:
             connection.close()
 
 
-def _connected(place: tuple[str, int], seconds: float) -> socket.socket:
+def _connect(socket_address: tuple[str, int], seconds: float) -> socket.socket:
     try:
-        return socket.create_connection(place, timeout=seconds)
+        return socket.create_connection(socket_address, timeout=seconds)
     except OSError as error:
-        reason = f"port {place[1]}: {_said(error)}"
-        no_route = error.errno in _NO_WAY
+        reason = f"port {socket_address[1]}: {_reason(error)}"
+        no_route = error.errno in _NO_ROUTE
         raise NotReached(reason, connected=False, no_route=no_route) from error
 
 
-def _secured(
-    plain: socket.socket, host: str | None, protocols: Sequence[str] = ()
+def _tls(
+    connection: socket.socket, host: str | None, protocols: Sequence[str] = ()
 ) -> ssl.SSLSocket:
-    """Return the socket under TLS; CAs do not mind whom a certificate is from."""
+    """Return the TLS connection; like a CA, do not verify the certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if protocols:
         context.set_alpn_protocols(protocols)
-    return context.wrap_socket(plain, server_hostname=host)
+    return context.wrap_socket(connection, server_hostname=host)
 
 
 @contextmanager
-def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
-    """Close a connection at the end, or when its time is up, however slowly bytes drip in."""
+def _closed_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Close the connection on exit, or after `seconds` even if data is still arriving slowly."""
 
     def end() -> None:
         try:
@@ -165,18 +168,18 @@ def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
         connection.close()
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ssl.SSLError):
-        return f"the TLS handshake failed ({(error.reason or 'no reason').lower()})"
+        return f"the TLS handshake failed ({(error.reason or 'unknown reason').lower()})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return f"no HTTP ({type(error).__name__})"
+    return f"not an HTTP response ({type(error).__name__})"
 
 
 def _short(url: str) -> str:
-    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in url)
-    return shown if len(shown) <= 100 else f"{shown[:100]}..."
+    text = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in url)
+    return text if len(text) <= 100 else f"{text[:100]}..."

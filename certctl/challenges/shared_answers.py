@@ -1,7 +1,7 @@
-"""Counts who still needs an answer: orders of one run can wait for the very same one.
+"""Tracks which certificates still need an answer, since several orders of a run can share one.
 
-A CA may hand one pending authorization to two orders of an account (RFC 8555 §7.1.3 leaves it the
-choice), so that two certificates share a token. The answer goes when the last of them is done.
+A CA may use one pending authorization for two orders of an account (RFC 8555 §7.1.3), so that two
+certificates share a token. The answer is removed when the last of them is done.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Hashable
 
 
 class Holders:
-    """Which holders (certificates) each key (an answer) has; safe to call from any thread."""
+    """The holders (certificates) of each key (an answer). Thread-safe."""
 
     def __init__(self) -> None:
         self._holders: dict[Hashable, set[str]] = {}
         self._mutex = threading.Lock()
 
     def hold(self, key: Hashable, holder: str) -> None:
-        """Note that `holder` needs `key`; the second time changes nothing."""
+        """Record that `holder` needs `key`; a second call has no effect."""
         with self._mutex:
             self._holders.setdefault(key, set()).add(holder)
 
     def release(self, key: Hashable, holder: str) -> bool:
-        """Note that `holder` is done; return whether nobody needs `key` any more.
+        """Record that `holder` is done with `key`; return whether `key` has no holder left.
 
-        A key that was never held is needed by nobody: it is what another process left behind.
+        A key that was never held has none: it belongs to an answer that another process left.
         """
         with self._mutex:
             holders = self._holders.get(key, set())

@@ -1,4 +1,4 @@
-"""What a solver gets from the run that it works for; nothing of the certificate or of the CA."""
+"""What a run passes to its solvers, independent of certificates and CAs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from certctl.dns.system import KeyedLocks, no_terminal
 from certctl.ports import Clock, HeldLock, Instruct, LockPort
 
 
-class _NobodyElse:
-    """The lease of a port at which there is no other certctl."""
+class _NullLock:
+    """The lock of a port that no other certctl uses."""
 
     def release(self) -> None:
         pass
@@ -25,14 +25,14 @@ class _NobodyElse:
 
 
 def no_port_lock(port: int, *, queue: bool, timeout: float) -> HeldLock:  # noqa: ARG001 - as `LockPort`
-    """Return a lease at once, as where no other certctl is."""
-    return _NobodyElse()
+    """Return a lock at once, for runs without other certctl processes."""
+    return _NullLock()
 
 
 @dataclass(frozen=True)
 class SolverSystem:
-    """Time, the event that ends every sleep of the run, the turns at ports, and what providers of
-    DNS records need: credentials, the person at the terminal, and turns.
+    """The clock, the event that interrupts the run, the port locks, and what DNS providers need:
+    credentials, instructions to the user at the terminal, and locks for their APIs.
     """
 
     clock: Clock

@@ -1,7 +1,7 @@
-"""TLS-ALPN-01 (RFC 8737) by a small server of certctl's own, open only while an answer is needed.
+"""TLS-ALPN-01 (RFC 8737) with certctl's own server, which runs only while an answer is needed.
 
-All orders of a run that use this solver share one listener. A CA asks by the name alone, so that of
-two orders with answers of their own for one name the second waits until the first is done.
+All orders of a run that use this solver share one listener. A CA sends only the name, so if two
+orders have different answers for one name, the second waits until the first is done.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from certctl.ports import Solver
 
 NAME = "tls-alpn"
 OPTIONS: tuple[Option, ...] = ()
-"""None of its own: the settings named `challenge.*` stand in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
 
-_LOOK_AT_TURN_EVERY = 0.05
+_TURN_POLL_SECONDS = 0.05
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
-    """Return a solver that listens at the address and the port that the spec names."""
+    """Return a solver that listens on the spec's address and port."""
     return TlsAlpnSolver(challenge.tls_alpn_address, challenge.tls_alpn_port, system)
 
 
 class TlsAlpnSolver:
-    """Answers TLS-ALPN-01 challenges at `address` (None for every address) and `port`."""
+    """Answers TLS-ALPN-01 challenges on `address` (None: all addresses) and `port`."""
 
     def __init__(self, address: str | None, port: int, system: SolverSystem) -> None:
         self._address = address
@@ -46,8 +46,8 @@ class TlsAlpnSolver:
         self._port_turn = PortTurn(port, self._mutex, system)
         self._answers = Answers[ssl.SSLContext]()
         self._holders = Holders()
-        # The key authorizations that each name is to be answered with, one after the other.
-        self._turns: dict[str, list[Placement]] = {}
+        # The answers for each name, which are served one after the other.
+        self._queues: dict[str, list[Placement]] = {}
         self._server: ChallengeServer | None = None
 
     @property
@@ -66,8 +66,8 @@ class TlsAlpnSolver:
             )
         if task.identifier.wildcard:
             raise ChallengeError(
-                f"{task.identifier}: tls-alpn-01 cannot prove control of a wildcard",
-                hint="Prove it through the DNS: --dns PROVIDER.",
+                f"{task.identifier}: tls-alpn-01 cannot validate a wildcard",
+                hint="Use DNS-01 instead: --dns PROVIDER.",
                 code="challenge.tls_alpn.wildcard",
             )
         return Placement(
@@ -81,11 +81,11 @@ class TlsAlpnSolver:
         )
 
     def present(self, placements: Sequence[Placement]) -> None:
-        """Answer for the names from now on, or as soon as it is their turn.
+        """Serve the answers from now on, or as soon as it is their turn.
 
-        All of them take their places at once, so that no two orders wait for each other. Raises
-        `ChallengeError` where the port cannot be had, whose message names who has it, and
-        `LockHeld` where it is another certctl that goes on having it.
+        All of them are queued in one step, so that two orders cannot deadlock. Raises
+        `ChallengeError` if the port cannot be opened, naming the process that uses it, and
+        `LockHeld` if another certctl does not release it in time.
         """
         if not placements:
             return
@@ -95,21 +95,21 @@ class TlsAlpnSolver:
                 self._server = self._open()
             for each in placements:
                 key = _answer_of(each)
-                turns = self._turns.setdefault(each.data["server_name"], [])
+                queue = self._queues.setdefault(each.data["server_name"], [])
                 self._holders.hold(key, each.certificate)
-                if key not in map(_answer_of, turns):
-                    turns.append(each)
-                if len(turns) == 1:
-                    self._show(each)
+                if key not in map(_answer_of, queue):
+                    queue.append(each)
+                if len(queue) == 1:
+                    self._serve(each)
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return once it is the turn of each. Raises `Interrupted`."""
-        while not self._all_shown(placements):
-            if self._system.clock.wait(self._system.stop, _LOOK_AT_TURN_EVERY):
-                raise Interrupted("stopped while another certificate proved control of a name")
+        """Return once all of the answers are served. Raises `Interrupted`."""
+        while not self._all_served(placements):
+            if self._system.clock.wait(self._system.stop, _TURN_POLL_SECONDS):
+                raise Interrupted("stopped while waiting for the validation of another certificate")
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
-        """Return once each name was asked for, or nobody came for a while."""
+        """Return once each name was requested, or after `REQUEST_WAIT_SECONDS`."""
         self._answers.wait_for_validation(
             (each.data["server_name"] for each in placements), self._system
         )
@@ -119,7 +119,7 @@ class TlsAlpnSolver:
             for each in placements:
                 if self._holders.release(_answer_of(each), each.certificate):
                     self._end_turn(each)
-            if not self._turns:
+            if not self._queues:
                 self._close()
 
     def close(self) -> None:
@@ -127,21 +127,21 @@ class TlsAlpnSolver:
             self._close()
 
     def _open(self) -> ChallengeServer:
-        from certctl.challenges.tls_alpn01_server import (  # noqa: PLC0415 - only where one listens
+        from certctl.challenges.tls_alpn01_server import (  # noqa: PLC0415 - only with a listener
             TlsConnection,
             sni_context,
         )
 
-        self._port_turn.take()
+        self._port_turn.start()
         try:
             listeners = open_when_free(self._address, self._port, TLS_ALPN_01, self._system)
         except BaseException:
-            self._port_turn.give()
+            self._port_turn.end()
             raise
         connection = partial(TlsConnection, self._answers, sni_context(self._answers))
         return ChallengeServer(listeners, connection, "tls-alpn-01")
 
-    def _show(self, placement: Placement) -> None:
+    def _serve(self, placement: Placement) -> None:
         from certctl.challenges.tls_alpn01_server import tls_context  # noqa: PLC0415 - see `_open`
         from certctl.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
             validation_certificate,
@@ -154,34 +154,34 @@ class TlsAlpnSolver:
         )
         self._answers.add(placement.data["server_name"], tls_context(certificate))
 
-    def _all_shown(self, placements: Sequence[Placement]) -> bool:
+    def _all_served(self, placements: Sequence[Placement]) -> bool:
         with self._mutex:
             return all(
-                [_answer_of(turn) for turn in self._turns.get(each.data["server_name"], ())][:1]
+                [_answer_of(turn) for turn in self._queues.get(each.data["server_name"], ())][:1]
                 == [_answer_of(each)]
                 for each in placements
             )
 
     def _end_turn(self, placement: Placement) -> None:
         name, key = placement.data["server_name"], _answer_of(placement)
-        turns = self._turns.get(name, [])
-        left = [each for each in turns if _answer_of(each) != key]
-        if left == turns:
-            return  # another process put it there, and took it with it
-        if left[:1] != turns[:1]:
+        queue = self._queues.get(name, [])
+        remaining = [each for each in queue if _answer_of(each) != key]
+        if remaining == queue:
+            return  # another process placed it, and its server has ended
+        if remaining[:1] != queue[:1]:
             self._answers.remove(name)
-        if not left:
-            del self._turns[name]
+        if not remaining:
+            del self._queues[name]
             return
-        self._turns[name] = left
-        if left[:1] != turns[:1]:
-            self._show(left[0])
+        self._queues[name] = remaining
+        if remaining[:1] != queue[:1]:
+            self._serve(remaining[0])
 
     def _close(self) -> None:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        self._port_turn.give()
+        self._port_turn.end()
 
 
 def _answer_of(placement: Placement) -> tuple[str, str]:

@@ -1,8 +1,8 @@
-"""TLS as far as TLS-ALPN-01 needs it (RFC 8737 §3): a handshake for the names that are answered, by
-the protocol acme-tls/1 only, and not a byte after it.
+"""A minimal TLS server for TLS-ALPN-01 (RFC 8737 §3): it completes the handshake for known names,
+with the protocol acme-tls/1 only, and sends no application data.
 
-The handshake is done here over plain bytes, so that a client that stalls in the middle of one is
-bounded like any other.
+The handshake runs on memory buffers, so that the server's time limits also apply to a client that
+stalls in the middle of it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MAX_HANDSHAKE_BYTES = 65536
 
 
 def tls_context(certificate: bytes) -> ssl.SSLContext:
-    """Return the context that shows a certificate; PEM, the private key before it."""
-    context = _bare_context()
-    # The interface takes files only; this one can be read by nobody else, and not for long.
+    """Return a context that presents `certificate`: PEM, the private key first."""
+    context = _base_context()
+    # `load_cert_chain` takes only files; this one has mode 0600 and is deleted at once.
     with tempfile.NamedTemporaryFile(prefix="certctl-") as file:
         file.write(certificate)
         file.flush()
@@ -30,35 +30,35 @@ def tls_context(certificate: bytes) -> ssl.SSLContext:
 
 
 def sni_context(answers: Answers[ssl.SSLContext]) -> ssl.SSLContext:
-    """Return the context that goes on with the answer for the name that a client asks for, and
-    refuses every other name.
+    """Return a context that switches to the answer for the client's SNI name, and rejects names
+    without an answer.
     """
 
     def choose(
         handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext
     ) -> int | None:
         key = (name or "").lower().removesuffix(".")
-        answer = answers.look(key)
+        answer = answers.get(key)
         if answer is None or not isinstance(handshake, _Handshake):
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        handshake.asked_for = key
+        handshake.requested_name = key
         handshake.context = answer
         return None
 
-    context = _bare_context()
+    context = _base_context()
     context.sslobject_class = _Handshake
     context.sni_callback = choose
     return context
 
 
 class _Handshake(ssl.SSLObject):
-    """A server's side of a connection, with the name that the client asked for."""
+    """The server's side of a connection, with the SNI name that the client sent."""
 
-    asked_for = ""
+    requested_name = ""
 
 
 class TlsConnection(Connection):
-    """One handshake. The name counts as asked for once the client has the certificate."""
+    """One handshake. The name counts as requested once the handshake is complete."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class TlsConnection(Connection):
         except ssl.SSLWantReadError:
             self._transport.write(self._outgoing.read())
         except ssl.SSLError:
-            # The alert that says why is waiting to be sent.
+            # The outgoing buffer holds the alert for the client.
             self._finish()
         else:
             self._completed()
@@ -96,8 +96,8 @@ class TlsConnection(Connection):
 
     def _completed(self) -> None:
         if self._tls.selected_alpn_protocol() == PROTOCOL:
-            self._answers.take(getattr(self._tls, "asked_for", ""))
-        with contextlib.suppress(ssl.SSLError):  # the client's own farewell is not waited for
+            self._answers.take(getattr(self._tls, "requested_name", ""))
+        with contextlib.suppress(ssl.SSLError):  # does not wait for the client's close_notify
             self._tls.unwrap()
         self._finish()
 
@@ -106,9 +106,9 @@ class TlsConnection(Connection):
         self.end(self._outgoing.read())
 
 
-def _bare_context() -> ssl.SSLContext:
+def _base_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols([PROTOCOL])
-    # Nobody comes back: no tickets to resume a session with.
+    # Sessions are never resumed, so no tickets are needed.
     context.num_tickets = 0
     return context

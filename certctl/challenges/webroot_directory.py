@@ -1,7 +1,7 @@
-"""Files below a web server's directory that others may write to: every step is taken from an open
-directory and follows no link, so that nothing outside is ever touched.
+"""Writes and removes files below a webroot, which other users may be able to change.
 
-Knows of names and directories, not of challenges.
+Each path component is opened relative to its parent and without following symbolic links, so that
+no file outside the webroot is changed. Nothing here is specific to challenges.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _ATTEMPTS = 5
 
 
 class OutsideWebroot(Exception):
-    """The directory lies outside the root, through a link."""
+    """A symbolic link leads out of the webroot."""
 
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory below a root. `parts` is the way to it, with no link in it when it was found.
+    """A directory below a root. `parts` is the relative path, with all symbolic links resolved.
 
-    `missing` counts the last parts that did not exist: those are ours to make and to remove.
+    `missing` is how many of the last parts did not exist: certctl creates and removes these.
     """
 
     root: str
@@ -35,90 +35,90 @@ class Directory:
 
 
 def find_directory(root: str, parts: Sequence[str]) -> Directory:
-    """Return where `parts` below `root` lead. A link is followed as long as it stays below `root`.
+    """Return the directory `parts` below `root`. Symbolic links are followed if they stay there.
 
-    Raises `OutsideWebroot` if it does not, and `OSError` if `root` is not a readable directory.
+    Raises `OutsideWebroot` if one does not, and `OSError` if `root` is not a readable directory.
     """
-    # `Path.resolve` raises RuntimeError for a circle of links before Python 3.13.
+    # Before Python 3.13, `Path.resolve` raises RuntimeError for a loop of symbolic links.
     real_root = Path(os.path.realpath(root, strict=True))
     with os.scandir(real_root):
         pass
     target = Path(os.path.realpath(real_root.joinpath(*parts)))
     if not target.is_relative_to(real_root):
         raise OutsideWebroot(f"{real_root.joinpath(*parts)} leads to {target}, outside {real_root}")
-    way = target.relative_to(real_root).parts
-    chain = [real_root.joinpath(*way[:depth]) for depth in range(1, len(way) + 1)]
+    relative = target.relative_to(real_root).parts
+    chain = [real_root.joinpath(*relative[:depth]) for depth in range(1, len(relative) + 1)]
     missing = sum(not os.path.lexists(each) for each in chain)
-    return Directory(str(real_root), way, missing)
+    return Directory(str(real_root), relative, missing)
 
 
 def write(directory: Directory, name: str, content: bytes) -> None:
-    """Write a file that everybody can read, whole or not at all, making directories as needed.
+    """Atomically write a world-readable file, creating directories as needed.
 
-    Raises `OSError`, for a link on the way too.
+    Raises `OSError`, also for a symbolic link in the path.
     """
     attempts = 0
     while True:
         attempts += 1
         try:
-            with _opened(directory, make=True) as descriptor:
+            with _opened(directory, create=True) as descriptor:
                 return _write(descriptor, name, content)
         except FileNotFoundError:
-            # Another process, done with its own file, removed the empty directory in between.
+            # Another process has just removed the empty directory after its own file.
             if attempts == _ATTEMPTS:
                 raise
 
 
 def remove(directory: Directory, name: str) -> None:
-    """Remove the file and what a write that was cut off left; what is gone is no failure."""
-    with contextlib.suppress(FileNotFoundError), _opened(directory, make=False) as descriptor:
-        for each in (_temporary(name), name):
+    """Remove the file and the temporary file of an interrupted write; missing files are ignored."""
+    with contextlib.suppress(FileNotFoundError), _opened(directory, create=False) as descriptor:
+        for each in (_temporary_name(name), name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(each, dir_fd=descriptor)
 
 
 def remove_created(directory: Directory) -> None:
-    """Remove the directories that `directory` counts as missing before, where they are empty."""
+    """Remove the directories that `directory` counts as missing, if they are empty."""
     for depth in range(len(directory.parts), len(directory.parts) - directory.missing, -1):
         parent = Directory(directory.root, directory.parts[: depth - 1], 0)
         try:
-            with _opened(parent, make=False) as descriptor:
+            with _opened(parent, create=False) as descriptor:
                 os.rmdir(directory.parts[depth - 1], dir_fd=descriptor)
         except FileNotFoundError:
             continue
         except OSError:
-            # Somebody else has something in it (ENOTEMPTY, or EEXIST on some systems): it stays.
+            # It contains other files (ENOTEMPTY, or EEXIST on some systems): keep it.
             return
 
 
 @contextlib.contextmanager
-def _opened(directory: Directory, *, make: bool) -> Iterator[int]:
+def _opened(directory: Directory, *, create: bool) -> Iterator[int]:
     descriptor = os.open(directory.root, _OPEN_DIRECTORY)
     try:
         for part in directory.parts:
-            below = _step(descriptor, part, make=make)
+            child = _step(descriptor, part, create=create)
             os.close(descriptor)
-            descriptor = below
+            descriptor = child
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _step(parent: int, part: str, *, make: bool) -> int:
-    made = False
-    if make:
+def _step(parent: int, part: str, *, create: bool) -> int:
+    created = False
+    if create:
         with contextlib.suppress(FileExistsError):
             os.mkdir(part, _DIRECTORY_MODE, dir_fd=parent)
-            made = True
+            created = True
     descriptor = os.open(part, _OPEN_DIRECTORY, dir_fd=parent)
-    if made:
-        # The web server is another user, whatever this one's umask says.
+    if created:
+        # The web server runs as another user, so the umask must not restrict the mode.
         os.fchmod(descriptor, _DIRECTORY_MODE)
     return descriptor
 
 
 def _write(directory: int, name: str, content: bytes) -> None:
-    temporary = _temporary(name)
+    temporary = _temporary_name(name)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=directory)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -134,6 +134,6 @@ def _write(directory: int, name: str, content: bytes) -> None:
         raise
 
 
-def _temporary(name: str) -> str:
-    # Known beforehand, so that whoever cleans up after a crash finds it.
+def _temporary_name(name: str) -> str:
+    # Predictable, so that a cleanup after a crash finds it.
     return f".{name}.tmp"

@@ -294,7 +294,7 @@ def test_a_wildcard_without_a_dns_provider_is_told_and_the_other_names_are_tried
 
     setup = one(found, "challenge.setup")
     assert (setup.severity, setup.subject) == ("error", "*.a.example")
-    assert setup.message == "http-01 cannot prove control of a wildcard"
+    assert setup.message == "http-01 cannot validate a wildcard"
     assert setup.fix is not None
     assert "--dns PROVIDER" in setup.fix
 
@@ -337,7 +337,7 @@ def test_tls_alpn_is_tried_at_each_address_too(machine: Machine, tmp_path: Path)
     first, second = sorted(bad.findings[:2], key=lambda each: each.message)
     assert (first.code, second.code) == ("answer.wrong", "answer.wrong")
     assert first.message == (
-        f"at 127.0.0.2 an answer that was put in place is not shown: port {machine.port} shows"
+        f"at 127.0.0.2 an answer that was put in place is not shown: port {machine.port} presents"
         " another certificate: another server listens there"
     )
 
@@ -535,18 +535,18 @@ def test_redirects_are_followed_to_other_ports_and_names_and_not_for_ever() -> N
     with serving(say(302, Location="/again")) as port:
         assert fetched(port) == "more than 10 redirects"
     with serving(say(302, Location="ftp://a.example/")) as port:
-        assert fetched(port) == "a redirect leads to ftp://a.example/, where no CA goes"
+        assert fetched(port) == "CAs do not follow the redirect to ftp://a.example/"
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (say(404), "answers with status 404"),
-        (say(200, b"another"), "answers with something else"),
-        (say(200, b"key" * 100_000), "answers with something else"),
-        (lambda request: request.wfile.write(b"\x00\x01\x02\r\n"), "no HTTP"),
+        (say(404), "returns status 404"),
+        (say(200, b"another"), "returns other content"),
+        (say(200, b"key" * 100_000), "returns other content"),
+        (lambda request: request.wfile.write(b"\x00\x01\x02\r\n"), "not an HTTP response"),
     ],
-    ids=["status", "another key", "too much", "no HTTP"],
+    ids=["status", "another key", "too much", "not HTTP"],
 )
 def test_any_other_answer_is_told(answer: Answer, reason: str) -> None:
     with serving(answer) as port:

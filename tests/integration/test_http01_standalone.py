@@ -281,7 +281,7 @@ def test_scenario_34_a_port_that_is_taken_is_reported_with_the_process_that_has_
         holder.communicate()
 
     assert caught.value.code == "challenge.http.port_taken"
-    assert f"port {port} is taken by python" in caught.value.message
+    assert f"port {port} is in use by python" in caught.value.message
     assert f"(pid {holder.pid})" in caught.value.message
     assert caught.value.hint is not None
     assert "--webroot" in caught.value.hint

@@ -107,7 +107,7 @@ def test_what_certbots_hook_printed_on_standard_output_alone_reaches_its_cleanup
 
 
 def test_no_command_is_a_mistake_in_the_configuration() -> None:
-    with pytest.raises(ConfigurationError, match="no command"):
+    with pytest.raises(ConfigurationError, match="http-hook needs a command"):
         create(ChallengeSpec(method="http-hook"), real_system())
 
 

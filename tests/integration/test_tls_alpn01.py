@@ -293,7 +293,7 @@ def test_a_port_that_is_taken_names_its_holder(port: int) -> None:
         present(solver, "a.example")
 
     assert caught.value.code == "challenge.tls_alpn.port_taken"
-    assert f"port {port} of 127.0.0.1 is taken by" in caught.value.message
+    assert f"port {port} of 127.0.0.1 is in use by" in caught.value.message
     assert f"(pid {os.getpid()})" in caught.value.message
     assert "--tls-alpn-port" in str(caught.value.hint)
 

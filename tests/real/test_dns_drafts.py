@@ -196,8 +196,9 @@ def test_no_validation_is_wasted_where_no_record_stands(
 
     (error,) = finished.json()["errors"]
     assert (finished.exit_status, error["code"]) == (1, "challenge.dns.persist")
-    assert f"does not stand at _validation-persist.{name}" in error["message"]
-    assert "has none" in error["message"]
+    place = f"_validation-persist.{name}"
+    assert f"no valid dns-persist-01 record for {name} at {place}: " in error["message"]
+    assert "has no such record" in error["message"]
     assert f"certctl dns persist {name} --dns PROVIDER" in error["hint"]
     assert "challenge" not in [each.path for each in persist_ca.requests(before)]
 

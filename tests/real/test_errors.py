@@ -223,7 +223,7 @@ def test_who_has_the_port_is_named(authority: AcmeServer, tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", authority.http_port)):
         finished = here.certctl("issue", "port.example")
 
-    told = f"port {authority.http_port} is taken by "
+    told = f"port {authority.http_port} is in use by "
     assert finished.exit_status == 1
     assert told in finished.stderr
     if sys.platform == "linux":
@@ -243,7 +243,7 @@ def test_an_ordinary_user_is_told_the_ways_to_a_low_port(
     finished = here.certctl("issue", "low.example", "--http-port", "80", prefix=prefix)
 
     assert finished.exit_status == 1
-    assert "this user may not listen at port 80" in finished.stderr
+    assert "this user is not permitted to listen on port 80" in finished.stderr
     for way in ("root", "sysctl", "setcap", "--http-port", "--webroot", "--dns"):
         assert way in finished.stderr
 

@@ -167,7 +167,7 @@ def test_a_name_without_a_directory_is_named_before_the_ca_is_told_to_look(
     )
 
     assert finished.exit_status == 1
-    assert "two.lacking.example: no webroot is given for this name" in finished.stderr
+    assert "two.lacking.example: no webroot is set for this name" in finished.stderr
     assert "--webroot two.lacking.example=DIR" in finished.stderr
     assert contents(tmp_path / "home" / "live") == []
 
@@ -211,7 +211,7 @@ def test_a_link_that_leads_out_of_the_webroot_is_not_followed(
         finished = here.certctl("issue", "link.example", "--webroot", str(root))
 
     assert finished.exit_status == 1
-    assert "certctl does not follow links out of a webroot" in finished.stderr
+    assert "certctl does not follow symbolic links out of a webroot" in finished.stderr
     assert (modes, contents(outside)) == ([], [])
 
 
