@@ -1,4 +1,4 @@
-"""The process of `certctl`, and of `python -m certctl`: no time is wasted around the command."""
+"""Entry point of `certctl` and of `python -m certctl`, kept fast to start and fast to exit."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from typing import NoReturn
 
 _OBJECTS_BETWEEN_COLLECTIONS = 200_000
-"""Python has 700, and would look again and again at modules that are only being imported."""
+"""Python's default of 700 would trigger many useless collections while modules are imported."""
 
 
 def entry() -> NoReturn:
-    """Run the command of this process, and end it with its exit status.
+    """Run the command, then exit with its status.
 
-    The command has flushed and closed what it opened. To take the interpreter apart module by
-    module would be a tenth of the time of a whole issuance.
+    The command has already flushed and closed everything it opened, so the interpreter's own
+    shutdown is skipped: it would take a tenth of the time of a whole issuance.
     """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    from certctl.cli.main import main  # noqa: PLC0415 - only now, as the collector is told
+    from certctl.cli.main import main  # noqa: PLC0415 - after set_threshold
 
     status = main()
     for stream in (sys.stdout, sys.stderr):

@@ -1,9 +1,9 @@
-"""The exception tree: every failure that certctl reports is one of these.
+"""The exception hierarchy: every failure that certctl reports is one of these.
 
-Each class has a stable `code` (part of the JSON contract), the exit status that it leads to, and
-what it means for the next attempt (`failure`). An error is raised where it is understood,
-translated once at its edge, and rendered by one handler at the top. This module knows nothing of
-terminals or of JSON.
+Each class has a stable `code` (part of the JSON contract), an exit status, and a category that
+decides how the next attempt is scheduled (`failure`). Errors are raised where the cause is known,
+translated once where a library or the CA is called, and rendered by one handler at the top. This
+module is independent of terminals and of JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import ClassVar
 
 
 class ExitStatus(IntEnum):
-    """What a process ends with; where several hold, the first in `PRECEDENCE` wins."""
+    """Exit status of the process; if several apply, the first in `PRECEDENCE` wins."""
 
     DONE = 0
     FAILED = 1
@@ -27,7 +27,7 @@ class ExitStatus(IntEnum):
 
 
 class PluginStatus(IntEnum):
-    """What `check` ends with, as the Monitoring Plugins Guidelines have it; no `ExitStatus`."""
+    """Exit status of `check`, as the Monitoring Plugins Guidelines define it (not an `ExitStatus`)."""
 
     OK = 0
     WARNING = 1
@@ -48,12 +48,12 @@ PRECEDENCE: tuple[ExitStatus, ...] = (
 
 
 def worst(statuses: Sequence[ExitStatus]) -> ExitStatus:
-    """Return the status that takes precedence among `statuses`; `DONE` for none."""
+    """Return the status with the highest precedence; `DONE` if `statuses` is empty."""
     return min(statuses, key=PRECEDENCE.index, default=ExitStatus.DONE)
 
 
 class Failure(StrEnum):
-    """What a failure says about the next attempt; kept in a certificate's renewal memory."""
+    """Category of a failure, which decides the next attempt; kept in the renewal state."""
 
     TRANSIENT = "transient"
     RATE_LIMITED = "rate_limited"
@@ -63,10 +63,9 @@ class Failure(StrEnum):
 
 
 class CertctlError(Exception):
-    """A failure with a cause (`message`), the next thing to do (`hint`), and the certificate
-    concerned (`name`).
+    """A failure: its cause (`message`), what to do next (`hint`), and the certificate (`name`).
 
-    `resumable` says that an order in the middle of which it happened may still be finished later.
+    `resumable`: an order that this error interrupted can be finished by a later run.
     """
 
     code: str = "internal"
@@ -91,20 +90,20 @@ class CertctlError(Exception):
 
 
 def unexpected(error: Exception) -> CertctlError:
-    """Return the error that stands for a mistake of certctl's own."""
+    """Return the error to report for an exception that certctl did not expect."""
     found = CertctlError(
-        f"this should not have happened: {type(error).__name__}: {error}",
-        hint="Please report it, with what the same command prints with --debug.",
+        f"internal error in certctl: {type(error).__name__}: {error}",
+        hint="This is a bug. Run the command again with --debug and report its output.",
     )
     found.__cause__ = error
     return found
 
 
-# What the caller asked for.
+# Usage and configuration.
 
 
 class UsageError(CertctlError):
-    """The command line, or a value given with it, cannot be meant."""
+    """The command line, or a value given on it, is invalid."""
 
     code = "usage"
     exit_status = ExitStatus.USAGE
@@ -112,25 +111,25 @@ class UsageError(CertctlError):
 
 
 class InvalidIdentifier(UsageError):
-    """A domain name or an address that no certificate can be issued for."""
+    """A domain name or an IP address for which no certificate can be issued."""
 
     code = "usage.identifier"
 
 
 class UnknownCertificate(UsageError):
-    """A certificate name that the home directory does not hold."""
+    """The home directory has no certificate of that name."""
 
     code = "usage.unknown_certificate"
 
 
 class ConsentRequired(UsageError):
-    """A confirmation or an agreement is missing, and nobody can be asked."""
+    """A confirmation or an agreement is required, but there is no terminal to ask on."""
 
     code = "usage.consent"
 
 
 class ConfigurationError(CertctlError):
-    """`certctl.toml`, a spec, an environment variable or a file's permissions stand in the way."""
+    """`certctl.toml`, a spec, an environment variable or the permissions of a file are wrong."""
 
     code = "configuration"
     exit_status = ExitStatus.USAGE
@@ -138,32 +137,33 @@ class ConfigurationError(CertctlError):
 
 
 class Interrupted(CertctlError):
-    """The run was told to stop, by a signal or by its caller."""
+    """The run was stopped by a signal or by its caller."""
 
     code = "interrupted"
     exit_status = ExitStatus.INTERRUPTED
     resumable = True
 
 
-# What this machine holds.
+# The home directory and certificates in it.
 
 
 class StoreError(CertctlError):
-    """The home directory cannot be read or written; the message names the path and the cause."""
+    """The home directory cannot be read or written; the message has the path and the cause."""
 
     code = "store"
     resumable = True
 
 
 class StoreCorrupt(StoreError):
-    """A file of the home directory is not what its format says."""
+    """A file in the home directory does not have the expected format."""
 
     code = "store.corrupt"
 
 
 class LockHeld(CertctlError):
-    """Another process works on the same certificate or account, or answers at the same port; `pid`
-    where the kernel tells it.
+    """Another process holds the lock of the certificate, the account or the port.
+
+    `pid` is that process, or None if the kernel does not report it.
     """
 
     code = "lock.held"
@@ -176,22 +176,20 @@ class LockHeld(CertctlError):
 
 
 class InspectionFailed(CertctlError):
-    """A certificate that came from the CA does not fit what was asked for, and did not become
-    live.
-    """
+    """The CA issued a certificate that does not match the request; it was not installed."""
 
     code = "certificate.refused"
 
 
-# What the CA says.
+# Errors from the CA.
 
 
 class AcmeError(CertctlError):
-    """The CA refused, or its answer made no sense.
+    """The CA rejected a request, or its response was invalid.
 
     `type` is the problem type without its URN prefix (RFC 8555 §6.7), `status` the HTTP status,
-    `retry_after` seconds from now, where the CA named a time. `reasons` has the CA's words for each
-    identifier that it names (§6.7.1).
+    and `retry_after` the number of seconds that the CA asked certctl to wait. `reasons` has the
+    identifiers that the CA named, each with the CA's explanation (§6.7.1).
     """
 
     code = "acme.refused"
@@ -216,7 +214,7 @@ class AcmeError(CertctlError):
 
 
 class CaUnavailable(AcmeError):
-    """The CA could not be reached, or answers with a server error: later it may work."""
+    """The CA could not be reached or returned a server error; a later attempt may succeed."""
 
     code = "acme.unavailable"
     exit_status = ExitStatus.LATER
@@ -224,7 +222,7 @@ class CaUnavailable(AcmeError):
 
 
 class RateLimited(AcmeError):
-    """The CA limits how much may be asked of it (RFC 8555 §6.6)."""
+    """A rate limit of the CA was exceeded (RFC 8555 §6.6)."""
 
     code = "acme.rate_limited"
     exit_status = ExitStatus.LATER
@@ -233,42 +231,43 @@ class RateLimited(AcmeError):
 
 
 class AccountPaused(RateLimited):
-    """The CA paused issuance for these names until somebody visits the URL in the message."""
+    """The CA paused issuance for these names; it resumes when someone opens the URL given."""
 
     code = "acme.paused"
 
 
 class AccountError(AcmeError):
-    """The CA does not know the account, has deactivated it, or wants more before it serves it."""
+    """The CA does not know the account, has deactivated it, or requires something else first."""
 
     code = "acme.account"
     failure = Failure.ACCOUNT
 
 
 class TermsChanged(AccountError):
-    """The CA wants its new terms of service agreed to (`userActionRequired`)."""
+    """The CA requires agreement to its changed terms of service (`userActionRequired`)."""
 
     code = "acme.terms"
     exit_status = ExitStatus.USAGE
 
 
 class EabRequired(AccountError):
-    """The CA wants an external account binding (RFC 8555 §7.3.4)."""
+    """The CA requires an external account binding (RFC 8555 §7.3.4)."""
 
     code = "acme.eab_required"
     exit_status = ExitStatus.USAGE
 
 
 class BadResponse(AcmeError):
-    """An answer that RFC 8555 does not allow, too large, too slow, or cut off."""
+    """A response that violates RFC 8555, is too large or too slow, or was cut off."""
 
     code = "acme.bad_response"
     resumable = True
 
 
 class RenewalInfoUnavailable(AcmeError):
-    """The CA gave no renewal information that could be used (RFC 9773 §4.3.3); `lasting` where
-    asking again soon would not change that.
+    """The CA returned no usable renewal information (RFC 9773 §4.3.3).
+
+    `permanent`: asking again soon will not help.
     """
 
     code = "acme.renewal_info"
@@ -291,14 +290,14 @@ class RenewalInfoUnavailable(AcmeError):
 
 
 class OrderFailed(AcmeError):
-    """The order became invalid, or did not become valid in time."""
+    """The order became invalid, or (`OrderTimeout`) did not finish in time."""
 
     code = "acme.order_failed"
     failure = Failure.VALIDATION
 
 
 class OrderTimeout(OrderFailed):
-    """The order took longer than it was allowed to; the CA may still finish it."""
+    """The order did not finish within the timeout; the CA may still finish it."""
 
     code = "acme.order_timeout"
     failure = Failure.TRANSIENT
@@ -306,14 +305,14 @@ class OrderTimeout(OrderFailed):
 
 
 class NamesMissing(CertctlError):
-    """A certificate was issued without some of its names, as its spec allows."""
+    """The certificate was issued without some of its names, as `allow_subset` permits."""
 
     code = "certificate.incomplete"
     exit_status = ExitStatus.PARTIAL
     failure = Failure.VALIDATION
 
 
-# How control of a name is proved.
+# Domain validation.
 
 
 class ChallengeError(CertctlError):
@@ -324,9 +323,7 @@ class ChallengeError(CertctlError):
 
 
 class ValidationFailed(ChallengeError):
-    """The CA tried, and did not find what it looked for; `reasons` has its own words per
-    identifier.
-    """
+    """The CA could not validate a challenge; `reasons` has the CA's explanation per identifier."""
 
     code = "challenge.failed"
 
@@ -343,36 +340,37 @@ class ValidationFailed(ChallengeError):
 
 
 class PropagationTimeout(ChallengeError):
-    """The TXT records did not reach every authoritative server in time; the message says who lacks
-    what.
+    """The TXT records did not appear on enough authoritative servers in time.
+
+    The message names the servers and the records that they lack.
     """
 
     code = "challenge.dns.propagation"
 
 
-# How a certificate reaches its consumer.
+# Deployment and alerts.
 
 
 class HookFailed(CertctlError):
-    """A hook ended with an error or ran out of time; the message has the end of its output."""
+    """A hook failed or timed out; the message ends with the last lines of its output."""
 
     code = "hook.failed"
 
 
 class NotServed(CertctlError):
-    """A service shows another certificate than it should, or none, or one that clients refuse."""
+    """A service presents the wrong certificate, none at all, or one that clients reject."""
 
     code = "verify.failed"
 
 
 class AlertFailed(CertctlError):
-    """Nobody could be told how a run ended; the run itself has ended as it did."""
+    """An alert could not be sent; the result of the run itself is unaffected."""
 
     code = "alert.failed"
 
 
 class DeployFailed(CertctlError):
-    """The certificate is saved and live, but a hook or a reload failed: the deploy is owed."""
+    """The certificate is saved and live, but a hook or a reload failed; the next run retries it."""
 
     code = "deploy.failed"
     exit_status = ExitStatus.NOT_DEPLOYED

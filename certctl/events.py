@@ -1,6 +1,6 @@
-"""What happens during a run, as frozen values; the face drains them, nothing below waits for it.
+"""Progress of a run as frozen values, which the command line displays and logs.
 
-A sink may be called from any thread, never blocks and never raises.
+A sink may be called from any thread. It never blocks and never raises.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to the certificate `name` (empty for the run as a whole) at `at`, UTC."""
+    """Something happened at `at` (UTC) to the certificate `name`, empty for the run as a whole."""
 
     kind: ClassVar[str] = "event"
     name: str
@@ -25,8 +25,8 @@ EventSink = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """A run found what there is to do: `due` of `considered` certificates are to be ordered, and
-    `owed` only to be deployed.
+    """A run found its work: of `considered` certificates, `due` will be ordered and `undeployed`
+    only deployed.
     """
 
     kind = "run.started"
@@ -45,7 +45,7 @@ class CertificateStarted(Event):
 
 @dataclass(frozen=True)
 class CertificateFinished(Event):
-    """Work on a certificate ended; `action` is that of its `Outcome`, `code` that of its error."""
+    """Work on a certificate ended, with the `action` of its `Outcome` and the `code` of its error."""
 
     kind = "certificate.finished"
     action: str
@@ -54,7 +54,7 @@ class CertificateFinished(Event):
 
 @dataclass(frozen=True)
 class AccountRegistered(Event):
-    """An account was made at a CA, or found there again."""
+    """An account was registered at a CA, or an existing one was found (`created` is false)."""
 
     kind = "account.registered"
     url: str
@@ -63,7 +63,7 @@ class AccountRegistered(Event):
 
 @dataclass(frozen=True)
 class OrderPlaced(Event):
-    """The CA took an order; `resumed` where it is one of an earlier run."""
+    """The CA accepted an order; `resumed`: an earlier run had placed it."""
 
     kind = "order.placed"
     url: str
@@ -72,7 +72,7 @@ class OrderPlaced(Event):
 
 @dataclass(frozen=True)
 class ChallengesPresented(Event):
-    """The answers stand where the CA will look."""
+    """The challenge responses are in place."""
 
     kind = "challenge.presented"
     type: str
@@ -81,7 +81,7 @@ class ChallengesPresented(Event):
 
 @dataclass(frozen=True)
 class ChallengesSeen(Event):
-    """The answers can be seen (DNS: every authoritative server has them)."""
+    """The challenge responses are visible; for DNS, on the authoritative servers."""
 
     kind = "challenge.seen"
     seconds: float
@@ -89,14 +89,14 @@ class ChallengesSeen(Event):
 
 @dataclass(frozen=True)
 class OrderReady(Event):
-    """The CA accepted control of every identifier."""
+    """The CA has validated every identifier."""
 
     kind = "order.ready"
 
 
 @dataclass(frozen=True)
 class CertificateSaved(Event):
-    """A new version is in the archive and live."""
+    """A new version was archived and made live."""
 
     kind = "certificate.saved"
     version: int
@@ -105,7 +105,7 @@ class CertificateSaved(Event):
 
 @dataclass(frozen=True)
 class HookStarted(Event):
-    """A hook or a reload began."""
+    """A hook or a reload started."""
 
     kind = "hook.started"
     event: str
@@ -125,7 +125,7 @@ class HookFinished(Event):
 
 @dataclass(frozen=True)
 class Deployed(Event):
-    """Every step of a version's deploy held."""
+    """A version was deployed; every step succeeded."""
 
     kind = "deploy.done"
     version: int
@@ -133,9 +133,7 @@ class Deployed(Event):
 
 @dataclass(frozen=True)
 class Verified(Event):
-    """A service was seen to serve what it should: at `address`, to who asked for
-    `server_name`.
-    """
+    """A live check found the right certificate at `address` for the SNI name `server_name`."""
 
     kind = "verify.done"
     service: str
@@ -145,7 +143,7 @@ class Verified(Event):
 
 @dataclass(frozen=True)
 class VerifyFailed(Event):
-    """A service was seen to serve something else, or nothing; `reason` says what was seen."""
+    """A live check failed; `reason` says what was found."""
 
     kind = "verify.failed"
     service: str
@@ -156,7 +154,7 @@ class VerifyFailed(Event):
 
 @dataclass(frozen=True)
 class Checking(Event):
-    """`doctor` began to look at something; `what` is a phrase."""
+    """`doctor` started a check; `what` describes it in a phrase."""
 
     kind = "doctor.checking"
     what: str
@@ -164,7 +162,7 @@ class Checking(Event):
 
 @dataclass(frozen=True)
 class Revoked(Event):
-    """A certificate was revoked at its CA; `already` where it had been before."""
+    """A certificate was revoked at its CA; `already`: it had been revoked before."""
 
     kind = "certificate.revoked"
     serial: str
@@ -173,7 +171,7 @@ class Revoked(Event):
 
 @dataclass(frozen=True)
 class Skipped(Event):
-    """A certificate was passed over; `reason` is a sentence."""
+    """A certificate was skipped; `reason` is a sentence."""
 
     kind = "run.skipped"
     reason: str
@@ -181,7 +179,7 @@ class Skipped(Event):
 
 @dataclass(frozen=True)
 class Retrying(Event):
-    """A request to the CA is tried again in `seconds`."""
+    """A request to the CA will be retried in `seconds`."""
 
     kind = "acme.retrying"
     reason: str
@@ -199,7 +197,7 @@ class Failed(Event):
 
 @dataclass(frozen=True)
 class Warned(Event):
-    """Something that a person should know, though the work goes on."""
+    """A problem that does not stop the run."""
 
     kind = "run.warning"
     message: str

@@ -1,7 +1,7 @@
-"""The nouns: frozen dataclasses in the words of RFC 8555, of RFC 8738, of RFC 9773 and of X.509.
+"""The data model: frozen dataclasses named after RFC 8555, RFC 8738, RFC 9773 and X.509.
 
-Standard-library types only, no behaviour beyond what a value can say of itself. All times are UTC
-and aware, all durations are seconds.
+Standard-library types only; methods compute from the value alone. All times are timezone-aware UTC,
+all durations are in seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 Value = str | int | float | bool | tuple[str, ...] | None
-"""What an option can hold; a path is a `str`."""
+"""The value of an option; a path is a `str`."""
 
 
 class IdentifierType(StrEnum):
@@ -24,7 +24,7 @@ class IdentifierType(StrEnum):
 
 
 class KeyType(StrEnum):
-    """The kinds of key that a certificate can have."""
+    """Key types for certificates."""
 
     ECDSA_P256 = "ecdsa-p256"
     ECDSA_P384 = "ecdsa-p384"
@@ -34,7 +34,7 @@ class KeyType(StrEnum):
 
 
 class AccountKeyType(StrEnum):
-    """The kinds of key that an account can have, by their JWS algorithm (RFC 7518 §3.1)."""
+    """Key types for accounts, by JWS algorithm (RFC 7518 §3.1)."""
 
     ES256 = "es256"
     ES384 = "es384"
@@ -42,7 +42,7 @@ class AccountKeyType(StrEnum):
 
 
 class ChallengeType(StrEnum):
-    """The challenge types that a solver of certctl can answer."""
+    """Challenge types that certctl supports."""
 
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"
@@ -52,7 +52,7 @@ class ChallengeType(StrEnum):
 
 
 class RevocationReason(StrEnum):
-    """RFC 5280 §5.3.1, as far as a subscriber may name them."""
+    """The reasons of RFC 5280 §5.3.1 that a subscriber may give."""
 
     UNSPECIFIED = "unspecified"
     KEY_COMPROMISE = "keyCompromise"
@@ -62,7 +62,7 @@ class RevocationReason(StrEnum):
 
     @property
     def number(self) -> int:
-        """The CRLReason that goes over the wire."""
+        """The numeric CRLReason."""
         return {
             RevocationReason.UNSPECIFIED: 0,
             RevocationReason.KEY_COMPROMISE: 1,
@@ -74,21 +74,19 @@ class RevocationReason(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Identifier:
-    """What a certificate speaks for: a DNS name in lower-case A-labels, or an address in its
-    canonical form.
-    """
+    """A DNS name (lower-case A-labels) or an IP address (canonical form) of a certificate."""
 
     type: IdentifierType
     value: str
 
     @property
     def wildcard(self) -> bool:
-        """Whether this is `*.` and a name."""
+        """Whether this is a wildcard name (`*.example.com`)."""
         return self.value.startswith("*.")
 
     @property
     def base(self) -> str:
-        """The value without a leading `*.`: the name whose control is proved."""
+        """The value without a leading `*.`: the name that the CA validates."""
         return self.value.removeprefix("*.")
 
     def __str__(self) -> str:
@@ -97,9 +95,9 @@ class Identifier:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How to reach a CA; the ports and the resolver are those of a CA that runs on this machine.
+    """How to reach a CA; the ports and the resolver are set only for a CA on this machine.
 
-    `moves`: its own port may be another one each time, while the paths of its resources stay.
+    `moves`: the CA may listen on a different port each time; the paths of its URLs stay the same.
     """
 
     directory_url: str
@@ -112,7 +110,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Account:
-    """An account at a CA (RFC 8555 §7.1.2); `id` is the name of its directory."""
+    """An account at a CA (RFC 8555 §7.1.2); `id` is the name of its directory in the store."""
 
     id: str
     directory_url: str
@@ -127,10 +125,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way to prove control of an identifier (RFC 8555 §7.1.5); `error`: the CA's own words.
+    """A challenge of an authorization (RFC 8555 §7.1.5); `error` is the CA's explanation.
 
-    Of dns-persist-01 (a draft) `issuers` are the names that the CA goes by, `account_uri` how it
-    names the account, if it says so, and `hashed` whether the record names the account by a hash.
+    The last three fields are for dns-persist-01 (a draft): the CA's issuer domain names, the
+    account URI if the CA states one, and whether the record names the account by a hash.
     """
 
     type: str
@@ -145,8 +143,9 @@ class Challenge:
 
 @dataclass(frozen=True)
 class Authorization:
-    """The CA's view of one identifier (RFC 8555 §7.1.4); `identifier` has its `*.` back where
-    `wildcard` was set.
+    """An authorization for one identifier (RFC 8555 §7.1.4).
+
+    `identifier` includes the `*.` that the CA reports separately, as `wildcard`.
     """
 
     url: str
@@ -155,15 +154,13 @@ class Authorization:
     challenges: tuple[Challenge, ...] = ()
 
     def challenge(self, type: str) -> Challenge | None:  # noqa: A002 - RFC 8555's word
-        """Return the challenge of that type, or None where the CA offers none."""
+        """Return the challenge of that type, or None if the CA does not offer it."""
         return next((each for each in self.challenges if each.type == type), None)
 
 
 @dataclass(frozen=True)
 class Order:
-    """A request for a certificate (RFC 8555 §7.1.3); `retry_after` is seconds, as the last answer
-    named them.
-    """
+    """An ACME order (RFC 8555 §7.1.3); `retry_after` is in seconds, from the last response."""
 
     url: str
     status: str
@@ -177,8 +174,10 @@ class Order:
 
 @dataclass(frozen=True)
 class ChallengeSpec:
-    """How control of the names is proved; `plugin` holds the options of the DNS provider by their
-    keys, `dns_options` further ones as KEY=VALUE, none of them a secret.
+    """How the names of a certificate are validated.
+
+    `plugin` has the options of the DNS provider by key; `dns_options` has those given as KEY=VALUE,
+    none of which is a secret.
     """
 
     method: str
@@ -204,7 +203,7 @@ class ChallengeSpec:
 
 
 class CopyFormat(StrEnum):
-    """In which form a certificate can be copied and exported."""
+    """File formats for copies and exports of a certificate."""
 
     FULLCHAIN = "fullchain"
     CERT = "cert"
@@ -216,14 +215,16 @@ class CopyFormat(StrEnum):
 
     @property
     def secret(self) -> bool:
-        """Whether it holds the private key."""
+        """Whether the file contains the private key."""
         return self in {CopyFormat.PRIVKEY, CopyFormat.COMBINED, CopyFormat.PKCS12}
 
 
 @dataclass(frozen=True)
 class CopySpec:
-    """A file to write at each deploy; the owner, the group and the mode are those of a new file of
-    ours where they are None. `password_file` holds what a PKCS#12 file is locked with.
+    """A file to write at each deploy.
+
+    Owner, group and mode are those of any newly created file if None. `password_file` contains the
+    password of a PKCS#12 file.
     """
 
     to: str
@@ -236,8 +237,9 @@ class CopySpec:
 
 @dataclass(frozen=True)
 class ServiceAddress:
-    """Where a certificate is served: a host (a name or an address; None for this machine), a port,
-    and the protocol whose STARTTLS comes first, if any.
+    """Where a certificate is served: host (name or address; None for this machine) and port.
+
+    `starttls` is the protocol in which TLS is started, if it does not start at once.
     """
 
     host: str | None
@@ -246,7 +248,7 @@ class ServiceAddress:
 
 
 class OnFailure(StrEnum):
-    """What follows where the configuration test or the probe fails after a deploy."""
+    """What to do if a configuration test, a reload or the live check fails."""
 
     KEEP = "keep"
     ROLLBACK = "rollback"
@@ -254,12 +256,12 @@ class OnFailure(StrEnum):
 
 @dataclass(frozen=True)
 class DeploySpec:
-    """What happens around and after an issuance; each part may be absent.
+    """Hooks, copies, reloads and live checks of a certificate; each part is optional.
 
-    Hooks and `reload` are shell command lines, `targets` names of deploy targets, `plugin` holds
-    their options by key. `verify` says where the certificate must be seen on the wire; where it
-    says nothing, it is looked for where its targets listen; without `probe` nowhere. It is looked
-    for again for `verify_timeout` seconds.
+    Hooks and `reload` are shell command lines; `targets` are the names of deploy targets and
+    `plugin` has their options by key. The live check connects to `verify`, or if that is empty to
+    the addresses on which the targets listen; it retries for `verify_timeout` seconds. `probe`
+    turns it off.
     """
 
     pre_hook: str | None = None
@@ -278,8 +280,10 @@ class DeploySpec:
 
 @dataclass(frozen=True)
 class CertificateSpec:
-    """What is wanted. `chosen` is what the user chose, and all that the spec's file holds; the
-    rest follows from it.
+    """The desired state of a certificate.
+
+    `chosen` has the user's own choices, which are all that the spec file contains; the other fields
+    are those choices combined with the defaults.
     """
 
     name: str
@@ -304,9 +308,9 @@ class CertificateSpec:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of the CA for one version; renewal compares it with the spec.
+    """What was requested from the CA for one version; compared with the spec at renewal.
 
-    A profile that was not required may be missing from what came of it.
+    The CA may have ignored a profile that was preferred but not required.
     """
 
     identifiers: tuple[Identifier, ...]
@@ -319,10 +323,10 @@ class Request:
 
 @dataclass(frozen=True)
 class CertificateFacts:
-    """What a leaf certificate says of itself (RFC 5280).
+    """The contents of a leaf certificate (RFC 5280).
 
-    `serial` is lower-case hexadecimal, as are `sha256`, the digest of the certificate's DER, and
-    `key_sha256`, the digest of its SubjectPublicKeyInfo. `ari_id` is the CertID of RFC 9773 §4.1.
+    `serial`, `sha256` (the digest of the DER) and `key_sha256` (the digest of the
+    SubjectPublicKeyInfo) are lower-case hexadecimal. `ari_id` is the CertID of RFC 9773 §4.1.
     """
 
     identifiers: tuple[Identifier, ...]
@@ -337,15 +341,13 @@ class CertificateFacts:
 
     @property
     def lifetime(self) -> timedelta:
-        """From the first to the last moment of validity."""
+        """The length of the validity period."""
         return self.not_after - self.not_before
 
 
 @dataclass(frozen=True)
 class Version:
-    """One issued certificate, immutable; its PEM files are fetched from the store when they are
-    needed.
-    """
+    """An issued certificate in the archive; its PEM files are read from the store when needed."""
 
     name: str
     number: int
@@ -359,7 +361,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Material:
-    """The PEM bytes of a version; `privkey` is None where the key is somebody else's (`--csr`)."""
+    """The PEM files of a version; `privkey` is None if it was issued from a CSR (`--csr`)."""
 
     cert: bytes
     chain: bytes
@@ -367,19 +369,20 @@ class Material:
 
     @property
     def fullchain(self) -> bytes:
-        """Leaf and chain, leaf first."""
+        """The certificate followed by its chain."""
         return self.cert + self.chain
 
     @property
     def combined(self) -> bytes | None:
-        """Key, leaf and chain in one file, as HAProxy reads it; None without a key."""
+        """Private key, certificate and chain in one file, as HAProxy reads it; None without a key."""
         return None if self.privkey is None else self.privkey + self.fullchain
 
 
 @dataclass(frozen=True)
 class SuggestedWindow:
-    """A CA's answer about one certificate (RFC 9773 §4.2); `retry_after` is seconds, already within
-    what RFC 9773 §4.3.2 calls reasonable.
+    """The renewal window that a CA suggested (RFC 9773 §4.2).
+
+    `retry_after` is in seconds, already clamped as RFC 9773 §4.3.2 recommends.
     """
 
     start: datetime
@@ -390,10 +393,10 @@ class SuggestedWindow:
 
 @dataclass(frozen=True)
 class RenewalInfo:
-    """What the CA suggests (RFC 9773 §4.2): its window, and the time chosen in it, once.
+    """The suggested renewal window (RFC 9773 §4.2), and the time chosen at random in it.
 
-    `withdrawn`: the CA moved a window that was still to come into the past, as it does where it
-    revoked the certificate or is about to.
+    `withdrawn`: the CA moved a future window into the past, as it does for a certificate that it
+    has revoked or is about to revoke.
     """
 
     cert_id: str
@@ -406,7 +409,7 @@ class RenewalInfo:
 
 @dataclass(frozen=True)
 class LastError:
-    """The last failure of a certificate, as `list` shows it and as the next attempt weighs it."""
+    """The last failure of a certificate, shown by `list` and used to schedule the next attempt."""
 
     code: str
     message: str
@@ -417,13 +420,13 @@ class LastError:
 
 @dataclass(frozen=True)
 class RenewalState:
-    """What is remembered between runs about one certificate (`renewal/NAME.json`).
+    """The renewal state of a certificate, kept between runs (`renewal/NAME.json`).
 
-    `failures` in a row, no attempt before `retry_at`. `paused_until` is set by a rollback.
-    `revoked` has version numbers, `compromised_keys` digests of public keys that must never be
-    used again. Before `ask_ca_at` the CA is not asked for renewal information again (None: it was
-    never asked); `unanswered` counts how often in a row it gave none. `renewed_by_ari` is when
-    its advice last led to an order.
+    `failures` counts consecutive failures; the next attempt is not made before `retry_at`. A
+    rollback sets `paused_until`. `revoked` has version numbers, `compromised_keys` the digests of
+    public keys that must never be used again. `ask_ca_at` is when to query renewal information
+    again (None: never queried), `unanswered` counts consecutive queries that failed, and
+    `renewed_by_ari` is when a suggested window last caused a renewal.
     """
 
     failures: int = 0
@@ -441,8 +444,10 @@ class RenewalState:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What was seen at one address of a service: `sha256` is the digest of the leaf's DER, None
-    where none was seen and `error` says why. `chain_length`: how many certificates the server sent.
+    """The result of a live check of one address of a service.
+
+    `sha256` is the digest of the DER of the leaf certificate, or None if there was none (see
+    `error`). `chain_length` is the number of certificates that the server sent.
     """
 
     service: ServiceAddress
@@ -457,9 +462,11 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What this machine serves (`deployed/NAME.json`): the version wanted live, and the one whose
-    deploy held. `verified_at` is when it was last seen on the wire, `copies` are the paths of the
-    files that were written for it elsewhere.
+    """The deployment of a certificate on this machine (`deployed/NAME.json`).
+
+    `wanted` is the version that should be live, `deployed` the last one whose deploy succeeded.
+    `verified_at` is when a live check last succeeded, `copies` has the paths of the files written
+    outside the home directory.
     """
 
     wanted: int | None = None
@@ -474,10 +481,10 @@ class Deployment:
 
 @dataclass(frozen=True)
 class CertificateStatus:
-    """What is, for one certificate, at the moment of reading.
+    """The current state of a certificate.
 
-    `waiting` is the version wanted live where another one is: its deploy was refused, and the one
-    before was put back, or it was cut off.
+    `wanted_not_live` is the wanted version if another one is live: because its deploy failed and
+    was rolled back, or because the run was interrupted.
     """
 
     name: str
@@ -488,7 +495,7 @@ class CertificateStatus:
 
     @property
     def undeployed(self) -> bool:
-        """Whether the target is not live, or its deploy has not held yet."""
+        """Whether the wanted version is not live or not deployed yet."""
         wanted = self.deployment.wanted
         if wanted is None:
             return False
@@ -497,9 +504,9 @@ class CertificateStatus:
 
 @dataclass(frozen=True)
 class RenewalDecision:
-    """Whether a certificate is due; `at` is when it is or becomes so.
+    """Whether a certificate is due for renewal, and since or from when (`at`).
 
-    `reason` is a stable word, and `why` a phrase: why it is due, or what will make it so at `at`.
+    `reason` is a stable word; `why` is a phrase that says why it is, or will be, due.
     """
 
     due: bool
@@ -510,7 +517,7 @@ class RenewalDecision:
 
 @dataclass(frozen=True)
 class LastAlert:
-    """What alerts told a person of last: when, and which failures, as `NAME CODE` each."""
+    """The last alert that was sent: when, and about which failures, each as `NAME CODE`."""
 
     at: datetime
     failures: tuple[str, ...]
@@ -518,10 +525,10 @@ class LastAlert:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """When `renew` ran by itself lately, the oldest first (`run.json`).
+    """The recent scheduled runs of `renew`, the oldest first (`run.json`).
 
-    `exit_status` is the latest run's, `succeeded_at` when one last ended with 0; None where that is
-    not known. `last_alert` is None if no alert is outstanding.
+    `exit_status` is that of the latest run and `succeeded_at` the time of the latest success, None
+    if unknown. `last_alert` is None if no failure is outstanding that an alert was sent about.
     """
 
     runs: tuple[datetime, ...] = ()
@@ -531,13 +538,13 @@ class RunHistory:
 
     @property
     def interval(self) -> timedelta | None:
-        """The usual time from one run to the next, as the median; None where it is not known."""
+        """The median time between runs; None if there are too few."""
         gaps = sorted(after - before for before, after in pairwise(self.runs))
         return gaps[len(gaps) // 2] if len(gaps) > 1 else None
 
 
 class LimitedAction(StrEnum):
-    """What may be asked of a CA, and counts."""
+    """What a CA's rate limits count."""
 
     ACCOUNT = "account"
     ORDER = "order"
@@ -547,8 +554,10 @@ class LimitedAction(StrEnum):
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """Something that was asked of a CA. `renewal`: there was a certificate for the same names;
-    `replaces`: the order said which certificate it replaces (RFC 9773 §5), and the CA took that.
+    """An action that counts against a CA's rate limits.
+
+    `renewal`: a certificate for the same names existed. `replaces`: the CA accepted the order as a
+    replacement of a certificate (RFC 9773 §5).
     """
 
     action: LimitedAction
@@ -560,8 +569,9 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class PendingOrder:
-    """An order under way (`pending/NAME/`), on disk before newOrder is sent; `url` once the CA
-    named it.
+    """An order in progress (`pending/NAME/`), saved before newOrder is sent.
+
+    `url` is None until the CA has returned it.
     """
 
     request: Request
@@ -573,9 +583,10 @@ class PendingOrder:
 
 @dataclass(frozen=True)
 class PersistentRecord:
-    """What a TXT record must allow that proves control for good (dns-persist-01): one of the
-    `issuers`, the account by any of its URIs (the preferred one first), for `domain` and with
-    `wildcard` for what is below it.
+    """What the TXT record of a persistent validation (dns-persist-01) must allow.
+
+    It must name one of the `issuers` and the account, by any of `account_uris` (preferred first),
+    for `domain`, and with `wildcard` also for its subdomains.
     """
 
     domain: str
@@ -601,8 +612,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an answer stands; plain data, journalled before anything is done so that a later run
-    can clean up.
+    """Where a challenge response is placed.
+
+    Plain data, written to the journal before the response is placed, so that a later run can clean
+    up.
     """
 
     solver: str
@@ -613,7 +626,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Leftover:
-    """A journal entry: placements of an earlier run, and how they were made."""
+    """A journal entry: placements of an earlier run, and the settings needed to remove them."""
 
     entry: str
     challenge: ChallengeSpec
@@ -622,7 +635,7 @@ class Leftover:
 
 @dataclass(frozen=True)
 class OutstandingPostHooks:
-    """A journal entry: shell command lines that follow a run whose pre hooks had begun."""
+    """A journal entry: post hooks that must run because their pre hooks were started."""
 
     entry: str
     commands: tuple[str, ...]
@@ -631,11 +644,11 @@ class OutstandingPostHooks:
 
 @dataclass(frozen=True)
 class TxtRecord:
-    """One TXT value in the DNS; `name` is absolute without the trailing dot, `zone` the zone that
-    holds it.
+    """One TXT value; `name` is absolute without the trailing dot, `zone` is the zone that has it.
 
-    `credentials` names those that it is written with, where they are not the certificate's own.
-    `token` and `key_authorization` are what the value proves (RFC 8555 §8.4), where it proves any.
+    `credentials` is the name of the credentials to write it with, if not those of the certificate.
+    `token` and `key_authorization` are those of the challenge (RFC 8555 §8.4), empty if the value
+    is not derived from one.
     """
 
     name: str
@@ -649,9 +662,7 @@ class TxtRecord:
 
 @dataclass(frozen=True)
 class CertificateFiles:
-    """Where the files of a version lie on this machine; `privkey` and `combined` are None without
-    a key of ours.
-    """
+    """The paths of a version's files; `privkey` and `combined` are None without a private key."""
 
     live: str
     cert: str
@@ -663,7 +674,7 @@ class CertificateFiles:
 
 @dataclass(frozen=True)
 class RunFailure:
-    """What went wrong in a run; `name` is the certificate's, None where it is no certificate's."""
+    """A failure in a run; `name` is that of the certificate, None if it concerns none."""
 
     name: str | None
     code: str
@@ -673,7 +684,7 @@ class RunFailure:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run of `renew` ended that nobody watched, for whoever is to hear of it."""
+    """The result of a scheduled run of `renew`, for alerts."""
 
     at: datetime
     exit_status: int
@@ -683,9 +694,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a deploy target gets of one certificate: a version, where its files lie, and what is in
-    them.
-    """
+    """A version handed to a deploy target, with the paths and contents of its files."""
 
     version: Version
     files: CertificateFiles
@@ -693,7 +702,7 @@ class Delivery:
 
 
 class Severity(StrEnum):
-    """How much a finding matters: what would fail, what may, and what is good to know."""
+    """Severity of a finding: something will fail, something may fail, or for information."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -702,8 +711,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What `doctor` found: `code` is a stable word, `subject` what it is about (a name, a file, a
-    CA), `fix` what to do or to type next, None where nothing has to be done.
+    """A finding of `doctor`: a stable `code`, and its `subject` (a name, a file, a CA).
+
+    `fix` says what to do or type next; None if nothing has to be done.
     """
 
     code: str
@@ -715,8 +725,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class DeployResult:
-    """What became of one certificate's deploy; `error` is a `certctl.errors.CertctlError` where it
-    failed. `probes` is what was seen on the wire, `rolled_back_to` the version that was put back.
+    """The result of deploying a certificate; `error` is a `certctl.errors.CertctlError` or None.
+
+    `probes` has the results of the live check, `rolled_back_to` the version restored by a rollback.
     """
 
     name: str
@@ -729,8 +740,9 @@ class DeployResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one certificate in a run; `action` is a stable word (`issued`, `unchanged`,
-    `failed`, ...). `incomplete` is the error of names that it was issued without.
+    """The result of a run for one certificate; `action` is a stable word (`issued`, `failed` …).
+
+    `incomplete` is the error that names what the certificate was issued without.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The protocols that have more than one implementation; operations know these, never an adapter."""
+"""The protocols (interfaces) that operations use; adapters implement them."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from certctl.models import (
 
 
 class Clock(Protocol):
-    """Time, as a parameter: nothing else in certctl asks the machine what time it is."""
+    """The clock; nothing else in certctl reads the system time."""
 
     def now(self) -> datetime:
         """Return the current time, aware, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never go backwards, from an arbitrary start."""
+        """Return seconds from an arbitrary start that never go backwards."""
         ...
 
     def wait(self, stop: StopEvent, seconds: float) -> bool:
@@ -53,34 +53,34 @@ class Clock(Protocol):
 
 
 class LockPort(Protocol):
-    """Turns at a port, among all certctl of a home directory."""
+    """Locks a port among all certctl processes of a home directory."""
 
     def __call__(self, port: int, *, queue: bool, timeout: float) -> HeldLock:
-        """Return the turn, or with `queue` the place of who is next, as `Store.lock_port`."""
+        """Return the lock, or with `queue` the lock of the queue; see `Store.lock_port`."""
         ...
 
 
 class Ask(Protocol):
-    """A question to the person at the terminal."""
+    """Asks the user at the terminal a yes/no question."""
 
     def __call__(self, question: str) -> bool | None:
-        """Return the answer, or None where nobody can be asked."""
+        """Return the answer, or None if there is no terminal."""
         ...
 
 
 class Instruct(Protocol):
-    """Something that the person at the terminal has to do by hand."""
+    """Asks the user at the terminal to do something by hand."""
 
     def __call__(self, instruction: str, /) -> bool:
-        """Show it, and return True once they say that it is done; False where nobody is there."""
+        """Show it; return True once confirmed as done, False if there is no terminal."""
         ...
 
 
 class EndpointFactory(Protocol):
-    """Makes a CA reachable for as long as the context lasts; how an in-process CA comes in."""
+    """Runs a CA for the duration of a context, such as the development CA in this process."""
 
     def __call__(self) -> AbstractContextManager[Endpoint]:
-        """Return a context manager of the endpoint."""
+        """Return a context manager that yields the endpoint."""
         ...
 
 

@@ -1,3 +1,3 @@
-"""The one place where certctl's version stands; the build and `--version` both read it."""
+"""The version of certctl, read by the build and by `--version`."""
 
 VERSION = "0.1.0"
