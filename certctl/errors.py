@@ -27,7 +27,7 @@ class ExitStatus(IntEnum):
 
 
 class PluginStatus(IntEnum):
-    """Exit status of `check`, as the Monitoring Plugins Guidelines define it (not an `ExitStatus`)."""
+    """Exit status of `check`, from the Monitoring Plugins Guidelines; not an `ExitStatus`."""
 
     OK = 0
     WARNING = 1

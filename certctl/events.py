@@ -45,7 +45,7 @@ class CertificateStarted(Event):
 
 @dataclass(frozen=True)
 class CertificateFinished(Event):
-    """Work on a certificate ended, with the `action` of its `Outcome` and the `code` of its error."""
+    """Work on a certificate ended: the `action` of its `Outcome`, the `code` of its error."""
 
     kind = "certificate.finished"
     action: str

@@ -361,7 +361,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Material:
-    """The PEM files of a version; `privkey` is None if it was issued from a CSR (`--csr`)."""
+    """The PEM bytes of a version; `privkey` is None if it was issued from a CSR (`--csr`)."""
 
     cert: bytes
     chain: bytes
@@ -374,7 +374,7 @@ class Material:
 
     @property
     def combined(self) -> bytes | None:
-        """Private key, certificate and chain in one file, as HAProxy reads it; None without a key."""
+        """Private key, certificate and chain in one file, for HAProxy; None without a key."""
         return None if self.privkey is None else self.privkey + self.fullchain
 
 
@@ -597,7 +597,7 @@ class PersistentRecord:
 
 @dataclass(frozen=True)
 class Task:
-    """What a solver needs to answer one challenge (RFC 8555 §8). `persistent_record` is set for
+    """What a solver needs to complete a challenge (RFC 8555 §8). `persistent_record` is set for
     dns-persist-01, which has no token.
     """
 

@@ -1,7 +1,7 @@
-"""One table of every setting: flags, `certctl.toml`, environment variables and documentation
-derive from it.
+"""The table of all settings, from which flags, `certctl.toml` keys, environment variables and
+documentation are derived.
 
-What a value may look like, and what was given, is for `certctl.settings`.
+`certctl.settings` parses, checks and holds their values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certctl.service_address import canonical_service
 
 
 class Kind(Enum):
-    """What kind of value an option holds; `SECONDS` also takes 90s, 5m, 2h and 1d."""
+    """The type of an option's value; `SECONDS` also accepts 90s, 5m, 2h and 1d."""
 
     TEXT = "TEXT"
     INTEGER = "N"
@@ -32,8 +32,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Option:
-    """One setting. `in_spec`: a certificate can have its own; `in_file`: it may stand in
-    `certctl.toml`. `canonical` checks a text, or each of several, and returns it as it is kept.
+    """One setting.
+
+    `in_spec`: it can be set per certificate. `in_file`: it can be set in `certctl.toml`.
+    `canonical` checks a value (of a list, each element) and returns its normal form.
     """
 
     key: str
@@ -53,7 +55,7 @@ class Option:
 
     @property
     def environment(self) -> str:
-        """The environment variable that sets it, if any; lists are split at commas."""
+        """The environment variable that sets it, or an empty string; lists are comma-separated."""
         if self.variable is not None:
             return self.variable
         return "CERTCTL_" + self.key.replace(".", "_").upper()
@@ -63,11 +65,12 @@ _TARGET = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 
 
 def _target(value: object) -> str:
-    """Return the name of a deploy target; whether there is such a one is not known here."""
+    """Return `value` if it can be the name of a deploy target, which need not exist."""
     if not isinstance(value, str) or not _TARGET.match(value):
         raise ConfigurationError(
-            f"{value!r} is no name of a deploy target",
-            hint="Such as nginx, or haproxy; a command is given with --reload.",
+            f"{value!r} is not a valid deploy target",
+            hint="Give the name of a program, such as nginx or haproxy. To run a command instead,"
+            " use --reload.",
         )
     return value
 
@@ -77,7 +80,8 @@ OPTIONS: tuple[Option, ...] = (
         "home",
         Kind.PATH,
         None,
-        "The directory that holds everything: /etc/certctl for root, ~/.config/certctl otherwise.",
+        "Home directory of certctl, with its settings, certificates and keys. Default: "
+        "/etc/certctl for root, ~/.config/certctl for other users.",
         flag="--home",
         metavar="DIR",
         in_file=False,
@@ -86,8 +90,8 @@ OPTIONS: tuple[Option, ...] = (
         "ca",
         Kind.TEXT,
         "letsencrypt",
-        "The CA: letsencrypt, letsencrypt-staging, zerossl, google, sslcom, actalis, a directory "
-        "URL, or dev for one inside certctl.",
+        "Certificate authority: letsencrypt, letsencrypt-staging, zerossl, google, sslcom, "
+        "actalis, the URL of an ACME directory, or dev for the built-in development CA.",
         flag="--ca",
         metavar="NAME|URL",
         in_spec=True,
@@ -96,7 +100,7 @@ OPTIONS: tuple[Option, ...] = (
         "ca_bundle",
         Kind.PATH,
         None,
-        "PEM file of the roots to trust when talking to the CA; for a private CA.",
+        "PEM file of root certificates to trust when connecting to the CA, for a private CA.",
         flag="--ca-bundle",
         in_spec=True,
     ),
@@ -104,7 +108,7 @@ OPTIONS: tuple[Option, ...] = (
         "account.id",
         Kind.TEXT,
         None,
-        "Which account to use where a CA has several here (see `certctl account show`).",
+        "Account to use if this machine has several at the CA; `certctl account show` lists them.",
         flag="--account",
         metavar="ID",
         in_spec=True,
@@ -114,7 +118,7 @@ OPTIONS: tuple[Option, ...] = (
         "account.email",
         Kind.TEXTS,
         (),
-        "Contact address for a new account; may be given several times.",
+        "Contact email address for a new account. Can be repeated.",
         flag="--email",
         metavar="ADDRESS",
         variable="CERTCTL_EMAIL",
@@ -123,7 +127,7 @@ OPTIONS: tuple[Option, ...] = (
         "account.agree_tos",
         Kind.BOOLEAN,
         False,
-        "Agree to the CA's terms of service.",
+        "Agree to the terms of service of the CA.",
         flag="--agree-tos",
         variable="CERTCTL_AGREE_TOS",
     ),
@@ -131,7 +135,7 @@ OPTIONS: tuple[Option, ...] = (
         "account.key_type",
         Kind.CHOICE,
         AccountKeyType.ES256.value,
-        "Key of a new account.",
+        "Key type for a new account.",
         flag="--account-key-type",
         choices=tuple(each.value for each in AccountKeyType),
     ),
@@ -139,7 +143,7 @@ OPTIONS: tuple[Option, ...] = (
         "account.eab_kid",
         Kind.TEXT,
         None,
-        "Key identifier of an external account binding, as the CA gave it.",
+        "Key identifier for external account binding (EAB), issued by the CA.",
         flag="--eab-kid",
         metavar="KID",
         variable="CERTCTL_EAB_KID",
@@ -148,7 +152,7 @@ OPTIONS: tuple[Option, ...] = (
         "account.eab_hmac_key",
         Kind.TEXT,
         None,
-        "HMAC key (base64url) of an external account binding.",
+        "HMAC key for external account binding (EAB), in base64url.",
         secret=True,
         in_file=False,
         variable="CERTCTL_EAB_HMAC_KEY",
@@ -157,8 +161,8 @@ OPTIONS: tuple[Option, ...] = (
         "account.eab_hmac_key_file",
         Kind.PATH,
         None,
-        "File that holds the HMAC key of an external account binding; others must not be "
-        "able to read it.",
+        "File with the HMAC key for external account binding (EAB). Other users must not be able "
+        "to read it.",
         flag="--eab-hmac-key-file",
         variable="CERTCTL_EAB_HMAC_KEY_FILE",
     ),
@@ -166,7 +170,7 @@ OPTIONS: tuple[Option, ...] = (
         "key_type",
         Kind.CHOICE,
         KeyType.ECDSA_P256.value,
-        "Key of the certificate.",
+        "Key type for the certificate.",
         flag="--key-type",
         choices=tuple(each.value for each in KeyType),
         in_spec=True,
@@ -175,7 +179,7 @@ OPTIONS: tuple[Option, ...] = (
         "reuse_key",
         Kind.BOOLEAN,
         False,
-        "Keep the private key when the certificate is renewed.",
+        "Keep the same private key when the certificate is renewed, or generate a new one.",
         flag="--reuse-key/--new-key",
         in_spec=True,
     ),
@@ -183,7 +187,7 @@ OPTIONS: tuple[Option, ...] = (
         "profile",
         Kind.TEXT,
         None,
-        "The CA's certificate profile to prefer; the CA's default where it is not offered.",
+        "Certificate profile to request if the CA offers it; otherwise use the CA's default.",
         flag="--profile",
         metavar="NAME",
         in_spec=True,
@@ -192,7 +196,7 @@ OPTIONS: tuple[Option, ...] = (
         "required_profile",
         Kind.TEXT,
         None,
-        "The CA's certificate profile to insist on.",
+        "Certificate profile to request; fail if the CA does not offer it.",
         flag="--required-profile",
         metavar="NAME",
         in_spec=True,
@@ -201,7 +205,7 @@ OPTIONS: tuple[Option, ...] = (
         "preferred_chain",
         Kind.TEXT,
         None,
-        "Prefer the chain whose topmost issuer has this common name.",
+        "If the CA offers several chains, use the one whose topmost issuer has this common name.",
         flag="--preferred-chain",
         metavar="CN",
         in_spec=True,
@@ -210,7 +214,7 @@ OPTIONS: tuple[Option, ...] = (
         "csr",
         Kind.TEXT,
         None,
-        "SHA-256 of the certificate signing request that lies beside this file (set by --csr).",
+        "SHA-256 of the certificate signing request stored next to this file. Set by --csr.",
         in_spec=True,
         in_file=False,
         variable="",
@@ -219,15 +223,15 @@ OPTIONS: tuple[Option, ...] = (
         "autorenew",
         Kind.BOOLEAN,
         True,
-        "Whether `renew` renews the certificate when it is due.",
+        "Renew the certificate automatically when it is due.",
         in_spec=True,
     ),
     Option(
         "allow_subset",
         Kind.BOOLEAN,
         False,
-        "Issue for the names whose control could be proved; the others stay wanted, and are tried "
-        "again.",
+        "If some names fail validation, issue the certificate for the others. The failed names "
+        "are tried again later.",
         flag="--allow-subset/--all-names",
         in_spec=True,
     ),
@@ -235,7 +239,7 @@ OPTIONS: tuple[Option, ...] = (
         "key_group",
         Kind.TEXT,
         None,
-        "Unix group that may read the private keys.",
+        "Unix group that can read the private key.",
         flag="--key-group",
         metavar="GROUP",
         in_spec=True,
@@ -244,7 +248,7 @@ OPTIONS: tuple[Option, ...] = (
         "key_mode",
         Kind.TEXT,
         None,
-        "Permissions of the private keys: 0600, or 0640, which a key group has by default.",
+        "File mode of the private key: 0600, or 0640 (the default with --key-group).",
         flag="--key-mode",
         metavar="MODE",
         in_spec=True,
@@ -254,7 +258,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.method",
         Kind.CHOICE,
         "standalone",
-        "How control of the names is proved.",
+        "Method used to validate domain names.",
         choices=("standalone", "webroot", "http-hook", "dns", "tls-alpn", "dns-persist"),
         in_spec=True,
     ),
@@ -262,8 +266,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.http_address",
         Kind.TEXT,
         None,
-        "Address that the stand-alone HTTP-01 server listens at; all addresses, IPv4 and "
-        "IPv6, by default.",
+        "Address on which the standalone HTTP-01 server listens. Default: all IPv4 and IPv6 "
+        "addresses.",
         flag="--http-address",
         metavar="ADDRESS",
         in_spec=True,
@@ -273,7 +277,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.http_port",
         Kind.INTEGER,
         80,
-        "Port that the stand-alone HTTP-01 server listens at; the CA always asks at port 80.",
+        "Port on which the standalone HTTP-01 server listens. The CA always connects to port 80.",
         flag="--http-port",
         metavar="PORT",
         minimum=1,
@@ -285,7 +289,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.tls_alpn_address",
         Kind.TEXT,
         None,
-        "Address that the TLS-ALPN-01 server listens at; all addresses, IPv4 and IPv6, by default.",
+        "Address on which the TLS-ALPN-01 server listens. Default: all IPv4 and IPv6 addresses.",
         flag="--tls-alpn-address",
         metavar="ADDRESS",
         in_spec=True,
@@ -295,7 +299,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.tls_alpn_port",
         Kind.INTEGER,
         443,
-        "Port that the TLS-ALPN-01 server listens at; the CA always asks at port 443.",
+        "Port on which the TLS-ALPN-01 server listens. The CA always connects to port 443.",
         flag="--tls-alpn-port",
         metavar="PORT",
         minimum=1,
@@ -307,8 +311,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.webroots",
         Kind.TEXTS,
         (),
-        "Prove control by HTTP-01 through a running web server's directory: DIR, or NAME=DIR "
-        "for one name.",
+        "Validate with HTTP-01 by placing files in the document root of a running web server. "
+        "Give DIR for all names, or NAME=DIR for one name. Can be repeated.",
         flag="--webroot",
         metavar="[NAME=]DIR",
         in_spec=True,
@@ -318,9 +322,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.http_hook",
         Kind.TEXT,
         None,
-        "Prove control by HTTP-01 with a command that puts the answer where a web server shows it: "
-        "run with `present` or `cleanup` as its last argument, and CERTCTL_HTTP_TOKEN and "
-        "CERTCTL_HTTP_ANSWER.",
+        "Validate with HTTP-01 through a command that publishes the challenge file: run with "
+        "`present` or `cleanup` as its last argument, CERTCTL_HTTP_TOKEN and CERTCTL_HTTP_ANSWER.",
         flag="--http-hook",
         metavar="COMMAND",
         in_spec=True,
@@ -330,8 +333,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.http_cleanup_hook",
         Kind.TEXT,
         None,
-        "Command that removes answers; --http-hook then only places them, and neither gets an "
-        "argument, as with certbot's --manual-auth-hook and --manual-cleanup-hook.",
+        "Separate command that removes the challenge file. Neither command then gets an argument, "
+        "as with certbot's --manual-auth-hook and --manual-cleanup-hook.",
         flag="--http-cleanup-hook",
         metavar="COMMAND",
         in_spec=True,
@@ -341,8 +344,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.http_hook_protocol",
         Kind.CHOICE,
         None,
-        "Whose hook it is, and so how it is called: certctl's own, or that of another client, "
-        "unchanged; certctl's by default, certbot's with --http-cleanup-hook.",
+        "Calling convention of the hook, for scripts written for another ACME client. Default: "
+        "certctl, or certbot with --http-cleanup-hook.",
         flag="--http-hook-protocol",
         choices=tuple(each.value for each in HTTP_PROTOCOLS),
         in_spec=True,
@@ -352,8 +355,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_provider",
         Kind.TEXT,
         None,
-        "Prove control by DNS-01, with the records written by this provider (see `certctl dns "
-        "list`), or by that of each zone in [dns.zones]: auto.",
+        "Validate with DNS-01, using this DNS provider (`certctl dns list` shows all). `auto` "
+        "uses the provider configured for each zone in [dns.zones].",
         flag="--dns",
         metavar="PROVIDER",
         in_spec=True,
@@ -363,8 +366,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_challenge",
         Kind.CHOICE,
         ChallengeType.DNS_01.value,
-        "Which record proves control: that of dns-01 (of dns-account-01 where the CA offers that "
-        "only), or that of dns-account-01, which is the account's own; a draft.",
+        "DNS challenge to use: dns-01 (dns-account-01 if the CA offers only that), or the draft "
+        "dns-account-01, whose record name is specific to the account.",
         flag="--dns-challenge",
         choices=(ChallengeType.DNS_01.value, ChallengeType.DNS_ACCOUNT_01.value),
         in_spec=True,
@@ -374,8 +377,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_credentials",
         Kind.TEXT,
         None,
-        "Prove control by DNS-01 with these credentials: NAME of [dns.credentials.NAME] in "
-        "certctl.toml or of credentials/NAME.toml, or the path of such a file.",
+        "Validate with DNS-01, using these credentials: a NAME from [dns.credentials.NAME] in "
+        "certctl.toml or from credentials/NAME.toml, or the path of such a file.",
         flag="--dns-credentials",
         metavar="NAME|FILE",
         in_spec=True,
@@ -385,8 +388,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_options",
         Kind.TEXTS,
         (),
-        "An option of the DNS provider (see `certctl dns show`); a secret as KEY_file=FILE or "
-        "KEY_command=COMMAND. May be given several times.",
+        "Option for the DNS provider (see `certctl dns show PROVIDER`). Give a secret as "
+        "KEY_file=FILE or KEY_command=COMMAND. Can be repeated.",
         flag="--dns-option",
         metavar="KEY=VALUE",
         in_spec=True,
@@ -396,8 +399,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_resolver",
         Kind.TEXT,
         None,
-        "Recursive resolver to find zones with, as ADDRESS or ADDRESS:PORT; the system's by "
-        "default.",
+        "Recursive DNS resolver used to find zones and name servers. Default: that of the system.",
         flag="--dns-resolver",
         metavar="ADDRESS[:PORT]",
         in_spec=True,
@@ -407,8 +409,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_skip_propagation",
         Kind.BOOLEAN,
         False,
-        "Do not ask the authoritative servers whether they have the records before the CA is "
-        "told to look.",
+        "Start validation without checking first that the authoritative servers have the records.",
         flag="--dns-skip-propagation/--dns-check-propagation",
         in_spec=True,
         variable="CERTCTL_DNS_SKIP_PROPAGATION",
@@ -417,7 +418,7 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_propagation_timeout",
         Kind.SECONDS,
         120.0,
-        "How long to wait for the authoritative servers.",
+        "How long to wait for the records to appear on the authoritative servers.",
         flag="--dns-propagation-timeout",
         in_spec=True,
         variable="CERTCTL_DNS_PROPAGATION_TIMEOUT",
@@ -427,7 +428,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.TEXT,
         "all",
         "How many authoritative servers of a zone must have the records: all, a number, or a "
-        "share such as 60%.",
+        "percentage such as 60%.",
         flag="--dns-propagation-quorum",
         metavar="all|N|N%",
         in_spec=True,
@@ -437,8 +438,8 @@ OPTIONS: tuple[Option, ...] = (
         "challenge.dns_public_resolvers",
         Kind.TEXTS,
         (),
-        "Recursive resolver that must show the records too, once the authoritative servers have "
-        "them; may be given several times.",
+        "Recursive resolver that must also return the records before validation starts. Can be "
+        "repeated.",
         flag="--dns-public-resolver",
         metavar="ADDRESS[:PORT]",
         in_spec=True,
@@ -448,7 +449,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.pre_hook",
         Kind.TEXT,
         None,
-        "Command to run before a run that has something to order.",
+        "Command to run before certificates are ordered, once per run.",
         flag="--pre-hook",
         metavar="COMMAND",
         in_spec=True,
@@ -458,7 +459,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.deploy_hook",
         Kind.TEXT,
         None,
-        "Command to run once for each new version of this certificate.",
+        "Command to run after the certificate was issued or renewed, once for each new version.",
         flag="--deploy-hook",
         metavar="COMMAND",
         in_spec=True,
@@ -468,7 +469,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.post_hook",
         Kind.TEXT,
         None,
-        "Command to run after a run that had something to order.",
+        "Command to run after certificates were ordered, once per run, even if an order failed.",
         flag="--post-hook",
         metavar="COMMAND",
         in_spec=True,
@@ -478,8 +479,8 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.reload",
         Kind.TEXT,
         None,
-        "Command that makes a service read its certificates again; run once a run, however "
-        "many asked for it.",
+        "Command that reloads the service using the certificate. Run once per run, even if "
+        "several certificates share it.",
         flag="--reload",
         metavar="COMMAND",
         in_spec=True,
@@ -489,8 +490,8 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.targets",
         Kind.TEXTS,
         (),
-        "Deploy to this program, whose configuration is tested before it is reloaded: nginx, "
-        "apache, haproxy, caddy, traefik, stunnel, postfix, dovecot.",
+        "Program to deploy to: nginx, apache, haproxy, caddy, traefik, stunnel, postfix or "
+        "dovecot. Its configuration is tested before it is reloaded. Can be repeated.",
         flag="--deploy",
         metavar="TARGET",
         in_spec=True,
@@ -501,8 +502,8 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.copy",
         Kind.TEXTS,
         (),
-        "Also write it to this file: fullchain, cert, chain, privkey, combined, pkcs12 or der, a "
-        "colon and the path, then ,owner= ,group= ,mode= or ,password_file= where they are wanted.",
+        "Also write the certificate to this file. FORMAT is fullchain, cert, chain, privkey, "
+        "combined, pkcs12 or der; append ,owner= ,group= ,mode= or ,password_file= if needed.",
         flag="--copy",
         metavar="FORMAT:PATH",
         in_spec=True,
@@ -514,8 +515,8 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.verify",
         Kind.TEXTS,
         (),
-        "Where the certificate must be seen after a deploy, at every address and for every name; "
-        "after /starttls= one of smtp, imap, pop3, ldap.",
+        "Check after a deploy that this service serves the certificate, on all its IP addresses "
+        "and for all names. PROTOCOL is smtp, imap, pop3 or ldap. Can be repeated.",
         flag="--verify",
         metavar="HOST[:PORT][/starttls=PROTOCOL]",
         in_spec=True,
@@ -526,7 +527,8 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.probe",
         Kind.BOOLEAN,
         True,
-        "Look on the wire after a deploy: where --verify says, else where the targets listen.",
+        "Check after a deploy that the new certificate is being served, by the services of "
+        "--verify or else where the deploy targets listen.",
         flag="--probe/--no-verify",
         in_spec=True,
         variable="CERTCTL_PROBE",
@@ -535,7 +537,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.verify_timeout",
         Kind.SECONDS,
         30.0,
-        "How long the certificate is looked for after a deploy.",
+        "How long to wait after a deploy for the new certificate to be served.",
         flag="--verify-timeout",
         in_spec=True,
         variable="CERTCTL_VERIFY_TIMEOUT",
@@ -544,8 +546,8 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.on_failure",
         Kind.CHOICE,
         OnFailure.KEEP.value,
-        "What to do where a configuration test, a reload or the look on the wire fails: keep the "
-        "new version live, or put the one before back if it fares better.",
+        "What to do if a configuration test, a reload or the live check fails: keep the new "
+        "version live, or roll back to the previous one if that works better.",
         flag="--on-failure",
         choices=tuple(each.value for each in OnFailure),
         in_spec=True,
@@ -555,7 +557,7 @@ OPTIONS: tuple[Option, ...] = (
         "deploy.hook_timeout",
         Kind.SECONDS,
         300.0,
-        "How long a hook or a reload may take before it is killed.",
+        "How long a hook or a reload command may run before it is killed.",
         flag="--hook-timeout",
         in_spec=True,
         variable="CERTCTL_HOOK_TIMEOUT",
@@ -565,14 +567,14 @@ OPTIONS: tuple[Option, ...] = (
         "lock_timeout",
         Kind.SECONDS,
         60.0,
-        "How long to wait for another certctl that works on the same certificate.",
+        "How long to wait for another certctl process that is working on the same certificate.",
         flag="--lock-timeout",
     ),
     Option(
         "order_timeout",
         Kind.SECONDS,
         600.0,
-        "How long one order may take, from its first request to the certificate.",
+        "How long an order may take, from the first request to the downloaded certificate.",
         flag="--order-timeout",
         minimum=1,
     ),
@@ -580,8 +582,7 @@ OPTIONS: tuple[Option, ...] = (
         "jobs",
         Kind.INTEGER,
         8,
-        "How many certificates are ordered at the same time; those that wait for the DNS are not "
-        "counted.",
+        "Number of certificates to order in parallel, not counting those waiting for DNS.",
         flag="--jobs",
         minimum=1,
         maximum=64,
@@ -590,54 +591,54 @@ OPTIONS: tuple[Option, ...] = (
         "random_delay",
         Kind.SECONDS,
         0.0,
-        "Wait a random time up to this before a renewal run that is not on a terminal.",
+        "Wait a random time, up to this, before a `renew` that does not run on a terminal.",
         flag="--random-delay",
     ),
     Option(
         "log_file",
         Kind.PATH,
         None,
-        "Append what happens to this file.",
+        "Append a log of all events to this file.",
         flag="--log-file",
     ),
     Option(
         "on_failure_hook",
         Kind.TEXT,
         None,
-        "Command to run after a run of `renew` that nobody watched and that failed.",
+        "Command to run after a scheduled `renew` (one without a terminal) that failed.",
     ),
     Option(
         "heartbeat",
         Kind.TEXT,
         None,
-        "URL to ask for after each run of `renew` that nobody watched and that went well.",
+        "URL to request after each scheduled `renew` that succeeded, for a monitoring service.",
         metavar="URL",
     ),
     Option(
         "heartbeat_method",
         Kind.CHOICE,
         "get",
-        "Method of that request.",
+        "HTTP method of the heartbeat request.",
         choices=("get", "post"),
     ),
     Option(
         "heartbeat_ca_bundle",
         Kind.PATH,
         None,
-        "PEM file of the roots to trust for that request; the public ones by default.",
+        "PEM file of root certificates to trust for the heartbeat. Default: the public ones.",
     ),
     Option(
         "alert_urls_file",
         Kind.PATH,
         None,
-        "File with URLs of Apprise, one a line, to tell of failures by chat or mail; others must "
-        "not be able to read it.",
+        "File with Apprise URLs, one per line, that are notified of failures by chat or mail. "
+        "Other users must not be able to read it.",
     ),
     Option(
         "keep_versions",
         Kind.INTEGER,
         5,
-        "How many versions of a certificate stay in the archive.",
+        "Number of versions of a certificate to keep in the archive.",
         minimum=2,
     ),
 )

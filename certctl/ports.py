@@ -85,26 +85,26 @@ class EndpointFactory(Protocol):
 
 
 class Solver(Protocol):
-    """Answers challenges, several at a time: `present`, `cleanup`, and two waits in between.
+    """Completes challenges, several at a time: `present`, `cleanup`, and two waits in between.
 
     Several orders may call `present`, `wait`, `wait_for_validation` and `cleanup` concurrently.
     """
 
     @property
     def challenge_types(self) -> Sequence[str]:
-        """The challenge types that it answers, such as `http-01`; the preferred one first."""
+        """The challenge types that it supports, such as `http-01`; the preferred one first."""
         ...
 
     def plan(self, task: Task) -> Placement:
-        """Return where the answer will be put. Changes nothing; may query the DNS or the disk."""
+        """Return where the response will be placed. Changes nothing; may query DNS or disk."""
         ...
 
     def present(self, placements: Sequence[Placement]) -> None:
-        """Put the answers in place. On an error, what was put is still cleaned up by `cleanup`."""
+        """Place the responses. If this raises, call `cleanup` to remove those already placed."""
         ...
 
     def wait(self, placements: Sequence[Placement]) -> None:
-        """Return once the CA would see the answers. Raises `ChallengeError` if that takes too
+        """Return once the CA would see the responses. Raises `ChallengeError` if that takes too
         long.
         """
         ...
@@ -116,73 +116,74 @@ class Solver(Protocol):
         ...
 
     def cleanup(self, placements: Sequence[Placement]) -> None:
-        """Remove the answers, and only those; also after a crash of another process, and twice."""
+        """Remove only these responses. Idempotent; another process may have placed them."""
         ...
 
     def close(self) -> None:
-        """Give back what is held open; safe to call twice."""
+        """Release sockets and other resources. Idempotent."""
         ...
 
 
 class DnsProvider(Protocol):
-    """Writes TXT records; the two verbs. Others' values at the same name are never touched."""
+    """Adds and removes TXT values. Other values of the same name are never touched."""
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Add the values."""
         ...
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Remove the values; one that is gone already is no failure."""
+        """Remove the values; a value that is already gone is not an error."""
         ...
 
 
 class Alert(Protocol):
-    """Lets somebody hear how runs end that nobody watched; the two verbs, of which an alert may
-    leave one empty. Both raise `AlertFailed`.
+    """Sends notifications about scheduled runs. Both methods raise `AlertFailed`; an alert may
+    implement only one of them.
     """
 
     def failed(self, summary: RunSummary) -> bool:
-        """Tell of failures; return whether this is an alert that tells of failures at all."""
+        """Report failures; return False if this alert never reports failures."""
         ...
 
     def succeeded(self, summary: RunSummary) -> None:
-        """Tell of a good run, each time."""
+        """Report a successful run; called after each one."""
         ...
 
 
 class DeployTarget(Protocol):
-    """A program of this machine that serves certificates: what it wants, and two verbs. One serves
-    all certificates of a run that have the same settings for it.
+    """A program on this machine that serves certificates.
+
+    One instance handles all certificates of a run that have the same settings for the program.
     """
 
     def copies(self, delivery: Delivery) -> Sequence[CopySpec]:
-        """Return the files that it wants beside those in `live`; they are written for it."""
+        """Return the copies that the program needs in addition to the files in `live`."""
         ...
 
     def test(self) -> None:
-        """Return where the program would load its configuration, and all files named in it. Raises
-        `certctl.errors.CertctlError` where it would not, or where that cannot be told.
+        """Test the program's configuration and the files it names. Raises
+        `certctl.errors.CertctlError` if it is invalid or cannot be tested.
         """
         ...
 
     def reload(self, deliveries: Sequence[Delivery]) -> None:
-        """Make it serve these; called once for all of them, after the test. Raises
-        `certctl.errors.CertctlError`.
+        """Make the program serve these certificates; called once for all of them, after the test.
+        Raises `certctl.errors.CertctlError`.
         """
         ...
 
     def services(self) -> Sequence[ServiceAddress]:
-        """Return where it is likely to listen on this machine; empty where that is not known. Never
+        """Return the addresses on which the program probably listens; empty if unknown. Never
         raises.
         """
         ...
 
 
 class HeldLock(Protocol):
-    """A lock that is held. Leaving its context releases it."""
+    """A lock that is held; a context manager that releases it at the end."""
 
     def __enter__(self) -> Self:
-        """Return the lease itself."""
+        """Return the lock itself."""
         ...
 
     def __exit__(
@@ -195,7 +196,7 @@ class HeldLock(Protocol):
         ...
 
     def release(self) -> None:
-        """Give the lock back; safe to call twice."""
+        """Release the lock. Idempotent."""
         ...
 
 
@@ -211,88 +212,84 @@ class AccountStore(Protocol):
         ...
 
     def save(self, account: Account, key: bytes) -> Account:
-        """Write a new account and its key durably; return it with its `id` filled in."""
+        """Save a new account and its key; return the account with its `id` set."""
         ...
 
     def update(self, account: Account) -> None:
-        """Write what is known of the account; the key stays."""
+        """Save changed details of the account, without its key."""
         ...
 
     def next_key(self, account: Account) -> bytes | None:
-        """Return the key that a roll-over which was cut off was changing to, if there is one."""
+        """Return the new key of a key rollover that was interrupted, if any."""
         ...
 
     def save_next_key(self, account: Account, key: bytes) -> None:
-        """Keep the key that a roll-over is about to change to, before the CA hears of it."""
+        """Save the new key of a key rollover, before it is sent to the CA."""
         ...
 
     def promote_next_key(self, account: Account) -> None:
-        """Make the next key the account's key, in one step."""
+        """Replace the account's key with the next key, atomically."""
         ...
 
     def drop_next_key(self, account: Account) -> None:
-        """Forget the next key."""
+        """Delete the next key."""
         ...
 
     def ledger(self, account: Account) -> Sequence[LedgerEntry]:
-        """Return what was asked of the CA for an account lately, the oldest first; nothing where
-        that cannot be read.
+        """Return the account's recent actions that count against rate limits, the oldest first;
+        empty if the ledger cannot be read.
         """
         ...
 
-    def add_to_ledger(self, account: Account, asked: Sequence[LedgerEntry], now: datetime) -> None:
-        """Add to what was asked, and forget what counts nowhere any more. A convenience, of which
-        a part may be lost.
-        """
+    def add_to_ledger(
+        self, account: Account, entries: Sequence[LedgerEntry], now: datetime
+    ) -> None:
+        """Add entries, and drop those that no longer count. Best effort: entries may be lost."""
         ...
 
     def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> HeldLock:
-        """Lock a CA's accounts: shared to order, exclusive to register, roll or deactivate. Raises
-        `LockHeld`.
+        """Lock a CA's accounts: shared to place orders; exclusive to register, deactivate or change
+        the key. Raises `LockHeld`.
         """
         ...
 
 
 class Journal(Protocol):
-    """What must be undone if this run is cut off: placements, and a `pre` hook that wants its
-    `post`.
-    """
+    """What the next run must finish if this one is interrupted: cleanup and post hooks."""
 
     def record_placements(self, challenge: ChallengeSpec, placements: Sequence[Placement]) -> str:
-        """Write placements down before they are made, with what is needed to undo them; return the
-        entry's id.
+        """Record placements before they are made, with the settings to remove them; return the id
+        of the entry.
         """
         ...
 
     def leftovers(self, certificate: str) -> Sequence[Leftover]:
-        """Return what earlier runs of this certificate left behind; call it with the certificate
-        locked.
+        """Return the placements that earlier runs of this certificate did not remove. The caller
+        holds the certificate's lock.
         """
         ...
 
     def with_leftovers(self) -> Sequence[str]:
-        """Return the names of certificates for which something is placed, or was left behind."""
+        """Return the names of certificates that have placements in the journal."""
         ...
 
     def record_post_hooks(self, commands: Sequence[str], timeout: float) -> str:
-        """Write down the post hooks that must follow the pre hooks about to run; return the
-        entry's id.
+        """Record the post hooks that belong to the pre hooks about to run; return the id of the
+        entry.
         """
         ...
 
     def outstanding_post_hooks(self) -> Sequence[OutstandingPostHooks]:
-        """Return the post hooks that earlier runs did not get to; call it with the run locked."""
+        """Return the post hooks that earlier runs did not run. The caller holds the run lock."""
         ...
 
     def remove(self, entry: str) -> None:
-        """Remove an entry: what it said is done; safe to call twice."""
+        """Remove an entry whose work is done. Idempotent."""
         ...
 
 
 class Store(Protocol):
-    """Everything that lasts. Returns values, never paths; every write is durable when the call
-    returns.
-    """
+    """Persistent storage. Returns values, never paths; a write is durable when the call returns."""
 
     @property
     def accounts(self) -> AccountStore:
@@ -309,17 +306,17 @@ class Store(Protocol):
         ...
 
     def names_mentioning(self, value: str) -> Sequence[str]:
-        """Return the names of certificates whose spec may hold an identifier, sorted; quickly."""
+        """Return the names of certificates whose spec may contain an identifier, sorted. Fast."""
         ...
 
     def spec(self, name: str) -> CertificateSpec:
-        """Return what is wanted. Raises `UnknownCertificate`, or `ConfigurationError` naming file
-        and line.
+        """Return the spec of a certificate. Raises `UnknownCertificate`, or `ConfigurationError`
+        with the file and line.
         """
         ...
 
     def save_spec(self, spec: CertificateSpec) -> None:
-        """Write the spec; comments and keys that people put into the file stay."""
+        """Save the spec, keeping the user's comments in the file."""
         ...
 
     def csr(self, name: str) -> bytes | None:
@@ -327,52 +324,50 @@ class Store(Protocol):
         ...
 
     def save_csr(self, name: str, pem: bytes) -> None:
-        """Keep a certificate signing request for renewals."""
+        """Save a certificate signing request, for renewals."""
         ...
 
     def status(self, name: str) -> CertificateStatus:
-        """Return what is. Memory that cannot be read is rebuilt from the archive, and the deploy
-        is then owed.
+        """Return the current state of a certificate. State that cannot be read is rebuilt from the
+        archive, and the certificate then counts as not deployed.
         """
         ...
 
     def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
-        """Yield the names that something may have to be done for, reading one small file for each.
+        """Yield the names that may need work, reading one small file for each.
 
-        A name is left out only where its memory says that the time has not come, and the spec, the
-        defaults and the live version are those that the memory was written with.
+        A name is left out only if its renewal state says that nothing is due yet, and neither the
+        spec, the defaults nor the live version have changed since that was written.
         """
         ...
 
     def cached_rows(
         self, names: Iterable[str], now: datetime
     ) -> Mapping[str, Mapping[str, object]]:
-        """Return what `cache_rows` was given, by the certificate's name: of those of which nothing
-        has changed since, and whose time has not come.
+        """Return the cached rows by certificate name, without those that have expired or whose
+        certificate has changed.
         """
         ...
 
     def cache_rows(self, rows: Mapping[str, tuple[Mapping[str, object], datetime]]) -> None:
-        """Keep plain JSON for certificates that `rows` was just asked for, each with the time
-        until which it holds. A convenience, which may be lost.
+        """Cache rows of plain JSON, each with its expiry time, for names that were just passed to
+        `cached_rows`. Best effort: rows may be lost.
         """
         ...
 
     def save_renewal_state(
         self, name: str, renewal_state: RenewalState, *, next_action_at: datetime | None
     ) -> None:
-        """Write the renewal memory, with the time before which `renew` need not look at this
-        certificate.
-        """
+        """Save the renewal state, with the time before which `renew` can skip the certificate."""
         ...
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
-        """Write what this machine serves."""
+        """Save the state of the deployment."""
         ...
 
     def claim_copy(self, path: str, name: str) -> str | None:
-        """Note that a file outside the home directory is written for `name`; return None, or the
-        name of another certificate that it is written for, which then stays so.
+        """Record `name` as the owner of a copy outside the home directory. Returns None, or the
+        name of the certificate that already owns it, which then keeps it.
         """
         ...
 
@@ -385,84 +380,84 @@ class Store(Protocol):
         ...
 
     def save_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
-        """Archive a version under the next number (never reused), make it target and live; return
-        it numbered.
+        """Archive a version under the next number (never reused), and make it wanted and live.
+        Returns it with its number.
         """
         ...
 
     def activate(self, name: str, number: int) -> None:
-        """Make an archived version the target and flip `live` to it."""
+        """Make an archived version wanted and live."""
         ...
 
     def revert_live(self, name: str, number: int) -> None:
-        """Flip `live` to an archived version without wanting it: the target stays, and is owed."""
+        """Make an archived version live; the wanted version stays, and counts as not deployed."""
         ...
 
     def check_access(self, spec: CertificateSpec) -> None:
-        """Return where keys can be given to whom the spec names. Raises `ConfigurationError`."""
+        """Raise `ConfigurationError` if the key group and mode of the spec cannot be applied."""
         ...
 
     def grant_access(self, spec: CertificateSpec) -> None:
-        """Let whom the spec names read the keys of all versions; where it names nobody, nothing
-        changes.
+        """Apply the key group and mode of the spec to the private keys of all versions; without
+        them, change nothing.
         """
         ...
 
     def prune(self, name: str, keep: int) -> None:
-        """Remove the oldest versions beyond `keep`; never live, target or deployed."""
+        """Remove the oldest versions beyond `keep`, except those live, wanted or deployed."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove the certificate, its spec first; its next version's number is remembered."""
+        """Delete the certificate, its spec first. Its version numbers are not reused."""
         ...
 
     def pending(self, name: str) -> PendingOrder | None:
-        """Return the order that is under way, if any."""
+        """Return the order in progress, if any."""
         ...
 
     def save_pending(self, name: str, pending: PendingOrder) -> None:
-        """Write the order that is about to be placed, or its URL once it is known."""
+        """Save the order that is about to be placed, or its URL once known."""
         ...
 
     def drop_pending(self, name: str) -> None:
-        """Forget the order that was under way."""
+        """Delete the saved order."""
         ...
 
     def save_refused(self, name: str, download: bytes) -> None:
-        """Keep a download that was refused, for a person to look at; the next one replaces it."""
+        """Save a rejected download for inspection; replaces the previous one."""
         ...
 
     def history(self) -> RunHistory:
-        """Return when `renew` ran by itself lately; nothing where that cannot be read."""
+        """Return the recent scheduled runs of `renew`; empty if they cannot be read."""
         ...
 
     def record_run(
         self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
     ) -> None:
-        """Write down that `renew` ran by itself until `now`, how it ended, and what a person has
-        been told of, which is forgotten otherwise.
+        """Record a scheduled run of `renew` that ended at `now`, and the last alert. None clears
+        the alert.
         """
         ...
 
     def lock(self, name: str, *, timeout: float) -> HeldLock:
-        """Lock a certificate, waiting `timeout` seconds; also removes what a crash left. Raises
-        `LockHeld`.
+        """Lock a certificate, waiting up to `timeout` seconds; also removes temporary files that a
+        crash left behind. Raises `LockHeld`.
         """
         ...
 
     def lock_run(self, *, timeout: float) -> HeldLock:
-        """Lock what only one run may do at a time: pre and post hooks."""
+        """Lock the pre and post hooks, which only one run may execute at a time."""
         ...
 
     def lock_port(self, port: int, *, queue: bool, timeout: float) -> HeldLock:
-        """Lock the turn of this process at a port, or with `queue` the place of whoever is next.
-        Raises `LockHeld`.
+        """Lock a port for this process, or with `queue` the place of the process that is next in
+        line. Raises `LockHeld`.
         """
         ...
 
 
 class Tree(Protocol):
-    """The local directories that proxies read."""
+    """The files in the home directory that other programs read or that users install."""
 
     @property
     def home(self) -> str:
@@ -470,11 +465,11 @@ class Tree(Protocol):
         ...
 
     def files(self, version: Version) -> CertificateFiles:
-        """Return where the files of a version lie, and the live directory of its certificate."""
+        """Return the paths of a version's files, and its certificate's live directory."""
         ...
 
     def hooks(self, event: str) -> Sequence[str]:
-        """Return the executables of `hooks/EVENT.d`, in byte order. Raises `ConfigurationError`
-        for unsafe ones.
+        """Return the executables in `hooks/EVENT.d`, sorted by byte value. Raises
+        `ConfigurationError` if one has unsafe permissions.
         """
         ...

@@ -105,7 +105,9 @@ class Accounts:
     def ledger(self, account: Account) -> Sequence[LedgerEntry]:
         return self._ledger(account).read()
 
-    def add_to_ledger(self, account: Account, asked: Sequence[LedgerEntry], now: datetime) -> None:
+    def add_to_ledger(
+        self, account: Account, entries: Sequence[LedgerEntry], now: datetime
+    ) -> None:
         path = self._layout.ledger_lock(account.directory_url)
         self._layout.make(path.parent)
         held = acquire(
@@ -117,7 +119,7 @@ class Accounts:
             stop=self._stop,
         )
         with held:
-            self._ledger(account).add(asked, now)
+            self._ledger(account).add(entries, now)
 
     def _ledger(self, account: Account) -> Ledger:
         return Ledger(self._layout.account(account) / "ledger.json")
