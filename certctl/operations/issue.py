@@ -1,7 +1,7 @@
-"""Issue: a certificate for these names, new or changed; nothing is ordered where nothing is due.
+"""Issue a certificate for these names, new or changed; nothing is ordered unless it is due.
 
-Asked again with the same names it is the same certificate, asked with others it is changed after a
-confirmation. Options given again are saved and deployed, options left out stay.
+Issuing again for the same names uses the same certificate; for other names, it is changed after a
+confirmation. Options given again are saved and deployed; options left out keep their values.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from certctl.settings import Source
 
 @dataclass(frozen=True)
 class IssueRequest:
-    """What the caller asked for; `given` holds the options by key, paths absolute.
+    """What the caller asked for; `given` holds the options by key, with absolute paths.
 
-    `confirmed` answers the question whether other names may replace the old ones.
+    `confirmed`: the user has confirmed to replace the names of an existing certificate.
     """
 
     identifiers: tuple[Identifier, ...]
@@ -62,18 +62,18 @@ class IssueRequest:
 
 
 def issue(request: IssueRequest, run: Run) -> Report:
-    """Issue and deploy one certificate, or say that nothing is due."""
-    spec = _wanted(request, run)
+    """Issue and deploy one certificate, or report that nothing is due."""
+    spec = _requested_spec(request, run)
     check_deployment(spec, run)
     errors: list[CertctlError] = []
     try:
         if request.dry_run:
-            outcome = _self_test(spec, request, run, errors)
+            outcome = _dry_run(spec, request, run, errors)
         else:
-            agreed = _confirm_names(spec, request, run)
+            confirmed = _confirm_names(spec, request, run)
             ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
             run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
-            spec = _wanted_still(spec, request, agreed, run)
+            spec = _recheck(spec, request, confirmed, run)
             errors += run_outstanding_post_hooks(run)
             outcome = _issue(spec, request, run, errors)
     except Interrupted as stopped:
@@ -88,30 +88,31 @@ def edit(
     remove: tuple[Identifier, ...],
     given: Mapping[str, Value],
 ) -> IssueRequest:
-    """Return the request that changes a certificate: names added and removed, options given anew.
+    """Return the request that changes a certificate: names to add and remove, and new options.
 
-    The certificate is locked from here on, so that no other change is lost. Raises `UsageError`
-    where a name to remove is not there, or none would be left.
+    The certificate stays locked from here on, so that no concurrent change is lost. Raises
+    `UsageError` if a name to remove is not in the certificate, or if no name would remain.
     """
     require(run, (name,))
     run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
     spec = load(run, name)
     absent = [each.value for each in remove if each not in spec.identifiers]
     if absent:
-        raise UsageError(f"{name} does not hold {', '.join(absent)}", hint=f"certctl show {name}")
+        raise UsageError(
+            f"{name} does not contain {', '.join(absent)}",
+            hint=f"See its names with: certctl show {name}",
+        )
     kept = tuple(each for each in spec.identifiers if each not in remove)
     identifiers = tuple(dict.fromkeys((*kept, *add)))
     if not identifiers:
         raise UsageError(
-            f"no name would be left in {name}", hint=f"To be rid of it: certctl delete {name}"
+            f"{name} would have no names left", hint=f"To delete it, run: certctl delete {name}"
         )
     return IssueRequest(identifiers, name=name, given=given, confirmed=True)
 
 
-def _wanted(request: IssueRequest, run: Run) -> CertificateSpec:
-    """Return the spec that the request means: that of an existing certificate changed, or a new
-    one.
-    """
+def _requested_spec(request: IssueRequest, run: Run) -> CertificateSpec:
+    """Return the spec that the request describes: an existing one with changes, or a new one."""
     given = dict(request.given or {})
     identifiers = request.identifiers
     if request.csr is not None:
@@ -119,66 +120,68 @@ def _wanted(request: IssueRequest, run: Run) -> CertificateSpec:
         identifiers = identifiers or csr.identifiers
         if set(identifiers) != set(csr.identifiers):
             raise UsageError(
-                "the names given are not those of the certificate signing request",
-                hint="Leave them out: the request has them.",
+                "the names given differ from those in the certificate signing request",
+                hint="Omit them: the names are taken from the signing request.",
                 code="usage.csr",
             )
         given["csr"] = csr.sha256
     if not identifiers:
-        raise UsageError("no name was given", hint="certctl issue example.com")
+        raise UsageError("no name was given", hint="For example: certctl issue example.com")
     existing = find(run, request.name, identifiers)
     if existing is None:
         name = new_name(run, request.name, identifiers)
         return new(run, name, identifiers, given)
-    # Issuing by hand what `revoke --stop` had stopped means that it is wanted again.
-    revived = {**existing.chosen}
-    revived.pop("autorenew", None)
+    # Issuing manually turns renewal back on after `revoke --stop`.
+    chosen = {**existing.chosen}
+    chosen.pop("autorenew", None)
     if request.csr is None and "key_type" in given:
-        revived.pop("csr", None)
-    return changed(run, replace(existing, chosen=revived), identifiers, given)
+        chosen.pop("csr", None)
+    return changed(run, replace(existing, chosen=chosen), identifiers, given)
 
 
 def _confirm_names(spec: CertificateSpec, request: IssueRequest, run: Run) -> str:
-    """Ask where the names of an existing certificate would change; return what was agreed to.
+    """Ask for confirmation if an existing certificate's names would change.
 
-    Raises `ConsentRequired`.
+    Returns the difference that was confirmed, "" if there is none. Raises `ConsentRequired`.
     """
     difference = _difference(spec, run)
     if request.confirmed or not difference:
         return difference
-    answer = run.services.ask(f"{spec.name} exists with other names:\n{difference}\nChange it?")
+    answer = run.services.ask(
+        f"{spec.name} already exists with other names:\n{difference}\nChange it?"
+    )
     if not answer:
         raise ConsentRequired(
-            f"{spec.name} exists with other names; nothing was changed:\n{difference}",
-            hint="Change it with --yes, or make another certificate with --name NAME.",
+            f"{spec.name} already exists with other names; nothing was changed:\n{difference}",
+            hint="Change it with --yes, or create another certificate with --name NAME.",
             name=spec.name,
         )
     return difference
 
 
 def _difference(spec: CertificateSpec, run: Run) -> str:
-    """Return a line for each name that an existing certificate would gain or lose."""
+    """Return one line for each name that would be added to or removed from the certificate."""
     if spec.name not in run.services.store.names():
         return ""
-    before_now = load(run, spec.name).identifiers
-    added = [f"  + {each.value}" for each in spec.identifiers if each not in before_now]
-    removed = [f"  - {each.value}" for each in before_now if each not in spec.identifiers]
+    old = load(run, spec.name).identifiers
+    added = [f"  + {each.value}" for each in spec.identifiers if each not in old]
+    removed = [f"  - {each.value}" for each in old if each not in spec.identifiers]
     return "\n".join([*added, *removed])
 
 
-def _wanted_still(
-    spec: CertificateSpec, request: IssueRequest, agreed: str, run: Run
+def _recheck(
+    spec: CertificateSpec, request: IssueRequest, confirmed: str, run: Run
 ) -> CertificateSpec:
-    """Return what the request means now that the lock is held: somebody may have been quicker.
+    """Return the spec again now that the lock is held: another process may have changed it.
 
-    Nobody is asked again while others wait. Raises `ConsentRequired` where the certificate would
-    change otherwise than was agreed to.
+    The user is not asked again while other processes wait for the lock. Raises `ConsentRequired`
+    if the change would now differ from the one that was confirmed.
     """
-    now = _wanted(request, run)
-    if now.name == spec.name and (request.confirmed or _difference(now, run) in {"", agreed}):
+    now = _requested_spec(request, run)
+    if now.name == spec.name and (request.confirmed or _difference(now, run) in {"", confirmed}):
         return now
     raise ConsentRequired(
-        f"{spec.name} was changed by another process meanwhile; nothing was done",
+        f"another process changed {spec.name} in the meantime; nothing was done",
         hint="Run the same command again.",
         name=spec.name,
     )
@@ -187,12 +190,12 @@ def _wanted_still(
 def _issue(
     spec: CertificateSpec, request: IssueRequest, run: Run, errors: list[CertctlError]
 ) -> Outcome:
-    """Order and deploy with the lock held; what another process did meanwhile is seen here."""
+    """Order and deploy with the lock held, starting from the certificate's current state."""
     store = run.services.store
     status = activate_wanted(spec.name, run)
     protect_public(spec, status, force=request.force)
     if spec.name in store.names() and spec != load(run, spec.name):
-        # Asking for something else by hand ends the pause that a rollback began.
+        # A manual change ends the pause that follows a rollback.
         status = replace(status, renewal_state=replace(status.renewal_state, paused_until=None))
     decision = decide(spec, status, run.services.clock.now())
     if not (decision.due or request.force):
@@ -206,7 +209,7 @@ def _issue(
         version = obtain(spec, run, request.csr)
         missing = names_missing(spec, version, run)
         outcome = replace(outcome, version=version, incomplete=missing)
-        _warn_of_fleeting_secrets(spec, run)
+        _warn_of_environment_credentials(spec, run)
         outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
         update_next_action(spec.name, run)
     except Interrupted as stopped:
@@ -220,25 +223,25 @@ def _issue(
     return outcome
 
 
-def _warn_of_fleeting_secrets(spec: CertificateSpec, run: Run) -> None:
-    """Say which credentials a run from cron will lack: they are kept in no file of ours."""
+def _warn_of_environment_credentials(spec: CertificateSpec, run: Run) -> None:
+    """Warn of credentials that came from the environment: a run from cron will not have them."""
     settings = run.services.settings
     for key in spec.challenge.plugin:
         option = settings.table[key]
         if option.secret and settings.sources.get(key) is Source.ENVIRONMENT:
             run.warn(
-                f"{option.environment} came from the environment, which cron will not have; "
-                "keep it in a file, or set it there too",
+                f"{option.environment} came from the environment and will be missing when cron "
+                "runs certctl; store it in a file, or set it there too",
                 spec.name,
             )
     provider, own = spec.challenge.dns_provider, spec.challenge.dns_credentials
     if provider is None or own is not None or spec.challenge.plugin:
         return
-    fleeting = sorted(from_environment(provider, settings.dns.variables))
-    if fleeting:
+    variables = sorted(from_environment(provider, settings.dns.variables))
+    if variables:
         run.warn(
-            f"{', '.join(fleeting)} came from the environment, which cron will not have; "
-            f"keep them in [{TABLE}.NAME] of certctl.toml, or set them there too",
+            f"{', '.join(variables)} came from the environment and will be missing when cron runs "
+            f"certctl; store them in [{TABLE}.NAME] of certctl.toml, or set them there too",
             spec.name,
         )
 
@@ -250,7 +253,7 @@ def _nothing_due(
     decision: RenewalDecision,
     run: Run,
 ) -> Outcome:
-    """Save options that were given again, deploy them or what is owed, and order nothing."""
+    """Save changed options and deploy if that is needed; order nothing."""
     store = run.services.store
     if request.csr is not None:
         store.save_csr(spec.name, request.csr)
@@ -276,11 +279,11 @@ def _nothing_due(
     return replace(outcome, action="updated", deploy=result)
 
 
-def _self_test(
+def _dry_run(
     spec: CertificateSpec, request: IssueRequest, run: Run, errors: list[CertctlError]
 ) -> Outcome:
     outcome = Outcome(spec.name, "dry-run", _domains(spec))
-    staging_of(spec)  # where there is none, no hook has to run to find that out
+    staging_of(spec)  # fail before any hook runs if the CA has no staging directory
     run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
     run_hooks = before([spec], run)
     try:

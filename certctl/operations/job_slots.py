@@ -1,4 +1,4 @@
-"""How many may work at the same time, the most urgent of those that wait first."""
+"""A semaphore that serves the most urgent waiter first."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from threading import Event, Lock
 
 
 @dataclass(order=True)
-class _Turn:
+class _Waiter:
     rank: int
-    asked: int
-    called: Event = field(default_factory=Event, compare=False)
+    sequence: int
+    wake: Event = field(default_factory=Event, compare=False)
 
 
 class PrioritySemaphore:
-    """A semaphore that serves by rank, the lowest first, and equal ranks in the order of asking.
+    """A semaphore that serves by rank, lowest first; equal ranks in order of arrival.
 
-    A slot that is given back wakes the one who is next, and nobody else.
+    Releasing a slot wakes only the next waiter.
     """
 
     def __init__(self, number: int) -> None:
         self._free = number
-        self._waiting: list[_Turn] = []
-        self._asked = count()
+        self._waiting: list[_Waiter] = []
+        self._sequence = count()
         self._guard = Lock()
 
-    def take(self, rank: int) -> None:
-        """Return once there is a slot, and nobody of a lower rank waits for it."""
-        turn = _Turn(rank, next(self._asked))
+    def acquire(self, rank: int) -> None:
+        """Return once a slot is free and no waiter has a lower rank."""
+        waiter = _Waiter(rank, next(self._sequence))
         with self._guard:
-            heappush(self._waiting, turn)
-            if self._served(turn):
+            heappush(self._waiting, waiter)
+            if self._try_acquire(waiter):
                 return
         while True:
-            turn.called.wait()
+            waiter.wake.wait()
             with self._guard:
-                turn.called.clear()
-                if self._served(turn):
+                waiter.wake.clear()
+                if self._try_acquire(waiter):
                     return
 
-    def give(self) -> None:
-        """Give a slot back."""
+    def release(self) -> None:
+        """Release a slot."""
         with self._guard:
             self._free += 1
-            self._call_next()
+            self._wake_next()
 
-    def _served(self, turn: _Turn) -> bool:
-        """Give a slot to the one whose turn it is, if it is that one's and there is one."""
-        if self._free == 0 or self._waiting[0] is not turn:
+    def _try_acquire(self, waiter: _Waiter) -> bool:
+        """Take a slot if one is free and the waiter is next; return whether it was taken."""
+        if self._free == 0 or self._waiting[0] is not waiter:
             return False
         heappop(self._waiting)
         self._free -= 1
-        self._call_next()
+        self._wake_next()
         return True
 
-    def _call_next(self) -> None:
+    def _wake_next(self) -> None:
         if self._free and self._waiting:
-            self._waiting[0].called.set()
+            self._waiting[0].wake.set()

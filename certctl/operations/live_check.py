@@ -1,9 +1,9 @@
-"""Whether what was deployed is served: the last step of a deploy.
+"""The live check: whether the deployed version is being served; the last step of a deploy.
 
-Where the spec says where (`--verify`), the certificate must be seen there, at every address and for
-every name. Where it does not, it is looked for where the targets are likely to listen, on this
-machine. A server may be somewhere else, or not be configured for it yet, so that there only another
-version of the same certificate is a failure: it says that the reload had no effect.
+With `--verify`, each of the services given must serve it, at every address and for every name.
+Without, the check connects to the ports on this machine where the deploy targets are likely to
+listen. A server may run elsewhere, or may not use the certificate yet; the check therefore fails
+only if another version of the same certificate is served, since the reload then had no effect.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from certctl.operations.parallel import in_parallel
 from certctl.operations.run import Run
 from certctl.service_address import format_service
 
-LOOKS_FOR = 3.0
-"""Seconds in which a server that shows nothing of ours may begin to."""
+DETECTION_TIME = 3.0
+"""Seconds to wait for a server that serves no version of the certificate yet."""
 
 _PARALLEL = 16
 _SHOWN = 3
 
 
 def check_live(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
-    """Look for each certificate on the wire, side by side; one that is not served as it should be
-    goes on with that error. Raises `Interrupted`.
+    """Check in parallel what is served for each certificate; failed checks become the rollout's
+    error. Raises `Interrupted`.
     """
     seen = dict(
         in_parallel(
-            lambda turn: (turn[0], apply_step(turn[1], _looked_for, run)),
+            lambda turn: (turn[0], apply_step(turn[1], _checked, run)),
             list(enumerate(rollouts)),
             threads=_PARALLEL,
         )
@@ -41,7 +41,7 @@ def check_live(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     return [seen[place] for place in range(len(rollouts))]
 
 
-def _looked_for(rollout: Rollout, run: Run) -> Rollout:
+def _checked(rollout: Rollout, run: Run) -> Rollout:
     deploy = rollout.spec.deploy
     if not deploy.probe:
         return rollout
@@ -52,7 +52,7 @@ def _looked_for(rollout: Rollout, run: Run) -> Rollout:
 
 
 def _required(rollout: Rollout, run: Run) -> Rollout:
-    """Look where the spec says, for as long as it says; all of it has to be good."""
+    """Check the services of `--verify` until all serve the version, or its timeout ends."""
     names, deploy = _names(rollout), rollout.spec.deploy
     system = _system(rollout, run, run.services.emit, deploy.verify_timeout)
     results = [
@@ -64,21 +64,19 @@ def _required(rollout: Rollout, run: Run) -> Rollout:
 
 
 def _likely(rollout: Rollout, services: Sequence[ServiceAddress], run: Run) -> Rollout:
-    """Look where the targets are likely to listen, until the certificate is seen there and no other
-    version of it is any more.
-    """
+    """Check the targets' likely services until one serves the version and none an older one."""
     clock, patience = run.services.clock, rollout.spec.deploy.verify_timeout
     names, expected = _names(rollout), rollout.version.facts.sha256
     versions = run.services.store.versions(rollout.name)
     others = {each.facts.sha256 for each in versions} - {expected}
-    system = _system(rollout, run, _nobody, 0.0)
+    system = _system(rollout, run, _discard, 0.0)
     started, pause = clock.monotonic(), FIRST_PAUSE
     while True:
         results = [each for service in services for each in probe(service, names, expected, system)]
         stale = [each for each in results if each.sha256 in others]
         good = [each for each in results if each.error is None]
         spent = clock.monotonic() - started
-        left = (patience if stale else min(patience, LOOKS_FOR)) - spent
+        left = (patience if stale else min(patience, DETECTION_TIME)) - spent
         if (good and not stale) or left <= 0:
             break
         clock.wait(run.stop, min(pause, left))
@@ -88,8 +86,8 @@ def _likely(rollout: Rollout, services: Sequence[ServiceAddress], run: Run) -> R
     if not (good or stale):
         places = ", ".join(format_service(each) for each in services)
         run.warn(
-            f"it was not seen at {places}; say where it is served with --verify HOST:PORT, or"
-            " --no-verify",
+            f"the certificate is not served at {places}; specify where it is served with --verify"
+            " HOST:PORT, or turn the check off with --no-verify",
             rollout.name,
         )
     return _judged(rollout, [*good, *stale], stale)
@@ -109,9 +107,9 @@ def _judged(
     )
     more = [f"and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
     error = NotServed(
-        f"it is not served: {'; '.join([*reasons[:_SHOWN], *more])}",
-        hint=f"See what is served: certctl verify {rollout.name}; then: certctl deploy "
-        f"{rollout.name}",
+        f"the new certificate is not being served: {'; '.join([*reasons[:_SHOWN], *more])}",
+        hint=f"See what is served with `certctl verify {rollout.name}`. Once that is fixed, run: "
+        f"certctl deploy {rollout.name}",
         name=rollout.name,
     )
     return replace(rollout, error=error, refused=True)
@@ -125,8 +123,8 @@ def _system(rollout: Rollout, run: Run, emit: EventSink, patience: float) -> Pro
     return ProbeSystem(run.services.clock, run.stop, emit, timeout=patience, name=rollout.name)
 
 
-def _nobody(_event: Event) -> None:
-    """What is only looked at for now is no event yet."""
+def _discard(_event: Event) -> None:
+    """Drop the events of intermediate checks."""
 
 
 def _tell(results: Sequence[ProbeResult], rollout: Rollout, run: Run) -> None:

@@ -1,5 +1,7 @@
-"""The target of a certificate: the version wanted live, made live where a crash left it waiting,
-also one that was archived but not yet aimed at.
+"""The wanted version of a certificate: the one that should be live.
+
+If a crash left it inactive, it is activated, even if it was archived but not yet recorded as
+wanted.
 """
 
 from __future__ import annotations
@@ -18,30 +20,31 @@ def activate_wanted(name: str, run: Run, *, respect_backoff: bool = False) -> Ce
     With `respect_backoff`, a version whose deploy was refused and rolled back waits for its next
     attempt.
 
-    A target that is gone or damaged is given up for what is live, and that is said. Where nothing
-    is live either, a new version has to be ordered.
+    If the wanted version is missing or damaged, a warning is printed and the live one becomes the
+    wanted one. If there is no live version either, a new one has to be ordered.
     """
     store = run.services.store
     _finish(name, run)
     status = store.status(name)
-    target, live = status.deployment.wanted, status.live
-    if target is None or (live is not None and live.number == target):
+    wanted, live = status.deployment.wanted, status.live
+    if wanted is None or (live is not None and live.number == wanted):
         return status
-    put_back = live is not None and live.number == status.deployment.deployed
-    if respect_backoff and put_back and in_backoff(status.deployment, run.services.clock.now()):
+    rolled_back = live is not None and live.number == status.deployment.deployed
+    if respect_backoff and rolled_back and in_backoff(status.deployment, run.services.clock.now()):
         return status
     try:
-        store.activate(name, target)
+        store.activate(name, wanted)
     except CertctlError as error:
-        run.warn(f"version {target} cannot become live: {error.message}", name)
+        run.warn(f"version {wanted} cannot be made live: {error.message}", name)
         kept = live.number if live is not None else None
         store.save_deployment(name, replace(status.deployment, wanted=kept))
     return store.status(name)
 
 
 def mark_undeployed(name: str, run: Run) -> Deployment:
-    """Write down that the target has to be deployed, also where it has been before; return what was
-    remembered until now. A deploy that is cut off is then owed.
+    """Record that the wanted version is not deployed, so that an interrupted deploy is repeated.
+
+    Returns the deployment state from before.
     """
     deployment = run.services.store.status(name).deployment
     if deployment.wanted is not None and deployment.deployed == deployment.wanted:
@@ -50,9 +53,7 @@ def mark_undeployed(name: str, run: Run) -> Deployment:
 
 
 def _finish(name: str, run: Run) -> None:
-    """Take up where a run was cut off after its order was paid and archived: the version that
-    names the order under way is what was wanted.
-    """
+    """Finish what a run left that was killed after it had archived the certificate of its order."""
     store, now = run.services.store, run.services.clock.now()
     pending = store.pending(name)
     if pending is None or pending.url is None:

@@ -1,6 +1,4 @@
-"""How the machine is that certctl runs on: room on the disk, what runs `renew`, versions; for
-`doctor`.
-"""
+"""Findings of `doctor` about the machine: disk space, what runs `renew`, software versions."""
 
 from __future__ import annotations
 
@@ -24,20 +22,20 @@ from certctl.system.timers import Timer, timers_for, user_crontab
 from certctl.version import VERSION
 
 RUN_EXPECTED = timedelta(days=2)
-"""How long `renew` may not have run by itself before that is a finding."""
+"""How long ago the last scheduled run of `renew` may be before that is a finding."""
 
 LITTLE_SPACE = 100 * 1024 * 1024
 NO_SPACE = 10 * 1024 * 1024
 FEW_FILES = 1000
 
-_EVERY_HOUR = "certctl schedule install"
+_INSTALL_SCHEDULE = "certctl schedule install"
 _LIBRARIES = ("acme", "cryptography", "dnspython", "requests")
 
 
 @dataclass(frozen=True)
 class MachineContext:
-    """What `doctor` knows of the world around it: the caller's variables, the root of the file
-    system that cron and systemd read, and whether this user's own crontab is asked for.
+    """The environment of `doctor`: the caller's variables, the root of the file system that cron
+    and systemd read, and whether to read this user's crontab.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +44,7 @@ class MachineContext:
 
 
 def space_findings(home: Path, space: DiskSpace | None) -> Iterator[Finding]:
-    """Yield whether there is room left for certificates."""
+    """Yield findings if disk space or inodes run low."""
     if space is None:
         return
     if space.free < LITTLE_SPACE:
@@ -54,23 +52,23 @@ def space_findings(home: Path, space: DiskSpace | None) -> Iterator[Finding]:
             "disk.space",
             Severity.ERROR if space.free < NO_SPACE else Severity.WARNING,
             str(home),
-            f"{space.free // (1024 * 1024)} MiB are free on its file system",
-            "Free some; a certificate with its key takes 20 KiB, the log grows.",
+            f"only {space.free // (1024 * 1024)} MiB are free on its file system",
+            "Free disk space. A certificate with its key takes 20 KiB; the log grows.",
         )
     if space.files is not None and space.files < FEW_FILES:
         yield Finding(
             "disk.files",
             Severity.ERROR if space.files < FEW_FILES // 10 else Severity.WARNING,
             str(home),
-            f"its file system has room for {space.files} more files (inodes)",
-            "Remove many small files there (df -i tells).",
+            f"only {space.files} inodes are free on its file system",
+            "Remove small files there; df -i shows the usage.",
         )
 
 
 def schedule_findings(
     context: MachineContext, specs: Sequence[CertificateSpec], run: Run
 ) -> Iterator[Finding]:
-    """Yield whether `renew` runs by itself, and often enough, as far as there is anything to
+    """Yield findings if `renew` is not scheduled, or runs too rarely; none without certificates to
     renew.
     """
     renewed = [each for each in specs if each.autorenew]
@@ -80,22 +78,22 @@ def schedule_findings(
     latest = max(history.runs, default=None)
     idle = None if latest is None else run.services.clock.now() - latest
     if idle is None or idle >= RUN_EXPECTED:
-        yield from _without_runs(context, idle)
+        yield from _not_running(context, idle)
     elif history.interval is not None:
         yield from _cadence(history.interval, renewed, run)
 
 
-def _without_runs(context: MachineContext, idle: timedelta | None) -> Iterator[Finding]:
-    """Yield why `renew` does not run by itself."""
+def _not_running(context: MachineContext, idle: timedelta | None) -> Iterator[Finding]:
+    """Yield why `renew` does not run on a schedule."""
     timers = _timers(context)
     if not timers:
         yield Finding(
             "schedule.missing",
             Severity.WARNING,
             "renew",
-            "nothing runs `certctl renew` from time to time: no systemd timer, no cron job was"
-            f" found{_lately(idle)}",
-            _EVERY_HOUR,
+            "nothing runs `certctl renew` on a schedule: no systemd timer and no cron job was found"
+            f"{_last_run(idle)}",
+            _INSTALL_SCHEDULE,
         )
         return
     for each in timers:
@@ -107,9 +105,10 @@ def _without_runs(context: MachineContext, idle: timedelta | None) -> Iterator[F
             "schedule.idle",
             Severity.INFO if idle is None else Severity.WARNING,
             enabled[0].where,
-            f"it should run `certctl renew`{_lately(idle) or ', which has not run by itself yet'}",
-            "See the log of cron or of the timer (journalctl -u certctl), and that its home"
-            " directory is this one.",
+            "it should run `certctl renew`"
+            f"{_last_run(idle) or ', but there has been no scheduled run yet'}",
+            "Check the log of cron or of the timer (journalctl -u certctl), and that it uses this"
+            " home directory.",
         )
 
 
@@ -120,20 +119,22 @@ def _disabled(timer: Timer, context: MachineContext) -> Finding:
         "schedule.disabled",
         Severity.WARNING,
         timer.where,
-        "this timer is there, but not enabled",
+        "this timer is installed, but not enabled",
         f"systemctl{user} enable --now {Path(timer.where).name}",
     )
 
 
 def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) -> Iterator[Finding]:
-    """Yield the certificates that runs at this interval would renew late."""
+    """Yield a finding if runs at this interval are too rare for some certificates."""
     late: dict[str, tuple[timedelta, str]] = {}
     for spec in specs:
-        with suppress(CertctlError):  # one that cannot be read is told of by itself
+        with suppress(CertctlError):  # an unreadable certificate has its own finding
             status = run.services.store.status(spec.name)
-            seldom = status.live and interval_too_long(status.live, status.renewal_state, interval)
-            if seldom:
-                late[spec.name] = seldom
+            shortfall = status.live and interval_too_long(
+                status.live, status.renewal_state, interval
+            )
+            if shortfall:
+                late[spec.name] = shortfall
     if not late:
         return
     name = min(late, key=lambda each: late[each][0])
@@ -145,7 +146,7 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
         name,
         f"`certctl renew` runs every {_hours(interval)}, but {what} is only {_hours(time)}"
         f" long{more}",
-        _EVERY_HOUR,
+        _INSTALL_SCHEDULE,
     )
 
 
@@ -159,8 +160,8 @@ def _timers(context: MachineContext) -> list[Timer]:
     ]
 
 
-def _lately(idle: timedelta | None) -> str:
-    return "" if idle is None else f", and it last ran by itself {idle.days} days ago"
+def _last_run(idle: timedelta | None) -> str:
+    return "" if idle is None else f"; the last scheduled run was {idle.days} days ago"
 
 
 def _hours(duration: timedelta) -> str:
@@ -168,7 +169,7 @@ def _hours(duration: timedelta) -> str:
 
 
 def version_findings() -> Iterator[Finding]:
-    """Yield the versions of what does the work, which whoever reports a problem is asked for."""
+    """Yield the software versions that a bug report should include."""
     libraries = ", ".join(f"{each} {_version(each)}" for each in _LIBRARIES)
     yield Finding(
         "versions",

@@ -1,6 +1,6 @@
-"""What runs remember for the next one: when to look again, what failed, and how it is told later.
+"""Renewal state: what a run records for the next one, such as the next action and failures.
 
-The certificate's lock is held by whoever calls.
+The caller holds the certificate's lock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from certctl.renewal import after_failure, after_postponement, decide, next_acti
 
 
 def update_next_action(name: str, run: Run) -> None:
-    """Write down when `renew` has to look at a certificate again."""
+    """Record when `renew` next has something to do for a certificate."""
     store, now = run.services.store, run.services.clock.now()
     spec, status = load(run, name), store.status(name)
     if status.renewal_state.failures and not decide(spec, status, now).due:
@@ -27,8 +27,8 @@ def update_next_action(name: str, run: Run) -> None:
 
 
 def record_failure(name: str, error: CertctlError, run: Run, *, tried: bool = True) -> None:
-    """Write down that an attempt failed, and say it; `tried` is False where it was only put off,
-    since others had failed for a reason that holds for all.
+    """Record and report a failed attempt. `tried` is False if the attempt was only postponed, since
+    others had failed for a reason that applies to all.
     """
     store, now = run.services.store, run.services.clock.now()
     run.services.emit(Failed(name, now, error.code, error.message))
@@ -43,12 +43,12 @@ def record_failure(name: str, error: CertctlError, run: Run, *, tried: bool = Tr
 
 
 def earlier_error(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:
-    """Return the error of an earlier run that is waiting out its backoff: it still counts."""
+    """Return the error of an earlier attempt whose backoff has not ended: it still counts."""
     if last is None:
         return CertctlError("an earlier attempt failed", name=name)
     when = f"{last.at:%Y-%m-%d %H:%M} UTC"
-    message = f"failed at {when} and waits before the next attempt: {last.message}"
-    hint = last.hint or f"Try again at once: certctl renew --force {name}"
+    message = f"failed at {when}; waiting before the next attempt: {last.message}"
+    hint = last.hint or f"To retry now, run: certctl renew --force {name}"
     if deploy:
         return DeployFailed(message, hint=last.hint, name=name, code=last.code)
     if last.code == CaUnavailable.code:

@@ -1,8 +1,8 @@
-"""The one way through an order: from what is wanted to a version that is archived and live.
+"""Obtain a certificate: the only code that takes an order to a version that is archived and live.
 
-The caller holds the certificate's lock and has decided that there is something to do. What is on
-disk at every step is what a later run needs to go on: the key and the request before newOrder, the
-order's URL once it is known, placements before they are made (RFC 8555 §7.4).
+The caller holds the certificate's lock and has decided that an order is needed. At every step, the
+disk holds what a later run needs to resume: the key and the request before newOrder, the order's
+URL once it is known, and placements before they are created (RFC 8555 §7.4).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _RESUMED_FOR = timedelta(days=1)
 
 @dataclass(frozen=True)
 class _Issued:
-    """What came of an order; `missing` tells of the names that are not in it."""
+    """The result of an order; `missing` is the error for names that it lacks."""
 
     order: Order
     pending: PendingOrder
@@ -54,23 +54,23 @@ class _Issued:
 
 
 def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version:
-    """Return a new version of the certificate, archived and live; its deploy is then owed.
+    """Return a new version of the certificate, archived and live, with its deployment pending.
 
-    `csr` is a certificate signing request that was just given. It and the spec are written once the
-    certificate is in hand, so that a first issue that fails leaves neither. Names are missing from
-    the version only where the spec allows it; that counts as a failure in the renewal memory.
-    Raises an error of `certctl.errors`, and leaves the old version live.
+    `csr` is a certificate signing request given on the command line. It and the spec are saved
+    once the certificate has been issued, so that a first issue that fails leaves neither. The
+    version lacks names only if the spec allows that; this counts as a failure in the renewal
+    state. Raises an error of `certctl.errors`, and leaves the old version live.
     """
     store, now = run.services.store, run.services.clock.now()
     remove_leftovers(spec.name, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
     with shared_lock(run, account):
-        # Settings that cannot work are found before an order is placed.
+        # Create the solver first, so that wrong settings are reported before an order is placed.
         run.solver(run.challenge(spec))
         status = store.status(spec.name)
         by_ari = status.live is not None and decide(spec, status, now).reason == "ari"
         context = order_context(spec, account, run, order_for(spec, status, now))
-        issued = _carried_through(context, csr)
+        issued = _ordered_with_fallbacks(context, csr)
     if csr is not None:
         store.save_csr(spec.name, x509.read_csr(csr).pem)
     store.save_spec(spec)
@@ -93,7 +93,7 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
 
 
 def names_missing(spec: CertificateSpec, version: Version, run: Run) -> NamesMissing | None:
-    """Return the error that stands for names of the spec that a new version lacks, if any."""
+    """Return an error if a new version lacks names of the spec."""
     lacking = [each.value for each in spec.identifiers if each not in version.request.identifiers]
     if not lacking:
         return None
@@ -103,18 +103,19 @@ def names_missing(spec: CertificateSpec, version: Version, run: Run) -> NamesMis
     )
 
 
-def _carried_through(context: OrderContext, csr: bytes | None) -> _Issued:
-    """Return the certificate of an order, or of one that asks for less where that is allowed:
-    without a profile that was only preferred, or without names that could not be proved.
+def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None) -> _Issued:
+    """Order, and if that fails order less where the spec allows it.
+
+    That is without a profile that was only preferred, or without names that were not validated.
     """
     profile = profile_to_ask_for(context)
     reasons: dict[str, str] = {}
     while True:
         try:
-            issued = _attempted(context, profile, csr)
+            issued = _issue_once(context, profile, csr)
         except (ValidationFailed, AcmeError) as error:
             refused = {} if isinstance(error, RateLimited) else dict(error.reasons)
-            if refused and (fewer := _fewer(context, refused, csr)):
+            if refused and (fewer := _remaining_names(context, refused, csr)):
                 reasons |= refused
                 context = replace(context, identifiers=fewer)
             elif (
@@ -129,13 +130,13 @@ def _carried_through(context: OrderContext, csr: bytes | None) -> _Issued:
             return replace(issued, missing=_missing(context.spec, reasons))
 
 
-def _fewer(
+def _remaining_names(
     context: OrderContext, refused: dict[str, str], csr: bytes | None
 ) -> tuple[Identifier, ...] | None:
-    """Return the names to order without those that were refused; None where that must not be.
+    """Return the names to order without the refused ones; None if that is not allowed or useless.
 
-    It must be allowed, and gain something. Names that are served now are not given up before the
-    last moment, since the certificate that has them is still good.
+    Names in the live certificate are not dropped before its latest renewal time, since that
+    certificate is still valid for them.
     """
     spec, run = context.spec, context.run
     kept = tuple(each for each in context.identifiers if each.value not in refused)
@@ -153,39 +154,37 @@ def _fewer(
 def _missing(spec: CertificateSpec, reasons: dict[str, str]) -> NamesMissing | None:
     if not reasons:
         return None
-    told = "; ".join(f"{value}: {reason}" for value, reason in reasons.items())
+    details = "; ".join(f"{value}: {reason}" for value, reason in reasons.items())
     return NamesMissing(
-        f"issued without {len(reasons)} of {len(spec.identifiers)} names: {told}",
-        hint="`renew` tries them again by itself.",
+        f"issued without {len(reasons)} of {len(spec.identifiers)} names: {details}",
+        hint="`certctl renew` retries the missing names automatically.",
         name=spec.name,
     )
 
 
-def _attempted(context: OrderContext, profile: str | None, csr: bytes | None) -> _Issued:
-    """Take one order to its certificate; what a later run needs to go on is on disk all the
-    time.
-    """
+def _issue_once(context: OrderContext, profile: str | None, csr: bytes | None) -> _Issued:
+    """Take one order to its certificate; the disk always holds what a later run needs to resume."""
     store, spec = context.run.services.store, context.spec
     pending = _pending(context)
-    with _dropped_unless_resumable(context):
+    with _drop_unless_resumable(context):
         order, pending = _placed(context, pending, profile)
     if order.status == "pending":
         try:
             context.run.check()
             order = authorize(order, context)
         except CertctlError:
-            # Its answers are gone: whatever becomes of it now, it will not become ready.
+            # Its challenge answers have been removed, so it cannot become ready any more.
             store.drop_pending(spec.name)
             raise
-    with _dropped_unless_resumable(context):
+    with _drop_unless_resumable(context):
         order, inspected = collect(context, order, pending.privkey, csr)
     context.note(LimitedAction.CERTIFICATE)
     return _Issued(order, pending, inspected)
 
 
 @contextmanager
-def _dropped_unless_resumable(context: OrderContext) -> Iterator[None]:
-    """Forget the order under way where an error says that nobody can go on with it."""
+def _drop_unless_resumable(context: OrderContext) -> Iterator[None]:
+    """Drop the pending order if an error says that it cannot be resumed."""
     try:
         yield
     except CertctlError as error:
@@ -202,14 +201,14 @@ def _remember(
     *,
     by_ari: bool,
 ) -> None:
-    """Write down what a new version means for the next run, and say that it is there."""
+    """Record the new version in the renewal state, and report it."""
     store, now = run.services.store, run.services.clock.now()
     store.drop_pending(version.name)
     renewal_state = after_success(store.status(version.name).renewal_state, now, by_ari=by_ari)
     if missing is not None:
         run.warn(missing.message, spec.name)
         renewal_state = after_failure(renewal_state, missing, now, version.facts)
-    # Once before the CA is asked and once after: a kill in between must find a success.
+    # Saved before and after the request to the CA: a kill in between must not lose the success.
     store.save_renewal_state(version.name, renewal_state, next_action_at=now)
     renewal_state = ask_for_renewal_info(spec, version, renewal_state, run)
     store.save_renewal_state(version.name, renewal_state, next_action_at=now)
@@ -218,9 +217,7 @@ def _remember(
 
 
 def _pending(context: OrderContext) -> PendingOrder:
-    """Return the order of an earlier run where it is still what is wanted, else a new one on
-    disk.
-    """
+    """Return an earlier run's pending order if it still matches the spec, else a new one, saved."""
     run, spec = context.run, context.spec
     pending = run.services.store.pending(spec.name)
     request = request_of(replace(spec, identifiers=context.identifiers))
@@ -238,8 +235,9 @@ def _pending(context: OrderContext) -> PendingOrder:
 
 
 def _key(spec: CertificateSpec, run: Run) -> bytes | None:
-    """Return the private key to certify: none of ours for a CSR, the old one only where that is
-    asked for and nothing speaks against it.
+    """Return the private key for the certificate; None for a signing request.
+
+    The old key is reused only if the spec says so and the key is neither revoked nor compromised.
     """
     if spec.csr:
         return None
@@ -247,11 +245,11 @@ def _key(spec: CertificateSpec, run: Run) -> bytes | None:
     live, renewal_state = status.live, status.renewal_state
     if live is None or not (spec.reuse_key and live.has_key):
         return keys.generate_key(spec.key_type)
-    said = renewal_info_for(live, renewal_state)
+    info = renewal_info_for(live, renewal_state)
     if (
         live.number in renewal_state.revoked
         or live.facts.key_sha256 in renewal_state.compromised_keys
-        or (said is not None and said.withdrawn)
+        or (info is not None and info.withdrawn)
         or live.facts.key_type != spec.key_type
     ):
         return keys.generate_key(spec.key_type)
@@ -266,11 +264,11 @@ def _compromised(privkey: bytes | None, spec: CertificateSpec, run: Run) -> bool
 def _placed(
     context: OrderContext, pending: PendingOrder, profile: str | None
 ) -> tuple[Order, PendingOrder]:
-    """Return the order at the CA: the one of an earlier run where it can still be finished."""
+    """Return the order at the CA: an earlier run's if it can still be finished, else a new one."""
     run, name = context.run, context.spec.name
     store, clock = run.services.store, run.services.clock
     if pending.url is not None:
-        order = _still_good(pending, context)
+        order = _resumable(pending, context)
         if order is not None:
             run.services.emit(OrderPlaced(name, clock.now(), order.url, resumed=True))
             return order, pending
@@ -283,8 +281,9 @@ def _placed(
 
 
 def _replaced(context: OrderContext) -> str | None:
-    """Return the CertID of the version that the order replaces (RFC 9773 §5), None where there is
-    none that the CA could know as such.
+    """Return the CertID of the version that the order replaces (RFC 9773 §5).
+
+    None if no valid version was issued by the same CA and account for at least one of the names.
     """
     spec = context.spec
     live = context.run.services.store.status(spec.name).live
@@ -299,10 +298,10 @@ def _replaced(context: OrderContext) -> str | None:
     return live.facts.ari_id
 
 
-def _still_good(pending: PendingOrder, context: OrderContext) -> Order | None:
-    """Return the order of an earlier run where it may still be finished.
+def _resumable(pending: PendingOrder, context: OrderContext) -> Order | None:
+    """Return the order of an earlier run if it may still be finished.
 
-    One that could not be finished for a day is given up: whatever is wrong with it would stay.
+    An order older than a day is abandoned: something is permanently wrong with it.
     """
     now = context.run.services.clock.now()
     if pending.url is None or now - pending.created > _RESUMED_FOR:

@@ -1,7 +1,7 @@
-"""The steps of an order, one function each (RFC 8555 §7.4): place, prove, collect.
+"""The steps of an order, one function each (RFC 8555 §7.4): place, validate, collect.
 
-Nothing here is written to disk but what the solvers journal and a download that is refused: in
-which order things happen and what a crash leaves is for `obtain` to say, `dry_run` keeps nothing.
+These steps write nothing to disk except the solvers' journal entries and a rejected download.
+`obtain` decides the sequence and what survives a crash; `dry_run` keeps nothing.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ _BUNDLE_LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class OrderContext:
-    """Who orders what, and where: `identifiers` may be fewer than those of the spec. `deadline` is
-    by the clock's `monotonic`. `counts_as` is what the order is to the CA's limits.
+    """What is ordered, and by which account at which CA.
+
+    `identifiers` may be fewer than those of the spec. `deadline` is a time of the clock's
+    `monotonic`. `counts_as` is how the order counts towards the CA's rate limits.
     """
 
     spec: CertificateSpec
@@ -40,7 +42,7 @@ class OrderContext:
     counts_as: LedgerEntry
 
     def note(self, action: LimitedAction, identifiers: Sequence[Identifier] | None = None) -> None:
-        """Take note of what was asked of the CA for these names, all of them by default."""
+        """Record in the ledger what was requested for these names, by default for all."""
         names = self.identifiers if identifiers is None else identifiers
         asked = replace(
             self.counts_as,
@@ -54,7 +56,7 @@ class OrderContext:
 def order_context(
     spec: CertificateSpec, account: Account, run: Run, counts_as: LedgerEntry | None = None
 ) -> OrderContext:
-    """Return the context of all names of a spec; its time begins now."""
+    """Return the context for ordering all names of a spec; the order timeout starts now."""
     client = run.client(spec.ca, spec.ca_bundle, account)
     allowed = run.services.settings.seconds("order_timeout")
     deadline = run.services.clock.monotonic() + allowed
@@ -63,9 +65,9 @@ def order_context(
 
 
 def profile_to_ask_for(context: OrderContext) -> str | None:
-    """Return the profile to name in the order: one that is preferred only where it is offered.
+    """Return the profile for the order; a preferred one only if the CA offers it.
 
-    Raises `UsageError` where a required one is not.
+    Raises `UsageError` if a required one is not offered.
     """
     spec, offered = context.spec, context.client.directory.profiles
     profile = spec.required_profile or spec.profile
@@ -75,7 +77,7 @@ def profile_to_ask_for(context: OrderContext) -> str | None:
         names = ", ".join(sorted(offered)) or "no profiles at all"
         raise UsageError(
             f"{label(spec.ca)} does not offer the profile {profile!r}; it offers {names}",
-            hint="Use --profile to prefer one without insisting on it.",
+            hint="Use --profile instead to request a profile without requiring it.",
             name=spec.name,
             code="usage.profile",
         )
@@ -83,10 +85,10 @@ def profile_to_ask_for(context: OrderContext) -> str | None:
 
 
 def place(context: OrderContext, profile: str | None, replaces: str | None = None) -> Order:
-    """Place the order. What the CA will not take is left out of it, where it was only a wish.
+    """Place the order, without optional fields that the CA refuses.
 
-    That is a preferred profile, and `replaces` (RFC 9773 §5), the CertID of the certificate that
-    this order makes superfluous: where a CA goes on refusing that, renewal would stop for ever.
+    These are a preferred profile, and `replaces` (RFC 9773 §5), the CertID of the certificate that
+    this order replaces: a CA that keeps refusing it must not stop renewal permanently.
     """
     try:
         order = context.client.new_order(context.identifiers, profile=profile, replaces=replaces)
@@ -102,17 +104,17 @@ def place(context: OrderContext, profile: str | None, replaces: str | None = Non
 
 
 def is_refused_profile(spec: CertificateSpec, error: AcmeError) -> bool:
-    """Return whether all that the CA will not have is a profile that was only preferred."""
+    """Return whether the CA refused only a profile that is preferred, not required."""
     return error.type == "invalidProfile" and not spec.required_profile
 
 
 def collect(
     context: OrderContext, order: Order, privkey: bytes | None, csr: bytes | None = None
 ) -> tuple[Order, x509.Inspected]:
-    """Take an order that is proved to its certificate: finalize, download, inspect.
+    """Take a ready order to its certificate: finalize, download, inspect.
 
-    `privkey` is PEM, None for a certificate signing request: `csr` where it was just given, else
-    the one that is kept.
+    `privkey` is PEM; None for a certificate signing request, which is `csr` if it was just given,
+    else the saved one.
     """
     context.run.check()
     request, key_sha256 = _request(context, privkey, csr)
@@ -124,8 +126,8 @@ def collect(
 
 
 def _replacement_refused(error: AcmeError) -> bool:
-    """Return whether it may be `replaces` that the CA will not have: not where it speaks of names,
-    of the account's terms or of limits.
+    """Return whether the CA may have refused `replaces`; not if the error is about names, the
+    account's terms or rate limits.
     """
     if error.type in {"alreadyReplaced", "malformed"}:
         return True
@@ -135,7 +137,7 @@ def _replacement_refused(error: AcmeError) -> bool:
 def _request(
     context: OrderContext, privkey: bytes | None, given: bytes | None
 ) -> tuple[bytes, str]:
-    """Return the request in DER, and the digest of the public key that must come back."""
+    """Return the request in DER, and the digest of the public key that must be certified."""
     if privkey is not None:
         return x509.build_csr(privkey, context.identifiers), keys.key_sha256(privkey)
     spec, store = context.spec, context.run.services.store
@@ -143,14 +145,15 @@ def _request(
     request = None if kept is None else x509.read_csr(kept)
     if request is None or request.sha256 != spec.csr:
         raise UsageError(
-            "the certificate signing request of this certificate is gone, or is another one",
-            hint=f"Give it again: certctl issue --name {spec.name} --csr FILE",
+            "the saved certificate signing request is missing, or does not match the certificate",
+            hint=f"Provide it again: certctl issue --name {spec.name} --csr FILE",
             name=spec.name,
         )
     if request.key_sha256 in store.status(spec.name).renewal_state.compromised_keys:
         raise UsageError(
             "the key of this certificate signing request was revoked as compromised",
-            hint=f"Make a new key and a new request: certctl issue --name {spec.name} --csr FILE",
+            hint="Create a new key and a new signing request, then run: certctl issue --name "
+            f"{spec.name} --csr FILE",
             name=spec.name,
             code="usage.csr",
         )
@@ -158,10 +161,7 @@ def _request(
 
 
 def _download(context: OrderContext, order: Order, key_sha256: str) -> x509.Inspected:
-    """Return the chain to use, inspected: the preferred one where the CA offers it.
-
-    RFC 8555 §7.4.2.
-    """
+    """Return the inspected chain, the preferred one if the CA offers it (RFC 8555 §7.4.2)."""
     spec, run = context.spec, context.run
     chains = context.client.chains(order)
     chosen = first = next(chains)
@@ -169,7 +169,10 @@ def _download(context: OrderContext, order: Order, key_sha256: str) -> x509.Insp
         preferred = (each for each in chain([first], chains) if _leads_to(spec, each))
         chosen = next(preferred, first)
         if chosen is first and not _leads_to(spec, first):
-            run.warn(f"the CA offers no chain up to {spec.preferred_chain!r}", spec.name)
+            run.warn(
+                f"the CA offers no chain up to {spec.preferred_chain!r}; using its default chain",
+                spec.name,
+            )
     try:
         return x509.inspect(
             chosen,
@@ -181,13 +184,13 @@ def _download(context: OrderContext, order: Order, key_sha256: str) -> x509.Insp
     except InspectionFailed as error:
         run.services.store.save_refused(spec.name, chosen)
         error.hint = (
-            error.hint or f"What came is kept in the home directory: log/{spec.name}.refused"
+            error.hint or f"The download was saved in the home directory: log/{spec.name}.refused"
         )
         raise
 
 
 def _leads_to(spec: CertificateSpec, pem_chain: bytes) -> bool:
-    """Return whether a chain is the preferred one; one that makes no sense is not."""
+    """Return whether a chain is the preferred one; False if it cannot be parsed."""
     try:
         return x509.topmost_issuer(pem_chain) == spec.preferred_chain
     except InspectionFailed:
@@ -195,7 +198,7 @@ def _leads_to(spec: CertificateSpec, pem_chain: bytes) -> bool:
 
 
 def _anchors(spec: CertificateSpec) -> bytes:
-    """Return the roots of a private CA, which may have issued without an intermediate."""
+    """Return the root certificates of a private CA, which may issue without an intermediate."""
     if spec.ca_bundle is None:
         return b""
     return read_if_exists(Path(spec.ca_bundle), _BUNDLE_LIMIT) or b""

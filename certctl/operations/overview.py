@@ -1,6 +1,6 @@
-"""What is there: one frozen row a certificate, for `list`, `show` and whoever scripts them.
+"""One row for each certificate, for `list` and `show`.
 
-Reads small files only; no key and no certificate is parsed.
+Reads only small files; parses no key and no certificate.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from certctl.operations.specs import load, require
 from certctl.renewal import decide
 
 _MANY = 100
-"""Certificates from which on it pays to keep their rows for the next time."""
+"""The number of certificates from which caching their rows pays off."""
 
 
 @dataclass(frozen=True)
 class LiveVersion:
-    """What a row says of the version that is live."""
+    """What a row contains about the live version."""
 
     number: int
     not_before: datetime
@@ -43,8 +43,8 @@ class LiveVersion:
 
 @dataclass(frozen=True)
 class CertificateView:
-    """One certificate as a person asks about it; times are UTC, `problem` is why it could not be
-    read. `failures` and `deploy_failures` are in a row.
+    """One certificate as shown to users; times are UTC, `problem` is why it could not be read.
+    `failures` and `deploy_failures` count consecutive failures.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `missing`, `failing`, `undeployed`,
     `stopped` or `unreadable`.
@@ -71,7 +71,7 @@ class CertificateView:
 
 @dataclass(frozen=True)
 class CertificateDetails:
-    """A view with everything behind it, for `show`."""
+    """A view with all its details, for `show`."""
 
     view: CertificateView
     spec: CertificateSpec
@@ -81,7 +81,7 @@ class CertificateDetails:
 
 
 def overview(run: Run, names: Sequence[str] = ()) -> list[CertificateView]:
-    """Return a row for each certificate asked for, all of them by default, by name."""
+    """Return a row for each of the certificates named, by default for all, sorted by name."""
     chosen = require(run, tuple(names)) or run.services.store.names()
     if names or len(chosen) < _MANY:
         return [_row(run, name)[0] for name in chosen]
@@ -103,25 +103,25 @@ def details(run: Run, name: str) -> CertificateDetails:
 
 
 def _many(run: Run, names: Sequence[str]) -> list[CertificateView]:
-    """Return a row for each of many certificates. Those of which nothing has changed since the
-    last time are not read again, since that takes seconds for ten thousand.
+    """Return a row for each of many certificates, from the cache for those that have not changed:
+    reading ten thousand takes seconds.
     """
     store, now = run.services.store, run.services.clock.now()
     known = store.cached_rows(names, now)
-    kept: dict[str, tuple[Mapping[str, object], datetime]] = {}
+    fresh: dict[str, tuple[Mapping[str, object], datetime]] = {}
     views: list[CertificateView] = []
     for name in names:
-        view, until = _from_kept(name, known.get(name), now) or _row(run, name)
+        view, until = _from_cache(name, known.get(name), now) or _row(run, name)
         views.append(view)
         if until is not None:
-            kept[name] = known.get(name) or _to_keep(view), until
-    if len(kept) - len(known) >= _MANY:
-        store.cache_rows(kept)
+            fresh[name] = known.get(name) or _to_cache(view), until
+    if len(fresh) - len(known) >= _MANY:
+        store.cache_rows(fresh)
     return views
 
 
 def _row(run: Run, name: str) -> tuple[CertificateView, datetime | None]:
-    """Return a certificate's row, and until when it holds; None where it may change any time."""
+    """Return a certificate's row and until when it is valid; None if it can change at any time."""
     try:
         spec, status = load(run, name), run.services.store.status(name)
     except CertctlError as error:
@@ -129,13 +129,13 @@ def _row(run: Run, name: str) -> tuple[CertificateView, datetime | None]:
         return CertificateView(name, "unreadable", problem=error), None
     now = run.services.clock.now()
     decision = decide(spec, status, now)
-    return _view(spec, status, decision, now), _holds_until(status, decision, now)
+    return _view(spec, status, decision, now), _valid_until(status, decision, now)
 
 
-def _holds_until(
+def _valid_until(
     status: CertificateStatus, decision: RenewalDecision, now: datetime
 ) -> datetime | None:
-    """Return until when a row stays as it is, but for the time left, while nothing changes."""
+    """Return until when a row is valid (except for the time left) if no file changes."""
     live, renewal_state = status.live, status.renewal_state
     if live is None or decision.due or renewal_state.last_error or status.deployment.last_error:
         return None
@@ -180,11 +180,11 @@ def _live(version: Version) -> LiveVersion:
     )
 
 
-def _to_keep(view: CertificateView) -> dict[str, object]:
-    """Return a row that holds as plain JSON, without what changes by the second."""
+def _to_cache(view: CertificateView) -> dict[str, object]:
+    """Return a row as plain JSON for the cache, without the time left."""
     live = view.live
     if live is None:
-        raise ValueError("a certificate without a version has no row to keep")
+        raise ValueError("a certificate without a version has no row to cache")
     at = view.renews_at
     return {
         "state": view.state,
@@ -208,11 +208,11 @@ def _to_keep(view: CertificateView) -> dict[str, object]:
     }
 
 
-def _from_kept(
+def _from_cache(
     name: str, row: Mapping[str, Any] | None, now: datetime
 ) -> tuple[CertificateView, datetime] | None:
-    """Return the row that `_to_keep` gave, as it is now, and until when it holds; None where there
-    is none that makes sense.
+    """Return the row that `_to_cache` wrote, and until when it is valid; None if there is no
+    readable one.
     """
     if row is None:
         return None
@@ -242,7 +242,7 @@ def _from_kept(
 
 
 def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> str:
-    """Return the one word that says most: what hurts visitors first, then what needs a person."""
+    """Return the most important state: what affects visitors first, then what needs attention."""
     live = status.live
     if live is None:
         return "missing"

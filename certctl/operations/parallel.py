@@ -1,4 +1,4 @@
-"""Several certificates at the same time, in threads."""
+"""Work on several certificates in parallel, in threads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _Result = TypeVar("_Result")
 def in_parallel(
     work: Callable[[_Item], _Result], items: Sequence[_Item], *, threads: int
 ) -> Iterator[_Result]:
-    """Yield what `work` returns for each item, as they end; one alone is done in this thread.
+    """Yield the results of `work` in order of completion; a single item runs in this thread.
 
-    Where one raises, what has not begun does not begin, what has begun ends and is yielded, and
-    then the first error is raised.
+    If a call raises, no further items are started, those already running are finished and yielded,
+    and then the first error is raised.
     """
     if len(items) <= 1 or threads == 1:
         yield from map(work, items)
         return
-    from concurrent.futures import (  # noqa: PLC0415 - idle runs have nothing to do together
+    from concurrent.futures import (  # noqa: PLC0415 - an idle run needs no threads
         ThreadPoolExecutor,
         as_completed,
     )

@@ -1,7 +1,7 @@
-"""Persist: the records that prove control of names for good (dns-persist-01, a draft), written once
-by a provider or by hand, and seen at every authoritative server.
+"""Persistent validation records (dns-persist-01, a draft), created once by a DNS provider or by
+hand, and checked at every authoritative server.
 
-What they say depends on the account and on the CA. Nothing is journalled: they are there to stay.
+Their content depends on the account and on the CA. They are not journalled, since they remain.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ CODE = "challenge.dns.persist"
 
 @dataclass(frozen=True)
 class PersistRequest:
-    """The names, and the options by key; a `dns_provider` among them writes the records.
+    """The names, and the options by key; with a `dns_provider`, the records are written by it.
 
-    `wildcard` lets the records prove control of what is below the names, too. `until` is when they
-    end by themselves.
+    `wildcard` lets the records validate subdomains and wildcards too. `until` is their expiry.
     """
 
     identifiers: tuple[Identifier, ...]
@@ -52,7 +51,7 @@ class PersistRequest:
 
 @dataclass(frozen=True)
 class RecordStatus:
-    """One record: where it stands and what it says; `state` is `seen`, `written` or `missing`."""
+    """One record, its name and its text; `state` is `seen`, `written` or `missing`."""
 
     name: str
     text: str
@@ -62,10 +61,9 @@ class RecordStatus:
 
 
 def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
-    """Return the records of the names; those that were missing are written where there is a
-    provider, and awaited.
+    """Return the records for the names; with a provider, write missing ones and wait for them.
 
-    Raises `ChallengeError` where the CA does not offer dns-persist-01, or as the provider does.
+    Raises `ChallengeError` if the CA does not offer dns-persist-01, and what the provider raises.
     """
     _check(request, run)
     spec = _spec(request, run)
@@ -73,7 +71,7 @@ def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
     with shared_lock(run, account):
         context = order_context(spec, account, run)
         records = _records(request, context)
-    found = [_look(each, request, spec, run) for each in records]
+    found = [_record_status(each, request, spec, run) for each in records]
     missing = [each for each, state in zip(records, found, strict=True) if state.why is not None]
     if missing and spec.challenge.method == "dns":
         _write(missing, request, context)
@@ -84,13 +82,15 @@ def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
 def _check(request: PersistRequest, run: Run) -> None:
     for each in request.identifiers:
         if each.type == IdentifierType.IP:
-            raise UsageError(f"{each}: the DNS cannot prove control of an address")
+            raise UsageError(f"{each}: an IP address cannot be validated by DNS")
     if request.until is not None and request.until <= run.services.clock.now():
-        raise UsageError("the record would be over before it began", hint="--until 2030-01-01")
+        raise UsageError(
+            "the expiry of the record is in the past", hint="For example: --until 2030-01-01"
+        )
 
 
 def _spec(request: PersistRequest, run: Run) -> CertificateSpec:
-    """Return a spec with the CA and the account of the certificate that has these names, if any."""
+    """Return a spec with the CA and account of an existing certificate for these names, if any."""
     known = find(run, None, request.identifiers)
     given = dict(request.given)
     if not (given.get("challenge.dns_provider") or given.get("challenge.dns_credentials")):
@@ -101,7 +101,7 @@ def _spec(request: PersistRequest, run: Run) -> CertificateSpec:
 
 
 def _records(request: PersistRequest, context: OrderContext) -> list[PersistentRecord]:
-    """Return what the record of each name must allow, a wildcard and its base being one name."""
+    """Return what each name's record must allow; a wildcard and its base name share one."""
     client = context.client
     found: dict[str, PersistentRecord] = {}
     offered = _offers(context)
@@ -114,8 +114,9 @@ def _records(request: PersistRequest, context: OrderContext) -> list[PersistentR
 
 
 def _offers(context: OrderContext) -> dict[Identifier, Challenge]:
-    """Return the CA's challenge for each name. Where the directory does not tell, an order has to
-    be placed, which is given up again.
+    """Return the CA's challenge for each name.
+
+    If the directory does not contain it, an order is placed, and its authorizations deactivated.
     """
     client = context.client
     known = client.persistent_validation_offer()
@@ -132,7 +133,8 @@ def _offers(context: OrderContext) -> dict[Identifier, Challenge]:
     _give_up([each.url for each in pending], client)
     if not offers:
         raise _not_offered(context)
-    # What is valid already shows only what made it so; the challenge is the same for all names.
+    # An authorization that is already valid lists only the challenge that was completed; the
+    # persistent challenge is the same for all names.
     usual = next(iter(offers.values()))
     return {each: offers.get(each, usual) for each in context.identifiers}
 
@@ -147,15 +149,15 @@ def _not_offered(context: OrderContext) -> ChallengeError:
     return ChallengeError(
         f"{label(context.spec.ca)} does not offer dns-persist-01 for"
         f" {', '.join(each.value for each in context.identifiers)}",
-        hint="Have records written at each issuance instead: certctl issue NAME --dns PROVIDER",
+        hint="Use DNS records that are written at each issuance: certctl issue NAME --dns PROVIDER",
         code="challenge.not_offered",
     )
 
 
-def _look(
+def _record_status(
     record: PersistentRecord, request: PersistRequest, spec: CertificateSpec, run: Run
 ) -> RecordStatus:
-    """Return the record with its state, as every authoritative server has it."""
+    """Return the record with its state at the authoritative servers."""
     status = RecordStatus(
         persistent_validation.record_name(record.domain),
         persistent_validation.text_of(record, request.until),
@@ -179,7 +181,7 @@ def _look(
 def _write(
     records: Sequence[PersistentRecord], request: PersistRequest, context: OrderContext
 ) -> None:
-    """Have the provider write the records, and wait until they are seen everywhere."""
+    """Write the records by the provider, and wait until every authoritative server has them."""
     run, spec = context.run, context.spec
     solver = run.solver(run.challenge(spec))
     placements: list[Placement] = [

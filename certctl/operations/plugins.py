@@ -1,4 +1,4 @@
-"""The settings of plug-ins, beside certctl's own: those of DNS providers and of deploy targets."""
+"""The settings of plug-ins, in addition to certctl's own: DNS providers and deploy targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def plugin_options() -> tuple[Option, ...]:
 
 
 def option_table() -> OptionTable:
-    """Return certctl's options and those of plug-ins, which are looked for when one is needed:
-    certctl's own first.
+    """Return certctl's options and those of plug-ins; plug-ins are only loaded when an option is
+    not certctl's own.
     """
     return OptionTable(OPTIONS, own_provider_options, own_target_options, plugin_options)

@@ -1,5 +1,5 @@
-"""What of a spec's deployment can be seen to fail before anything is ordered: targets that are not
-there, copies that cannot be written, a group that is not there.
+"""Checks of a spec's deployment before anything is ordered: missing targets, copies that cannot be
+written, a missing group.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from certctl.spec import target_of
 
 
 def check_deployment(spec: CertificateSpec, run: Run) -> None:
-    """Return where the certificate could be deployed as its spec says.
+    """Raise `UsageError` or `ConfigurationError` if the certificate could not be deployed.
 
-    Raises `UsageError` and `ConfigurationError`; warns of options of targets that it does not have.
+    Warns of options for targets that the spec does not use.
     """
     try:
         run.services.store.check_access(spec)
@@ -25,4 +25,4 @@ def check_deployment(spec: CertificateSpec, run: Run) -> None:
         raise
     unused = {target_of(key) for key in spec.chosen} - {None, *spec.deploy.targets}
     for target in sorted(str(each) for each in unused):
-        run.warn(f"what is set for {target} has no effect without --deploy {target}", spec.name)
+        run.warn(f"the options for {target} have no effect without --deploy {target}", spec.name)

@@ -1,4 +1,4 @@
-"""What DNS providers there are, and what each wants to be told."""
+"""The DNS providers and their options."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ProviderDetails:
 
     @property
     def example(self) -> str:
-        """A table of certctl.toml to begin with; secrets stand in files beside it."""
-        lines = ["# Leave out what you do not need."] if len(self.options) > 2 else []
+        """An example table for certctl.toml; secrets are in files next to it."""
+        lines = ["# Omit what you do not need."] if len(self.options) > 2 else []
         lines += [f"[dns.credentials.{self.view.name}]", f'provider = "{self.view.name}"']
         for option in self.options:
             name = option.key.rpartition(".")[2]
@@ -46,17 +46,17 @@ class ProviderDetails:
 
 
 def providers(word: str = "") -> list[ProviderView]:
-    """Return the providers whose name has the word in it, sorted; Lexicon's where it is there."""
+    """Return the providers whose name contains the word, sorted, with Lexicon's if installed."""
     return [_view(name) for name in provider_names() if word.lower() in name]
 
 
 def provider(name: str) -> ProviderDetails:
-    """Return a provider with its options. Raises `UsageError` where there is none of that name."""
+    """Return a provider with its options. Raises `UsageError` if no provider has that name."""
     return ProviderDetails(_view(name), options_of(name))
 
 
 def more_to_install() -> str | None:
-    """Return what brings the providers of Lexicon; None where they are there."""
+    """Return the command that installs Lexicon's providers; None if they are installed."""
     return None if lexicon.names() else lexicon.INSTALL
 
 
@@ -68,7 +68,7 @@ def _view(name: str) -> ProviderView:
 
 
 def _file_of_a_secret(name: str, options: Sequence[Option]) -> bool:
-    """Whether an option names the file of another one, which the example has already."""
+    """Return whether the option names the file of another option, which the example already has."""
     secret = name.removesuffix("_file")
     return name != secret and (
         is_secret(secret) and any(each.key.endswith(f".{secret}") for each in options)

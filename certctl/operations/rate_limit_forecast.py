@@ -1,5 +1,6 @@
-"""What a run would ask of a CA beyond the CA's known limits, said beforehand; and how much of them
-is used. Nothing is refused here: the CA's word counts, and others may have asked it too.
+"""Warn before a run would exceed a CA's known rate limits, and show how much of them is used.
+
+Nothing is refused here: only the CA's answer counts, since other clients may use the same limits.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from certctl.operations.accounts import choose_account, registration_times
 from certctl.operations.run import Run
 from certctl.rate_limits import Usage, overruns, usages, usages_for
 
-_SAID = 5
-"""Warnings for one CA; a run of thousands of names could have as many."""
+_MAX_WARNINGS = 5
+"""Warnings for each CA; a run with thousands of names could exceed as many limits."""
 
 
 def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> LedgerEntry:
-    """Return what an order for a certificate would be to its CA's limits."""
+    """Return how an order for a certificate would count towards its CA's limits."""
     live, names = status.live, tuple(each.value for each in spec.identifiers)
     if live is None or live.request.ca != spec.ca:
         return LedgerEntry(LimitedAction.ORDER, now, names)
@@ -37,26 +38,26 @@ def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -
 
 
 def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, LedgerEntry]], run: Run) -> None:
-    """Say which limits of a CA would be overstepped by these orders."""
+    """Warn of the limits that these orders would exceed."""
     by_account: defaultdict[tuple[str, str | None], list[LedgerEntry]] = defaultdict(list)
     for spec, asked in wanted:
         if documented_limits(spec.ca).limits:
             by_account[spec.ca, spec.account].append(asked)
     for (ca, account), orders in by_account.items():
-        _warn_of(ca, account, orders, run)
+        _warn(ca, account, orders, run)
 
 
 def usage_of(account: Account, run: Run) -> list[Usage]:
-    """Return how much of its CA's limits an account uses, the fullest first."""
+    """Return how much of its CA's limits an account uses, highest usage first."""
     limits = documented_limits(account.directory_url).limits
     if not limits:
         return []
-    past = [*_asked(account, run), *registration_times(run, account.directory_url)]
+    past = [*_ledger(account, run), *registration_times(run, account.directory_url)]
     return usages(limits, past, run.services.clock.now(), registered_domains())
 
 
 def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> list[Usage]:
-    """Return how much is used of the limits that an order for a certificate counts for."""
+    """Return the usage of the limits that an order for a certificate counts towards."""
     limits = documented_limits(spec.ca).limits
     try:
         account = choose_account(run, spec.ca, spec.account) if limits else None
@@ -66,24 +67,24 @@ def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> lis
         return []
     now = run.services.clock.now()
     order = order_for(spec, status, now)
-    return usages_for(limits, _asked(account, run), order, now, registered_domains())
+    return usages_for(limits, _ledger(account, run), order, now, registered_domains())
 
 
-def _warn_of(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry], run: Run) -> None:
+def _warn(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry], run: Run) -> None:
     try:
         account = choose_account(run, ca, wanted_account)
     except CertctlError:
-        return  # each order will say what is wrong
-    past = _asked(account, run) if account else []
+        return  # each order will report the error
+    past = _ledger(account, run) if account else []
     now = run.services.clock.now()
     found = overruns(documented_limits(ca).limits, past, orders, now, registered_domains())
-    for overrun in found[:_SAID]:
+    for overrun in found[:_MAX_WARNINGS]:
         run.warn(f"{label(ca)} allows {overrun}")
-    if len(found) > _SAID:
-        run.warn(f"{len(found) - _SAID} more limits of {label(ca)} would be overstepped")
+    if len(found) > _MAX_WARNINGS:
+        run.warn(f"{len(found) - _MAX_WARNINGS} more limits of {label(ca)} would be exceeded")
 
 
-def _asked(account: Account, run: Run) -> Sequence[LedgerEntry]:
+def _ledger(account: Account, run: Run) -> Sequence[LedgerEntry]:
     try:
         return run.services.store.accounts.ledger(account)
     except StoreError:

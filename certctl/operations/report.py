@@ -1,4 +1,4 @@
-"""What a command that works on certificates hands to the face: outcomes, and the exit status."""
+"""The result of a command that works on certificates: outcomes, and the exit status."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from certctl.models import Outcome
 
 @dataclass(frozen=True)
 class Report:
-    """The outcomes of a run over `considered` certificates, and errors that are no
-    certificate's.
-    """
+    """The outcomes of a run over `considered` certificates, and errors of the run itself."""
 
     outcomes: tuple[Outcome, ...] = ()
     errors: tuple[CertctlError, ...] = ()
@@ -22,13 +20,13 @@ class Report:
 
     @property
     def all_errors(self) -> tuple[CertctlError, ...]:
-        """Every error of the run, certificate by certificate, then those of the run itself."""
+        """All errors: those of each certificate, then those of the run itself."""
         own = [_error_of(outcome) for outcome in self.outcomes]
         return (*(error for error in own if error is not None), *self.errors)
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The status that takes precedence; partial where some failed and others did not."""
+        """The status that takes precedence; partial if only some certificates failed."""
         statuses = [error.exit_status for error in self.all_errors]
         failed = sum(outcome.error is not None for outcome in self.outcomes)
         if 0 < failed < max(self.considered, len(self.outcomes)):

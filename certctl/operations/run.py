@@ -100,13 +100,13 @@ class Run:
         """Work on one certificate, as one of as many at a time as the setting `jobs` says; of those
         that wait the one with the lowest rank comes first.
         """
-        self._slots.take(rank)
+        self._slots.acquire(rank)
         self._thread.working = True
         try:
             yield
         finally:
             self._thread.working = False
-            self._slots.give()
+            self._slots.release()
 
     @contextmanager
     def idle(self) -> Iterator[None]:
@@ -116,11 +116,11 @@ class Run:
         if not getattr(self._thread, "working", False):
             yield
             return
-        self._slots.give()
+        self._slots.release()
         try:
             yield
         finally:
-            self._slots.take(-1)  # it was at work before
+            self._slots.acquire(-1)  # it was at work before
 
     def endpoint(self, directory_url: str, ca_bundle: str | None) -> Endpoint:
         """Return how to reach a CA, starting one that runs inside this process if it must be."""

@@ -335,7 +335,7 @@ def test_runs_that_ended_are_told_with_what_should_have_run_them(
     (found,) = schedule(home, tmp_path, 5 * DAY)
 
     assert (found.code, found.severity, found.subject) == ("schedule.idle", "warning", str(timer))
-    assert found.message.endswith("and it last ran by itself 5 days ago")
+    assert found.message.endswith("; the last scheduled run was 5 days ago")
 
 
 def test_a_timer_that_has_not_run_yet_is_good_to_know(home: Path, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_runs_that_are_too_far_apart_for_a_short_lifetime_are_told(
 
     assert (found.code, found.subject) == ("schedule.interval", NAME)
     assert found.message == (
-        "`certctl renew` runs every 720.0 hours, but the time in hand is only 360.0 hours long"
+        "`certctl renew` runs every 720.0 hours, but the time for renewal is only 360.0 hours long"
     )
 
 

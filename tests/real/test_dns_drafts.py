@@ -286,7 +286,7 @@ def test_a_ca_that_does_not_offer_it_is_named(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("192.0.2.7",), "the DNS cannot prove control of an address"),
+        (("192.0.2.7",), "an IP address cannot be validated by DNS"),
         (("a.example.test", "--until", "soon"), "'soon' is no date and no duration"),
         (("a.example.test", "--until", "2001-01-01"), "over before it began"),
     ],
