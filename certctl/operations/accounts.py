@@ -1,7 +1,7 @@
-"""Accounts: found or registered, shown, updated, given a new key, deactivated.
+"""ACME accounts: select, register, update, key rollover, deactivate.
 
-An account's lock is held shared by orders and exclusively by everything here that changes an
-account, never across a question to a person.
+Orders hold an account's lock shared; everything here that changes an account holds it exclusively.
+No lock is held while the user is prompted.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from certctl.ports import HeldLock
 
 _GONE = {"unauthorized": "deactivated", "accountDoesNotExist": "unknown"}
-"""What has become of an account whose requests the CA refuses so (RFC 8555 §7.3.6, §6.7)."""
+"""The account status that each ACME error type implies (RFC 8555 §7.3.6, §6.7)."""
 
-_LOOK_AGAIN_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What became of `register`; `created` is False where the account was there already."""
+    """The result of `register`; `created` is False if the account already existed."""
 
     account: Account
     created: bool
 
 
 def accounts_at(run: Run, directory: str) -> list[Account]:
-    """Return the usable accounts that this home directory holds at a CA, the oldest first."""
+    """Return the valid accounts at a CA in this home directory, oldest first."""
     return [
         account
         for account in run.services.store.accounts.all()
@@ -57,30 +57,31 @@ def accounts_at(run: Run, directory: str) -> list[Account]:
 
 
 def choose_account(run: Run, directory: str, wanted: str | None) -> Account | None:
-    """Return the account to use at a CA: the one asked for, else the oldest; None where none is.
+    """Return the account to use at a CA: the one that `wanted` identifies by ID or URL, by default
+    the oldest; None if there is none.
 
-    Raises `UsageError` where `wanted` names an account that is not there.
+    Raises `UsageError` if `wanted` identifies no account.
     """
-    here = accounts_at(run, directory)
+    existing = accounts_at(run, directory)
     if wanted is None:
-        return here[0] if here else None
-    found = next((each for each in here if wanted in {each.id, each.url}), None)
+        return existing[0] if existing else None
+    found = next((each for each in existing if wanted in {each.id, each.url}), None)
     if found is None:
-        known = ", ".join(each.id for each in here) or "none"
+        known = ", ".join(each.id for each in existing) or "none"
         raise UsageError(
-            f"there is no account {wanted!r} at {label(directory)} here; there are: {known}",
-            hint="certctl account show",
+            f"this home directory has no account {wanted!r} at {label(directory)}; known: {known}",
+            hint="To list all accounts: certctl account show",
             code="usage.unknown_account",
         )
     return found
 
 
 def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
-    """Return the account at a CA, registering one where there is none.
+    """Return the account at a CA; register one if there is none.
 
-    E-mail addresses, key type, agreement and external account binding come from the settings.
-    Raises `ConsentRequired` naming the terms' URL where nobody agreed, `EabRequired` where the CA
-    wants a binding and none was given.
+    Email addresses, key type, agreement to the terms of service and external account binding come
+    from the settings. Raises `ConsentRequired` with the URL of the terms if they have not been
+    agreed to, `EabRequired` if the CA requires a binding and none is configured.
     """
     existing = choose_account(run, directory, run.services.settings.text("account.id"))
     if existing is not None:
@@ -91,20 +92,20 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
     clock, accounts = run.services.clock, run.services.store.accounts
     deadline = clock.monotonic() + run.services.settings.seconds("lock_timeout")
     while True:
-        # Who was quicker registers, then shares the lock with others that order: it may be a long
-        # time until nobody holds it, but the account is there long before.
+        # Another process may be registering. It then orders with the lock held shared, so the
+        # account exists long before the lock can be held exclusively: poll for either.
         existing = choose_account(run, directory, None)
         if existing is not None:
             return Registration(existing, created=False)
         try:
-            lease = accounts.lock(directory, exclusive=True, timeout=0)
+            lock = accounts.lock(directory, exclusive=True, timeout=0)
         except LockHeld:
             if clock.monotonic() >= deadline:
                 raise
-            clock.wait(run.stop, _LOOK_AGAIN_SECONDS)
+            clock.wait(run.stop, _POLL_SECONDS)
             run.check()
             continue
-        with lease:
+        with lock:
             existing = choose_account(run, directory, None)
             if existing is not None:
                 return Registration(existing, created=False)
@@ -112,12 +113,12 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
 
 
 def ensure_account(run: Run, directory: str, ca_bundle: str | None, wanted: str | None) -> Account:
-    """Return the account to order with, registering one where this home directory holds none."""
+    """Return the account to order with; register one if this home directory has none."""
     return choose_account(run, directory, wanted) or register(run, directory, ca_bundle).account
 
 
 def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account:
-    """Return the account after the CA took `emails` as its contact (RFC 8555 §7.3.2)."""
+    """Set the account's contact at the CA and return the account (RFC 8555 §7.3.2)."""
     with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         state = _client(run, account).update_account(_contact(emails))
@@ -127,7 +128,7 @@ def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account
 
 
 def agree_to_terms(run: Run, account: Account) -> Account:
-    """Return the account after new terms of service were agreed to (RFC 8555 §7.3.3)."""
+    """Agree to new terms of service and return the account (RFC 8555 §7.3.3)."""
     terms = _consent(run, _client(run, account), account.directory_url)
     with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
@@ -138,10 +139,10 @@ def agree_to_terms(run: Run, account: Account) -> Account:
 
 
 def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> Account:
-    """Return the account after its key was changed at the CA (RFC 8555 §7.3.5).
+    """Replace the account's key at the CA and return the account (RFC 8555 §7.3.5).
 
-    The new key is on disk before the CA hears of it, so that a crash at any point is mended by
-    the next use: whichever of the two keys the CA knows is the account's key.
+    The new key is written to disk before it is sent to the CA. After a crash at any point, the next
+    use of the account finds out which of the two keys the CA knows.
     """
     from certctl.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
@@ -153,7 +154,7 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
         try:
             _client(run, account).change_key(key)
         except AccountError as error:
-            # Where the CA took it and shows no effect yet, the next use asks again.
+            # Without a status it is unknown whether the CA accepted the key: the next use asks.
             if error.status is not None:
                 accounts.drop_next_key(account)
             raise
@@ -161,12 +162,12 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
         changed = replace(account, key_type=kind or account.key_type)
         accounts.update(changed)
         run.forget_client(account)
-        _warn_of_hashed_records(changed, run)
+        _warn_about_hashed_records(changed, run)
         return changed
 
 
-def _warn_of_hashed_records(account: Account, run: Run) -> None:
-    """Say which certificates prove control by a record with a hash of the account's old key."""
+def _warn_about_hashed_records(account: Account, run: Run) -> None:
+    """Warn about certificates whose persistent validation record has a hash of the old key."""
     client = run.client(account.directory_url, account.ca_bundle)
     if client.directory.account_hash_prefix is None:
         return
@@ -178,24 +179,25 @@ def _warn_of_hashed_records(account: Account, run: Run) -> None:
                 stale.append(name)
     if stale:
         run.warn(
-            f"a hash of the old key is in the records that prove control of {', '.join(stale)}:"
-            " before the next renewal, make new ones with `certctl dns persist NAME...`"
+            "the persistent validation records of these certificates contain a hash of the old"
+            f" account key: {', '.join(stale)}. Before the next renewal, create new ones with"
+            " `certctl dns persist NAME...`"
         )
 
 
 def deactivate(run: Run, account: Account) -> Account:
-    """Return the account after it was deactivated at the CA, for ever (RFC 8555 §7.3.6)."""
+    """Permanently deactivate the account at the CA and return it (RFC 8555 §7.3.6)."""
     with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         _client(run, account).deactivate_account()
-        gone = replace(account, status="deactivated")
-        run.services.store.accounts.update(gone)
+        deactivated = replace(account, status="deactivated")
+        run.services.store.accounts.update(deactivated)
         run.forget_client(account)
-        return gone
+        return deactivated
 
 
 def refresh(run: Run, account: Account) -> Account:
-    """Return the account as the CA knows it now; what changed is kept."""
+    """Fetch the account's current state from the CA, save any change and return the account."""
     with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
         current = _at_the_ca(run, account)
@@ -205,7 +207,7 @@ def refresh(run: Run, account: Account) -> Account:
 
 
 def shared_lock(run: Run, account: Account) -> HeldLock:
-    """Return a context in which the account can be ordered with, and nobody changes it."""
+    """Lock the account for orders: others may order as well, but nobody can change the account."""
     settings = run.services.settings
     store = run.services.store.accounts
     if store.next_key(account) is not None:
@@ -217,30 +219,31 @@ def shared_lock(run: Run, account: Account) -> HeldLock:
 
 
 def account_named(run: Run, ca: str | None, wanted: str | None) -> Account:
-    """Return the one account that the command line means. Raises `UsageError` where that is none.
+    """Return the account selected on the command line. Raises `UsageError` if there is none.
 
-    `ca` is a CA's name or URL; without it the only account there is, or the default CA's.
+    `ca` is a CA's name or URL; by default the only account there is, else that of the default CA.
     """
-    held = [each for each in run.services.store.accounts.all() if each.status == "valid"]
+    valid = [each for each in run.services.store.accounts.all() if each.status == "valid"]
     directory = directory_url(ca or run.services.settings.required_text("ca"))
     if wanted is not None:
-        matching = [each for each in held if wanted in {each.id, each.url}]
-    elif ca is None and len(held) == 1:
-        matching = held
+        matching = [each for each in valid if wanted in {each.id, each.url}]
+    elif ca is None and len(valid) == 1:
+        matching = valid
     else:
-        matching = [each for each in held if each.directory_url == directory]
+        matching = [each for each in valid if each.directory_url == directory]
     if matching:
         return matching[0]
-    if held and ca is None:
-        known = ", ".join(f"{each.id} ({label(each.directory_url)})" for each in held)
+    if valid and ca is None:
+        known = ", ".join(f"{each.id} ({label(each.directory_url)})" for each in valid)
+        reason = "several accounts exist" if wanted is None else f"there is no account {wanted!r}"
         raise UsageError(
-            f"which account is meant? There are: {known}",
+            f"{reason}; known: {known}",
             hint="Choose one with --account ID.",
             code="usage.unknown_account",
         )
     raise UsageError(
-        f"there is no account at {label(directory)} here",
-        hint=f"certctl register --ca {label(directory)}",
+        f"no account is registered at {label(directory)}",
+        hint=f"Run: certctl register --ca {label(directory)}",
         code="usage.unknown_account",
     )
 
@@ -249,15 +252,15 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
     from certctl.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
     settings, clock = run.services.settings, run.services.clock
-    _warn_of_accounts(run, directory)
+    _warn_about_account_limits(run, directory)
     kind = AccountKeyType(settings.required_text("account.key_type"))
     key = generate_account_key(kind)
     client = run.client(directory, ca_bundle).with_key(key)
     eab = _external_account(run)
     if eab is None and client.directory.external_account_required:
         raise EabRequired(
-            f"{label(directory)} wants an external account binding",
-            hint="Get a key id and an HMAC key from the CA's site, then: certctl register "
+            f"{label(directory)} requires an external account binding (EAB)",
+            hint="Get a key ID and an HMAC key from the CA's web site, then run: certctl register "
             f"--ca {label(directory)} --eab-kid KID --eab-hmac-key-file FILE",
         )
     contact = _contact(settings.texts("account.email"))
@@ -279,7 +282,7 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
 
 
 def registration_times(run: Run, directory: str) -> list[LedgerEntry]:
-    """Return when accounts were made at a CA, as far as this home directory knows."""
+    """Return the registrations at a CA that this home directory knows of."""
     return [
         LedgerEntry(LimitedAction.ACCOUNT, each.created)
         for each in run.services.store.accounts.all()
@@ -287,8 +290,8 @@ def registration_times(run: Run, directory: str) -> list[LedgerEntry]:
     ]
 
 
-def _warn_of_accounts(run: Run, directory: str) -> None:
-    """Say where one more account would be beyond the limits of a CA."""
+def _warn_about_account_limits(run: Run, directory: str) -> None:
+    """Warn if one more account would exceed the rate limits of a CA."""
     limits = documented_limits(directory).limits
     for usage in usages(limits, registration_times(run, directory), run.services.clock.now(), str):
         if usage.used >= usage.limit.count:
@@ -296,15 +299,15 @@ def _warn_of_accounts(run: Run, directory: str) -> None:
 
 
 def _consent(run: Run, client: AcmeClient, directory: str) -> str | None:
-    """Return the URL of the terms that were agreed to; None where the CA has none."""
+    """Return the URL of the terms that were agreed to; None if the CA has none."""
     terms = client.directory.terms_of_service
     if terms is None or run.services.settings.flag("account.agree_tos"):
         return terms
     if run.services.ask(f"Do you agree to the terms of service of {label(directory)}?\n{terms}"):
         return terms
     raise ConsentRequired(
-        f"the terms of service of {label(directory)} must be agreed to: {terms}",
-        hint="Read them, then run the same command with --agree-tos.",
+        f"you have not agreed to the terms of service of {label(directory)}: {terms}",
+        hint="Read them, then run the same command again with --agree-tos.",
         code="usage.terms",
     )
 
@@ -319,18 +322,20 @@ def _external_account(run: Run) -> ExternalAccount | None:
     if kid is None and secret is None:
         return None
     if kid is None or secret is None:
-        missing = "the HMAC key" if kid else "the key id"
+        missing = "the HMAC key" if kid else "the key ID"
         raise UsageError(
-            f"an external account binding needs a key id and an HMAC key: {missing} is missing",
-            hint="--eab-kid KID --eab-hmac-key-file FILE, or CERTCTL_EAB_KID and "
-            "CERTCTL_EAB_HMAC_KEY in the environment",
+            f"an external account binding needs a key ID and an HMAC key: {missing} is missing",
+            hint="Use --eab-kid KID --eab-hmac-key-file FILE, or set CERTCTL_EAB_KID and "
+            "CERTCTL_EAB_HMAC_KEY in the environment.",
             code="usage.eab",
         )
     return ExternalAccount(kid, secret)
 
 
 def _at_the_ca(run: Run, account: Account) -> Account:
-    """Return the account as the CA knows it; one that it refuses for good is valid no more."""
+    """Return the account with its current state at the CA; its status tells if the CA no longer
+    accepts it.
+    """
     try:
         state = _client(run, account).account()
     except AccountError as error:
@@ -342,7 +347,7 @@ def _at_the_ca(run: Run, account: Account) -> Account:
 
 
 def _finish_rollover(run: Run, account: Account) -> Account:
-    """Settle a key change that was cut off: keep the key that the CA knows the account by."""
+    """Complete an interrupted key rollover: keep the key under which the CA knows the account."""
     from certctl.keys import account_key_type  # noqa: PLC0415 - cryptography is slow to import
 
     accounts = run.services.store.accounts
@@ -369,5 +374,5 @@ def _exclusive_lock(run: Run, directory: str) -> HeldLock:
 
 
 def _contact(emails: Sequence[str]) -> tuple[str, ...]:
-    """Return contact URLs (RFC 8555 §7.3); an address that is a URL already stays as it is."""
+    """Return contact URLs (RFC 8555 §7.3); an address that is already a URL stays unchanged."""
     return tuple(each if ":" in each else f"mailto:{each}" for each in emails)

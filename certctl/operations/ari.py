@@ -1,6 +1,6 @@
-"""Asking a CA when a certificate should be renewed (ARI, RFC 9773 §4.3).
+"""Query a CA for its suggested renewal window (ARI, RFC 9773 §4.3).
 
-A courtesy of the CA: whatever goes wrong becomes memory, and never an error.
+ARI is optional: a failed query is recorded in the renewal state, and is never an error.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from certctl.operations.run import Run
 def ask_for_renewal_info(
     spec: CertificateSpec, version: Version, renewal_state: RenewalState, run: Run
 ) -> RenewalState:
-    """Return the memory with what the CA says now about a version, where it may be asked already.
+    """Query the CA about a version if a query is due; return the updated renewal state.
 
-    Raises `Interrupted` only.
+    Raises only `Interrupted`.
     """
     now = run.services.clock.now()
     at = time_to_ask(version, renewal_state, now)

@@ -1,6 +1,8 @@
-"""Proof of control: answers are placed, seen, and taken away again, whatever happens in between.
+"""Domain validation (RFC 8555 §7.5): present the challenge responses, have the CA validate them,
+and always remove them again.
 
-RFC 8555 §7.5. What is placed is journalled first, so that the run after a crash can clean up.
+Responses are recorded in the journal before they are presented, so that the next run can clean up
+after a crash.
 """
 
 from __future__ import annotations
@@ -32,50 +34,49 @@ _PARALLEL_LOOKUPS = 16
 
 
 def authorize(order: Order, context: OrderContext) -> Order:
-    """Return the order once the CA accepted control of every identifier.
+    """Complete the authorizations of an order; return the order once it is ready.
 
-    Where that fails, authorizations that the CA was not told to look at are deactivated, which
-    would stay open for days and count against its limits. The others settle by themselves, and one
-    that becomes valid serves the next order. Raises `ValidationFailed` with the CA's words for each
-    identifier, or `ChallengeError`.
+    On failure, the pending authorizations whose challenge was not submitted to the CA are
+    deactivated: they would stay pending for days and count against the CA's limits. The others
+    become valid or invalid at the CA, and a valid one is reused by the next order. Raises
+    `ValidationFailed` with the CA's reason for each identifier, or `ChallengeError`.
     """
     client, run, name = context.client, context.run, context.spec.name
-    not_yet_valid = _not_yet_valid(client.authorizations(order.authorization_urls), name)
+    pending = _pending(client.authorizations(order.authorization_urls), name)
     solver = run.solver(run.challenge(context.spec))
     challenges: list[Challenge] = []
     try:
-        challenges += [_challenge(each, solver, name) for each in not_yet_valid]
-        if not_yet_valid:
-            pairs = zip(not_yet_valid, challenges, strict=True)
+        challenges += [_challenge(each, solver, name) for each in pending]
+        if pending:
+            pairs = zip(pending, challenges, strict=True)
             tasks = [_task(each, challenge, context) for each, challenge in pairs]
             ready = _validate(order, tasks, challenges, solver, context)
         else:
             ready = client.await_ready(order, deadline=context.deadline)
     except CertctlError as error:
-        pairs = zip(
-            not_yet_valid, challenges, strict=False
-        )  # not every challenge was found, perhaps
-        told = {each.url for each, challenge in pairs if client.was_answered(challenge)}
+        # The list of challenges is incomplete if the error came while they were selected.
+        pairs = zip(pending, challenges, strict=False)
+        submitted = {each.url for each, challenge in pairs if client.was_answered(challenge)}
         if isinstance(error, ValidationFailed):
-            _note_failures(error, context)
-        _give_up([each for each in not_yet_valid if each.url not in told], context)
+            _record_failures(error, context)
+        _deactivate([each for each in pending if each.url not in submitted], context)
         raise
     run.services.emit(OrderReady(name, run.services.clock.now()))
     return ready
 
 
-def _note_failures(error: ValidationFailed, context: OrderContext) -> None:
-    """Take note of each failed authorization: CAs count them by identifier."""
-    refused = {value for value, _ in error.reasons}
+def _record_failures(error: ValidationFailed, context: OrderContext) -> None:
+    """Record each failed authorization in the ledger: CAs limit them per identifier."""
+    failed = {value for value, _ in error.reasons}
     for each in context.identifiers:
-        if each.value in refused:
+        if each.value in failed:
             context.note(LimitedAction.FAILURE, [each])
 
 
 def remove_leftovers(name: str, run: Run) -> None:
-    """Take away what an earlier run of this certificate placed and could not clean up any more.
+    """Remove the challenge responses that an earlier run for this certificate left behind.
 
-    What cannot be removed now stays in the journal for the next run, and is said.
+    Those that cannot be removed now cause a warning and stay in the journal for the next run.
     """
     for leftover in run.services.store.journal.leftovers(name):
         solver = run.solver(leftover.challenge)
@@ -89,10 +90,10 @@ def _validate(
     solver: Solver,
     context: OrderContext,
 ) -> Order:
-    """Place the answers, have the CA look at them, and return the order once it is ready."""
+    """Present the responses, have the CA validate them, and return the order once it is ready."""
     client, run, name = context.client, context.run, context.spec.name
     clock = run.services.clock
-    placements = _placed(solver, tasks)
+    placements = _placements(solver, tasks)
     challenge = run.challenge(context.spec)
     entry = run.services.store.journal.record_placements(challenge, placements)
     try:
@@ -100,10 +101,10 @@ def _validate(
         names = tuple(task.identifier.value for task in tasks)
         types = ", ".join(dict.fromkeys(task.type for task in tasks))
         run.services.emit(ChallengesPresented(name, clock.now(), types, names))
-        begun = clock.monotonic()
+        started = clock.monotonic()
         with run.idle():
             solver.wait(placements)
-        run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - begun))
+        run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - started))
         client.answer_all(challenges)
         solver.wait_for_validation(placements)
         return client.await_ready(order, deadline=context.deadline)
@@ -111,31 +112,31 @@ def _validate(
         _clean_up(solver, placements, entry, name, run)
 
 
-def _placed(solver: Solver, tasks: Sequence[Task]) -> tuple[Placement, ...]:
-    """Return where the answers will stand; what has to be looked up for that, side by side."""
+def _placements(solver: Solver, tasks: Sequence[Task]) -> tuple[Placement, ...]:
+    """Return where each response goes; the DNS queries that this needs run in parallel."""
     if len(tasks) == 1:
         return (solver.plan(tasks[0]),)
     with ThreadPoolExecutor(min(len(tasks), _PARALLEL_LOOKUPS)) as pool:
         return tuple(pool.map(solver.plan, tasks))
 
 
-def _not_yet_valid(authorizations: Sequence[Authorization], name: str) -> list[Authorization]:
-    """Return the authorizations that wait for an answer. Raises where one can never become
-    valid.
+def _pending(authorizations: Sequence[Authorization], name: str) -> list[Authorization]:
+    """Return the authorizations that still need a challenge. Raises `ValidationFailed` if any can
+    no longer become valid.
     """
-    dead = [each for each in authorizations if each.status not in {"pending", "valid"}]
-    if dead:
+    failed = [each for each in authorizations if each.status not in {"pending", "valid"}]
+    if failed:
         raise ValidationFailed(
-            "the CA will not authorize " + ", ".join(each.identifier.value for each in dead),
-            reasons=[(each.identifier.value, _verdict(each)) for each in dead],
+            "the CA does not authorize " + ", ".join(each.identifier.value for each in failed),
+            reasons=[(each.identifier.value, _reason(each)) for each in failed],
             name=name,
         )
     return [each for each in authorizations if each.status == "pending"]
 
 
-def _verdict(authorization: Authorization) -> str:
-    said = [each.error for each in authorization.challenges if each.error]
-    return said[0] if said else f"its authorization is {authorization.status}"
+def _reason(authorization: Authorization) -> str:
+    errors = [each.error for each in authorization.challenges if each.error]
+    return errors[0] if errors else f"its authorization is {authorization.status}"
 
 
 def _challenge(authorization: Authorization, solver: Solver, name: str) -> Challenge:
@@ -146,10 +147,9 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
             return found
     offered = ", ".join(each.type for each in authorization.challenges) or "nothing"
     hint = (
-        "A wildcard can be proved by DNS only: --dns PROVIDER."
+        "A wildcard can be validated through DNS only: use --dns PROVIDER."
         if authorization.identifier.wildcard
-        else "Choose another way to prove control: --standalone, --webroot DIR, --tls-alpn or"
-        " --dns PROVIDER."
+        else "Choose another challenge: --standalone, --webroot DIR, --tls-alpn or --dns PROVIDER."
     )
     raise ChallengeError(
         f"the CA does not offer {' or '.join(wanted)} for {authorization.identifier}; it offers"
@@ -177,18 +177,18 @@ def _task(authorization: Authorization, challenge: Challenge, context: OrderCont
 def _clean_up(
     solver: Solver, placements: Sequence[Placement], entry: str, name: str, run: Run
 ) -> None:
-    """Take the answers away; a failure stays in the journal, and never hides what happened
-    before.
+    """Remove the responses. If that fails, warn and keep the journal entry; raise nothing, so that
+    an earlier error is not masked.
     """
     try:
         solver.cleanup(placements)
     except CertctlError as error:
-        run.warn(f"what proved control could not be removed: {error.message}", name)
+        run.warn(f"a challenge response could not be removed: {error.message}", name)
     else:
         run.services.store.journal.remove(entry)
 
 
-def _give_up(waiting: Sequence[Authorization], context: OrderContext) -> None:
-    for each in waiting:
+def _deactivate(authorizations: Sequence[Authorization], context: OrderContext) -> None:
+    for each in authorizations:
         if not context.client.deactivate(each.url):
-            return  # the CA is down, or lets nobody do that: the others need not be tried
+            return  # the CA is down or does not support this, so do not try the others

@@ -1,8 +1,9 @@
-"""Fallback: the version before is put back where what came after it was refused.
+"""Automatic rollback: deploy the previous version again after a configuration test, a reload or a
+live check failed with the new one.
 
-Only where the spec asks for it (`on_failure = "rollback"`), only for a version that may still be
-served, and only if the same tests hold with it. The newer version stays the target, so that it is
-owed and tried again.
+Only if the spec says so (`on_failure = "rollback"`), only to a version that may still be served,
+and only if the same checks pass with it. The newer version remains the wanted version: its
+deployment stays pending and is tried again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from certctl.operations.deploy_steps import (
     Rollout,
     apply_step,
     pack,
-    place,
     reload,
     run_deploy_hooks,
     test,
+    write_copies,
 )
 from certctl.operations.live_check import check_live
 from certctl.operations.run import Run
@@ -27,8 +28,8 @@ from certctl.operations.run import Run
 
 @dataclass(frozen=True)
 class RollbackResult:
-    """What became of a shipment that was refused: `back` is the version before, deployed, or None;
-    then `why` says why it is not.
+    """The result of a rollback: `restored` is the deployed previous version; None if the rollback
+    was not possible, for this `reason`.
     """
 
     restored: Rollout | None
@@ -36,48 +37,47 @@ class RollbackResult:
 
 
 def roll_back(rollouts: Sequence[Rollout], run: Run) -> dict[str, RollbackResult]:
-    """Put the version before back for those that were refused and want that; return what became of
-    each, by name. Raises `Interrupted`; a deploy is then still owed.
+    """Roll back each refused rollout whose spec says so; return the results by certificate name.
+
+    Raises `Interrupted`; the deployments are then still pending.
     """
     refused = [
         each
         for each in rollouts
         if each.refused and each.spec.deploy.on_failure is OnFailure.ROLLBACK
     ]
-    found: dict[str, RollbackResult] = {}
+    results: dict[str, RollbackResult] = {}
     older: list[Rollout] = []
     for each in refused:
-        version = _before(each, run)
+        version = _previous_version(each, run)
         if version is None:
-            found[each.name] = RollbackResult(
-                None, "there is no version before that could be served"
-            )
+            results[each.name] = RollbackResult(None, "no earlier version can be served")
             continue
         try:
             run.services.store.revert_live(each.name, version.number)
             older.append(pack(each.spec, version, each.deployment, each.targets, run))
         except CertctlError as error:
-            found[each.name] = RollbackResult(None, error.message)
-    for rollout in _deployed(older, run):
+            results[each.name] = RollbackResult(None, error.message)
+    for rollout in _deploy(older, run):
         if rollout.error is None:
-            found[rollout.name] = RollbackResult(rollout)
+            results[rollout.name] = RollbackResult(rollout)
         else:
-            reason = f"version {rollout.version.number} fares no better: {rollout.error.message}"
-            found[rollout.name] = RollbackResult(None, reason)
-    forward = [each for each in refused if found[each.name].restored is None]
-    _return(forward, run)
-    return found
+            reason = f"version {rollout.version.number} fails as well: {rollout.error.message}"
+            results[rollout.name] = RollbackResult(None, reason)
+    not_restored = [each for each in refused if results[each.name].restored is None]
+    _restore_newer(not_restored, run)
+    return results
 
 
-def _deployed(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
-    """Take older versions the same way, and look at them the same way."""
-    placed = [apply_step(each, place, run) for each in rollouts]
-    hooked = [apply_step(each, run_deploy_hooks, run) for each in placed]
+def _deploy(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
+    """Deploy earlier versions with the same steps and the same live check as the newer ones."""
+    copied = [apply_step(each, write_copies, run) for each in rollouts]
+    hooked = [apply_step(each, run_deploy_hooks, run) for each in copied]
     return check_live(reload(test(hooked, run), run), run)
 
 
-def _return(rollouts: Sequence[Rollout], run: Run) -> None:
-    """Make the newer versions live again where those before fared no better."""
+def _restore_newer(rollouts: Sequence[Rollout], run: Run) -> None:
+    """Make the newer versions live again after their rollback failed."""
     again: list[Rollout] = []
     for each in rollouts:
         live = run.services.store.status(each.name).live
@@ -85,15 +85,17 @@ def _return(rollouts: Sequence[Rollout], run: Run) -> None:
             continue
         run.services.store.revert_live(each.name, each.version.number)
         again.append(replace(each, error=None, refused=False))
-    placed = [apply_step(each, place, run) for each in again]
-    reload(test(placed, run), run)
+    copied = [apply_step(each, write_copies, run) for each in again]
+    reload(test(copied, run), run)
 
 
-def _before(rollout: Rollout, run: Run) -> Version | None:
-    """Return the version to go back to: the one whose deploy held last, else the newest before."""
+def _previous_version(rollout: Rollout, run: Run) -> Version | None:
+    """Return the version to roll back to: the last one deployed successfully, else the newest
+    earlier one; None if no earlier version may be served.
+    """
     store, now = run.services.store, run.services.clock.now()
     renewal_state, number = store.status(rollout.name).renewal_state, rollout.version.number
-    fit = {
+    candidates = {
         each.number: each
         for each in store.versions(rollout.name)
         if each.number < number
@@ -102,4 +104,4 @@ def _before(rollout: Rollout, run: Run) -> Version | None:
         and each.facts.key_sha256 not in renewal_state.compromised_keys
     }
     deployed = rollout.deployment.deployed
-    return fit.get(deployed or 0) or fit.get(max(fit, default=0))
+    return candidates.get(deployed or 0) or candidates.get(max(candidates, default=0))

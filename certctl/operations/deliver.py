@@ -20,11 +20,11 @@ from certctl.operations.deploy_steps import (
     Target,
     apply_step,
     pack,
-    place,
     reload,
     run_deploy_hooks,
     targets_of,
     test,
+    write_copies,
 )
 from certctl.operations.live_check import check_live
 from certctl.operations.live_version import activate_wanted, mark_undeployed
@@ -41,7 +41,7 @@ def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
     known: dict[Hashable, Target] = {}
     prepared = [_prepared(name, run, known) for name in names]
     rollouts = [each for each in prepared if isinstance(each, Rollout)]
-    rollouts = [apply_step(each, place, run) for each in rollouts]
+    rollouts = [apply_step(each, write_copies, run) for each in rollouts]
     rollouts = [apply_step(each, run_deploy_hooks, run) for each in rollouts]
     rollouts = check_live(reload(test(rollouts, run), run), run)
     rollbacks = roll_back(rollouts, run)

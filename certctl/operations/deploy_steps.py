@@ -123,7 +123,7 @@ def check_copies(spec: CertificateSpec, run: Run) -> None:
     _claimed(spec.deploy.copies, spec.name, run)
 
 
-def place(rollout: Rollout, run: Run) -> Rollout:
+def write_copies(rollout: Rollout, run: Run) -> Rollout:
     """Write the copies: all aside, then the debt, then each gets its name."""
     wanted: list[CopySpec] = [*rollout.spec.deploy.copies]
     for target in rollout.targets:
