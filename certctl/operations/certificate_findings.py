@@ -1,4 +1,4 @@
-"""How the certificates are that are there: what `list` shows in a word, as findings of `doctor`."""
+"""Problems with existing certificates as findings of `doctor`: the states that `list` shows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from certctl.operations.run import Run
 
 
 def state_findings(names: Sequence[str], run: Run) -> Iterator[Finding]:
-    """Yield what is wrong with the certificates of these names, as `list` shows them."""
+    """Yield a finding for each of these certificates whose state in `list` is a problem."""
     if not names:
         return
     for view in overview(run, names):
-        found = _STATES.get(view.state)
-        if found is not None:
-            yield found(view)
+        finding = _STATES.get(view.state)
+        if finding is not None:
+            yield finding(view)
 
 
 def _expired(view: CertificateView) -> Finding:
@@ -36,7 +36,7 @@ def _revoked(view: CertificateView) -> Finding:
         Severity.ERROR,
         view.name,
         "its live version is revoked",
-        f"certctl renew {view.name}, or: certctl delete {view.name}",
+        f"certctl renew {view.name}, or if it is no longer needed: certctl delete {view.name}",
     )
 
 
@@ -45,7 +45,7 @@ def _missing(view: CertificateView) -> Finding:
         "certificate.missing",
         Severity.WARNING,
         view.name,
-        f"it is wanted, but was never issued{_last_error(view)}",
+        f"it was never issued{_last_error(view)}",
         f"certctl renew {view.name}",
     )
 
@@ -61,12 +61,12 @@ def _failing(view: CertificateView) -> Finding:
     )
 
 
-def _owed(view: CertificateView) -> Finding:
+def _undeployed(view: CertificateView) -> Finding:
     return Finding(
         "certificate.undeployed",
         Severity.ERROR,
         view.name,
-        f"what is live was not deployed{_last_error(view)}",
+        f"the wanted version is not deployed yet{_last_error(view)}",
         f"certctl deploy {view.name}",
     )
 
@@ -76,7 +76,7 @@ def _stopped(view: CertificateView) -> Finding:
         "certificate.stopped",
         Severity.INFO,
         view.name,
-        f"it is not renewed by itself: {view.why}",
+        f"it is not renewed automatically: {view.why}",
         f"certctl renew {view.name}",
     )
 
@@ -86,7 +86,7 @@ _STATES: Mapping[str, Callable[[CertificateView], Finding]] = {
     "revoked": _revoked,
     "missing": _missing,
     "failing": _failing,
-    "undeployed": _owed,
+    "undeployed": _undeployed,
     "stopped": _stopped,
 }
 

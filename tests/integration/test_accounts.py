@@ -131,7 +131,7 @@ def test_half_a_binding_is_an_error_that_says_which_half(machine: Machine) -> No
     with pytest.raises(UsageError, match="HMAC key is missing"):
         register(machine, account__eab_kid="kid-1")
     machine.environment["CERTCTL_EAB_HMAC_KEY"] = HMAC_TEXT
-    with pytest.raises(UsageError, match="key id is missing"):
+    with pytest.raises(UsageError, match="key ID is missing"):
         register(machine)
 
 

@@ -202,7 +202,7 @@ def test_a_run_that_is_long_ago_is_a_warning(tmp_path: Path) -> None:
     finished = plugin(tmp_path)
 
     assert finished.exit_status == WARNING
-    assert "renew: it last ran by itself 3 days ago" in finished.stdout
+    assert "renew: its last unattended run was 3 days ago" in finished.stdout
     assert plugin(tmp_path, "--run-age", "4d").exit_status == OK
     assert plugin(tmp_path, "--run-age", "0").exit_status == OK
 
@@ -217,7 +217,7 @@ def test_that_renew_never_ran_is_a_warning_once_certificates_are_old_enough(
     finished = plugin(tmp_path)
 
     assert finished.exit_status == WARNING
-    assert "renew: it has never run by itself" in finished.stdout
+    assert "renew: it has never run unattended" in finished.stdout
 
 
 def test_a_run_that_failed_for_a_reason_of_no_certificate_is_a_warning(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_run_that_failed_for_a_reason_of_no_certificate_is_a_warning(tmp_path:
     finished = plugin(tmp_path)
 
     assert finished.exit_status == WARNING
-    assert "renew: its last run by itself ended with exit status 2" in finished.stdout
+    assert "renew: its last unattended run ended with exit status 2" in finished.stdout
 
 
 def test_how_a_run_by_itself_ended_is_written_down(machine: Machine) -> None:

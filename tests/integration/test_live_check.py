@@ -259,7 +259,7 @@ def test_it_is_not_put_back_where_it_fares_no_better(machine: Machine, server: S
 
     (error,) = report.all_errors
     assert report.exit_status == 4
-    assert "It was not rolled back: version 1 fares no better" in error.message
+    assert "It was not rolled back: version 1 fails as well" in error.message
     assert state(machine) == (2, 2, 1)
 
 
@@ -273,7 +273,7 @@ def test_it_is_not_put_back_where_it_has_expired_or_is_not_wanted_back(
     report = machine.renew()
 
     (error,) = report.all_errors
-    assert "there is no version before that could be served" in error.message
+    assert "no earlier version can be served" in error.message
     assert state(machine) == (2, 2, 1)
 
 
