@@ -1,8 +1,9 @@
-"""What runs `renew` from time to time, in words and in JSON."""
+"""The results of `certctl schedule`, as text and as JSON."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from certctl.operations.schedule import Schedule
 from certctl.output.certificates import pairs
@@ -11,27 +12,30 @@ from certctl.output.times import Times, moment
 
 
 def installed_result(found: Schedule, times: Times) -> Result:
-    """Return the result of `schedule install`: what was done, and what now runs when."""
-    done = [f"{each[0].upper()}{each[1:]}." for each in found.done]
-    return Result(_object(found), [*(done or ["Nothing had to be done."]), *_lines(found, times)])
+    """Return the result of `schedule install`: what was done, and when renewals now run."""
+    return Result(
+        _object(found),
+        [*(_sentences(found.done) or ["Already installed."]), *_lines(found, times)],
+    )
 
 
 def removed_result(found: Schedule) -> Result:
     """Return the result of `schedule remove`."""
-    done = [f"{each[0].upper()}{each[1:]}." for each in found.done]
-    return Result(_object(found), done or ["Nothing was there to be removed."])
+    return Result(_object(found), _sentences(found.done) or ["No schedule is installed."])
 
 
 def shown_result(found: Schedule, times: Times) -> Result:
     """Return the result of `schedule show`."""
     if found.installed is not None:
         return Result(_object(found), _lines(found, times))
-    lines: list[object] = ["Nothing was installed by certctl schedule install."]
-    lines += [f"{each} runs certctl." for each in found.others]
     if found.scheduler is None:
-        lines.append("There is neither systemd nor cron here that it could use.")
+        lines: list[object] = ["No schedule is installed: neither systemd nor cron was found."]
+    else:
+        lines = ["No schedule is installed. Install it: certctl schedule install"]
+    lines += [f"{each} runs certctl renew." for each in found.others]
+    if found.scheduler is None:
         return Result(_object(found), lines)
-    lines.append(f"It would use {found.scheduler}, and write:")
+    lines.append(f"It would use {found.scheduler} and write:")
     for path, text in found.content.items():
         lines += ["", f"{path}:", *(f"    {line}".rstrip() for line in text.splitlines())]
     return Result(_object(found), lines)
@@ -44,16 +48,20 @@ def _lines(found: Schedule, times: Times) -> list[str]:
     shown = [
         ("runs", shlex.join(found.command)),
         ("when", found.when),
-        ("next", times.minute(installed.next) if installed.next else "not known"),
-        ("last", times.minute(found.last_run) if found.last_run else "not by itself yet"),
+        ("next", times.minute(installed.next) if installed.next else "unknown"),
+        ("last", times.minute(found.last_run) if found.last_run else "no automatic run yet"),
         ("by", f"{installed.scheduler}, {', '.join(installed.where)}"),
     ]
     lines = pairs(shown)
     if not installed.enabled:
-        lines.append("It is not enabled: certctl schedule install")
+        lines.append("It is not enabled. Enable it: certctl schedule install")
     if not installed.current:
-        lines.append("It is not what certctl would write now: certctl schedule install")
-    return [*lines, *(f"{each} runs certctl too." for each in found.others)]
+        lines.append("It is out of date. Update it: certctl schedule install")
+    return [*lines, *(f"{each} also runs certctl renew." for each in found.others)]
+
+
+def _sentences(phrases: Sequence[str]) -> list[str]:
+    return [f"{each[0].upper()}{each[1:]}." for each in phrases]
 
 
 def _object(found: Schedule) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""A file of `/etc/cron.d`, for machines without systemd, and a user's own crontab."""
+"""Scheduling with cron: a file in `/etc/cron.d` for root, a crontab line for other users."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from certctl.system.files import write_atomic
 from certctl.system.process import run
 
 SPREAD = "50s"
-"""How long a run with something due waits at most, so that CAs see no peak at each full minute; the
-minute itself is another one on each machine.
+"""The longest random delay of a run that has certificates to renew, so that CAs do not see a peak
+at each full minute. The minute itself differs between machines.
 """
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DAEMONS = ("usr/sbin/cron", "usr/sbin/crond", "usr/bin/crond", "sbin/crond")
 _LIMIT = 1 << 20
-_SECONDS = 30.0
+_TIMEOUT = 30.0
 
 _FILE = """\
-# {mark}; `certctl schedule remove` takes it away.
-# A run with nothing due costs next to nothing and prints nothing; what it prints, cron mails.
+# {mark}; removed by `certctl schedule remove`.
+# A run with nothing due prints nothing. cron sends any output by mail.
 SHELL=/bin/sh
 PATH={path}
 {minute} * * * * root {command}
@@ -41,7 +41,7 @@ PATH={path}
 
 
 class Cron:
-    """Implements `Scheduler` by a file of `/etc/cron.d`."""
+    """Implements `Scheduler` with a file in `/etc/cron.d`."""
 
     name = "cron"
 
@@ -50,7 +50,7 @@ class Cron:
         self._directory = machine.root / "etc" / "cron.d"
 
     def available(self) -> bool:
-        """Return whether root asks, and there is a cron that reads such files."""
+        """Return whether the user is root and a cron that reads `/etc/cron.d` is installed."""
         root = self._machine.root
         daemon = any((root / each).exists() for each in _DAEMONS)
         return self._machine.user_id == 0 and daemon and self._directory.is_dir()
@@ -63,10 +63,10 @@ class Cron:
 
     def installed(self, job: Job, now: datetime) -> Installed | None:
         ((path, text),) = self.content(job).items()
-        there = read(Path(path))
-        if there is None or MARK not in there:
+        found = read(Path(path))
+        if found is None or MARK not in found:
             return None
-        return Installed(self.name, (path,), True, there == text, next_run(job, now))
+        return Installed(self.name, (path,), True, found == text, next_run(job, now))
 
     def install(self, job: Job) -> list[str]:
         ((path, text),) = self.content(job).items()
@@ -77,7 +77,7 @@ class Cron:
 
 
 class Crontab:
-    """Implements `Scheduler` by lines of the user's own crontab; its other lines stay."""
+    """Implements `Scheduler` with lines in the user's crontab; other lines are not changed."""
 
     name = "crontab"
 
@@ -85,9 +85,9 @@ class Crontab:
         self._machine = machine
 
     def available(self) -> bool:
-        """Return whether there is a command to change crontabs."""
-        looked = run([*self._machine.crontab, "-l"], environment={}, timeout=_SECONDS)
-        return looked.exit_status not in {126, 127}
+        """Return whether the `crontab` command is installed."""
+        listed = run([*self._machine.crontab, "-l"], environment={}, timeout=_TIMEOUT)
+        return listed.exit_status not in {126, 127}
 
     def when(self, job: Job) -> str:
         return f"every hour, at minute {job.minute}"
@@ -117,10 +117,10 @@ class Crontab:
         if others == lines:
             return []
         self._write(others)
-        return ["removed our line from your crontab"]
+        return ["removed certctl's line from your crontab"]
 
     def runs_elsewhere(self, words: tuple[str, ...]) -> bool:
-        """Return whether a line that is of no job of ours has all these words."""
+        """Return whether a line that `install` did not write contains all these words."""
         ours = False
         for line in self._lines():
             if line.startswith(f"# {MARK}"):
@@ -136,9 +136,9 @@ class Crontab:
         return [each for each, ours in _marked(lines, job) if not ours]
 
     def _lines(self) -> list[str]:
-        """Return the crontab; empty where there is none, or no command to read it."""
+        """Return the lines of the crontab; empty if it does not exist or cannot be read."""
         command = f"exec {shlex.join([*self._machine.crontab, '-l'])} 2>/dev/null"
-        listed = run(command, environment={}, timeout=_SECONDS, limit=_LIMIT)
+        listed = run(command, environment={}, timeout=_TIMEOUT, limit=_LIMIT)
         if listed.exit_status != 0:
             return []
         return listed.output.splitlines()
@@ -147,8 +147,8 @@ class Crontab:
         size = sum(len(each) for each in lines)
         if any("\N{REPLACEMENT CHARACTER}" in each for each in lines) or size > _LIMIT // 2:
             raise StoreError(
-                "your crontab cannot be changed safely: it is no text, or very large",
-                hint="Add the line by hand: certctl schedule show has it.",
+                "your crontab cannot be changed safely: it is not plain text, or very large",
+                hint="Add the line by hand. To print it, run: certctl schedule show",
             )
         with tempfile.TemporaryDirectory(prefix="certctl-") as directory:
             path = Path(directory, "crontab")
@@ -157,18 +157,18 @@ class Crontab:
 
 
 def cron_file(job: Job) -> str:
-    """Return the text for `/etc/cron.d`."""
+    """Return the contents of the file in `/etc/cron.d`."""
     return _FILE.format(mark=MARK, path=_PATH, minute=job.minute, command=cron_command(job))
 
 
 def cron_command(job: Job) -> str:
-    """Return the command line as crontab(5) has it: quoted for a shell, each `%` escaped."""
+    """Return the command line in crontab(5) syntax: quoted for the shell, with `%` escaped."""
     return shlex.join([*job.command, "--random-delay", SPREAD]).replace("%", "\\%")
 
 
 def next_run(job: Job, now: datetime) -> datetime:
-    """Return when cron runs the job next. The minute is the local one, which differs from UTC's in
-    some places.
+    """Return when cron next runs the job, in UTC. The minute is that of the local time, which some
+    time zones shift by less than an hour.
     """
     local = now.astimezone()
     at = local.replace(minute=job.minute, second=0, microsecond=0)
@@ -180,7 +180,7 @@ def _block(job: Job) -> list[str]:
 
 
 def _marked(lines: list[str], job: Job) -> Iterator[tuple[str, bool]]:
-    """Yield each line with whether it is of the job: the mark, and the line after it."""
+    """Yield each line and whether it belongs to the job (the marker and the line after it do)."""
     ours = 0
     for line in lines:
         if line == _block(job)[0]:

@@ -1,6 +1,6 @@
-"""What is to run every hour: certctl's own command line, and how it is called where it stands.
+"""The hourly job: certctl's command line, the name of its files and units, and the minute.
 
-Pure: which scheduler there is, and how it wants this written, belongs to the other modules.
+Pure functions; the other modules handle the schedulers and their file formats.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from certctl.errors import UsageError
 
 MARK = "Written by `certctl schedule install`"
-"""In each file that is ours, so that others' are never touched."""
+"""Marks the files that certctl wrote; files without it are never changed."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Renewal for one home directory. `program` are the words that start certctl, the first one an
-    absolute path; `name` is that of its files and units; `minute` is when in an hour cron runs it.
+    """Renewal for one home directory. `program`: the words that start certctl, the first an
+    absolute path; `name`: the name of the files and units; `minute`: when cron runs it each hour.
     """
 
     program: tuple[str, ...]
@@ -29,24 +29,27 @@ class Job:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The command line; settings do not depend on what the scheduler's environment has."""
+        """The command line, which does not depend on the scheduler's environment."""
         return (*self.program, "--home", str(self.home), "renew")
 
 
-def job_for(program: tuple[str, ...], home: Path, *, usual_home: Path, node: str) -> Job:
-    """Return the job of a home directory; one that is not the usual one has a name of its own, so
-    that two on a machine are scheduled beside each other.
+def job_for(program: tuple[str, ...], home: Path, *, default_home: Path, node: str) -> Job:
+    """Return the job of a home directory. A non-default home directory gets its own job name, so
+    that several can be scheduled on one machine.
 
-    `node` is the name of the machine: so that the world's machines do not all come at the same
-    minute, and this one always does. Raises `UsageError` for a path with a line break.
+    `node` is the machine's host name; the minute is derived from it, so that it is stable on one
+    machine and differs between machines. Raises `UsageError` for a path with a line break.
     """
     for each in (*program, str(home)):
         if not each.isprintable():
-            raise UsageError(f"{each!r} cannot stand in a line of cron or of systemd")
+            raise UsageError(
+                f"the path {each!r} contains characters that cron and systemd files cannot contain",
+                hint="Use a path without line breaks and control characters.",
+            )
     digest = hashlib.sha256(f"{node} {home}".encode()).hexdigest()
     name = "certctl"
-    if home != usual_home:
-        plain = re.sub(r"[^A-Za-z0-9]+", "-", str(home)).strip("-")[-40:].strip("-")
-        own = hashlib.sha256(str(home).encode()).hexdigest()[:6]
-        name = f"certctl-{plain}-{own}" if plain else f"certctl-{own}"
+    if home != default_home:
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", str(home)).strip("-")[-40:].strip("-")
+        suffix = hashlib.sha256(str(home).encode()).hexdigest()[:6]
+        name = f"certctl-{readable}-{suffix}" if readable else f"certctl-{suffix}"
     return Job(program, home, name, int(digest, 16) % 60)

@@ -1,4 +1,4 @@
-"""What the schedulers have in common: the machine they are on, and what they say of themselves."""
+"""The scheduler interface and what its implementations share: the machine and file handling."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from certctl.system.process import run
 
 READABLE = 0o644
 _LIMIT = 1 << 20
-_SECONDS = 30.0
+_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the files of cron and systemd are, who asks, and the commands that speak to them."""
+    """Where the files of cron and systemd are, the current user, and the commands that control
+    cron and systemd.
+    """
 
     root: Path = Path("/")
     user_id: int = 0
@@ -30,10 +32,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Installed:
-    """What is there for a job: the files (or the crontab) that say so.
+    """What is installed for a job; `where` lists its files, or is `crontab`.
 
-    `enabled` is False where a timer is there that nothing starts, `current` where the files are not
-    what `install` would write now. `next` is when it runs, None where that is not known.
+    `enabled` is False if the timer exists but is not enabled. `current` is False if the files
+    differ from what `install` would write now. `next` is the time of the next run, None if unknown.
     """
 
     scheduler: str
@@ -44,42 +46,40 @@ class Installed:
 
 
 class Scheduler(Protocol):
-    """One kind of scheduler. `install` and `remove` return what they did, a phrase each."""
+    """A kind of scheduler. `install` and `remove` return what they did, one phrase per action."""
 
     @property
     def name(self) -> str:
-        """A word: `systemd`, `cron` or `crontab`."""
+        """`systemd`, `cron` or `crontab`."""
         ...
 
     def when(self, job: Job) -> str:
-        """Return when it runs a job, in words."""
+        """Return when it runs a job, as a phrase."""
         ...
 
     def available(self) -> bool:
-        """Return whether this machine has it, for who asks."""
+        """Return whether the current user can use it on this machine."""
         ...
 
     def content(self, job: Job) -> dict[str, str]:
-        """Return what `install` would write, by its place."""
+        """Return what `install` would write, by path."""
         ...
 
     def installed(self, job: Job, now: datetime) -> Installed | None:
-        """Return what is there of ours."""
+        """Return what is installed for the job; None if nothing is."""
         ...
 
     def install(self, job: Job) -> list[str]:
-        """Have the job run every hour. Raises `StoreError` where that fails half-way; to repeat it
-        is safe.
-        """
+        """Schedule the job every hour. Raises `StoreError` if that fails; repeating it is safe."""
         ...
 
     def remove(self, job: Job) -> list[str]:
-        """Have it run no more; nothing happens where nothing is there."""
+        """Unschedule the job; does nothing if it is not installed."""
         ...
 
 
 def write_own_file(path: Path, text: str) -> list[str]:
-    """Write a file of ours that everybody may read; return what was done."""
+    """Write a world-readable file unless it is up to date; return what was done."""
     if read(path) == text:
         return []
     write_atomic(path, text.encode(), READABLE)
@@ -87,7 +87,7 @@ def write_own_file(path: Path, text: str) -> list[str]:
 
 
 def remove_own_file(path: Path) -> list[str]:
-    """Remove a file if it is ours; return what was done."""
+    """Remove a file if certctl wrote it; return what was done."""
     if not is_ours(path):
         return []
     remove_file(path)
@@ -95,23 +95,26 @@ def remove_own_file(path: Path) -> list[str]:
 
 
 def read(path: Path) -> str | None:
-    """Return the text of a file, None where there is none."""
+    """Return the text of a file; None if it does not exist."""
     data = read_if_exists(path, _LIMIT)
     return None if data is None else data.decode(errors="replace")
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether `install` has written a file."""
+    """Return whether a file was written by `install`."""
     return MARK in (read(path) or "")
 
 
 def run_command(command: Sequence[str]) -> str:
-    """Run a command of the scheduler and return what it says, times in UTC. Raises `StoreError`."""
-    context = {"LC_ALL": "C", "TZ": "UTC"}
-    done = run(command, environment=context, timeout=_SECONDS, limit=_LIMIT)
-    if done.exit_status != 0:
-        said = " ".join(done.output.split())[-300:] or f"exit status {done.exit_status}"
+    """Run a command of the scheduler and return its output, with times in UTC. Raises
+    `StoreError`.
+    """
+    environment = {"LC_ALL": "C", "TZ": "UTC"}
+    completed = run(command, environment=environment, timeout=_TIMEOUT, limit=_LIMIT)
+    if completed.exit_status != 0:
+        output = " ".join(completed.output.split())[-300:]
         raise StoreError(
-            f"{' '.join(command)} failed: {said}", hint="Run it by hand, then repeat this command."
+            f"{' '.join(command)} failed: {output or f'exit status {completed.exit_status}'}",
+            hint="Run that command by hand to find the cause, then repeat this command.",
         )
-    return done.output
+    return completed.output

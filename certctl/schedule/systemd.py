@@ -1,7 +1,7 @@
 """A systemd service and its timer.
 
-The service is confined as far as hooks bear it. A hook is whatever its owner wrote: what is left
-open, and why, stands in the unit, for whoever wants to close more of it.
+The service is sandboxed as far as is possible without breaking common hooks. Comments in the unit
+explain what is left open and why, for administrators who want to restrict it further.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from certctl.schedule.scheduler import (
 )
 
 _SERVICE = """\
-# {mark}; `certctl schedule remove` takes it away.
-# Changes of yours belong into a drop-in: systemctl edit {name}.service
+# {mark}; removed by `certctl schedule remove`.
+# Put your own changes into a drop-in: systemctl edit {name}.service
 
 [Unit]
 Description=Renew the TLS certificates that are due, and deploy them (certctl)
@@ -33,22 +33,22 @@ After=network-online.target nss-lookup.target
 [Service]
 Type=oneshot
 ExecStart={command}
-# certctl ends its hooks by itself, in good order. What a hook has left running, such as a proxy
-# that it replaced, must live on.
+# certctl terminates its hooks itself. Processes that a hook left running on purpose, such as a
+# restarted proxy, must keep running.
 KillMode=process
 TimeoutStopSec=2min
 
-# Hooks and reloads run inside these walls too, so what they commonly do is left open:
+# Hooks and reload commands run in this sandbox too, so what they commonly need is allowed:
 #  - systemctl (D-Bus), signals to daemons of other users, other users' processes in /proc
 #    (pidof, pkill): CAP_KILL, no ProtectProc
-#  - files for other users, in /etc, /var, /srv, /home and wherever else copies and webroots are:
-#    CAP_CHOWN, CAP_FOWNER, CAP_FSETID, CAP_DAC_*; nothing but /usr, /boot and /efi is read-only,
-#    and of /usr not /usr/local and the usual webroot of nginx
-#  - nginx -t, haproxy -c and the like, which become other users and raise limits: CAP_SETUID,
+#  - files for other users, in /etc, /var, /srv, /home and other places for copies and webroots:
+#    CAP_CHOWN, CAP_FOWNER, CAP_FSETID, CAP_DAC_*; only /usr, /boot and /efi are read-only, except
+#    /usr/local and nginx's default webroot
+#  - nginx -t, haproxy -c and the like, which change users and raise limits: CAP_SETUID,
 #    CAP_SETGID, CAP_SYS_RESOURCE; sudo and su: CAP_AUDIT_WRITE
-#  - port 80 for the stand-alone server: CAP_NET_BIND_SERVICE
-#  - scripts in languages that compile as they run: no MemoryDenyWriteExecute
-#  - files that others may read, as a hook run by hand makes them: UMask= stays 0022
+#  - port 80 for the standalone server: CAP_NET_BIND_SERVICE
+#  - scripts in languages with a JIT compiler: no MemoryDenyWriteExecute
+#  - files readable by other users, as if the hook were run by hand: UMask= stays 0022
 # A hook that starts containers itself (not through a daemon's socket) needs
 # RestrictNamespaces=no and SystemCallFilter= in a drop-in.
 CapabilityBoundingSet=CAP_AUDIT_WRITE CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER
@@ -77,7 +77,7 @@ SystemCallFilter=@system-service
 """
 
 _TIMER = """\
-# {mark}; `certctl schedule remove` takes it away.
+# {mark}; removed by `certctl schedule remove`.
 
 [Unit]
 Description=Renew TLS certificates every hour (certctl)
@@ -85,23 +85,23 @@ Documentation=man:certctl-renew(1)
 
 [Timer]
 OnCalendar=hourly
-# Always the same delay on one machine: runs stay an hour apart, and the world's machines do not
-# all come at the full hour.
+# The delay is fixed for each machine: runs are one hour apart, but different machines do not all
+# contact the CA on the hour.
 RandomizedDelaySec=30min
 FixedRandomDelay=yes
 AccuracySec=1min
-# What a machine that was off has missed is made good at its start.
+# A run that was missed while the machine was off is made up for at boot.
 Persistent=true
 
 [Install]
 WantedBy=timers.target
 """
 
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@=")
+_UNQUOTED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@=")
 
 
 class Systemd:
-    """Implements `Scheduler` by units of the system."""
+    """Implements `Scheduler` with a system service and timer."""
 
     name = "systemd"
 
@@ -110,26 +110,26 @@ class Systemd:
         self._directory = machine.root / "etc" / "systemd" / "system"
 
     def available(self) -> bool:
-        """Return whether systemd runs this machine (as sd_booted(3) finds it) and root asks."""
+        """Return whether systemd is the init system (see sd_booted(3)) and the user is root."""
         running = (self._machine.root / "run" / "systemd" / "system").is_dir()
         return running and self._machine.user_id == 0
 
     def when(self, job: Job) -> str:  # noqa: ARG002 - the same for all
-        return "every hour, at a time of this machine's own in its first half"
+        return "every hour, at a fixed time in the first half hour"
 
     def content(self, job: Job) -> dict[str, str]:
         service, timer = self._paths(job)
         return {str(service): service_unit(job), str(timer): timer_unit()}
 
-    def installed(self, job: Job, now: datetime) -> Installed | None:  # noqa: ARG002 - it is asked
+    def installed(self, job: Job, now: datetime) -> Installed | None:  # noqa: ARG002 - systemd knows it
         content = self.content(job)
-        there = [path for path in content if MARK in (read(Path(path)) or "")]
-        if not there:
+        found = [path for path in content if MARK in (read(Path(path)) or "")]
+        if not found:
             return None
         return Installed(
             self.name,
-            tuple(there),
-            enabled=self._wanted(job).is_symlink(),
+            tuple(found),
+            enabled=self._enabling_link(job).is_symlink(),
             current=all(read(Path(path)) == text for path, text in content.items()),
             next=self._next(job),
         )
@@ -142,7 +142,7 @@ class Systemd:
         ]
         if done:
             self._systemctl("daemon-reload")
-        if done or not self._wanted(job).is_symlink():
+        if done or not self._enabling_link(job).is_symlink():
             self._systemctl("enable", "--now", f"{job.name}.timer")
             done.append(f"enabled and started {job.name}.timer")
         return done
@@ -161,50 +161,50 @@ class Systemd:
     def _paths(self, job: Job) -> tuple[Path, Path]:
         return self._directory / f"{job.name}.service", self._directory / f"{job.name}.timer"
 
-    def _wanted(self, job: Job) -> Path:
+    def _enabling_link(self, job: Job) -> Path:
         return self._directory / "timers.target.wants" / f"{job.name}.timer"
 
-    def _systemctl(self, *words: str) -> str:
-        return run_command([*self._machine.systemctl, *words])
+    def _systemctl(self, *arguments: str) -> str:
+        return run_command([*self._machine.systemctl, *arguments])
 
     def _next(self, job: Job) -> datetime | None:
-        """Return when the timer elapses, as systemd says; None where it does not say."""
+        """Return when the timer next elapses according to systemd; None if unknown."""
         try:
-            said = self._systemctl(
+            output = self._systemctl(
                 *("show", f"{job.name}.timer", "--property=NextElapseUSecRealtime", "--value"),
             )
-            _weekday, date, time, _zone = said.split()
+            _weekday, date, time, _zone = output.split()
             return datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=UTC)
         except (StoreError, ValueError):
             return None
 
 
 def service_unit(job: Job) -> str:
-    """Return the text of the service."""
+    """Return the contents of the service unit."""
     temporary = any(job.home.is_relative_to(each) for each in ("/tmp", "/var/tmp"))  # noqa: S108
     return _SERVICE.format(
         mark=MARK,
         name=job.name,
         command=" ".join(quoted(each, command=True) for each in job.command),
         home=quoted(f"-{job.home}"),
-        # Its own /tmp would hide a home directory there.
+        # A private /tmp would hide a home directory in /tmp.
         private_tmp="no" if temporary else "yes",
     )
 
 
 def timer_unit() -> str:
-    """Return the text of the timer."""
+    """Return the contents of the timer unit."""
     return _TIMER.format(mark=MARK)
 
 
 def quoted(word: str, *, command: bool = False) -> str:
-    """Return a word as a unit has it (systemd.syntax(7)): `%` doubled, and in a command line `$`
-    too; quotes around it where it needs them.
+    """Return a word in the syntax of units (systemd.syntax(7)): `%` is doubled, `$` too in a
+    command line, and quotes are added if needed.
     """
     text = word.replace("%", "%%")
     if command:
         text = text.replace("$", "$$")
-    if _PLAIN.issuperset(word):
+    if _UNQUOTED.issuperset(word):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

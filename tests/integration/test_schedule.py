@@ -309,7 +309,7 @@ def test_removed_only_our_line_is_gone_from_a_crontab(place: Place) -> None:
     place.table.write_text("0 4 * * * backup\n")
     place.install()
 
-    assert place.remove().done == ("removed our line from your crontab",)
+    assert place.remove().done == ("removed certctl's line from your crontab",)
     assert lines(place.table) == ["0 4 * * * backup"]
 
 

@@ -221,6 +221,6 @@ def test_traefik_gets_a_file_of_dynamic_configuration_that_changes_with_each_ver
 
     live = machine.home / "live" / "a.example"
     heading, _, rest = before.partition("\n")
-    assert heading == "# a.example, version 1; written by certctl at each deploy"
+    assert heading == "# a.example, version 1; rewritten by certctl at each deployment"
     assert rest == text.format(live=live)
     assert file.read_text() == before.replace("version 1", "version 2")

@@ -46,7 +46,7 @@ def node_for(home: Path, minute: int) -> str:
     return next(
         node
         for node in (f"cron-{number}" for number in range(10_000))
-        if job_for(("certctl",), home, usual_home=home, node=node).minute == minute
+        if job_for(("certctl",), home, default_home=home, node=node).minute == minute
     )
 
 

@@ -132,11 +132,11 @@ def test_a_users_own_crontab_gets_a_line_and_loses_it_again(shared_directory: Pa
     assert (done.returncode, done.stderr) == (0, "")
     installed, table, removed = done.stdout.split("---\n")
     assert "Added a line to your crontab." in installed
-    assert "Nothing had to be done." in installed
+    assert "Already installed." in installed
     kept, mark, line = table.splitlines()
     assert (kept, mark[0]) == ("5 5 * * * true", "#")
     assert f"--home {home} renew --random-delay 50s" in line
-    assert removed.splitlines() == ["Removed our line from your crontab.", "5 5 * * * true"]
+    assert removed.splitlines() == ["Removed certctl's line from your crontab.", "5 5 * * * true"]
 
 
 def _namespaces() -> bool:

@@ -16,7 +16,7 @@ USUAL = Path("/etc/certctl")
 
 
 def job(home: str = "/etc/certctl", program: tuple[str, ...] = PROGRAM, node: str = "a") -> Job:
-    return job_for(program, Path(home), usual_home=USUAL, node=node)
+    return job_for(program, Path(home), default_home=USUAL, node=node)
 
 
 def lines(text: str, key: str) -> list[str]:

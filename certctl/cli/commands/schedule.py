@@ -92,7 +92,7 @@ def _job(invocation: Invocation, run: Run) -> Job:
 
     home = Path(os.path.normpath(Path(run.services.tree.home)))
     usual = _ROOTS_HOME if invocation.environment.user_id == 0 else home
-    return job_for(_program(), home, usual_home=usual, node=os.uname().nodename)
+    return job_for(_program(), home, default_home=usual, node=os.uname().nodename)
 
 
 def _program() -> tuple[str, ...]:
