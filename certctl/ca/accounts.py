@@ -1,7 +1,7 @@
-"""Accounts at a CA: registration, update, key change, deactivation (RFC 8555 §7.3).
+"""Accounts at a CA: registration, update, key rollover, deactivation (RFC 8555 §7.3).
 
-One function a request, over a `Network` whose signer is the account's key. Where keys and accounts
-are kept is not known here.
+One function per request, over a `Network` whose signer is the account's key. Storing keys and
+accounts is the caller's job.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from certctl.ca.signing import ExternalAccount, Signer, external_binding, key_ch
 from certctl.errors import AccountError, AcmeError, CaUnavailable, EabRequired, TermsChanged
 
 _KEY_CHANGE_CHECK_DELAYS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between looks whether a key change holds; some CAs take a while until every machine of
-theirs knows it.
+"""Seconds between checks that the new key is in use; some CAs need a moment until all their servers
+know it.
 """
 
 
@@ -29,7 +29,7 @@ def new_account(
     external: ExternalAccount | None = None,
     only_existing: bool = False,
 ) -> AccountState:
-    """Register the signer's key, or find its account again, and return the account (RFC 8555
+    """Register the signer's key, or look up its existing account, and return the account (RFC 8555
     §7.3).
 
     Raises `EabRequired`, `TermsChanged`, `AccountError`, or another `AcmeError`.
@@ -49,14 +49,16 @@ def new_account(
         response = network.signed_by(signer).send(url, payload, resource=Resource.NEW_ACCOUNT)
     except AcmeError as error:
         if external is not None and not isinstance(error, TermsChanged | CaUnavailable):
-            error.hint = error.hint or "Check --eab-kid and the HMAC key; some CAs take each once."
+            error.hint = error.hint or (
+                "Check --eab-kid and the HMAC key. Some CAs accept each pair only once."
+            )
         raise
     found = messages.location(response, Resource.NEW_ACCOUNT)
     return messages.account(response, found, Resource.NEW_ACCOUNT)
 
 
 def account(network: Network) -> AccountState:
-    """Return the account. A CA whose account URL does not answer is asked by newAccount."""
+    """Return the account; if the CA does not serve its URL, look it up through newAccount."""
     url = _account_url(network.signer)
     try:
         response = network.send(url, None, resource=Resource.ACCOUNT)
@@ -68,14 +70,14 @@ def account(network: Network) -> AccountState:
 
 
 def update(network: Network, **fields: object) -> AccountState:
-    """Change what the account says, and return it (RFC 8555 §7.3.2)."""
+    """Change fields of the account, and return it (RFC 8555 §7.3.2)."""
     url = _account_url(network.signer)
     response = network.send(url, fields, resource=Resource.ACCOUNT)
     return messages.account(response, url, Resource.ACCOUNT)
 
 
 def update_contact(network: Network, contact: Sequence[str]) -> AccountState:
-    """Replace the account's contacts; none removes them."""
+    """Replace the account's contacts; an empty `contact` removes them."""
     return update(network, contact=[_contact_url(each) for each in contact])
 
 
@@ -86,8 +88,8 @@ def deactivate(network: Network) -> AccountState:
     try:
         response = network.send(url, payload, resource=Resource.ACCOUNT, resend=False)
     except CaUnavailable:
-        # Either the request was lost, and the account still answers; or its reply was, and the
-        # account is refused from now on.
+        # Either the request was lost and the account is still valid, or the response was lost and
+        # the CA rejects the account from now on.
         try:
             response = network.send(url, payload, resource=Resource.ACCOUNT)
         except AccountError:
@@ -96,10 +98,10 @@ def deactivate(network: Network) -> AccountState:
 
 
 def change_key(network: Network, new_key: bytes) -> None:
-    """Give the account another key, and see for ourselves that the CA took it (RFC 8555 §7.3.5).
+    """Replace the account's key, and verify that the CA uses the new one (RFC 8555 §7.3.5).
 
-    Raises `AccountError`: with code `acme.key_in_use` where another account has that key, with
-    `acme.key_change_refused` where the CA does not change keys, or says so and does not.
+    Raises `AccountError`: code `acme.key_in_use` if another account has the new key,
+    `acme.key_change_refused` if the CA does not change keys, or reports success without doing so.
     """
     new, old = Signer.load(new_key), network.signer
     url = network.url("keyChange", Resource.KEY_CHANGE)
@@ -114,23 +116,21 @@ def change_key(network: Network, new_key: bytes) -> None:
             return
         if seconds is not None:
             network.pause(seconds)
-    raise _key_change_refused(
-        f"{network.host} accepted the new key, but still knows the old one only"
-    )
+    raise _key_change_refused(f"{network.host} accepted the new key, but still uses the old one")
 
 
 def uses_key(network: Network, key: bytes) -> bool:
-    """Return whether the CA knows the signer's account under `key`: what a run that was cut off
-    between a key change and its saving asks.
+    """Return whether the signer's account uses `key` at the CA, for recovery after a run was
+    interrupted between a key change and saving it.
     """
     return _account_with_key(network, key) == _account_url(network.signer)
 
 
 def _resolve_failed_change(network: Network, new_key: bytes, error: AcmeError) -> None:
-    """Return where only the reply was lost. Raise what is wrong otherwise."""
+    """Return if only the response was lost; raise the actual error otherwise."""
     if error.status in {403, 404, 405, 501}:
         raise _key_change_refused(error.message, error) from error
-    # A server error may hide success, and with Pebble also that the key is in use.
+    # A server error may hide success. Pebble also sends one if the key is in use.
     holder = _account_with_key(network, new_key) if isinstance(error, CaUnavailable) else None
     if holder == _account_url(network.signer):
         return
@@ -139,19 +139,19 @@ def _resolve_failed_change(network: Network, new_key: bytes, error: AcmeError) -
             f"{network.host} has another account with the new key",
             type=error.type,
             status=error.status,
-            hint="Try again: the next attempt makes another key.",
+            hint="Try again: the next attempt generates another key.",
             code="acme.key_in_use",
         ) from error
     raise error
 
 
 def _account_with_key(network: Network, key: bytes) -> str | None:
-    """Return the URL of the account that the CA knows under `key`, None where there is none."""
+    """Return the URL of the account with this key, None if the CA has none."""
     other = network.signed_by(Signer.load(key))
     try:
         return new_account(other, (), terms_agreed=False, only_existing=True).url
     except EabRequired:
-        # Asked before it is looked for: such a CA has no account with that key.
+        # The CA asks for a binding only if it has no account with that key.
         return None
     except AccountError as error:
         if error.type == "accountDoesNotExist":
@@ -164,7 +164,8 @@ def _key_change_refused(message: str, error: AcmeError | None = None) -> Account
         message,
         type=error.type if error else None,
         status=error.status if error else None,
-        hint="The account keeps its key. Where it must go: register anew, deactivate the old one.",
+        hint="The account keeps its current key. To stop using that key, register a new account "
+        "and deactivate this one.",
         code="acme.key_change_refused",
     )
 
@@ -175,7 +176,7 @@ def _without_account(signer: Signer) -> Signer:
 
 def _account_url(signer: Signer) -> str:
     if signer.kid is None:
-        raise ValueError("this network signs for no account")
+        raise ValueError("this network has no account URL to sign for")
     return signer.kid
 
 

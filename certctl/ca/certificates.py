@@ -1,6 +1,6 @@
-"""Certificates at a CA: download, other chains, revocation (RFC 8555 §7.4.2, §7.6).
+"""Certificates at a CA: download, alternate chains, revocation (RFC 8555 §7.4.2, §7.6).
 
-Whether a chain is what was asked for is inspected before it is saved, not here.
+The caller checks that a certificate matches the request before saving it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ _PEM_CHAIN = "application/pem-certificate-chain"
 
 
 def certificate(network: Network, url: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return a certificate with its chain as PEM, and the URLs of its other chains.
+    """Return a certificate with its chain as PEM, and the URLs of its alternate chains.
 
-    Nothing but certificates is let through: a download with any other PEM block is a
-    `BadResponse`.
+    Raises `BadResponse` if the download contains anything but certificates.
     """
     response = network.send(url, None, resource=Resource.CERTIFICATE, accept=_PEM_CHAIN)
     return messages.chain(response), messages.alternates(response)
 
 
 def chains(network: Network, order: Order) -> Iterator[bytes]:
-    """Yield the certificate with the CA's own choice of chain, then with each other one, which is
-    downloaded when it is wanted. An alternate that cannot be had is left out.
+    """Yield the certificate with the CA's default chain, then with each alternate chain. Alternates
+    are downloaded on demand; one that cannot be downloaded is skipped.
     """
     if order.certificate_url is None:
-        raise BadResponse(f"{network.host} has no certificate for the order yet")
+        raise BadResponse(f"{network.host} has not issued a certificate for the order yet")
     pem, alternates = certificate(network, order.certificate_url)
     yield pem
     for url in alternates:
@@ -50,10 +49,10 @@ def revoke(
     *,
     certificate_key: bytes | None = None,
 ) -> bool:
-    """Revoke a certificate (RFC 8555 §7.6), signed by its own key where that is given as PEM;
-    return False where it was revoked already.
+    """Revoke a certificate (RFC 8555 §7.6), signing with `certificate_key` (PEM) if given, else
+    with the account key. Return False if it was revoked already.
 
-    Some CAs insist on a reason: where none is given and they refuse, 0 (unspecified) is.
+    Some CAs require a reason: if they refuse a request without one, 0 (unspecified) is sent.
     """
     url = network.url("revokeCert", Resource.REVOCATION)
     signing = (

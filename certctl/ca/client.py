@@ -1,7 +1,7 @@
-"""What operations know of a CA: one client for one CA and, where there is one, one account.
+"""The ACME client that operations use: one CA and, optionally, one account.
 
-It fetches the directory when it is first needed, keeps connections, and may be used by many
-threads at once. What happens in which order is for `operations` to say.
+It fetches the directory on first use, keeps connections open, and is safe for many threads. The
+sequence of requests is decided in `operations`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from certctl.ports import Clock
 
 __all__ = ["AccountState", "AcmeClient", "Directory", "ExternalAccount"]
 
-# 128 bits of entropy want 22 characters (RFC 8555 §8.1).
+# 128 bits of entropy take 22 characters (RFC 8555 §8.1).
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,1024}\Z")
 
 
 class AcmeClient:
-    """A CA, spoken to with one key.
+    """A client for one CA that signs with one key.
 
-    `notify` is told of each retry: the reason, and the seconds until it. `stop` ends every wait
-    with `Interrupted`. `key` is PEM; `account_url` comes from `new_account`; to what the CA has
-    `documented` all threads keep together. All methods raise `AcmeError`.
+    `notify` is called before each retry with the reason and the delay in seconds. Setting `stop`
+    ends every wait with `Interrupted`. `key` is PEM; `account_url` comes from `new_account`. All
+    threads together respect `documented_limits`. All methods raise `AcmeError`.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class AcmeClient:
         self._network.close()
 
     def with_key(self, key: bytes, account_url: str | None = None) -> AcmeClient:
-        """Return a client with another key or account over the same connections, which stay this
-        one's to close.
+        """Return a client with another key or account that shares this client's connections. Close
+        only this one.
         """
         other = copy.copy(self)
         other._network = self._network.signed_by(Signer.load(key, account_url))
@@ -106,14 +106,14 @@ class AcmeClient:
 
     @property
     def server_time(self) -> datetime | None:
-        """The CA's time at its latest answer, in UTC, as far as it tells."""
+        """The time in the CA's latest response, in UTC; None if it had none."""
         return self._network.server_time
 
     # The account.
 
     @property
     def account_url(self) -> str | None:
-        """The account that this client speaks for, None without one."""
+        """The account that this client signs for, None without one."""
         return self._network.account_url
 
     def new_account(
@@ -124,8 +124,8 @@ class AcmeClient:
         eab: ExternalAccount | None = None,
         only_existing: bool = False,
     ) -> AccountState:
-        """Register the key, or find its account again (RFC 8555 §7.3). `contact` has e-mail
-        addresses or URLs. The client itself keeps no account: make another one with its URL.
+        """Register the key, or look up its existing account (RFC 8555 §7.3). `contact` has email
+        addresses or URLs. This client does not switch to the account: use `with_key` with its URL.
         """
         return accounts.new_account(
             self._network,
@@ -136,56 +136,56 @@ class AcmeClient:
         )
 
     def account(self) -> AccountState:
-        """Return the account as the CA knows it. Raises `AccountError` where it does not."""
+        """Return the account's state at the CA. Raises `AccountError` if the CA rejects it."""
         return accounts.account(self._network)
 
     def update_account(self, contact: Sequence[str]) -> AccountState:
-        """Replace the contacts (RFC 8555 §7.3.2); none removes them."""
+        """Replace the contacts (RFC 8555 §7.3.2); an empty `contact` removes them."""
         return accounts.update_contact(self._network, contact)
 
     def agree_to_terms(self) -> AccountState:
-        """Agree to the CA's terms of service as they are now (RFC 8555 §7.3.3)."""
+        """Agree to the CA's current terms of service (RFC 8555 §7.3.3)."""
         return accounts.update(self._network, termsOfServiceAgreed=True)
 
     def deactivate_account(self) -> AccountState:
-        """Deactivate the account, for ever (RFC 8555 §7.3.6)."""
+        """Deactivate the account permanently (RFC 8555 §7.3.6)."""
         return accounts.deactivate(self._network)
 
     def change_key(self, new_key: bytes) -> None:
-        """Give the account another key (RFC 8555 §7.3.5), and make sure that the CA took it. This
-        client goes on signing with the old one. Raises `AccountError`, code `acme.key_in_use` or
-        `acme.key_change_refused`.
+        """Replace the account's key (RFC 8555 §7.3.5), and verify that the CA uses the new one.
+        This client continues to sign with the old key. Raises `AccountError`, code
+        `acme.key_in_use` or `acme.key_change_refused`.
         """
         accounts.change_key(self._network, new_key)
 
     def uses_key(self, key: bytes) -> bool:
-        """Return whether the CA knows this account under `key`: for recovery after a crash between
-        a key change and its saving.
+        """Return whether this account uses `key` at the CA, for recovery after a run was
+        interrupted between a key change and saving it.
         """
         return accounts.uses_key(self._network, key)
 
     # The order.
 
     def key_authorization(self, token: str) -> str:
-        """Return what proves control (RFC 8555 §8.1). Raises `BadResponse` for a token that could
-        be guessed, or that is no token.
+        """Return the key authorization for a challenge token (RFC 8555 §8.1). Raises `BadResponse`
+        if the token is too short to be unguessable, or not valid.
         """
         if _TOKEN.match(token) is None:
             raise BadResponse(
-                f"{self._network.host} gave a short token, or one with characters that RFC 8555 "
-                "does not allow"
+                f"{self._network.host} sent a challenge token that is too short, or that contains "
+                "characters that RFC 8555 does not allow"
             )
         return f"{token}.{self._network.signer.thumbprint}"
 
     def persistent_record(self, identifier: Identifier, challenge: Challenge) -> PersistentRecord:
-        """Return what the record of dns-persist-01 must say for this account. Raises `BadResponse`
-        for a challenge that the draft does not allow.
+        """Return the dns-persist-01 record for this account. Raises `BadResponse` for a challenge
+        that the draft does not allow.
         """
         return persistent_validation.persistent_record(self._network, identifier, challenge)
 
     def persistent_validation_offer(self) -> Challenge | None:
-        """Return the challenge of dns-persist-01 as far as the directory tells of it before there
-        is an order; None where it does not.
+        """Return the dns-persist-01 challenge as far as the directory describes it, without an
+        order; None if the directory does not.
         """
         return persistent_validation.offer(self._network)
 
@@ -196,20 +196,20 @@ class AcmeClient:
         profile: str | None = None,
         replaces: str | None = None,
     ) -> Order:
-        """Place an order (RFC 8555 §7.4). Raises `BadResponse` for one with other identifiers."""
+        """Place an order (RFC 8555 §7.4). Raises `BadResponse` if its identifiers differ."""
         return orders.new_order(self._network, identifiers, profile=profile, replaces=replaces)
 
     def order(self, url: str) -> Order:
-        """Return the order as it is now."""
+        """Return the order's current state."""
         return orders.read_order(self._network, url)
 
     def authorization(self, url: str) -> Authorization:
-        """Return the authorization as it is now."""
+        """Return the authorization's current state."""
         return orders.read_authorization(self._network, url)
 
     def authorizations(self, urls: Sequence[str]) -> list[Authorization]:
-        """Return the authorizations as they are now, in the order of their URLs; many are read side
-        by side.
+        """Return the current state of the authorizations, in the order of their URLs. Many are read
+        in parallel.
         """
         return self._parallel.map(self.authorization, urls, latency=self._network.latency)
 
@@ -220,14 +220,14 @@ class AcmeClient:
         self._parallel.map(self.answer, challenges, latency=self._network.latency)
 
     def was_answered(self, challenge: Challenge) -> bool:
-        """Return whether this client told the CA that it may look."""
+        """Return whether this client told the CA to validate the challenge."""
         with self._lock:
             return challenge.url in self._answered
 
     def answer(self, challenge: Challenge) -> None:
-        """Tell the CA that it may look (RFC 8555 §7.5.1), once, however often this is called.
+        """Tell the CA to validate the challenge (RFC 8555 §7.5.1); repeated calls do nothing.
 
-        That the CA looked at once and in vain is no error here: `await_ready` has the reasons.
+        A validation that fails immediately is not an error here: `await_ready` reports the reason.
         """
         with self._lock:
             if challenge.status != "pending" or challenge.url in self._answered:
@@ -241,50 +241,50 @@ class AcmeClient:
             raise
 
     def await_ready(self, order: Order, *, deadline: float) -> Order:
-        """Return the order once the CA accepted control of every identifier. `deadline` is by the
-        clock's `monotonic`. Raises `ValidationFailed` or `OrderFailed`.
+        """Return the order once the CA has validated every identifier. `deadline` is in terms of
+        the clock's `monotonic`. Raises `ValidationFailed` or `OrderFailed`.
         """
         return orders.await_ready(self._network, order, deadline=deadline)
 
     def finalize(self, order: Order, csr: bytes, *, deadline: float) -> Order:
-        """Hand in the signing request (DER), and return the order once it is `valid`. Raises
-        `OrderFailed`.
+        """Submit the certificate signing request (DER), and return the order once it is `valid`.
+        Raises `OrderFailed`.
         """
         return orders.finalize(self._network, order, csr, deadline=deadline)
 
     def deactivate(self, authorization_url: str) -> bool:
-        """Give up an authorization (RFC 8555 §7.5.2); return whether the CA did."""
+        """Deactivate an authorization (RFC 8555 §7.5.2); return whether the CA did so."""
         return orders.deactivate(self._network, authorization_url)
 
     # The certificate.
 
     @property
     def has_renewal_info(self) -> bool:
-        """Whether the CA says when to renew (RFC 9773)."""
+        """Whether the CA offers renewal information (ARI, RFC 9773)."""
         return self.directory.renewal_info is not None
 
     def renewal_info(self, cert_id: str) -> SuggestedWindow:
-        """Return when the CA suggests to renew the certificate with that CertID (RFC 9773 §4.2).
+        """Return the renewal window suggested for the certificate with this CertID (RFC 9773 §4.2).
 
-        Costs a request or two, whatever happens. Raises `RenewalInfoUnavailable`.
+        Sends at most two requests. Raises `RenewalInfoUnavailable`.
         """
         return self._renewal_info.fetch(self._network, cert_id)
 
     def certificate(self, url: str) -> tuple[bytes, tuple[str, ...]]:
-        """Return the certificate with its chain in PEM, and the URLs of its other chains."""
+        """Return the certificate with its chain in PEM, and the URLs of its alternate chains."""
         return certificates.certificate(self._network, url)
 
     def chains(self, order: Order) -> Iterator[bytes]:
-        """Yield the certificate with each of its chains, the CA's choice first; downloaded as they
-        are wanted.
+        """Yield the certificate with each of its chains, the CA's default first; alternates are
+        downloaded on demand.
         """
         return certificates.chains(self._network, order)
 
     def revoke(
         self, certificate_der: bytes, reason: int | None, *, certificate_key: bytes | None = None
     ) -> bool:
-        """Revoke a certificate (RFC 8555 §7.6), with its own key (PEM) or the account's; return
-        False where it was revoked already.
+        """Revoke a certificate (RFC 8555 §7.6), with its own key (PEM) or the account key. Return
+        False if it was revoked already.
         """
         return certificates.revoke(
             self._network, certificate_der, reason, certificate_key=certificate_key

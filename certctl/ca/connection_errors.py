@@ -1,5 +1,5 @@
-"""What it means when a request gets no answer: refused connections, time-outs, TLS, bad URLs, as
-errors of certctl.
+"""Turns failed requests (refused connections, timeouts, TLS errors, bad URLs) into certctl's
+errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from certctl.ca.problems import Resource, one_line
 from certctl.errors import AcmeError, BadResponse, CaUnavailable
 
 NEVER_SENT = "acme.unreachable"
-"""The code of an error after which the CA cannot have acted: it was never reached."""
+"""The code of an error after which the CA cannot have acted, because the request was never sent."""
 
 
 def connection_error(error: Exception, url: str, resource: Resource) -> AcmeError:
@@ -25,24 +25,24 @@ def connection_error(error: Exception, url: str, resource: Resource) -> AcmeErro
     tls_error = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
     if tls_error is not None:
         return AcmeError(
-            f"{host} showed a TLS certificate that is not trusted: {tls_error.verify_message}",
-            hint="Name the roots of a private CA with --ca-bundle FILE.",
+            f"the TLS certificate of {host} is not trusted: {tls_error.verify_message}",
+            hint="If it is a private CA, pass its root certificates with --ca-bundle FILE.",
             code="acme.tls",
         )
     if isinstance(error, ValueError):
-        return BadResponse(f"{resource} has a URL that cannot be used: {one_line(url)}")
+        return BadResponse(f"the URL for {resource} is not valid: {one_line(url)}")
     connecting = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)
     if isinstance(error, connecting) or any(isinstance(one, NewConnectionError) for one in causes):
         return CaUnavailable(
             f"{host} cannot be reached for {resource}: {_root_cause(causes)}",
-            hint="Check the network, the name of the CA's host, and the proxy settings.",
+            hint="Check the network, the CA's host name, and the proxy settings.",
             code=NEVER_SENT,
         )
-    return CaUnavailable(f"{host} gave no answer to {resource}: {_root_cause(causes)}")
+    return CaUnavailable(f"{host} did not respond to {resource}: {_root_cause(causes)}")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it; requests and urllib3 keep that in three different ways."""
+    """Yield an error and its causes, which requests and urllib3 keep in three different ways."""
     current: BaseException | None = error
     for _ in range(10):
         if current is None:
@@ -55,7 +55,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _root_cause(causes: tuple[BaseException, ...]) -> str:
-    """Return what the first cause of all says."""
+    """Return the text of the root cause."""
     last = causes[-1]
     text = last.strerror if isinstance(last, OSError) and last.strerror else str(last)
     return one_line(text) or type(last).__name__

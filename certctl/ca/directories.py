@@ -1,7 +1,6 @@
-"""The CAs that certctl knows by name, and what a directory URL says of the CA behind it.
+"""The CAs that certctl knows by name, and what a directory URL reveals about its CA.
 
-Standard library only: listing certificates needs it too. What a directory holds is fetched by
-`client`.
+Standard library only, because listing certificates imports it too. `client` fetches directories.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ CaKind = Literal["public", "staging", "private"]
 
 @dataclass(frozen=True)
 class KnownCa:
-    """A CA that can be called by name. `eab`: it wants an external account binding (RFC 8555
+    """A CA that `--ca` accepts by name. `eab`: it requires an external account binding (RFC 8555
     §7.3.4).
     """
 
@@ -31,7 +30,7 @@ class KnownCa:
 
 
 DEV = "dev"
-"""The CA that runs inside this process has a name in place of a URL: its port may change."""
+"""The name, used in place of a URL, of the CA inside this process, whose port may change."""
 
 KNOWN_CAS: tuple[KnownCa, ...] = (
     KnownCa(
@@ -46,7 +45,7 @@ KNOWN_CAS: tuple[KnownCa, ...] = (
         "https://acme-staging-v02.api.letsencrypt.org/directory",
         "https://acme-staging-v02.api.letsencrypt.org/directory",
         eab=False,
-        title="Let's Encrypt (staging: trusted by nobody)",
+        title="Let's Encrypt (staging: not trusted by browsers)",
     ),
     KnownCa(
         "zerossl",
@@ -81,16 +80,16 @@ KNOWN_CAS: tuple[KnownCa, ...] = (
         DEV,
         DEV,
         eab=False,
-        title="the development CA in this process",
+        title="development CA in this process",
     ),
 )
 
 
 def directory_url(text: str) -> str:
-    """Return the directory URL that `text` means: the name of a known CA, or the URL itself.
+    """Return the directory URL for `text`, which is the name of a known CA or a URL.
 
-    A URL is https, or http where its host is this machine; scheme and host come back in lower case.
-    Raises `UsageError` naming the nearest known CA.
+    A URL must be https, or http if its host is a loopback address. Scheme and host are returned in
+    lower case. Raises `UsageError`, suggesting the closest known name.
     """
     wanted = text.strip()
     known = _by_name(wanted.lower())
@@ -101,16 +100,16 @@ def directory_url(text: str) -> str:
     parts = _split(wanted)
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise UsageError(
-            f"{wanted} is not encrypted: anybody on the way could answer in the CA's place",
-            hint=f"Try https://{wanted.split('://', 1)[1]}.",
+            f"{wanted} is not encrypted: anyone on the network path could impersonate the CA",
+            hint=f"Use https://{wanted.split('://', 1)[1]} instead.",
             code="usage.ca",
         )
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, parts.query, ""))
 
 
 def staging_url(url: str) -> str | None:
-    """Return where the CA with this directory URL can be tried without effect, or None. A staging
-    directory is its own.
+    """Return the staging directory of the CA with this directory URL, or None. A staging directory
+    is its own.
     """
     if ca_kind(url) == "staging":
         return url
@@ -118,20 +117,20 @@ def staging_url(url: str) -> str | None:
 
 
 def label(url: str) -> str:
-    """Return what people call the CA with this directory URL: its known name, or its host."""
+    """Return the name of the CA with this directory URL: its known name, or its host."""
     return next((each.name for each in KNOWN_CAS if each.url == url), None) or (
         urlsplit(url).netloc or url
     )
 
 
 def as_typed(url: str) -> str:
-    """Return what `--ca` takes for the CA with this directory URL: its known name, or the URL."""
+    """Return the `--ca` value for the CA with this directory URL: its known name, or the URL."""
     return next((each.name for each in KNOWN_CAS if each.url == url), url)
 
 
 def ca_kind(url: str) -> CaKind:
-    """Return whether browsers trust what the CA with this directory URL issues, as far as the
-    table knows: a `public` CA, a `staging` one, or a `private` one.
+    """Return whether the CA with this directory URL is a known `public` CA, which browsers trust, a
+    known `staging` CA, or any other (`private`).
     """
     if any(url == each.staging_url for each in KNOWN_CAS):
         return "staging"
@@ -145,7 +144,7 @@ def _by_name(name: str) -> KnownCa | None:
 def _unknown(text: str) -> UsageError:
     names = [each.name for each in KNOWN_CAS]
     near = difflib.get_close_matches(text.lower(), names, n=1)
-    hint = f"Known CAs: {', '.join(names)}; any other by its directory URL, https://..."
+    hint = f"Known CAs: {', '.join(names)}. For any other, give its directory URL, https://..."
     return UsageError(
         f"there is no CA named {text!r}",
         hint=f"Did you mean {near[0]}? {hint}" if near else hint,
@@ -169,7 +168,7 @@ def _split(url: str) -> SplitResult:
     ):
         raise UsageError(
             f"{url!r} is not the URL of an ACME directory",
-            hint="It looks like https://ca.example/acme/directory.",
+            hint="Give a URL such as https://ca.example/acme/directory.",
             code="usage.ca",
         )
     return parts

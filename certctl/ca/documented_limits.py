@@ -1,6 +1,6 @@
-"""What known CAs document of their limits: how quickly they may be asked, and how often for what.
+"""The rate limits that known CAs document: requests per second, and requests per week or hour.
 
-A CA that is not here documents nothing that could be kept to, and has the last word anyway.
+A CA missing here documents no limits that certctl could respect. The CA always has the last word.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _WEEK = timedelta(days=7)
 
 @dataclass(frozen=True)
 class DocumentedLimits:
-    """The limits of one CA: requests a second by resource and for `others`, and `limits` on what is
-    asked of it.
+    """The limits of one CA: request rates by resource (`others` is shared by the remaining ones),
+    and `limits` on orders, certificates and accounts.
     """
 
     rates: Mapping[Resource, Rate] = field(default_factory=dict)
@@ -32,17 +32,15 @@ class DocumentedLimits:
 
 
 def documented_limits(directory_url: str) -> DocumentedLimits:
-    """Return what the CA with this directory URL documents; nothing where it is not known for
-    that.
-    """
+    """Return the documented limits of the CA with this directory URL; none for an unknown CA."""
     return _BY_NAME.get(label(directory_url), DocumentedLimits())
 
 
 def registered_domains() -> RegisteredDomain:
-    """Return what finds the registered domain of a name, by the public suffix list that comes with
-    its library; of an address, and of a name that has none, it is the value itself.
+    """Return a function that maps a name to its registered domain, using the public suffix list
+    bundled with its library. An address, or a name without one, maps to itself.
     """
-    from publicsuffixlist import (  # noqa: PLC0415 - slow to read, and few CAs count by it
+    from publicsuffixlist import (  # noqa: PLC0415 - slow to load, and few CAs need it
         PublicSuffixList,
     )
 
@@ -58,7 +56,7 @@ def registered_domains() -> RegisteredDomain:
 def _letsencrypt(
     *, accounts: int, orders: int, certificates: int, same: int, failures: int
 ) -> DocumentedLimits:
-    """https://letsencrypt.org/docs/rate-limits/; staging has the same limits, and other numbers."""
+    """https://letsencrypt.org/docs/rate-limits/; staging has the same limits with other numbers."""
     return DocumentedLimits(
         rates={
             Resource.NEW_NONCE: Rate(20, 10),

@@ -1,6 +1,6 @@
-"""Whether a CA can be used: reached, its clock and ours, our account there, what it changed.
+"""Checks of a CA for `doctor`: reachability, clock skew, the account, terms of service, profiles.
 
-For `doctor`: it asks, and changes nothing.
+Read-only.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from certctl.models import Account, CertificateSpec, Finding, Severity
 
 SMALL_SKEW = timedelta(minutes=1)
 LARGE_SKEW = timedelta(hours=1)
-"""CAs backdate certificates by an hour or so: with a clock that is further behind, a new one is not
-valid yet.
+"""CAs backdate certificates by about an hour. If the local clock is further behind, a new
+certificate is not valid yet.
 """
 
 
 def directory_findings(directory: Directory, ca: str, account: Account | None) -> Iterator[Finding]:
-    """Yield what a CA's directory says to who has this account there, or none."""
+    """Yield findings from a CA's directory, given the local account there, if any."""
     if account is None:
         yield _without_account(ca, eab=directory.external_account_required)
         return
@@ -31,14 +31,14 @@ def directory_findings(directory: Directory, ca: str, account: Account | None) -
             "ca.terms",
             Severity.WARNING,
             label(ca),
-            f"it has new terms of service: {wanted}; {agreed} were agreed to",
-            f"Read them, then: certctl account update --ca {as_typed(ca)} --agree-tos",
+            f"the terms of service have changed to {wanted}; the account agreed to {agreed}",
+            f"Read them, then run: certctl account update --ca {as_typed(ca)} --agree-tos",
         )
 
 
 def clock_findings(ca: str, theirs: datetime | None, ours: datetime) -> Iterator[Finding]:
-    """Yield how far this machine's clock is from the CA's, where that matters; both in UTC, of the
-    same moment.
+    """Yield a finding if this machine's clock differs from the CA's by too much. `theirs` and
+    `ours` are UTC times of the same instant.
     """
     if theirs is None or abs(skew := ours - theirs) < SMALL_SKEW:
         return
@@ -50,30 +50,30 @@ def clock_findings(ca: str, theirs: datetime | None, ours: datetime) -> Iterator
         label(ca),
         f"the clock of this machine is {far} {'ahead of' if skew > timedelta(0) else 'behind'}"
         " the CA's",
-        "Set it, and keep it right: timedatectl set-ntp true",
+        "Set the clock and enable time synchronization: timedatectl set-ntp true",
     )
 
 
 def account_findings(client: AcmeClient, account: Account) -> Iterator[Finding]:
-    """Yield whether the CA still serves our account; `client` signs with its key."""
+    """Yield a finding if the CA no longer accepts the account; `client` signs with its key."""
     try:
         status = client.account().status
     except AccountError as error:
         status = error.type or "refused"
     except AcmeError:
-        return  # some CAs do not answer that question; an order will tell
+        return  # some CAs do not support this query; the next order will show it
     if status != "valid":
         yield Finding(
             "ca.account",
             Severity.ERROR,
             label(account.directory_url),
-            f"it does not serve our account {account.id} ({account.url}): {status}",
+            f"the CA does not accept the account {account.id} ({account.url}): {status}",
             f"certctl register --ca {as_typed(account.directory_url)}",
         )
 
 
 def profile_findings(directory: Directory, spec: CertificateSpec) -> Iterator[Finding]:
-    """Yield whether a CA offers the profile that a certificate wants."""
+    """Yield a finding if a CA does not offer the profile that a certificate asks for."""
     offered = directory.profiles
     wanted = spec.required_profile or spec.profile
     if wanted is None or wanted in offered:
@@ -85,7 +85,7 @@ def profile_findings(directory: Directory, spec: CertificateSpec) -> Iterator[Fi
         spec.name,
         f"{label(spec.ca)} does not offer the profile {wanted!r}; it offers:"
         f" {', '.join(offered) or 'none'}",
-        f"Choose one that it offers: certctl edit {spec.name} {flag} NAME",
+        f"Choose one of these: certctl edit {spec.name} {flag} NAME",
     )
 
 
@@ -96,7 +96,7 @@ def unreachable(ca: str, error: AcmeError) -> Finding:
         Severity.ERROR,
         label(ca),
         error.message,
-        error.hint or "Check the network, a proxy (https_proxy), and the CA's status page.",
+        error.hint or "Check the network, the proxy (https_proxy), and the CA's status page.",
     )
 
 
@@ -106,13 +106,13 @@ def _without_account(ca: str, *, eab: bool) -> Finding:
             "ca.eab",
             Severity.WARNING,
             label(ca),
-            "there is no account here yet, and the CA wants an external account binding for one",
+            "no account is registered yet, and the CA requires an external account binding",
             f"certctl register --ca {as_typed(ca)} --eab-kid KID --eab-hmac-key-file FILE",
         )
     return Finding(
         "ca.no_account",
         Severity.INFO,
         label(ca),
-        "there is no account here yet; the first issuance makes one",
+        "no account is registered yet; the first issuance registers one",
         f"certctl register --ca {as_typed(ca)}",
     )

@@ -1,7 +1,7 @@
-"""What a CA sends, from JSON into the nouns of `models` (RFC 8555 §7.1).
+"""Parses a CA's responses from JSON into the classes of `models` (RFC 8555 §7.1).
 
-Tolerant where a CA may differ: unknown fields, statuses and challenge types pass. Strict where
-certctl would act on it: whatever is no URL, no text or no identifier is a `BadResponse`.
+Tolerant where CAs may differ: unknown fields, statuses and challenge types are accepted. Strict
+where certctl acts on a value: an invalid URL, string or identifier is a `BadResponse`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
 JsonObject = Mapping[str, object]
 
 _INVALID_STATUSES = frozenset({"deactivated", "expired", "revoked"})
-"""What some CAs say of an order where RFC 8555 §7.1.6 has `invalid`: after their authorizations."""
+"""Order statuses that some CAs use in place of `invalid` (RFC 8555 §7.1.6), copied from their
+authorizations.
+"""
 
 
 @dataclass(frozen=True)
 class Directory:
-    """Where a CA's resources are, and what it says of itself (RFC 8555 §7.1.1).
+    """A CA's resource URLs and metadata (RFC 8555 §7.1.1).
 
-    `urls` are by the RFC's names. `profiles` maps names to descriptions; `renewal_info` is where
-    renewal information is (RFC 9773 §4.1), None where the CA has none. `issuers` and
+    `urls` are keyed by the RFC's names. `profiles` maps names to descriptions; `renewal_info` is
+    the URL for renewal information (RFC 9773 §4.1), None if the CA has none. `issuers` and
     `account_hash_prefix` are for dns-persist-01 (a draft).
     """
 
@@ -49,7 +51,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class AccountState:
-    """An account as the CA tells of it (RFC 8555 §7.1.2); `created` by this very request."""
+    """An account's state at the CA (RFC 8555 §7.1.2); `created` if this request created it."""
 
     url: str
     status: str
@@ -58,27 +60,27 @@ class AccountState:
 
 
 def json_object(response: Response, resource: Resource) -> JsonObject:
-    """Return the JSON object in a response. Raises `BadResponse` where it holds none."""
+    """Return the JSON object in a response. Raises `BadResponse` if there is none."""
     try:
         document = response.json()
     except (ValueError, RecursionError):
-        raise bad_response(response, resource, "with something that is no JSON") from None
+        raise bad_response(response, resource, "with something that is not JSON") from None
     if not isinstance(document, dict):
-        raise bad_response(response, resource, "with something that is no JSON object")
+        raise bad_response(response, resource, "with something that is not a JSON object")
     return document
 
 
 def bad_response(response: Response, resource: Resource, how: str) -> BadResponse:
-    """Return the error for an answer that cannot be used; `how` it answered."""
+    """Return the error for an unusable response; `how` completes "the CA responded ..."."""
     host = urlsplit(response.url or "").netloc
-    return BadResponse(f"{host} answered {resource} {how}", status=response.status_code)
+    return BadResponse(f"{host} responded to {resource} {how}", status=response.status_code)
 
 
 def location(response: Response, resource: Resource) -> str:
-    """Return the URL in the `Location` header. Raises `BadResponse` where there is none."""
+    """Return the URL in the `Location` header. Raises `BadResponse` if it is missing."""
     target = _joined(response.url or "", response.headers.get("Location"))
     if target is None:
-        raise bad_response(response, resource, "without saying where it is (no Location header)")
+        raise bad_response(response, resource, "without a Location header")
     return target
 
 
@@ -89,13 +91,15 @@ def alternates(response: Response) -> tuple[str, ...]:
 
 
 def directory(response: Response) -> Directory:
-    """Return the CA's directory. Raises `BadResponse` where what is needed to order is missing."""
+    """Return the CA's directory. Raises `BadResponse` if a URL needed for orders is missing."""
     document = json_object(response, Resource.DIRECTORY)
     urls = {key: value for key, value in document.items() if _is_url(value)}
     missing = [each for each in ("newNonce", "newAccount", "newOrder") if each not in urls]
     if missing:
         error = bad_response(
-            response, Resource.DIRECTORY, f"with none of an ACME CA: no {missing[0]}"
+            response,
+            Resource.DIRECTORY,
+            f"with something that is not an ACME directory: {missing[0]} is missing",
         )
         error.hint = "Check the CA's directory URL (--ca)."
         raise error
@@ -118,7 +122,7 @@ def directory(response: Response) -> Directory:
 
 
 def account(response: Response, url: str, resource: Resource) -> AccountState:
-    """Return the account in a response; a status that is missing is `valid`, for it was served."""
+    """Return the account in a response; a missing status means `valid`."""
     document = json_object(response, resource)
     return AccountState(
         url=url,
@@ -136,8 +140,8 @@ def order(
     known: Order | None = None,
     retry_after: float | None = None,
 ) -> Order:
-    """Return the order in a response. `known` is what the order was before, or what was asked for:
-    what a CA leaves out comes from there, and other identifiers are a `BadResponse`.
+    """Return the order in a response. `known` is the previous or requested order; it supplies the
+    fields that a CA omits. Raises `BadResponse` if the identifiers differ from it.
     """
     document = json_object(response, resource)
     status = _text(document.get("status"))
@@ -151,7 +155,7 @@ def order(
     if known and known.identifiers and identifiers and set(identifiers) != set(known.identifiers):
         changed = ", ".join(sorted(each.value for each in {*identifiers} ^ {*known.identifiers}))
         raise bad_response(
-            response, resource, f"with an order for other names: {one_line(changed)} differ"
+            response, resource, f"with an order for different names: {one_line(changed)} differ"
         )
     joined = (_joined(url, each) for each in _list(document.get("authorizations")))
     authorizations = tuple(each for each in joined if each is not None)
@@ -188,15 +192,15 @@ def authorization(response: Response, url: str) -> Authorization:
 
 
 def challenge(document: object, base: str) -> Challenge | None:
-    """Return one challenge, of whatever type; None for what has no type or no URL, since nobody
-    could answer it.
+    """Return one challenge of any type; None if it has no type or no URL, since it cannot be
+    completed then.
     """
     if not isinstance(document, dict):
         return None
     kind, url = _text(document.get("type")), _joined(base, document.get("url"))
     if kind is None or url is None:
         return None
-    # The two forms of dns-persist-01 are told apart by how this member is spelled.
+    # The spelling of this member distinguishes the two forms of dns-persist-01.
     hashed = "issuerDomainNames" in document
     issuers = document.get("issuerDomainNames" if hashed else "issuer-domain-names")
     return Challenge(
@@ -212,8 +216,8 @@ def challenge(document: object, base: str) -> Challenge | None:
 
 
 def identifier(document: object, response: Response, resource: Resource) -> Identifier:
-    """Return an identifier in its canonical form. Raises `BadResponse` for one that certctl never
-    asks for.
+    """Return an identifier in its canonical form. Raises `BadResponse` for one that certctl cannot
+    have requested.
     """
     kind = document.get("type") if isinstance(document, dict) else None
     value = document.get("value") if isinstance(document, dict) else None
@@ -223,16 +227,16 @@ def identifier(document: object, response: Response, resource: Resource) -> Iden
         if kind == IdentifierType.IP:
             return Identifier(IdentifierType.IP, _address(value))
     what = f"{one_line(kind)} {one_line(value)}".strip() or "an empty one"
-    raise bad_response(response, resource, f"with an identifier that was not asked for: {what}")
+    raise bad_response(response, resource, f"with an identifier that was not requested: {what}")
 
 
 def error_text(document: object) -> str | None:
-    """Return what the `error` of an order or a challenge says, and its type; None without one."""
+    """Return the text and type of the `error` of an order or a challenge; None without one."""
     if document is None:
         return None
     found = problem(document)
     named = f" [{found.type}]" if found.type and found.type != found.text else ""
-    return f"{found.text}{named}" if found.text else "an error without a word"
+    return f"{found.text}{named}" if found.text else "an error without details"
 
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([^-\r\n]*)-----([^-]*)-----END \1-----")
@@ -240,10 +244,9 @@ _CERTIFICATE = b"CERTIFICATE"
 
 
 def chain(response: Response) -> bytes:
-    """Return the certificates of a download as PEM (RFC 8555 §9.1), one block after the other and
-    nothing between them.
+    """Return the certificates of a download as PEM (RFC 8555 §9.1), without text between them.
 
-    Raises `BadResponse` for a block that is no certificate, and for anything that is cut off.
+    Raises `BadResponse` for any other PEM block and for a truncated download.
     """
     body = response.content
     blocks = _PEM_BLOCK.findall(body)
@@ -252,11 +255,15 @@ def chain(response: Response) -> bytes:
         or len(blocks) != body.count(b"-----BEGIN ")
         or body.count(b"-----END ") != len(blocks)
     ):
-        raise bad_response(response, Resource.CERTIFICATE, "with something that is no chain in PEM")
+        raise bad_response(
+            response, Resource.CERTIFICATE, "with something that is not a PEM certificate chain"
+        )
     unexpected = next((label for label, _ in blocks if label != _CERTIFICATE), None)
     if unexpected is not None:
         named = one_line(unexpected.decode("ascii", "replace"))
-        raise bad_response(response, Resource.CERTIFICATE, f"with a {named} among the certificates")
+        raise bad_response(
+            response, Resource.CERTIFICATE, f"with a PEM block that is not a certificate: {named}"
+        )
     return b"".join(_certificate(text, response) for _, text in blocks)
 
 
@@ -266,7 +273,9 @@ def _certificate(text: bytes, response: Response) -> bytes:
     except ValueError:
         usable = False
     if not usable:
-        raise bad_response(response, Resource.CERTIFICATE, "with a certificate that is no base64")
+        raise bad_response(
+            response, Resource.CERTIFICATE, "with a certificate that is not valid base64"
+        )
     joined = b"".join(text.split())
     lines = [joined[start : start + 64] for start in range(0, len(joined), 64)]
     return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])

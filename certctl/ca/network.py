@@ -1,9 +1,8 @@
 """HTTP to one CA: signed requests, nonces, retries and waiting (RFC 8555 §6).
 
-`acme.client.ClientNetwork` gives the session, and its debug log of what goes to and fro. What it
-lacks is here: a nonce pool for many threads, bounds on every answer, retries where they are safe,
-and errors that keep the CA's words and its `Retry-After`. Which requests make an order is not
-known here.
+`acme.client.ClientNetwork` provides the session and a debug log of requests and responses. This
+module adds a nonce pool for many threads, limits on every response, retries where they are safe,
+and errors that keep the CA's message and its `Retry-After`. It knows nothing of orders.
 """
 
 from __future__ import annotations
@@ -48,18 +47,18 @@ from certctl.system.http import BoundedAdapter, ResponseLimitExceeded
 from certctl.version import VERSION
 
 BAD_NONCE_RETRIES = 5
-"""How often a request is sent again at once with the nonce of the refusal, before it waits."""
+"""How often a request is retried immediately after a badNonce error, before backing off."""
 
 BACKOFF = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before each retry of a request that failed, unless the CA names a longer time."""
+"""Seconds before each retry of a failed request, unless the CA asks for a longer delay."""
 
 RETRY_SECONDS = 120.0
-"""Seconds that one request may spend on being retried. A longer `Retry-After` is the caller's
-affair: hours are a matter for the next run.
+"""Seconds that one request may spend on retries. A longer `Retry-After` is left to the caller: a
+delay of hours is for the next run.
 """
 
 TIMEOUT = 45.0
-"""Seconds from a request to the last byte of its answer."""
+"""Seconds from sending a request to the last byte of its response."""
 
 _CONNECT_TIMEOUT = 10.0
 _CONNECTIONS_KEPT = 64
@@ -68,10 +67,10 @@ _NONCES_KEPT = 256
 
 @dataclass
 class _Shared:
-    """What all networks to one CA have in common, whoever signs.
+    """The state shared by all networks to one CA, regardless of the signing key.
 
-    The deque is safe by itself, and `lock` guards the fetching of the directory. `proxies` has what
-    the environment says for each host; that it may be looked up twice does no harm.
+    The deque is thread-safe, and `lock` guards fetching the directory. `proxies` caches the proxies
+    that the environment sets for each host; looking them up twice is harmless.
     """
 
     limiter: Limiter
@@ -84,8 +83,8 @@ class _Shared:
 
 
 class Network(ClientNetwork):
-    """A CA, and who talks to it. Safe for many threads; key and account never change: `signed_by`
-    makes another network over the same connections.
+    """Requests to one CA, signed with one key. Safe for many threads. The key and account never
+    change: `signed_by` returns another network over the same connections.
     """
 
     def __init__(
@@ -108,8 +107,8 @@ class Network(ClientNetwork):
         self._timeout = timeout
         known = documented_limits or DocumentedLimits()
         self._shared = _Shared(Limiter(clock, known.rates, known.others))
-        # Nothing from the environment but proxies, which are looked up once for each host: requests
-        # would let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
+        # Use nothing from the environment except proxies, looked up once per host: requests would
+        # let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.session.headers.update({"Accept-Language": "en", "Accept-Encoding": "identity"})
@@ -118,10 +117,10 @@ class Network(ClientNetwork):
             self.session.mount(scheme, adapter)
 
     def __del__(self) -> None:
-        """Leave the session alone, which other networks may share: `close` closes it."""
+        """Keep the session open, since other networks may share it: `close` closes it."""
 
     def close(self) -> None:
-        """Close the connections, of every network that shares them; safe to call twice."""
+        """Close the connections, also for every network that shares them; safe to call twice."""
         self.session.close()
 
     def signed_by(self, signer: Signer) -> Network:
@@ -132,7 +131,7 @@ class Network(ClientNetwork):
 
     @property
     def signer(self) -> Signer:
-        """Who signs. Raises ValueError on a network without a key."""
+        """The key that signs requests. Raises ValueError on a network without a key."""
         if self._signer is None:
             raise ValueError("this network has no key to sign with")
         return self._signer
@@ -144,17 +143,17 @@ class Network(ClientNetwork):
 
     @property
     def clock(self) -> Clock:
-        """The time by which this network waits."""
+        """The clock that this network waits by."""
         return self._clock
 
     @property
     def host(self) -> str:
-        """The CA's host, with the port where one is named."""
+        """The CA's host, with the port if the URL has one."""
         return urlsplit(self._endpoint.directory_url).netloc
 
     @property
     def server_time(self) -> datetime | None:
-        """The `Date` of the latest answer, in UTC; None where it had none."""
+        """The `Date` of the latest response, in UTC; None if it had none."""
         return self._shared.server_time
 
     @property
@@ -167,7 +166,7 @@ class Network(ClientNetwork):
             return self._shared.directory
 
     def url(self, name: str, resource: Resource) -> str:
-        """Return a URL of the directory. Raises `AcmeError` where the CA has no such resource."""
+        """Return a URL from the directory. Raises `AcmeError` if the CA lacks this resource."""
         found = self.directory.urls.get(name)
         if found is None:
             raise AcmeError(
@@ -178,30 +177,30 @@ class Network(ClientNetwork):
 
     @property
     def latency(self) -> float:
-        """The seconds that the quickest request took so far, from its sending to its answer; 0.0
-        before there was one.
+        """The seconds that the fastest request took so far, from sending it to its response; 0.0
+        before the first request.
         """
         return self._shared.latency
 
     def retry_after(self, response: requests.Response) -> float | None:
-        """Return what the response says about when to ask again, in seconds."""
+        """Return the seconds to wait according to the response's `Retry-After`, None without it."""
         return retry_after(response.headers, self._clock.now())
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises `Interrupted` where the run is told to stop, before or meanwhile."""
+        """Wait. Raises `Interrupted` if the run is stopped before or during the wait."""
         if self._clock.wait(self._stop, seconds):
             raise Interrupted("stopped while waiting for the CA")
 
     def fetch(self, url: str, *, resource: Resource) -> requests.Response:
-        """Return the answer to an unsigned GET, sent again after failures that may pass. Raises
+        """Return the response to an unsigned GET, retried after transient failures. Raises
         `AcmeError`.
         """
         url = self._with_current_port(url)
         return self._with_retries(lambda: self._exchange("GET", url, resource), resend=True)
 
     def fetch_once(self, url: str, *, resource: Resource) -> requests.Response:
-        """Return the answer to an unsigned GET that can be done without: it is sent again once, at
-        once, and has little time. Raises `AcmeError`.
+        """Return the response to an unsigned GET that is not essential: it has a short timeout, and
+        is retried once, immediately, if there was no response. Raises `AcmeError`.
         """
         try:
             return self._exchange("GET", url, resource, timeout=_CONNECT_TIMEOUT)
@@ -219,12 +218,12 @@ class Network(ClientNetwork):
         resend: bool = True,
         accept: str | None = None,
     ) -> requests.Response:
-        """Return the answer to a signed POST; a payload of None makes it a POST-as-GET (RFC 8555
+        """Return the response to a signed POST; a payload of None makes it a POST-as-GET (RFC 8555
         §6.3).
 
-        `resend` says that the request may be sent again although the CA may have acted on it.
-        Otherwise it is only where it cannot have, and a lost reply raises `CaUnavailable`. Raises
-        `AcmeError`.
+        `resend` allows a retry even if the CA may have acted on the request. Without it, a request
+        is retried only if the CA cannot have acted on it, and a lost response raises
+        `CaUnavailable`. Raises `AcmeError`.
         """
         url = self._with_current_port(url)
         raw = b"" if payload is None else json.dumps(payload).encode()
@@ -246,9 +245,9 @@ class Network(ClientNetwork):
             except AcmeError as error:
                 if error.type != "badNonce" or retries == BAD_NONCE_RETRIES:
                     raise
-            # The answer carried a good nonce (RFC 8555 §6.5), which lies on top now.
+            # The error response carried a fresh nonce (RFC 8555 §6.5), which is next in the pool.
             retries += 1
-            self._notify(f"{self.host} refused a nonce", 0.0)
+            self._notify(f"{self.host} rejected a nonce", 0.0)
 
     def _take_nonce(self) -> bytes:
         try:
@@ -259,16 +258,16 @@ class Network(ClientNetwork):
         try:
             return self._shared.nonces.pop()
         except IndexError:
-            raise BadResponse(f"{self.host} gave no usable nonce when asked for one") from None
+            raise BadResponse(f"{self.host} did not return a valid nonce") from None
 
     def _keep_nonce(self, response: requests.Response) -> None:
-        """Keep the nonce that any answer may carry, an error too (RFC 8555 §6.5.1)."""
+        """Keep the nonce of a response; errors carry one too (RFC 8555 §6.5.1)."""
         text = response.headers.get(self.REPLAY_NONCE_HEADER, "")
         try:
             nonce = josepy.decode_b64jose(text)
         except josepy.DeserializationError:
             return
-        # It is signed as text, so our encoder must give back what came in.
+        # Its text is signed, so encoding it again must give the same text.
         if nonce and josepy.encode_b64jose(nonce) == text:
             self._shared.nonces.append(nonce)
 
@@ -294,8 +293,8 @@ class Network(ClientNetwork):
     def _exchange(
         self, method: str, url: str, resource: Resource, **kwargs: Any
     ) -> requests.Response:
-        """Send one request, when its turn has come. Return its answer where it is a success, raise
-        what it is otherwise.
+        """Send one request once the rate limiter allows it. Return a successful response; raise an
+        error for any other.
         """
         self._require_safe(url, resource)
         self._await_rate_limit(resource, kwargs.get("timeout", RETRY_SECONDS))
@@ -304,7 +303,7 @@ class Network(ClientNetwork):
             response = self._send_request(method, url, **kwargs)
         except ResponseLimitExceeded as error:
             host = urlsplit(url).netloc
-            raise BadResponse(f"the answer of {host} to {resource} was cut off: {error}") from error
+            raise BadResponse(f"rejected the response of {host} to {resource}: {error}") from error
         except (requests.RequestException, HTTPError) as error:
             raise connection_error(error, url, resource) from error
         took = self._clock.monotonic() - begun
@@ -319,13 +318,13 @@ class Network(ClientNetwork):
         return response
 
     def _await_rate_limit(self, resource: Resource, longest: float) -> None:
-        """Wait as the CA documents, and for as long as it asked anyone of this run to. Raises what
-        it said then where that is longer than `longest`, in seconds.
+        """Wait as long as the documented rates and the CA's `Retry-After` require. Raises the CA's
+        error again if it asked for a delay of more than `longest` seconds.
         """
         limiter = self._shared.limiter
         self._await_retry_after(resource, longest)
         seconds = limiter.reserve(resource)
-        # What cleans up after a run was stopped is a few requests, which wait for nothing.
+        # After a stop, only a few cleanup requests follow; they do not wait.
         if seconds and not self._stop.is_set():
             self.pause(seconds)
             self._await_retry_after(resource, longest)
@@ -334,8 +333,8 @@ class Network(ClientNetwork):
         while (hold := self._shared.limiter.hold(resource)) is not None:
             if hold.seconds > longest:
                 raise type(hold.error)(
-                    f"{self.host} is not asked for {resource}: it named a time before which it "
-                    f"should not be, when it said: {hold.error.message}",
+                    f"{resource} was not sent, because the CA asked clients to wait: "
+                    f"{hold.error.message}",
                     status=hold.error.status,
                     retry_after=hold.seconds,
                     hint=hold.error.hint,
@@ -343,8 +342,8 @@ class Network(ClientNetwork):
             self.pause(hold.seconds)
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request and read its answer, under bounds, without following redirects: a POST
-        that was followed as a GET would seem to succeed.
+        """Send a request and read its response, with limits on both. Redirects are not followed: a
+        POST that was redirected to a GET would seem to succeed.
         """
         kwargs["allow_redirects"] = False
         longest = min(kwargs.get("timeout", self._timeout), self._timeout)
@@ -359,15 +358,15 @@ class Network(ClientNetwork):
         return known[host]
 
     def _with_current_port(self, url: str) -> str:
-        """Return where a resource is now whose URL was stored: a CA inside this process may have
-        had another port then.
+        """Return a stored URL with the current port: a CA inside this process may have had another
+        one when the URL was stored.
         """
         if not self._endpoint.moves:
             return url
         return urlsplit(url)._replace(netloc=self.host).geturl()
 
     def _require_safe(self, url: str, resource: Resource) -> None:
-        """Refuse a URL that leads from https to http, or nowhere."""
+        """Reject a URL without a host, or one that downgrades from https to http."""
         ours = urlsplit(self._endpoint.directory_url)
         try:
             theirs = urlsplit(url)
@@ -375,15 +374,15 @@ class Network(ClientNetwork):
         except ValueError:
             safe = False
         if not safe:
-            raise BadResponse(f"{self.host} wants {resource} at a URL that is not https")
+            raise BadResponse(f"{self.host} gave a URL for {resource} that is not https")
 
 
 def _is_transient(error: AcmeError, *, resend: bool) -> bool:
-    """Return whether the same request may succeed a little later, and may be sent again."""
+    """Return whether the same request may succeed shortly afterwards, and is safe to repeat."""
     if error.type == "badNonce":
         return True
     if isinstance(error, RateLimited):
-        # Without a type it comes from a proxy, which counts seconds; the CA itself counts hours.
+        # Without a type it comes from a proxy, whose limits last seconds; the CA's last hours.
         return error.type is None
     if not isinstance(error, CaUnavailable) or error.status == 501:
         return False
@@ -396,12 +395,12 @@ def _adapter(ca_bundle: str | None) -> BoundedAdapter:
         return BoundedAdapter(roots, connections_kept=_CONNECTIONS_KEPT)
     except OSError as error:
         raise ConfigurationError(
-            f"the roots to trust cannot be read from {roots}: {error.strerror or error}",
-            hint="Name a PEM file that this user may read with --ca-bundle.",
+            f"cannot read trusted root certificates from {roots}: {error.strerror or error}",
+            hint="Pass a PEM file that this user can read with --ca-bundle.",
             code="configuration.ca_bundle",
         ) from error
 
 
 def _user_agent() -> str:
-    """RFC 8555 §6.1 wants it, so that a CA can tell who misbehaves."""
+    """RFC 8555 §6.1 requires it, so that a CA can identify misbehaving clients."""
     return f"certctl/{VERSION} acme-python/{version('acme')} requests/{requests.__version__}"

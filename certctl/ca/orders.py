@@ -1,7 +1,7 @@
-"""An order's way from newOrder to the certificate's URL (RFC 8555 §7.1.6, §7.4, §7.5).
+"""The steps of an order, from newOrder to the certificate's URL (RFC 8555 §7.1.6, §7.4, §7.5).
 
-One function a step, over a `Network` whose signer has an account. Who proves control of the names,
-and how, is not known here; nor are steps retried that the CA refused for good.
+One function per step, over a `Network` whose signer has an account. Completing the challenges is
+the caller's job. Steps that the CA refused permanently are not retried.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from certctl.models import Authorization, Challenge, Identifier, Order
 _FIRST_DELAY = 0.02
 _LONGEST_DELAY = 5.0
 _LONGEST_ASKED = 60.0
-"""Seconds. A CA that asks for more is polled all the same: one names a day for what takes seconds,
-and a poll a minute burdens nobody.
+"""Seconds. A CA that asks for more is still polled this often: one asks for a day for what takes
+seconds, and one poll per minute is no load.
 """
 
 _POLLS_PER_AUTHORIZATION_CHECK = 6
 _FAILURE_COLLECTION_DELAYS = (0.25, 0.5, 1.0)
-"""Seconds between looks at the authorizations that are open while another has failed: all that fail
-are reported at once, since each round costs failed validations, which CAs count.
+"""Seconds between polls of the remaining authorizations after one has failed. All failures are
+reported together, because every further attempt counts against the CA's limit on failures.
 """
 
 _CSR_ATTEMPTS = 5
@@ -54,9 +54,10 @@ def new_order(
 ) -> Order:
     """Place an order and return it, `ready` or `pending` (RFC 8555 §7.4).
 
-    Sent again where its reply is lost: CAs give the same pending order, or one more that expires.
-    `replaces` (RFC 9773 §5) is said only to a CA that has renewal information. Raises
-    `BadResponse` for an order with other identifiers, `AcmeError` as the CA says.
+    If the response is lost, the request is sent again: CAs return the same pending order, or
+    create a second one and let the first expire. `replaces` (RFC 9773 §5) is sent only to a CA that
+    offers renewal information. Raises `BadResponse` if the identifiers differ, `AcmeError` if the
+    CA refuses the order.
     """
     payload: dict[str, object] = {
         "identifiers": [{"type": each.type.value, "value": each.value} for each in identifiers]
@@ -76,29 +77,29 @@ def new_order(
     )
     if placed.status == "pending" and not placed.authorization_urls:
         raise messages.bad_response(
-            response, Resource.NEW_ORDER, "with nothing to prove, yet not ready"
+            response, Resource.NEW_ORDER, "with a pending order without authorizations"
         )
     return placed
 
 
 def read_order(network: Network, url: str, *, known: Order | None = None) -> Order:
-    """Return the order as it is now."""
+    """Return the order's current state."""
     response = network.send(url, None, resource=Resource.ORDER)
     wait = network.retry_after(response)
     return messages.order(response, url, known=known, retry_after=wait)
 
 
 def read_authorization(network: Network, url: str) -> Authorization:
-    """Return the authorization as it is now."""
+    """Return the authorization's current state."""
     response = network.send(url, None, resource=Resource.AUTHORIZATION)
     return messages.authorization(response, url)
 
 
 def answer(network: Network, challenge: Challenge) -> None:
-    """Tell the CA that it may look (RFC 8555 §7.5.1).
+    """Tell the CA to validate the challenge (RFC 8555 §7.5.1).
 
-    A CA may refuse the answer since it has looked at once, and in vain; that is no error here, for
-    the authorization tells of it, with the reason. It is one where the challenge is as it was.
+    Some CAs validate immediately and answer with an error if that fails. That is not an error here,
+    because the authorization reports it with the reason. It is one if the challenge is unchanged.
     """
     try:
         _send_answer(network, challenge)
@@ -109,13 +110,13 @@ def answer(network: Network, challenge: Challenge) -> None:
             return
         if not isinstance(error, CaUnavailable):
             raise
-        # The request was lost, and not its reply.
+        # The request was lost, not the response.
         _send_answer(network, challenge)
 
 
 def deactivate(network: Network, authorization_url: str) -> bool:
-    """Give up an authorization (RFC 8555 §7.5.2); return whether the CA did. Never raises what the
-    CA says.
+    """Deactivate an authorization (RFC 8555 §7.5.2); return whether the CA did so. Never raises an
+    `AcmeError`.
     """
     payload = {"status": "deactivated"}
     try:
@@ -126,17 +127,16 @@ def deactivate(network: Network, authorization_url: str) -> bool:
 
 
 def await_ready(network: Network, order: Order, *, deadline: float) -> Order:
-    """Return the order once the CA accepted control of every identifier: `ready`, or already
-    beyond.
+    """Return the order once the CA has validated every identifier: `ready`, or a later status.
 
-    `deadline` is by the clock's `monotonic`. Raises `ValidationFailed` with the CA's reasons per
-    identifier, or `OrderFailed`.
+    `deadline` is in terms of the clock's `monotonic`. Raises `ValidationFailed` with the CA's
+    reason for each identifier, or `OrderFailed`.
     """
     timer = _PollTimer(network, deadline)
     polls = 0
     open_urls = order.authorization_urls
     while order.status not in {"ready", "processing", "valid"}:
-        # Not at once: no CA has looked by then, and that poll would be wasted.
+        # Wait first: no CA has validated anything yet, so an immediate poll would be wasted.
         if order.status == "invalid" or not timer.wait(order.retry_after):
             raise _failure(network, order, deadline)
         order = read_order(network, order.url, known=order)
@@ -151,11 +151,11 @@ def await_ready(network: Network, order: Order, *, deadline: float) -> Order:
 
 
 def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> Order:
-    """Hand in the signing request (DER) and return the order once it is `valid`, with its
-    certificate's URL (RFC 8555 §7.4).
+    """Submit the certificate signing request (DER) and return the order once it is `valid`, with
+    its certificate's URL (RFC 8555 §7.4).
 
-    An order that was finalized before is waited for. `deadline` is by the clock's `monotonic`.
-    Raises `OrderFailed`, or `AcmeError` where the CA refuses the request.
+    If the order was finalized earlier, only wait for it. `deadline` is in terms of the clock's
+    `monotonic`. Raises `OrderFailed`, or `AcmeError` if the CA refuses the request.
     """
     timer = _PollTimer(network, deadline)
     attempts = 0
@@ -171,12 +171,12 @@ def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> 
             raise _failure(network, order, deadline)
         order = read_order(network, order.url, known=order)
     if order.certificate_url is None:
-        raise BadResponse(f"{network.host} has a valid order that names no certificate")
+        raise BadResponse(f"{network.host} returned a valid order without a certificate URL")
     return order
 
 
 class _PollTimer:
-    """When to poll next: when the CA says, or at growing intervals; never beyond the deadline."""
+    """Decides when to poll next: as the CA asks, or at growing intervals, up to the deadline."""
 
     def __init__(self, network: Network, deadline: float) -> None:
         self._network = network
@@ -184,11 +184,11 @@ class _PollTimer:
         self._delay = _FIRST_DELAY
 
     def wait(self, asked: float | None) -> bool:
-        """Wait for the next poll; return False where no time is left for one."""
+        """Wait for the next poll; return False if no time is left for one."""
         left = self._deadline - self._network.clock.monotonic()
         if left <= 0:
             return False
-        # What the request before took on its way is waited for already.
+        # The previous request's latency counts as waiting time.
         own = max(self._delay - self._network.latency, 0.0)
         seconds = min(asked, _LONGEST_ASKED) if asked else own
         self._delay = min(self._delay * 2, _LONGEST_DELAY)
@@ -201,7 +201,7 @@ def _send_answer(network: Network, challenge: Challenge) -> None:
 
 
 def _is_still_pending(network: Network, challenge: Challenge) -> bool:
-    """Return whether the CA shows the challenge as if nobody had answered it."""
+    """Return whether the challenge is unchanged at the CA: pending, without an error."""
     try:
         response = network.send(challenge.url, None, resource=Resource.CHALLENGE)
     except CaUnavailable:
@@ -214,11 +214,11 @@ def _is_still_pending(network: Network, challenge: Challenge) -> bool:
 
 
 def _send_csr(network: Network, order: Order, csr: bytes, *, is_last: bool) -> Order:
-    """Send the request once. Where that says nothing of the order, it comes back as `processing`,
-    so that it is read.
+    """Send the signing request once. If the outcome is unknown, return the order as `processing`,
+    so that the caller polls it.
     """
     if order.finalize_url is None:
-        raise BadResponse(f"{network.host} does not say where to send the signing request")
+        raise BadResponse(f"{network.host} returned an order without a finalize URL")
     payload = {"csr": base64url(csr)}
     try:
         response = network.send(
@@ -243,15 +243,15 @@ def _read_unfinished(network: Network, urls: Iterable[str]) -> list[Authorizatio
 
 
 def _failure_reason(authorization: Authorization) -> str | None:
-    """Return why the authorization has failed, in the CA's words where there are any; None where
-    it has not.
+    """Return why the authorization has failed, in the CA's words if it gave a reason; None if it
+    has not failed.
     """
     errors = [each.error for each in authorization.challenges if each.error is not None]
     if authorization.status in _FAILED_STATUSES:
-        return "; ".join(errors) or f"its authorization is {authorization.status}, no reason given"
-    # A challenge with an error that is `processing` is being tried again (RFC 8555 §8.2).
+        return "; ".join(errors) or f"the authorization is {authorization.status}, no reason given"
+    # A `processing` challenge with an error is being retried by the CA (RFC 8555 §8.2).
     given_up = [
-        each.error or "its challenge is invalid, no reason given"
+        each.error or "the challenge is invalid, no reason given"
         for each in authorization.challenges
         if each.status == "invalid" or (each.error is not None and each.status != "processing")
     ]
@@ -259,7 +259,7 @@ def _failure_reason(authorization: Authorization) -> str | None:
 
 
 def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
-    """Return why the order did not become ready or valid, by the state of its authorizations."""
+    """Return why the order did not become ready or valid, from its authorizations' state."""
     unfinished = _read_unfinished(network, order.authorization_urls)
     failed: dict[str, str] = {}
     for seconds in (*_FAILURE_COLLECTION_DELAYS, None):
@@ -279,10 +279,10 @@ def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
         said = order.error or "no reason was given"
         return OrderFailed(f"{network.host} declared the order invalid: {said}")
     waiting = ", ".join(f"{each.identifier} ({each.status})" for each in unfinished)
-    about = f"; it still waits for {waiting}" if waiting else ""
+    about = f"; still waiting for {waiting}" if waiting else ""
     return OrderTimeout(
-        f"{network.host} left the order {order.status} beyond the time allowed{about}",
-        hint="Run the command again: it goes on with this order. --order-timeout allows more time.",
+        f"the order at {network.host} was still {order.status} when the timeout expired{about}",
+        hint="Run the command again to resume this order. To allow more time, use --order-timeout.",
     )
 
 
@@ -291,7 +291,8 @@ def _validation_failed(network: Network, order: Order, failed: dict[str, str]) -
     reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
     of_many = f" ({len(failed)} of {total} names)" if total > 1 else ""
     return ValidationFailed(
-        f"{network.host} could not confirm control{of_many}: {reasons}",
+        f"validation by {network.host} failed{of_many}: {reasons}",
         reasons=tuple(failed.items()),
-        hint="Look at each name as the CA does, from outside: its DNS records, and what answers.",
+        hint="Check from outside your network what the CA sees: the DNS records of each name, and "
+        "the server that answers there.",
     )

@@ -1,5 +1,5 @@
-"""Requests of one order side by side: what many names cost is then the CA's time, and not the
-distance to it (RFC 8555 §7.5).
+"""Parallel requests for one order, so that an order with many names does not wait for one round
+trip per name (RFC 8555 §7.5).
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ _Result = TypeVar("_Result")
 _THREADS = 32
 
 _MIN_SAVING = 0.25
-"""Seconds that must be in it. Each request under way wants a nonce of its own, and a request for
-that (RFC 8555 §7.2): close to the CA, one after the other is as quick and costs it less.
+"""Minimum seconds that parallel requests must save. Each concurrent request needs its own nonce,
+and a request to get it (RFC 8555 §7.2): near the CA, sequential requests are as fast and cost it
+less.
 """
 
 
 class _NotStartedError(Exception):
-    """What was left out since something before it had failed."""
+    """An item was skipped because another one had failed."""
 
 
 class ParallelRequests:
-    """A few threads for all orders of one CA, started once there is time to be gained by them."""
+    """A thread pool for all orders of one CA, started when parallel requests first save time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,11 +35,11 @@ class ParallelRequests:
     def map(
         self, work: Callable[[_Item], _Result], items: Sequence[_Item], *, latency: float
     ) -> list[_Result]:
-        """Return what `work` gives for each item, in their order. It must not call `map` itself.
-        `latency` is what a request takes, in seconds.
+        """Return the result of `work` for each item, in order. `work` must not call `map` itself.
+        `latency` is the duration of one request in seconds.
 
-        Where one raises, those that have not begun do not begin, and the first error in the order
-        of the items is raised once the others have ended.
+        If one call raises, items not started yet are skipped, and the first error in item order is
+        raised once the running calls have ended.
         """
         if latency * (len(items) - 1) < _MIN_SAVING:
             return [work(item) for item in items]
@@ -65,7 +66,7 @@ class ParallelRequests:
         return [each.result() for each in futures]
 
     def close(self) -> None:
-        """End the threads; safe to call twice."""
+        """Stop the threads; safe to call twice."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:

@@ -1,8 +1,7 @@
-"""What the record of dns-persist-01 has to say for an account, as the CA tells (a draft:
-draft-ietf-acme-dns-persist).
+"""The dns-persist-01 record that a CA requires for an account (draft-ietf-acme-dns-persist).
 
-Two forms: up to -01 the account's URL stands in the record, from -02 on a hash of it with the name
-and the account's key, by a prefix that the directory has.
+Two forms: up to draft -01 the record contains the account's URL; from -02 on it contains a hash of
+the URL, the name and the account's key, after a prefix from the directory.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ _MAX_NAME_LENGTH = 253
 
 
 def offer(network: Network) -> Challenge | None:
-    """Return the challenge as far as the directory tells of it, without a URL; None where it does
-    not, as those of -01 do not.
+    """Return the challenge as far as the directory describes it, without a URL; None if it does
+    not, as with draft -01.
     """
     directory = network.directory
     if not (directory.issuers and directory.account_hash_prefix):
@@ -31,12 +30,12 @@ def offer(network: Network) -> Challenge | None:
 def persistent_record(
     network: Network, identifier: Identifier, challenge: Challenge
 ) -> PersistentRecord:
-    """Return what the record must say. Raises `BadResponse` where the challenge does not tell."""
+    """Return the required record. Raises `BadResponse` if the challenge is incomplete."""
     issuers, domain = challenge.issuers, identifier.base
     if not 1 <= len(issuers) <= _MAX_ISSUERS or not all(map(_is_canonical_name, issuers)):
         raise BadResponse(
-            f"{network.host} offers dns-persist-01 without a usable name of its own to put into"
-            f" the record: {', '.join(issuers)[:_MAX_NAME_LENGTH] or 'none'}"
+            f"{network.host} offers dns-persist-01 without a valid issuer name for the record:"
+            f" {', '.join(issuers)[:_MAX_NAME_LENGTH] or 'none'}"
         )
     account_url = network.account_url or ""
     if challenge.hashed:
@@ -45,7 +44,7 @@ def persistent_record(
         uris = tuple(dict.fromkeys((challenge.account_uri or account_url, account_url)))
     if not all(map(_is_value, uris)):
         raise BadResponse(
-            f"{network.host} names the account for dns-persist-01 by what cannot stand in a record"
+            f"{network.host} requires an account URI that a dns-persist-01 record cannot contain"
         )
     return PersistentRecord(domain, issuers, uris, wildcard=identifier.wildcard)
 
@@ -54,7 +53,7 @@ def _hashed(network: Network, domain: str, account_url: str) -> tuple[str, ...]:
     prefix, thumbprint = network.directory.account_hash_prefix, network.signer.thumbprint
     if prefix is None:
         raise BadResponse(
-            f"{network.host} wants the account hashed in the record of dns-persist-01, and its"
+            f"{network.host} requires a hashed account in the dns-persist-01 record, but its"
             " directory has no accountHashPrefix"
         )
     return tuple(
@@ -64,7 +63,7 @@ def _hashed(network: Network, domain: str, account_url: str) -> tuple[str, ...]:
 
 
 def _is_value(text: str) -> bool:
-    """Whether a text may be a parameter's value (RFC 8659 §4.2)."""
+    """Return whether a text is valid as a parameter's value (RFC 8659 §4.2)."""
     return all("!" <= each <= "~" and each != ";" for each in text)
 
 

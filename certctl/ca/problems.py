@@ -1,8 +1,8 @@
-"""Problem documents (RFC 7807, RFC 8555 §6.7), and what else a CA answers in place of success,
-as errors of certctl.
+"""Turns problem documents (RFC 7807, RFC 8555 §6.7) and other unsuccessful responses into certctl's
+errors.
 
-Whatever the body is (JSON of any shape, a proxy's HTML, nothing), reading it never fails, and what
-reaches a message is printable and bounded.
+Reading a body never fails, even if it is JSON of any shape, a proxy's HTML, or empty. Text that
+reaches a message is printable and of bounded length.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ _PAUSED = re.compile(r"unpause|paused|temporarily prevented", re.IGNORECASE)
 
 
 class Resource(StrEnum):
-    """What a request is about (RFC 8555 §7.1), as messages name it."""
+    """The kinds of requests (RFC 8555 §7.1), as messages name them."""
 
-    DIRECTORY = "the directory"
-    NEW_NONCE = "a nonce"
-    NEW_ACCOUNT = "the registration"
-    ACCOUNT = "the account"
-    KEY_CHANGE = "the change of the account's key"
-    NEW_ORDER = "the order"
-    ORDER = "a look at the order"
-    AUTHORIZATION = "a look at the authorization"
-    DEACTIVATION = "the deactivation of the authorization"
-    CHALLENGE = "the answer to the challenge"
+    DIRECTORY = "the directory request"
+    NEW_NONCE = "the nonce request"
+    NEW_ACCOUNT = "the account registration"
+    ACCOUNT = "the account request"
+    KEY_CHANGE = "the account key rollover"
+    NEW_ORDER = "the new order"
+    ORDER = "the order status request"
+    AUTHORIZATION = "the authorization status request"
+    DEACTIVATION = "the authorization deactivation"
+    CHALLENGE = "the challenge response"
     FINALIZE = "the certificate signing request"
-    CERTIFICATE = "the download of the certificate"
-    REVOCATION = "the revocation"
-    RENEWAL_INFO = "the renewal information"
+    CERTIFICATE = "the certificate download"
+    REVOCATION = "the revocation request"
+    RENEWAL_INFO = "the renewal information request"
 
 
 _ACCOUNT_RESOURCES = frozenset(
@@ -64,26 +64,26 @@ _ACCOUNT_RESOURCES = frozenset(
 )
 
 _HINTS: Mapping[str, str] = {
-    "accountDoesNotExist": "Register with this CA: certctl register.",
-    "badCSR": "Another key type may be to its liking (--key-type).",
-    "badPublicKey": "Another type of key may be to its liking (--key-type, --account-key-type).",
-    "badRevocationReason": "Name another reason (--reason), or none.",
-    "badSignatureAlgorithm": "Register with another type of account key (--account-key-type).",
-    "caa": "A CAA record of the domain forbids this CA: change it, or choose another CA (--ca).",
+    "accountDoesNotExist": "Register an account with this CA: certctl register",
+    "badCSR": "The CA may accept another key type (--key-type).",
+    "badPublicKey": "The CA may accept another key type (--key-type, --account-key-type).",
+    "badRevocationReason": "Give another reason with --reason, or omit it.",
+    "badSignatureAlgorithm": "Register with another account key type (--account-key-type).",
+    "caa": "A CAA record of the domain forbids this CA. Change it, or use another CA (--ca).",
     "invalidContact": "Check the addresses given with --email.",
     "invalidProfile": "Choose a profile that the CA offers, or none.",
-    "rejectedIdentifier": "The CA does not issue for that name; another one may (--ca).",
+    "rejectedIdentifier": "The CA does not issue for that name. Another CA may (--ca).",
     "unsupportedContact": "Check the addresses given with --email.",
-    "unsupportedIdentifier": "The CA does not issue for that kind of name; another may (--ca).",
+    "unsupportedIdentifier": "The CA does not issue for names of that type. Another CA may (--ca).",
 }
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What could be read of a problem document; `type` is without RFC 8555's prefix.
+    """A parsed problem document; `type` is without RFC 8555's prefix.
 
-    `url` is the first one in the detail, whole, where `detail` may have been cut. `identifiers` has
-    the value and the CA's words for each subproblem (RFC 8555 §6.7.1).
+    `url` is the first URL in the detail, complete even if `detail` was truncated. `identifiers` has
+    the value and the CA's text for each subproblem (RFC 8555 §6.7.1).
     """
 
     type: str | None = None
@@ -94,27 +94,27 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """What the CA says, in one line; empty where it says nothing."""
+        """The CA's explanation in one line; empty if it gave none."""
         parts = [self.detail] if self.detail else []
         parts += [f"{value}: {said}" if value else said for value, said in self.identifiers]
         return one_line("; ".join(parts)) or (self.type or "")
 
 
 def one_line(text: object) -> str:
-    """Return somebody else's text as one printable line of bounded length; no text gives "".
+    """Return untrusted text as one printable line of bounded length; "" if it is not a string.
 
-    Control characters (a terminal would obey them) and line breaks become spaces.
+    Control characters (which a terminal would interpret) and line breaks become spaces.
     """
     if not isinstance(text, str):
         return ""
-    # Cut before the work, too: a megabyte need not be walked through.
+    # Truncate first, so that a megabyte of text is not processed.
     head = text[: 4 * _MAX_LINE_LENGTH]
     line = " ".join("".join(each if each.isprintable() else " " for each in head).split())
     return line if len(line) <= _MAX_LINE_LENGTH else line[:_MAX_LINE_LENGTH] + "…"
 
 
 def problem(document: object) -> Problem:
-    """Return what `document`, JSON of any shape, says as a problem document."""
+    """Return the problem in `document`, which may be JSON of any shape."""
     if not isinstance(document, Mapping):
         return Problem(detail=one_line(document))
     detail = document.get("detail")
@@ -129,7 +129,7 @@ def problem(document: object) -> Problem:
 
 
 def problem_in(response: Response) -> Problem:
-    """Return what a response says as a problem document; an empty one where its body is no JSON."""
+    """Return the problem in a response's body; an empty one if the body is not JSON."""
     try:
         return problem(response.json())
     except (ValueError, RecursionError):
@@ -137,18 +137,18 @@ def problem_in(response: Response) -> Problem:
 
 
 def error_from(response: Response, resource: Resource, now: datetime) -> AcmeError:
-    """Return the error that a response without success stands for, with the CA's own words."""
+    """Return the error for an unsuccessful response, with the CA's own explanation."""
     said = problem_in(response)
     status = response.status_code
     wait = retry_after(response.headers, now)
     host = urlsplit(response.url or "").netloc
     kind = _kind(said, status, resource, wait)
     if kind is BadResponse:
-        message = f"{host} answered {resource} with a redirect ({status}), which RFC 8555 forbids"
+        message = f"{host} redirected {resource} (HTTP status {status}), which RFC 8555 forbids"
         target = one_line(response.headers.get("Location"))
-        hint = f"It points to {target}." if target else None
+        hint = f"It redirects to {target}." if target else None
         return BadResponse(message, status=status, hint=hint)
-    verb = "cannot serve" if kind is CaUnavailable else "refused"
+    verb = "could not process" if kind is CaUnavailable else "refused"
     named = f" [{said.type}]" if said.type and said.type != said.text else ""
     return kind(
         f"{host} {verb} {resource}: {said.text or _phrase(status)}{named}",
@@ -164,7 +164,7 @@ def _kind(said: Problem, status: int, resource: Resource, wait: float | None) ->
     if status < 400:
         return BadResponse
     if said.type == "rateLimited" or status == 429:
-        # Let's Encrypt's pause looks like a rate limit, but names no time when it ends.
+        # Let's Encrypt reports a paused account as a rate limit without Retry-After.
         return AccountPaused if wait is None and _PAUSED.search(said.detail) else RateLimited
     by_type: dict[str | None, type[AcmeError]] = {
         "userActionRequired": TermsChanged,
@@ -183,19 +183,19 @@ def _hint(
 ) -> str | None:
     if kind is AccountPaused:
         return (
-            f"Visit {said.url} to have it unpaused, then run the command again."
-            if (said.url)
-            else "Look for a message from the CA on how to have it unpaused."
+            f"Unpause it at {said.url}, then run the command again."
+            if said.url
+            else "Look for a message from the CA on how to unpause it."
         )
     if kind is TermsChanged:
         terms = said.instance or _link(response, "terms-of-service") or said.url
         where = f"Read {terms}, then" if terms else "Read the CA's terms of service, then"
         if resource is Resource.NEW_ACCOUNT:
             return f"{where} run the command again with --agree-tos."
-        return f"{where}: certctl account update --agree-tos"
+        return f"{where} run: certctl account update --agree-tos"
     if kind is EabRequired:
         return (
-            "Get a key identifier and an HMAC key from the CA, and give them with --eab-kid and "
+            "Get a key identifier and an HMAC key from the CA, and pass them with --eab-kid and "
             "--eab-hmac-key-file."
         )
     if kind is RateLimited:
@@ -205,8 +205,8 @@ def _hint(
         if resource is Resource.NEW_ACCOUNT:
             return None
         return (
-            "Is the account still valid? certctl account show --refresh asks; certctl register "
-            "makes a new one where it is not."
+            "The account may no longer be valid. To register a new one, run certctl register. "
+            "To check its status at the CA, run: certctl account show --refresh"
         )
     return _HINTS.get(said.type or "")
 
@@ -226,7 +226,7 @@ def _subproblems(document: object) -> list[tuple[str, str]]:
         if isinstance(each, Mapping):
             identifier = each.get("identifier")
             value = one_line(identifier.get("value")) if isinstance(identifier, Mapping) else ""
-            # A subproblem has none of its own; one that has would lead us down without end.
+            # Subproblems are not nested; following nested ones could recurse without end.
             found.append((value, problem({**each, "subproblems": None}).text))
     return found
 
@@ -254,7 +254,7 @@ _REL = re.compile(r";\s*rel\s*=\s*\"?([^\";,]+)", re.IGNORECASE)
 
 
 def _url(text: object) -> str | None:
-    """Return `text` where a person could be sent there: a URL, printable, not endless."""
+    """Return `text` if it is printable, without spaces and short enough to show as a URL."""
     if not isinstance(text, str) or len(text) > _MAX_URL_LENGTH or not text.isprintable():
         return None
     return text if text and " " not in text else None

@@ -1,9 +1,9 @@
-"""How quickly a CA is asked: by all threads of a run together, no quicker than it documents, and
-not at all while it asks for time.
+"""Limits the request rate to a CA: all threads of a run together stay within its documented rates,
+and send nothing while its `Retry-After` is in effect.
 
-What a CA documents is in `certctl.ca.documented_limits`. A CA that documents nothing is asked as
-quickly as it answers; after it said that it is overloaded, with a pause between requests that
-shrinks again.
+The documented rates are in `certctl.ca.documented_limits`. Without any, requests are sent as fast
+as the CA responds. After the CA reports that it is overloaded, an interval between requests is
+enforced, which shrinks with each success.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _INITIAL_INTERVAL = 0.1
 _LONGEST_INTERVAL = 5.0
 _SHORTEST_INTERVAL = 0.005
 _RECOVERY_FACTOR = 0.8
-"""Seconds between two requests to a CA that is overloaded: after a refusal twice the distance there
-was on average until then, up to the first one named here, after each further refusal twice as many,
-and a fifth less after each success.
+"""Seconds between two requests to an overloaded CA: after a refusal twice the average interval so
+far, but at most the initial one given here; doubled by each further refusal, and reduced by a fifth
+after each success.
 """
 
 _AVERAGE_WEIGHT = 0.1
-"""What the newest distance between two requests counts in their average."""
+"""The weight of the latest interval between two requests in the moving average."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many requests a second, and that many at once after a rest."""
+    """Requests per second, and the burst allowed after a pause."""
 
     per_second: float
     burst: int
@@ -39,14 +39,14 @@ class Rate:
 
 @dataclass(frozen=True)
 class Hold:
-    """The CA asked for time: what it said, and the seconds that are left."""
+    """A delay that the CA asked for: its error, and the seconds left."""
 
     error: AcmeError
     seconds: float
 
 
 class _Bucket:
-    """When the next request may go; the generic cell rate algorithm, which needs one number."""
+    """When the next request may be sent, by the generic cell rate algorithm."""
 
     def __init__(self, rate: Rate) -> None:
         self._spacing = 1 / rate.per_second
@@ -54,17 +54,17 @@ class _Bucket:
         self._next_slot = 0.0
 
     def reserve(self, now: float) -> float:
-        """Take the next slot; return the seconds until it comes."""
+        """Reserve the next slot; return the seconds until then."""
         slot = max(self._next_slot, now)
         self._next_slot = slot + self._spacing
         return max(slot - self._tolerance - now, 0.0)
 
 
 class Limiter:
-    """The pace of one CA. Safe for many threads; it never waits itself."""
+    """The rate limiter for one CA. Safe for many threads; it never waits itself."""
 
     def __init__(self, clock: Clock, rates: Mapping[Resource, Rate], others: Rate | None) -> None:
-        """`rates` are those of single resources, `others` holds for the rest of them together."""
+        """`rates` apply to single resources, `others` to all remaining resources together."""
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets = {resource: _Bucket(rate) for resource, rate in rates.items()}
@@ -76,7 +76,7 @@ class Limiter:
         self._holds: dict[bool, tuple[AcmeError, float]] = {}
 
     def hold(self, resource: Resource) -> Hold | None:
-        """Return whether the CA asked for time that is not over yet."""
+        """Return the delay that the CA asked for, if it has not passed yet."""
         with self._lock:
             found = self._holds.get(_separately_limited(resource))
             if found is None:
@@ -89,7 +89,7 @@ class Limiter:
             return Hold(error, seconds)
 
     def reserve(self, resource: Resource) -> float:
-        """Take the slot of one request; return the seconds until it may go."""
+        """Reserve a slot for one request; return the seconds until it may be sent."""
         with self._lock:
             now = self._clock.monotonic()
             self._update_average(now)
@@ -102,10 +102,10 @@ class Limiter:
             return seconds
 
     def record_refusal(self, resource: Resource, error: AcmeError) -> None:
-        """Slow down where an answer says that the CA has too much to do; others change nothing.
+        """Slow down if the error means that the CA is overloaded; ignore it otherwise.
 
-        That is 503, and 429 from a proxy before it. A limit that the CA counts itself concerns one
-        account or some names, and no other request.
+        Overload is 503, or 429 from a proxy in front of the CA. A rate limit of the CA itself
+        affects one account or some names, but no other requests.
         """
         overloaded = error.status == 503 or (error.status == 429 and error.type is None)
         if not overloaded:
@@ -123,14 +123,14 @@ class Limiter:
                     self._next = max(self._next, until)
 
     def _update_average(self, now: float) -> None:
-        """Take note of how quickly requests follow each other; a rest says nothing of that."""
+        """Update the average interval between requests, in which pauses are capped."""
         if self._latest is not None:
             interval = min(now - self._latest, _INITIAL_INTERVAL)
             self._average_interval += (interval - self._average_interval) * _AVERAGE_WEIGHT
         self._latest = now
 
     def record_success(self) -> None:
-        """Take note of a success: the CA can do more again."""
+        """Speed up again after a success."""
         if not self._interval:
             return
         with self._lock:
@@ -139,7 +139,7 @@ class Limiter:
 
 
 def _separately_limited(resource: Resource) -> bool:
-    """Whether a CA may answer this by another service than the rest: the one says nothing of the
-    other.
+    """Return whether a CA may serve this resource separately from the others, so that overload of
+    one does not imply overload of the other.
     """
     return resource is Resource.RENEWAL_INFO

@@ -1,6 +1,7 @@
-"""Renewal information as a CA gives it (ARI, RFC 9773 §4): asked for, read, and bounded.
+"""Fetches and parses a CA's renewal information (ARI, RFC 9773 §4).
 
-A courtesy of the CA: one request, sent again once, and whatever comes of it never holds up a run.
+Renewal information is optional: there is one request, retried once, and a failure never stops or
+delays a run.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from certctl.errors import AcmeError, CaUnavailable, RateLimited, RenewalInfoUna
 from certctl.models import SuggestedWindow
 
 SHORTEST_WAIT, LONGEST_WAIT, DEFAULT_WAIT = 60.0, 86400.0, 6 * 3600.0
-"""Seconds between two questions about one certificate: the bounds of what a CA may ask for, and
-what holds where it says nothing (RFC 9773 §4.3.2).
+"""Seconds between two requests for one certificate: the bounds on a CA's `Retry-After`, and the
+default without one (RFC 9773 §4.3.2).
 """
 
 _MAX_OUTAGES = 3
@@ -31,8 +32,8 @@ _TIME = re.compile(
 class RenewalInfoSource:
     """A CA's renewal information. Safe for many threads.
 
-    After a few outages in a row it gives up without asking, so that ten thousand certificates do
-    not wait for a CA that cannot answer.
+    After a few consecutive outages it stops sending requests, so that ten thousand certificates do
+    not wait for a CA that is down.
     """
 
     def __init__(self) -> None:
@@ -40,16 +41,16 @@ class RenewalInfoSource:
         self._outages = 0
 
     def fetch(self, network: Network, cert_id: str) -> SuggestedWindow:
-        """Return when the CA suggests to renew the certificate with that CertID. Raises
-        `RenewalInfoUnavailable`.
+        """Return the renewal window that the CA suggests for the certificate with this CertID.
+        Raises `RenewalInfoUnavailable`.
         """
         base = network.directory.renewal_info
         if base is None:
             raise RenewalInfoUnavailable(
-                f"{network.host} offers no renewal information", permanent=True
+                f"{network.host} does not offer renewal information", permanent=True
             )
         if self._outages >= _MAX_OUTAGES:
-            raise RenewalInfoUnavailable(f"{network.host} did not answer before")
+            raise RenewalInfoUnavailable(f"{network.host} did not respond to earlier requests")
         try:
             response = network.fetch_once(
                 f"{base.rstrip('/')}/{cert_id}", resource=Resource.RENEWAL_INFO
@@ -73,9 +74,7 @@ class RenewalInfoSource:
 
 
 def parse_timestamp(text: object) -> datetime | None:
-    """Return the time that an RFC 3339 timestamp names, in UTC, to the microsecond; None where it
-    is none.
-    """
+    """Return an RFC 3339 timestamp as a time in UTC, to the microsecond; None if it is invalid."""
     found = _TIME.match(text) if isinstance(text, str) else None
     if found is None:
         return None
@@ -93,12 +92,12 @@ def _window(document: Mapping[str, object], wait: float, host: str) -> Suggested
     window = suggested if isinstance(suggested, Mapping) else {}
     start, end = parse_timestamp(window.get("start")), parse_timestamp(window.get("end"))
     if start is None or end is None or end <= start:
-        raise RenewalInfoUnavailable(f"{host} suggested no window that makes sense", permanent=True)
+        raise RenewalInfoUnavailable(f"{host} suggested an invalid renewal window", permanent=True)
     return SuggestedWindow(start, end, wait, _explanation_url(document.get("explanationURL")))
 
 
 def _explanation_url(value: object) -> str | None:
-    """Return a URL that a person can be sent to; None for anything else."""
+    """Return an http or https URL that is safe to display; None for anything else."""
     text = one_line(value)
     usable = text == value and len(text) <= _MAX_URL_LENGTH and " " not in text
     return text if usable and text.startswith(("https://", "http://")) else None

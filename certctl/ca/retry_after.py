@@ -1,7 +1,6 @@
-"""What a `Retry-After` header means in seconds (RFC 9110 §10.2.3).
+"""Parses a `Retry-After` header into seconds (RFC 9110 §10.2.3).
 
-It may be an integer or a date, and it may be nonsense: a CA's word is bounded before anything
-waits for it.
+The value may be an integer, a date or invalid, and is bounded before anything waits for it.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return how long the CA asks to wait, in seconds from 0 to `LONGEST`; None where it does not
-    say, or where what it says is neither a number nor a date.
+    """Return how long the CA asks to wait, in seconds from 0 to `LONGEST`; None if the header is
+    missing, or neither a number nor a date.
 
-    A date is compared with the answer's own `Date`, so that a local clock that is hours off does
-    not matter, and with `now` where there is none.
+    A date is compared with the response's own `Date`, so that a wrong local clock does not matter,
+    and with `now` if the response has none.
     """
     text = headers.get("Retry-After", "").strip()
     if _INTEGER.match(text):
-        # Beyond ten digits it is clamped anyway, and int() refuses thousands of them.
+        # More than ten digits are clamped anyway, and int() rejects thousands of them.
         seconds = float(text[:11])
     else:
         then = http_date(text)
@@ -37,8 +36,8 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def http_date(text: str) -> datetime | None:
-    """Return the moment that an HTTP-date names, in UTC; None where it is none. Other time zones
-    than GMT are understood, and a date without one is GMT.
+    """Return an HTTP-date as a time in UTC; None if it is invalid. Time zones other than GMT are
+    accepted; a date without one is taken as GMT.
     """
     try:
         moment = parsedate_to_datetime(text)

@@ -1,6 +1,6 @@
-"""Keys as JSON Web Keys, and what is signed with them (RFC 7515, RFC 8555 §6.2).
+"""Account keys as JSON Web Keys, and signing with them (RFC 7515, RFC 8555 §6.2).
 
-PEM bytes come in, nothing of a key ever goes out but its public half and its thumbprint.
+Keys are read from PEM. Only the public key and its thumbprint are ever returned.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _CURVES: Mapping[str, josepy.JWASignature] = {
 
 @dataclass(frozen=True)
 class ExternalAccount:
-    """What a CA hands to its customers so that they can bind an ACME account to theirs (RFC 8555
-    §7.3.4); `hmac_key` is base64url.
+    """The credentials with which a CA's customer binds an ACME account to an existing account (RFC
+    8555 §7.3.4); `hmac_key` is base64url.
     """
 
     kid: str
@@ -35,7 +35,7 @@ class ExternalAccount:
 
 @dataclass(frozen=True)
 class Signer:
-    """A private key that signs requests, for the account `kid` where one is named."""
+    """A private key that signs requests, for the account URL `kid` if set."""
 
     key: josepy.JWK = field(repr=False)
     algorithm: josepy.JWASignature
@@ -43,9 +43,7 @@ class Signer:
 
     @classmethod
     def load(cls, pem: bytes, kid: str | None = None) -> Signer:
-        """Return a signer with an unencrypted private key, RSA or EC. Raises
-        `ConfigurationError`.
-        """
+        """Return a signer for an unencrypted RSA or EC private key. Raises `ConfigurationError`."""
         try:
             key = josepy.JWK.load(pem)
         except (josepy.Error, ValueError, TypeError):
@@ -60,17 +58,17 @@ class Signer:
 
     @property
     def public_jwk(self) -> dict[str, Any]:
-        """The public half as JSON."""
+        """The public key as a JWK."""
         public: dict[str, Any] = self.key.public_key().to_json()
         return public
 
     @property
     def thumbprint(self) -> str:
-        """The key's SHA-256 thumbprint in base64url (RFC 7638), as key authorizations hold it."""
+        """The key's SHA-256 thumbprint in base64url (RFC 7638), as used in key authorizations."""
         return base64url(self.key.thumbprint())
 
     def sign(self, payload: bytes, *, url: str, nonce: bytes | None) -> str:
-        """Return `payload` as a flattened JWS; it names `kid`, or else carries the public key."""
+        """Return `payload` as a flattened JWS with `kid`, or with the public key if it is None."""
         signed = jws.JWS.sign(
             payload, key=self.key, alg=self.algorithm, nonce=nonce, url=url, kid=self.kid
         )
@@ -78,8 +76,8 @@ class Signer:
 
 
 def key_change(new: Signer, old: Signer, *, url: str) -> dict[str, Any]:
-    """Return the payload of a key change (RFC 8555 §7.3.5): signed by the new key, about the old
-    one.
+    """Return the payload of a key change (RFC 8555 §7.3.5): it contains the old key, and is signed
+    by the new one.
     """
     inner = json.dumps({"account": old.kid, "oldKey": old.public_jwk}).encode()
     signed: dict[str, Any] = json.loads(
@@ -94,7 +92,7 @@ def external_binding(
     """Return the `externalAccountBinding` of a registration (RFC 8555 §7.3.4). Raises
     `ConfigurationError` for an HMAC key that is not base64url.
     """
-    # Some CAs show the key in the alphabet of plain base64, with its padding.
+    # Some CAs display the key in plain base64, with padding.
     text = "".join(external.hmac_key.split()).rstrip("=").replace("+", "-").replace("/", "_")
     try:
         usable = len(b64.b64decode(text)) > 0
@@ -102,8 +100,8 @@ def external_binding(
         usable = False
     if not usable:
         raise ConfigurationError(
-            "the HMAC key of the external account is not base64url",
-            hint="Copy it again from the CA's site, without quotes.",
+            "the HMAC key for the external account binding is not valid base64url",
+            hint="Copy it again from the CA's website, without quotes.",
             code="configuration.eab_hmac_key",
         )
     return messages.ExternalAccountBinding.from_data(
@@ -122,6 +120,6 @@ def base64url(data: bytes) -> str:
 def _unusable(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"the private key cannot sign requests to a CA: {why}",
-        hint="An unencrypted RSA or EC key in PEM is wanted.",
+        hint="Provide an unencrypted RSA or EC private key in PEM format.",
         code="configuration.key",
     )

@@ -618,9 +618,7 @@ def test_the_command_tells_each_finding_with_its_code_and_its_fix(machine: Machi
         f"error: a.example: 127.0.0.1:{port} does not offer the profile 'none-such'; it offers:"
         " none [ca.profile]"
     )
-    assert second == (
-        "  fix: Choose one that it offers: certctl edit a.example --required-profile NAME"
-    )
+    assert second == ("  fix: Choose one of these: certctl edit a.example --required-profile NAME")
     assert ill.stdout.splitlines()[-1] == "1 error (1 certificate looked at)."
     document = as_json.json()
     assert (document["status"], document["exit_code"]) == ("success", 0)

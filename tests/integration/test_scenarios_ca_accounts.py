@@ -87,7 +87,7 @@ def test_scenario_28_new_terms(ca: ScriptedCA, client: AcmeClient) -> None:
     with pytest.raises(TermsChanged) as refusal:
         client.new_order(NAMES)
     assert refusal.value.hint == (
-        "Read https://ca.example/terms/2, then: certctl account update --agree-tos"
+        "Read https://ca.example/terms/2, then run: certctl account update --agree-tos"
     )
     client.agree_to_terms()
     assert client.new_order(NAMES).status == "pending"
@@ -105,7 +105,7 @@ def test_scenario_29_account_unknown(ca: ScriptedCA, client: AcmeClient) -> None
     with pytest.raises(AccountError) as refusal:
         client.new_order(NAMES)
     assert refusal.value.type == "accountDoesNotExist"
-    assert refusal.value.hint == "Register with this CA: certctl register."
+    assert refusal.value.hint == "Register an account with this CA: certctl register"
 
 
 def test_scenario_29_deactivation_whose_reply_is_lost(ca: ScriptedCA, client: AcmeClient) -> None:
@@ -134,7 +134,7 @@ def test_scenario_30_key_change_to_a_key_in_use(ca: ScriptedCA, client: AcmeClie
 
 def test_scenario_30_key_change_without_effect(ca: ScriptedCA, client: AcmeClient) -> None:
     ca.key_change_has_effect = False
-    with pytest.raises(AccountError, match="still knows the old one") as refusal:
+    with pytest.raises(AccountError, match="still uses the old one") as refusal:
         client.change_key(new_account_key())
     assert refusal.value.code == "acme.key_change_refused"
     assert client.account().status == "valid"

@@ -133,7 +133,7 @@ def test_scenario_14_an_order_for_other_names_is_refused(
     ca: ScriptedCA, client: AcmeClient
 ) -> None:
     ca.on("new-order", setting(identifiers=[{"type": "dns", "value": "evil.example"}]))
-    with pytest.raises(BadResponse, match=r"other names: a\.example, evil\.example differ"):
+    with pytest.raises(BadResponse, match=r"different names: a\.example, evil\.example differ"):
         client.new_order(NAMES)
 
 
@@ -165,7 +165,7 @@ def test_scenario_15_processing_beyond_the_deadline(
     ca.finalize_polls, ca.retry_after = ALWAYS, 15
     ready = caller.prove(client, client.new_order(NAMES))
     begun = clock.monotonic()
-    with pytest.raises(OrderFailed, match="left the order processing") as failure:
+    with pytest.raises(OrderFailed, match="still processing when the timeout expired") as failure:
         client.finalize(ready, csr_for(NAMES), deadline=begun + 40)
     assert failure.value.code == "acme.order_timeout"
     assert clock.monotonic() == begun + 40
@@ -239,7 +239,7 @@ def test_scenario_16_authorization_lost_without_an_error(
         caller.prove(client, order)
     shown = how.split(maxsplit=1)[0]
     assert failure.value.reasons == (
-        ("b.example", f"its authorization is {shown}, no reason given"),
+        ("b.example", f"the authorization is {shown}, no reason given"),
     )
 
 
@@ -249,7 +249,7 @@ def test_scenario_16_authorization_of_an_unknown_status(
     ca.fail("b.example", "unknown")
     order = client.new_order(parse_identifiers(THREE))
     deadline = caller.deadline
-    with pytest.raises(OrderFailed, match=r"still waits for b\.example \(unknown\)"):
+    with pytest.raises(OrderFailed, match=r"still waiting for b\.example \(unknown\)"):
         caller.prove(client, order)
     assert clock.monotonic() == deadline
 
@@ -319,14 +319,14 @@ def test_scenario_17_unknown_challenge_types(
 
 @pytest.mark.parametrize("token", ["short", "a" * 21, "a" * 30 + "/../x", "ä" * 30, ""])
 def test_scenario_17_a_token_that_is_short_or_no_token(client: AcmeClient, token: str) -> None:
-    with pytest.raises(BadResponse, match="short token"):
+    with pytest.raises(BadResponse, match="token that is too short"):
         client.key_authorization(token)
 
 
 def test_scenario_17_an_identifier_of_type_email(ca: ScriptedCA, client: AcmeClient) -> None:
     ca.on("authorization", setting(identifier={"type": "email", "value": "a@b.example"}))
     order = client.new_order(NAMES)
-    with pytest.raises(BadResponse, match=r"not asked for: email a@b\.example"):
+    with pytest.raises(BadResponse, match=r"not requested: email a@b\.example"):
         client.authorization(order.authorization_urls[0])
 
 
@@ -436,7 +436,7 @@ def test_scenario_25_a_chain_with_a_private_key(
     ca: ScriptedCA, caller: Caller, client: AcmeClient
 ) -> None:
     ca.chain = chains.with_private_key
-    with pytest.raises(BadResponse, match="a PRIVATE KEY among the certificates"):
+    with pytest.raises(BadResponse, match="not a certificate: PRIVATE KEY"):
         caller.issue(client, "a.example")
 
 
@@ -455,7 +455,7 @@ def test_scenario_25_a_chain_that_is_none(
     ca: ScriptedCA, caller: Caller, client: AcmeClient, spoil: Callable[[bytes], bytes]
 ) -> None:
     ca.chain = lambda issued: spoil(chains.full(issued))
-    with pytest.raises(BadResponse, match=r"no chain in PEM|no base64"):
+    with pytest.raises(BadResponse, match=r"not a PEM certificate chain|not valid base64"):
         caller.issue(client, "a.example")
 
 

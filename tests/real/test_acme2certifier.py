@@ -117,12 +117,12 @@ def test_its_advice_is_read_right_after_issuance_and_nothing_is_due(
     ca: Acme2CertifierServer, tmp_path: Path
 ) -> None:
     here = inside(tmp_path, ca)
-    here.issue("by_ari.example")
+    here.issue("advised.example")
     since = ca.request_count()
 
     finished = here.certctl("renew")
 
-    leaf, told = here.leaf("by_ari.example"), facts(here, "by_ari.example")
+    leaf, told = here.leaf("advised.example"), facts(here, "advised.example")
     lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     start, chosen, end = (told[key] for key in ("window_start", "chosen", "window_end"))
     assert start is not None
@@ -218,7 +218,7 @@ def test_an_order_that_stays_pending_though_its_proof_failed_is_not_waited_for(
 
     # All that this CA says is that the authorization is invalid; its order goes on waiting.
     assert finished.exit_status == 1
-    assert "unseen.example: its authorization is invalid, no reason given" in finished.stderr
+    assert "unseen.example: the authorization is invalid, no reason given" in finished.stderr
     assert "hint: " in finished.stderr
     assert here.leftovers() == []
 

@@ -86,7 +86,8 @@ def test_the_wrong_roots_are_said_to_be_the_trouble(
     finished = here.certctl("issue", "roots.example", "--ca-bundle", str(pebble_eab.ca_bundle))
 
     assert finished.exit_status == 1
-    assert "TLS certificate that is not trusted" in finished.stderr
+    assert "the TLS certificate of 127.0.0.1:" in finished.stderr
+    assert "is not trusted: " in finished.stderr
     assert "--ca-bundle FILE" in finished.stderr
 
 

@@ -264,7 +264,7 @@ def test_a_run_of_many_that_is_stopped_begins_nothing_more_and_loses_nothing(
 def test_what_a_pre_hook_began_a_post_hook_ends_though_the_run_was_stopped(
     pebble: PebbleServer, challenge_dns: ChallengeTestServer, tmp_path: Path
 ) -> None:
-    here, name, said = host(tmp_path, pebble), "run_hooks.example", tmp_path / "said"
+    here, name, said = host(tmp_path, pebble), "surrounded.example", tmp_path / "said"
     arguments = (
         *("issue", name, "--http-address", "127.0.0.1"),
         *("--pre-hook", f"echo pre >> {said}", "--post-hook", f"echo post >> {said}"),

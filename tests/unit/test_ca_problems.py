@@ -78,7 +78,7 @@ def test_a_deeply_nested_body_becomes_an_error() -> None:
 
 def test_control_characters_never_reach_a_message() -> None:
     body = f'{{"type": "{URN}malformed", "detail": "a\\u001b[2Jb\\r\\nc\\u202ed"}}'
-    assert error(400, body).message == ("ca.example refused the order: a [2Jb c d [malformed]")
+    assert error(400, body).message == ("ca.example refused the new order: a [2Jb c d [malformed]")
 
 
 def test_long_words_are_cut() -> None:
@@ -90,7 +90,7 @@ def test_a_body_that_is_no_problem_document_leaves_the_status_to_speak(body: str
     said = error(400, body)
     assert type(said) is AcmeError
     shown = "x" if body == '"x"' else "HTTP status 400, Bad Request"
-    assert said.message == f"ca.example refused the order: {shown}"
+    assert said.message == f"ca.example refused the new order: {shown}"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_rate_limit_without_a_time_and_with_a_way_out_is_a_pause() -> None:
     body = f'{{"type": "{URN}rateLimited", "detail": "You are temporarily prevented, see: {url}."}}'
     said = error(429, body)
     assert isinstance(said, AccountPaused)
-    assert said.hint == f"Visit {url} to have it unpaused, then run the command again."
+    assert said.hint == f"Unpause it at {url}, then run the command again."
     assert type(error(429, body, {"Retry-After": "60"})) is RateLimited
 
 
@@ -139,7 +139,7 @@ def test_a_rate_limit_keeps_its_time_and_its_help() -> None:
 def test_changed_terms_are_named() -> None:
     body = f'{{"type": "{URN}userActionRequired", "instance": "https://ca.example/terms/2"}}'
     assert error(403, body).hint == (
-        "Read https://ca.example/terms/2, then: certctl account update --agree-tos"
+        "Read https://ca.example/terms/2, then run: certctl account update --agree-tos"
     )
     assert error(403, body, resource=Resource.NEW_ACCOUNT).hint == (
         "Read https://ca.example/terms/2, then run the command again with --agree-tos."
@@ -161,7 +161,8 @@ def test_subproblems_are_told_by_name() -> None:
         f'{{"type": "{URN}dns", "identifier": {{"value": "b.example"}}, "subproblems": [{{}}]}}]}}'
     )
     assert error(403, body).message == (
-        "ca.example refused the order: two names; a.example: forbidden; b.example: dns [compound]"
+        "ca.example refused the new order: "
+        "two names; a.example: forbidden; b.example: dns [compound]"
     )
 
 

@@ -31,7 +31,7 @@ def test_http_is_taken_for_this_machine(host: str) -> None:
 def test_http_is_refused_for_any_other_machine(host: str) -> None:
     with pytest.raises(UsageError) as refusal:
         directory_url(f"http://{host}/dir")
-    assert refusal.value.hint == f"Try https://{host}/dir."
+    assert refusal.value.hint == f"Use https://{host}/dir instead."
     assert refusal.value.exit_status == ExitStatus.USAGE
 
 
