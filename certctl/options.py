@@ -36,6 +36,8 @@ class Option:
 
     `in_spec`: it can be set per certificate. `in_file`: it can be set in `certctl.toml`.
     `canonical` checks a value (of a list, each element) and returns its normal form.
+    `brief`: one line for the short help of commands with many options, which lists only the options
+    that have one.
     """
 
     key: str
@@ -52,6 +54,7 @@ class Option:
     minimum: float = 0
     maximum: float = 1e9
     canonical: Callable[[object], str] | None = None
+    brief: str = ""
 
     @property
     def environment(self) -> str:
@@ -92,6 +95,7 @@ OPTIONS: tuple[Option, ...] = (
         "letsencrypt",
         "Certificate authority: letsencrypt, letsencrypt-staging, zerossl, google, sslcom, "
         "actalis, the URL of an ACME directory, or dev for the built-in development CA.",
+        brief="Name or directory URL of the CA.",
         flag="--ca",
         metavar="NAME|URL",
         in_spec=True,
@@ -119,6 +123,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.TEXTS,
         (),
         "Contact email address for a new account. Can be repeated.",
+        brief="Contact address for a new account.",
         flag="--email",
         metavar="ADDRESS",
         variable="CERTCTL_EMAIL",
@@ -128,6 +133,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.BOOLEAN,
         False,
         "Agree to the terms of service of the CA.",
+        brief="Agree to the CA's terms of service.",
         flag="--agree-tos",
         variable="CERTCTL_AGREE_TOS",
     ),
@@ -171,7 +177,9 @@ OPTIONS: tuple[Option, ...] = (
         Kind.CHOICE,
         KeyType.ECDSA_P256.value,
         "Key type for the certificate.",
+        brief="Key type, such as rsa-2048.",
         flag="--key-type",
+        metavar="TYPE",
         choices=tuple(each.value for each in KeyType),
         in_spec=True,
     ),
@@ -180,6 +188,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.BOOLEAN,
         False,
         "Keep the same private key when the certificate is renewed, or generate a new one.",
+        brief="Keep the private key on renewal.",
         flag="--reuse-key/--new-key",
         in_spec=True,
     ),
@@ -313,6 +322,7 @@ OPTIONS: tuple[Option, ...] = (
         (),
         "Validate with HTTP-01 by placing files in the document root of a running web server. "
         "Give DIR for all names, or NAME=DIR for one name. Can be repeated.",
+        brief="Use HTTP-01 with a web server's directory.",
         flag="--webroot",
         metavar="[NAME=]DIR",
         in_spec=True,
@@ -357,6 +367,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "Validate with DNS-01, using this DNS provider (`certctl dns list` shows all). `auto` "
         "uses the provider configured for each zone in [dns.zones].",
+        brief="Use DNS-01 (providers: certctl dns list).",
         flag="--dns",
         metavar="PROVIDER",
         in_spec=True,
@@ -379,6 +390,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "Validate with DNS-01, using these credentials: a NAME from [dns.credentials.NAME] in "
         "certctl.toml or from credentials/NAME.toml, or the path of such a file.",
+        brief="Use DNS-01 with these credentials.",
         flag="--dns-credentials",
         metavar="NAME|FILE",
         in_spec=True,
@@ -460,6 +472,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.TEXT,
         None,
         "Command to run after the certificate was issued or renewed, once for each new version.",
+        brief="Command to run for each new version.",
         flag="--deploy-hook",
         metavar="COMMAND",
         in_spec=True,
@@ -481,6 +494,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "Command that reloads the service using the certificate. Run once per run, even if "
         "several certificates share it.",
+        brief="Command that reloads the service.",
         flag="--reload",
         metavar="COMMAND",
         in_spec=True,
@@ -492,6 +506,7 @@ OPTIONS: tuple[Option, ...] = (
         (),
         "Program to deploy to: nginx, apache, haproxy, caddy, traefik, stunnel, postfix or "
         "dovecot. Its configuration is tested before it is reloaded. Can be repeated.",
+        brief="Deploy to a server such as nginx or haproxy.",
         flag="--deploy",
         metavar="TARGET",
         in_spec=True,
@@ -516,9 +531,10 @@ OPTIONS: tuple[Option, ...] = (
         Kind.TEXTS,
         (),
         "Check after a deploy that this service serves the certificate, on all its IP addresses "
-        "and for all names. PROTOCOL is smtp, imap, pop3 or ldap. Can be repeated.",
+        "and for all names. Append /starttls=smtp, imap, pop3 or ldap if needed. Can be repeated.",
+        brief="Check that this server serves the certificate.",
         flag="--verify",
-        metavar="HOST[:PORT][/starttls=PROTOCOL]",
+        metavar="HOST[:PORT]",
         in_spec=True,
         variable="CERTCTL_VERIFY",
         canonical=canonical_service,
@@ -548,6 +564,7 @@ OPTIONS: tuple[Option, ...] = (
         OnFailure.KEEP.value,
         "What to do if a configuration test, a reload or the live check fails: keep the new "
         "version live, or roll back to the previous one if that works better.",
+        brief="Action if a deployment fails.",
         flag="--on-failure",
         choices=tuple(each.value for each in OnFailure),
         in_spec=True,
@@ -568,6 +585,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.SECONDS,
         60.0,
         "How long to wait for another certctl process that is working on the same certificate.",
+        brief="How long to wait for a lock.",
         flag="--lock-timeout",
     ),
     Option(
@@ -575,6 +593,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.SECONDS,
         600.0,
         "How long an order may take, from the first request to the downloaded certificate.",
+        brief="How long an order may take.",
         flag="--order-timeout",
         minimum=1,
     ),

@@ -23,7 +23,7 @@ from certctl.spec import with_persistent_validation
 @click.command(
     "persist",
     cls=Command,
-    more=provider_options,
+    plugin_options=provider_options,
     epilog=examples(
         "certctl dns persist example.com",
         "certctl dns persist --wildcard example.com --dns rfc2136 --rfc2136-server 192.0.2.53",

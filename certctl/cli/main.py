@@ -18,7 +18,7 @@ import click
 
 from certctl.cli.environment import Environment, of_this_process
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import common_parameters
+from certctl.cli.parameters import Group, common_parameters
 from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError, unexpected
 from certctl.output.document import Result
 from certctl.version import VERSION
@@ -49,13 +49,14 @@ COMMANDS = MappingProxyType(
         "account": "Show, update or deactivate accounts, and roll over their keys.",
         "demo": "Watch certctl issue, serve, renew and revoke, on this machine.",
         "dev-ca": "Run an ACME CA for development, or print its root.",
+        "help": "Show the help of certctl, or of a command.",
     }
 )
 """Every command with its one line for `--help`; each is a module of `certctl.cli.commands`."""
 
 
-class LazyGroup(click.Group):
-    """The top-level command; knows its subcommands by name and imports the one that is called."""
+class LazyGroup(Group):
+    """The top-level command. It imports a subcommand when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
         return list(COMMANDS)
@@ -70,13 +71,6 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"certctl.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise _no_such_command(args[0])
-        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the commands that begin like this, without importing them, or options."""
@@ -196,11 +190,3 @@ def _translated(error: click.ClickException, invocation: Invocation) -> UsageErr
     path = context.command_path if context else "certctl"
     invocation.command = path.partition(" ")[2]
     return UsageError(error.format_message(), hint=f"{path} --help")
-
-
-def _no_such_command(given: str) -> UsageError:
-    import difflib  # noqa: PLC0415 - only an error needs it
-
-    near = difflib.get_close_matches(given, COMMANDS, n=1)
-    hint = f"Did you mean certctl {near[0]}?" if near else "certctl --help"
-    return UsageError(f"there is no command {given!r}", hint=hint, code="usage.unknown_command")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import SectionedOption, settings
+from certctl.cli.parameters import DOMAIN_VALIDATION, SectionedOption, settings
 from certctl.errors import ConsentRequired, UsageError
 from certctl.models import Outcome, Value, Version
 from certctl.operations.plugins import option_table
@@ -43,13 +43,15 @@ _CHALLENGE = (
 )
 _METHODS = MappingProxyType(
     {
-        "standalone": "Prove control by HTTP-01 with a server of certctl's own (the default).",
-        "tls-alpn": "Prove control by TLS-ALPN-01 with a server of certctl's own.",
-        "dns-persist": "Prove control by the record that `certctl dns persist` made, which stands"
-        " for good (dns-persist-01, a draft; experimental).",
+        "standalone": ("Use HTTP-01 with a built-in server (default).", True),
+        "tls-alpn": ("Use TLS-ALPN-01 with a built-in server.", True),
+        "dns-persist": (
+            "Use the persistent record created by `certctl dns persist` (an experimental draft).",
+            False,
+        ),
     }
 )
-"""The ways to prove control that need no more than their flag, by method."""
+"""The validation methods that take no value, with their help, and whether they are common."""
 _DNS = (
     "challenge.dns_challenge",
     "challenge.dns_resolver",
@@ -87,8 +89,8 @@ def spec_options(function: _Decorated) -> _Decorated:
     function = settings(*_AFTER)(function)
     function = settings(*_REST)(function)
     function = settings(*_CHALLENGE, *_DNS)(function)
-    for method, words in reversed(tuple(_METHODS.items())):
-        function = _method_option(method, words)(function)
+    for method in reversed(_METHODS):
+        function = _method_option(method)(function)
     return settings(*_BEFORE)(function)
 
 
@@ -199,8 +201,9 @@ def _summary(report: Report) -> str:
     return f"{report.considered} certificates: {said}."
 
 
-def _method_option(method: str, words: str) -> Callable[[_Decorated], _Decorated]:
-    """Return the decorator of a flag that chooses how control is proved."""
+def _method_option(method: str) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that adds the flag of a validation method."""
+    text, common = _METHODS[method]
 
     def choose(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
         if not value:
@@ -214,11 +217,12 @@ def _method_option(method: str, words: str) -> Callable[[_Decorated], _Decorated
         f"--{method}",
         f"method_{method.replace('-', '_')}",
         cls=SectionedOption,
-        section="Proof of control",
+        section=DOMAIN_VALIDATION,
+        common=common,
         is_flag=True,
         expose_value=False,
         callback=choose,
-        help=words,
+        help=text,
     )
 
 

@@ -86,13 +86,74 @@ def test_every_option_says_what_it_does_in_whole_sentences(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", CALLS)
-def test_the_help_shows_every_option(tmp_path: Path, path: str) -> None:
-    finished = certctl(*path.split(), "--help", home=tmp_path / "home")
-    shown = {word.rstrip(",") for word in finished.stdout.split()}
+def test_help_all_shows_every_option(tmp_path: Path, path: str) -> None:
+    finished = certctl(*path.split(), "--help-all", home=tmp_path / "home")
 
-    options = [each for each in CALLS[path].params if isinstance(each, click.Option)]
-    spellings = {text for each in options for text in (*each.opts, *each.secondary_opts)}
-    assert spellings - shown == set()
+    assert (finished.exit_status, finished.stderr) == (0, "")
+    assert spellings_of(CALLS[path]) - words(finished.stdout) == set()
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_help_shows_every_option_or_ends_with_how_to_see_the_others(
+    tmp_path: Path, path: str
+) -> None:
+    shown = certctl(*path.split(), "--help", home=tmp_path / "home").stdout
+
+    missing = spellings_of(CALLS[path]) - words(shown)
+    pointer = f"All options and examples: certctl {path} --help-all"
+    assert (missing != set(), shown.splitlines()[-1] == pointer) in {(False, False), (True, True)}
+
+
+@pytest.mark.parametrize("path", ["issue", "edit", "doctor", "dns test", "dns persist"])
+def test_the_help_of_a_command_with_many_options_fits_a_screen(tmp_path: Path, path: str) -> None:
+    shown = certctl(*path.split(), "--help", home=tmp_path / "home").stdout.splitlines()
+
+    assert len(shown) <= 44
+    assert max(len(line) for line in shown) <= 80
+
+
+def test_the_help_of_issue_has_the_common_options_by_subject(tmp_path: Path) -> None:
+    shown = certctl("issue", "--help", home=tmp_path / "home").stdout
+
+    assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == [
+        "Options",
+        "CA and account",
+        "Domain validation",
+        "Certificate",
+        "Deployment",
+        "Timeouts and concurrency",
+    ]
+    assert {"--webroot", "--dns", "--deploy", "--dry-run", "--agree-tos"} - words(shown) == set()
+    assert "--rfc2136-server" not in words(shown)
+
+
+def test_help_all_has_the_options_of_each_plug_in_under_its_name(tmp_path: Path) -> None:
+    shown = certctl("issue", "--help-all", home=tmp_path / "home").stdout
+
+    sections = dict(re.findall(r"^(\w.*):\n((?:  .*\n)+)", shown, re.MULTILINE))
+    for option in (each for each in plugin_options() if each.flag):
+        kind, name, _ = option.key.split(".")
+        heading = f"{'DNS provider' if kind == 'dns' else 'Deploy target'} {name}"
+        assert option.flag in words(sections[heading])
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_help_of_a_command_is_what_its_option_prints(tmp_path: Path, path: str) -> None:
+    by_command = certctl("help", *path.split(), home=tmp_path / "home")
+    by_option = certctl(*path.split(), "--help", home=tmp_path / "home")
+
+    assert by_command == by_option
+
+
+def spellings_of(command: click.Command) -> set[str]:
+    """All spellings of the options of a command that are not hidden."""
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    shown = [each for each in options if not each.hidden]
+    return {text for each in shown for text in (*each.opts, *each.secondary_opts)}
+
+
+def words(text: str) -> set[str]:
+    return {word.rstrip(",") for word in text.split()}
 
 
 @pytest.mark.parametrize("path", CALLS)
@@ -221,6 +282,9 @@ def test_a_secret_has_no_flag_and_no_place_in_a_file_for_all() -> None:
         (["account", "nosuch"], "nosuch", "certctl account --help"),
         (["account", "show", "--nosuch"], "--nosuch", "certctl account show --help"),
         (["show"], "NAME", "certctl show --help"),
+        (["help", "isue"], "'isue' is not a command of certctl", "certctl issue"),
+        (["help", "account", "nosuch"], "'nosuch'", "certctl account --help"),
+        (["help", "list", "all"], "certctl list has no subcommands", "certctl list --help"),
         (["show", "a.example", "b.example"], "b.example", "certctl show --help"),
         (["issue", "--key-type", "dsa"], "dsa", "certctl issue --help"),
         (["rollback", "a.example", "--to", "0"], "--to", "certctl rollback --help"),
@@ -274,7 +338,7 @@ def test_a_mistake_on_the_command_line_is_named_and_the_next_step_with_it(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_that_cannot_be_meant_are_refused_before_anything_is_done(
+def test_options_that_cannot_be_combined_or_parsed_are_refused_before_anything_is_done(
     tmp_path: Path, arguments: list[str], shown: str
 ) -> None:
     finished = certctl(*arguments, home=tmp_path / "home")

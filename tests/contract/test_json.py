@@ -158,7 +158,7 @@ SCHEDULE: Shape = {
     "others": list,
 }
 
-UNCONFIGURED = {"demo", "dev-ca"}
+UNCONFIGURED = {"demo", "dev-ca", "help"}
 """Commands that no setting of certctl.toml is for."""
 
 

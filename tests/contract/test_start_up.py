@@ -94,10 +94,20 @@ def test_plug_ins_are_not_looked_for_where_none_is_named(
     assert "importlib.metadata" not in loaded
 
 
-def test_the_help_of_a_command_that_takes_flags_of_plug_ins_has_looked_for_them(
+def test_the_help_of_a_command_that_takes_flags_of_plug_ins_does_not_look_for_them(
     tmp_path: Path,
 ) -> None:
     finished = run("issue", "--help", home=tmp_path / "home")
+
+    assert "--rfc2136-server" not in finished.stdout
+    assert {each for each in loaded_by(finished) if each.startswith(PLUG_INS)} == set()
+    assert "importlib.metadata" not in loaded_by(finished)
+
+
+def test_help_all_of_a_command_that_takes_flags_of_plug_ins_has_looked_for_them(
+    tmp_path: Path,
+) -> None:
+    finished = run("issue", "--help-all", home=tmp_path / "home")
 
     assert "--rfc2136-server" in finished.stdout
     assert "importlib.metadata" in loaded_by(finished)
@@ -189,7 +199,7 @@ def heavy(loaded: set[str]) -> set[str]:
 
 
 def working(loaded: set[str]) -> set[str]:
-    """The modules that do what commands are for; words, rules and the face itself are none."""
+    """The modules that do the work of commands: all but words, rules and the command line."""
     packages = (
         "ca",
         "challenges",

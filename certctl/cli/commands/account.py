@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples, settings, yes_option
+from certctl.cli.parameters import Command, Group, examples, settings, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import require_confirmation
 from certctl.errors import UsageError
@@ -25,6 +25,7 @@ _WHICH = ("ca", "account.id", "lock_timeout")
 
 @click.group(
     "account",
+    cls=Group,
     epilog=examples(
         "certctl account show --refresh",
         "certctl account update --email ops@example.com",

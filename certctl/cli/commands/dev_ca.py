@@ -15,7 +15,7 @@ import click
 
 from certctl import config
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples
+from certctl.cli.parameters import Command, Group, examples
 from certctl.errors import CertctlError, UsageError
 from certctl.models import Endpoint
 from certctl.output.document import Json, Result
@@ -28,6 +28,7 @@ _DIRECTORY = "dev-ca"
 
 @click.group(
     "dev-ca",
+    cls=Group,
     epilog=examples(
         "certctl dev-ca serve --listen 127.0.0.1:14000",
         "certctl dev-ca root > dev-root.pem",

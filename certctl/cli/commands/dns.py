@@ -6,7 +6,7 @@ import click
 
 from certctl.cli import dns_persist
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples, settings
+from certctl.cli.parameters import Command, Group, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.dns.loading import provider_options
@@ -15,6 +15,7 @@ from certctl.output.document import Result
 
 @click.group(
     "dns",
+    cls=Group,
     epilog=examples(
         "certctl dns list --search cloud",
         "certctl dns show cloudflare",
@@ -60,7 +61,7 @@ def show(provider: str) -> Result:
 @command.command(
     "test",
     cls=Command,
-    more=provider_options,
+    plugin_options=provider_options,
     epilog=examples(
         "certctl dns test example.com",
         "certctl dns test example.com --dns-credentials work",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command(
     "doctor",
     cls=Command,
-    more=plugin_options,
+    plugin_options=plugin_options,
     epilog=examples(
         "certctl doctor",
         "certctl doctor example.com",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(
     "edit",
     cls=Command,
-    more=plugin_options,
+    plugin_options=plugin_options,
     epilog=examples(
         "certctl edit example.com --add shop.example.com --remove old.example.com",
         "certctl edit example.com --key-type ecdsa-p384",

@@ -9,7 +9,7 @@ import click
 
 from certctl.cli.completion import certificate_names
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples, json_lines_option, yes_option
+from certctl.cli.parameters import Command, SectionedOption, examples, json_lines_option, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, read_file, report_lines, spec_options
 from certctl.names import parse_identifiers
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command(
     "issue",
     cls=Command,
-    more=plugin_options,
+    plugin_options=plugin_options,
     epilog=examples(
         "certctl issue example.com www.example.com --deploy nginx",
         "certctl issue example.com --webroot /var/www/html",
@@ -33,18 +33,29 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=certificate_names)
-@click.option("-d", "--domain", "domains", multiple=True, metavar="NAME", help="Another name.")
 @click.option(
-    "--name", metavar="NAME", help="Name of the certificate; its first name's by default."
+    "-d",
+    "--domain",
+    "domains",
+    cls=SectionedOption,
+    common=False,
+    multiple=True,
+    metavar="NAME",
+    help="Another name for the certificate. Can be repeated.",
+)
+@click.option(
+    "--name", metavar="NAME", help="Name of the certificate, by default its first domain name."
 )
 @click.option(
     "--csr",
+    cls=SectionedOption,
+    common=False,
     type=click.Path(exists=True, dir_okay=False),
-    help="Certify this request's key; it is kept and used for renewals.",
+    help="Use this certificate signing request. It is stored, and used for renewals too.",
 )
-@click.option("--force", is_flag=True, help="Issue even where nothing is due.")
+@click.option("--force", is_flag=True, help="Issue even if nothing is due.")
 @click.option(
-    "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."
+    "--dry-run", is_flag=True, help="Test against the CA's staging directory, and save nothing."
 )
 @yes_option
 @json_lines_option
@@ -61,8 +72,8 @@ def command(
 ) -> Result:
     """Obtain a certificate for these names, and deploy it.
 
-    NAME is a host name, a wildcard such as '*.example.com', or an IP address. The first one names
-    the certificate. Asked again with nothing due, it says so.
+    NAME is a host name, a wildcard such as '*.example.com', or an IP address. The options are
+    saved and used for renewals.
     """
     from certctl.operations.issue import IssueRequest, issue  # noqa: PLC0415 - not for --help
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
 @click.option("--force", is_flag=True, help="Renew even what is not due or waits after a failure.")
 @click.option(
-    "--dry-run", is_flag=True, help="Rehearse with the CA's staging directory; keep nothing."
+    "--dry-run", is_flag=True, help="Test against the CA's staging directory, and save nothing."
 )
 @json_lines_option
 @settings("jobs", "random_delay", "lock_timeout", "order_timeout")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples
+from certctl.cli.parameters import Command, Group, examples
 from certctl.cli.session import open_run
 from certctl.output.document import Result
 from certctl.output.times import Times
@@ -25,6 +25,7 @@ _ROOTS_HOME = Path("/etc/certctl")
 
 @click.group(
     "schedule",
+    cls=Group,
     epilog=examples(
         "certctl schedule install",
         "certctl schedule show",
