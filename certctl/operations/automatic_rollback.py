@@ -16,7 +16,7 @@ from certctl.models import OnFailure, Version
 from certctl.operations.deploy_steps import (
     Rollout,
     apply_step,
-    pack,
+    new_rollout,
     reload,
     run_deploy_hooks,
     test,
@@ -55,7 +55,7 @@ def roll_back(rollouts: Sequence[Rollout], run: Run) -> dict[str, RollbackResult
             continue
         try:
             run.services.store.revert_live(each.name, version.number)
-            older.append(pack(each.spec, version, each.deployment, each.targets, run))
+            older.append(new_rollout(each.spec, version, each.deployment, each.targets, run))
         except CertctlError as error:
             results[each.name] = RollbackResult(None, error.message)
     for rollout in _deploy(older, run):

@@ -1,8 +1,8 @@
-"""A rehearsal of the proof of control: throwaway answers are put in place as for an order, looked
-at from here, and taken away. No CA hears of it.
+"""The challenge self-test of `doctor`: present throwaway challenge responses as for an order, check
+them from this machine and remove them. No CA is involved.
 
-What is seen from this machine is not what a CA sees: so that an answer which cannot be fetched is a
-warning, and one that cannot be put in place an error.
+This machine may not see what a CA sees. A response that cannot be fetched is therefore a warning; a
+response that cannot be presented is an error.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from certctl.operations.run import Run
 from certctl.ports import Solver
 
 _PARALLEL = 8
-_FROM_HERE = (
-    "See that the port of the address leads here, and that no firewall is in between. This was seen"
-    " from this machine only: behind some routers it cannot see its own public address."
+_FROM_THIS_MACHINE = (
+    "Check that the port is forwarded to this machine and that no firewall blocks it. This test ran"
+    " from this machine: behind some routers, a machine cannot connect to its own public address."
 )
 
 
 @dataclass(frozen=True)
 class ChallengeSelfTest:
-    """A certificate to rehearse for: how control is proved, the addresses of each name where a CA
-    comes to these, the port at which it would ask (None: the usual one), whether answers are really
-    put in place, and the account that would order, where there is one.
+    """A certificate whose challenges are tested. `hosts` holds the addresses of each name, if the
+    CA connects to them; `port` is the CA's port (None: the default); `write` is whether responses
+    are presented; `account_url` is the account that would order, "" if there is none.
     """
 
     spec: CertificateSpec
@@ -54,20 +54,22 @@ class ChallengeSelfTest:
 
 
 def challenge_type(challenge: ChallengeSpec, run: Run) -> str:
-    """Return the type of the challenges that are answered this way, such as `http-01`."""
+    """Return the ACME challenge type that is used, such as `http-01`."""
     try:
         return run.solver(challenge).challenge_types[0]
-    except CertctlError:  # what is wrong with it, the self_test tells
+    except CertctlError:  # reported by the self-test
         return challenge.dns_challenge if challenge.method == "dns" else ChallengeType.HTTP_01
 
 
 def self_test_challenges(self_test: ChallengeSelfTest, run: Run) -> Iterator[Finding]:
-    """Yield what went wrong; nothing stays behind. Without `write`, only whether each answer would
-    have its place. Raises `Interrupted`, and `StoreError` where the journal cannot be written: then
-    nothing was tried.
+    """Present, check and remove a response for each name; yield the problems. Without `write`, only
+    check whether each response could be presented.
+
+    Raises `Interrupted`, and `StoreError` if the journal cannot be written; nothing was presented
+    then.
     """
-    solver, tasks, placements, found = _places(self_test, run)
-    yield from found
+    solver, tasks, placements, findings = _plan_all(self_test, run)
+    yield from findings
     if solver is None or not (placements and self_test.write):
         return
     name = self_test.spec.name
@@ -78,46 +80,46 @@ def self_test_challenges(self_test: ChallengeSelfTest, run: Run) -> Iterator[Fin
             "challenge.busy",
             Severity.INFO,
             name,
-            f"the proof of control was not tried: {error.message}",
-            f"Once that has ended: certctl doctor {name}",
+            f"its challenges were not tested: {error.message}",
+            f"Try again later: certctl doctor {name}",
         )
         return
     try:
         remove_leftovers(name, run)
-        yield from _dry_run(self_test, solver, tasks, placements, run)
+        yield from _run_test(self_test, solver, tasks, placements, run)
     finally:
         run.release(name)
 
 
-def _places(
+def _plan_all(
     self_test: ChallengeSelfTest, run: Run
 ) -> tuple[Solver | None, list[Task], list[Placement], list[Finding]]:
-    """Return the solver, and an answer with its place for each name that can have one; for the
-    others, why not.
+    """Return the solver, a task and a placement for each name whose response could be presented,
+    and a finding for each of the others.
     """
     spec = self_test.spec
     tasks: list[Task] = []
     placements: list[Placement] = []
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
         solver = run.solver(self_test.challenge)
     except CertctlError as error:
-        return None, [], [], [_no_place(spec.name, error)]
-    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="places") as pool:
+        return None, [], [], [_not_configured(spec.name, error)]
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="plan") as pool:
         wanted = [
             throwaway_task(each, solver, spec.name, self_test.account_url)
             for each in spec.identifiers
         ]
-        for task, place in zip(wanted, pool.map(partial(_place, solver), wanted), strict=True):
-            if isinstance(place, CertctlError):
-                found.append(_no_place(task.identifier.value, place))
+        for task, planned in zip(wanted, pool.map(partial(_plan, solver), wanted), strict=True):
+            if isinstance(planned, CertctlError):
+                findings.append(_not_configured(task.identifier.value, planned))
             else:
                 tasks.append(task)
-                placements.append(place)
-    return solver, tasks, placements, found
+                placements.append(planned)
+    return solver, tasks, placements, findings
 
 
-def _place(solver: Solver, task: Task) -> Placement | CertctlError:
+def _plan(solver: Solver, task: Task) -> Placement | CertctlError:
     try:
         return solver.plan(task)
     except Interrupted:
@@ -126,7 +128,7 @@ def _place(solver: Solver, task: Task) -> Placement | CertctlError:
         return error
 
 
-def _dry_run(
+def _run_test(
     self_test: ChallengeSelfTest,
     solver: Solver,
     tasks: Sequence[Task],
@@ -135,46 +137,45 @@ def _dry_run(
 ) -> Iterator[Finding]:
     journal = run.services.store.journal
     entry = journal.record_placements(self_test.challenge, placements)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
-        found += _present(self_test, solver, tasks, placements, run)
+        findings += _present_and_check(self_test, solver, tasks, placements, run)
     finally:
-        removed = _clean_up(self_test.spec, solver, placements)
-        if removed is None:
+        not_removed = _clean_up(self_test.spec, solver, placements)
+        if not_removed is None:
             journal.remove(entry)
         else:
-            found.append(removed)
-    yield from found
+            findings.append(not_removed)
+    yield from findings
 
 
-def _present(
+def _present_and_check(
     self_test: ChallengeSelfTest,
     solver: Solver,
     tasks: Sequence[Task],
     placements: Sequence[Placement],
     run: Run,
 ) -> list[Finding]:
-    """Put the answers in place and look at them; return what is wrong."""
+    """Present the responses and check them; return the problems."""
     spec = self_test.spec
     try:
         solver.present(placements)
     except Interrupted:
         raise
     except CertctlError as error:
-        return [_not_put(spec, solver, error)]
+        return [_not_presented(spec, solver, error)]
     try:
         solver.wait(placements)
     except Interrupted:
         raise
     except CertctlError as error:
         return [Finding("dns.propagation", Severity.ERROR, spec.name, error.message, error.hint)]
-    look = _LOOKS.get(solver.challenge_types[0])
-    return [] if look is None else _look_everywhere(self_test, tasks, look, run)
+    check = _CHECKS.get(solver.challenge_types[0])
+    return [] if check is None else _check_addresses(self_test, tasks, check, run)
 
 
-Look = Callable[[str, Task, int | None], None]
-"""Looks at the answer of a task at an address; raises `NotReached`. The port is the usual one where
-it is None.
+AddressCheck = Callable[[str, Task, int | None], None]
+"""Checks the response to a task at an address and a port (None: the default); raises `NotReached`.
 """
 
 
@@ -187,84 +188,86 @@ def _by_tls(address: str, task: Task, port: int | None) -> None:
     check_tls_alpn_answer(address, task.identifier, task.key_authorization, port=port or 443)
 
 
-_LOOKS: Mapping[str, Look] = {
+_CHECKS: Mapping[str, AddressCheck] = {
     ChallengeType.HTTP_01: _by_http,
     ChallengeType.TLS_ALPN_01: _by_tls,
 }
 
 
-def _look_everywhere(
-    self_test: ChallengeSelfTest, tasks: Sequence[Task], look: Look, run: Run
+def _check_addresses(
+    self_test: ChallengeSelfTest, tasks: Sequence[Task], check: AddressCheck, run: Run
 ) -> list[Finding]:
-    """Look at each answer at each address of its name."""
-    questions = [
+    """Check each response at every address of its name."""
+    pairs = [
         (task, address)
         for task in tasks
         if task.identifier.value in self_test.hosts
         for address in self_test.hosts[task.identifier.value].addresses
     ]
 
-    def ask(question: tuple[Task, str]) -> NotReached | None:
-        task, address = question
+    def checked(pair: tuple[Task, str]) -> NotReached | None:
+        task, address = pair
         if run.stop.is_set():
             return None
         try:
-            look(address, task, self_test.port)
+            check(address, task, self_test.port)
         except NotReached as error:
             return error
         return None
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        answers = dict(zip(questions, pool.map(ask, questions), strict=True))
+        errors = dict(zip(pairs, pool.map(checked, pairs), strict=True))
     run.check()
-    good = {task.identifier for (task, _), error in answers.items() if error is None}
+    reached = {task.identifier for (task, _), error in errors.items() if error is None}
     return [
-        _not_seen(task.identifier, address, error, elsewhere_good=task.identifier in good)
-        for (task, address), error in answers.items()
+        _not_reached(task.identifier, address, error, elsewhere=task.identifier in reached)
+        for (task, address), error in errors.items()
         if error is not None
     ]
 
 
-def _not_seen(
-    identifier: Identifier, address: str, error: NotReached, *, elsewhere_good: bool
+def _not_reached(
+    identifier: Identifier, address: str, error: NotReached, *, elsewhere: bool
 ) -> Finding:
+    """Return the finding for an address; `elsewhere`: the response was found at another one."""
     if error.no_route:
         return Finding(
             "answer.not_tried",
             Severity.INFO,
             identifier.value,
-            f"whether an answer can be seen at {address} was not tried: {error}",
-            "Try it from a machine that has a way there.",
+            f"{address} was not tested: {error}",
+            "Test it from a machine that has a route to this address.",
         )
-    if ":" in address and elsewhere_good and identifier.type is IdentifierType.DNS:
+    if ":" in address and elsewhere and identifier.type is IdentifierType.DNS:
         return Finding(
             "answer.ipv6",
             Severity.WARNING,
             identifier.value,
-            f"an answer can be seen at another address, but not at {address}: {error}",
-            f"CAs prefer IPv6: have {address} answer too, or remove the AAAA record.",
+            f"the challenge response can be reached at another address, but not at {address}:"
+            f" {error}",
+            f"CAs prefer IPv6: make {address} respond too, or remove the AAAA record.",
         )
     if error.connected:
         return Finding(
             "answer.wrong",
             Severity.WARNING,
             identifier.value,
-            f"at {address} an answer that was put in place is not shown: {error}",
-            "Is it another server, or another directory (--webroot DIR)? " + _FROM_HERE,
+            f"{address} does not serve the challenge response: {error}",
+            "Is it another server, or another directory (--webroot DIR)? " + _FROM_THIS_MACHINE,
         )
     return Finding(
         "answer.unreachable",
         Severity.WARNING,
         identifier.value,
-        f"an answer cannot be seen at {address}: {error}",
-        _FROM_HERE,
+        f"the challenge response cannot be reached at {address}: {error}",
+        _FROM_THIS_MACHINE,
     )
 
 
 def throwaway_task(
     identifier: Identifier, solver: Solver, certificate: str, account_url: str = ""
 ) -> Task:
-    """Return a task for a name such as an order would make, of which no CA knows."""
+    """Return a task for a name like that of an order, but with a random token of our own."""
     token = secrets.token_urlsafe(32)
     return Task(
         identifier=identifier,
@@ -276,13 +279,13 @@ def throwaway_task(
     )
 
 
-def _no_place(subject: str, error: CertctlError) -> Finding:
-    """The way in which control is to be proved does not fit, before anything is tried."""
+def _not_configured(subject: str, error: CertctlError) -> Finding:
+    """Return the finding for a challenge that is not suitable or not configured."""
     message = error.message.removeprefix(f"{subject}: ")
     return Finding("challenge.setup", Severity.ERROR, subject, message, error.hint)
 
 
-def _not_put(spec: CertificateSpec, solver: Solver, error: CertctlError) -> Finding:
+def _not_presented(spec: CertificateSpec, solver: Solver, error: CertctlError) -> Finding:
     if solver.challenge_types[0].startswith("dns"):
         return Finding("dns.write", Severity.ERROR, spec.name, error.message, error.hint)
     return Finding("answer.setup", Severity.ERROR, spec.name, error.message, error.hint)
@@ -298,7 +301,7 @@ def _clean_up(
             "challenge.cleanup",
             Severity.WARNING,
             spec.name,
-            f"what was put in place could not be removed: {error.message}",
-            error.hint or "Each run tries it again: certctl renew",
+            f"a challenge response could not be removed: {error.message}",
+            error.hint or "The next run of renew tries again; to do it now: certctl renew",
         )
     return None

@@ -1,9 +1,9 @@
-"""Deliver: the only way in which a version reaches its consumers.
+"""Deploy versions of certificates; every deployment goes through `deliver`.
 
-The order, in batches: copies and deploy hooks of each certificate, then each distinct configuration
-test and each distinct reload once, then a look on the wire, then what became of each is written
-down. A step that fails leaves the deploy owed; the issued certificate stays live, or makes way for
-the one before where its spec asks for that. The certificates' locks are held by whoever calls.
+The steps, for a batch of certificates: copies and deploy hooks of each certificate, each distinct
+configuration test and each distinct reload once, then the live check; then the results are saved.
+If a step fails, the deployment stays pending. The issued certificate stays live unless its spec
+asks for a rollback. The caller holds the locks of the certificates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certctl.operations.deploy_steps import (
     Rollout,
     Target,
     apply_step,
-    pack,
+    new_rollout,
     reload,
     run_deploy_hooks,
     targets_of,
@@ -34,9 +34,9 @@ from certctl.renewal import deploy_failed
 
 
 def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
-    """Deploy the target version of each certificate; return what became of each, in that order.
+    """Deploy the wanted version of each certificate; return the results in the order of `names`.
 
-    Raises `Interrupted` where the run was stopped; what was not finished is then still owed.
+    Raises `Interrupted` if the run is stopped; unfinished deployments are then still pending.
     """
     known: dict[Hashable, Target] = {}
     prepared = [_prepared(name, run, known) for name in names]
@@ -45,13 +45,15 @@ def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
     rollouts = [apply_step(each, run_deploy_hooks, run) for each in rollouts]
     rollouts = check_live(reload(test(rollouts, run), run), run)
     rollbacks = roll_back(rollouts, run)
-    results = {each.name: _settle(each, rollbacks.get(each.name), run) for each in rollouts}
+    results = {each.name: _save_result(each, rollbacks.get(each.name), run) for each in rollouts}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}
     return [results[name] for name in names]
 
 
 def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout | DeployResult:
-    """Return a shipment that can begin, or why there is none: it stops none of the others."""
+    """Return a rollout that is ready for its steps. An error becomes a result, so that the other
+    certificates are still deployed.
+    """
     try:
         return _prepare(name, run, known)
     except CertctlError as error:
@@ -66,40 +68,43 @@ def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout | D
 
 
 def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
-    """Make the target version live where it is not yet, and find what has to be done for it."""
+    """Make the wanted version live if it is not, and return its rollout with its targets."""
     status = activate_wanted(name, run)
     if status.live is None:
         raise DeployFailed(
             "there is no certificate to deploy yet", hint=f"certctl renew {name}", name=name
         )
     spec = load(run, name)
-    rollout = pack(spec, status.live, mark_undeployed(name, run), (), run)
+    rollout = new_rollout(spec, status.live, mark_undeployed(name, run), (), run)
     try:
         return replace(rollout, targets=targets_of(spec, run, known))
     except CertctlError as error:
         return replace(rollout, error=error)
 
 
-def _settle(rollout: Rollout, rollback: RollbackResult | None, run: Run) -> DeployResult:
-    """Remember what became of a deploy, and say it."""
+def _save_result(rollout: Rollout, rollback: RollbackResult | None, run: Run) -> DeployResult:
+    """Save the result of a deployment, and emit the event."""
     store, now, name = run.services.store, run.services.clock.now(), rollout.name
     number, error = rollout.version.number, rollout.error
     if error is None:
-        seen = now if rollout.probes else None
-        held = Deployment(number, number, now, verified_at=seen, copies=rollout.copies)
-        store.save_deployment(name, held)
+        verified_at = now if rollout.probes else None
+        deployment = Deployment(number, number, now, verified_at=verified_at, copies=rollout.copies)
+        store.save_deployment(name, deployment)
         run.services.emit(Deployed(name, now, number))
         return DeployResult(name, number, deployed=True, probes=rollout.probes)
     failure = _failure(rollout, error, rollback)
     copies = store.status(name).deployment.copies
-    remembered = replace(rollout.deployment, copies=copies)
-    back = rollback.restored if rollback is not None else None
-    if back is not None:
-        seen = now if back.probes else None
-        remembered = replace(
-            remembered, deployed=back.version.number, deployed_at=now, verified_at=seen
+    deployment = replace(rollout.deployment, copies=copies)
+    restored = rollback.restored if rollback is not None else None
+    if restored is not None:
+        verified_at = now if restored.probes else None
+        deployment = replace(
+            deployment,
+            deployed=restored.version.number,
+            deployed_at=now,
+            verified_at=verified_at,
         )
-    store.save_deployment(name, deploy_failed(remembered, failure, now))
+    store.save_deployment(name, deploy_failed(deployment, failure, now))
     run.services.emit(Failed(name, now, failure.code, failure.message))
     return DeployResult(
         name,
@@ -107,7 +112,7 @@ def _settle(rollout: Rollout, rollback: RollbackResult | None, run: Run) -> Depl
         deployed=False,
         error=failure,
         probes=rollout.probes,
-        rolled_back_to=back.version.number if back is not None else None,
+        rolled_back_to=restored.version.number if restored is not None else None,
     )
 
 
@@ -118,11 +123,11 @@ def _failure(
     if rollback is not None and rollback.restored is not None:
         old = rollback.restored.version.number
         message = (
-            f"ROLLED BACK: version {old} is live and deployed again, since version {number} was"
-            f" refused: {error.message}"
+            f"ROLLED BACK: version {old} is live and deployed again, because the deployment of"
+            f" version {number} failed: {error.message}"
         )
     else:
-        message = f"version {number} is live, but its deploy failed: {error.message}"
+        message = f"version {number} is live, but its deployment failed: {error.message}"
         if rollback is not None:
             message += f"\nIt was not rolled back: {rollback.reason}"
     return DeployFailed(

@@ -1,8 +1,7 @@
-"""One certificate on its way to its consumers, and the steps of that way: copies, hooks, tests of
-configurations, reloads.
+"""The steps of a deployment: copies, hooks, configuration tests and reloads.
 
-Each step takes rollouts and returns them; one that failed goes with its error through the steps
-that follow, and nothing more is done for it. The order of the steps belongs to `deliver`.
+Each step takes rollouts and returns them. A failed rollout carries its error, and later steps skip
+it. `deliver` runs the steps in order.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from certctl.spec import target_of
 
 @dataclass(frozen=True)
 class Target:
-    """A deploy target with its settings; those of several certificates are the same one where
-    `key` is.
+    """A deploy target with its settings. Targets of several certificates with the same `key` are
+    the same target.
     """
 
     key: Hashable
@@ -44,10 +43,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Rollout:
-    """A version of a certificate on its way; `deployment` is what was remembered before.
+    """The deployment of one version while it is in progress; `deployment` is the state before it.
 
-    `refused`: the error came from a test or a reload, or from what is served, so that another
-    version might do better. `probes` is what was seen on the wire.
+    `refused`: the error came from a configuration test, a reload or the live check, so that another
+    version may succeed. `probes` are the results of the live check.
     """
 
     spec: CertificateSpec
@@ -70,17 +69,14 @@ class Rollout:
         return self.spec.name
 
 
-Step = Callable[[Rollout], Rollout]
-
-
-def pack(
+def new_rollout(
     spec: CertificateSpec,
     version: Version,
     deployment: Deployment,
     targets: tuple[Target, ...],
     run: Run,
 ) -> Rollout:
-    """Return a shipment of a version, its files read from the version's own directory."""
+    """Return the rollout of a version, with its files read from the version's own directory."""
     store, tree = run.services.store, run.services.tree
     material = store.material(spec.name, version.number)
     return Rollout(spec, Delivery(version, tree.files(version), material), deployment, targets)
@@ -89,11 +85,10 @@ def pack(
 def targets_of(
     spec: CertificateSpec, run: Run, known: dict[Hashable, Target]
 ) -> tuple[Target, ...]:
-    """Return the targets of a spec, those of `known` where they are the same; new ones are added
-    to it.
+    """Return the targets of a spec. Targets in `known` are reused, new ones are added to it.
 
-    Raises `UsageError` for a name that no target has, `ConfigurationError` where what one needs is
-    not there.
+    Raises `UsageError` for an unknown target, `ConfigurationError` if something that a target needs
+    is missing.
     """
     found: list[Target] = []
     for name in spec.deploy.targets:
@@ -109,7 +104,7 @@ def targets_of(
 
 
 def likely_services(spec: CertificateSpec, run: Run) -> list[ServiceAddress]:
-    """Return where the targets of a spec are likely to listen, on this machine. Raises as
+    """Return the local addresses that the targets of a spec usually listen on. Raises the errors of
     `targets_of`.
     """
     services = [each for target in targets_of(spec, run, {}) for each in target.plugin.services()]
@@ -117,14 +112,14 @@ def likely_services(spec: CertificateSpec, run: Run) -> list[ServiceAddress]:
 
 
 def check_copies(spec: CertificateSpec, run: Run) -> None:
-    """Return where the copies that a spec asks for can go. Raises `ConfigurationError`."""
+    """Check that the copies of a spec can be written. Raises `ConfigurationError`."""
     for copy in spec.deploy.copies:
         check_copy(copy, spec.name)
     _claimed(spec.deploy.copies, spec.name, run)
 
 
 def write_copies(rollout: Rollout, run: Run) -> Rollout:
-    """Write the copies: all aside, then the debt, then each gets its name."""
+    """Write the copies: first all to temporary files, then record their paths, then rename each."""
     wanted: list[CopySpec] = [*rollout.spec.deploy.copies]
     for target in rollout.targets:
         wanted += target.plugin.copies(rollout.delivery)
@@ -146,7 +141,7 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
 
 
 def run_deploy_hooks(rollout: Rollout, run: Run) -> Rollout:
-    """Run what is to be run once for this version."""
+    """Run the deploy hooks, once for this version."""
     tree, spec = run.services.tree, rollout.spec
     facts = variables(
         "deploy", rollout.version, rollout.delivery.files, rollout.deployment.deployed
@@ -158,35 +153,33 @@ def run_deploy_hooks(rollout: Rollout, run: Run) -> Rollout:
 
 
 def test(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
-    """Let each distinct target test its configuration, once for all that go there."""
-    broken: dict[Hashable, CertctlError] = {}
+    """Run the configuration test of each distinct target once."""
+    failed: dict[Hashable, CertctlError] = {}
     for target in _targets(rollouts):
         run.check()
-        _attempt(target.plugin.test, target.key, broken)
-    return [_struck(each, broken) for each in rollouts]
+        _attempt(target.plugin.test, target.key, failed)
+    return [_with_failure(each, failed) for each in rollouts]
 
 
 def reload(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
-    """Reload each distinct target, and run each distinct reload command, once for all that ask for
-    it.
-    """
-    broken: dict[Hashable, CertctlError] = {}
+    """Reload each distinct target and run each distinct reload command once."""
+    failed: dict[Hashable, CertctlError] = {}
     for target in _targets(rollouts):
         run.check()
-        those = [
+        deliveries = [
             each.delivery for each in rollouts if each.error is None and target in each.targets
         ]
-        _attempt(lambda: target.plugin.reload(those), target.key, broken)  # noqa: B023 - called now
+        _attempt(lambda: target.plugin.reload(deliveries), target.key, failed)  # noqa: B023 - called now
     commands = (each.spec.deploy.reload for each in rollouts if each.error is None)
     for command in dict.fromkeys(command for command in commands if command):
         run.check()
-        asking = [each for each in rollouts if each.spec.deploy.reload == command]
-        _attempt(lambda: _run_reload(command, asking, run), command, broken)  # noqa: B023 - as above
-    return [_struck(each, broken) for each in rollouts]
+        using = [each for each in rollouts if each.spec.deploy.reload == command]
+        _attempt(lambda: _run_reload(command, using, run), command, failed)  # noqa: B023 - as above
+    return [_with_failure(each, failed) for each in rollouts]
 
 
 def apply_step(rollout: Rollout, step: Callable[[Rollout, Run], Rollout], run: Run) -> Rollout:
-    """Return a shipment after a step of its own; a failure goes with it."""
+    """Apply a step to one rollout; return the rollout, with the error if the step failed."""
     if rollout.error is not None:
         return rollout
     try:
@@ -197,34 +190,33 @@ def apply_step(rollout: Rollout, step: Callable[[Rollout, Run], Rollout], run: R
         return replace(rollout, error=error)
 
 
-def _run_reload(command: str, asking: Iterable[Rollout], run: Run) -> None:
-    those = list(asking)
-    domains = [each.value for rollout in those for each in rollout.spec.identifiers]
+def _run_reload(command: str, rollouts: Sequence[Rollout], run: Run) -> None:
+    domains = [each.value for rollout in rollouts for each in rollout.spec.identifiers]
     run_hook(
         Hook("reload", command),
         run_variables("reload", domains, ()),
-        timeout=max(each.spec.deploy.hook_timeout for each in those),
+        timeout=max(each.spec.deploy.hook_timeout for each in rollouts),
         run=run.hook_system,
     )
 
 
 def _attempt(
-    step: Callable[[], object], key: Hashable, broken: dict[Hashable, CertctlError]
+    step: Callable[[], object], key: Hashable, failed: dict[Hashable, CertctlError]
 ) -> None:
     try:
         step()
     except Interrupted:
         raise
     except CertctlError as error:
-        broken[key] = error
+        failed[key] = error
 
 
-def _struck(rollout: Rollout, broken: dict[Hashable, CertctlError]) -> Rollout:
-    """Return a shipment with the failure of what it depends on, if there is one."""
+def _with_failure(rollout: Rollout, failed: dict[Hashable, CertctlError]) -> Rollout:
+    """Return the rollout with the error of the first of its targets or commands that failed."""
     if rollout.error is not None:
         return rollout
     keys = [*(each.key for each in rollout.targets), rollout.spec.deploy.reload]
-    error = next((broken[key] for key in keys if key in broken), None)
+    error = next((failed[key] for key in keys if key in failed), None)
     return rollout if error is None else replace(rollout, error=error, refused=True)
 
 
@@ -236,10 +228,10 @@ def _targets(rollouts: Iterable[Rollout]) -> list[Target]:
 
 
 def _claimed(copies: Iterable[CopySpec], name: str, run: Run) -> tuple[str, ...]:
-    """Return the destinations of copies, each claimed for the certificate.
+    """Register the certificate as the owner of the destinations of its copies, and return them.
 
-    Raises `ConfigurationError` for one that is another certificate's, that is named twice, or that
-    lies in the home directory.
+    Raises `ConfigurationError` if one belongs to another certificate, is given twice, or is inside
+    the home directory.
     """
     home = Path(run.services.tree.home).resolve()
     paths: list[str] = []
@@ -247,20 +239,20 @@ def _claimed(copies: Iterable[CopySpec], name: str, run: Run) -> tuple[str, ...]
         path = destination(copy, name)
         real = path.parent.resolve() / path.name
         if real.is_relative_to(home):
-            raise _unfit(copy, name, "lies in the home directory of certctl")
+            raise _invalid_destination(copy, name, "is inside certctl's home directory")
         if str(real) in paths:
-            raise _unfit(copy, name, "is named twice")
+            raise _invalid_destination(copy, name, "is given twice")
         other = run.services.store.claim_copy(str(real), name)
         if other is not None:
-            raise _unfit(copy, name, f"belongs to the certificate {other}")
+            raise _invalid_destination(copy, name, f"belongs to the certificate {other}")
         paths.append(str(real))
     return tuple(paths)
 
 
-def _unfit(copy: CopySpec, name: str, reason: str) -> ConfigurationError:
+def _invalid_destination(copy: CopySpec, name: str, reason: str) -> ConfigurationError:
     return ConfigurationError(
         f"{name} cannot be copied to {copy.to}, which {reason}",
-        hint=f"Name another file: certctl edit {name} --copy {copy.format}:PATH",
+        hint=f"Choose another file: certctl edit {name} --copy {copy.format}:PATH",
         name=name,
         code="deploy.copy",
     )

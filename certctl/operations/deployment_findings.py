@@ -1,8 +1,8 @@
-"""Whether certificates could be deployed: their targets, the configurations of these, their copies;
+"""Whether certificates could be deployed: their targets, the targets' configurations, their copies;
 for `doctor`.
 
-The test of a configuration is the target's own, which loads it and serves nothing with it. Nothing
-is written, and no copy's destination is claimed.
+Each target's own configuration test is run, which does not affect the running service. Nothing is
+written, and no certificate is registered as the owner of a copy.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from certctl.operations.run import Run
 
 
 def deployment_findings(specs: Sequence[CertificateSpec], run: Run) -> Iterator[Finding]:
-    """Yield what would keep certificates from being deployed. A target is tested once, however many
-    are deployed to it. Raises `Interrupted`.
-    """
+    """Yield what would make deployments fail. Each target is tested once. Raises `Interrupted`."""
     known: dict[Hashable, Target] = {}
     for spec in specs:
         run.check()
@@ -40,7 +38,7 @@ def deployment_findings(specs: Sequence[CertificateSpec], run: Run) -> Iterator[
 
 
 def _targets(spec: CertificateSpec, known: dict[Hashable, Target], run: Run) -> Iterator[Finding]:
-    """Yield why targets of a spec cannot be used; those that can are in `known` then."""
+    """Yield why targets of a spec cannot be used; add those that can be to `known`."""
     try:
         targets_of(spec, run, known)
     except Interrupted:

@@ -1,5 +1,5 @@
-"""A test of a DNS provider: a throwaway record is written where a challenge's would be, seen at
-every authoritative server, and removed; each step is timed. No CA hears of it.
+"""Test a DNS provider: write a throwaway record at the name of a challenge record, check that every
+authoritative server has it, and remove it. Each step is timed. No CA is involved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certctl.operations.specs import changed, find, new
 
 @dataclass(frozen=True)
 class Step:
-    """A step with the seconds that it took; `done` is False for the one that failed."""
+    """A step with the seconds that it took; `done` is False if it failed."""
 
     what: str
     seconds: float
@@ -29,8 +29,8 @@ class Step:
 
 @dataclass
 class DnsTestResult:
-    """What came of it: where the record was (`name`, `zone`), with whose credentials (None: those
-    of the options), which servers were asked, and what went wrong.
+    """The result of a DNS test: the record's `name` and `zone`, the label of the `credentials` used
+    (None: those of the options), the name servers that were queried, and the errors.
     """
 
     domain: str
@@ -43,59 +43,61 @@ class DnsTestResult:
 
 
 def run_dns_test(domain: str, given: Mapping[str, Value], run: Run) -> DnsTestResult:
-    """Try how the records of a name would be written: as its certificate does, else as `given` and
-    the settings say. Nothing stays behind; what a kill leaves is removed by the next run.
+    """Test the DNS provider of a name: that of its certificate with the options `given`, or, if it
+    has none, that of `given` and the settings. The record is always removed, after a crash by the
+    next run.
 
-    Raises `UsageError` where no DNS provider is meant, `LockHeld`, and `StoreError`.
+    Raises `UsageError` if no DNS provider is configured, `LockHeld`, and `StoreError`.
     """
     (identifier,) = parse_identifiers([domain])
     spec = _spec(identifier, given, run)
     if spec.challenge.method != "dns":
         raise UsageError(
-            f"no DNS provider is given for {domain}",
-            hint=f"certctl dns test {domain} --dns PROVIDER; certctl dns list has them all.",
+            f"no DNS provider is configured for {domain}",
+            hint="To list the providers: certctl dns list. To test one of them: certctl dns test"
+            f" {domain} --dns PROVIDER",
             code="usage.dns_provider",
         )
     run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
     try:
         remove_leftovers(spec.name, run)
-        return _try(identifier, spec, run)
+        return _run_steps(identifier, spec, run)
     finally:
         run.release(spec.name)
 
 
 def _spec(identifier: Identifier, given: Mapping[str, Value], run: Run) -> CertificateSpec:
-    there = find(run, None, (identifier,))
-    if there is not None:
-        return changed(run, there, there.identifiers, given)
+    existing = find(run, None, (identifier,))
+    if existing is not None:
+        return changed(run, existing, existing.identifiers, given)
     return new(run, default_certificate_name((identifier,), ()), (identifier,), given)
 
 
-def _try(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTestResult:
+def _run_steps(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTestResult:
     result = DnsTestResult(identifier.value)
     challenge, journal = run.challenge(spec), run.services.store.journal
     solver = run.solver(challenge)
     placements: list[Placement] = []
-    with _step("find the zone", result, run) as told:
+    with _step("find zone", result, run) as details:
         placement = solver.plan(throwaway_task(identifier, solver, spec.name))
         placements.append(placement)
         data = placement.data
         result.name, result.zone = data["name"], data["zone"] or None
         result.credentials = data.get("credentials") or challenge.dns_credentials
-        told.append(f"{result.name} in the zone {result.zone or '(unknown)'}")
+        details.append(f"{result.name} in the zone {result.zone or '(unknown)'}")
     if not placements:
         return result
     entry = journal.record_placements(challenge, placements)
     try:
-        with _step("write", result, run) as told:
+        with _step("write", result, run) as details:
             solver.present(placements)
-            told.append(_writer(result, challenge.dns_provider))
+            details.append(_writer(result, challenge.dns_provider))
         if not result.errors:
-            with _step("see", result, run) as told:
+            with _step("check", result, run) as details:
                 result.servers = _servers(result.zone, challenge.dns_resolver, run)
                 solver.wait(placements)
-                asked = not challenge.dns_skip_propagation
-                told.append(f"at {', '.join(result.servers)}" if asked else "no server was asked")
+                queried = not challenge.dns_skip_propagation
+                details.append(f"at {', '.join(result.servers)}" if queried else "not checked")
     finally:
         with _step("remove", result, run):
             solver.cleanup(placements)
@@ -105,18 +107,18 @@ def _try(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTestResu
 
 @contextmanager
 def _step(what: str, result: DnsTestResult, run: Run) -> Iterator[list[str]]:
-    """Time a step, and keep its failure; what the caller appends is told of it."""
+    """Time a step and record its error. The caller appends the details to be shown for it."""
     clock = run.services.clock
-    begun, told = clock.monotonic(), list[str]()
+    started, details = clock.monotonic(), list[str]()
     try:
-        yield told
+        yield details
     except Interrupted:
         raise
     except CertctlError as error:
         result.errors.append(error)
-        result.steps.append(Step(what, clock.monotonic() - begun, "failed", done=False))
+        result.steps.append(Step(what, clock.monotonic() - started, "failed", done=False))
     else:
-        result.steps.append(Step(what, clock.monotonic() - begun, "; ".join(told)))
+        result.steps.append(Step(what, clock.monotonic() - started, "; ".join(details)))
 
 
 def _writer(result: DnsTestResult, provider: str | None) -> str:

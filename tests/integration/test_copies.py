@@ -156,8 +156,8 @@ def test_a_destination_that_its_certificate_has_left_may_be_anothers(
 @pytest.mark.parametrize(
     ("copies", "reason"),
     [
-        (("fullchain:{there}/x.pem", "cert:{there}/x.pem"), "is named twice"),
-        (("fullchain:{home}/live/x.pem",), "lies in the home directory"),
+        (("fullchain:{there}/x.pem", "cert:{there}/x.pem"), "is given twice"),
+        (("fullchain:{home}/live/x.pem",), "is inside certctl.s home directory"),
         (("fullchain:{there}/nowhere/x.pem",), "nowhere does not exist"),
         (
             ("fullchain:{there}/x.pem,owner=nobody-of-that-name",),

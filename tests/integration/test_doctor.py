@@ -62,7 +62,7 @@ def test_all_certificates_are_looked_at_where_none_is_named_and_nothing_is_writt
     machine.issue("a.example")
     machine.issue("b.example")
 
-    # an answer that is put in place would find its port taken
+    # a self-test would fail because the port is in use
     with socket.create_server(("127.0.0.1", machine.port)):
         found = doctor(machine)
 
@@ -337,7 +337,7 @@ def test_tls_alpn_is_tried_at_each_address_too(machine: Machine, tmp_path: Path)
     first, second = sorted(bad.findings[:2], key=lambda each: each.message)
     assert (first.code, second.code) == ("answer.wrong", "answer.wrong")
     assert first.message == (
-        f"at 127.0.0.2 an answer that was put in place is not shown: port {machine.port} presents"
+        f"127.0.0.2 does not serve the challenge response: port {machine.port} presents"
         " another certificate: another server listens there"
     )
 
@@ -349,7 +349,8 @@ def test_an_address_where_nobody_answers_is_told(machine: Machine) -> None:
 
     assert told(found) == [("answer.unreachable", "warning", "a.example")]
     assert one(found, "answer.unreachable").message == (
-        f"an answer cannot be seen at 127.0.0.2: port {machine.port}: connection refused"
+        f"the challenge response cannot be reached at 127.0.0.2: port {machine.port}: connection"
+        " refused"
     )
 
 

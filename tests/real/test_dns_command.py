@@ -14,7 +14,7 @@ from tests.lab.programs import require
 from tests.real.driver import Host
 from tests.support.command import certctl
 
-STEPS = ["find the zone", "write", "see", "remove"]
+STEPS = ["find zone", "write", "check", "remove"]
 
 
 def test_the_list_has_our_own_and_those_of_lexicon(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ key_file = "{bind.keyfile}"
     return Host(home, None)  # type: ignore[arg-type] # no CA is needed
 
 
-def test_a_trial_writes_sees_and_removes_a_record(bind: BindServer, tmp_path: Path) -> None:
+def test_a_dns_test_writes_sees_and_removes_a_record(bind: BindServer, tmp_path: Path) -> None:
     here = home_of(tmp_path, bind)
 
     shown = certctl(
@@ -107,7 +107,9 @@ def test_a_trial_writes_sees_and_removes_a_record(bind: BindServer, tmp_path: Pa
     assert here.leftovers() == []
 
 
-def test_a_trial_says_for_people_how_long_each_step_took(bind: BindServer, tmp_path: Path) -> None:
+def test_a_dns_test_says_for_people_how_long_each_step_took(
+    bind: BindServer, tmp_path: Path
+) -> None:
     here = home_of(tmp_path, bind)
 
     shown = certctl("dns", "test", "told.example.test", "--dns-credentials", "lab", home=here.home)
@@ -117,7 +119,9 @@ def test_a_trial_says_for_people_how_long_each_step_took(bind: BindServer, tmp_p
     assert "can be written, seen and removed" in lines[5]
 
 
-def test_a_trial_that_fails_names_the_step_and_what_to_do(bind: BindServer, tmp_path: Path) -> None:
+def test_a_dns_test_that_fails_names_the_step_and_what_to_do(
+    bind: BindServer, tmp_path: Path
+) -> None:
     here = home_of(tmp_path, bind)
 
     shown = certctl(
@@ -129,23 +133,23 @@ def test_a_trial_that_fails_names_the_step_and_what_to_do(bind: BindServer, tmp_
     assert shown.exit_status == 1
     document = shown.json()
     steps = [(each["step"], each["done"]) for each in document["data"]["steps"]]
-    assert steps[:2] == [("find the zone", True), ("write", False)]
+    assert steps[:2] == [("find zone", True), ("write", False)]
     assert document["errors"][0]["code"] == "challenge.dns.rfc2136"
     assert "refused the update" in document["errors"][0]["message"]
 
 
-def test_a_trial_without_a_provider_says_what_to_type(tmp_path: Path) -> None:
+def test_a_dns_test_without_a_provider_says_what_to_type(tmp_path: Path) -> None:
     shown = certctl("dns", "test", "example.com", home=tmp_path)
 
     assert shown.exit_status == 2
     assert "certctl dns test example.com --dns PROVIDER" in shown.stderr
 
 
-def test_what_a_killed_trial_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
+def test_what_a_killed_dns_test_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
     require("named")
     name = "_acme-challenge.stuck.slow.test"
     (tmp_path / "bind").mkdir()
-    # Its second server never answers, so that the trial waits for it.
+    # Its second server never answers, so that the test waits for it.
     with BindServer(
         directory=tmp_path / "bind", zones={"slow.test": ""}, secondary_host="127.0.0.9"
     ) as bind:
