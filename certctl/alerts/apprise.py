@@ -1,7 +1,8 @@
-"""Failures told by chat, mail, or whatever else Apprise knows (`alert_urls_file`).
+"""Sends failure alerts by chat, e-mail or any other service that Apprise supports
+(`alert_urls_file`).
 
-Its URLs hold tokens and passwords: they are read from a file that only its owner can read, and are
-never shown; what the library logs is thrown away, since it may show them.
+Apprise URLs contain tokens and passwords: they are read from a file that only its owner may read
+and are never printed. The library's log is discarded because it may contain them.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from certctl.ports import Alert
 from certctl.settings import Settings
 from certctl.system.secrets import read_secret
 
-_LONGEST = 1500
-"""Characters of a message: chats take 2000 or so, and whoever reads it looks at the log anyway."""
+_MAX_BYTES = 1500
+"""The longest message; most chat services accept about 2000 characters."""
 
 
 def create(settings: Settings, system: AlertSystem) -> Alert:
-    """Return the alert. Raises `AlertFailed` where the file cannot be read."""
+    """Return the alert. Raises `AlertFailed` if the file cannot be read."""
     path = Path(settings.required_text("alert_urls_file"))
     try:
         lines = (each.strip() for each in read_secret(path).splitlines())
@@ -44,23 +45,23 @@ class Apprise:
         self._system = system
 
     def failed(self, summary: RunSummary) -> bool:
-        """Send a message to each URL. One that was sent is enough for a person to know; what is
-        wrong with the others is a warning.
+        """Send a message to each URL. If at least one was sent, failures of the others are only
+        warnings.
         """
         try:
             import apprise  # noqa: F401, PLC0415 - optional, and slow to import
         except ImportError:
             raise AlertFailed(
-                "alert_urls_file needs the Python library apprise, which is not installed here",
-                hint=f"{sys.executable} -m pip install apprise",
+                "alert_urls_file requires the Python library apprise, which is not installed",
+                hint=f"Install it: {sys.executable} -m pip install apprise",
             ) from None
         problems = [
-            f"the alert at URL number {number} of {self._path} {problem}"
+            f"the alert to URL number {number} in {self._path} {problem}"
             for number, url in enumerate(self._urls, 1)
-            if (problem := _sent(url, summary)) is not None
+            if (problem := _send(url, summary)) is not None
         ]
         if len(problems) == len(self._urls):
-            raise AlertFailed("; ".join(problems) or f"{self._path} has no URL")
+            raise AlertFailed("; ".join(problems) or f"{self._path} contains no URL")
         for each in problems:
             self._system.emit(Warned("", self._system.clock.now(), each))
         return True
@@ -69,25 +70,25 @@ class Apprise:
         pass
 
 
-def _sent(url: str, summary: RunSummary) -> str | None:
-    """Send a message and return what went wrong; None where nothing did."""
+def _send(url: str, summary: RunSummary) -> str | None:
+    """Send a message; return why that failed, or None if it succeeded."""
     import apprise  # noqa: PLC0415 - optional, and slow to import
 
     try:
         with _silenced():
             sender = apprise.Apprise()
             if not sender.add(url):
-                return "is none that Apprise knows"
-            text = body(summary, _LONGEST)
+                return "was not sent: Apprise does not support that URL"
+            text = body(summary, _MAX_BYTES)
             sent = sender.notify(title=title(summary), body=text, notify_type="failure")
-    except Exception as error:  # noqa: BLE001 - code of others, whose words may hold the URL
+    except Exception as error:  # noqa: BLE001 - third-party code; its message may contain the URL
         return f"failed: {type(error).__name__}"
     return None if sent else "could not be sent"
 
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep what the library logs off standard error, where Python puts what nobody handles."""
+    """Discard the library's log, which Python would otherwise print on standard error."""
     logger, handler = logging.getLogger("apprise"), logging.NullHandler()
     propagated = logger.propagate
     logger.addHandler(handler)

@@ -1,8 +1,8 @@
-"""A URL that is asked for after each good run (`heartbeat`), for services that raise an alarm where
-that stops.
+"""Requests a URL after each successful run (`heartbeat`), for monitoring services that raise an
+alert when the requests stop.
 
-Nothing of the machine is in the request but certctl's name and version. Of the URL only the host is
-ever shown: its path may be all that others need to pretend that all is well.
+The request contains nothing about the machine except certctl's name and version. Only the URL's
+host is ever printed, because its path may be the secret that authorizes the request.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from certctl.settings import Settings
 from certctl.version import VERSION
 
 SECONDS = 10.0
-"""How long the request may take, from its first packet to the last byte of the answer."""
+"""How long the request may take, from its first packet to the last byte of the response."""
 
 
-def create(settings: Settings, system: AlertSystem) -> Alert:  # noqa: ARG001 - it needs no time
-    """Return the alert. Raises `AlertFailed` where the URL is none of http or https."""
+def create(settings: Settings, system: AlertSystem) -> Alert:  # noqa: ARG001 - not needed
+    """Return the alert. Raises `AlertFailed` if the URL is not a valid http or https URL."""
     url = settings.required_text("heartbeat")
     try:
         parts = urlsplit(url)
@@ -29,7 +29,10 @@ def create(settings: Settings, system: AlertSystem) -> Alert:  # noqa: ARG001 - 
     except ValueError:
         usable = False
     if not usable:
-        raise AlertFailed("the heartbeat is no URL of http or https", hint="See certctl.toml.")
+        raise AlertFailed(
+            "the heartbeat is not a valid http or https URL",
+            hint="Correct heartbeat in certctl.toml.",
+        )
     method = settings.required_text("heartbeat_method").upper()
     return Heartbeat(url, method, settings.text("heartbeat_ca_bundle"))
 
@@ -42,10 +45,10 @@ class Heartbeat:
         self._method = method
         self._roots = roots
 
-    def failed(self, summary: RunSummary) -> bool:  # noqa: ARG002 - its silence tells
+    def failed(self, summary: RunSummary) -> bool:  # noqa: ARG002 - sends nothing
         return False
 
-    def succeeded(self, summary: RunSummary) -> None:  # noqa: ARG002 - nobody else is told
+    def succeeded(self, summary: RunSummary) -> None:  # noqa: ARG002 - no details are sent
         from certctl.system.http import RequestFailed, ping  # noqa: PLC0415 - slow to import
 
         host = urlsplit(self._url).hostname
@@ -60,4 +63,4 @@ class Heartbeat:
         except RequestFailed as error:
             raise AlertFailed(f"the heartbeat could not be sent to {host}: {error}") from None
         if not 200 <= status < 300:
-            raise AlertFailed(f"the heartbeat was answered with {status} by {host}")
+            raise AlertFailed(f"{host} answered the heartbeat with HTTP status {status}")

@@ -1,5 +1,5 @@
-"""A command of the user's that is run when a run failed (`on_failure_hook`); facts reach it by
-environment only.
+"""Runs the user's command after a failed run (`on_failure_hook`); data is passed in its environment
+only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from certctl.alerts.loading import AlertSystem
-from certctl.alerts.messages import body, cut
+from certctl.alerts.messages import body, truncated
 from certctl.errors import AlertFailed
 from certctl.events import HookFinished, HookStarted
 from certctl.models import RunSummary
@@ -18,25 +18,26 @@ from certctl.settings import Settings
 from certctl.system.process import run
 
 EVENT = "failure"
-_SHOWN = 300
+_SHOWN_COLUMNS = 300
 
 
 def create(settings: Settings, system: AlertSystem) -> Alert:
-    """Return the alert; it takes as long as any hook may."""
+    """Return the alert; `deploy.hook_timeout` is its time limit, too."""
     timeout = settings.seconds("deploy.hook_timeout")
     return FailureHook(settings.required_text("on_failure_hook"), timeout, system)
 
 
 def variables(summary: RunSummary) -> dict[str, str]:
-    """Return what the command is told. Lists are separated by spaces, each entry once;
-    `CERTCTL_FAILURES` is JSON. Each is bounded; JSON that would be cut has fewer entries.
+    """Return the command's environment variables. Lists are separated by spaces and have no
+    duplicates; `CERTCTL_FAILURES` is JSON. All are limited in size; too long a JSON list is
+    shortened by entries.
     """
     names = dict.fromkeys(each.name for each in summary.failures if each.name)
     codes = dict.fromkeys(each.code for each in summary.failures)
     return {
         "CERTCTL_EVENT": EVENT,
         "CERTCTL_EXIT_STATUS": str(summary.exit_status),
-        "CERTCTL_FAILED_CERTS": cut(" ".join(names)),
+        "CERTCTL_FAILED_CERTS": truncated(" ".join(names)),
         "CERTCTL_ERROR_CODES": " ".join(codes),
         "CERTCTL_MESSAGE": body(summary),
         "CERTCTL_FAILURES": _as_json(summary),
@@ -61,7 +62,7 @@ class FailureHook:
         pass
 
     def _run(self, environment: Mapping[str, str]) -> str | None:
-        """Return why the command failed; None where it did not."""
+        """Run the command; return why it failed, or None if it succeeded."""
         system = self._system
         system.emit(HookStarted("", system.clock.now(), EVENT, self._command))
         done = run(self._command, environment=environment, timeout=self._timeout, stop=system.stop)
@@ -74,20 +75,23 @@ class FailureHook:
         )
         if done.exit_status == 0 and not done.timed_out:
             return None
-        ending = (
+        outcome = (
             f"took longer than {self._timeout:g} s"
             if done.timed_out
-            else f"ended with exit status {done.exit_status}"
+            else f"failed with exit status {done.exit_status}"
         )
-        said = " ".join(each for each in done.output.split() if each.isprintable())[-_SHOWN:]
-        return f"the on_failure_hook {ending}: {self._command}" + (f" ({said})" if said else "")
+        words = (each for each in done.output.split() if each.isprintable())
+        output = " ".join(words)[-_SHOWN_COLUMNS:]
+        return f"the on_failure_hook {outcome}: {self._command}" + (
+            f" ({output})" if output else ""
+        )
 
 
 def _as_json(summary: RunSummary) -> str:
     failures = [asdict(each) for each in summary.failures]
     while failures:
         text = json.dumps(failures)
-        if cut(text) == text:
+        if truncated(text) == text:
             return text
         del failures[len(failures) // 2 :]
     return "[]"

@@ -1,6 +1,6 @@
-"""Which alerts there are: one module each, imported where its setting is given.
+"""Finds the configured alerts. Each kind is a module, imported only if its setting is given.
 
-A new one is a module with `create(settings, system)` and a row of `_BY_SETTING`.
+A new kind needs a module with `create(settings, system)` and a row in `_BY_SETTING`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BY_SETTING = MappingProxyType(
 
 @dataclass(frozen=True)
 class AlertSystem:
-    """What alerts need of the run: time, where events go, the stop event."""
+    """What alerts need from the run: the clock, the event sink, the stop event."""
 
     clock: Clock
     emit: EventSink
@@ -35,17 +35,15 @@ class AlertSystem:
 
 
 class AlertModule(Protocol):
-    """What an alert's module offers."""
+    """The interface of an alert's module."""
 
     def create(self, settings: Settings, system: AlertSystem) -> Alert:
-        """Return the alert that the settings ask for. Raises `AlertFailed` where they make no
-        sense.
-        """
+        """Return the alert that the settings configure. Raises `AlertFailed` for invalid ones."""
         ...
 
 
 def configured(settings: Settings) -> Sequence[str]:
-    """Return the modules of the alerts that the settings ask for."""
+    """Return the module names of the configured alerts."""
     return [module for key, module in _BY_SETTING.items() if settings.text(key)]
 
 

@@ -1,30 +1,30 @@
-"""A run's failures in words, for hooks and messages; bounded, since hundreds may fail at once."""
+"""The text of alerts: a run's failures, limited in size because hundreds may fail at once."""
 
 from __future__ import annotations
 
 from certctl.models import RunFailure, RunSummary
 
-LONGEST = 100_000
-"""Characters that one text may have: Linux runs nothing with a variable over 128 KiB."""
+MAX_BYTES = 100_000
+"""The maximum size of one text: Linux limits one environment variable to 128 KiB."""
 
 
 def title(summary: RunSummary) -> str:
-    """Return one line that says how many have failed."""
+    """Return one line that states how many certificates failed."""
     names = {each.name for each in summary.failures if each.name is not None}
     if not names:
         return f"certctl renew failed (exit status {summary.exit_status})"
     return f"certctl renew: {len(names)} of {summary.considered} certificates failed"
 
 
-def body(summary: RunSummary, longest: int = LONGEST) -> str:
-    """Return each failure with its cause and what to do."""
-    return cut("\n".join(_paragraph(each) for each in summary.failures), longest)
+def body(summary: RunSummary, max_bytes: int = MAX_BYTES) -> str:
+    """Return each failure with its error code and its hint."""
+    return truncated("\n".join(_paragraph(each) for each in summary.failures), max_bytes)
 
 
-def cut(text: str, longest: int = LONGEST) -> str:
-    """Return a text, or as much of it as fits in UTF-8."""
+def truncated(text: str, max_bytes: int = MAX_BYTES) -> str:
+    """Return a text, cut so that it has at most `max_bytes` bytes in UTF-8."""
     data = text.encode()
-    return text if len(data) <= longest else data[: longest - 3].decode(errors="ignore") + "..."
+    return text if len(data) <= max_bytes else data[: max_bytes - 3].decode(errors="ignore") + "..."
 
 
 def _paragraph(failure: RunFailure) -> str:

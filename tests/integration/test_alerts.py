@@ -209,7 +209,7 @@ def test_a_hook_that_fails_is_warned_of_and_tried_again_next_time(
 
     assert report.exit_status == ExitStatus.FAILED
     assert len(heard(tmp_path)) == 2
-    assert "the on_failure_hook ended with exit status 3" in warnings(machine)[0]
+    assert "the on_failure_hook failed with exit status 3" in warnings(machine)[0]
     assert "heard it" in warnings(machine)[0]
 
 
@@ -277,7 +277,7 @@ def test_an_answer_that_is_no_success_is_warned_of_and_changes_nothing(
 
     (warning,) = warnings(machine)
     assert report.exit_status == ExitStatus.DONE
-    assert f"answered with {status} by 127.0.0.1" in warning
+    assert f"127.0.0.1 answered the heartbeat with HTTP status {status}" in warning
     assert URL_SECRET not in warning
     assert len(listener.requests) == 1
 
@@ -287,8 +287,8 @@ def test_an_answer_that_is_no_success_is_warned_of_and_changes_nothing(
     [
         (f"http://127.0.0.1:1/{URL_SECRET}", "Connection refused"),
         (f"http://name.invalid/{URL_SECRET}", "name.invalid"),
-        (f"ftp://127.0.0.1/{URL_SECRET}", "no URL of http or https"),
-        (f"http://[::1/{URL_SECRET}", "no URL of http or https"),
+        (f"ftp://127.0.0.1/{URL_SECRET}", "not a valid http or https URL"),
+        (f"http://[::1/{URL_SECRET}", "not a valid http or https URL"),
     ],
 )
 def test_a_heartbeat_that_cannot_be_sent_is_warned_of_without_its_url(
