@@ -1,4 +1,4 @@
-"""The application behind the proxy: it knows nothing of TLS, and says what reached it."""
+"""The application behind the proxy: a plain HTTP server that echoes the host and protocol."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer with the host that was asked for, and how the visitor came."""
-        came_by = self.headers.get("X-Forwarded-Proto", "http")
-        body = f"{self.headers.get('Host', '')} by {came_by}\n".encode()
+        """Answer with the requested host and the protocol that the visitor used."""
+        protocol = self.headers.get("X-Forwarded-Proto", "http")
+        body = f"{self.headers.get('Host', '')} by {protocol}\n".encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        """Say nothing: the demonstration tells what happens."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Print nothing; the demo reports what happens."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -31,7 +31,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def application() -> Iterator[int]:
-    """Serve in plain HTTP at a free port of this machine, and give the port."""
+    """Serve plain HTTP on a free port of this machine; yield the port."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

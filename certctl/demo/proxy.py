@@ -1,10 +1,10 @@
-"""A small TLS-terminating proxy, as a program of its own: names by SNI, plain HTTP behind it.
+"""A small TLS-terminating proxy that runs as a separate program and selects certificates by SNI.
 
     python -m certctl.demo.proxy LIVE APPLICATION_PORT
 
-It reads the certificates of the directory LIVE as nginx would, says its port on standard output,
-reads them again on SIGHUP without touching a connection, and ends when its standard input is
-closed. For the demonstration only: it speaks just enough HTTP/1.1 for that.
+It reads the certificates in the directory LIVE as nginx would, prints its port on standard output,
+rereads them on SIGHUP without closing connections, and exits when its standard input is closed. For
+the demo only: it supports no more of HTTP/1.1 than that needs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Certificates:
         self.reload()
         first = next(iter(self._contexts.values()))
         first.sni_callback = self._choose
-        self.entrance = first
+        self.default_context = first
 
     def reload(self) -> None:
-        """Read the certificates again; connections that are open keep theirs."""
+        """Read the certificates again; open connections are not affected."""
         found = {}
         for directory in sorted(self._live.iterdir()):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -61,7 +61,7 @@ async def serve(live: Path, application_port: int) -> None:
             await _relay(reader, writer, application_port)
 
     server = await asyncio.start_server(
-        connected, "127.0.0.1", 0, ssl=certificates.entrance, limit=_LONGEST_HEAD
+        connected, "127.0.0.1", 0, ssl=certificates.default_context, limit=_LONGEST_HEAD
     )
     async with server:
         sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
@@ -72,15 +72,15 @@ async def serve(live: Path, application_port: int) -> None:
 async def _relay(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, application_port: int
 ) -> None:
-    """Hand the requests of one connection to the application, one after the other."""
-    behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", application_port)
-    with closing(behind_writer):
+    """Forward the requests of one connection to the application, one after the other."""
+    backend_reader, backend_writer = await asyncio.open_connection("127.0.0.1", application_port)
+    with closing(backend_writer):
         while True:
             head, body = await _message(reader)
             start, _, rest = head.partition(b"\r\n")
-            behind_writer.write(start + b"\r\nX-Forwarded-Proto: https\r\n" + rest + body)
-            await behind_writer.drain()
-            head, body = await _message(behind_reader)
+            backend_writer.write(start + b"\r\nX-Forwarded-Proto: https\r\n" + rest + body)
+            await backend_writer.drain()
+            head, body = await _message(backend_reader)
             writer.write(head + body)
             await writer.drain()
 

@@ -1,7 +1,7 @@
-"""The life of two certificates, from the account to the revocation, with certctl's own operations.
+"""The demo: the life cycle of two certificates, from the account to the revocation.
 
-A CA, a proxy, an application and visitors are all on this machine. Nothing is played: what is told
-is what was seen. How it is shown belongs to whoever gives the `Display`.
+It runs certctl's real operations against a CA, a proxy, an application and visitors on this
+machine, and reports what was observed. The caller provides the `Display`.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from certctl.system.clock import SystemClock
 NAMES = ("shop.example", "blog.example")
 
 _TIMEOUT = 10.0
-_SEEN_WITHIN = 10.0
+_RELOAD_TIMEOUT = 10.0
 _LOAD_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
 class Step:
-    """A chapter: `parts` are those of the picture that have a part in it."""
+    """A step of the demo; `parts` are the parts of the diagram that are active in it."""
 
     key: str
     title: str
@@ -58,39 +58,41 @@ class Step:
 
 
 STEPS = (
-    Step("ca", "A CA starts on this machine", frozenset({"ca"})),
-    Step("register", "certctl registers an account", frozenset({"certctl", "ca"})),
-    Step("issue", "Two certificates, each name proved by HTTP-01", frozenset({"certctl", "ca"})),
+    Step("ca", "Start a CA on this machine", frozenset({"ca"})),
+    Step("register", "Register an account", frozenset({"certctl", "ca"})),
+    Step("issue", "Issue two certificates, validated by HTTP-01", frozenset({"certctl", "ca"})),
     Step(
         "serve",
-        "A proxy serves both names on one port, by SNI",
+        "Serve both names on one port of a proxy, selected by SNI",
         frozenset({"visitor", "proxy", "application"}),
     ),
-    Step("idle", "certctl renew, with nothing due", frozenset({"certctl"})),
+    Step("idle", "Run certctl renew when nothing is due", frozenset({"certctl"})),
     Step(
         "renew",
-        "certctl renew --force, while visitors keep coming",
+        "Run certctl renew --force while visitors send requests",
         frozenset({"visitor", "proxy", "application", "certctl", "ca"}),
     ),
-    Step("revoke", "One certificate is revoked", frozenset({"certctl", "ca"})),
+    Step("revoke", "Revoke one certificate", frozenset({"certctl", "ca"})),
 )
 
 
 class Display(Protocol):
-    """Where the story is shown."""
+    """Shows the progress of the demo."""
 
     def begin(self, step: Step) -> None:
-        """Show that a step begins; the one before has ended."""
+        """Show that a step begins and the previous one has ended."""
         ...
 
     def report(self, fact: str) -> None:
-        """Show something that was seen in this step."""
+        """Show an observation of the current step."""
         ...
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the story came to; serial numbers are those on the wire, by name."""
+    """The result. `before` and `after` map each name to the serial number that the proxy served,
+    `requests` and `lost` count those answered and not answered during the renewal.
+    """
 
     requests: int
     lost: int
@@ -100,25 +102,25 @@ class DemoResult:
 
 
 class DemoFailed(CertctlError):
-    """Something in the demonstration was not as it had to be."""
+    """An observation in the demo was not as expected."""
 
     code = "demo.failed"
 
 
 def run_demo(home: Path, display: Display, stop: threading.Event) -> DemoResult:
-    """Tell the story in the empty directory `home`. Raises an error of `certctl.errors`,
-    `Interrupted` where `stop` was set.
+    """Run the demo in the empty directory `home`. Raises an error of `certctl.errors`;
+    `Interrupted` if `stop` was set.
     """
     clock = SystemClock()
     display.begin(STEPS[0])
-    begun = clock.monotonic()
+    started = clock.monotonic()
     with dev_endpoint(home, stop=stop) as endpoint:
-        took = clock.monotonic() - begun
-        display.report(f"{endpoint.directory_url} ({took * 1000:.0f} ms; trusted by nobody else)")
+        took = clock.monotonic() - started
+        display.report(f"{endpoint.directory_url} (ready in {took * 1000:.0f} ms)")
         scenario = _Scenario(home, display, stop, endpoint)
         scenario.register()
         scenario.issue(NAMES, {})
-        with application() as behind, _proxy(home / "live", behind) as (process, port):
+        with application() as backend, _proxy(home / "live", backend) as (process, port):
             visitor = Visitor(str(endpoint.ca_bundle), port)
             before = scenario.visit(visitor)
             scenario.idle()
@@ -128,7 +130,7 @@ def run_demo(home: Path, display: Display, stop: threading.Event) -> DemoResult:
 
 
 class _Scenario:
-    """Runs the commands in one home directory, each a run of its own, as a person types them."""
+    """Runs the commands one after another in one home directory, each as a separate run."""
 
     def __init__(
         self, home: Path, display: Display, stop: threading.Event, endpoint: Endpoint
@@ -143,62 +145,65 @@ class _Scenario:
     def register(self) -> None:
         self._begin("register")
         with self._run({"ca": DEV, "account.agree_tos": True}) as run:
-            done = register(run, DEV, None)
-        self._display.report(f"{done.account.url}, key {done.account.key_type.value}")
+            registered = register(run, DEV, None)
+        account = registered.account
+        self._display.report(f"{account.url}, key type {account.key_type.value}")
 
     def issue(self, names: tuple[str, ...], more: Mapping[str, Value]) -> None:
         self._begin("issue")
         given: dict[str, Value] = {"ca": DEV, **more}
         for name in names:
-            asked, begun = self._requests(), self._clock.monotonic()
+            requests, started = self._requests(), self._clock.monotonic()
             with self._run(given) as run:
                 report = issue(IssueRequest(parse_identifiers([name]), given=given), run)
                 _require_success(report)
             version = report.outcomes[0].version
             if version is None:
-                raise DemoFailed(f"{name} was not issued")
-            took = (self._clock.monotonic() - begun) * 1000
+                raise DemoFailed(f"no certificate was issued for {name}")
+            took = (self._clock.monotonic() - started) * 1000
             facts = version.facts
-            asked = self._requests() - asked
+            requests = self._requests() - requests
             self._display.report(
-                f"{name}: serial {_short(facts.serial)}, until {facts.not_after:%Y-%m-%d}"
-                f" ({asked} requests, {took:.0f} ms)"
+                f"{name}: serial {_short(facts.serial)}, valid until {facts.not_after:%Y-%m-%d}"
+                f" ({requests} requests, {took:.0f} ms)"
             )
 
     def visit(self, visitor: Visitor) -> dict[str, str]:
-        """Return the serial number that each name shows."""
+        """Return the serial number that the proxy serves for each name."""
         self._begin("serve")
         serials = {}
         for name in NAMES:
             seen = self._visit(visitor, name)
             if not seen.body.startswith(name) or not seen.body.endswith("by https"):
-                raise DemoFailed(f"{name} was answered with {seen.body!r}")
+                raise DemoFailed(f"unexpected response from https://{name}: {seen.body!r}")
             serials[name] = seen.serial
             self._display.report(
-                f"https://{name}: 200, serial {_short(seen.serial)}, verified, {seen.protocol}"
+                f"https://{name}: status 200, {seen.protocol}, serial {_short(seen.serial)},"
+                " trusted"
             )
-        self._display.report("the application saw plain HTTP, and X-Forwarded-Proto: https")
+        self._display.report("the application received plain HTTP with X-Forwarded-Proto: https")
         return serials
 
     def idle(self) -> None:
         self._begin("idle")
-        asked, begun = self._requests(), self._clock.monotonic()
+        requests, started = self._requests(), self._clock.monotonic()
         with self._run() as run:
             report = renew(RenewRequest(), run)
         _require_success(report)
-        took = (self._clock.monotonic() - begun) * 1000
-        asked = self._requests() - asked
+        took = (self._clock.monotonic() - started) * 1000
+        requests = self._requests() - requests
         if any(each.action == "issued" for each in report.outcomes):
-            raise DemoFailed("something was renewed that was not due")
+            raise DemoFailed("a certificate was renewed although it was not due")
         self._display.report(
-            f"nothing due of {report.considered}; the CA saw {asked} requests ({took:.1f} ms)"
+            f"0 of {report.considered} certificates due ({requests} requests to the CA,"
+            f" {took:.1f} ms)"
         )
 
     def renew(
         self, visitor: Visitor, proxy: subprocess.Popen[str], before: Mapping[str, str]
     ) -> tuple[int, int, dict[str, str]]:
-        """Return the requests that were answered, those that were lost, and the new serial numbers
-        on the wire.
+        """Return the number of requests that were answered, the number lost, and the serial numbers
+        that are served afterwards.
         """
         self._begin("renew")
         reload = {"deploy.reload": f"kill -HUP {proxy.pid}"}
@@ -216,11 +221,11 @@ class _Scenario:
             self._pause(_LOAD_SECONDS)
         reloads = [each for each in self._events if isinstance(each, HookFinished)]
         for each in reloads:
-            self._display.report(f"{each.event}: {each.command} (once, for both)")
+            self._display.report(f"{each.event}: {each.command} (once for both certificates)")
         for name in NAMES:
             new, old = after[name], before[name]
-            self._display.report(f"{name}: serial {_short(old)} → {_short(new)} on the wire")
-        self._display.report(f"{seen.answered} requests meanwhile, {seen.lost} lost")
+            self._display.report(f"https://{name}: serial {_short(old)} → {_short(new)}")
+        self._display.report(f"{seen.answered} requests during the renewal, {seen.lost} lost")
         if seen.lost:
             raise DemoFailed(f"{seen.lost} of {seen.answered + seen.lost} requests were lost")
         return seen.answered, seen.lost, after
@@ -232,35 +237,37 @@ class _Scenario:
             store = run.services.store
             live = store.status(name).live
             if live is None:
-                raise DemoFailed(f"{name} is gone")
+                raise DemoFailed(f"{name} has no certificate to revoke")
             pem = store.material(name, live.number)
-            done, report = revoke(run, name, RevocationReason.SUPERSEDED, Afterwards.STOP)
+            revoked, report = revoke(run, name, RevocationReason.SUPERSEDED, Afterwards.STOP)
             _require_success(report)
         with self._run() as run:
             reason = RevocationReason.SUPERSEDED
             again = revoke_file(run, DEV, pem.cert, pem.privkey, reason)
         if not again.already:
-            raise DemoFailed("the CA does not know of the revocation")
-        self._display.report(f"{name}: serial {_short(done.serial)}; the CA confirms it")
-        return done.serial
+            raise DemoFailed(f"the CA did not revoke the certificate of {name}")
+        self._display.report(
+            f"{name}: serial {_short(revoked.serial)} revoked, confirmed by the CA"
+        )
+        return revoked.serial
 
     def _new_serial(self, visitor: Visitor, name: str, old: str) -> str:
-        deadline = self._clock.monotonic() + _SEEN_WITHIN
+        deadline = self._clock.monotonic() + _RELOAD_TIMEOUT
         while self._clock.monotonic() < deadline:
             serial = self._visit(visitor, name).serial
             if serial != old:
                 return serial
             self._pause(0.02)
-        raise DemoFailed(f"{name} still shows its old certificate")
+        raise DemoFailed(f"https://{name} still serves the old certificate")
 
     def _visit(self, visitor: Visitor, name: str) -> Visit:
         try:
             return visitor.visit(name)
         except (OSError, http.client.HTTPException) as error:
-            raise DemoFailed(f"https://{name} did not answer as it should: {error}") from error
+            raise DemoFailed(f"the request to https://{name} failed: {error}") from error
 
     def _requests(self) -> int:
-        """Return how many ACME requests the CA has seen."""
+        """Return how many ACME requests the CA has received."""
         log = urlsplit(self._endpoint.directory_url)._replace(path="/manage/requests").geturl()
         trusted = ssl.create_default_context(cafile=self._endpoint.ca_bundle)
         with urlopen(log, timeout=_TIMEOUT, context=trusted) as answer:  # noqa: S310 - our own CA
@@ -273,7 +280,7 @@ class _Scenario:
 
     def _pause(self, seconds: float) -> None:
         if self._clock.wait(self._stop, seconds):
-            raise Interrupted("the demonstration was stopped")
+            raise Interrupted("the demo was stopped")
 
     @contextmanager
     def _run(self, values: Mapping[str, Value] | None = None) -> Iterator[Run]:
@@ -294,7 +301,7 @@ class _Scenario:
 
 @contextmanager
 def _proxy(live: Path, application_port: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the proxy as a process of its own, and give it with its port."""
+    """Run the proxy as a separate process; yield the process and its port."""
     command = [sys.executable, "-m", "certctl.demo.proxy", str(live), str(application_port)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -1,4 +1,4 @@
-"""Visitors of the proxy: verified requests, one at a time or as a steady load."""
+"""Visitors: HTTPS requests with a verified certificate, one at a time or as a continuous load."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class Visit:
-    """What a visitor got: the status and the body, and the serial number of the certificate that
-    was shown, in lower-case hexadecimal.
+    """A response, with the certificate's serial number (lower-case hexadecimal) and the TLS
+    version.
     """
 
     status: int
@@ -26,21 +26,23 @@ class Visit:
 
 
 class Visitor:
-    """One who trusts the CA's root alone, and finds every name at one port of this machine."""
+    """A client that trusts only the demo CA and connects to one port of this machine for every
+    name.
+    """
 
     def __init__(self, root_file: str, port: int) -> None:
         self._context = ssl.create_default_context(cafile=root_file)
         self._port = port
 
     def visit(self, name: str) -> Visit:
-        """Return the answer to a GET over a connection of its own. Raises OSError, for a
-        certificate that is not to be trusted too, and `http.client.HTTPException`.
+        """Return the response to a GET over a new connection. Raises OSError (also for an
+        untrusted certificate) and `http.client.HTTPException`.
         """
         with closing(self.connection(name)) as connection:
-            return ask(connection)
+            return get(connection)
 
     def connection(self, name: str) -> http.client.HTTPConnection:
-        """Return a connection whose handshake is done and verified."""
+        """Return a connection after a successful TLS handshake."""
         connection = http.client.HTTPConnection(name, self._port, timeout=_TIMEOUT)
         plain = socket.create_connection(("127.0.0.1", self._port), _TIMEOUT)
         try:
@@ -51,22 +53,22 @@ class Visitor:
         return connection
 
 
-def ask(connection: http.client.HTTPConnection) -> Visit:
-    """Send a GET over a connection that is open, and return what comes."""
+def get(connection: http.client.HTTPConnection) -> Visit:
+    """Send a GET over an open connection and return the response."""
     tls = connection.sock
     if not isinstance(tls, ssl.SSLSocket):
         raise http.client.NotConnected
-    shown = tls.getpeercert() or {}
+    certificate = tls.getpeercert() or {}
     protocol = tls.version() or ""
     connection.request("GET", "/")
     response = connection.getresponse()
     body = response.read().decode("utf-8", "replace").strip()
-    serial = str(shown.get("serialNumber", "")).lower().lstrip("0")
+    serial = str(certificate.get("serialNumber", "")).lower().lstrip("0")
     return Visit(response.status, body, serial, protocol)
 
 
 class Load:
-    """What a load has seen so far: requests that were answered, and those that were lost."""
+    """Counters of a load: requests that were answered and requests that were lost."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,7 +77,7 @@ class Load:
         self.serials: set[str] = set()
 
     def note(self, visit: Visit | None) -> None:
-        """Count a visit; None for one that failed."""
+        """Count a visit; None means that it failed."""
         with self._lock:
             if visit is None or visit.status != http.client.OK:
                 self.lost += 1
@@ -86,20 +88,20 @@ class Load:
 
 @contextmanager
 def load(visitor: Visitor, names: tuple[str, ...]) -> Iterator[Load]:
-    """Visit each name without a pause while the context lasts: over one connection that is kept,
-    and over a new one each time.
+    """Send requests for each name continuously while the context lasts, over one persistent
+    connection and over a new connection each time.
     """
     seen, stop = Load(), threading.Event()
 
-    def keep_one(name: str) -> None:
+    def persistent(name: str) -> None:
         try:
             with closing(visitor.connection(name)) as connection:
                 while not stop.wait(0.002):
-                    seen.note(ask(connection))
+                    seen.note(get(connection))
         except (OSError, http.client.HTTPException):
             seen.note(None)
 
-    def always_new(name: str) -> None:
+    def reconnecting(name: str) -> None:
         while not stop.wait(0.002):
             try:
                 seen.note(visitor.visit(name))
@@ -109,7 +111,7 @@ def load(visitor: Visitor, names: tuple[str, ...]) -> Iterator[Load]:
     threads = [
         threading.Thread(target=work, args=(name,), daemon=True)
         for name in names
-        for work in (keep_one, always_new)
+        for work in (persistent, reconnecting)
     ]
     for each in threads:
         each.start()

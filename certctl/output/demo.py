@@ -1,6 +1,6 @@
-"""The demonstration as a picture that changes on a terminal, and as plain lines elsewhere.
+"""Shows the demo as a live diagram on a terminal, and as plain lines elsewhere.
 
-It shows whatever steps it is told of: a title, the parts of the picture that are at work, facts.
+A step has a title, observations, and the parts of the diagram that are active.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-_TO_BE_SEEN = 0.25
-"""Seconds for which a step stays on a terminal, at least after its last fact."""
+_MINIMUM_SECONDS = 0.25
+"""How long a step stays on a terminal after its last observation, at least."""
 
-_PICTURE = (
+_DIAGRAM = (
     (("visitor", " visitors "), ("", " ── TLS ──▶ "), ("proxy", " proxy "),
      ("", " ── HTTP ──▶ "), ("application", " application ")),
     (("", "                          ▲"),),
@@ -31,21 +31,21 @@ _PICTURE = (
 
 
 class DemoStep(Protocol):
-    """A step, as far as it is shown."""
+    """What is shown of a step."""
 
     @property
     def title(self) -> str:
-        """One line."""
+        """The title, on one line."""
         ...
 
     @property
     def parts(self) -> AbstractSet[str]:
-        """The parts of the picture that are at work."""
+        """The parts of the diagram that are active."""
         ...
 
 
 class Lines:
-    """Steps as lines of standard output, each as soon as it is known."""
+    """Prints the steps as lines on standard output, as they happen."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -57,11 +57,11 @@ class Lines:
         self._print(f"{self._steps}. {step.title}")
 
     def report(self, fact: str) -> None:
-        """Print a fact below its step."""
+        """Print an observation below its step."""
         self._print(f"   {fact}")
 
     def end(self) -> None:
-        """Nothing is left to print."""
+        """Do nothing: everything has been printed."""
 
     def _print(self, text: str) -> None:
         if not (self._output.quiet or self._output.json):
@@ -69,8 +69,8 @@ class Lines:
             self._output.stdout.flush()
 
 
-class Picture:
-    """The picture with its steps, drawn in place; the steps and facts stay when it ends."""
+class Diagram:
+    """The diagram with the steps below it, redrawn in place; the final state stays visible."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -78,20 +78,20 @@ class Picture:
         self._ended = False
 
     def begin(self, step: DemoStep) -> None:
-        """Move on to a step."""
+        """Show that a step begins."""
         if self._steps_shown:
-            time.sleep(_TO_BE_SEEN)
+            time.sleep(_MINIMUM_SECONDS)
         self._steps_shown.append((step, []))
         self._draw()
 
     def report(self, fact: str) -> None:
-        """Show a fact below its step."""
+        """Show an observation below its step."""
         self._steps_shown[-1][1].append(fact)
         self._draw()
 
     def end(self) -> None:
         """Show that the last step has ended."""
-        time.sleep(_TO_BE_SEEN)
+        time.sleep(_MINIMUM_SECONDS)
         self._ended = True
         self._draw()
 
@@ -99,16 +99,14 @@ class Picture:
         self._live.update(self._rendered(), refresh=True)
 
     def _rendered(self) -> RenderableType:
-        from rich.text import Text  # noqa: PLC0415 - a picture is drawn already
+        from rich.text import Text  # noqa: PLC0415 - rich is loaded already
 
-        working = set() if self._ended else self._steps_shown[-1][0].parts
+        active = set() if self._ended else self._steps_shown[-1][0].parts
         shown = Text("\n")
-        for line in _PICTURE:
+        for line in _DIAGRAM:
             shown.append("  ")
             for part, words in line:
-                style = (
-                    "dim" if not part else "bold black on cyan" if part in working else "reverse"
-                )
+                style = "dim" if not part else "bold black on cyan" if part in active else "reverse"
                 shown.append(words, style)
             shown.append("\n")
         shown.append("\n")
@@ -122,12 +120,12 @@ class Picture:
 
 
 @contextmanager
-def display_for(output: Output) -> Iterator[Lines | Picture]:
-    """Give what shows the demonstration on this output."""
+def display_for(output: Output) -> Iterator[Lines | Diagram]:
+    """Yield the display for this output."""
     if not output.terminal or output.json or output.quiet or not output.live:
         yield Lines(output)
         return
     from rich.live import Live  # noqa: PLC0415 - only a terminal needs it
 
     with Live(console=output.console(), auto_refresh=False, vertical_overflow="crop") as live:
-        yield Picture(live)
+        yield Diagram(live)

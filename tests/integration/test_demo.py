@@ -1,4 +1,4 @@
-"""`certctl demo`: the story as it is told, on a terminal and off it, and what it leaves behind."""
+"""`certctl demo`: what it prints on a terminal and off it, and what it leaves behind."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.support.operations import CERTCTL
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """A shell whose settings would break everything, if they had a part in it."""
+    """An environment whose settings would break the demo if it read them."""
     return {
         **os.environ,
         "TMPDIR": str(directory),
@@ -36,22 +36,22 @@ def demo(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_whole_life_of_two_certificates_is_told_in_plain_lines(tmp_path: Path) -> None:
-    told = demo(tmp_path)
+def test_without_a_terminal_the_steps_are_plain_lines(tmp_path: Path) -> None:
+    finished = demo(tmp_path)
 
-    assert (told.returncode, told.stderr) == (0, "")
-    assert re.findall(r"^\d", told.stdout, re.MULTILINE) == list("1234567")
-    assert re.search(r"\d+ requests meanwhile, 0 lost", told.stdout)
-    assert len(re.findall(r"serial [0-9a-f]{8} → [0-9a-f]{8} on the wire", told.stdout)) == 2
-    assert "certctl issue example.com" in told.stdout
-    assert "\x1b" not in told.stdout
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert re.findall(r"^\d", finished.stdout, re.MULTILINE) == list("1234567")
+    assert re.search(r"\d+ requests during the renewal, 0 lost", finished.stdout)
+    assert len(re.findall(r"serial [0-9a-f]{8} → [0-9a-f]{8}", finished.stdout)) == 2
+    assert "certctl issue example.com" in finished.stdout
+    assert "\x1b" not in finished.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_as_json_it_is_one_document_with_what_was_seen(tmp_path: Path) -> None:
-    told = demo(tmp_path, "--json")
+def test_as_json_it_is_one_document_with_the_observations(tmp_path: Path) -> None:
+    finished = demo(tmp_path, "--json")
 
-    data = json.loads(told.stdout)["data"]
+    data = json.loads(finished.stdout)["data"]
     assert data["requests"] > 0
     assert data["lost"] == 0
     assert set(data["before"]) == set(data["after"]) == {"shop.example", "blog.example"}
@@ -59,7 +59,7 @@ def test_as_json_it_is_one_document_with_what_was_seen(tmp_path: Path) -> None:
     assert data["revoked"].lstrip("0") == data["after"]["blog.example"]
 
 
-def test_a_kept_directory_is_a_home_like_any_other(tmp_path: Path) -> None:
+def test_a_kept_directory_is_an_ordinary_home(tmp_path: Path) -> None:
     home = tmp_path / "kept"
 
     assert demo(tmp_path, "--keep", str(home), "--quiet").returncode == 0
@@ -73,10 +73,10 @@ def test_a_kept_directory_is_a_home_like_any_other(tmp_path: Path) -> None:
     assert found == {"blog.example": "revoked", "shop.example": "valid"}
     again = demo(tmp_path, "--keep", str(home))
     assert again.returncode == 2
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
 
 
-def test_on_a_terminal_it_is_a_picture_that_ends_whole(tmp_path: Path) -> None:
+def test_on_a_terminal_the_diagram_ends_with_all_steps_done(tmp_path: Path) -> None:
     child, screen = pty.fork()
     if not child:
         os.execve(CERTCTL[0], [*CERTCTL, "demo"], environment(tmp_path))  # noqa: S606 - no shell
@@ -120,7 +120,7 @@ def test_stopped_half_way_it_cleans_up(tmp_path: Path, wanted: signal.Signals) -
 
 
 def proxies_of(parent: int) -> list[str]:
-    """Proxies of a demonstration that are still there, a while after it."""
+    """The proxies of a demo that still run after it ended."""
     deadline = time.monotonic() + 5
     while True:
         listed = subprocess.run(

@@ -1,4 +1,4 @@
-"""`certctl demo`: the whole life of a certificate on this machine, to be watched."""
+"""`certctl demo`: shows the life cycle of two certificates on this machine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from certctl.cli.parameters import Command, examples
 from certctl.errors import UsageError
 from certctl.output.document import Json, Result
 
-_FOR_REAL = (
-    "The same for real, where port 80 of this machine answers for the name:",
+_NEXT_STEPS = (
+    "For your own nginx, if port 80 can be reached from the internet:",
     "  certctl doctor example.com",
     "  certctl issue example.com --agree-tos --deploy nginx",
-    "and renewed for ever:",
+    "To renew it automatically:",
     "  certctl schedule install",
 )
 
@@ -30,13 +30,15 @@ _FOR_REAL = (
         "certctl demo --keep /tmp/demo",
     ),
 )
-@click.option("--keep", metavar="DIR", help="Keep the home directory, as this new directory.")
+@click.option(
+    "--keep", metavar="DIR", help="Keep the demo's home directory, as this new directory."
+)
 @click.pass_obj
 def command(invocation: Invocation, keep: str | None) -> Result:
-    """Watch certctl at work: issue, serve, renew under load, revoke.
+    """Watch certctl issue, deploy, renew and revoke certificates on this machine.
 
-    CA, proxy, application and visitors run on this machine for a few seconds, in a temporary
-    directory. No network, no privilege, and nothing of yours is touched.
+    A CA, a proxy, an application and its visitors run here for a few seconds, in a temporary
+    directory. The demo needs no network access and no root privileges, and changes nothing else.
     """
     from certctl.cli.session import stopped_by_signals  # noqa: PLC0415 - not for --help
     from certctl.demo.story import run_demo  # noqa: PLC0415 - not for --help
@@ -60,9 +62,9 @@ def command(invocation: Invocation, keep: str | None) -> Result:
         "revoked": result.revoked,
         "home": str(home) if keep is not None else None,
     }
-    lines = ["", *_FOR_REAL]
+    lines = ["", *_NEXT_STEPS]
     if keep is not None:
-        lines += ["", f"What it made: certctl --home {home} list"]
+        lines += ["", "To list the certificates of this demo:", f"  certctl --home {home} list"]
     return Result(data, lines)
 
 
@@ -70,7 +72,9 @@ def _new_directory(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        raise UsageError(f"{path} exists already", hint="Name a new directory.") from None
+        raise UsageError(
+            f"{path} already exists", hint="Give a directory that does not exist yet."
+        ) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be made: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be created: {error.strerror}") from error
     return path
