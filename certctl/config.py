@@ -1,6 +1,6 @@
-"""Where settings come from: `certctl.toml`, then the environment, then the flags of a command.
+"""Loads settings from `certctl.toml`, then the environment, then the flags of a command.
 
-Reading and precedence live here; what a setting is stands in `certctl.options`.
+Reading and precedence are here; `certctl.options` defines the settings.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _LIMIT = 1_000_000
 def home_directory(
     flag: str | None, environment: Mapping[str, str], *, directory: Path, user_id: int
 ) -> Path:
-    """Return the home directory: the flag's, `CERTCTL_HOME`, or where the user's kind has it.
+    """Return the home directory: from the flag, `CERTCTL_HOME`, or the default for the user.
 
-    `directory` is what a relative path starts from.
+    Relative paths are resolved against `directory`.
     """
     given = flag or environment.get("CERTCTL_HOME")
     if given:
@@ -39,7 +39,7 @@ def home_directory(
     if user_id == 0:
         return Path("/etc/certctl")
     configured = Path(environment.get("XDG_CONFIG_HOME", ""))
-    if not configured.is_absolute():  # as the XDG base directory specification wants it
+    if not configured.is_absolute():  # as the XDG base directory specification requires
         configured = home_expanded(environment.get("HOME", "~")) / ".config"
     return configured / "certctl"
 
@@ -52,13 +52,13 @@ def load(
     directory: Path,
     options: OptionTable | None = None,
 ) -> Settings:
-    """Return the settings in force, each with its source.
+    """Return the effective settings, each with its source.
 
-    Relative paths start from `home` in the file, and from `directory` in the environment and in
-    flags. Raises `ConfigurationError` naming file, key and what it takes; for root also where
-    others can write the file.
+    Relative paths are resolved against `home` in the file, and against `directory` in the
+    environment and in flags. Raises `ConfigurationError` with the file, the key and the values that
+    it accepts; for root also if other users can write the file.
     """
-    if options is None:  # `or` would count it, and look for plug-ins
+    if options is None:  # `or` would call len(), which loads the plug-ins
         options = OptionTable()
     document = _read_file(home)
     credentials = read_tables(document, str(home / FILE_NAME), str(home))

@@ -1,6 +1,6 @@
-"""Copies of a certificate, as people ask for them: `FORMAT:PATH[,owner=...]`, or a table in TOML.
+"""Parses copies of a certificate: `FORMAT:PATH[,owner=...]`, or a table in TOML.
 
-Pure: what a format means is `certctl.formats`, writing is `certctl.deploy.copies`.
+Pure. `certctl.formats` produces the contents, `certctl.deploy.copies` writes the files.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ _HINT = (
     f"{', '.join(CopyFormat)}."
 )
 READABLE = 0o444
-"""What a copy without a key allows by default; others are their owner's alone."""
+"""Default read permissions of a copy without a private key; others are for the owner only."""
 
 
 def canonical_copy(value: object) -> str:
-    """Return a copy as `FORMAT:PATH[,owner=...][,group=...][,mode=...][,password_file=...]`, from
-    such a text or from a table with `to`, `format` and the rest.
+    """Return a copy as `FORMAT:PATH[,owner=...][,group=...][,mode=...][,password_file=...]`.
 
-    Raises `UsageError` (`usage.copy`).
+    `value` is such a string or a table with the keys `to`, `format` and so on. Raises `UsageError`
+    (`usage.copy`).
     """
     if isinstance(value, Mapping):
         return format_copy(_of_table(value))
     if not isinstance(value, str):
-        raise _wrong(value, "it is neither a text nor a table")
+        raise _wrong(value, "it must be a string or a table")
     return format_copy(parse_copy(value))
 
 
 def parse_copy(text: str) -> CopySpec:
-    """Return the copy that `text` asks for. Raises `UsageError` (`usage.copy`)."""
+    """Return the copy described by `text`. Raises `UsageError` (`usage.copy`)."""
     rest, attributes = text, dict[str, str]()
     while found := _ATTRIBUTE.match(rest):
         rest, key = found[1], found[2].replace("-", "_")
         if key in attributes:
-            raise _wrong(text, f"{key} is said twice")
+            raise _wrong(text, f"{key} is given twice")
         attributes[key] = found[3]
     format_, colon, path = rest.partition(":")
     if not colon or not path:
-        raise _wrong(text, "it has no format and path")
+        raise _wrong(text, "the format or the path is missing")
     return _of_table({"format": format_, "to": path, **attributes})
 
 
 def format_copy(copy: CopySpec) -> str:
-    """Return a copy as a text, so that `parse_copy` gives it back."""
+    """Return a copy as a string, the inverse of `parse_copy`."""
     return f"{copy.format}:{copy.to}" + "".join(
         f",{key}={value}" for key, value in copy_table(copy).items() if key in _ATTRIBUTES
     )
 
 
 def copy_table(copy: CopySpec) -> dict[str, str]:
-    """Return a copy as a table of TOML."""
+    """Return a copy as a TOML table."""
     mode = None if copy.mode is None else f"{copy.mode:04o}"
     values = {
         "to": copy.to,
@@ -73,7 +73,7 @@ def copy_table(copy: CopySpec) -> dict[str, str]:
 
 
 def with_paths(text: str, absolute: Mapping[str, str]) -> str:
-    """Return the text of a copy with its paths replaced, as far as `absolute` has others."""
+    """Return a copy as a string, with the paths that are keys of `absolute` replaced."""
     copy = parse_copy(text)
     password_file = copy.password_file
     if password_file is not None:
@@ -84,13 +84,13 @@ def with_paths(text: str, absolute: Mapping[str, str]) -> str:
 
 
 def canonical_mode(value: object) -> str:
-    """Return permissions as four octal digits, such as 0640. Raises `UsageError`."""
+    """Return a file mode as four octal digits, such as 0640. Raises `UsageError`."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
         return f"{value:04o}"
     found = _MODE.match(value) if isinstance(value, str) else None
     if found is None:
         raise UsageError(
-            f"{value!r} is no mode",
+            f"{value!r} is not a valid file mode",
             hint="Give three octal digits, such as 0640.",
             code="usage.mode",
         )
@@ -98,12 +98,12 @@ def canonical_mode(value: object) -> str:
 
 
 def canonical_key_mode(value: object) -> str:
-    """Return permissions of a private key: its owner's, and reading for a group at most."""
+    """Return the file mode of a private key: for its owner, and at most readable by a group."""
     mode = canonical_mode(value)
     if int(mode, 8) & ~0o640 or not int(mode, 8) & 0o400:
         raise UsageError(
-            f"{mode} is no mode for a private key: its owner and a group at most read it",
-            hint="Give 0600 or 0640, with --key-group GROUP for who is to read it.",
+            f"mode {mode} is not allowed for a private key: only its owner and a group may read it",
+            hint="Give 0600, or 0640 together with --key-group GROUP.",
             code="usage.mode",
         )
     return mode
@@ -112,18 +112,20 @@ def canonical_key_mode(value: object) -> str:
 def _of_table(values: Mapping[str, object]) -> CopySpec:
     unknown = sorted(str(key) for key in values.keys() - {"to", "format", *_ATTRIBUTES})
     if unknown:
-        raise _wrong(dict(values), f"there is no {unknown[0]!r}")
+        raise _wrong(dict(values), f"unknown key {unknown[0]!r}")
     texts = {key: value for key, value in values.items() if key != "mode" and value != ""}
     if not all(isinstance(each, str) and each.isprintable() for each in texts.values()):
-        raise _wrong(dict(values), "its values are no lines of text")
+        raise _wrong(dict(values), "each value must be a line of text")
     if not texts.get("to"):
-        raise _wrong(dict(values), "it does not say where to")
+        raise _wrong(dict(values), "the path (to) is missing")
     try:
         format_ = CopyFormat(str(texts.get("format", "")).lower())
     except ValueError:
-        raise _wrong(dict(values), f"{texts.get('format')!r} is no format") from None
+        given = texts.get("format")
+        reason = "the format is missing" if given is None else f"unknown format {given!r}"
+        raise _wrong(dict(values), reason) from None
     if (format_ is CopyFormat.PKCS12) != ("password_file" in texts):
-        raise _wrong(dict(values), "a password_file belongs to pkcs12, and only to that")
+        raise _wrong(dict(values), "password_file is required for pkcs12 and not allowed otherwise")
     mode = values.get("mode")
     return CopySpec(
         to=str(texts["to"]),
@@ -140,4 +142,4 @@ def _text(values: Mapping[str, object], key: str) -> str | None:
 
 
 def _wrong(value: object, reason: str) -> UsageError:
-    return UsageError(f"{value!r} is no copy: {reason}", hint=_HINT, code="usage.copy")
+    return UsageError(f"{value!r} is not a valid copy: {reason}", hint=_HINT, code="usage.copy")

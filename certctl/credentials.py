@@ -1,8 +1,8 @@
-"""Named credentials of DNS providers, and which zone is written with which of them.
+"""Named credentials for DNS providers, and the zones that use them.
 
-The two tables of `certctl.toml` (`[dns.credentials.NAME]`, `[dns.zones]`) and the KEY=VALUE pairs
-of `--dns-option`: their shape, and that no secret stands where others could read it. What a
-provider's options mean, and where a secret is found, is `certctl.dns.profiles`.
+Parses the tables `[dns.credentials.NAME]` and `[dns.zones]` of `certctl.toml` and the KEY=VALUE
+pairs of `--dns-option`, and rejects secrets where other users could read them.
+`certctl.dns.profiles` interprets the options of a provider and reads its secrets.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from certctl.errors import ConfigurationError, UsageError
 from certctl.models import Value
 
 AUTO = "auto"
-"""The provider that `[dns.zones]` names, for each zone its own."""
+"""As a provider: use the credentials that `[dns.zones]` configures for each zone."""
 
 SOURCES = ("file", "command", "credential", "variable")
-"""Where the secret KEY may come from, as KEY_file and so on."""
+"""Sources of a secret: KEY_file, KEY_command and so on."""
 
 TABLE = "dns.credentials"
 ZONES = "dns.zones"
@@ -36,10 +36,10 @@ _PUBLIC_ENDS = ("_id", "_name", "_algorithm", "_type", "_global", *(f"_{each}" f
 
 @dataclass(frozen=True)
 class Profile:
-    """A provider with its options by their names, such as `zone_id` or `auth_token_file`.
+    """A DNS provider with its options by name, such as `zone_id` or `auth_token_file`.
 
-    `where` says in errors where it stands. `private`: nobody else can read it, so that secrets may
-    stand in it themselves.
+    `where` is its location, for errors. `private`: other users cannot read it, so it may contain
+    secrets.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class DnsCredentials:
-    """Profiles by name, the profile of each zone, and where else secrets are looked for.
+    """Profiles by name, the profile name for each zone, and further sources of credentials.
 
-    `files` has the profiles of `certctl.toml` that are files of their own, `directory` those that
-    it need not name; `variables` is the environment of the process.
+    `files` has the paths of profiles that `certctl.toml` keeps in separate files, `directory` is
+    searched for other profiles, and `variables` is the environment of the process.
     """
 
     profiles: Mapping[str, Profile] = field(default_factory=dict)
@@ -64,8 +64,8 @@ class DnsCredentials:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def of_zone(self, name: str) -> str | None:
-        """Return the profile that `[dns.zones]` has for a record's name: that of the longest zone
-        which the name lies in; None where there is none.
+        """Return the profile name that `[dns.zones]` configures for a record: that of the longest
+        zone that contains the name, or None.
         """
         found = [zone for zone in self.zones if zone == "" or f".{name}".endswith(f".{zone}")]
         return self.zones[max(found, key=len)] if found else None
@@ -75,7 +75,7 @@ EMPTY = DnsCredentials()
 
 
 def is_secret(option: str) -> bool:
-    """Whether an option of that name holds a secret, as far as its name tells."""
+    """Return whether an option is a secret, judging by its name."""
     name = option.lower()
     return not name.endswith(_PUBLIC_ENDS) and not _SECRET_WORDS.isdisjoint(name.split("_"))
 
@@ -91,9 +91,9 @@ def without_tables(document: Mapping[str, object]) -> dict[str, object]:
 
 
 def read_tables(document: Mapping[str, object], where: str, home: str) -> DnsCredentials:
-    """Return what the two tables of `certctl.toml` say; relative paths start from `home`.
+    """Return the credentials and zones of `certctl.toml`; paths are relative to `home`.
 
-    Raises `ConfigurationError`, for a secret that stands in the file itself too.
+    Raises `ConfigurationError`, also for a secret in the file itself.
     """
     dns = document.get("dns")
     tables = dns if isinstance(dns, Mapping) else {}
@@ -103,13 +103,15 @@ def read_tables(document: Mapping[str, object], where: str, home: str) -> DnsCre
     for name, given in credentials.items():
         heading = f"{where}: [{TABLE}.{name}]"
         if not _NAME.match(name):
-            raise ConfigurationError(f"{heading}: a name has letters, digits, - and _ only")
+            raise ConfigurationError(
+                f"{heading}: the name may contain only letters, digits, - and _"
+            )
         values = _table(given, f"{TABLE}.{name}", where)
         if "file" in values:
             files[name] = _file(values, heading, home)
         else:
             profiles[name] = read_profile(name, values, heading, home=home)
-    found = DnsCredentials(profiles, files, directory=os.path.join(home, "credentials"))  # noqa: PTH118 - no file is touched
+    found = DnsCredentials(profiles, files, directory=os.path.join(home, "credentials"))  # noqa: PTH118 - pure string operation
     return replace(found, zones=_zones(tables.get("zones"), where))
 
 
@@ -121,21 +123,22 @@ def read_profile(
     home: str,
     private: bool = False,
 ) -> Profile:
-    """Return the profile that a table means. Raises `ConfigurationError` for one without a
-    provider, a value that is none, and a secret where others could read it.
+    """Return the profile for a table. Raises `ConfigurationError` for a missing provider, an
+    invalid value, or a secret in a file that other users could read.
     """
     provider = values.get("provider")
     if not isinstance(provider, str) or not provider:
         raise ConfigurationError(
-            f"{where} names no provider",
-            hint='provider = "cloudflare"; certctl dns list has them all.',
+            f"{where}: the provider is missing",
+            hint='Add, for example: provider = "cloudflare". List all providers with:'
+            " certctl dns list",
         )
     checked: dict[str, Value] = {}
     for key, value in values.items():
         if key == "provider":
             continue
         if not isinstance(value, str | int | float | bool):
-            raise ConfigurationError(f"{where}: {key} is neither a text, a number, true nor false")
+            raise ConfigurationError(f"{where}: {key} must be a string, a number, true or false")
         if not private and is_secret(key):
             raise exposed_secret(key, where)
         path = key.endswith("_file") and isinstance(value, str)
@@ -144,17 +147,19 @@ def read_profile(
 
 
 def read_options(pairs: Iterable[str], provider: str) -> Profile:
-    """Return the profile that KEY=VALUE pairs of `--dns-option` make for a provider.
+    """Return a provider's profile from the KEY=VALUE pairs of `--dns-option`.
 
-    Raises `UsageError`; secrets are refused, since everybody sees the arguments of a process.
+    Raises `UsageError`, and `ConfigurationError` for a secret, because other users can see the
+    arguments of a process.
     """
     values: dict[str, Value] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            shown = key if not equals else pair
+            given = key if not equals else pair
             raise UsageError(
-                f"--dns-option {shown!r} is no KEY=VALUE", hint=f"certctl dns show {provider}"
+                f"--dns-option {given!r} is not of the form KEY=VALUE",
+                hint=f"List the options with: certctl dns show {provider}",
             )
         if is_secret(key):
             raise exposed_secret(key, "--dns-option")
@@ -163,41 +168,41 @@ def read_options(pairs: Iterable[str], provider: str) -> Profile:
 
 
 def absolute_option(pair: str, directory: str) -> str:
-    """Return a pair of `--dns-option` with the path of a KEY_file made absolute."""
+    """Return a KEY=VALUE pair of `--dns-option`; the path of a KEY_file is made absolute."""
     key, equals, value = pair.partition("=")
     return f"{key}={_absolute(value, directory)}" if equals and key.endswith("_file") else pair
 
 
 def exposed_secret(key: str, where: str) -> ConfigurationError:
-    """Return the error for a secret that stands where others can read it; it is not shown."""
+    """Return the error for a secret where other users can read it, without its value."""
     return ConfigurationError(
-        f"{where}: {key} is a secret, and others could read it there",
-        hint=f"Keep it in a file that only its owner can read, and give {key}_file; or have a"
-        f" command print it ({key}_command).",
+        f"{where}: {key} is a secret, which other users could read here",
+        hint=f"Put it into a file that only its owner can read, and set {key}_file to its path; or"
+        f" set {key}_command to a command that prints it.",
         code="configuration.secret",
     )
 
 
 def unknown_profile(name: str, credentials: DnsCredentials) -> ConfigurationError:
-    """Return the error for credentials that are nowhere, with the nearest that are."""
+    """Return the error for unknown credentials, with the closest match as a hint."""
     known = sorted({*credentials.profiles, *credentials.files})
     near = difflib.get_close_matches(name, known, n=1)
-    file = f" or the file {credentials.directory}/{name}.toml" if credentials.directory else ""
+    file = f", or create {credentials.directory}/{name}.toml" if credentials.directory else ""
     return ConfigurationError(
-        f"there are no DNS credentials {name!r}",
+        f"there are no DNS credentials named {name!r}",
         hint=f"Did you mean {near[0]}?"
         if near
-        else f"Write the table [{TABLE}.{name}] into certctl.toml{file}.",
+        else f"Add the table [{TABLE}.{name}] to certctl.toml{file}.",
         code="configuration.dns_credentials",
     )
 
 
 def from_environment(provider: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that could set options of a provider from outside certctl: ours, and
+    """Return the environment variables that could set options of a provider: those of certctl and
     those of Lexicon.
     """
-    word = provider.replace("-", "_").upper()
-    prefixes = (f"CERTCTL_{word}_", f"LEXICON_{word}_")
+    prefix = provider.replace("-", "_").upper()
+    prefixes = (f"CERTCTL_{prefix}_", f"LEXICON_{prefix}_")
     return {key: value for key, value in variables.items() if value and key.startswith(prefixes)}
 
 
@@ -206,7 +211,7 @@ def _zones(given: object, where: str) -> Mapping[str, str]:
     for zone, profile in _table(given, ZONES, where).items():
         if not isinstance(profile, str):
             raise ConfigurationError(
-                f"{where}: [{ZONES}] {zone!r} must name credentials",
+                f"{where}: the value of {zone!r} in [{ZONES}] must be the name of credentials",
                 hint=f'Quote a zone with dots: "example.com" = "NAME" for [{TABLE}.NAME].',
             )
         zones[zone.lower().strip(".")] = profile
@@ -216,7 +221,10 @@ def _zones(given: object, where: str) -> Mapping[str, str]:
 def _file(values: Mapping[str, object], heading: str, home: str) -> str:
     path = values["file"]
     if not isinstance(path, str) or len(values) > 1:
-        raise ConfigurationError(f"{heading}: with `file`, everything else stands in that file")
+        raise ConfigurationError(
+            f"{heading}: `file` must be a path and cannot be combined with other keys",
+            hint="Move the other keys into that file.",
+        )
     return _absolute(path, home)
 
 
@@ -229,5 +237,5 @@ def _table(given: object, name: str, where: str) -> Mapping[str, object]:
 
 
 def _absolute(path: str, directory: str) -> str:
-    # `normpath` and `expanduser` on strings: no file is touched here
+    # on strings: pathlib has no equivalent of normpath
     return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111, PTH118

@@ -1,7 +1,7 @@
-"""Private keys, and what identifies the public key of one (RFC 7518, RFC 5480).
+"""Generates and loads private keys, and computes digests of public keys (RFC 7518, RFC 5480).
 
-PEM bytes in and out: a key crosses certctl as bytes, and only here and where something is signed
-is it anything else. Slow to import (cryptography).
+Keys are passed around as PEM bytes; they are parsed only here and where something is signed. Slow
+to import (cryptography).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 class PublicKey(Protocol):
-    """What every public key of cryptography can do."""
+    """The part of a public key's interface in cryptography that is used here."""
 
     def public_bytes(self, encoding: Encoding, format: PublicFormat) -> bytes:  # noqa: A002 - theirs
         ...
@@ -58,7 +58,7 @@ def generate_account_key(kind: AccountKeyType) -> bytes:
 
 
 def account_key_type(privkey: bytes) -> AccountKeyType:
-    """Return which kind of account key this is. Raises `ConfigurationError` for any other."""
+    """Return the type of an account key. Raises `ConfigurationError` for unsupported ones."""
     match load_private_key(privkey):
         case rsa.RSAPrivateKey():
             return AccountKeyType.RS256
@@ -66,13 +66,13 @@ def account_key_type(privkey: bytes) -> AccountKeyType:
             return AccountKeyType.ES256
         case ec.EllipticCurvePrivateKey(key_size=384):
             return AccountKeyType.ES384
-    raise _key_refused("its curve signs no ACME request", None)
+    raise _key_refused("its curve is not supported for account keys", None)
 
 
 def key_sha256(privkey: bytes) -> str:
     """Return the digest of the public key (SubjectPublicKeyInfo) that belongs to `privkey`.
 
-    Raises `ConfigurationError` where that is no private key in PEM that certctl can use.
+    Raises `ConfigurationError` if it is not a supported private key in PEM format.
     """
     return digest_of_key(load_private_key(privkey).public_key())
 
@@ -87,18 +87,18 @@ def _generate(kind: str) -> bytes:
 
 
 def load_private_key(pem: bytes) -> PrivateKey:
-    """Return the key in `pem`. Raises `ConfigurationError`, which never quotes the file."""
-    # The text of cryptography's errors may quote the file, and never reaches a person.
+    """Return the key in `pem`. Raises `ConfigurationError`, which does not quote the file."""
+    # Errors of cryptography may quote the file, so their text is not passed on.
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         raise _key_refused(
-            "it is encrypted", "Decrypt it with: openssl pkey -in FILE -out FILE"
+            "it is encrypted", "Decrypt it with: openssl pkey -in FILE -out NEW_FILE"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _key_refused("it is not a private key in PEM", None) from None
+        raise _key_refused("it is not a private key in PEM format", None) from None
     if not isinstance(key, PrivateKey):
-        raise _key_refused("it is neither RSA nor ECDSA", None)
+        raise _key_refused("it is neither an RSA nor an ECDSA key", None)
     return key
 
 
@@ -109,7 +109,7 @@ def _key_refused(reason: str, hint: str | None) -> ConfigurationError:
 
 
 def describe_key(key: PublicKey) -> tuple[str, str]:
-    """Return a public key's type as a word and the digest of its SubjectPublicKeyInfo."""
+    """Return the type of a public key, such as `ecdsa-p256`, and its digest."""
     match key:
         case rsa.RSAPublicKey():
             word = f"rsa-{key.key_size}"
@@ -121,13 +121,13 @@ def describe_key(key: PublicKey) -> tuple[str, str]:
 
 
 def digest_of_key(key: PublicKey) -> str:
-    """Return the SHA-256 of a key's SubjectPublicKeyInfo, in lower-case hexadecimal."""
+    """Return the SHA-256 digest of a key's SubjectPublicKeyInfo, in lower-case hexadecimal."""
     octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(octets).hexdigest()
 
 
 def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
-    """Return the hash to sign with: as strong as the curve (RFC 5758), SHA-256 for RSA."""
+    """Return the hash for signatures: matching the curve (RFC 5758), SHA-256 for RSA."""
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256:
         return hashes.SHA384()
     return hashes.SHA256()

@@ -1,8 +1,8 @@
-"""Identifiers and certificate names: parsed here, once, and trusted everywhere else.
+"""Identifiers and certificate names, parsed once here and trusted everywhere else.
 
-A DNS name becomes lower-case A-labels (RFC 5890), an address its canonical text (RFC 8738 §3). A
-certificate's name is a file name too, so that nothing but what `certificate_name` lets through
-ever becomes part of a path.
+A DNS name is converted to lower-case A-labels (RFC 5890), an IP address to its canonical form (RFC
+8738 §3). A certificate's name is also a file name, so only names that pass `certificate_name` ever
+become part of a path.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ _CERTIFICATE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 
 def parse_identifier(text: str) -> Identifier:
-    """Return the identifier that `text` names: a DNS name (IDN and `*.` allowed), an IPv4 or an
-    IPv6 address.
+    """Return the identifier for a DNS name (IDN and `*.` allowed), an IPv4 or an IPv6 address.
 
     Raises `InvalidIdentifier` with the reason.
     """
     stripped = text.strip()
     if not stripped:
-        raise InvalidIdentifier("an empty name was given", hint="Give a name such as example.com.")
+        raise InvalidIdentifier("a name is empty", hint="Give a name such as example.com.")
     address = _address(stripped)
     if address is not None:
         return Identifier(IdentifierType.IP, address)
@@ -34,32 +33,29 @@ def parse_identifier(text: str) -> Identifier:
 
 
 def parse_identifiers(texts: Iterable[str]) -> tuple[Identifier, ...]:
-    """Return the identifiers in the order given, each once. `texts` may hold several names split
-    by commas.
+    """Return the identifiers in the given order without duplicates. Each of `texts` may have
+    several names, separated by commas.
     """
     split = (part for text in texts for part in text.split(",") if part.strip())
     return tuple(dict.fromkeys(parse_identifier(part) for part in split))
 
 
 def certificate_name(text: str) -> str:
-    """Return `text` where it is a safe name for a certificate and its files; raises `UsageError`
-    otherwise.
-    """
+    """Return `text` if it is a safe name for a certificate and its files. Raises `UsageError`."""
     if _CERTIFICATE_NAME.match(text) is None or ".." in text:
         raise UsageError(
-            f"{text!r} cannot be the name of a certificate",
-            hint="Use letters, digits, '.', '-' and '_' (--name NAME).",
+            f"{text!r} is not a valid certificate name",
+            hint="Use only letters, digits, '.', '-' and '_' (--name NAME).",
             code="usage.name",
         )
     return text
 
 
 def default_certificate_name(identifiers: tuple[Identifier, ...], taken: Iterable[str]) -> str:
-    """Return the name of a new certificate: its first identifier's, `-wildcard` added where that
-    is taken.
+    """Return the name for a new certificate, derived from its first identifier.
 
-    An IPv6 address is written out in full with dashes, since a colon means something in many
-    configuration files.
+    A wildcard gets the suffix `-wildcard` if the plain name is taken. IPv6 addresses are written in
+    full with dashes, because colons have a meaning in many configuration files.
     """
     first = identifiers[0]
     name = certificate_name(_file_name(first)[:190])
@@ -69,7 +65,7 @@ def default_certificate_name(identifiers: tuple[Identifier, ...], taken: Iterabl
 
 
 def display_name(identifier: Identifier) -> str:
-    """Return the identifier as people write it: A-labels are shown as Unicode where they decode."""
+    """Return the identifier for display, with A-labels decoded to Unicode if they are valid."""
     if "xn--" not in identifier.value:
         return identifier.value
     import idna  # noqa: PLC0415 - slow to import, and few names need it
@@ -93,7 +89,7 @@ def _file_name(identifier: Identifier) -> str:
 
 
 def _address(text: str) -> str | None:
-    if "%" in text:  # a zone, which is this machine's affair and no certificate's
+    if "%" in text:  # an IPv6 zone index, which is only meaningful on this machine
         return None
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
@@ -112,7 +108,7 @@ def _dns_name(text: str) -> str:
     problem = _problem(base)
     if problem is not None:
         raise InvalidIdentifier(
-            f"{text!r} is not a name that a certificate can have: {problem}", hint=_hint(text)
+            f"{text!r} is not a valid domain name or IP address: {problem}", hint=_hint(text)
         )
     return prefix + base
 
@@ -124,36 +120,36 @@ def _to_a_labels(name: str, given: str) -> str:
         return idna.encode(name, uts46=True).decode("ascii")
     except idna.IDNAError as error:
         raise InvalidIdentifier(
-            f"{given!r} is not a valid internationalised name: {error}", hint=_hint(given)
+            f"{given!r} is not a valid internationalised domain name: {error}", hint=_hint(given)
         ) from error
 
 
 def _problem(name: str) -> str | None:
     labels = name.split(".")
     if "*" in name:
-        return "a wildcard stands for the whole left-most label only, as in *.example.com"
+        return "a wildcard must be the whole left-most label, as in *.example.com"
     if ":" in name and "%" in name:
-        return "the zone of an address means something on one machine only"
+        return "an IP address in a certificate cannot have a zone index (%...)"
     if len(name) > 253:
-        return f"it has {len(name)} characters, 253 are allowed"
+        return f"it is {len(name)} characters long, the maximum is 253"
     if len(labels) < 2:
         return "it has no dot"
     bad = next((label for label in labels if _LABEL.match(label) is None), None)
     if bad is not None:
         return (
-            f"the label {bad!r} is empty, too long, or has a character that is not allowed"
+            f"the label {bad!r} is too long or contains an invalid character"
             if bad
             else "it has an empty label"
         )
     if labels[-1].isdigit():
-        return "it ends in a number but is no address"
+        return "its last label is a number, but it is not an IP address"
     return None
 
 
 def _hint(text: str) -> str:
     if "://" in text:
         host = text.split("://", 1)[1].split("/", 1)[0].split(":", 1)[0]
-        return f"Give the host name alone: {host}"
+        return f"Give only the host name: {host}"
     if "@" in text:
-        return "This looks like an e-mail address; give it with --email."
+        return "This looks like an email address. Give it with --email."
     return "Give names such as example.com, *.example.com or 192.0.2.1."

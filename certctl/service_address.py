@@ -1,7 +1,7 @@
-"""Addresses of services, as people write them: `HOST[:PORT][/starttls=PROTOCOL]`.
+"""Parses service addresses: `HOST[:PORT][/starttls=PROTOCOL]`.
 
-An IPv6 address with a port stands in brackets. `localhost` is this machine; so is no host at all,
-as in `:8443`. Pure: nothing is looked up, and nothing is asked.
+An IPv6 address with a port is written in brackets. `localhost`, or no host as in `:8443`, means
+this machine. Pure: no DNS queries and no connections.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from certctl.names import parse_identifier
 TLS_PORT = 443
 
 STARTTLS_PORTS = MappingProxyType({"smtp": 25, "imap": 143, "pop3": 110, "ldap": 389})
-"""The protocols that change to TLS in the middle, with the port of each (RFC 3207, RFC 9051,
-RFC 2595, RFC 4511).
-"""
+"""Protocols with STARTTLS and their default ports (RFC 3207, RFC 9051, RFC 2595, RFC 4511)."""
 
 _HINT = (
     "Give HOST, HOST:PORT, [IPV6]:PORT or HOST:PORT/starttls=PROTOCOL with one of "
-    f"{', '.join(STARTTLS_PORTS)}; such as www.example.com or mail.example.com:587/starttls=smtp."
+    f"{', '.join(STARTTLS_PORTS)}; for example mail.example.com:587/starttls=smtp."
 )
 _BRACKETED = re.compile(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?\Z")
 _PLAIN = re.compile(r"([^\[\]:]*)(?::([0-9]{1,5}))?\Z")
@@ -31,12 +29,12 @@ _LABELS = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?\Z")
 
 
 def parse_service(text: str) -> ServiceAddress:
-    """Return the service that `text` names; the port is the protocol's own where none is given.
+    """Return the service described by `text`; the default port is that of the protocol.
 
     Raises `UsageError` (`usage.service`).
     """
     if "://" in text:
-        raise _wrong(text, "a URL is no host")
+        raise _wrong(text, "it is a URL, not a host")
     place, slash, extra = text.strip().partition("/")
     starttls = _protocol(text, extra) if slash else None
     host, port = _split(text, place)
@@ -45,7 +43,7 @@ def parse_service(text: str) -> ServiceAddress:
 
 
 def format_service(service: ServiceAddress) -> str:
-    """Return a service as people write it, so that `parse_service` gives it back."""
+    """Return a service as a string, the inverse of `parse_service`."""
     host = service.host or "localhost"
     default = TLS_PORT if service.starttls is None else STARTTLS_PORTS.get(service.starttls)
     place = f"[{host}]" if ":" in host else host
@@ -55,19 +53,19 @@ def format_service(service: ServiceAddress) -> str:
 
 
 def canonical_service(value: object) -> str:
-    """Return a service as it is kept in a spec. Raises `UsageError` (`usage.service`)."""
+    """Return a service in its normal form. Raises `UsageError` (`usage.service`)."""
     return format_service(parse_service(value if isinstance(value, str) else repr(value)))
 
 
 def looks_like_service(text: str) -> bool:
-    """Return whether `text` can only be a service: it has a port, or a protocol."""
+    """Return whether `text` has a port or a protocol and so can only be a service."""
     return ":" in text or "/" in text
 
 
 def _protocol(text: str, extra: str) -> str:
     key, equals, protocol = extra.lower().partition("=")
     if key != "starttls" or not equals or protocol not in STARTTLS_PORTS:
-        raise _wrong(text, f"{extra!r} is no protocol to begin with")
+        raise _wrong(text, f"{extra!r} is not starttls= and a supported protocol")
     return protocol
 
 
@@ -76,14 +74,14 @@ def _split(text: str, place: str) -> tuple[str, int | None]:
     if found is None:
         if _is_address(place):
             return place, None
-        raise _wrong(text, "it is no host with a port")
+        raise _wrong(text, "it is not HOST or HOST:PORT")
     if found[2] is None:
         if not found[1]:
-            raise _wrong(text, "it has no host and no port")
+            raise _wrong(text, "the host is missing")
         return found[1], None
     port = int(found[2])
     if not 0 < port < 65536:
-        raise _wrong(text, f"{found[2]} is no port")
+        raise _wrong(text, f"{found[2]} is not a valid port")
     return found[1], port
 
 
@@ -93,9 +91,9 @@ def _host(text: str, host: str) -> str | None:
     if lower in {"", "localhost", "localhost."}:
         return None
     if "*" in lower:
-        raise _wrong(text, "a wildcard is no host")
+        raise _wrong(text, "a wildcard cannot be a host")
     if lower.isascii() and "." not in lower and _LABELS.match(lower):
-        return lower  # a host of the local network: no name for a certificate, but one to ask
+        return lower  # a host name of the local network, which cannot be in a certificate
     try:
         return parse_identifier(host).value
     except InvalidIdentifier as error:
@@ -112,7 +110,7 @@ def _is_address(text: str) -> bool:
 
 def _wrong(text: str, reason: str) -> UsageError:
     return UsageError(
-        f"{text!r} does not say where a certificate is served: {reason}",
+        f"{text!r} is not a valid service address: {reason}",
         hint=_HINT,
         code="usage.service",
     )

@@ -1,6 +1,6 @@
-"""What was given for the settings, and where it came from; values parsed and checked.
+"""The values of settings and their sources; parsing and checking of values.
 
-Reading the file, the environment and the command line belongs to `certctl.config`.
+`certctl.config` reads them from the file, the environment and the command line.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from certctl.models import Value
 from certctl.options import OPTIONS, Kind, Option
 
 OWN_KEYS = frozenset(option.key for option in OPTIONS)
-"""The keys of certctl's own options, without those of plug-ins."""
+"""The keys of built-in options, without those of plug-ins."""
 
 
 class Source(StrEnum):
-    """Where a value came from, the weakest first."""
+    """Where a value came from, in ascending order of precedence."""
 
     FILE = "certctl.toml"
     ENVIRONMENT = "environment"
@@ -34,10 +34,9 @@ class Source(StrEnum):
 
 
 class OptionTable(Mapping[str, Option]):
-    """Options by key. What `more` return is asked for only once another key is looked up, one after
-    the other.
+    """Options by key, loaded lazily: each of `more` is called, in order, when a key is not found.
 
-    Most commands need none of the options of plug-ins, and finding plug-ins takes time.
+    Most commands do not need the options of plug-ins, and finding plug-ins takes time.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class OptionTable(Mapping[str, Option]):
         return len(self._complete())
 
     def of_variable(self, variable: str) -> Option | None:
-        """Return the option that an environment variable sets; None where there is none."""
+        """Return the option that an environment variable sets, or None."""
         while True:
             known = self._known.values()
             found = next((each for each in known if each.environment == variable), None)
@@ -83,9 +82,9 @@ class OptionTable(Mapping[str, Option]):
 
 @dataclass(frozen=True)
 class Settings:
-    """The values that were given, over the table's defaults; `sources`: where each came from.
+    """The values that were given, each with its source; the table provides the defaults.
 
-    `dns` has what no single value holds: credentials by name, and by zone.
+    `dns` has the DNS credentials by name and by zone.
     """
 
     values: Mapping[str, Value] = field(default_factory=dict, repr=False)
@@ -94,9 +93,7 @@ class Settings:
     dns: DnsCredentials = field(default=EMPTY, repr=False)
 
     def value(self, key: str) -> Value:
-        """Return the value in force; the default where none was given. Raises KeyError for an
-        unknown key.
-        """
+        """Return the value, or else the default. Raises KeyError for an unknown key."""
         return self.values.get(key, self.table[key].default)
 
     def text(self, key: str) -> str | None:
@@ -119,7 +116,7 @@ class Settings:
     def _number(self, key: str) -> int | float:
         value = self.value(key)
         if not isinstance(value, int | float):
-            raise TypeError(f"{key} is no number")
+            raise TypeError(f"{key} is not a number")
         return value
 
     def flag(self, key: str) -> bool:
@@ -132,13 +129,13 @@ class Settings:
         return value if isinstance(value, tuple) else ()
 
     def given(self, *sources: Source) -> dict[str, Value]:
-        """Return the values that came from `sources`."""
+        """Return the values that came from one of `sources`."""
         return {
             key: value for key, value in self.values.items() if self.sources.get(key) in sources
         }
 
     def over(self, values: Mapping[str, Value], source: Source) -> Settings:
-        """Return these settings with `values` laid over them."""
+        """Return these settings, overridden by `values`."""
         return replace(
             self,
             values={**self.values, **values},
@@ -146,9 +143,7 @@ class Settings:
         )
 
     def spec_digest(self) -> str:
-        """Return a digest of what a spec without own choices would inherit; changes when the
-        defaults change.
-        """
+        """Return a digest of the values from `certctl.toml` that specs inherit."""
         inherited = {
             key: value for key, value in self.given(Source.FILE).items() if self.table[key].in_spec
         }
@@ -156,9 +151,9 @@ class Settings:
 
 
 def parse(option: Option, text: str) -> Value:
-    """Return the value that `text` (from the environment or the command line) means for `option`.
+    """Return the value of `option` that `text` (from the environment or a flag) represents.
 
-    Raises `ConfigurationError` naming the option and what it takes.
+    Raises `ConfigurationError` with the option and the values that it accepts.
     """
     match option.kind:
         case Kind.BOOLEAN:
@@ -178,7 +173,7 @@ def parse(option: Option, text: str) -> Value:
 
 
 def check(option: Option, value: object) -> Value:
-    """Return `value` (from a TOML file) as `option` wants it; raises `ConfigurationError`."""
+    """Return `value` (from a TOML file) in its normal form. Raises `ConfigurationError`."""
     if option.canonical is not None:
         return _canonical(option, option.canonical, value)
     return _of_kind(option, value)
@@ -199,14 +194,14 @@ def _of_kind(option: Option, value: object) -> Value:
         case Kind.SECONDS, str():
             return check(option, _seconds(option, value))
         case Kind.CHOICE, str() if value.lower() in option.choices:
-            return value.lower()  # CAs' documents write ES256 and RSA-2048
+            return value.lower()  # CAs write ES256 and RSA-2048 in their documentation
         case Kind.TEXT | Kind.PATH, str() if "\0" not in value and "\n" not in value:
             return value
     raise _wrong(option, value)
 
 
 def _canonical(option: Option, canonical: Callable[[object], str], value: object) -> Value:
-    """Return `value` as the option keeps it; an empty text among several is none of them."""
+    """Return `value` in its normal form; empty strings in a list are dropped."""
     try:
         if option.kind is not Kind.TEXTS:
             return canonical(value)
@@ -223,17 +218,17 @@ def _within(option: Option, value: float) -> bool:
 
 
 def unknown(key: str, known: Iterable[str], where: str) -> ConfigurationError:
-    """Return the error for a key that no option has, with the nearest that exists."""
+    """Return the error for an unknown key, with the closest match as a hint."""
     near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"Did you mean {near[0]}?" if near else "docs/configuration.md has all settings."
+    hint = f"Did you mean {near[0]}?" if near else "docs/configuration.md lists all settings."
     return ConfigurationError(
-        f"{where}: there is no setting {key!r}", hint=hint, code="configuration.unknown_key"
+        f"{where}: unknown setting {key!r}", hint=hint, code="configuration.unknown_key"
     )
 
 
 def flatten(document: Mapping[str, object]) -> dict[str, object]:
-    """Return a TOML document's leaves by dotted key; a table that stands where one of certctl's own
-    options has its value stays whole.
+    """Return the values of a TOML document by dotted key; a table that is itself the value of a
+    built-in option is not flattened.
     """
     leaves: dict[str, object] = {}
 
@@ -254,7 +249,7 @@ _UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def duration(text: str) -> float | None:
-    """Return the seconds that `text` (90, 90s, 5m, 2h or 1d) means; None where it means none."""
+    """Return the duration `text` (90, 90s, 5m, 2h or 1d) in seconds; None if it is invalid."""
     found = _DURATION.match(text.strip())
     return None if found is None else float(found[1]) * _UNIT[found[2]]
 
@@ -274,13 +269,15 @@ def _number(option: Option, text: str) -> int:
 
 
 def _wrong(option: Option, value: object) -> ConfigurationError:
-    shown = "that value" if option.secret else repr(value)
-    wanted = {
+    given = "the given value" if option.secret else repr(value)
+    expected = {
         Kind.BOOLEAN: "true or false",
         Kind.INTEGER: f"a whole number from {option.minimum:.0f} to {option.maximum:.0f}",
         Kind.SECONDS: f"a duration of at least {option.minimum:g} s and at most "
         f"{option.maximum // 86400:.0f} d, such as 90, 5m, 2h or 1d",
         Kind.CHOICE: "one of " + ", ".join(option.choices),
-        Kind.TEXTS: "a list of texts",
+        Kind.TEXTS: "a list of strings",
     }.get(option.kind, "a line of text")
-    return ConfigurationError(f"{option.key}: {shown} is not {wanted}", code="configuration.value")
+    return ConfigurationError(
+        f"{option.key}: {given} is not {expected}", code="configuration.value"
+    )

@@ -1,9 +1,8 @@
-"""Specs as tables: what a certificate's file holds, and the `CertificateSpec` that follows from
-it.
+"""Converts spec files to `CertificateSpec` and back.
 
-A file holds only what the user chose; everything else comes from the settings in force when it is
-loaded, so that a default changed in `certctl.toml` reaches every certificate that has no choice of
-its own.
+A spec file contains only what the user chose. Everything else comes from the settings at the time
+the file is loaded, so a default changed in `certctl.toml` applies to every certificate that does
+not override it.
 """
 
 from __future__ import annotations
@@ -44,23 +43,26 @@ _ONLY_FOR_METHOD = {
 }
 
 
-_WRITERS = {"challenge.dns_provider", "challenge.dns_credentials"}
+_DNS_WRITERS = {"challenge.dns_provider", "challenge.dns_credentials"}
 
 
 def from_table(
     name: str, document: Mapping[str, object], settings: Settings, where: str
 ) -> CertificateSpec:
-    """Return the spec that a file's TOML document means; `where` names the file in errors.
+    """Return the spec for a file's TOML document; `where` is the file's name in errors.
 
-    Raises `ConfigurationError` for an unknown key, a value of the wrong kind, or no names.
+    Raises `ConfigurationError` for an unknown key, an invalid value, or a missing list of names.
     """
     rest = dict(document)
     if rest.pop("version", FORMAT) != FORMAT:
-        raise ConfigurationError(f"{where}: this certctl reads version {FORMAT} of the format only")
+        raise ConfigurationError(
+            f"{where}: unsupported format version; this certctl supports only version {FORMAT}"
+        )
     names = rest.pop("names", None)
     if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
         raise ConfigurationError(
-            f"{where}: names must be a list of at least one name", hint='names = ["example.com"]'
+            f"{where}: names must be a list of at least one name",
+            hint='Write, for example: names = ["example.com"]',
         )
     try:
         identifiers = parse_identifiers(names)
@@ -76,9 +78,7 @@ def from_table(
 
 
 def to_table(spec: CertificateSpec) -> dict[str, Value]:
-    """Return what the spec's file holds, by dotted key: `version`, `names`, and the user's
-    choices.
-    """
+    """Return the contents of the spec file by dotted key: `version`, `names` and the choices."""
     return {
         "version": FORMAT,
         "names": tuple(each.value for each in spec.identifiers),
@@ -89,8 +89,8 @@ def to_table(spec: CertificateSpec) -> dict[str, Value]:
 def read_choices(
     document: Mapping[str, object], table: Mapping[str, Option], where: str
 ) -> dict[str, Value]:
-    """Return a document's choices by dotted key, checked against the table, with the method that
-    they imply.
+    """Return the choices in a document by dotted key, checked against the table of options, with
+    the challenge method that they imply.
     """
     chosen: dict[str, Value] = {}
     for key, value in flatten(document).items():
@@ -107,7 +107,7 @@ def read_choices(
 
 
 def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return `values` with the challenge method that a provider or a webroot among them implies."""
+    """Return `values` with the challenge method implied by a DNS provider, webroot or hook."""
     implied = {
         "challenge.dns_provider": "dns",
         "challenge.dns_credentials": "dns",
@@ -121,9 +121,7 @@ def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def merge_choices(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the choices after `given` was added: options left out stay, what a new choice
-    excludes goes.
-    """
+    """Return `current` updated with `given`; choices that conflict with a new one are dropped."""
     chosen = {**current, **with_method(given)}
     method = chosen.get(_METHOD)
     if _METHOD in with_method(given):
@@ -131,13 +129,13 @@ def merge_choices(current: Mapping[str, Value], given: Mapping[str, Value]) -> d
             key for key, only in _ONLY_FOR_METHOD.items() if only != method and key not in given
         }
         if method == "dns-persist":
-            # Nothing is written, but the DNS is asked.
+            # No records are written, but the DNS is queried.
             dropped |= {key for key in chosen if _for_writing(key) and key not in given}
         elif method != "dns":
             dropped |= {key for key in chosen if _for_dns(key) and key not in given}
-        # A new choice of who writes the records ends an older one, with its options.
-        if _WRITERS & given.keys():
-            dropped |= (_WRITERS | {"challenge.dns_options"}) - given.keys()
+        # A new provider or new credentials replace the old ones and their options.
+        if _DNS_WRITERS & given.keys():
+            dropped |= (_DNS_WRITERS | {"challenge.dns_options"}) - given.keys()
         chosen = {key: value for key, value in chosen.items() if key not in dropped}
     if "profile" in given and "required_profile" not in given:
         chosen.pop("required_profile", None)
@@ -158,7 +156,7 @@ def merge_choices(current: Mapping[str, Value], given: Mapping[str, Value]) -> d
 
 
 def with_persistent_validation(given: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the choices of a certificate whose control is proved by a record that stands for good,
+    """Return the choices for a certificate that uses persistent validation (dns-persist-01),
     without those for writing records.
     """
     kept = {key: value for key, value in given.items() if not _for_writing(key)}
@@ -168,7 +166,7 @@ def with_persistent_validation(given: Mapping[str, Value]) -> dict[str, Value]:
 def with_absolute_paths(
     chosen: Mapping[str, Value], table: Mapping[str, Option], directory: str
 ) -> dict[str, Value]:
-    """Return the choices with every path made absolute, as seen from `directory`."""
+    """Return the choices with all paths made absolute, relative to `directory`."""
 
     def one(path: str) -> str:
         return os.path.normpath(Path(directory, home_expanded(path)))
@@ -200,19 +198,19 @@ def with_absolute_paths(
 
 
 def target_of(key: str) -> str | None:
-    """Return the deploy target whose option a key is (`deploy.TARGET.OPTION`); None for others."""
+    """Return the deploy target of a key `deploy.TARGET.OPTION`; None for other keys."""
     parts = key.split(".")
     return parts[1] if len(parts) == 3 and parts[0] == "deploy" else None
 
 
 def home_expanded(path: str) -> Path:
-    """Return a path with `~` replaced. Raises `ConfigurationError` for a user that is not there."""
+    """Return a path with `~` expanded. Raises `ConfigurationError` if the user is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         raise ConfigurationError(
-            f"{path} names the home of a user that this machine does not have",
-            hint="Give the whole path.",
+            f"cannot expand {path}: the user does not exist or has no home directory",
+            hint="Give an absolute path.",
             code="configuration.value",
         ) from None
 
@@ -229,10 +227,10 @@ def split_webroot(text: str) -> tuple[str | None, str]:
 def resolve(
     name: str, identifiers: Sequence[Identifier], chosen: Mapping[str, Value], settings: Settings
 ) -> CertificateSpec:
-    """Return the spec: the user's choices over `certctl.toml`, over the table's defaults.
+    """Return the spec: the user's choices override `certctl.toml`, which overrides the defaults.
 
-    Of the environment only secrets count, which stand in no file of ours: what else it says is
-    written down when a certificate is issued, so that a run from cron decides the same.
+    Only secrets are taken from the environment, because they are not stored in spec files. `issue`
+    stores all other settings from the environment, so that a run from cron behaves the same.
     """
     options = settings.table
     inherited = {
@@ -327,13 +325,13 @@ def _deploy(settings: Settings) -> DeploySpec:
 
 def _target_options(settings: Settings, targets: Sequence[str]) -> dict[str, Value]:
     if not targets:
-        return {}  # looking for the options of targets takes time
+        return {}  # loading the options of deploy targets takes time
     return {key: settings.value(key) for key in settings.table if target_of(key) in targets}
 
 
 def _for_writing(key: str) -> bool:
     return key.startswith("dns.") or key in {
-        *_WRITERS,
+        *_DNS_WRITERS,
         "challenge.dns_options",
         "challenge.dns_challenge",
     }

@@ -1,6 +1,6 @@
-"""Thresholds of what is left of a certificate: a part of its lifetime, or a duration.
+"""Thresholds for the remaining lifetime of a certificate: a fraction, or a duration.
 
-Pure: `1/3`, `0.2`, `15%`, `7d`. Which side of a threshold is good is for others to know.
+Parses `1/3`, `0.2`, `15%` and `7d`. The caller compares.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%\Z")
 
 @dataclass(frozen=True)
 class Threshold:
-    """A part of a lifetime, or a time that is the same for all lifetimes; one of the two."""
+    """A fraction of the lifetime (`part`) or a fixed duration (`time`); one of them is set."""
 
     part: Fraction | None = None
     time: timedelta | None = None
 
     def of(self, lifetime: timedelta) -> timedelta:
-        """Return the time that is meant for a certificate of this lifetime."""
+        """Return the threshold as a duration, for a certificate with this lifetime."""
         if self.time is not None:
             return self.time
         return lifetime * float(self.part or 0)
 
 
 def parse_threshold(text: str) -> Threshold:
-    """Return the threshold that `text` means. Raises `UsageError`, for a part above 1 too."""
+    """Return the threshold for `text`. Raises `UsageError`, also for a fraction above 1."""
     given = text.strip()
     part = _part(given)
     if part is not None and 0 <= part <= 1:
@@ -42,8 +42,8 @@ def parse_threshold(text: str) -> Threshold:
     if part is None and seconds is not None and (seconds == 0 or not given[-1].isdigit()):
         return Threshold(time=timedelta(seconds=min(seconds, 1e9)))
     raise UsageError(
-        f"{text!r} is neither a part of a lifetime nor a duration with its unit",
-        hint="Give a part such as 1/3, 0.2 or 15%, or a duration such as 12h or 7d.",
+        f"{text!r} is neither a fraction of the lifetime nor a duration with a unit",
+        hint="Give a fraction such as 1/3, 0.2 or 15%, or a duration such as 12h or 7d.",
     )
 
 

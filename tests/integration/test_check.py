@@ -290,7 +290,7 @@ def test_a_service_that_does_not_answer_is_critical(tmp_path: Path) -> None:
         (["nosuch"], "there is no certificate named nosuch"),
         (["--nosuch"], "No such option"),
         (["--warning", "3/2"], "3/2"),
-        (["--warning", "30"], "neither a part of a lifetime nor a duration"),
+        (["--warning", "30"], "neither a fraction of the lifetime nor a duration"),
         (["--warning", "1/0"], "1/0"),
         (["--run-age", "soon"], "soon"),
         (["localhost:http"], "localhost:http"),

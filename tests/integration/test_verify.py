@@ -401,7 +401,7 @@ def test_what_is_neither_a_certificate_nor_a_host_is_an_error_of_usage(machine: 
         look(machine, "exmaple")
     with pytest.raises(UnknownCertificate, match="neither a certificate nor a host"):
         look(machine, "*.example.com")
-    with pytest.raises(UsageError, match="99999 is no port"):
+    with pytest.raises(UsageError, match="99999 is not a valid port"):
         look(machine, "a.example:99999")
 
 

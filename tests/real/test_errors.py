@@ -384,7 +384,7 @@ def test_a_mistake_in_the_environment_is_named_by_its_variable(
     ("arguments", "told"),
     [
         (("issu", "x.example"), "Did you mean certctl issue?"),
-        (("issue", "https://url.example/"), "Give the host name alone: url.example"),
+        (("issue", "https://url.example/"), "Give only the host name: url.example"),
         (("issue", "a@mail.example"), "give it with --email"),
         (("issue", "no-dot"), "it has no dot"),
         (("issue",), "no name was given"),

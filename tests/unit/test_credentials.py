@@ -42,14 +42,14 @@ def test_a_profile_has_its_provider_and_the_options_as_they_stand() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[dns.credentials.work]\nzone_id = "a"', "names no provider"),
-        ('[dns.credentials.work]\nprovider = "x"\nzone_id = ["a"]', "zone_id is neither"),
-        ('[dns.credentials."a b"]\nprovider = "x"', "a name has letters"),
+        ('[dns.credentials.work]\nzone_id = "a"', "the provider is missing"),
+        ('[dns.credentials.work]\nprovider = "x"\nzone_id = ["a"]', "zone_id must be a string"),
+        ('[dns.credentials."a b"]\nprovider = "x"', "the name may contain only letters"),
         ('[dns]\ncredentials = "work"', "dns.credentials must be a table"),
         ('[dns]\ncredentials.work = "x"', "dns.credentials.work must be a table"),
         ('[dns]\nzones = "work"', "dns.zones must be a table"),
-        ('[dns.zones]\nexample.com = "work"', "'example' must name credentials"),
-        ('[dns.credentials.a]\nfile = "a.toml"\nprovider = "x"', "everything else stands"),
+        ('[dns.zones]\nexample.com = "work"', "the value of 'example'"),
+        ('[dns.credentials.a]\nfile = "a.toml"\nprovider = "x"', "cannot be combined"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_named(text: str, said: str) -> None:
@@ -127,7 +127,7 @@ def test_the_settings_beside_the_tables_stay() -> None:
 
 def test_options_of_the_command_line_are_pairs_and_no_secrets() -> None:
     assert read_options(["zone_id=a=b", "ttl=60"], "x").values == {"zone_id": "a=b", "ttl": "60"}
-    with pytest.raises(UsageError, match="'zone_id' is no KEY=VALUE"):
+    with pytest.raises(UsageError, match="'zone_id' is not of the form KEY=VALUE"):
         read_options(["zone_id"], "x")
     with pytest.raises(ConfigurationError) as caught:
         read_options(["auth_token=hunter2"], "x")

@@ -169,7 +169,7 @@ def test_a_secret_is_not_shown_in_the_error_about_it(kind: Kind) -> None:
         parse(option, "hunter2\nhunter3")
 
     assert "hunter" not in caught.value.message
-    assert caught.value.message.startswith("token: that value is not ")
+    assert caught.value.message.startswith("token: the given value is not ")
     assert caught.value.__cause__ is None
 
 
@@ -209,14 +209,14 @@ def test_an_unknown_key_is_answered_with_the_nearest_right_one(key: str, near: s
     error = unknown(key, TABLE, "certctl.toml")
 
     assert error.code == "configuration.unknown_key"
-    assert error.message == f"certctl.toml: there is no setting {key!r}"
+    assert error.message == f"certctl.toml: unknown setting {key!r}"
     assert error.hint == f"Did you mean {near}?"
 
 
 def test_a_key_like_no_other_is_answered_with_where_they_are_listed() -> None:
     error = unknown("qwertz", TABLE, "certctl.toml")
 
-    assert error.hint == "docs/configuration.md has all settings."
+    assert error.hint == "docs/configuration.md lists all settings."
 
 
 def test_tables_become_dotted_keys() -> None:

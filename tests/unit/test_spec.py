@@ -67,22 +67,25 @@ def test_a_file_with_choices_has_those() -> None:
     assert (spec.deploy.reload, spec.deploy.hook_timeout) == ("systemctl reload nginx", 120.0)
 
 
+EXAMPLE = 'Write, for example: names = ["example.com"]'
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("", "names must be a list", 'names = ["example.com"]'),
-        ("names = []", "names must be a list", 'names = ["example.com"]'),
-        ('names = "example.com"', "names must be a list", 'names = ["example.com"]'),
-        ("names = [1]", "names must be a list", 'names = ["example.com"]'),
-        ('names = ["example.com"]\nversion = 2', "reads version 1", None),
+        ("", "names must be a list", EXAMPLE),
+        ("names = []", "names must be a list", EXAMPLE),
+        ('names = "example.com"', "names must be a list", EXAMPLE),
+        ("names = [1]", "names must be a list", EXAMPLE),
+        ('names = ["example.com"]\nversion = 2', "supports only version 1", None),
         (
             'names = ["example.com"]\nkeytype = "rsa-2048"',
-            "there is no setting 'keytype'",
+            "unknown setting 'keytype'",
             "Did you mean key_type?",
         ),
         (
             'names = ["example.com"]\nlock_timeouts = 3',
-            "there is no setting 'lock_timeouts'",
+            "unknown setting 'lock_timeouts'",
             None,
         ),
         ('names = ["example.com"]\nkey_type = "dsa"', "key_type: 'dsa' is not one of", None),
@@ -110,7 +113,7 @@ def test_a_path_in_the_home_of_a_user_who_is_not_there_is_refused(path: str) -> 
     with pytest.raises(ConfigurationError) as caught:
         with_absolute_paths({"ca_bundle": path}, TABLE, "/where")
 
-    assert caught.value.message.startswith(f"{path} names the home of a user")
+    assert caught.value.message.startswith(f"cannot expand {path}: the user does not exist")
     assert caught.value.code == "configuration.value"
 
 
@@ -125,9 +128,11 @@ def test_a_name_in_a_file_that_is_none_names_the_file_and_the_certificate() -> N
     with pytest.raises(ConfigurationError) as caught:
         read('names = ["https://www.example.com/"]')
 
-    assert caught.value.message.startswith(f"{WHERE}: 'https://www.example.com/' is not a name")
+    assert caught.value.message.startswith(
+        f"{WHERE}: 'https://www.example.com/' is not a valid domain"
+    )
     assert (caught.value.name, caught.value.code) == ("example.com", "usage.identifier")
-    assert caught.value.hint == "Give the host name alone: www.example.com"
+    assert caught.value.hint == "Give only the host name: www.example.com"
 
 
 def test_a_certificate_inherits_what_it_does_not_choose() -> None:

@@ -187,7 +187,7 @@ def test_a_spec_that_is_no_text_is_an_error(tmp_path: Path) -> None:
 
 def test_an_unknown_key_is_an_error_with_the_nearest_right_one(tmp_path: Path) -> None:
     spec_file(tmp_path, 'names = ["example.com"]\nkeytype = "rsa-2048"\n')
-    with pytest.raises(ConfigurationError, match="no setting 'keytype'") as caught:
+    with pytest.raises(ConfigurationError, match="unknown setting 'keytype'") as caught:
         open_store(tmp_path).spec(NAME)
     assert caught.value.hint == "Did you mean key_type?"
 

@@ -411,6 +411,6 @@ def test_no_name_leads_out_of_the_home_directory(tmp_path: Path, name: str) -> N
         lambda: list(store.possibly_due([name], NOW)),
         lambda: store.save_version(wanted(), issued(name), material()),
     ):
-        with pytest.raises(UsageError, match="cannot be the name"):
+        with pytest.raises(UsageError, match="is not a valid certificate name"):
             attempt()
     assert everything_below(tmp_path) == []

@@ -172,7 +172,7 @@ def test_a_key_knows_its_certificate() -> None:
         (b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "not a private"),
         (b"secret", "not a private key in PEM"),
         (leaf(), "not a private key in PEM"),
-        (pem_of(ed25519.Ed25519PrivateKey.generate()), "neither RSA nor ECDSA"),
+        (pem_of(ed25519.Ed25519PrivateKey.generate()), "neither an RSA nor an ECDSA key"),
     ],
     ids=["encrypted", "damaged", "no PEM", "a certificate", "Ed25519"],
 )
