@@ -1,8 +1,8 @@
-"""Doctor: what would stop an issuance or a renewal, found beforehand; it explains, and blocks
-nothing.
+"""Doctor: find and explain what would make an issuance or a renewal fail. It is purely diagnostic.
 
-Each check lives near what it checks and returns findings; here they are chosen, run side by side,
-and put into order. Certificates that are not there yet are looked at as `issue` would make them.
+Each check is in the module of what it checks, and returns findings. This module selects the checks,
+runs them in parallel and sorts the findings. For a name without a certificate it checks the spec
+that `issue` would create.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ from certctl.operations.specs import changed, find, load, new
 from certctl.store.permissions import permission_findings
 from certctl.system.space import disk_space_at
 
-MANY = 100
-"""Certificates whose names are looked up where nobody asked for any by name."""
+MAX_CERTIFICATES = 100
+"""How many certificates' names are checked if none are given."""
 
 _PARALLEL = 8
 _ORDER = tuple(Severity)
@@ -58,21 +58,21 @@ _ORDER = tuple(Severity)
 
 @dataclass(frozen=True)
 class DoctorRequest:
-    """What `doctor` is asked: names of certificates, or of those to be; options for the latter;
-    whether throwaway answers are put in place (None: where names are given). Where no names are,
-    those of the first `most` certificates are looked up.
+    """A request to `doctor`: the names of certificates or domain names, all certificates if empty;
+    the options given; whether the challenge self-test runs (`write`; None: if names are given).
+    Without names, the names of the first `max_certificates` certificates only are checked.
     """
 
     names: tuple[str, ...] = ()
     given: Mapping[str, Value] = field(default_factory=dict)
     write: bool | None = None
     context: MachineContext = field(default_factory=MachineContext)
-    most: int = MANY
+    max_certificates: int = MAX_CERTIFICATES
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, errors first, and how many certificates were looked at."""
+    """All findings, errors first, and the number of certificates whose names were checked."""
 
     findings: tuple[Finding, ...]
     certificates: int
@@ -80,34 +80,38 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class _Subject:
-    """A certificate to look at; `there` is whether it has a spec in the store."""
+    """A certificate to check; `exists` is whether it has a spec in the store."""
 
     spec: CertificateSpec
-    there: bool
+    exists: bool
 
 
 def diagnose(request: DoctorRequest, run: Run) -> Diagnosis:
-    """Return what was found. Raises `Interrupted`, and `UsageError` for what is no name."""
-    subjects, found = _subjects(request, run)
-    looked_at = subjects if request.names else subjects[: request.most]
-    checks = _checks(request, subjects, looked_at, run)
+    """Run all checks and return the findings. Raises `Interrupted`, and `UsageError` for an invalid
+    name.
+    """
+    subjects, findings = _subjects(request, run)
+    selected = subjects if request.names else subjects[: request.max_certificates]
+    checks = _checks(request, subjects, selected, run)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="doctor") as pool:
-        found += state_findings([each.spec.name for each in subjects if each.there], run)
-        for some in pool.map(lambda check: _run_check(check, run), checks):
-            found += some
-    if len(looked_at) < len(subjects):
-        found.append(_not_all(len(looked_at), len(subjects)))
+        findings += state_findings([each.spec.name for each in subjects if each.exists], run)
+        for found in pool.map(lambda check: _run_check(check, run), checks):
+            findings += found
+    if len(selected) < len(subjects):
+        findings.append(_not_all(len(selected), len(subjects)))
     run.check()
-    ordered = sorted(dict.fromkeys(found), key=lambda each: _ORDER.index(each.severity))
-    return Diagnosis(tuple(ordered), len(looked_at))
+    ordered = sorted(dict.fromkeys(findings), key=lambda each: _ORDER.index(each.severity))
+    return Diagnosis(tuple(ordered), len(selected))
 
 
-# Checks, and what runs them
+# Checks
 
 
 @dataclass(frozen=True)
 class _Check:
-    """A check of the certificate `name`, or of none; `what` is a phrase for the screen."""
+    """A check of the certificate `name` ("" for a check of the machine); `what` is a phrase that
+    says what is checked.
+    """
 
     name: str
     what: str
@@ -115,54 +119,56 @@ class _Check:
 
 
 def _run_check(check: _Check, run: Run) -> list[Finding]:
-    """Return what a check found; one that cannot be made is a finding itself."""
+    """Return the findings of a check; if the check itself fails, that is a finding, too."""
     if run.stop.is_set():
         return []
     run.services.emit(Checking(check.name, run.services.clock.now(), check.what))
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
-        found.extend(check.findings())
+        findings.extend(check.findings())
     except Interrupted:
         return []
     except CertctlError as error:
-        found.append(
+        findings.append(
             Finding(
                 "doctor.failed",
                 Severity.WARNING,
                 check.name or check.what,
-                f"{check.what} could not be looked at: {error.message}",
+                f"{check.what} could not be checked: {error.message}",
                 error.hint,
             )
         )
-    return found
+    return findings
 
 
 def _checks(
     request: DoctorRequest,
     subjects: Sequence[_Subject],
-    looked_at: Sequence[_Subject],
+    selected: Sequence[_Subject],
     run: Run,
 ) -> list[_Check]:
-    """Return what is to be checked: of the machine, of each CA, and of each certificate."""
+    """Return the checks of the machine, of each CA and of each certificate; `selected` are those
+    whose names and CAs are checked.
+    """
     context, home = request.context, Path(run.services.tree.home)
     specs = [each.spec for each in subjects]
-    there = [each.spec for each in subjects if each.there]
+    existing = [each.spec for each in subjects if each.exists]
     write = request.write if request.write is not None else bool(request.names)
-    failed = run.services.settings.text("on_failure_hook")
+    failure_hook = run.services.settings.text("on_failure_hook")
     cas = CaChecks(run)
     checks = [
-        _Check("", "the home directory", lambda: permission_findings(home, there)),
+        _Check("", "the home directory", lambda: permission_findings(home, existing)),
         _Check("", "the hooks", lambda: directory_findings(home)),
         _Check("", "the disk", lambda: space_findings(home, disk_space_at(home))),
-        _Check("", "the failure hook", lambda: alert_findings(failed, context.variables)),
+        _Check("", "the failure hook", lambda: alert_findings(failure_hook, context.variables)),
         _Check("", "the deployment", lambda: deployment_findings(specs, run)),
-        _Check("", "the schedule", lambda: schedule_findings(context, there, run)),
+        _Check("", "the schedule", lambda: schedule_findings(context, existing, run)),
         _Check("", "the versions", version_findings),
     ]
-    for ca_account in dict.fromkeys(_ca_account(each.spec) for each in looked_at):
+    for ca_account in dict.fromkeys(_ca_account(each.spec) for each in selected):
         what = f"the CA {label(ca_account[0])}"
         checks.append(_Check("", what, partial(cas.findings, ca_account)))
-    for each in looked_at:
+    for each in selected:
         check = partial(_names_findings, each.spec, cas, run, write=write)
         checks.append(_Check(each.spec.name, "its names", check))
     for each in subjects:
@@ -181,8 +187,8 @@ def _ca_account(spec: CertificateSpec) -> CaAccount:
 def _names_findings(
     spec: CertificateSpec, cas: CaChecks, run: Run, *, write: bool
 ) -> Iterator[Finding]:
-    """Yield what would keep the CA from coming to the names of a certificate, from issuing for
-    them, and, with `write`, us from putting an answer in place.
+    """Yield what would keep the CA from reaching the names of a certificate or from issuing for
+    them, and the findings of the challenge self-test, which presents responses only with `write`.
     """
     challenge, endpoint = run.challenge(spec), run.endpoint(spec.ca, spec.ca_bundle)
     resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
@@ -193,18 +199,18 @@ def _names_findings(
         if not kind.startswith("dns"):
             for host in pool.map(lambda each: _host(each, resolver), spec.identifiers):
                 hosts[host.name] = host
-        asking = cas.issuance_request(spec, kind)
+        issuance = cas.issuance_request(spec, kind)
         named = [each for each in spec.identifiers if each.type is IdentifierType.DNS]
-        if asking is not None:
-            for found in pool.map(lambda each: caa_findings(each, asking, resolver), named):
+        if issuance is not None:
+            for found in pool.map(lambda each: caa_findings(each, issuance, resolver), named):
                 yield from found
     public = ca_kind(spec.ca) != "private" and endpoint.http_port is None
     for host in hosts.values():
         yield from address_findings(host, public=public)
     if kind == ChallengeType.DNS_PERSIST_01:
-        return  # its record cannot be told before the CA names what it must say
+        return  # the content of its record is known only once the CA has sent the challenge
     port = endpoint.tls_alpn_port if kind == ChallengeType.TLS_ALPN_01 else endpoint.http_port
-    account_url = (asking.account_url if asking is not None else None) or ""
+    account_url = (issuance.account_url if issuance is not None else None) or ""
     yield from self_test_challenges(
         ChallengeSelfTest(spec, challenge, hosts, port, write, account_url), run
     )
@@ -216,24 +222,24 @@ def _host(identifier: Identifier, resolver: Resolver) -> Host:
     return look_up(identifier.base, resolver)
 
 
-# Which certificates are meant
+# Selection of certificates
 
 
 def _subjects(request: DoctorRequest, run: Run) -> tuple[list[_Subject], list[Finding]]:
-    """Return the certificates to look at, and a finding for each whose spec cannot be read."""
+    """Return the certificates to check, and a finding for each whose spec cannot be read."""
     known = run.services.store.names()
     subjects: list[_Subject] = []
     unreadable: list[Finding] = []
     for text in request.names or known:
-        name = text if text in known else _meant_by(text, run)
+        name = text if text in known else _existing_certificate(text, run)
         if name is None:
-            subjects.append(_Subject(_to_be(text, request, run), there=False))
+            subjects.append(_Subject(_new_spec(text, request, run), exists=False))
             continue
         try:
             spec = load(run, name)
             if request.given:
                 spec = changed(run, spec, spec.identifiers, request.given)
-            subjects.append(_Subject(spec, there=True))
+            subjects.append(_Subject(spec, exists=True))
         except CertctlError as error:
             fix = error.hint or f"certctl show {name}"
             unreadable.append(
@@ -242,26 +248,26 @@ def _subjects(request: DoctorRequest, run: Run) -> tuple[list[_Subject], list[Fi
     return subjects, unreadable
 
 
-def _meant_by(text: str, run: Run) -> str | None:
-    """Return the certificate that `issue` would take up for a name, None where it would make one.
-    Raises `InvalidIdentifier`.
+def _existing_certificate(text: str, run: Run) -> str | None:
+    """Return the existing certificate that `issue` would use for a domain name; None if it would
+    create one. Raises `InvalidIdentifier`.
     """
     found = find(run, None, (parse_identifier(text),))
     return None if found is None else found.name
 
 
-def _to_be(text: str, request: DoctorRequest, run: Run) -> CertificateSpec:
-    """Return the spec of a certificate that is not there yet. Raises `InvalidIdentifier`."""
+def _new_spec(text: str, request: DoctorRequest, run: Run) -> CertificateSpec:
+    """Return the spec that `issue` would create for a domain name. Raises `InvalidIdentifier`."""
     identifiers = (parse_identifier(text),)
     name = certificate_name(default_certificate_name(identifiers, ()))
     return new(run, name, identifiers, request.given)
 
 
-def _not_all(looked_at: int, there: int) -> Finding:
+def _not_all(checked: int, total: int) -> Finding:
     return Finding(
         "doctor.not_all",
         Severity.INFO,
         "names",
-        f"the names of {looked_at} of {there} certificates were looked up",
-        "Look at others by name: certctl doctor NAME...",
+        f"the names of only {checked} of {total} certificates were checked",
+        "To check others: certctl doctor NAME...",
     )

@@ -1,5 +1,5 @@
-"""The CAs of one examination by `doctor`: each is asked once, by whichever check comes first, and
-one that cannot be reached is not tried again.
+"""Checks of the CAs, for one run of `doctor`. The directory of each CA is fetched once, by the
+first check that needs it; a CA that cannot be reached is not tried again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from certctl.operations.accounts import choose_account
 from certctl.operations.run import Run
 
 CaAccount = tuple[str, str | None, str | None]
-"""A CA's directory URL, its roots, and the account there that is wanted."""
+"""A CA's directory URL, the file with its roots, and the ID of the account to use."""
 
 
 @dataclass
-class _Reached:
-    """What came of asking one CA for its directory; `lock` is held meanwhile."""
+class _CaState:
+    """The directory of a CA, or the error of fetching it; `lock` is held while it is fetched."""
 
     lock: Lock = field(default_factory=Lock)
     directory: Directory | None = None
@@ -33,33 +33,33 @@ class _Reached:
 
 
 class CaChecks:
-    """Its methods may be called from several threads."""
+    """The checks of CAs. Thread-safe."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._guard = Lock()
-        self._reached: dict[tuple[str, str | None], _Reached] = {}
+        self._states: dict[tuple[str, str | None], _CaState] = {}
 
     def findings(self, ca_account: CaAccount) -> Iterator[Finding]:
-        """Yield what is wrong with a CA, with the clock, and with our account there."""
+        """Yield what is wrong with a CA, this machine's clock, and the account at the CA."""
         ca, bundle, wanted = ca_account
         account = choose_account(self._run, ca, wanted)
-        reached = self._ask(ca, bundle)
-        if reached.error is not None or reached.directory is None:
-            if reached.error is not None:
-                yield health.unreachable(ca, reached.error)
+        state = self._state(ca, bundle)
+        if state.error is not None or state.directory is None:
+            if state.error is not None:
+                yield health.unreachable(ca, state.error)
             return
-        yield from reached.clock
-        yield from health.directory_findings(reached.directory, ca, account)
+        yield from state.clock
+        yield from health.directory_findings(state.directory, ca, account)
         if account is not None:
             client = self._run.client(ca, bundle, account)
             yield from health.account_findings(client, account)
 
     def issuance_request(self, spec: CertificateSpec, method: str) -> IssuanceRequest | None:
-        """Return who would order a certificate; None where the CA cannot be reached, which is told
-        of by itself.
+        """Return what a CAA check needs to know about the CA and the account that would order; None
+        if the CA cannot be reached, which is a finding of its own.
         """
-        directory = self._ask(spec.ca, spec.ca_bundle).directory
+        directory = self._state(spec.ca, spec.ca_bundle).directory
         if directory is None:
             return None
         account = self._account(spec)
@@ -67,27 +67,27 @@ class CaChecks:
         return IssuanceRequest(label(spec.ca), identities, account.url if account else None, method)
 
     def profile(self, spec: CertificateSpec) -> Iterator[Finding]:
-        """Yield whether the CA offers the profile that a certificate wants."""
-        directory = self._ask(spec.ca, spec.ca_bundle).directory
+        """Yield a finding if the CA does not offer the profile of a certificate."""
+        directory = self._state(spec.ca, spec.ca_bundle).directory
         if directory is not None:
             yield from health.profile_findings(directory, spec)
 
-    def _ask(self, ca: str, bundle: str | None) -> _Reached:
+    def _state(self, ca: str, bundle: str | None) -> _CaState:
         with self._guard:
-            reached = self._reached.setdefault((ca, bundle), _Reached())
-        with reached.lock:
-            if reached.directory is None and reached.error is None:
-                self._fetch(reached, self._run.client(ca, bundle), ca)
-        return reached
+            state = self._states.setdefault((ca, bundle), _CaState())
+        with state.lock:
+            if state.directory is None and state.error is None:
+                self._fetch(state, self._run.client(ca, bundle), ca)
+        return state
 
-    def _fetch(self, reached: _Reached, client: AcmeClient, ca: str) -> None:
+    def _fetch(self, state: _CaState, client: AcmeClient, ca: str) -> None:
         try:
-            reached.directory = client.directory
+            state.directory = client.directory
         except AcmeError as error:
-            reached.error = error
+            state.error = error
             return
         now = self._run.services.clock.now()
-        reached.clock = tuple(health.clock_findings(ca, client.server_time, now))
+        state.clock = tuple(health.clock_findings(ca, client.server_time, now))
 
     def _account(self, spec: CertificateSpec) -> Account | None:
         with suppress(CertctlError):

@@ -1,4 +1,4 @@
-"""A dry run: the whole way through an order at a CA's staging directory, keeping nothing of it."""
+"""A dry run: a complete order at the CA's staging directory, of which nothing is saved."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from certctl.operations.specs import staging_of
 
 
 def dry_run(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> CertificateFacts:
-    """Return the facts of the certificate that staging issued; neither it nor its key is kept.
+    """Return the facts of the certificate issued by staging; it and its key are discarded.
 
-    The account is one of the staging directory, separate from the real one. `csr` is a certificate
-    signing request that was just given. Raises `UsageError` where the CA has no staging directory.
+    Staging has an account of its own. `csr` is the certificate signing request given with this
+    command, if any. Raises `UsageError` if the CA has no staging directory.
     """
     staging = staging_of(spec)
     spec = replace(spec, ca=staging, ca_bundle=spec.ca_bundle if staging == spec.ca else None)

@@ -1,4 +1,4 @@
-"""What there is to do for each certificate: an order, a deploy that is owed, or nothing for now."""
+"""What each certificate needs: an order, a pending deployment, or nothing for now."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from certctl.operations.specs import load, protect_public, staging_of
 from certctl.renewal import decide, in_backoff, interval_too_long
 
 _LONGEST_INTERVAL = timedelta(days=1)
-_ASKING = 16
-"""Certificates that are looked at side by side: what takes time is to ask the CA."""
+_THREADS = 16
+"""Certificates that are checked in parallel: ARI queries are what takes time."""
 
 
 @dataclass(frozen=True)
 class RenewRequest:
-    """What the caller asked for: all certificates where `names` is empty.
+    """A request to `renew`; all certificates if `names` is empty.
 
-    `unattended`: nobody watches, so that a run with something due waits a random time first, up to
-    the setting `random_delay`, and the times of such runs tell how often they come: `interval`,
-    which `renew` fills in, is their usual distance, None where it is not known.
+    `unattended`: the run was started by a timer, not by a person. If something is due, it first
+    waits for a random time up to the setting `random_delay`. `interval`, which `renew` fills in, is
+    the usual time between unattended runs, None if it is not known.
     """
 
     names: tuple[str, ...] = ()
@@ -39,21 +39,23 @@ class RenewRequest:
 
     @property
     def regular(self) -> bool:
-        """Whether this is what a timer does, again and again."""
+        """Whether this is a scheduled run for all certificates, as a timer starts it."""
         return self.unattended and not (self.names or self.force or self.dry_run)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A certificate with something to do: an order, or only a deploy that is owed. `expires` is
-    when the live one does, None without one. `asks` is what an order is to the CA's limits.
+    """A certificate that needs an order, or only a pending deployment (`order` is False).
+
+    `expires` is when the live version expires, None if there is none. `ledger_entry` is what an
+    order would count as in the CA's rate limits.
     """
 
     spec: CertificateSpec
     order: bool
     why: str
     expires: datetime | None = None
-    asks: LedgerEntry | None = None
+    ledger_entry: LedgerEntry | None = None
 
     def outcome(self, action: str) -> Outcome:
         """Return an outcome of this work."""
@@ -63,9 +65,10 @@ class Work:
 
 @dataclass(frozen=True)
 class DueWork:
-    """What there is to do, and what became of certificates for which there is nothing to do now.
-    `interval_too_long`: if runs come too rarely, the time that there is for a renewal, and what
-    that is called.
+    """The work to do, and the outcomes of the certificates that need none now.
+
+    `interval_too_long`: if `renew` runs too rarely, the time available for a renewal, and a phrase
+    for it.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -74,47 +77,51 @@ class DueWork:
 
 
 def find_work(names: Sequence[str], request: RenewRequest, run: Run) -> DueWork:
-    """Decide about certificates, asking their CAs for advice where the time has come for that."""
-    place = {name: index for index, name in enumerate(names)}
+    """Return what the certificates need, in the order of `names`; query their CAs for renewal
+    information (ARI) if a query is due.
+    """
+    index = {name: number for number, name in enumerate(names)}
     found = list(
         in_parallel(
-            lambda name: (place[name], _examined(name, request, run)),
+            lambda name: (index[name], _check_due(name, request, run)),
             names,
-            threads=_ASKING,
+            threads=_THREADS,
         )
     )
     in_order = [each for _, each in sorted(found, key=lambda pair: pair[0])]
-    seldom = [each.interval_too_long for each in in_order if each.interval_too_long is not None]
+    too_long = [each.interval_too_long for each in in_order if each.interval_too_long is not None]
     return DueWork(
         outcomes=tuple(outcome for each in in_order for outcome in each.outcomes),
         work=tuple(work for each in in_order for work in each.work),
-        interval_too_long=min(seldom, default=None),
+        interval_too_long=min(too_long, default=None),
     )
 
 
 def recheck(work: Work, request: RenewRequest, run: Run) -> DueWork:
-    """Take the certificate's lock, and decide again: much may have happened since the first look.
+    """Lock the certificate and decide again, since its state may have changed in the meantime.
 
-    The lock is kept where there is still something to do.
+    The lock is kept if there is still something to do.
     """
-    return _examined(work.spec.name, request, run, keep=True)
+    return _check_due(work.spec.name, request, run, keep_lock=True)
 
 
 def skipped(name: str, busy: LockHeld, run: Run) -> Outcome:
-    """Say that another process works on a certificate, and return that as its outcome."""
+    """Emit that a certificate is skipped because another process holds its lock; return the
+    outcome.
+    """
     run.services.emit(Skipped(name, run.services.clock.now(), busy.message))
     return Outcome(name, "busy", reason=busy.message)
 
 
-def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False) -> DueWork:
-    """Decide about one certificate with its lock held; one that was deleted since the names were
-    read gives nothing.
+def _check_due(name: str, request: RenewRequest, run: Run, *, keep_lock: bool = False) -> DueWork:
+    """Decide about one certificate with its lock held; return nothing if it has been deleted since
+    the names were read.
     """
     run.check()
     found = DueWork()
     try:
         run.lock(name, timeout=0)
-        found = _decided(name, request, run)
+        found = _decide(name, request, run)
     except (Interrupted, KeyboardInterrupt):
         raise
     except LockHeld as busy:
@@ -123,34 +130,35 @@ def _examined(name: str, request: RenewRequest, run: Run, *, keep: bool = False)
         found = DueWork()
     except CertctlError as error:
         found = DueWork((Outcome(name, "failed", error=error),))
-    except Exception as error:  # noqa: BLE001 - one certificate never stops the others
+    except Exception as error:  # noqa: BLE001 - one certificate must not stop the others
         found = DueWork((Outcome(name, "failed", error=unexpected(error)),))
     finally:
-        if not (keep and found.work):
+        if not (keep_lock and found.work):
             run.release(name)
     return found
 
 
-def _decided(name: str, request: RenewRequest, run: Run) -> DueWork:
+def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
     spec, status = load(run, name), activate_wanted(name, run, respect_backoff=True)
     forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
     if not forced and spec.autorenew:
-        status = _by_ari(spec, status, run)
+        status = _with_renewal_info(spec, status, run)
     now, live = run.services.clock.now(), status.live
     expires = live.facts.not_after if live is not None else None
     next_run = min(request.interval or timedelta(0), _LONGEST_INTERVAL)
     decision = decide(spec, status, now, next_run)
     if request.dry_run:
-        staging_of(spec)  # where there is none, no hook has to run to find that out
+        staging_of(spec)  # fail before any hook runs if the CA has no staging directory
     elif decision.due:
         protect_public(spec, status, force=request.force)
-    seldom = None
+    too_long = None
     if request.interval is not None and live is not None and spec.autorenew:
-        seldom = interval_too_long(live, status.renewal_state, request.interval)
+        too_long = interval_too_long(live, status.renewal_state, request.interval)
     if forced or (decision.due and not in_backoff(status.renewal_state, now)):
-        why = "asked for" if forced else decision.why
-        asks = order_for(spec, status, now)
-        return DueWork((), (Work(spec, order=True, why=why, expires=expires, asks=asks),), seldom)
+        why = "requested" if forced else decision.why
+        entry = order_for(spec, status, now)
+        order = Work(spec, order=True, why=why, expires=expires, ledger_entry=entry)
+        return DueWork((), (order,), too_long)
     domains = tuple(each.value for each in spec.identifiers)
     outcomes: list[Outcome] = []
     work: list[Work] = []
@@ -159,19 +167,21 @@ def _decided(name: str, request: RenewRequest, run: Run) -> DueWork:
         outcomes.append(Outcome(name, "waiting", domains, error=error))
     if status.undeployed and in_backoff(status.deployment, now):
         error = earlier_error(name, status.deployment.last_error, deploy=True)
-        owed = DeployResult(name, status.deployment.wanted or 0, deployed=False, error=error)
-        outcomes.append(Outcome(name, "undeployed", domains, live, deploy=owed))
+        pending = DeployResult(name, status.deployment.wanted or 0, deployed=False, error=error)
+        outcomes.append(Outcome(name, "undeployed", domains, live, deploy=pending))
     elif status.undeployed:
-        work.append(Work(spec, order=False, why="its deploy is owed", expires=expires))
+        work.append(Work(spec, order=False, why="its deployment is pending", expires=expires))
     if not (outcomes or work):
         update_next_action(name, run)
         unchanged = Outcome(name, "unchanged", domains, live, reason=decision.why)
         outcomes.append(replace(unchanged, renews_at=decision.at))
-    return DueWork(tuple(outcomes), tuple(work), seldom)
+    return DueWork(tuple(outcomes), tuple(work), too_long)
 
 
-def _by_ari(spec: CertificateSpec, status: CertificateStatus, run: Run) -> CertificateStatus:
-    """Return the status with the CA's advice in its memory, asked for where it is time to."""
+def _with_renewal_info(
+    spec: CertificateSpec, status: CertificateStatus, run: Run
+) -> CertificateStatus:
+    """Query the CA for renewal information (ARI) if a query is due; return the updated status."""
     from certctl.operations.ari import (  # noqa: PLC0415 - an idle run needs no CA
         ask_for_renewal_info,
     )

@@ -1,4 +1,4 @@
-"""Why a certificate is renewed when it is: every fact that the decision rests on, with its time."""
+"""Explain when and why a certificate is renewed: every fact behind the decision, with its time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from certctl.renewal import decide, interval_too_long, latest_renewal, renewal_t
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that has a part in the decision. `key` is a stable word, `at` its time, if any."""
+    """A fact that the decision depends on. `key` is stable; `at` is its time, if it has one."""
 
     key: str
     at: datetime | None
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Explanation:
 
 
 def explain(run: Run, name: str) -> Explanation:
-    """Return why and when a certificate is renewed. Asks nobody, and changes nothing. Raises
+    """Return when and why a certificate is renewed. Queries no CA and changes nothing. Raises
     `UnknownCertificate`.
     """
     require(run, (name,))
@@ -43,96 +43,106 @@ def explain(run: Run, name: str) -> Explanation:
     facts: list[Fact] = []
     if status.renewal_state.paused_until is not None and status.renewal_state.paused_until > now:
         facts.append(
-            Fact("pause", status.renewal_state.paused_until, "until then a rollback pauses it")
+            Fact(
+                "pause",
+                status.renewal_state.paused_until,
+                "renewal is paused until then (rollback)",
+            )
         )
     if status.live is not None:
-        facts += _of_the_ca(status.live, status.renewal_state, now)
-        facts += _of_the_lifetime(status.live)
-    facts += _of_attempts(status)
-    facts += [_of_a_limit(each) for each in usage_for(spec, status, run)]
+        facts += _ari_facts(status.live, status.renewal_state, now)
+        facts += _lifetime_facts(status.live)
+    facts += _attempt_facts(status)
+    facts += [_limit_fact(each) for each in usage_for(spec, status, run)]
     if history.runs:
-        facts.append(Fact("last_run", history.runs[-1], "`renew` last ran by itself"))
+        facts.append(Fact("last_run", history.runs[-1], "last unattended run of `renew`"))
     if history.interval is not None:
         hours = history.interval.total_seconds() / 3600
         facts.append(Fact("interval", None, f"`renew` usually runs every {hours:.1f} hours"))
         if status.live is not None and interval_too_long(
             status.live, status.renewal_state, history.interval
         ):
-            facts.append(Fact("interval_too_long", None, "that is too seldom for this certificate"))
+            facts.append(Fact("interval_too_long", None, "that is too rare for this certificate"))
     return Explanation(name, decision, tuple(facts))
 
 
-def _of_the_ca(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:
+def _ari_facts(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:
     info = renewal_info_for(live, renewal_state)
     facts: list[Fact] = []
     if info is not None:
         facts += [
-            Fact("window_start", info.start, "the window begins that its CA names (RFC 9773)"),
-            Fact("chosen", info.chosen, "the time chosen in that window, once"),
-            Fact("window_end", info.end, "the window ends"),
+            Fact("window_start", info.start, "start of the window suggested by its CA (ARI)"),
+            Fact("chosen", info.chosen, "randomly chosen renewal time in that window"),
+            Fact("window_end", info.end, "end of the window"),
         ]
         if info.explanation_url:
-            facts.append(Fact("explanation", None, f"its CA explains: {info.explanation_url}"))
+            facts.append(
+                Fact("explanation", None, f"explanation by its CA: {info.explanation_url}")
+            )
         if info.withdrawn:
-            facts.append(Fact("withdrawn", None, "the CA moved that window into the past"))
+            facts.append(Fact("withdrawn", None, "its CA moved that window into the past"))
     elif renewal_state.ask_ca_at is None:
-        facts.append(Fact("no_renewal_info", None, "its CA has not been asked for advice yet"))
+        facts.append(
+            Fact("no_renewal_info", None, "its CA has not been queried for a window (ARI) yet")
+        )
     elif renewal_state.unanswered:
         facts.append(
             Fact(
                 "no_renewal_info",
                 None,
-                f"its CA gave no advice {renewal_state.unanswered} times in a row",
+                f"ARI queries to its CA failed {renewal_state.unanswered} times in a row",
             )
         )
     else:
-        facts.append(Fact("no_renewal_info", None, "its CA gives no advice: the lifetime decides"))
+        facts.append(
+            Fact("no_renewal_info", None, "its CA does not support ARI: the lifetime decides")
+        )
     if renewal_state.ask_ca_at is not None and now < renewal_state.ask_ca_at < live.facts.not_after:
-        facts.append(Fact("ask_again", renewal_state.ask_ca_at, "its CA is asked again"))
+        facts.append(Fact("next_ari_query", renewal_state.ask_ca_at, "next ARI query to its CA"))
     if renewal_state.renewed_by_ari is not None:
         facts.append(
-            Fact("renewed_on_advice", renewal_state.renewed_by_ari, "it was last renewed on advice")
+            Fact("renewed_by_ari", renewal_state.renewed_by_ari, "last renewed because of ARI")
         )
     return facts
 
 
-def _of_the_lifetime(live: Version) -> list[Fact]:
+def _lifetime_facts(live: Version) -> list[Fact]:
     return [
-        Fact("schedule", renewal_time(live), "without advice, it would be renewed from then on"),
+        Fact("without_ari", renewal_time(live), "renewal time without ARI"),
         Fact(
             "latest_renewal",
             latest_renewal(live),
-            "a sixth of its lifetime is left; no advice beats that",
+            "a sixth of its lifetime is left: it is renewed then even if ARI suggests later",
         ),
         Fact("expires", live.facts.not_after, "it expires"),
     ]
 
 
-def _of_a_limit(usage: Usage) -> Fact:
-    words = f"its CA's limits: {usage} are used"
+def _limit_fact(usage: Usage) -> Fact:
+    text = f"rate limit of its CA: {usage} used"
     if usage.available_at is not None:
-        return Fact("limit", usage.available_at, f"{words}; there is room again then")
-    return Fact("limit", None, words)
+        return Fact("limit", usage.available_at, f"{text}; more are possible from then on")
+    return Fact("limit", None, text)
 
 
-def _of_attempts(status: CertificateStatus) -> list[Fact]:
-    facts = _of_failures("order", "the last attempt", status.renewal_state)
+def _attempt_facts(status: CertificateStatus) -> list[Fact]:
+    facts = _failure_facts("order", "the last attempt", status.renewal_state)
     if status.undeployed:
-        facts.append(Fact("undeployed", None, "its deploy is owed"))
-        facts += _of_failures("deploy", "the last deploy", status.deployment)
+        facts.append(Fact("undeployed", None, "its deployment is pending"))
+        facts += _failure_facts("deploy", "the last deployment", status.deployment)
     return facts
 
 
-def _of_failures(key: str, what: str, renewal_state: RenewalState | Deployment) -> list[Fact]:
-    error = renewal_state.last_error
+def _failure_facts(key: str, what: str, state: RenewalState | Deployment) -> list[Fact]:
+    error = state.last_error
     if error is None:
         return []
-    times = f"{renewal_state.failures} times in a row" if renewal_state.failures > 1 else "once"
+    times = f"{state.failures} times in a row" if state.failures > 1 else "once"
     facts = [
         Fact(
             f"{key}_failed", error.at, f"{what} failed, {times} ({error.failure}): {error.message}"
         )
     ]
-    if renewal_state.retry_at is not None:
-        facts.append(Fact(f"{key}_retry", renewal_state.retry_at, "not tried again before"))
+    if state.retry_at is not None:
+        facts.append(Fact(f"{key}_retry", state.retry_at, "not tried again before that time"))
     return facts

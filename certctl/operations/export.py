@@ -1,4 +1,4 @@
-"""Export: a version of a certificate in another form, by hand. Nothing is remembered of it."""
+"""Export a version of a certificate in another format, once. No record of it is kept."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PUBLIC = 0o644
 
 
 def export(
-    run: Run, name: str, form: CopyFormat, number: int | None, password: str | None
+    run: Run, name: str, format_: CopyFormat, number: int | None, password: str | None
 ) -> tuple[int, bytes]:
-    """Return the number and the bytes of a version, the live one by default.
+    """Return the number of a version and its bytes in a format; by default the live version.
 
-    Raises `UnknownCertificate` where there is no such version, `UsageError` where none is live, and
-    `ConfigurationError` for a form that needs a key which is not ours.
+    Raises `UnknownCertificate` if the version does not exist, `UsageError` if none is live, and
+    `ConfigurationError` for a format with a private key if certctl does not have the key.
     """
     require(run, (name,))
     store = run.services.store
@@ -32,16 +32,17 @@ def export(
             )
         number = live.number
     material = store.material(name, number)
-    return number, formats.contents(form, material, name=name, password=password)
+    return number, formats.contents(format_, material, name=name, password=password)
 
 
-def write(path: Path, data: bytes, form: CopyFormat, *, force: bool) -> None:
-    """Write an export, one with a key for its owner alone.
+def write(path: Path, data: bytes, format_: CopyFormat, *, force: bool) -> None:
+    """Write an export; one with a private key is readable by its owner only.
 
-    Raises `UsageError` where a file is there already, unless with `force`; `StoreError`.
+    Raises `UsageError` if the file exists, unless with `force`; `StoreError`.
     """
     if not force and (path.exists() or path.is_symlink()):
         raise UsageError(
-            f"{path} is there already", hint="Replace it with --force, or name another file."
+            f"{path} already exists",
+            hint="Replace it with --force, or choose another file.",
         )
-    write_atomic(path, data, PRIVATE_FILE if form.secret else _PUBLIC)
+    write_atomic(path, data, PRIVATE_FILE if format_.secret else _PUBLIC)

@@ -110,7 +110,7 @@ def _order_all(
     from certctl.operations.run_hooks import after, before  # noqa: PLC0415 - an idle run needs none
 
     if not request.dry_run:
-        warn_of_limits([(each.spec, each.asks) for each in due if each.asks], run)
+        warn_of_limits([(each.spec, each.ledger_entry) for each in due if each.ledger_entry], run)
     try:
         run_hooks = before([each.spec for each in due], run)
     except LockHeld as busy:

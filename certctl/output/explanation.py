@@ -15,7 +15,7 @@ def explanation_lines(found: Explanation, times: Times) -> list[object]:
     moments = [times.minute(fact.at) if fact.at else "" for fact in found.facts]
     width = max((len(each) for each in moments), default=0)
     lines = (
-        f"  {each.ljust(width)}  {fact.words}"
+        f"  {each.ljust(width)}  {fact.text}"
         for each, fact in zip(moments, found.facts, strict=True)
     )
     return [f"{found.name}: {words}", *lines]
@@ -31,6 +31,6 @@ def explanation_object(found: Explanation) -> dict[str, Json]:
         "reason": decision.reason,
         "why": decision.why,
         "facts": [
-            {"key": fact.key, "at": moment(fact.at), "words": fact.words} for fact in found.facts
+            {"key": fact.key, "at": moment(fact.at), "text": fact.text} for fact in found.facts
         ],
     }

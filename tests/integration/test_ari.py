@@ -312,7 +312,7 @@ def test_a_history_that_cannot_be_read_or_written_stops_nothing(machine: Machine
 
 def told(machine: Machine) -> dict[str, str]:
     with machine.run() as run:
-        return {fact.key: fact.words for fact in explain(run, "a.example").facts}
+        return {fact.key: fact.text for fact in explain(run, "a.example").facts}
 
 
 def test_an_explanation_has_the_window_the_time_chosen_and_the_page(by_ari: Machine) -> None:
@@ -330,7 +330,7 @@ def test_an_explanation_has_the_window_the_time_chosen_and_the_page(by_ari: Mach
     assert (found.decision.due, found.decision.at, found.decision.reason) == (
         False,
         info.chosen,
-        "advice",
+        "ari",
     )
     assert (times["window_start"], times["chosen"], times["window_end"]) == (
         info.start,
@@ -338,7 +338,7 @@ def test_an_explanation_has_the_window_the_time_chosen_and_the_page(by_ari: Mach
         info.end,
     )
     assert "https://ca.example/why" in told(by_ari)["explanation"]
-    assert times["schedule"] < times["latest_renewal"] < times["expires"]
+    assert times["without_ari"] < times["latest_renewal"] < times["expires"]
 
 
 def test_an_explanation_says_why_nothing_happens(machine: Machine) -> None:

@@ -98,11 +98,11 @@ def test_the_names_of_many_certificates_are_looked_up_for_some_of_them_only(
         chosen = {"ca": machine.ca.directory_url, "ca_bundle": str(machine.ca.ca_bundle)}
         add_certificate(machine.home, f"n{number}.example", chosen=chosen)
 
-    found = doctor(machine, records={}, most=2)
+    found = doctor(machine, records={}, max_certificates=2)
 
     assert found.certificates == 2
     assert one(found, "doctor.not_all").message == (
-        "the names of 2 of 3 certificates were looked up"
+        "the names of only 2 of 3 certificates were checked"
     )
     assert len([each for each in found.findings if each.code == "dns.no_address"]) == 2
     assert machine.ca.sequence().count("directory") == 1
@@ -388,7 +388,7 @@ def test_another_process_that_works_on_the_certificate_is_not_disturbed(machine:
         found = doctor(machine, "a.example")
 
     busy = one(found, "challenge.busy")
-    assert (busy.severity, busy.fix) == ("info", "Once that has ended: certctl doctor a.example")
+    assert (busy.severity, busy.fix) == ("info", "Try again later: certctl doctor a.example")
 
 
 def test_what_cannot_be_removed_is_told_and_removed_by_a_later_run(

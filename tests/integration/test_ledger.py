@@ -254,10 +254,10 @@ def test_what_is_used_is_explained_for_a_certificate(letsencrypt: Machine) -> No
     with letsencrypt.run() as run:
         facts = explain(run, "a.example.com").facts
 
-    assert [fact.words for fact in facts if fact.key == "limit"] == [
-        f"its CA's limits: {same} are used",
-        "its CA's limits: 2 of 50 new certificates in 7 days for example.com are used",
-        "its CA's limits: 3 of 300 new orders in 3 hours are used",
+    assert [fact.text for fact in facts if fact.key == "limit"] == [
+        f"rate limit of its CA: {same} used",
+        "rate limit of its CA: 2 of 50 new certificates in 7 days for example.com used",
+        "rate limit of its CA: 3 of 300 new orders in 3 hours used",
     ]
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dns.rcode
 
 from certctl.models import Endpoint, Finding, Value
-from certctl.operations.doctor import MANY, Diagnosis, DoctorRequest, diagnose
+from certctl.operations.doctor import MAX_CERTIFICATES, Diagnosis, DoctorRequest, diagnose
 from certctl.operations.machine_findings import MachineContext
 from certctl.ports import EndpointFactory
 from tests.lab.scripted_dns import ScriptedDns
@@ -23,7 +23,7 @@ def doctor(
     write: bool | None = None,
     given: Mapping[str, Value] | None = None,
     rcodes: Mapping[str, dns.rcode.Rcode] | None = None,
-    most: int = MANY,
+    max_certificates: int = MAX_CERTIFICATES,
 ) -> Diagnosis:
     """`certctl doctor` where the DNS has these records, and the CA asks at the machine's port."""
     with ScriptedDns(records, rcodes or {}) as resolver:
@@ -31,7 +31,7 @@ def doctor(
         options = {**machine.flags, "challenge.dns_resolver": resolver.address, **(given or {})}
         options.pop("account.agree_tos")
         context = MachineContext(root=machine.home / "none", ask_crontab=False)
-        request = DoctorRequest(names, options, write, context, most)
+        request = DoctorRequest(names, options, write, context, max_certificates)
         with machine.run(given) as run:
             return diagnose(request, run)
 
