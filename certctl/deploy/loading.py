@@ -45,7 +45,7 @@ def target_names() -> tuple[str, ...]:
 
 def own_target_options() -> tuple[Option, ...]:
     """Return the options of certctl's built-in targets."""
-    return tuple(option for name in _PLUGINS.own for option in _module(name).OPTIONS)
+    return tuple(option for name in _PLUGINS.builtin for option in _module(name).OPTIONS)
 
 
 def target_options() -> tuple[Option, ...]:

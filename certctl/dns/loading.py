@@ -70,7 +70,7 @@ def options_of(name: str) -> tuple[Option, ...]:
 def kind_of(name: str) -> str:
     """Return where a provider is from: `certctl`, `plug-in` or `lexicon`. Raises `UsageError`."""
     if is_builtin_or_plugin(name):
-        return "certctl" if name in _PLUGINS.own else "plug-in"
+        return "certctl" if name in _PLUGINS.builtin else "plug-in"
     if name in lexicon.names():
         return "lexicon"
     raise _unknown(name)
@@ -78,12 +78,12 @@ def kind_of(name: str) -> str:
 
 def is_builtin_or_plugin(name: str) -> bool:
     """Whether the options of a provider are settings of certctl's: flags, variables and all."""
-    return name in _PLUGINS.own or name in _PLUGINS.names()
+    return name in _PLUGINS.builtin or name in _PLUGINS.names()
 
 
 def own_provider_options() -> tuple[Option, ...]:
     """Return the options of certctl's own providers."""
-    return tuple(option for name in _PLUGINS.own for option in _module(name).OPTIONS)
+    return tuple(option for name in _PLUGINS.builtin for option in _module(name).OPTIONS)
 
 
 def create_provider(

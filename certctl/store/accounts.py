@@ -1,7 +1,7 @@
-"""Accounts and their keys: `accounts/CA/ID/` with `key.pem`, `account.json`, and `next-key.pem`
-while a key change is under way (RFC 8555 §7.3.5).
+"""ACME accounts and their keys: `accounts/CA/ID/` with `key.pem`, `account.json`, and
+`next-key.pem` during a key rollover (RFC 8555 §7.3.5).
 
-The CA's view of an account, and when to change what, belong to others.
+This module only reads and writes the files. Requests to the CA are in `certctl.ca.accounts`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from certctl.system.locks import FileLock, acquire
 
 _LIMIT = 64 * 1024
 _LEDGER_TIMEOUT = 5.0
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_UNKNOWN_DATE = datetime.min.replace(tzinfo=UTC)
 
 
 class Accounts:
@@ -50,18 +50,18 @@ class Accounts:
         self._stop = stop
 
     def all(self) -> Sequence[Account]:
-        """Return every account, the oldest first. Raises `StoreCorrupt` for one that makes no
-        sense: forgetting it would make a new one.
+        """Return all accounts, oldest first. Raises `StoreCorrupt` if one cannot be parsed:
+        ignoring it would register a second account.
         """
         found: list[Account] = []
-        for ca in _directories(self._layout.accounts):
-            for directory in _directories(ca):
+        for ca in _subdirectories(self._layout.accounts):
+            for directory in _subdirectories(ca):
                 if not is_account_id(directory.name):
                     continue
                 fields = read_document(directory / "account.json")
                 if fields is not None:
                     found.append(to_account(directory.name, fields))
-        return sorted(found, key=lambda each: (each.created or _BEGINNING, each.id))
+        return sorted(found, key=lambda each: (each.created or _UNKNOWN_DATE, each.id))
 
     def key(self, account: Account) -> bytes:
         return read_private(self._layout.account(account) / "key.pem", _LIMIT)
@@ -73,10 +73,10 @@ class Accounts:
             write_atomic(directory / "key.pem", key)
             self.update(account)
             return account
-        parent = self._layout.make(directory.parent)
+        parent = self._layout.create_directory(directory.parent)
         temporary = parent / temporary_name(directory.name)
         try:
-            with as_store_error("make the directory", temporary):
+            with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
             write_new(temporary / "key.pem", key)
             write_new(temporary / "account.json", encode(from_account(account)))
@@ -109,7 +109,7 @@ class Accounts:
         self, account: Account, entries: Sequence[LedgerEntry], now: datetime
     ) -> None:
         path = self._layout.ledger_lock(account.directory_url)
-        self._layout.make(path.parent)
+        self._layout.create_directory(path.parent)
         held = acquire(
             path,
             exclusive=True,
@@ -126,7 +126,7 @@ class Accounts:
 
     def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> FileLock:
         path = self._layout.account_lock(directory_url)
-        self._layout.make(path.parent)
+        self._layout.create_directory(path.parent)
         held = acquire(
             path,
             exclusive=exclusive,
@@ -150,11 +150,11 @@ class Accounts:
     @staticmethod
     def _clean_up(ca: Path) -> None:
         clean_up_directory(ca)
-        for directory in _directories(ca):
+        for directory in _subdirectories(ca):
             clean_up_directory(directory)
 
 
-def _directories(path: Path) -> list[Path]:
+def _subdirectories(path: Path) -> list[Path]:
     with as_store_error("list", path):
         try:
             with os.scandir(path) as entries:

@@ -1,8 +1,8 @@
-"""The audit trail, `log/audit.jsonl`: a line for each registration, order, issuance, deploy,
-revocation and failure.
+"""The audit trail, `log/audit.jsonl`: one line for each registration, order, issued certificate,
+deployment, revocation and failure.
 
-Written at once and appended, so that what was done is on record even where the process is killed
-right after; it is never read back.
+Each line is appended as soon as the event happens, so that it is recorded even if the process is
+killed immediately afterwards. certctl never reads the file.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ RECORDED: tuple[type[Event], ...] = (
     events.Revoked,
     events.Failed,
 )
-"""The kinds of events that have a line."""
+"""The events that are recorded."""
 
 
 class Audit:
-    """The trail of one home directory. `warn` is told, once, where it cannot be written."""
+    """The audit trail of one home directory. `warn` is called once if it cannot be written."""
 
     def __init__(self, home: Path, warn: Callable[[str], None]) -> None:
         self._layout = Layout(home.absolute())
         self._warn: Callable[[str], None] | None = warn
 
     def sink(self, event: Event) -> None:
-        """Record an event, if it is one of those that are; never raises."""
+        """Record an event if its type is in `RECORDED`; never raises."""
         if not isinstance(event, RECORDED):
             return
         try:
@@ -54,7 +54,7 @@ class Audit:
 
     def _append(self, text: str) -> None:
         path = self._layout.audit
-        self._layout.make(path.parent)
+        self._layout.create_directory(path.parent)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o600)
         try:
@@ -64,7 +64,7 @@ class Audit:
 
 
 def line(event: Event) -> str:
-    """Return an event as one line of JSON; times are ISO 8601 in UTC."""
+    """Return an event as one line of JSON; times are RFC 3339 in UTC."""
     facts = {each.name: _plain(getattr(event, each.name)) for each in fields(event)}
     at, name = facts.pop("at"), facts.pop("name") or None
     document = {"version": FORMAT, "at": at, "kind": event.kind, "name": name, "facts": facts}

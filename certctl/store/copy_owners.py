@@ -1,6 +1,6 @@
-"""Whose certificate is written to which file outside the home directory (`copies/DIGEST.json`).
+"""Which certificate owns which file outside the home directory (`copies/DIGEST.json`).
 
-A claim is a note, not a lock: it holds as long as its certificate is wanted and writes that file.
+A record is not a lock: it is valid while its certificate has a spec and still writes that file.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from certctl.store.layout import Layout
 
 
 class CopyOwners:
-    """The claims below one home directory."""
+    """The records of one home directory."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def claim(self, path: str, name: str, writes: Callable[[str, str], bool]) -> str | None:
-        """Claim a file for `name`; return None, or the other name whose claim holds, as `writes`
-        says of a name and a path.
+        """Record `name` as the owner of a file. Return None, or the name of the certificate that
+        already owns it, which is the case if `writes(name, path)` is true.
         """
         other = self._owner(path)
         if other == name:
             return None
         if other is not None and writes(other, path):
             return other
-        self._layout.make(self._layout.claims)
-        write_document(self._layout.claim(path), {"path": path, "name": name})
+        self._layout.create_directory(self._layout.copy_owners)
+        write_document(self._layout.copy_owner(path), {"path": path, "name": name})
         return None
 
     def _owner(self, path: str) -> str | None:
         try:
-            fields = read_document(self._layout.claim(path))
+            fields = read_document(self._layout.copy_owner(path))
         except StoreCorrupt:
-            return None  # it is written anew
-        return None if fields is None else fields.text_or_none("name")
+            return None  # the record is overwritten
+        return None if fields is None else fields.string_or_none("name")

@@ -1,7 +1,7 @@
-"""JSON documents: read strictly, written durably. Each carries a `version` and stands alone.
+"""JSON documents: read strictly, written durably. Each has a `version`.
 
-What a document means belongs to `certctl.store.records`; this module knows objects, texts, numbers
-and times. Keys that it does not know are left alone, so that a format can grow.
+What a document means is defined in `certctl.store.records`; this module knows objects, strings,
+numbers and times. Unknown keys are ignored, so that a format can be extended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from certctl.errors import StoreCorrupt
 from certctl.system.files import PRIVATE_FILE, read_if_exists, write_atomic
 
 FORMAT = 1
-"""The `version` that every document of this certctl carries."""
+"""The `version` that this certctl writes and accepts."""
 
 _LIMIT = 4 << 20
 
@@ -23,7 +23,7 @@ Json = Mapping[str, object]
 
 
 def encode(values: Json) -> bytes:
-    """Return a document's bytes: `version` first, then `values`, for people to read too."""
+    """Return a document as indented JSON: `version` first, then `values`."""
     return (json.dumps({"version": FORMAT, **values}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -33,9 +33,9 @@ def write_document(path: Path, values: Json, mode: int = PRIVATE_FILE) -> None:
 
 
 def read_document(path: Path) -> Fields | None:
-    """Return the document at `path`, or None where there is none.
+    """Return the document at `path`, or None if there is no such file.
 
-    Raises `StoreCorrupt` where it is no JSON object or of another version, `StoreError` where it
+    Raises `StoreCorrupt` if it is not a JSON object or has another version, `StoreError` if it
     cannot be read.
     """
     data = read_if_exists(path, _LIMIT)
@@ -44,131 +44,130 @@ def read_document(path: Path) -> Fields | None:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise corrupt(str(path), f"it is no JSON: {error}") from error
+        raise corrupt(str(path), f"it is not valid JSON: {error}") from error
     if not isinstance(document, dict):
-        raise corrupt(str(path), "it is no JSON object")
+        raise corrupt(str(path), "it is not a JSON object")
     fields = Fields(str(path), document)
     found = fields.integer("version")
     if found != FORMAT:
         raise corrupt(
-            str(path), f"it has version {found} of its format, this certctl reads {FORMAT}"
+            str(path), f"its format has version {found}, but this certctl reads version {FORMAT}"
         )
     return fields
 
 
 def corrupt(where: str, problem: str) -> StoreCorrupt:
-    """Return the error for a file that is not what its format says."""
+    """Return the error for a file that does not have the expected format."""
     return StoreCorrupt(
-        f"{where} cannot be understood: {problem}",
-        hint="Restore it from a backup, or remove it if it cannot be repaired.",
+        f"{where} is not valid: {problem}",
+        hint="Restore the file from a backup. If there is none, delete it.",
     )
 
 
-def moment(value: datetime | None) -> str | None:
-    """Return a time as documents have it: RFC 3339, UTC, `Z`."""
+def timestamp(value: datetime | None) -> str | None:
+    """Return a time as it is written in documents: RFC 3339 in UTC, with `Z`."""
     if value is None:
         return None
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 class Fields:
-    """A JSON object that is read field by field; one that is wrong is a `StoreCorrupt` that names
-    file and field. The `..._or_none` kind takes a missing field as None.
+    """A JSON object that is read field by field. A field of the wrong type raises `StoreCorrupt`
+    with the file and the field in it. The `..._or_none` methods return None if it is missing.
     """
 
     def __init__(self, where: str, values: Json) -> None:
         self.where = where
         self.values = values
 
-    def text(self, key: str) -> str:
-        """Return a text."""
+    def string(self, key: str) -> str:
+        """Return a string."""
         value = self.values.get(key)
         if not isinstance(value, str):
-            raise self.wrong(key, "a text")
+            raise self.invalid(key, "a string")
         return value
 
-    def text_or_none(self, key: str) -> str | None:
-        """Return a text."""
-        return None if self.values.get(key) is None else self.text(key)
+    def string_or_none(self, key: str) -> str | None:
+        """Return a string."""
+        return None if self.values.get(key) is None else self.string(key)
 
     def integer(self, key: str) -> int:
-        """Return a whole number."""
+        """Return an integer."""
         value = self.values.get(key)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self.wrong(key, "a whole number")
+            raise self.invalid(key, "an integer")
         return value
 
     def integer_or_none(self, key: str) -> int | None:
-        """Return a whole number."""
+        """Return an integer."""
         return None if self.values.get(key) is None else self.integer(key)
 
     def number(self, key: str) -> float:
         """Return a number."""
         value = self.values.get(key)
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self.wrong(key, "a number")
+            raise self.invalid(key, "a number")
         return float(value)
 
-    def flag(self, key: str) -> bool:
-        """Return true or false."""
+    def boolean(self, key: str) -> bool:
+        """Return a boolean."""
         value = self.values.get(key)
         if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
+            raise self.invalid(key, "true or false")
         return value
 
-    def moment(self, key: str) -> datetime:
+    def time(self, key: str) -> datetime:
         """Return a time, in UTC."""
-        text = self.text(key)
+        text = self.string(key)
         try:
             value = datetime.fromisoformat(text)
         except ValueError:
-            raise self.wrong(key, "a time") from None
+            raise self.invalid(key, "a time") from None
         if value.tzinfo is None:
-            raise self.wrong(key, "a time with its offset from UTC")
+            raise self.invalid(key, "a time with an offset from UTC")
         return value.astimezone(UTC)
 
-    def moment_or_none(self, key: str) -> datetime | None:
+    def time_or_none(self, key: str) -> datetime | None:
         """Return a time, in UTC."""
-        return None if self.values.get(key) is None else self.moment(key)
+        return None if self.values.get(key) is None else self.time(key)
 
-    def moments(self, key: str) -> tuple[datetime, ...]:
-        """Return a list of times; a missing one is empty."""
-        known = self.texts(key)
-        found = (Fields(self.where, {key: each}).moment(key) for each in known)
-        return tuple(found)
+    def times(self, key: str) -> tuple[datetime, ...]:
+        """Return a list of times; empty if the field is missing."""
+        values = self.strings(key)
+        return tuple(Fields(self.where, {key: each}).time(key) for each in values)
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts; empty where the field is missing."""
+    def strings(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings; empty if the field is missing."""
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            raise self.wrong(key, "a list of texts")
+            raise self.invalid(key, "a list of strings")
         return tuple(value)
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """Return a list of whole numbers; empty where the field is missing."""
+        """Return a list of integers; empty if the field is missing."""
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(type(each) is int for each in value):
-            raise self.wrong(key, "a list of whole numbers")
+            raise self.invalid(key, "a list of integers")
         return tuple(value)
 
     def object(self, key: str) -> Fields:
-        """Return an object within this one."""
+        """Return a nested object."""
         value = self.values.get(key)
         if not isinstance(value, dict):
-            raise self.wrong(key, "an object")
+            raise self.invalid(key, "an object")
         return Fields(f"{self.where}: {key}", value)
 
     def object_or_none(self, key: str) -> Fields | None:
-        """Return an object within this one."""
+        """Return a nested object."""
         return None if self.values.get(key) is None else self.object(key)
 
     def objects(self, key: str) -> tuple[Fields, ...]:
         """Return a list of objects."""
         value = self.values.get(key)
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            raise self.wrong(key, "a list of objects")
+            raise self.invalid(key, "a list of objects")
         return tuple(Fields(f"{self.where}: {key}", each) for each in value)
 
-    def wrong(self, key: str, wanted: str) -> StoreCorrupt:
-        """Return the error for a field that is not what it should be."""
-        return corrupt(self.where, f"{key} should be {wanted}")
+    def invalid(self, key: str, expected: str) -> StoreCorrupt:
+        """Return the error for a field that has the wrong type."""
+        return corrupt(self.where, f"{key} must be {expected}")

@@ -1,8 +1,9 @@
-"""Which certificates nothing has to be done for, found out by one small file each.
+"""Finds the certificates that have nothing to do, by reading one small file for each.
 
-Ten thousand certificates are looked at in a fraction of a second: hence system calls on ready-made
-strings rather than `pathlib`, and none of this package's readers. Whatever is not as expected makes
-a certificate busy, and then the whole truth is read elsewhere.
+Ten thousand certificates are checked in a fraction of a second. That is why this module makes
+system calls on preformatted strings instead of using `pathlib`, and does not use the readers of
+this package. Anything unexpected makes a certificate possibly due, and then its full status is
+read.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from certctl.store.layout import Layout
 from certctl.version import VERSION
 
 _LIMIT = 256 * 1024
-_USUAL = 8 * 1024
-"""Bytes to read at first: for each read the interpreter sets aside as much as is asked for."""
+_FIRST_READ = 8 * 1024
+"""Bytes to read first: the interpreter allocates as much as is requested for each read."""
 
 Signature = list[int]
-"""What tells one state of a file from another: mtime in nanoseconds, size, inode."""
+"""Identifies one state of a file: mtime in nanoseconds, size, inode."""
 
 
 def signature(facts: os.stat_result) -> Signature:
@@ -32,20 +33,20 @@ def signature(facts: os.stat_result) -> Signature:
 
 
 class Idle:
-    """Compares what a memory was written with to what is."""
+    """Compares the current files with the ones that a renewal state was saved with."""
 
     def __init__(self, layout: Layout, settings: Settings) -> None:
         self._renewals = f"{layout.renewals}/"
         self._specs = f"{layout.certificates}/"
         self._deployments = f"{layout.deployments}/"
         self._links = f"{layout.live_links}/"
-        self._pendings = str(layout.pendings)
-        # the rules may change with the program, the defaults with certctl.toml
+        self._pending_orders = str(layout.pending_orders)
+        # the rules can change with the version, the defaults with certctl.toml
         self._defaults = f"{VERSION} {settings.spec_digest()}"
 
-    def facts(self, name: str, spec: Signature | None) -> Json:
-        """Return what a memory is written with. `spec` is the signature of the file as it was when
-        it was read for the decision: an edit made since then has not been weighed yet.
+    def snapshot(self, name: str, spec: Signature | None) -> Json:
+        """Return what is saved with a renewal state. `spec` is the signature of the spec's file
+        when it was read for the decision: later edits have not been taken into account.
         """
         certificate_name(name)
         return {
@@ -56,33 +57,33 @@ class Idle:
         }
 
     def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
-        """Yield the names whose time has come, with an order under way, or with anything changed
-        since their memory was written.
+        """Yield the names whose next action is due, that have a pending order, or for which
+        anything has changed since their renewal state was saved.
         """
         try:
-            pending = set(os.listdir(self._pendings))  # noqa: PTH208 - see the module
+            pending = set(os.listdir(self._pending_orders))  # noqa: PTH208 - see the module
         except OSError:
             pending = set()
         for name in names:
             certificate_name(name)
-            if name in pending or not self._rests(name, now):
+            if name in pending or not self._is_idle(name, now):
                 yield name
 
-    def _rests(self, name: str, now: datetime) -> bool:
+    def _is_idle(self, name: str, now: datetime) -> bool:
         try:
             descriptor = os.open(f"{self._renewals}{name}.json", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = os.read(descriptor, _USUAL)
-                if len(data) == _USUAL:
+                data = os.read(descriptor, _FIRST_READ)
+                if len(data) == _FIRST_READ:
                     data += os.read(descriptor, _LIMIT)
             finally:
                 os.close(descriptor)
-            memory = json.loads(data.decode())
-            at = memory["next_action_at"]
+            state = json.loads(data.decode())
+            at = state["next_action_at"]
             return (
                 (at is None or now < datetime.fromisoformat(at))
-                and memory["version"] == FORMAT
-                and memory["seen"]
+                and state["version"] == FORMAT
+                and state["seen"]
                 == {
                     "spec": signature(os.stat(f"{self._specs}{name}.toml")),  # noqa: PTH116
                     "defaults": self._defaults,

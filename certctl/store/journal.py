@@ -1,8 +1,8 @@
-"""The journal: what must be undone if a run is cut off, one JSON file an entry.
+"""The journal: what must be cleaned up if a run is interrupted, one JSON file per entry.
 
-Placements are filed under their certificate and read under its lock; post hooks belong to a run and
-are read under the run's lock. Secrets are never written: they are looked up again when an entry is
-read.
+Challenge placements belong to a certificate and are read with its lock held. Post hooks belong to a
+run and are read with the run lock held. Secrets are never written: they are looked up again when an
+entry is read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from certctl.store.layout import Layout
 from certctl.store.records import from_challenge, from_placements, to_challenge, to_placements
 from certctl.system.files import as_store_error, remove_file, rename
 
-Secrets = Callable[[str, str | None], Mapping[str, Value]]
-"""From a certificate's name and a DNS provider's to the provider's secret options."""
+SecretLookup = Callable[[str, str | None], Mapping[str, Value]]
+"""Returns a DNS provider's secret options, given a certificate's name and the provider's name."""
 
 _PLACEMENTS = re.compile(r"placements-(.+)-[0-9a-f]{16}\Z")
 _POST_HOOKS = re.compile(r"post-hooks-[0-9a-f]{16}\Z")
@@ -38,7 +38,7 @@ class Journal:
         self,
         layout: Layout,
         table: Mapping[str, Option],
-        secrets: Secrets,
+        secrets: SecretLookup,
         warn: Callable[[str], None],
     ) -> None:
         self._layout = layout
@@ -49,9 +49,9 @@ class Journal:
     def record_placements(self, challenge: ChallengeSpec, placements: Sequence[Placement]) -> str:
         names = {each.certificate for each in placements}
         if len(names) != 1:
-            raise ValueError("an entry has the placements of one certificate")
+            raise ValueError("an entry must have the placements of exactly one certificate")
         entry = f"placements-{certificate_name(names.pop())}-{_unique()}"
-        # one that the table does not know cannot be told from a secret
+        # an option that is not in the table could be a secret
         hidden = [
             key for key in challenge.plugin if key not in self._table or self._table[key].secret
         ]
@@ -67,7 +67,7 @@ class Journal:
     def leftovers(self, certificate: str) -> Sequence[Leftover]:
         def read(entry: str, fields: Fields) -> Leftover:
             challenge = fields.object("challenge")
-            secrets = self._secrets(certificate, challenge.text_or_none("dns_provider"))
+            secrets = self._secrets(certificate, challenge.string_or_none("dns_provider"))
             return Leftover(entry, to_challenge(challenge, secrets), to_placements(fields))
 
         return self._read(
@@ -87,27 +87,27 @@ class Journal:
         return self._read(
             _POST_HOOKS.match,
             lambda entry, fields: OutstandingPostHooks(
-                entry, fields.texts("commands"), fields.number("timeout")
+                entry, fields.strings("commands"), fields.number("timeout")
             ),
         )
 
     def remove(self, entry: str) -> None:
         if not (_PLACEMENTS.match(entry) or _POST_HOOKS.match(entry)) or "/" in entry:
-            raise StoreError(f"{entry!r} is no entry of the journal")
+            raise StoreError(f"{entry!r} is not a journal entry")
         remove_file(self._path(entry))
 
     def _path(self, entry: str) -> Path:
         return self._layout.journal / f"{entry}.json"
 
     def _write(self, entry: str, values: Mapping[str, object]) -> None:
-        self._layout.make(self._layout.journal)
+        self._layout.create_directory(self._layout.journal)
         write_document(self._path(entry), values)
 
     def _read(
         self, wanted: Callable[[str], object], read: Callable[[str, Fields], _Entry]
     ) -> list[_Entry]:
-        """Return the entries that are wanted, in the order in which they were written. One that
-        makes no sense is set aside with a warning, since it would be in the way for ever.
+        """Return the entries for which `wanted` is true, in the order in which they were written.
+        An entry that cannot be parsed is renamed, with a warning, so that it is not read again.
         """
         found: list[tuple[int, str, _Entry]] = []
         for entry in self._entries():
@@ -117,12 +117,12 @@ class Journal:
             try:
                 fields = read_document(path)
                 if fields is not None:
-                    with as_store_error("look at", path):
+                    with as_store_error("read the status of", path):
                         found.append((path.stat().st_mtime_ns, entry, read(entry, fields)))
             except StoreCorrupt as error:
                 aside = path.with_name(f"{path.name}.corrupt")
                 rename(path, aside)
-                self._warn(f"{error.message}. What it says is not undone; it is kept as {aside}.")
+                self._warn(f"{error.message}. The entry is ignored and kept as {aside}.")
         return [each for *_, each in sorted(found, key=lambda item: item[:2])]
 
     def _entries(self) -> list[str]:

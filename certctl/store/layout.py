@@ -1,8 +1,8 @@
-"""Where everything lies in the home directory, and with which permissions.
+"""The paths in the home directory, and the permissions of its directories.
 
-Every path is made here, from names that `certctl.names.certificate_name` lets through or that are
-derived from a digest, so that no name, CA or configuration leads out of the home directory. What is
-in the files belongs to the other modules of this package.
+All paths are built here, from names that `certctl.names.certificate_name` accepts or from digests,
+so that no name, CA or setting can lead out of the home directory. The contents of the files belong
+to the other modules of this package.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from certctl.models import Account
 from certctl.names import certificate_name
 from certctl.system.files import PRIVATE_DIRECTORY, ensure_directory
 
-PASSABLE_DIRECTORY = 0o711
-"""Others may walk through, not look: home, `archive` and `live`."""
+TRAVERSABLE_DIRECTORY = 0o711
+"""Others may traverse the directory but not list it: home, `archive` and `live`."""
 
-_PASSABLE = {"archive", "live"}
+_TRAVERSABLE = {"archive", "live"}
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 
 def account_id(url: str) -> str:
-    """Return the id of the account with that URL at its CA: twelve hexadecimal digits."""
+    """Return the id of the account with this URL: twelve hexadecimal digits."""
     return hashlib.sha256(url.encode()).hexdigest()[:12]
 
 
 def ca_directory_name(directory_url: str) -> str:
-    """Return a CA's directory name, from the host and the path of its directory URL.
+    """Return the name of a CA's subdirectory, from the host and the path of its directory URL.
 
-    Two URLs may share a directory: each account's file says which directory it belongs to.
+    Two URLs may get the same name: each account's file has its directory URL.
     """
     parts = urlsplit(directory_url)
     text = parts.netloc.rpartition("@")[2].lower() + parts.path
@@ -44,26 +44,26 @@ def ca_directory_name(directory_url: str) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths below one home directory, which is absolute."""
+    """The paths below one home directory, which must be absolute."""
 
     home: Path
 
     @cached_property
     def certificates(self) -> Path:
-        """The directory of the specs."""
+        """The directory of the certificate specs."""
         return self.home / "certificates"
 
     def spec(self, name: str) -> Path:
-        """What is wanted of a certificate."""
+        """The spec of a certificate."""
         return self.certificates / f"{certificate_name(name)}.toml"
 
     def csr(self, name: str) -> Path:
-        """The certificate signing request that came with `--csr`."""
+        """The certificate signing request that was given with `--csr`."""
         return self.certificates / f"{certificate_name(name)}.csr"
 
     @cached_property
     def archive(self) -> Path:
-        """The directory of all versions of all certificates."""
+        """The directory of the versions of all certificates."""
         return self.home / "archive"
 
     def versions(self, name: str) -> Path:
@@ -85,48 +85,48 @@ class Layout:
 
     @staticmethod
     def live_target(name: str, number: int) -> str:
-        """What the link to a version says: relative, so that the home directory can be moved."""
+        """The target of the link to a version: relative, so that the home can be moved."""
         return f"../archive/{certificate_name(name)}/{number:d}"
 
     @cached_property
     def renewals(self) -> Path:
-        """The directory of what is remembered between runs."""
+        """The directory of the renewal state files."""
         return self.home / "renewal"
 
     def renewal(self, name: str) -> Path:
-        """What is remembered between runs about one certificate."""
+        """The renewal state of a certificate."""
         return self.renewals / f"{certificate_name(name)}.json"
 
     @cached_property
     def deployments(self) -> Path:
-        """The directory of what this machine serves."""
+        """The directory of the deployment state files."""
         return self.home / "deployed"
 
     def deployed(self, name: str) -> Path:
-        """What this machine serves of one certificate."""
+        """The deployment state of a certificate."""
         return self.deployments / f"{certificate_name(name)}.json"
 
     @cached_property
-    def claims(self) -> Path:
-        """The directory of who writes which file outside the home directory."""
+    def copy_owners(self) -> Path:
+        """The directory of the records of which certificate owns which file outside home."""
         return self.home / "copies"
 
-    def claim(self, path: str) -> Path:
-        """Who writes a file outside the home directory."""
-        return self.claims / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+    def copy_owner(self, path: str) -> Path:
+        """The record of which certificate owns a file outside home."""
+        return self.copy_owners / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
 
     @cached_property
-    def pendings(self) -> Path:
-        """The directory of orders under way."""
+    def pending_orders(self) -> Path:
+        """The directory of pending orders."""
         return self.home / "pending"
 
     def pending(self, name: str) -> Path:
-        """The directory of a certificate's order that is under way."""
-        return self.pendings / certificate_name(name)
+        """The directory of a certificate's pending order."""
+        return self.pending_orders / certificate_name(name)
 
     @cached_property
     def journal(self) -> Path:
-        """The directory of what must be undone after a crash."""
+        """The directory of the journal: what must be cleaned up after a crash."""
         return self.home / "journal"
 
     @cached_property
@@ -139,11 +139,9 @@ class Layout:
         return self.accounts / ca_directory_name(directory_url)
 
     def account(self, account: Account) -> Path:
-        """The directory of one account. Raises `StoreError` for an id that is no name of a
-        directory.
-        """
+        """The directory of one account. Raises `StoreError` if its id is not valid."""
         if not is_account_id(account.id):
-            raise StoreError(f"{account.id!r} cannot be the id of an account")
+            raise StoreError(f"{account.id!r} is not a valid account id")
         return self.accounts_at(account.directory_url) / account.id
 
     def certificate_lock(self, name: str) -> Path:
@@ -155,26 +153,26 @@ class Layout:
         return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.lock"
 
     def ledger_lock(self, directory_url: str) -> Path:
-        """The lock of the ledgers at one CA, held for as long as it takes to write one."""
+        """The lock of the ledgers at one CA, held only while one is written."""
         return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.ledger.lock"
 
     @cached_property
     def run_lock(self) -> Path:
-        """The lock of what only one run may do at a time."""
+        """The lock for what only one run may do at a time: pre and post hooks."""
         return self.home / "locks" / "run.lock"
 
     def port_lock(self, port: int, *, queue: bool) -> Path:
-        """The lock of a port at which only one run may answer, or of who is next there."""
+        """The lock of a port that only one run may use at a time, or of the next in its queue."""
         return self.home / "locks" / "ports" / f"{port}{'.next' if queue else ''}.lock"
 
     @cached_property
     def runs(self) -> Path:
-        """When `renew` ran."""
+        """The history of unattended `renew` runs."""
         return self.home / "run.json"
 
     @cached_property
-    def rows(self) -> Path:
-        """What `list` last made of each certificate."""
+    def list_cache(self) -> Path:
+        """The cached rows of `list`."""
         return self.home / "list.json"
 
     @cached_property
@@ -183,28 +181,28 @@ class Layout:
         return self.home / "log" / "audit.jsonl"
 
     def refused(self, name: str) -> Path:
-        """The last download for a certificate that was refused."""
+        """The last download for a certificate that was rejected."""
         return self.home / "log" / f"{certificate_name(name)}.refused"
 
     def hooks(self, event: str) -> Path:
-        """The directory of the executables for an event."""
+        """The directory of the hook executables for an event."""
         return self.home / "hooks" / f"{event}.d"
 
-    def make(self, directory: Path) -> Path:
-        """Return `directory`, which lies below home, after making what is missing of the way there.
+    def create_directory(self, directory: Path) -> Path:
+        """Create `directory`, which is below home, and its missing parents; return it.
 
         Raises `StoreError`.
         """
         if not directory.is_dir():
-            ensure_directory(self.home, PASSABLE_DIRECTORY)
+            ensure_directory(self.home, TRAVERSABLE_DIRECTORY)
             top = self.home / directory.relative_to(self.home).parts[0]
             ensure_directory(
-                top, PASSABLE_DIRECTORY if top.name in _PASSABLE else PRIVATE_DIRECTORY
+                top, TRAVERSABLE_DIRECTORY if top.name in _TRAVERSABLE else PRIVATE_DIRECTORY
             )
             ensure_directory(directory)
         return directory
 
 
 def is_account_id(text: str) -> bool:
-    """Whether this can be the name of an account's directory."""
+    """Return whether this can be the name of an account's directory."""
     return _ACCOUNT_ID.match(text) is not None

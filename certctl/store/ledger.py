@@ -1,7 +1,8 @@
-"""What this machine asked of a CA for one account: `ledger.json`, a convenience for warnings.
+"""Recent requests of this machine to a CA for one account, `ledger.json`: used only for rate limit
+warnings.
 
-What it means for the CA's limits belongs to `certctl.rate_limits`. A ledger that cannot be read
-starts empty.
+How they count towards the CA's limits is defined in `certctl.rate_limits`. A ledger that cannot be
+parsed counts as empty.
 """
 
 from __future__ import annotations
@@ -16,31 +17,29 @@ from certctl.rate_limits import still_counted
 from certctl.store.documents import read_document, write_document
 from certctl.store.records import from_ledger_entry, to_ledger_entry
 
-_MOST = 60_000
-"""Names that are kept, in at most 12,000 entries: far beyond known limits, and three megabytes."""
+_MAX_NAMES = 60_000
+"""Maximum number of identifiers, in at most 12,000 entries: far beyond known limits; about 3 MB."""
 
 
 class Ledger:
-    """The ledger at one path; whoever adds to it holds its lock."""
+    """The ledger at one path. The caller must hold its lock to add entries."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> list[LedgerEntry]:
-        """Return what was asked, the oldest first. Raises `StoreError` where it cannot be read."""
+        """Return the entries, oldest first. Raises `StoreError` if the file cannot be read."""
         try:
             fields = read_document(self._path)
-            return (
-                []
-                if fields is None
-                else [to_ledger_entry(each) for each in fields.objects("asked")]
-            )
+            if fields is None:
+                return []
+            return [to_ledger_entry(each) for each in fields.objects("asked")]
         except StoreCorrupt:
             return []
 
-    def add(self, asked: Sequence[LedgerEntry], now: datetime) -> None:
-        """Write what was asked beside what still counts. Raises `StoreError`."""
+    def add(self, new: Sequence[LedgerEntry], now: datetime) -> None:
+        """Add entries, and drop those that no longer count. Raises `StoreError`."""
         if not self._path.parent.is_dir():
-            return  # the account was removed meanwhile
-        entries = still_counted([*self.read(), *asked], now, _MOST)
+            return  # the account has been removed in the meantime
+        entries = still_counted([*self.read(), *new], now, _MAX_NAMES)
         write_document(self._path, {"asked": [from_ledger_entry(each) for each in entries]})

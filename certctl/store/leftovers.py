@@ -1,8 +1,8 @@
-"""What a crash leaves behind: temporary files and directories, removed under the lock of the
-certificate that they belong to.
+"""Temporary files and directories that a crash left behind; removed with the lock of their
+certificate held.
 
-Whoever holds the lock knows that no writer of that certificate lives, so that its temporary names
-are nobody's. Placements outside the home directory are the journal's business.
+While the lock is held, no other process writes files of that certificate, so its temporary files
+are no longer in use. Challenge placements outside the home directory are in the journal.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _OWNER = {
     "live": re.compile(r"(.+)\Z"),
     "pending": re.compile(r"(.+)\Z"),
 }
-"""Which certificate a file of a shared directory belongs to, by its final name."""
+"""Matches the certificate's name in the final name of a file in a shared directory."""
 
 
 class Leftovers:
-    """Removes leftovers.
+    """Removes temporary files.
 
-    The shared directories are listed once in a process's life, not once a lock, since with ten
-    thousand certificates they are large. What another process leaves there later, a later process
-    removes.
+    The shared directories are listed once per process, not once per lock, since they are large with
+    ten thousand certificates. Files that another process leaves there later are removed by a later
+    process.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -41,9 +41,7 @@ class Leftovers:
         self._shared: dict[str, list[Path]] | None = None
 
     def clean_up(self, name: str) -> None:
-        """Remove what is left of writes for a certificate whose lock is held. Raises
-        `StoreError`.
-        """
+        """Remove the temporary files of a certificate whose lock is held. Raises `StoreError`."""
         for directory in (self._layout.versions(name), self._layout.pending(name)):
             clean_up_directory(directory)
         with self._mutex:
@@ -56,7 +54,7 @@ class Leftovers:
     def _list(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
         for directory, owner in _OWNER.items():
-            for path in _temporaries(self._layout.home / directory):
+            for path in _temporary_paths(self._layout.home / directory):
                 belongs = owner.match(temporary_for(path.name) or "")
                 if belongs is not None:
                     found.setdefault(belongs[1], []).append(path)
@@ -64,15 +62,15 @@ class Leftovers:
 
 
 def clean_up_directory(directory: Path) -> None:
-    """Remove what is left of writes in a directory that nobody else writes to now."""
-    for path in _temporaries(directory):
+    """Remove the temporary files in a directory that no other process writes to."""
+    for path in _temporary_paths(directory):
         remove_tree(path)
 
 
-def _temporaries(directory: Path) -> list[Path]:
+def _temporary_paths(directory: Path) -> list[Path]:
     with as_store_error("list", directory):
         try:
-            entries = os.listdir(directory)  # noqa: PTH208 - names are all that is wanted
+            entries = os.listdir(directory)  # noqa: PTH208 - only names are needed
         except FileNotFoundError:
             return []
     return [directory / each for each in entries if temporary_for(each) is not None]

@@ -1,8 +1,8 @@
-"""The store in a home directory: what each promise of `certctl.ports.Store` means in files.
+"""The store in a home directory: implements `certctl.ports.Store` with files.
 
-The order of writes is decided here, so that a crash between any two of them leaves the old version
-or the new one live, and whatever is left to do visible to the next run. How a single thing is read
-and written belongs to the other modules of this package.
+This module decides the order of writes. After a crash between any two of them, either the old or
+the new version is live, and the next run can see what is left to do. The other modules of this
+package read and write the single files.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from certctl.store.idle import Idle
 from certctl.store.journal import Journal
 from certctl.store.layout import Layout
 from certctl.store.leftovers import Leftovers
-from certctl.store.memory import Memories
-from certctl.store.pending import Pendings
+from certctl.store.memory import StateFiles
+from certctl.store.pending import PendingOrders
 from certctl.store.runs import Runs
 from certctl.store.specs import Specs
-from certctl.store.summary_cache import Rows
+from certctl.store.summary_cache import SummaryCache
 from certctl.store.versions import Versions, key_group
 from certctl.system.files import write_atomic
 from certctl.system.locks import FileLock, acquire
 
 
-def _say_nothing(_message: str) -> None:
-    """What a store does with a warning that nobody asked for."""
+def _ignore_warning(_message: str) -> None:
+    """Drop a warning."""
 
 
 class LocalStore:
-    """Implements `certctl.ports.Store` below `home`, which is made by the first write.
+    """Implements `certctl.ports.Store` below `home`, which the first write creates.
 
-    `warn` is told of things that were unreadable and could be done without; `stop` ends the waiting
-    for a lock.
+    `warn` is called for files that cannot be parsed and are not essential. `stop` ends waiting for
+    a lock.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LocalStore:
         clock: Clock,
         *,
         stop: threading.Event | None = None,
-        warn: Callable[[str], None] = _say_nothing,
+        warn: Callable[[str], None] = _ignore_warning,
     ) -> None:
         self._layout = Layout(home.absolute())
         self._settings = settings
@@ -71,10 +71,10 @@ class LocalStore:
         self._stop = stop
         self._specs = Specs(self._layout, settings, warn)
         self._versions = Versions(self._layout, warn)
-        self._memories = Memories(self._layout, warn)
-        self._pendings = Pendings(self._layout, warn)
+        self._state_files = StateFiles(self._layout, warn)
+        self._pending_orders = PendingOrders(self._layout, warn)
         self._idle = Idle(self._layout, settings)
-        self._rows = Rows(self._layout, settings)
+        self._summary_cache = SummaryCache(self._layout, settings)
         self._leftovers = Leftovers(self._layout)
         self._runs = Runs(self._layout)
         self._copy_owners = CopyOwners(self._layout)
@@ -108,11 +108,11 @@ class LocalStore:
         self._specs.save_csr(name, pem)
 
     def status(self, name: str) -> CertificateStatus:
-        """Return what is, from `issued.json` and the two memories; no certificate is parsed.
+        """Return the status from `issued.json` and the two state files; parses no certificate.
 
-        Where it is not remembered what was deployed, the deploy is owed. A live version that cannot
-        be understood counts as missing, so that it is replaced. Raises `StoreCorrupt` where
-        something else than a link stands in the place of the live link.
+        Without a deployment state, deployment is pending. A live version that cannot be parsed
+        counts as missing, so that it is replaced. Raises `StoreCorrupt` if the live link is
+        something other than a link.
         """
         live = self._live(name)
         deployment = self._deployment(name, live)
@@ -123,7 +123,7 @@ class LocalStore:
             name=name,
             live=live,
             deployment=deployment,
-            renewal_state=self._memories.renewal(name),
+            renewal_state=self._state_files.renewal(name),
             wanted_not_live=not_live,
         )
 
@@ -131,33 +131,33 @@ class LocalStore:
         return self._idle.possibly_due(names, now)
 
     def cached_rows(self, names: Iterable[str], now: datetime) -> Mapping[str, Json]:
-        return self._rows.recall(names, now)
+        return self._summary_cache.load(names, now)
 
     def cache_rows(self, rows: Mapping[str, tuple[Json, datetime]]) -> None:
-        self._rows.keep(rows)
+        self._summary_cache.save(rows)
 
     def save_renewal_state(
         self, name: str, renewal_state: RenewalState, *, next_action_at: datetime | None
     ) -> None:
-        """Write the renewal memory; call it last, since every later change of the certificate
-        makes it busy.
+        """Write the renewal state. Call it last: any later change makes the certificate possibly
+        due.
         """
-        self._memories.save_renewal(
+        self._state_files.save_renewal(
             name,
             renewal_state,
             last_version=self._last_version(name),
             next_action_at=next_action_at,
-            seen=self._idle.facts(name, self._specs.seen(name)),
+            seen=self._idle.snapshot(name, self._specs.seen(name)),
         )
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
-        self._memories.save_deployment(name, deployment)
+        self._state_files.save_deployment(name, deployment)
 
     def claim_copy(self, path: str, name: str) -> str | None:
-        return self._copy_owners.claim(path, name, self._writes)
+        return self._copy_owners.claim(path, name, self._owns_copy)
 
     def versions(self, name: str) -> Sequence[Version]:
-        """Return the archived versions, the oldest first, without those that make no sense."""
+        """Return the archived versions, oldest first, without those that cannot be parsed."""
         found = (self._versions.read_or_warn(name, each) for each in self._versions.numbers(name))
         return [each for each in found if each is not None]
 
@@ -165,40 +165,40 @@ class LocalStore:
         return self._versions.material(name, number)
 
     def save_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
-        """Archive, then aim, then switch.
+        """Archive the version, then set the wanted version, then switch the live link.
 
-        A crash after the first step leaves a version that `versions` shows and that names its
-        order; after the second, a target that is not live, which is owed.
+        A crash after the first step leaves a version that `versions` returns, with its order's URL;
+        a crash after the second leaves a wanted version that is not live: deployment is pending.
         """
         name = version.name
         before = self._deployment(name, self._live(name))
         number = max(self._last_version(name), before.wanted or 0, before.deployed or 0) + 1
         saved = replace(version, number=number, has_key=material.privkey is not None)
         self._versions.add(spec, saved, material)
-        self._memories.save_deployment(name, _with_wanted(before, number))
-        self._versions.point(name, number)
+        self._state_files.save_deployment(name, _with_wanted(before, number))
+        self._versions.make_live(name, number)
         return saved
 
     def activate(self, name: str, number: int) -> None:
-        """Aim, then switch. Raises `UnknownCertificate` for a version that is not there,
-        `StoreError` for one that is not whole.
+        """Set the wanted version, then switch the live link. Raises `UnknownCertificate` if there
+        is no such version, `StoreError` if it is incomplete.
         """
         self._versions.material(name, number)
-        remembered = self._memories.deployment(name)
-        if remembered is None or remembered.wanted != number:
-            self._memories.save_deployment(name, _with_wanted(remembered or Deployment(), number))
-        self._versions.point(name, number)
+        saved = self._state_files.deployment(name)
+        if saved is None or saved.wanted != number:
+            self._state_files.save_deployment(name, _with_wanted(saved or Deployment(), number))
+        self._versions.make_live(name, number)
 
     def revert_live(self, name: str, number: int) -> None:
-        """Switch only. Raises as `activate` does."""
+        """Only switch the live link. Raises as `activate` does."""
         self._versions.material(name, number)
-        self._versions.point(name, number)
+        self._versions.make_live(name, number)
 
     def check_access(self, spec: CertificateSpec) -> None:
         key_group(spec)
 
     def grant_access(self, spec: CertificateSpec) -> None:
-        self._versions.grant(spec)
+        self._versions.set_access(spec)
 
     def prune(self, name: str, keep: int) -> None:
         live = self._versions.live_number(name)
@@ -210,30 +210,30 @@ class LocalStore:
                 self._versions.remove(name, number)
 
     def delete(self, name: str) -> None:
-        """Remove everything of a certificate; also what is left where that was cut off before.
+        """Remove all files of a certificate, including the rest after an interrupted `delete`.
 
-        The spec goes first, so that no run renews what is half gone; the number is written down
-        before the versions go.
+        The spec is removed first, so that no run renews a partly deleted certificate. The highest
+        version number is saved before the versions are removed.
         """
         last = self._last_version(name)
         self._specs.remove(name)
-        self._memories.forget_renewal(name, last_version=last)
-        self._pendings.drop(name)
+        self._state_files.forget_renewal(name, last_version=last)
+        self._pending_orders.drop(name)
         self._versions.remove_all(name)
-        self._memories.forget_deployment(name)
+        self._state_files.forget_deployment(name)
 
     def pending(self, name: str) -> PendingOrder | None:
-        return self._pendings.read(name)
+        return self._pending_orders.read(name)
 
     def save_pending(self, name: str, pending: PendingOrder) -> None:
-        self._pendings.save(name, pending)
+        self._pending_orders.save(name, pending)
 
     def drop_pending(self, name: str) -> None:
-        self._pendings.drop(name)
+        self._pending_orders.drop(name)
 
     def save_refused(self, name: str, download: bytes) -> None:
         path = self._layout.refused(name)
-        self._layout.make(path.parent)
+        self._layout.create_directory(path.parent)
         write_atomic(path, download)
 
     def history(self) -> RunHistory:
@@ -242,7 +242,7 @@ class LocalStore:
     def record_run(
         self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
     ) -> None:
-        self._layout.make(self._layout.home)
+        self._layout.create_directory(self._layout.home)
         self._runs.record(now, exit_status, last_alert)
 
     def lock(self, name: str, *, timeout: float) -> FileLock:
@@ -259,14 +259,14 @@ class LocalStore:
         return held
 
     def lock_run(self, *, timeout: float) -> FileLock:
-        return self._acquire(self._layout.run_lock, "the turn for pre and post hooks", timeout)
+        return self._acquire(self._layout.run_lock, "the right to run pre and post hooks", timeout)
 
     def lock_port(self, port: int, *, queue: bool, timeout: float) -> FileLock:
         subject = f"the turn at port {port}"
         return self._acquire(self._layout.port_lock(port, queue=queue), subject, timeout)
 
     def _acquire(self, path: Path, subject: str, timeout: float) -> FileLock:
-        self._layout.make(path.parent)
+        self._layout.create_directory(path.parent)
         return acquire(
             path,
             exclusive=True,
@@ -281,32 +281,30 @@ class LocalStore:
         return None if number is None else self._versions.read_or_warn(name, number)
 
     def _deployment(self, name: str, live: Version | None) -> Deployment:
-        """What is remembered of deploys, or what follows from the archive: the live version, or
-        the newest, is wanted, and nothing is known to be served.
+        """Return the deployment state. Without one, derive it from the archive: the live version,
+        or else the newest, is wanted, and none is known to be deployed.
         """
-        remembered = self._memories.deployment(name)
-        if remembered is not None:
-            return remembered
+        saved = self._state_files.deployment(name)
+        if saved is not None:
+            return saved
         newest = live or next(reversed(self.versions(name)), None)
         return Deployment(wanted=None if newest is None else newest.number)
 
-    def _writes(self, name: str, path: str) -> bool:
-        """Whether a certificate that is still wanted writes a file outside the home directory."""
-        remembered = self._memories.deployment(name)
-        return self._layout.spec(name).exists() and (
-            remembered is None or path in remembered.copies
-        )
+    def _owns_copy(self, name: str, path: str) -> bool:
+        """Return whether a certificate has a spec and writes a file outside the home directory."""
+        saved = self._state_files.deployment(name)
+        return self._layout.spec(name).exists() and (saved is None or path in saved.copies)
 
     def _last_version(self, name: str) -> int:
         return max(
-            self._memories.last_version(name),
+            self._state_files.last_version(name),
             self._versions.live_number(name) or 0,
             *self._versions.numbers(name),
         )
 
     def _provider_secrets(self, name: str, provider: str | None) -> Mapping[str, Value]:
-        """The secret options of a DNS provider: as the certificate has them now, else as the
-        settings do.
+        """Return the secret options of a DNS provider: from the certificate's spec, or else from
+        the settings.
         """
         if provider is None:
             return {}
@@ -316,12 +314,12 @@ class LocalStore:
         try:
             plugin = self._specs.peek(name).challenge.plugin
         except (UnknownCertificate, ConfigurationError):
-            plugin = {}  # a first issue that was cut off has no spec yet
+            plugin = {}  # a first issuance that was interrupted has no spec yet
         return {key: plugin.get(key, self._settings.value(key)) for key in keys}
 
 
 def _with_wanted(deployment: Deployment, number: int) -> Deployment:
-    """The deployment with another target; what failed, or was seen, was another version's."""
+    """Return the deployment state with another wanted version, without the old one's results."""
     return replace(
         deployment, wanted=number, failures=0, last_error=None, retry_at=None, verified_at=None
     )

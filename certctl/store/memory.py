@@ -1,8 +1,8 @@
-"""What is remembered between runs: `renewal/NAME.json` and `deployed/NAME.json`.
+"""The state kept between runs: `renewal/NAME.json` and `deployed/NAME.json`.
 
-Memory can be lost without harm: what cannot be read counts as forgotten, with a warning, and is
-kept aside as `NAME.json.corrupt` when it is written anew. What follows from forgetting belongs to
-`certctl.store.local`.
+These files can be lost without harm. One that cannot be parsed counts as missing, with a warning,
+and is renamed to `NAME.json.corrupt` when a new one is written. `certctl.store.local` decides what
+a missing file means.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from certctl.errors import StoreCorrupt
 from certctl.models import Deployment, RenewalState
-from certctl.store.documents import Fields, Json, moment, read_document, write_document
+from certctl.store.documents import Fields, Json, read_document, timestamp, write_document
 from certctl.store.layout import Layout
 from certctl.store.records import (
     from_deployment,
@@ -24,25 +24,25 @@ from certctl.store.records import (
 )
 from certctl.system.files import remove_file, rename
 
-_Read = TypeVar("_Read")
+_State = TypeVar("_State")
 
 
-class Memories:
-    """The memories of all certificates below one home directory."""
+class StateFiles:
+    """The state files of all certificates below one home directory."""
 
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
 
     def renewal(self, name: str) -> RenewalState:
-        """Return what is remembered about renewing; nothing where it is missing or unreadable."""
-        return self._recall(self._layout.renewal(name), to_renewal_state) or RenewalState()
+        """Return the renewal state; an empty one if it is missing or cannot be parsed."""
+        return self._read(self._layout.renewal(name), to_renewal_state) or RenewalState()
 
     def last_version(self, name: str) -> int:
-        """Return the highest version number that is remembered, 0 where there is none; it outlives
-        the certificate.
+        """Return the highest version number ever used, 0 if there is none. It is kept after the
+        certificate is deleted.
         """
-        return self._recall(self._layout.renewal(name), _last_version) or 0
+        return self._read(self._layout.renewal(name), _last_version) or 0
 
     def save_renewal(
         self,
@@ -53,11 +53,11 @@ class Memories:
         next_action_at: datetime | None,
         seen: Json,
     ) -> None:
-        """Write what is remembered, and what `certctl.store.idle` compares later."""
+        """Write the renewal state, and what `certctl.store.idle` compares later."""
         self._replace(
             self._layout.renewal(name),
             {
-                "next_action_at": moment(next_action_at),
+                "next_action_at": timestamp(next_action_at),
                 "seen": seen,
                 "last_version": last_version,
                 **from_renewal_state(renewal_state),
@@ -66,16 +66,16 @@ class Memories:
         )
 
     def deployment(self, name: str) -> Deployment | None:
-        """Return what is remembered about deploying; None where it is missing or unreadable."""
-        return self._recall(self._layout.deployed(name), to_deployment)
+        """Return the deployment state; None if it is missing or cannot be parsed."""
+        return self._read(self._layout.deployed(name), to_deployment)
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
-        """Write what is remembered about deploying."""
+        """Write the deployment state."""
         self._replace(self._layout.deployed(name), from_deployment(deployment), to_deployment)
 
     def forget_renewal(self, name: str, *, last_version: int) -> None:
-        """Forget all about renewing, except for the number that must not be given again and the
-        keys that must not be used again.
+        """Remove the renewal state, except the highest version number and the compromised keys,
+        which must not be used again.
         """
         compromised = self.renewal(name).compromised_keys
         if not last_version and not compromised:
@@ -87,19 +87,19 @@ class Memories:
         self._replace(self._layout.renewal(name), kept, to_renewal_state)
 
     def forget_deployment(self, name: str) -> None:
-        """Forget all about deploying."""
+        """Remove the deployment state."""
         remove_file(self._layout.deployed(name))
 
-    def _recall(self, path: Path, read: Callable[[Fields], _Read]) -> _Read | None:
+    def _read(self, path: Path, read: Callable[[Fields], _State]) -> _State | None:
         try:
             fields = read_document(path)
             return None if fields is None else read(fields)
         except StoreCorrupt as error:
-            self._warn(f"{error.message}. What it held counts as forgotten.")
+            self._warn(f"{error.message}. Its contents are ignored.")
             return None
 
     def _replace(self, path: Path, values: Json, read: Callable[[Fields], object]) -> None:
-        self._layout.make(path.parent)
+        self._layout.create_directory(path.parent)
         try:
             fields = read_document(path)
             if fields is not None:

@@ -1,7 +1,7 @@
-"""Orders under way: `pending/NAME/` with `order.json` and the certificate's `privkey.pem`.
+"""Pending orders: `pending/NAME/` with `order.json` and the certificate's `privkey.pem`.
 
-On disk before the CA hears of the order, so that a crash never loses a key for which a certificate
-may have been issued.
+Both are on disk before the order is sent to the CA, so that a crash never loses the key of a
+certificate that may have been issued.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from certctl.system.files import (
 _LIMIT = 1 << 20
 
 
-class Pendings:
-    """The orders under way of all certificates below one home directory."""
+class PendingOrders:
+    """The pending orders of all certificates below one home directory."""
 
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
 
     def read(self, name: str) -> PendingOrder | None:
-        """Return the order under way, None where there is none or, with a warning, where it cannot
-        be understood: placing it again costs less than being stuck.
+        """Return the pending order, None if there is none. An order that cannot be parsed counts
+        as missing, with a warning: a new order costs less than a permanent failure.
         """
         directory = self._layout.pending(name)
         try:
@@ -48,20 +48,20 @@ class Pendings:
                 return None
             return to_pending(fields, read_if_exists(directory / "privkey.pem", _LIMIT))
         except StoreCorrupt as error:
-            self._warn(f"{error.message}. The order is placed again.")
+            self._warn(f"{error.message}. A new order will be created.")
             return None
 
     def save(self, name: str, pending: PendingOrder) -> None:
-        """Write an order, durably: all of it, or the URL alone where the rest is there already."""
+        """Write an order durably: all of it, or only the URL if the rest is already on disk."""
         directory = self._layout.pending(name)
         current = self.read(name)
         if current is not None and replace(current, url=pending.url) == pending:
             write_document(directory / "order.json", from_pending(pending))
             return
-        parent = self._layout.make(directory.parent)
+        parent = self._layout.create_directory(directory.parent)
         temporary = parent / temporary_name(name)
         try:
-            with as_store_error("make the directory", temporary):
+            with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
             _write(temporary, pending)
             discard(directory)
@@ -72,7 +72,7 @@ class Pendings:
             raise
 
     def drop(self, name: str) -> None:
-        """Forget the order, in one step."""
+        """Remove the pending order in one step."""
         discard(self._layout.pending(name))
 
 

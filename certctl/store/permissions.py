@@ -1,7 +1,7 @@
-"""Who may read and write what lies in the home directory, and who should.
+"""Checks the owners and permissions of the files in the home directory, for `doctor`.
 
-For `doctor`: it looks, and changes nothing. Keys are their owner's alone, or one group's where the
-spec of their certificate says so; nobody else may write anything.
+Read-only. Only its owner may read a key, and one group if the spec of its certificate names one.
+Nobody else may write anything.
 """
 
 from __future__ import annotations
@@ -18,60 +18,60 @@ from certctl.models import CertificateSpec, Finding, Severity
 from certctl.store.layout import Layout
 from certctl.system.files import check_trusted
 
-_PASSABLE = 0o001
+_TRAVERSABLE = 0o001
 _KEY_FILES = ("privkey.pem", "combined.pem")
 
 
 @dataclass(frozen=True)
 class _Access:
-    """What a certificate's keys may allow beyond their owner: the bits, and the group's number."""
+    """Access to a certificate's keys beyond the owner's: permission bits, and the group's id."""
 
     bits: int = 0
     group: int | None = None
 
 
 def permission_findings(home: Path, specs: Iterable[CertificateSpec]) -> Iterator[Finding]:
-    """Yield what is wrong with owners and modes below a home directory."""
+    """Yield findings about wrong owners and modes below a home directory."""
     layout = Layout(home.absolute())
     if not layout.home.is_dir():
         yield Finding(
             "home.missing",
             Severity.INFO,
             str(home),
-            "the home directory does not exist yet; the first issuance makes it",
+            "the home directory does not exist yet; the first issuance creates it",
         )
         return
     wanted = {each.name: each for each in specs}
-    yield from _trust(layout)
+    yield from _writable_by_others(layout)
     if not os.access(layout.home, os.W_OK | os.X_OK):
         yield Finding(
             "home.unwritable",
             Severity.ERROR,
             str(layout.home),
-            "this user may not write there, so nothing can be issued or renewed",
+            "this user cannot write to the home directory, so nothing can be issued or renewed",
             "Run certctl as the owner of the directory (usually root), or use --home DIR.",
         )
     for spec in wanted.values():
-        yield from _group(layout, spec)
-    yield from _keys(layout, wanted)
+        yield from _group_findings(layout, spec)
+    yield from _all_key_findings(layout, wanted)
 
 
-def _trust(layout: Layout) -> Iterator[Finding]:
-    """Yield what somebody else could write, and so make certctl do anything."""
-    places = [layout.home, layout.home / "certctl.toml", layout.certificates]
-    places += [*_inside(layout.certificates), *_inside(layout.home / "hooks")]
-    places += [each for directory in _inside(layout.home / "hooks") for each in _inside(directory)]
-    for place in places:
+def _writable_by_others(layout: Layout) -> Iterator[Finding]:
+    """Yield files that another user could change to make certctl run any command."""
+    paths = [layout.home, layout.home / "certctl.toml", layout.certificates]
+    paths += [*_entries(layout.certificates), *_entries(layout.home / "hooks")]
+    paths += [each for directory in _entries(layout.home / "hooks") for each in _entries(directory)]
+    for path in paths:
         try:
-            check_trusted(place)
+            check_trusted(path)
         except ConfigurationError as error:
-            yield Finding("home.writable", Severity.ERROR, str(place), error.message, error.hint)
+            yield Finding("home.writable", Severity.ERROR, str(path), error.message, error.hint)
         except CertctlError:
-            continue  # it is not there, or a link that leads nowhere: others tell of that
+            continue  # missing, or a dangling link: reported by other checks
 
 
-def _group(layout: Layout, spec: CertificateSpec) -> Iterator[Finding]:
-    """Yield what keeps the group that a spec names from reading the keys."""
+def _group_findings(layout: Layout, spec: CertificateSpec) -> Iterator[Finding]:
+    """Yield what prevents the group that a spec names from reading the keys."""
     if spec.key_group is None:
         return
     try:
@@ -81,36 +81,36 @@ def _group(layout: Layout, spec: CertificateSpec) -> Iterator[Finding]:
             "key.group",
             Severity.ERROR,
             spec.name,
-            f"this machine has no group {spec.key_group!r}, which should read its keys",
+            f"group {spec.key_group!r} (--key-group) does not exist on this machine",
             f"groupadd {spec.key_group}, or: certctl edit {spec.name} --key-group NAME",
         )
         return
     for directory in (layout.home, layout.archive, layout.live_links):
         mode = _mode(directory)
-        if mode is not None and not mode & _PASSABLE:
+        if mode is not None and not mode & _TRAVERSABLE:
             yield Finding(
                 "home.closed",
                 Severity.WARNING,
                 str(directory),
-                f"the group {spec.key_group}, which should read the keys of {spec.name}, may not"
-                " pass through it",
+                f"group {spec.key_group} needs access to the keys of {spec.name}, but cannot"
+                " traverse this directory",
                 f"chmod 711 {directory}",
             )
 
 
-def _keys(layout: Layout, specs: Mapping[str, CertificateSpec]) -> Iterator[Finding]:
-    """Yield the private keys that others can read, or that belong to somebody else."""
-    for versions in _inside(layout.archive):
+def _all_key_findings(layout: Layout, specs: Mapping[str, CertificateSpec]) -> Iterator[Finding]:
+    """Yield private keys that other users can read, or that belong to another user."""
+    for versions in _entries(layout.archive):
         access = _access(specs.get(versions.name))
         replaced = f"certctl revoke {versions.name} --reason keyCompromise --replace"
-        for version in _inside(versions):
+        for version in _entries(versions):
             for name in _KEY_FILES:
-                yield from _key(version / name, access, replaced)
-    for pending in _inside(layout.pendings):
-        yield from _key(pending / "privkey.pem", _Access())
-    for ca in _inside(layout.accounts):
-        for account in _inside(ca):
-            yield from _key(account / "key.pem", _Access(), "certctl account rollover")
+                yield from _key_findings(version / name, access, replaced)
+    for pending in _entries(layout.pending_orders):
+        yield from _key_findings(pending / "privkey.pem", _Access())
+    for ca in _entries(layout.accounts):
+        for account in _entries(ca):
+            yield from _key_findings(account / "key.pem", _Access(), "certctl account rollover")
 
 
 def _access(spec: CertificateSpec | None) -> _Access:
@@ -126,10 +126,8 @@ def _access(spec: CertificateSpec | None) -> _Access:
     return _Access(bits if spec.key_mode is None else spec.key_mode & 0o077, group)
 
 
-def _key(path: Path, access: _Access, replaced: str | None = None) -> Iterator[Finding]:
-    """Yield what is wrong with one private key; `replaced` is the command that makes it
-    worthless.
-    """
+def _key_findings(path: Path, access: _Access, replaced: str | None = None) -> Iterator[Finding]:
+    """Yield findings about one private key; `replaced` is the command that replaces it."""
     try:
         facts = path.lstat()
     except OSError:
@@ -146,17 +144,20 @@ def _key(path: Path, access: _Access, replaced: str | None = None) -> Iterator[F
             "key.mode",
             Severity.ERROR,
             str(path),
-            f"others than its owner can get at the private key (mode {mode:o}); {allowed} is"
-            " enough",
+            f"the private key is accessible to other users (mode {mode:o}); {allowed} is enough",
             f"chmod {allowed} {path}"
-            + (f"; if strangers could log in here, also: {replaced}" if replaced else ""),
+            + (
+                f"; if anyone else may have read the key, also replace it: {replaced}"
+                if replaced
+                else ""
+            ),
         )
     if facts.st_uid not in {0, os.geteuid()}:
         yield Finding(
             "key.owner",
             Severity.ERROR,
             str(path),
-            f"the private key belongs to user {facts.st_uid}",
+            f"the private key belongs to user id {facts.st_uid}",
             f"chown {os.geteuid()} {path}",
         )
 
@@ -168,8 +169,8 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _inside(directory: Path) -> list[Path]:
-    """Return what lies in a directory, sorted; nothing where it cannot be listed."""
+def _entries(directory: Path) -> list[Path]:
+    """Return the entries of a directory, sorted; nothing if it cannot be listed."""
     try:
         return sorted(directory.iterdir())
     except OSError:

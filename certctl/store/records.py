@@ -1,7 +1,8 @@
-"""The nouns as JSON objects and back, written out field by field: these are public formats.
+"""Converts the dataclasses of `certctl.models` to JSON objects and back, field by field: these are
+public formats.
 
-One function each way. A reader raises `StoreCorrupt` naming the file and the field. No secret goes
-through here: keys lie in PEM files, and a challenge's secret options are left out.
+One function for each direction. A reader raises `StoreCorrupt` with the file and the field in it.
+No secret is written here: keys are in PEM files, and a challenge's secret options are left out.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from certctl.models import (
     Value,
     Version,
 )
-from certctl.store.documents import Fields, Json, corrupt, moment
+from certctl.store.documents import Fields, Json, corrupt, timestamp
 
-_Word = TypeVar("_Word", bound=StrEnum)
+_Enum = TypeVar("_Enum", bound=StrEnum)
 
 
 def from_account(account: Account) -> Json:
@@ -44,23 +45,23 @@ def from_account(account: Account) -> Json:
         "contact": list(account.contact),
         "status": account.status,
         "terms_of_service": account.terms_of_service,
-        "created": moment(account.created),
+        "created": timestamp(account.created),
         "ca_bundle": account.ca_bundle,
     }
 
 
-def to_account(id: str, fields: Fields) -> Account:  # noqa: A002 - what an account calls it
-    """The account whose directory is `id`."""
+def to_account(id: str, fields: Fields) -> Account:  # noqa: A002 - as in `Account`
+    """An account; `id` is the name of its directory."""
     return Account(
         id=id,
-        directory_url=fields.text("directory_url"),
-        url=fields.text("url"),
-        key_type=_word(AccountKeyType, fields, "key_type"),
-        contact=fields.texts("contact"),
-        status=fields.text("status"),
-        terms_of_service=fields.text_or_none("terms_of_service"),
-        created=fields.moment_or_none("created"),
-        ca_bundle=fields.text_or_none("ca_bundle"),
+        directory_url=fields.string("directory_url"),
+        url=fields.string("url"),
+        key_type=_enum(AccountKeyType, fields, "key_type"),
+        contact=fields.strings("contact"),
+        status=fields.string("status"),
+        terms_of_service=fields.string_or_none("terms_of_service"),
+        created=fields.time_or_none("created"),
+        ca_bundle=fields.string_or_none("ca_bundle"),
     )
 
 
@@ -70,15 +71,15 @@ def from_version(version: Version) -> Json:
     return {
         "name": version.name,
         "number": version.number,
-        "issued": moment(version.issued),
+        "issued": timestamp(version.issued),
         "has_key": version.has_key,
         "order_url": version.order_url,
         "account_url": version.account_url,
         "request": _from_request(version.request),
         "certificate": {
             "identifiers": _from_identifiers(facts.identifiers),
-            "not_before": moment(facts.not_before),
-            "not_after": moment(facts.not_after),
+            "not_before": timestamp(facts.not_before),
+            "not_after": timestamp(facts.not_after),
             "serial": facts.serial,
             "sha256": facts.sha256,
             "issuer": facts.issuer,
@@ -93,58 +94,58 @@ def to_version(fields: Fields) -> Version:
     """One issued certificate."""
     facts = fields.object("certificate")
     return Version(
-        name=fields.text("name"),
+        name=fields.string("name"),
         number=fields.integer("number"),
         facts=CertificateFacts(
             identifiers=_to_identifiers(facts),
-            not_before=facts.moment("not_before"),
-            not_after=facts.moment("not_after"),
-            serial=facts.text("serial"),
-            sha256=facts.text("sha256"),
-            issuer=facts.text("issuer"),
-            key_type=facts.text("key_type"),
-            key_sha256=facts.text("key_sha256"),
-            ari_id=facts.text_or_none("ari_id"),
+            not_before=facts.time("not_before"),
+            not_after=facts.time("not_after"),
+            serial=facts.string("serial"),
+            sha256=facts.string("sha256"),
+            issuer=facts.string("issuer"),
+            key_type=facts.string("key_type"),
+            key_sha256=facts.string("key_sha256"),
+            ari_id=facts.string_or_none("ari_id"),
         ),
         request=_to_request(fields.object("request")),
-        issued=fields.moment("issued"),
-        order_url=fields.text_or_none("order_url"),
-        account_url=fields.text_or_none("account_url"),
-        has_key=fields.flag("has_key"),
+        issued=fields.time("issued"),
+        order_url=fields.string_or_none("order_url"),
+        account_url=fields.string_or_none("account_url"),
+        has_key=fields.boolean("has_key"),
     )
 
 
 def from_renewal_state(renewal_state: RenewalState) -> Json:
-    """The part of `renewal/NAME.json` that is about attempts."""
+    """The renewal state in `renewal/NAME.json`."""
     return {
         "failures": renewal_state.failures,
-        "last_attempt": moment(renewal_state.last_attempt),
+        "last_attempt": timestamp(renewal_state.last_attempt),
         "last_error": _from_error(renewal_state.last_error),
-        "retry_at": moment(renewal_state.retry_at),
-        "paused_until": moment(renewal_state.paused_until),
+        "retry_at": timestamp(renewal_state.retry_at),
+        "paused_until": timestamp(renewal_state.paused_until),
         "revoked": list(renewal_state.revoked),
         "compromised_keys": list(renewal_state.compromised_keys),
         "renewal_info": _from_renewal_info(renewal_state.renewal_info),
-        "ask_ca_at": moment(renewal_state.ask_ca_at),
+        "ask_ca_at": timestamp(renewal_state.ask_ca_at),
         "unanswered": renewal_state.unanswered,
-        "renewed_on_advice": moment(renewal_state.renewed_by_ari),
+        "renewed_on_advice": timestamp(renewal_state.renewed_by_ari),
     }
 
 
 def to_renewal_state(fields: Fields) -> RenewalState:
-    """What is remembered between runs; a certificate that was deleted has almost nothing of it."""
+    """The renewal state; most fields are missing for a deleted certificate."""
     return RenewalState(
         failures=fields.integer_or_none("failures") or 0,
-        last_attempt=fields.moment_or_none("last_attempt"),
+        last_attempt=fields.time_or_none("last_attempt"),
         last_error=_to_error(fields.object_or_none("last_error")),
-        retry_at=fields.moment_or_none("retry_at"),
-        paused_until=fields.moment_or_none("paused_until"),
+        retry_at=fields.time_or_none("retry_at"),
+        paused_until=fields.time_or_none("paused_until"),
         revoked=fields.integers("revoked"),
-        compromised_keys=fields.texts("compromised_keys"),
+        compromised_keys=fields.strings("compromised_keys"),
         renewal_info=_to_renewal_info(fields.object_or_none("renewal_info")),
-        ask_ca_at=fields.moment_or_none("ask_ca_at"),
+        ask_ca_at=fields.time_or_none("ask_ca_at"),
         unanswered=fields.integer_or_none("unanswered") or 0,
-        renewed_by_ari=fields.moment_or_none("renewed_on_advice"),
+        renewed_by_ari=fields.time_or_none("renewed_on_advice"),
     )
 
 
@@ -153,26 +154,26 @@ def from_deployment(deployment: Deployment) -> Json:
     return {
         "target": deployment.wanted,
         "deployed": deployment.deployed,
-        "deployed_at": moment(deployment.deployed_at),
+        "deployed_at": timestamp(deployment.deployed_at),
         "failures": deployment.failures,
         "last_error": _from_error(deployment.last_error),
-        "retry_at": moment(deployment.retry_at),
-        "verified_at": moment(deployment.verified_at),
+        "retry_at": timestamp(deployment.retry_at),
+        "verified_at": timestamp(deployment.verified_at),
         "copies": list(deployment.copies),
     }
 
 
 def to_deployment(fields: Fields) -> Deployment:
-    """What this machine serves."""
+    """The deployment state."""
     return Deployment(
         wanted=fields.integer_or_none("target"),
         deployed=fields.integer_or_none("deployed"),
-        deployed_at=fields.moment_or_none("deployed_at"),
+        deployed_at=fields.time_or_none("deployed_at"),
         failures=fields.integer("failures"),
         last_error=_to_error(fields.object_or_none("last_error")),
-        retry_at=fields.moment_or_none("retry_at"),
-        verified_at=fields.moment_or_none("verified_at"),
-        copies=fields.texts("copies") if "copies" in fields.values else (),
+        retry_at=fields.time_or_none("retry_at"),
+        verified_at=fields.time_or_none("verified_at"),
+        copies=fields.strings("copies") if "copies" in fields.values else (),
     )
 
 
@@ -180,7 +181,7 @@ def from_ledger_entry(entry: LedgerEntry) -> Json:
     """An entry of `accounts/CA/ID/ledger.json`."""
     return {
         "what": entry.action.value,
-        "at": moment(entry.at),
+        "at": timestamp(entry.at),
         "identifiers": list(entry.identifiers),
         "renewal": entry.renewal,
         "replaces": entry.replaces,
@@ -188,33 +189,33 @@ def from_ledger_entry(entry: LedgerEntry) -> Json:
 
 
 def to_ledger_entry(fields: Fields) -> LedgerEntry:
-    """Something that was asked of a CA."""
+    """An entry of the ledger."""
     return LedgerEntry(
-        action=_word(LimitedAction, fields, "what"),
-        at=fields.moment("at"),
-        identifiers=fields.texts("identifiers"),
-        renewal=fields.flag("renewal"),
-        replaces=fields.flag("replaces"),
+        action=_enum(LimitedAction, fields, "what"),
+        at=fields.time("at"),
+        identifiers=fields.strings("identifiers"),
+        renewal=fields.boolean("renewal"),
+        replaces=fields.boolean("replaces"),
     )
 
 
 def from_pending(pending: PendingOrder) -> Json:
-    """`pending/NAME/order.json`; the key lies beside it."""
+    """`pending/NAME/order.json`; the key is in a file of its own."""
     return {
         "request": _from_request(pending.request),
         "account_url": pending.account_url,
-        "created": moment(pending.created),
+        "created": timestamp(pending.created),
         "url": pending.url,
     }
 
 
 def to_pending(fields: Fields, privkey: bytes | None) -> PendingOrder:
-    """An order under way."""
+    """A pending order."""
     return PendingOrder(
         request=_to_request(fields.object("request")),
-        account_url=fields.text("account_url"),
-        created=fields.moment("created"),
-        url=fields.text_or_none("url"),
+        account_url=fields.string("account_url"),
+        created=fields.time("created"),
+        url=fields.string_or_none("url"),
         privkey=privkey,
     )
 
@@ -233,20 +234,20 @@ def from_placements(placements: Iterable[Placement]) -> list[Json]:
 
 
 def to_placements(fields: Fields) -> tuple[Placement, ...]:
-    """Where answers stand."""
+    """Placements of challenge responses."""
     return tuple(
         Placement(
-            solver=each.text("solver"),
-            certificate=each.text("certificate"),
-            identifier=each.text("identifier"),
-            data={key: each.object("data").text(key) for key in each.object("data").values},
+            solver=each.string("solver"),
+            certificate=each.string("certificate"),
+            identifier=each.string("identifier"),
+            data={key: each.object("data").string(key) for key in each.object("data").values},
         )
         for each in fields.objects("placements")
     )
 
 
 def from_challenge(challenge: ChallengeSpec, secrets: Iterable[str]) -> Json:
-    """How answers were placed, without the values of the options in `secrets`."""
+    """The challenge settings of a journal entry, without the options in `secrets`."""
     hidden = set(secrets)
     return {
         "method": challenge.method,
@@ -277,26 +278,26 @@ def from_challenge(challenge: ChallengeSpec, secrets: Iterable[str]) -> Json:
 
 
 def to_challenge(fields: Fields, secrets: Mapping[str, Value]) -> ChallengeSpec:
-    """How answers were placed; `secrets` has the options that were left out."""
+    """The challenge settings of a journal entry; `secrets` has the options that were left out."""
     return ChallengeSpec(
-        method=fields.text("method"),
-        http_address=fields.text_or_none("http_address"),
+        method=fields.string("method"),
+        http_address=fields.string_or_none("http_address"),
         http_port=fields.integer("http_port"),
-        tls_alpn_address=fields.text_or_none("tls_alpn_address"),
+        tls_alpn_address=fields.string_or_none("tls_alpn_address"),
         tls_alpn_port=fields.integer("tls_alpn_port"),
-        webroots=fields.texts("webroots"),
-        http_hook=fields.text_or_none("http_hook"),
-        http_cleanup_hook=fields.text_or_none("http_cleanup_hook"),
-        http_hook_protocol=fields.text_or_none("http_hook_protocol"),
-        dns_provider=fields.text_or_none("dns_provider"),
-        dns_challenge=fields.text("dns_challenge"),
-        dns_credentials=fields.text_or_none("dns_credentials"),
-        dns_options=fields.texts("dns_options"),
-        dns_resolver=fields.text_or_none("dns_resolver"),
-        dns_skip_propagation=fields.flag("dns_skip_propagation"),
+        webroots=fields.strings("webroots"),
+        http_hook=fields.string_or_none("http_hook"),
+        http_cleanup_hook=fields.string_or_none("http_cleanup_hook"),
+        http_hook_protocol=fields.string_or_none("http_hook_protocol"),
+        dns_provider=fields.string_or_none("dns_provider"),
+        dns_challenge=fields.string("dns_challenge"),
+        dns_credentials=fields.string_or_none("dns_credentials"),
+        dns_options=fields.strings("dns_options"),
+        dns_resolver=fields.string_or_none("dns_resolver"),
+        dns_skip_propagation=fields.boolean("dns_skip_propagation"),
         dns_propagation_timeout=fields.number("dns_propagation_timeout"),
-        dns_propagation_quorum=fields.text("dns_propagation_quorum"),
-        dns_public_resolvers=fields.texts("dns_public_resolvers"),
+        dns_propagation_quorum=fields.string("dns_propagation_quorum"),
+        dns_public_resolvers=fields.strings("dns_public_resolvers"),
         hook_timeout=fields.number("hook_timeout"),
         plugin={**_to_values(fields.object("plugin")), **secrets},
     )
@@ -307,11 +308,11 @@ def _to_values(fields: Fields) -> dict[str, Value]:
     for key, value in fields.values.items():
         match value:
             case list():
-                values[key] = fields.texts(key)
+                values[key] = fields.strings(key)
             case None | str() | int() | float() | bool():
                 values[key] = value
             case _:
-                raise fields.wrong(key, "a value or a list of texts")
+                raise fields.invalid(key, "a value or a list of strings")
     return values
 
 
@@ -328,16 +329,17 @@ def _from_request(request: Request) -> Json:
 
 def _to_request(fields: Fields) -> Request:
     key_type = None
-    if fields.text_or_none("key_type") is not None:
-        key_type = _word(KeyType, fields, "key_type")
+    if fields.string_or_none("key_type") is not None:
+        key_type = _enum(KeyType, fields, "key_type")
     return Request(
         identifiers=_to_identifiers(fields),
         key_type=key_type,
-        ca=fields.text("ca"),
-        profile=fields.text_or_none("profile"),
-        csr_sha256=fields.text_or_none("csr_sha256"),
-        # A file that does not say is no reason to issue anew.
-        profile_required="profile_required" not in fields.values or fields.flag("profile_required"),
+        ca=fields.string("ca"),
+        profile=fields.string_or_none("profile"),
+        csr_sha256=fields.string_or_none("csr_sha256"),
+        # If the field is missing, that is no reason to issue a new certificate.
+        profile_required="profile_required" not in fields.values
+        or fields.boolean("profile_required"),
     )
 
 
@@ -347,7 +349,7 @@ def _from_identifiers(identifiers: Iterable[Identifier]) -> list[Json]:
 
 def _to_identifiers(fields: Fields) -> tuple[Identifier, ...]:
     return tuple(
-        Identifier(_word(IdentifierType, each, "type"), each.text("value"))
+        Identifier(_enum(IdentifierType, each, "type"), each.string("value"))
         for each in fields.objects("identifiers")
     )
 
@@ -358,7 +360,7 @@ def _from_error(error: LastError | None) -> Json | None:
     return {
         "code": error.code,
         "message": error.message,
-        "at": moment(error.at),
+        "at": timestamp(error.at),
         "failure": error.failure,
         "hint": error.hint,
     }
@@ -368,11 +370,11 @@ def _to_error(fields: Fields | None) -> LastError | None:
     if fields is None:
         return None
     return LastError(
-        code=fields.text("code"),
-        message=fields.text("message"),
-        at=fields.moment("at"),
-        failure=fields.text("failure"),
-        hint=fields.text_or_none("hint"),
+        code=fields.string("code"),
+        message=fields.string("message"),
+        at=fields.time("at"),
+        failure=fields.string("failure"),
+        hint=fields.string_or_none("hint"),
     )
 
 
@@ -381,9 +383,9 @@ def _from_renewal_info(info: RenewalInfo | None) -> Json | None:
         return None
     return {
         "cert_id": info.cert_id,
-        "start": moment(info.start),
-        "end": moment(info.end),
-        "chosen": moment(info.chosen),
+        "start": timestamp(info.start),
+        "end": timestamp(info.end),
+        "chosen": timestamp(info.chosen),
         "explanation_url": info.explanation_url,
         "withdrawn": info.withdrawn,
     }
@@ -393,19 +395,19 @@ def _to_renewal_info(fields: Fields | None) -> RenewalInfo | None:
     if fields is None:
         return None
     return RenewalInfo(
-        cert_id=fields.text("cert_id"),
-        start=fields.moment("start"),
-        end=fields.moment("end"),
-        chosen=fields.moment("chosen"),
-        explanation_url=fields.text_or_none("explanation_url"),
-        withdrawn=fields.flag("withdrawn"),
+        cert_id=fields.string("cert_id"),
+        start=fields.time("start"),
+        end=fields.time("end"),
+        chosen=fields.time("chosen"),
+        explanation_url=fields.string_or_none("explanation_url"),
+        withdrawn=fields.boolean("withdrawn"),
     )
 
 
-def _word(words: type[_Word], fields: Fields, key: str) -> _Word:
+def _enum(words: type[_Enum], fields: Fields, key: str) -> _Enum:
     try:
-        return words(fields.text(key))
+        return words(fields.string(key))
     except ValueError:
         raise corrupt(
-            fields.where, f"{key} should be one of {', '.join(each.value for each in words)}"
+            fields.where, f"{key} must be one of {', '.join(each.value for each in words)}"
         ) from None

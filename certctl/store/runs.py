@@ -1,4 +1,4 @@
-"""When `renew` ran by itself, and how that ended: `run.json`, which can be lost without harm."""
+"""The history of unattended `renew` runs: `run.json`, which can be lost without harm."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from datetime import datetime
 
 from certctl.errors import StoreError
 from certctl.models import LastAlert, RunHistory
-from certctl.store.documents import Fields, moment, read_document, write_document
+from certctl.store.documents import Fields, read_document, timestamp, write_document
 from certctl.store.layout import Layout
 
-_KEPT = 10
+_MAX_RUNS = 10
 
 
 class Runs:
-    """The runs of one home directory."""
+    """The run history of one home directory."""
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.runs
 
     def history(self) -> RunHistory:
-        """Return the latest runs; none where they cannot be read."""
+        """Return the latest runs; an empty history if it cannot be read."""
         try:
             fields = read_document(self._path)
             return RunHistory() if fields is None else _history(fields)
@@ -27,18 +27,18 @@ class Runs:
             return RunHistory()
 
     def record(self, now: datetime, exit_status: int, last_alert: LastAlert | None) -> None:
-        """Add a run; one that does not come after the latest, by a clock set back, begins anew."""
+        """Add a run. Runs with a later time are dropped: the clock was set back."""
         before = self.history()
-        known = [each for each in before.runs if each < now][-_KEPT + 1 :]
+        known = [each for each in before.runs if each < now][-_MAX_RUNS + 1 :]
         succeeded_at = now if exit_status == 0 else before.succeeded_at
         write_document(
             self._path,
             {
-                "runs": [moment(each) for each in (*known, now)],
+                "runs": [timestamp(each) for each in (*known, now)],
                 "exit_status": exit_status,
-                "succeeded_at": moment(succeeded_at),
+                "succeeded_at": timestamp(succeeded_at),
                 "told": last_alert
-                and {"at": moment(last_alert.at), "failures": list(last_alert.failures)},
+                and {"at": timestamp(last_alert.at), "failures": list(last_alert.failures)},
             },
         )
 
@@ -46,8 +46,8 @@ class Runs:
 def _history(fields: Fields) -> RunHistory:
     told = fields.object_or_none("told")
     return RunHistory(
-        runs=fields.moments("runs"),
+        runs=fields.times("runs"),
         exit_status=fields.integer_or_none("exit_status"),
-        succeeded_at=fields.moment_or_none("succeeded_at"),
-        last_alert=None if told is None else LastAlert(told.moment("at"), told.texts("failures")),
+        succeeded_at=fields.time_or_none("succeeded_at"),
+        last_alert=None if told is None else LastAlert(told.time("at"), told.strings("failures")),
     )

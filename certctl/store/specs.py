@@ -1,7 +1,7 @@
-"""`certificates/NAME.toml`: what is wanted of a certificate, read by certctl and edited by people.
+"""`certificates/NAME.toml`: the spec of a certificate, which users may edit.
 
-What a document means is `certctl.spec`'s business. Saving changes only what differs, so that
-people's comments, their order and their way of writing a value stay.
+`certctl.spec` defines what a document means. Saving changes only the values that differ, so that
+comments, the order of keys and the notation of values are preserved.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 _LIMIT = 1 << 20
 _HEADING = (
-    "What is wanted of this certificate; edit it, then run `certctl renew`.",
-    "What does not stand here is as in certctl.toml, or as certctl does it by default.",
+    "The specification of this certificate. After editing it, run `certctl renew`.",
+    "Settings that are missing here come from certctl.toml or have their default.",
 )
 _LONG_LIST = 3
 _COPIES = "deploy.copy"
-"""The one setting that is written as tables; a list of texts is understood too."""
+"""The one setting that is written as tables; a list of strings is accepted too."""
 
 
 class Specs:
@@ -65,28 +65,28 @@ class Specs:
         return sorted(each for each in stems if _is_name(each))
 
     def names_mentioning(self, value: str) -> list[str]:
-        """Return the names of certificates whose spec may hold an identifier, sorted.
+        """Return the names of certificates whose spec may contain an identifier, sorted.
 
-        Looks at the bytes, since parsing thousands of files takes longer than one command may.
+        Searches the bytes, since parsing thousands of files would take too long.
         """
         wanted = value.encode()
         found: list[str] = []
         for name in self.names():
             text = read_if_exists(self._layout.spec(name), _LIMIT) or b""
-            # People may have written an internationalised name in letters of its own.
+            # Users may have written an internationalised name in Unicode.
             if wanted in text.lower() or not text.isascii():
                 found.append(name)
         return found
 
     def read(self, name: str) -> CertificateSpec:
-        """Return what is wanted. Raises `UnknownCertificate`, or `ConfigurationError` naming file
-        and line, or who could have written it.
+        """Return the spec. Raises `UnknownCertificate`, or `ConfigurationError` with the file and
+        line in it, or if another user could have written the file.
         """
         spec, self._seen[name] = self._load(name)
         return spec
 
     def peek(self, name: str) -> CertificateSpec:
-        """Return what is wanted, for something else than a decision: `seen` does not change."""
+        """Return the spec without recording its signature: `seen` does not change."""
         return self._load(name)[0]
 
     def _load(self, name: str) -> tuple[CertificateSpec, Signature]:
@@ -100,67 +100,70 @@ class Specs:
         except ValueError as error:
             raise ConfigurationError(
                 f"{path}: {error}",
-                hint="Correct it in an editor.",
+                hint="Correct the file in an editor.",
                 name=name,
                 code="configuration.toml",
             ) from error
         return from_table(name, document, self._settings, str(path)), signature(facts)
 
     def seen(self, name: str) -> Signature | None:
-        """Return the signature of the spec's file as it was when `read` or `save` last had it; None
-        where that has not happened.
+        """Return the signature of the spec's file at the last `read` or `save`; None if there was
+        neither.
         """
         return self._seen.get(name)
 
     def save(self, spec: CertificateSpec) -> None:
-        """Write the spec, durably. A link is written through; mode and group stay.
+        """Write the spec durably. If it is a symbolic link, the link's target is written; mode and
+        group are kept.
 
-        Raises `StoreError`, and `ConfigurationError` where the file that stands there is no TOML.
+        Raises `StoreError`, and `ConfigurationError` if the existing file is not valid TOML.
         """
         path = Path(os.path.realpath(self._layout.spec(spec.name)))
-        self._layout.make(self._layout.certificates)
+        self._layout.create_directory(self._layout.certificates)
         wanted = {key: value for key, value in to_table(spec).items() if value is not None}
         mode, group = _access(path)
         write_atomic(path, self._text(path, wanted).encode(), mode, group)
-        with as_store_error("look at", path):
+        with as_store_error("read the status of", path):
             self._seen[spec.name] = signature(path.stat())
 
     def remove(self, name: str) -> None:
-        """Remove the spec and its certificate signing request, durably."""
+        """Remove the spec and its certificate signing request durably."""
         remove_file(self._layout.spec(name))
         remove_file(self._layout.csr(name))
         self._seen.pop(name, None)
 
     def csr(self, name: str) -> bytes | None:
-        """Return the certificate signing request that is kept for renewals, as PEM."""
+        """Return the certificate signing request that is stored for renewals, as PEM."""
         return read_if_exists(self._layout.csr(name), _LIMIT)
 
     def save_csr(self, name: str, pem: bytes) -> None:
-        """Keep a certificate signing request for renewals, durably."""
+        """Store a certificate signing request for renewals, durably."""
         path = self._layout.csr(name)
-        self._layout.make(path.parent)
+        self._layout.create_directory(path.parent)
         write_atomic(path, pem)
 
     def _text(self, path: Path, wanted: Mapping[str, Value]) -> str:
         current = read_if_exists(path, _LIMIT)
         if current is None:
-            return _fresh(wanted)
+            return _new_text(wanted)
         try:
-            edited = _edited(current.decode("utf-8"), wanted, self._settings.table)
+            edited = _edit(current.decode("utf-8"), wanted, self._settings.table)
         except ValueError as error:
             raise ConfigurationError(
-                f"{path}: {error}", hint="Correct it in an editor.", code="configuration.toml"
+                f"{path}: {error}", hint="Correct the file in an editor.", code="configuration.toml"
             ) from error
         if edited is not None:
             return edited
-        self._warn(f"{path} was written anew; its comments could not be kept.")
-        return _fresh(wanted)
+        self._warn(f"{path} was rewritten; its comments could not be preserved.")
+        return _new_text(wanted)
 
     def _unknown(self, name: str) -> UnknownCertificate:
         near = difflib.get_close_matches(name, self.names(), n=1)
         return UnknownCertificate(
             f"there is no certificate named {name!r}",
-            hint=f"Did you mean {near[0]}?" if near else "`certctl list` shows those that are.",
+            hint=f"Did you mean {near[0]}?"
+            if near
+            else "To see all certificates, run: certctl list",
             name=name,
         )
 
@@ -181,31 +184,31 @@ def _access(path: Path) -> tuple[int, int | None]:
     return stat.S_IMODE(facts.st_mode) & 0o775, facts.st_gid
 
 
-def _fresh(wanted: Mapping[str, Value]) -> str:
-    import tomlkit  # noqa: PLC0415 - slow to import, and only a change needs it
+def _new_text(wanted: Mapping[str, Value]) -> str:
+    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
 
     document = tomlkit.document()
     for line in _HEADING:
         document.add(tomlkit.comment(line))
     document.add(tomlkit.nl())
     for key, value in wanted.items():
-        _put(document, key, value)
+        _set(document, key, value)
     return tomlkit.dumps(document)
 
 
-def _edited(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> str | None:
-    """Return the text with what differs changed; None where the result would mean something else
-    than `wanted`. Raises ValueError where the text is no TOML.
+def _edit(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> str | None:
+    """Return the text with the values that differ replaced; None if the result would not mean
+    `wanted`. Raises ValueError if the text is not valid TOML.
     """
-    import tomlkit  # noqa: PLC0415 - slow to import, and only a change needs it
+    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
 
     document = tomlkit.parse(text)
     present = _prune(document, "", wanted)
     for key, value in wanted.items():
-        if key not in present or not _same(key, present[key], value, table):
-            _put(document, key, value)
+        if key not in present or not _is_same(key, present[key], value, table):
+            _set(document, key, value)
     result = tomlkit.dumps(document)
-    return result if _means(result, wanted, table) else None
+    return result if _parses_to(result, wanted, table) else None
 
 
 def _prune(
@@ -213,8 +216,8 @@ def _prune(
     prefix: str,
     wanted: Mapping[str, Value],
 ) -> dict[str, object]:
-    """Remove the leaves that are not wanted, and the tables that this leaves empty; return the
-    others by dotted key.
+    """Remove unwanted keys, and the tables that become empty; return the remaining values by
+    dotted key.
     """
     present: dict[str, object] = {}
     for name in list(node):
@@ -236,7 +239,7 @@ def _has_comment(node: MutableMapping[str, Any]) -> bool:
     return callable(as_string) and "#" in str(as_string())
 
 
-def _same(key: str, present: object, value: Value, table: Mapping[str, Option]) -> bool:
+def _is_same(key: str, present: object, value: Value, table: Mapping[str, Option]) -> bool:
     if present == _toml(value):
         return True
     option = table.get(key)
@@ -248,21 +251,21 @@ def _same(key: str, present: object, value: Value, table: Mapping[str, Option]) 
         return False
 
 
-def _put(document: TOMLDocument, key: str, value: Value) -> None:
-    """Set a dotted key, in the tables that are there, or in new ones."""
-    import tomlkit  # noqa: PLC0415 - slow to import, and only a change needs it
+def _set(document: TOMLDocument, key: str, value: Value) -> None:
+    """Set a dotted key; creates missing tables."""
+    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
 
     *path, leaf = key.split(".")
     node: MutableMapping[str, Any] = document
     for index, name in enumerate(path):
         if name not in node:
-            # a table that only holds tables needs no heading of its own
+            # a table that contains only tables needs no header
             node[name] = tomlkit.table(is_super_table=index < len(path) - 1)
         node = node[name]
-    if isinstance(value, tuple) and leaf in node and _put_list(node[leaf], value):
+    if isinstance(value, tuple) and leaf in node and _set_list(node[leaf], value):
         return
     if key == _COPIES and isinstance(value, tuple) and value:
-        # taken out first: tomlkit cannot put tables in the place of a list
+        # removed first: tomlkit cannot replace a list with tables
         node.pop(leaf, None)
         node[leaf] = _tables([copy_table(parse_copy(each)) for each in value])
         return
@@ -270,7 +273,7 @@ def _put(document: TOMLDocument, key: str, value: Value) -> None:
 
 
 def _tables(tables: Sequence[Mapping[str, str]]) -> Any:
-    import tomlkit  # noqa: PLC0415 - slow to import, and only a change needs it
+    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
 
     array = tomlkit.aot()
     for each in tables:
@@ -278,9 +281,9 @@ def _tables(tables: Sequence[Mapping[str, str]]) -> Any:
     return array
 
 
-def _put_list(array: Any, value: tuple[str, ...]) -> bool:
-    """Change a list in place, which keeps the comments in it; return whether that was possible."""
-    import tomlkit.items  # noqa: PLC0415 - slow to import, and only a change needs it
+def _set_list(array: Any, value: tuple[str, ...]) -> bool:
+    """Change a list in place, which preserves its comments; return whether that was possible."""
+    import tomlkit.items  # noqa: PLC0415 - slow to import, and needed only for changes
 
     if not isinstance(array, tomlkit.items.Array):
         return False
@@ -294,7 +297,7 @@ def _put_list(array: Any, value: tuple[str, ...]) -> bool:
 
 
 def _item(value: Value) -> Any:
-    import tomlkit  # noqa: PLC0415 - slow to import, and only a change needs it
+    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
 
     item = tomlkit.item(_toml(value))
     if isinstance(value, tuple) and len(value) > _LONG_LIST:
@@ -315,12 +318,12 @@ def _plain(value: Any) -> Any:
     return unwrap() if callable(unwrap) else value
 
 
-def _means(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> bool:
-    """Whether the text says what is wanted, read by a parser that did not write it."""
+def _parses_to(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> bool:
+    """Return whether another parser reads exactly `wanted` from the text."""
     try:
         found = flatten(tomllib.loads(text))
     except tomllib.TOMLDecodeError:
         return False
     return found.keys() == wanted.keys() and all(
-        _same(key, found[key], value, table) for key, value in wanted.items()
+        _is_same(key, found[key], value, table) for key, value in wanted.items()
     )

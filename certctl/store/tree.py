@@ -1,7 +1,7 @@
-"""The directories of this machine that proxies read and hooks lie in; implements
+"""The paths of the certificate files that servers read, and of the hooks; implements
 `certctl.ports.Tree`.
 
-The only part of the store that speaks of paths, because what reads certificates reads files.
+This is the only part of the store that returns paths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EVENTS = {"pre", "deploy", "post"}
 
 
 class LocalTree:
-    """The local tree below `home`."""
+    """The files below `home`."""
 
     def __init__(self, home: Path) -> None:
         self._layout = Layout(home.absolute())
@@ -29,11 +29,11 @@ class LocalTree:
         return str(self._layout.home)
 
     def files(self, version: Version) -> CertificateFiles:
-        """Return the paths of a version's files: through the live link where it is live, since
-        those are the ones that stay, else in its own directory.
+        """Return the paths of a version's files: through the live link if the version is live,
+        since those paths do not change, otherwise in its own directory.
         """
         live = self._layout.live(version.name)
-        directory = live if self._is_live(version) else self._own(version)
+        directory = live if self._is_live(version) else self._version_directory(version)
         return CertificateFiles(
             live=str(live),
             cert=str(directory / "cert.pem"),
@@ -45,10 +45,10 @@ class LocalTree:
 
     def hooks(self, event: str) -> Sequence[str]:
         """Return the executables of `hooks/EVENT.d` in byte order, without backups (`~`) and dot
-        files. Raises `ConfigurationError` for one that others could have written.
+        files. Raises `ConfigurationError` if another user could have written one.
         """
         if event not in _EVENTS:
-            raise ValueError(f"no hooks belong to {event!r}")
+            raise ValueError(f"there are no hooks for {event!r}")
         directory = self._layout.hooks(event)
         with as_store_error("list", directory):
             try:
@@ -65,7 +65,7 @@ class LocalTree:
             check_trusted(each)
         return [str(each) for each in executables]
 
-    def _own(self, version: Version) -> Path:
+    def _version_directory(self, version: Version) -> Path:
         return self._layout.version(version.name, version.number)
 
     def _is_live(self, version: Version) -> bool:
@@ -80,5 +80,5 @@ def _is_executable(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return False  # a link that leads nowhere
+        return False  # a dangling link
     return stat.S_ISREG(mode) and bool(mode & 0o111)

@@ -1,8 +1,8 @@
-"""Versions: written once into `archive/NAME/NUMBER`, never changed, and made live by one rename of
-one link.
+"""Versions: written once to `archive/NAME/NUMBER`, never changed, and made live by replacing one
+link atomically.
 
-Which number comes next, and what target and deployed are, belongs to `certctl.store.local`; whether
-key, certificate and chain fit together was inspected before they come here.
+`certctl.store.local` chooses the number and keeps the wanted and the deployed version. The caller
+has checked that key, certificate and chain match.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _GROUP_DIRECTORY = 0o750
 
 @dataclass(frozen=True)
 class _Access:
-    """Mode and group of something new; a group of None is the process's own."""
+    """Mode and group of a new file or directory; None is the group of the process."""
 
     mode: int
     group: int | None = None
@@ -65,17 +65,17 @@ class Versions:
         self._warn = warn
 
     def numbers(self, name: str) -> list[int]:
-        """Return the numbers in the archive, ascending, whatever state their directories are in."""
+        """Return the version numbers in the archive, ascending, without checking their files."""
         directory = self._layout.versions(name)
         with as_store_error("list", directory):
             try:
-                entries = os.listdir(directory)  # noqa: PTH208 - names are all that is wanted
+                entries = os.listdir(directory)  # noqa: PTH208 - only names are needed
             except FileNotFoundError:
                 return []
         return sorted(int(each) for each in entries if re.fullmatch(r"[1-9][0-9]{0,8}", each))
 
     def live_number(self, name: str) -> int | None:
-        """Return the number that the live link names, None where there is no such link."""
+        """Return the version number that the live link points to, None if there is no such link."""
         link = self._layout.live(name)
         try:
             target = os.fspath(link.readlink())
@@ -83,8 +83,8 @@ class Versions:
             return None
         except OSError as error:
             raise StoreCorrupt(
-                f"{link} should be a link to a version, but is none",
-                hint=f"mv {link} {link}.old, then `certctl renew {name}`, which makes the link.",
+                f"{link} must be a link to a version, but is not a symbolic link",
+                hint=f"Run `mv {link} {link}.old`, then create the link: certctl renew {name}",
                 name=name,
             ) from error
         number = Path(target).name
@@ -93,8 +93,8 @@ class Versions:
         return int(number) if target == self._layout.live_target(name, int(number)) else None
 
     def read(self, name: str, number: int) -> Version:
-        """Return an archived version. Raises `UnknownCertificate` where there is none of that
-        number, `StoreCorrupt` where its `issued.json` makes no sense.
+        """Return an archived version. Raises `UnknownCertificate` if there is no such version,
+        `StoreCorrupt` if its `issued.json` cannot be parsed.
         """
         path = self._layout.version(name, number) / "issued.json"
         fields = read_document(path)
@@ -108,15 +108,15 @@ class Versions:
             )
         version = to_version(fields)
         if (version.name, version.number) != (name, number):
-            raise corrupt(str(path), f"it is about {version.name}, version {version.number}")
+            raise corrupt(str(path), f"it describes version {version.number} of {version.name}")
         return version
 
     def read_or_warn(self, name: str, number: int) -> Version | None:
-        """Return an archived version, or None, with a warning, where it cannot be understood."""
+        """Return an archived version, or None, with a warning, if it cannot be parsed."""
         try:
             return self.read(name, number)
         except (StoreCorrupt, UnknownCertificate) as error:
-            self._warn(f"{error.message}. That version counts as missing.")
+            self._warn(f"{error.message}. This version is ignored.")
             return None
 
     def material(self, name: str, number: int) -> Material:
@@ -130,24 +130,24 @@ class Versions:
         )
 
     def add(self, spec: CertificateSpec, version: Version, material: Material) -> None:
-        """Write a version under its number, whole or not at all; nothing is live yet.
+        """Write a version to the archive atomically; it is not live yet.
 
-        Mode and group are what the spec asks for, else what people gave the version before. Raises
-        `StoreError`, `ConfigurationError` for an unknown group.
+        Mode and group are those in the spec, or else those of the previous version. Raises
+        `StoreError`, and `ConfigurationError` for an unknown group.
         """
-        directory = self._layout.make(self._layout.versions(version.name))
+        directory = self._layout.create_directory(self._layout.versions(version.name))
         group, mode = key_group(spec), _key_mode(spec)
         if mode is not None:
             set_directory_access(directory, _directory_mode(mode, group), group)
-        model = self._model(version.name)
+        template = self._template(version.name)
         temporary = directory / temporary_name("version")
         try:
-            with as_store_error("make the directory", temporary):
+            with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
             for filename, data, secret in _files(version, material):
-                access = _file_access(model, filename, group, mode, secret=secret)
+                access = _file_access(template, filename, group, mode, secret=secret)
                 write_new(temporary / filename, data, access.mode, access.group)
-            access = _directory_access(model, group, mode)
+            access = _directory_access(template, group, mode)
             set_directory_access(temporary, access.mode, access.group)
             rename(temporary, self._layout.version(version.name, version.number))
         except BaseException:
@@ -156,9 +156,9 @@ class Versions:
             raise
         fsync_directory(directory.parent)
 
-    def grant(self, spec: CertificateSpec) -> None:
-        """Give the versions that there are the mode and the group that the spec asks for; nothing
-        happens where it asks for none. Raises as `add`.
+    def set_access(self, spec: CertificateSpec) -> None:
+        """Set the mode and the group in the spec for all existing versions. Does nothing if the
+        spec has neither. Raises as `add` does.
         """
         group, mode = key_group(spec), _key_mode(spec)
         if mode is None:
@@ -170,18 +170,18 @@ class Versions:
                     set_file_access(directory / name, mode, group)
             for name in ("cert.pem", "chain.pem", "fullchain.pem", "issued.json"):
                 set_file_access(directory / name, _PUBLIC_FILE, group)
-        # Outermost last: nobody walks in before the keys are as they should be.
+        # Outermost last: nobody can enter before the keys have the right permissions.
         for directory in (*directories, self._layout.versions(spec.name)):
             if directory.is_dir():
                 set_directory_access(directory, _directory_mode(mode, group), group)
 
-    def point(self, name: str, number: int) -> None:
-        """Make a version live, in one step. Raises `StoreError`."""
-        self._layout.make(self._layout.live_links)
+    def make_live(self, name: str, number: int) -> None:
+        """Make a version live atomically. Raises `StoreError`."""
+        self._layout.create_directory(self._layout.live_links)
         replace_link(self._layout.live(name), self._layout.live_target(name, number))
 
     def remove(self, name: str, number: int) -> None:
-        """Remove a version from the archive, in one step."""
+        """Remove a version from the archive atomically."""
         discard(self._layout.version(name, number))
 
     def remove_all(self, name: str) -> None:
@@ -191,19 +191,19 @@ class Versions:
             discard(self._layout.versions(name))
             fsync_directory(self._layout.archive)
 
-    def _model(self, name: str) -> Path | None:
-        """The directory whose permissions a new version inherits: the live one's, or the newest."""
+    def _template(self, name: str) -> Path | None:
+        """Return the directory whose permissions a new version inherits: the live or newest one."""
         number = self.live_number(name) or max(self.numbers(name), default=None)
         return None if number is None else self._layout.version(name, number)
 
 
 def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]]:
-    """Name, content and secrecy of a version's files."""
-    # A PEM block that lacks its last line end would run into the next one.
+    """Return the files of a version: name, content, and whether it is secret."""
+    # Without a final newline, a PEM block would run into the next one.
     whole = Material(
-        cert=_line(material.cert),
-        chain=_line(material.chain),
-        privkey=None if material.privkey is None else _line(material.privkey),
+        cert=_newline_terminated(material.cert),
+        chain=_newline_terminated(material.chain),
+        privkey=None if material.privkey is None else _newline_terminated(material.privkey),
     )
     files = [
         ("cert.pem", whole.cert, False),
@@ -216,30 +216,30 @@ def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]
     return files
 
 
-def _line(pem: bytes) -> bytes:
+def _newline_terminated(pem: bytes) -> bytes:
     return pem if not pem or pem.endswith(b"\n") else pem + b"\n"
 
 
 def _file_access(
-    model: Path | None, filename: str, group: int | None, mode: int | None, *, secret: bool
+    template: Path | None, filename: str, group: int | None, mode: int | None, *, secret: bool
 ) -> _Access:
     if not secret:
         return _Access(_PUBLIC_FILE, group)
     if mode is not None:
         return _Access(mode, group)
-    return _inherited(model and model / filename, PRIVATE_FILE, stat.S_IRGRP)
+    return _inherited(template and template / filename, PRIVATE_FILE, stat.S_IRGRP)
 
 
-def _directory_access(model: Path | None, group: int | None, mode: int | None) -> _Access:
+def _directory_access(template: Path | None, group: int | None, mode: int | None) -> _Access:
     if mode is not None:
         return _Access(_directory_mode(mode, group), group)
-    return _inherited(model, PRIVATE_DIRECTORY, stat.S_IRGRP | stat.S_IXGRP)
+    return _inherited(template, PRIVATE_DIRECTORY, stat.S_IRGRP | stat.S_IXGRP)
 
 
-def _inherited(model: Path | None, mode: int, group_bits: int) -> _Access:
-    """What a successor gets: the group and what it may read, never anything for everybody."""
+def _inherited(template: Path | None, mode: int, group_bits: int) -> _Access:
+    """Return the inherited access: group and its read permission, never anything for others."""
     try:
-        facts = None if model is None else model.stat()
+        facts = None if template is None else template.stat()
     except OSError:
         facts = None
     if facts is None or not facts.st_mode & group_bits:
@@ -248,27 +248,26 @@ def _inherited(model: Path | None, mode: int, group_bits: int) -> _Access:
 
 
 def _key_mode(spec: CertificateSpec) -> int | None:
-    """The mode that a spec asks for its keys, None where it asks for none."""
+    """Return the mode of the keys in a spec, None if it has neither a mode nor a group."""
     if spec.key_mode is None and spec.key_group is not None:
         return _GROUP_FILE
     return spec.key_mode
 
 
 def _directory_mode(key_mode: int, group: int | None) -> int:
-    """A directory that whoever may read the keys can look into, and a named group in any case."""
+    """Return a directory mode: a group gets access if it may read the keys or is in the spec."""
     return _GROUP_DIRECTORY if key_mode & stat.S_IRGRP or group is not None else PRIVATE_DIRECTORY
 
 
 def key_group(spec: CertificateSpec) -> int | None:
-    """Return the number of the group that a spec names. Raises `ConfigurationError`."""
+    """Return the id of the group in a spec, None without one. Raises `ConfigurationError`."""
     if spec.key_group is None:
         return None
     try:
         return grp.getgrnam(spec.key_group).gr_gid
     except KeyError:
         raise ConfigurationError(
-            f"this machine has no group {spec.key_group!r}, which should read the keys of "
-            f"{spec.name}",
-            hint=f"groupadd {spec.key_group}, or name another with --key-group.",
+            f"group {spec.key_group!r} (key group of {spec.name}) does not exist on this machine",
+            hint=f"Choose another group with --key-group, or run: groupadd {spec.key_group}",
             name=spec.name,
         ) from None

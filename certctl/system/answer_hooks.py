@@ -1,5 +1,5 @@
-"""Runs hooks that place and remove answers to challenges, one call at a time, as their protocol has
-it. A call is judged by its exit status, and explained where it failed.
+"""Runs hooks that place and remove challenge responses, one call at a time, with the arguments and
+variables of their protocol. A call succeeds if its exit status is 0.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ _SHOWN_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class HookSettings:
-    """What all calls have in common: what the hook is in errors (`the DNS hook`), their code, what
-    to try by hand, and how many seconds each call may take.
+    """What all calls have in common: the hook's name in errors (`the DNS hook`), the errors' code
+    and hint, and the time limit of each call in seconds.
     """
 
-    what: str
+    description: str
     code: str
     hint: str
     timeout: float
 
 
 class AnswerHooks:
-    """Runs `hook` for answers; `cleanup_hook` removes them where it is given."""
+    """Runs `hook` to place responses and, without a `cleanup_hook`, also to remove them."""
 
     def __init__(
         self,
         hook: str,
         cleanup_hook: str | None,
         protocol: HookProtocol,
-        manner: HookSettings,
+        settings: HookSettings,
         stop: threading.Event,
     ) -> None:
         self._hook = hook
         self._cleanup_hook = cleanup_hook
         self._protocol = protocol
-        self._manner = manner
+        self._settings = settings
         self._stop = stop
-        # Such commands often edit one zone file: one at a time, as other clients call them.
+        # Hooks often edit a single zone file, so run one at a time, as other clients do.
         self._one_at_a_time = threading.Lock()
         self._printed: dict[tuple[str, str, str], str] = {}
 
     def present(self, answers: Sequence[HookAnswer]) -> None:
-        """Run the hook for the answers, in order. Raises `ChallengeError` at the first failure, and
-        `Interrupted`.
+        """Run the hook for the responses, in order. Raises `ChallengeError` at the first failure,
+        and `Interrupted`.
         """
         for call in hook_calls(self._protocol, HookAction.PRESENT, answers):
             with self._one_at_a_time:
@@ -58,12 +58,12 @@ class AnswerHooks:
                     self._printed[_key(answers[position])] = printed
 
     def cleanup(self, answers: Sequence[HookAnswer]) -> None:
-        """Run the hook for the answers, whatever becomes of each; raises the first failure.
+        """Run the hook for all responses, even after a failure; raises the first failure.
 
-        An interrupted run cleans up too, so that only the time limit ends these calls.
+        Only the time limit ends these calls, since an interrupted run must clean up too.
         """
         if self._protocol is HookProtocol.CERTBOT and self._cleanup_hook is None:
-            return  # as with certbot: the hook only places answers, and was never asked to remove
+            return  # as in certbot: without a cleanup hook, nothing is removed
         failures: list[ChallengeError] = []
         for call in hook_calls(self._protocol, HookAction.CLEANUP, answers):
             with self._one_at_a_time:
@@ -81,7 +81,7 @@ class AnswerHooks:
         answers: Sequence[HookAnswer],
         stop: threading.Event | None,
     ) -> str:
-        """Return what the command printed on standard output."""
+        """Return the command's standard output."""
         first = answers[call.positions[0]]
         environment = dict(call.environment)
         if action is HookAction.CLEANUP:
@@ -91,12 +91,14 @@ class AnswerHooks:
             self._command(action, call),
             environment=environment,
             arguments=call.arguments,
-            timeout=self._manner.timeout,
+            timeout=self._settings.timeout,
             stop=stop,
             separate_stdout=True,
         )
         if completed.stopped:
-            raise Interrupted(f"{self._manner.what} was stopped while it worked on {first.subject}")
+            raise Interrupted(
+                f"{self._settings.description} was stopped while working on {first.subject}"
+            )
         if completed.exit_status == 0 and not completed.timed_out:
             return completed.printed
         raise self._failed(f"{action} {first.subject}", completed)
@@ -105,23 +107,23 @@ class AnswerHooks:
         command = self._hook
         if action is HookAction.CLEANUP and self._cleanup_hook is not None:
             command = self._cleanup_hook
-        # The arguments go to the last command of the line.
+        # The arguments are passed to the last command of the line.
         return command.rstrip("; \t") + ' "$@"' if call.arguments else command
 
     def _failed(self, doing: str, completed: process.Completed) -> ChallengeError:
-        manner = self._manner
+        settings = self._settings
         how = (
-            f"was ended after {completed.seconds:.0f} s, its time limit"
+            f"was terminated after {completed.seconds:.0f} s, its time limit"
             if completed.timed_out
             else f"failed with exit status {completed.exit_status}"
         )
-        said = completed.output.strip()[-_SHOWN_CHARACTERS:]
-        longer = " (or give it longer: --hook-timeout)." if completed.timed_out else "."
+        output = completed.output.strip()[-_SHOWN_CHARACTERS:]
+        longer = " Or set a longer limit with --hook-timeout." if completed.timed_out else ""
         return ChallengeError(
-            f"{manner.what} ({doing}) {how}"
-            + (f"; it said: {said}" if said else " and said nothing"),
-            hint=manner.hint + longer,
-            code=manner.code,
+            f"{settings.description} ({doing}) {how}"
+            + (f"; output: {output}" if output else " without output"),
+            hint=f"{settings.hint}.{longer}",
+            code=settings.code,
         )
 
 

@@ -1,4 +1,4 @@
-"""The machine's time, as the parameter that everything else takes (`certctl.ports.Clock`)."""
+"""The system clock, an implementation of `certctl.ports.Clock`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """Wall time in UTC, monotonic seconds, and sleep that a stop event ends."""
+    """Wall-clock time in UTC, monotonic time, and interruptible sleep."""
 
     def now(self) -> datetime:
         """Return the current time in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that never go backwards."""
+        """Return monotonic time in seconds."""
         return time.monotonic()
 
     def wait(self, stop: threading.Event, seconds: float) -> bool:

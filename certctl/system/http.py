@@ -1,15 +1,16 @@
-"""An adapter for `requests` under which every answer is bounded, in bytes and in seconds.
+"""An adapter for `requests` that limits every response, in bytes and in seconds.
 
-`requests` applies its read timeout to each `recv`, so that a server which sends one byte now and
-then holds a client for ever, and it bounds nothing that it reads. Under `BoundedAdapter` the read
-timeout holds for the whole answer, status line to last byte, and an answer has a largest size. The
-bound lies at the socket, below the parsing of headers and chunks: nothing above can forget it.
+`requests` applies its read timeout to each `recv`, so a server that sends one byte now and then can
+block a client for ever, and it does not limit the size of a response. With `BoundedAdapter`, the
+read timeout applies to the whole response, from the status line to the last byte, and a response
+has a maximum size. The limits are enforced at the socket, below the parsing of headers and chunks,
+so that they apply to every read.
 
-The adapter also keeps one TLS context for all its connections, since reading a public list of roots
-takes longer (25 ms) than many a CA's answer, and requests reads it again for each.
+The adapter also uses one TLS context for all its connections. Reading the public root certificates
+takes 25 ms, longer than many responses, and `requests` reads them again for each connection.
 
-No word of ACME here, and no retries. Time is the kernel's, not a `Clock`'s: a clock that stands
-still would never end a read.
+This module knows nothing about ACME and does not retry. It uses the system's time, not a `Clock`,
+since a test clock that stands still would never end a read.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ if TYPE_CHECKING:
     from urllib3 import PoolManager
 
 MAX_BYTES = 1024 * 1024
-"""The largest answer, headers included. A chain of ten certificates has 20 kB."""
+"""Maximum size of a response with its headers. A chain of ten certificates has 20 kB."""
 
 
 class ResponseLimitExceeded(Exception):
-    """An answer was cut off since it is too large, too slow, or compressed; the text says which."""
+    """A response was aborted; the message says whether it is too large, too slow or compressed."""
 
 
 class RequestFailed(Exception):
-    """A request got no answer; the text says why, and shows nothing of the URL, which may hold a
+    """A request got no response. The message has the reason, but not the URL, which may contain a
     secret.
     """
 
 
 class _BoundedSocket(io.RawIOBase):
-    """The bytes that arrive at a socket, until too many or too late. The socket's time limit, as
-    it is at the start, is taken as the limit for everything.
+    """Reads from a socket until the size or time limit is exceeded. The socket's timeout at the
+    start is the limit for the whole response.
     """
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
@@ -113,13 +114,13 @@ class _BoundedTlsPool(HTTPSConnectionPool):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Mount it on a `requests.Session`; where a bound is passed, its requests raise
-    `ResponseLimitExceeded`.
+    """Mount it on a `requests.Session`. Requests raise `ResponseLimitExceeded` if a limit is
+    exceeded.
 
-    Servers are verified by the roots in the PEM file `roots`, whatever `verify` or an environment
-    variable says. Raises OSError where that file cannot be read. Ask for `Accept-Encoding:
-    identity`: an answer that is compressed all the same is refused, since its size says nothing of
-    what it would become.
+    Servers are verified with the root certificates in the PEM file `roots`, regardless of `verify`
+    and of environment variables. Raises OSError if that file cannot be read. Send
+    `Accept-Encoding: identity`: a compressed response is rejected, since its decompressed size is
+    not limited.
     """
 
     def __init__(self, roots: str, *, connections_kept: int) -> None:
@@ -138,14 +139,14 @@ class BoundedAdapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave the connection as it is: the TLS context has the roots, and insists on them."""
+        """Do nothing: the TLS context already verifies servers with `roots`."""
 
     def send(
         self,
         request: PreparedRequest,
         stream: bool = False,
         timeout: Any = None,
-        verify: Any = True,  # noqa: ARG002 - decided by the TLS context, for good
+        verify: Any = True,  # noqa: ARG002 - always decided by the TLS context
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
@@ -153,7 +154,7 @@ class BoundedAdapter(HTTPAdapter):
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             response.close()
-            raise ResponseLimitExceeded("it is compressed, which was not asked for")
+            raise ResponseLimitExceeded("it is compressed, although compression was not accepted")
         return response
 
 
@@ -162,8 +163,8 @@ def _bound(manager: PoolManager) -> None:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A whole answer: its status with the words for it, its body, and its Retry-After."""
+class HttpResponse:
+    """A complete response: status code, reason phrase, body, and Retry-After header."""
 
     status: int
     reason: str
@@ -174,11 +175,11 @@ class Answer:
 def ping(
     url: str, *, method: str, user_agent: str, seconds: float, roots: str | None = None
 ) -> int:
-    """Send one request without a body, and return the status of its answer, whatever that says.
+    """Send one request without a body and return the status code of the response.
 
-    It takes `seconds` at most; no redirect is followed, and of the environment only proxies count.
-    Raises `RequestFailed`; also where the URL cannot be meant, or the PEM file `roots` cannot be
-    read.
+    It takes at most `seconds`. Redirects are not followed, and only proxy variables are taken from
+    the environment.
+    Raises `RequestFailed`, also if the URL is not valid or the PEM file `roots` cannot be read.
     """
     headers = {"User-Agent": user_agent}
     return _send(requests.Request(method, url, headers=headers), seconds, roots).status
@@ -192,16 +193,17 @@ def post_json(
     user: tuple[str, str] | None,
     seconds: float,
     roots: str | None = None,
-) -> Answer:
-    """Post a document, as `user` (name and password) where there is one, and return the answer.
+) -> HttpResponse:
+    """Send a JSON document by POST and return the response. `user` is a name and a password for
+    basic authentication.
 
-    Bounded as `ping` is, and raises what it raises; no secret is in that.
+    Has the limits of `ping` and raises the same errors, which contain no secret.
     """
     request = requests.Request("POST", url, headers=dict(headers), json=document, auth=user)
     return _send(request, seconds, roots)
 
 
-def _send(request: requests.Request, seconds: float, roots: str | None) -> Answer:
+def _send(request: requests.Request, seconds: float, roots: str | None) -> HttpResponse:
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Accept-Encoding"] = "identity"
@@ -214,12 +216,12 @@ def _send(request: requests.Request, seconds: float, roots: str | None) -> Answe
                 timeout=seconds,
                 allow_redirects=False,
                 proxies=get_environ_proxies(request.url),
-            ) as answer:
-                return Answer(
-                    answer.status_code,
-                    answer.reason or "",
-                    answer.text,
-                    answer.headers.get("Retry-After"),
+            ) as response:
+                return HttpResponse(
+                    response.status_code,
+                    response.reason or "",
+                    response.text,
+                    response.headers.get("Retry-After"),
                 )
         except (
             requests.RequestException,
@@ -228,11 +230,11 @@ def _send(request: requests.Request, seconds: float, roots: str | None) -> Answe
             OSError,
             ValueError,
         ) as error:
-            raise RequestFailed(_first_cause(error)) from None
+            raise RequestFailed(_root_cause(error)) from None
 
 
-def _first_cause(error: BaseException) -> str:
-    """Return what the system said first, in words that have no URL in them."""
+def _root_cause(error: BaseException) -> str:
+    """Return a message for the root cause, without the URL."""
     for _ in range(10):
         nested = (error.__cause__, getattr(error, "reason", None), *error.args, error.__context__)
         deeper = next((each for each in nested if isinstance(each, BaseException)), None)
@@ -249,5 +251,5 @@ def _first_cause(error: BaseException) -> str:
         case OSError() if error.strerror:
             return error.strerror
         case requests.RequestException() | ValueError():
-            return "its URL cannot be used"
+            return "its URL is not valid"
     return type(error).__name__

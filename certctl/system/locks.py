@@ -1,8 +1,8 @@
-"""Locks between processes, and between threads of one: flock on a file that is never removed.
+"""Locks between processes and between threads: `flock` on a file that is never removed.
 
-The kernel frees a lock when its holder ends, however it ends, so that no lock is ever stale. The
-file stays for ever: were it removed, a second process could lock a new file of the same name while
-the first still holds the old one. What a lock protects is its caller's business.
+The kernel releases a lock when its process ends, for whatever reason, so locks never become stale.
+The lock file is never removed: otherwise a second process could lock a new file of the same name
+while the first still holds the old one.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, err
 
 
 class FileLock:
-    """A lock that is held; leaving the context, or `release`, gives it back."""
+    """An acquired lock; released by `release` or by leaving the context."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
         self._mutex = threading.Lock()
 
     def release(self) -> None:
-        """Give the lock back; safe to call twice, and from any thread."""
+        """Release the lock. May be called twice, and from any thread."""
         with self._mutex:
             descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
         try:
-            # Not left to close alone: a child between fork and exec still holds a copy.
+            # Closing is not enough: a child process between fork and exec still has a copy.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
@@ -66,36 +66,34 @@ def acquire(
     subject: str,
     stop: threading.Event | None = None,
 ) -> FileLock:
-    """Return the lock on `path`, whose directory must exist, waiting at most `timeout` seconds for
-    it.
+    """Acquire the lock on `path`, whose directory must exist; wait at most `timeout` seconds.
 
-    A timeout of 0 tries once. Each call opens the file anew, and flock excludes open files, not
-    processes: two threads of one process exclude each other as well, and taking the same lock
-    twice in one thread waits for oneself.
+    With a timeout of 0, try once. Each call opens the file again, and `flock` locks belong to open
+    files, not to processes: two threads of a process exclude each other too, and a thread that
+    acquires the same lock twice blocks itself.
 
-    `subject` is what the lock protects, for the message. Raises `LockHeld` naming the holder,
-    `Interrupted` once `stop` is set, `StoreError` where the file system has no locks.
+    `subject` is what the lock protects, for messages. Raises `LockHeld` with the process id of the
+    holder, `Interrupted` when `stop` is set, `StoreError` if the file system does not support
+    locks.
     """
     stop = stop or threading.Event()
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     deadline = clock.monotonic() + timeout
     pause = _FIRST_PAUSE
     while True:
-        descriptor = _try(path, kind)
+        descriptor = _try_lock(path, kind)
         if descriptor is not None:
             return FileLock(descriptor)
         left = deadline - clock.monotonic()
         if left <= 0:
-            raise _held(path, subject, timeout)
+            raise _lock_held(path, subject, timeout)
         if clock.wait(stop, min(pause, left)):
-            raise Interrupted(f"stopped while waiting for the lock of {subject}")
+            raise Interrupted(f"stopped while waiting for the lock on {subject}")
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
 def holder(path: Path) -> int | None:
-    """Return the pid of a process that holds the lock on `path`; None where the kernel does not
-    tell.
-    """
+    """Return the pid of a process that holds the lock on `path`; None if it is not known."""
     try:
         facts = path.stat()
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
@@ -110,15 +108,15 @@ def holder(path: Path) -> int | None:
     return None
 
 
-def _try(path: Path, kind: int) -> int | None:
-    """Return the descriptor of the locked file, or None where somebody else has the lock."""
+def _try_lock(path: Path, kind: int) -> int | None:
+    """Return the descriptor of the locked file, or None if the lock is already held."""
     try:
         descriptor = os.open(path, _OPEN, 0o600)
     except OSError as error:
         raise store_error("open the lock file", path, error) from error
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        if _is_still(path, descriptor):
+        if _is_current(path, descriptor):
             return descriptor
     except OSError as error:
         os.close(descriptor)
@@ -126,7 +124,7 @@ def _try(path: Path, kind: int) -> int | None:
             return None
         if error.errno in _UNSUPPORTED:
             raise StoreError(
-                f"the file system of {path} has no locks: {error.strerror}",
+                f"the file system of {path} does not support locks: {error.strerror}",
                 hint="Put the home directory on a local file system (--home DIR).",
             ) from error
         raise store_error("lock", path, error) from error
@@ -137,24 +135,24 @@ def _try(path: Path, kind: int) -> int | None:
     return None
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the locked file is the one that others will find: a person may have removed it."""
+def _is_current(path: Path, descriptor: int) -> bool:
+    """Return whether the locked file is still the one at `path`: it may have been removed."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _held(path: Path, subject: str, timeout: float) -> LockHeld:
+def _lock_held(path: Path, subject: str, timeout: float) -> LockHeld:
     pid = holder(path)
     waited = f" (waited {timeout:g} s)" if timeout > 0 else ""
     if pid is None:
         return LockHeld(
             f"{subject} is locked by another process{waited}",
-            hint="Try again once it has ended, or wait longer with --lock-timeout SECONDS.",
+            hint="Try again when it has finished, or wait longer with --lock-timeout SECONDS.",
         )
     return LockHeld(
         f"{subject} is locked by process {pid}{waited}",
         pid=pid,
-        hint=f"`ps -fp {pid}` shows what it is; --lock-timeout SECONDS waits longer.",
+        hint=f"Wait longer with --lock-timeout SECONDS, or see what it is doing: ps -fp {pid}",
     )

@@ -1,8 +1,8 @@
-"""Plug-ins of one kind: the modules of a package of ours, and other people's entry points.
+"""Plug-ins of one kind: the modules of a package of certctl, and entry points of other packages.
 
-One is found by its file name, in which an underscore stands for a hyphen of the plug-in's, so that
-a new one is one new file. Names are listed without importing anything. What is installed is looked
-at once a process. What a module of the kind offers is for the caller to know.
+A built-in plug-in is a file in the package, named after it with underscores for hyphens. Names are
+listed without importing anything, and the installed packages are searched once per process. The
+caller knows the interface of the modules.
 """
 
 from __future__ import annotations
@@ -24,58 +24,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plugins:
-    """The modules of `package` and the entry points of `group`; `what` is one of them in words,
-    `code` that of the error for a name that none has, `otherwise` what is added to its hint.
+    """The modules of `package` and the entry points of `group`.
+
+    `noun` describes one of them in messages. `code` is the code of the error for an unknown name,
+    and `more_hint` is appended to its hint.
     """
 
     package: ModuleType
     group: str
-    what: str
+    noun: str
     code: str
-    otherwise: str = ""
+    more_hint: str = ""
 
     @cached_property
-    def own(self) -> tuple[str, ...]:
-        """The names of our own, sorted."""
+    def builtin(self) -> tuple[str, ...]:
+        """The names of the built-in plug-ins, sorted."""
         files = pkgutil.iter_modules(self.package.__path__)
         return tuple(sorted(each.name.replace("_", "-") for each in files))
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all, sorted."""
-        return tuple(sorted({*self.own, *self._others}))
+        """Return the names of all plug-ins, sorted."""
+        return tuple(sorted({*self.builtin, *self._entry_points}))
 
     def module(self, name: str) -> Any:
-        """Return the module of that name. Raises `UsageError` where there is none, and
-        `ConfigurationError` where another's cannot be loaded.
+        """Return the module with this name. Raises `UsageError` if there is none,
+        `ConfigurationError` if the plug-in of another package cannot be loaded.
         """
-        if name in self.own:
+        if name in self.builtin:
             file = name.replace("-", "_")
             return importlib.import_module(f"{self.package.__name__}.{file}")
-        others = self._others
-        if name not in others:
+        entry_points = self._entry_points
+        if name not in entry_points:
             raise self._unknown(name)
         try:
-            return others[name].load()
+            return entry_points[name].load()
         except Exception as error:
             raise ConfigurationError(
-                f"the plug-in {others[name].value} for the {self.what} {name!r} cannot be loaded:"
-                f" {error}",
-                hint="Update or remove the package that it came with.",
+                f"the plug-in {entry_points[name].value} for the {self.noun} {name!r} cannot be"
+                f" loaded: {error}",
+                hint="Update or remove the package that provides it.",
                 code="configuration.plugin",
             ) from error
 
     def _unknown(self, name: str) -> UsageError:
         names = self.names()
         near = difflib.get_close_matches(name, names, n=1)
-        known = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names)}."
+        known = f"Did you mean {near[0]}?" if near else f"Available: {', '.join(names)}."
         return UsageError(
-            f"there is no {self.what} {name!r}",
-            hint=f"{known} {self.otherwise}".rstrip(),
+            f"there is no {self.noun} {name!r}",
+            hint=f"{known} {self.more_hint}".rstrip(),
             code=self.code,
         )
 
     @cached_property
-    def _others(self) -> Mapping[str, EntryPoint]:
-        from importlib import metadata  # noqa: PLC0415 - slow to import, and seldom needed
+    def _entry_points(self) -> Mapping[str, EntryPoint]:
+        from importlib import metadata  # noqa: PLC0415 - slow to import, and rarely needed
 
         return {each.name: each for each in metadata.entry_points(group=self.group)}

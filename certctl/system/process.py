@@ -1,8 +1,8 @@
-"""Runs somebody else's command: clean environment, time limit, bounded output, own process group.
+"""Runs external commands with a clean environment, a time limit, limited output and a process group
+of their own.
 
-What the command means (a hook, a reload, a DNS script) is for the caller to know; nothing here
-logs, and nothing here judges an exit status. Time is the kernel's, not a `Clock`'s: a clock that
-stands still would never end a command.
+This module does not log and does not interpret exit statuses. It uses the system's time, not a
+`Clock`, since a test clock that stands still would never end a command.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from typing import IO, Self, cast
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 INHERITED = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "TZ", "USER"})
-"""What passes through besides `LC_*` and PATH; anything else could be a secret of certctl's."""
+"""Variables that are passed on, besides `LC_*` and PATH. Others could contain certctl's secrets."""
 
 WORKING_DIRECTORY = "/"
-"""Where every command starts: a relative path fails when first tried, not later under cron."""
+"""Working directory of commands. A relative path fails on first use, not only later under cron."""
 
-GRACE = 5.0
+GRACE_SECONDS = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
-_LOOK_EVERY = 0.05
-_LAST_WORDS = 0.25
+_POLL_SECONDS = 0.05
+_DRAIN_SECONDS = 0.25
 _CHUNK = 65536
 
 
 @dataclass(frozen=True)
 class Completed:
-    """How a command ended.
+    """The result of a command.
 
-    `exit_status` is negative for a signal, and 126 or 127 where the command could not be run or was
-    not found, as in a shell. `output` is the end of standard output and standard error together, in
-    whole lines; `printed` that of standard output alone, where the two were kept apart. `timed_out`
-    and `stopped` say that certctl ended it.
+    `exit_status` is negative for a signal, and 126 or 127 if the command could not be run or was
+    not found, as in a shell. `output` is the end of standard output and standard error combined, in
+    whole lines; `printed` is the end of standard output, if it was read separately. `timed_out` and
+    `stopped` are true if certctl terminated the command.
     """
 
     exit_status: int
@@ -62,20 +62,18 @@ def run(
     stop: threading.Event | None = None,
     arguments: Sequence[str] = (),
     limit: int = 65536,
-    grace: float = GRACE,
+    grace: float = GRACE_SECONDS,
     separate_stdout: bool = False,
 ) -> Completed:
-    """Run a command for `timeout` seconds at most; never raises for what the command does.
+    """Run a command for at most `timeout` seconds; never raises because of what the command does.
 
-    A `str` is a shell command line, and `arguments` its `$1` and on. A sequence is an executable
-    and its arguments, with no shell in between that would read them. `environment` is added to what
-    `clean_environment` lets through. The last `limit` bytes of output are kept; with
-    `separate_stdout`, those of standard output also by themselves.
+    A `str` is a shell command line with `arguments` as `$1` and so on. A sequence is an executable
+    and its arguments, which no shell parses. `environment` is added to `clean_environment`. The
+    last `limit` bytes of output are kept, and with `separate_stdout` also those of standard output.
 
-    When time runs out, or `stop` is set, the process group gets SIGTERM, and SIGKILL `grace`
-    seconds later. A daemon that the command leaves behind is neither waited for nor ended; what it
-    writes to the inherited output once the command has ended finds nobody, so it should send it
-    elsewhere.
+    After `timeout` seconds, or when `stop` is set, the process group gets SIGTERM, and `grace`
+    seconds later SIGKILL. A daemon that the command leaves in the background is neither waited for
+    nor terminated. Nobody reads what it writes to the inherited output, so it should redirect it.
     """
     started = time.monotonic()
     try:
@@ -89,18 +87,18 @@ def run(
             env=clean_environment(os.environ) | dict(environment),
             start_new_session=True,
         )
-    except (OSError, ValueError) as error:  # ValueError: a NUL among the words or the facts
+    except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable
         return Completed(126, f"the command could not be started: {error}", 0.0, timed_out=False)
     pipes = [each for each in (process.stdout, process.stderr) if each is not None]
     with _Output(pipes, limit) as output:
         try:
-            end = _watch(process, output, started + timeout, stop)
+            end = _wait_for_end(process, output, started + timeout, stop)
             if end is not _End.EXITED:
-                _end_group(process, output, grace)
+                _terminate_group(process, output, grace)
         except BaseException:
-            _end_group(process, output, grace)
+            _terminate_group(process, output, grace)
             raise
-        output.last_words()
+        output.drain()
         return Completed(
             -signal.SIGKILL if process.returncode is None else process.returncode,
             output.text(),
@@ -112,21 +110,25 @@ def run(
 
 
 def clean_environment(caller: Mapping[str, str]) -> dict[str, str]:
-    """Return what a command may see of the caller's environment.
+    """Return the part of the caller's environment that commands get.
 
-    It is the same by hand, from cron and from a timer: PATH is `SYSTEM_PATH` and then the caller's
-    own absolute directories; HOME, LOGNAME and USER come from the user database where the caller
-    has none.
+    It is the same on a terminal, under cron and under a timer. PATH is `SYSTEM_PATH` followed by
+    the absolute directories of the caller's PATH. HOME, LOGNAME and USER come from the user
+    database if the caller does not have them.
     """
     kept = {
         key: value for key, value in caller.items() if key in INHERITED or key.startswith("LC_")
     }
-    own = (
+    caller_directories = (
         directory
         for directory in caller.get("PATH", "").split(os.pathsep)
         if directory.startswith("/")
     )
-    return {**_user(), **kept, "PATH": os.pathsep.join(dict.fromkeys((*SYSTEM_PATH, *own)))}
+    return {
+        **_user(),
+        **kept,
+        "PATH": os.pathsep.join(dict.fromkeys((*SYSTEM_PATH, *caller_directories))),
+    }
 
 
 def _user() -> dict[str, str]:
@@ -140,9 +142,9 @@ def _user() -> dict[str, str]:
 def _argv(command: str | Sequence[str], arguments: Sequence[str]) -> list[str]:
     if isinstance(command, str):
         return ["/bin/sh", "-c", command, "certctl", *arguments]
-    # `exec` in a shell rather than execve: a script without a `#!` line runs too, as it does under
-    # other clients, and "not found" and "permission denied" come with a shell's message and status.
-    # The words are never parsed.
+    # `exec` in a shell instead of execve, so that a script without a `#!` line runs too, as it does
+    # with other clients, and "not found" and "permission denied" have the usual message and status.
+    # The shell does not parse the arguments.
     return ["/bin/sh", "-c", 'exec "$@"', "certctl", *command, *arguments]
 
 
@@ -153,8 +155,8 @@ class _End(Enum):
 
 
 class _Output:
-    """The reading ends of a command's output: of both streams in one, or of standard output and
-    standard error. Keeps the last `limit` bytes, however many come.
+    """Reads a command's output from one pipe for both streams, or from a pipe each for standard
+    output and standard error. Keeps the last `limit` bytes.
     """
 
     def __init__(self, pipes: Sequence[IO[bytes]], limit: int) -> None:
@@ -176,27 +178,27 @@ class _Output:
 
     @property
     def open(self) -> bool:
-        """Whether more may come."""
+        """Whether there may be more output."""
         return bool(self._selector.get_map())
 
     def pump(self, seconds: float) -> bool:
-        """Wait up to `seconds` for output and take it; return whether there was any."""
+        """Wait up to `seconds` for output and read it; return whether there was any."""
         ready = self._selector.select(seconds) if self.open else []
         taken = [self._take(cast(IO[bytes], key.fileobj)) for key, _ in ready]
         return any(taken)
 
-    def last_words(self) -> None:
-        """Take what is left of its output; a background process may hold the pipe open for ever."""
-        deadline = time.monotonic() + _LAST_WORDS
+    def drain(self) -> None:
+        """Read the rest, for a limited time: a background process may never close the pipe."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
         while self.pump(0) and time.monotonic() < deadline:
             pass
 
     def text(self) -> str:
-        """Return what is kept of both streams as text; a first line that was cut is left out."""
+        """Return the end of both streams as text, without a truncated first line."""
         return self._all.text()
 
     def printed(self) -> str:
-        """Return what is kept of standard output."""
+        """Return the end of standard output."""
         return self._printed.text()
 
     def _take(self, pipe: IO[bytes]) -> bool:
@@ -214,12 +216,12 @@ class _Output:
 
 
 class _Tail:
-    """The last bytes of a stream, `limit` at most."""
+    """The last bytes of a stream, at most `limit`."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept = bytearray()
-        self._cut = False
+        self._truncated = False
 
     def add(self, chunk: bytes) -> None:
         self._kept += chunk
@@ -227,57 +229,57 @@ class _Tail:
             self._shorten()
 
     def text(self) -> str:
-        """Return what is kept as text; a first line that was cut is left out."""
+        """Return the bytes as text, without a truncated first line."""
         if len(self._kept) > self._limit:
             self._shorten()
         text = self._kept.decode("utf-8", errors="replace")
-        _, newline, rest = text.partition("\n") if self._cut else ("", "", "")
+        _, newline, rest = text.partition("\n") if self._truncated else ("", "", "")
         return rest if newline else text
 
     def _shorten(self) -> None:
         del self._kept[: -self._limit]
-        self._cut = True
+        self._truncated = True
 
 
-def _watch(
+def _wait_for_end(
     process: subprocess.Popen[bytes],
     output: _Output,
     deadline: float,
     stop: threading.Event | None,
 ) -> _End:
-    """Wait for the command's end, its time limit, or `stop`, taking its output meanwhile."""
+    """Wait until the command ends, its time is up, or `stop` is set; read its output."""
     while process.poll() is None:
         if stop is not None and stop.is_set():
             return _End.STOPPED
         left = deadline - time.monotonic()
         if left <= 0:
             return _End.TIMED_OUT
-        _pause(process, output, min(left, _LOOK_EVERY))
+        _pause(process, output, min(left, _POLL_SECONDS))
     return _End.EXITED
 
 
-def _end_group(process: subprocess.Popen[bytes], output: _Output, grace: float) -> None:
-    """End the command and its group; return when they are gone, or cannot be ended."""
+def _terminate_group(process: subprocess.Popen[bytes], output: _Output, grace: float) -> None:
+    """Terminate the command and its group; return when they have ended or cannot be ended."""
     _signal_group(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + grace
-    # The shell often dies at once while what it started still tidies up: the grace is for the whole
-    # group.
+    # The shell often ends at once while its children are still cleaning up, so the grace period
+    # applies to the whole group.
     while process.poll() is None or _signal_group(process.pid, 0):
         if time.monotonic() >= deadline:
             break
-        _pause(process, output, _LOOK_EVERY)
+        _pause(process, output, _POLL_SECONDS)
     else:
         return
     _signal_group(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + grace
-    # Not even SIGKILL ends a process that the kernel keeps in a system call; waiting for it would
-    # hang certctl as well.
+    # Even SIGKILL cannot end a process that is blocked in an uninterruptible system call. Waiting
+    # for it would block certctl too.
     while process.poll() is None and time.monotonic() < deadline:
-        _pause(process, output, _LOOK_EVERY)
+        _pause(process, output, _POLL_SECONDS)
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Signal a process group; return whether there was anyone to take it (0 only asks)."""
+    """Signal a process group; return whether it exists. Signal 0 only checks."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -286,7 +288,7 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 def _pause(process: subprocess.Popen[bytes], output: _Output, seconds: float) -> None:
-    """Let up to `seconds` pass, less if there is output or the command ends."""
+    """Wait up to `seconds`, or until there is output or the command ends."""
     if output.open:
         output.pump(seconds)
     elif process.poll() is None:

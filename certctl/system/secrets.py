@@ -1,7 +1,7 @@
-"""Secrets that people keep: API tokens, HMAC keys; in files, in systemd's credentials, or behind a
-command that prints them.
+"""Reads the user's secrets, such as API tokens and HMAC keys: from files, from systemd credentials,
+or from the output of a command.
 
-Keys that certctl makes itself are the store's; nothing here logs, caches or shows a secret.
+The store keeps the keys that certctl generates. This module never logs, caches or prints a secret.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _DIRECTORY = "CREDENTIALS_DIRECTORY"
 
 
 def read_secret(path: Path) -> str:
-    """Return the text of a file that holds one secret, without the line's end.
+    """Return the secret in a file, without the final newline.
 
-    Raises `ConfigurationError` where it cannot be read, others could read it, or it is empty or
-    no text.
+    Raises `ConfigurationError` if the file cannot be read, is accessible to other users, is empty
+    or is not text.
     """
     try:
         data = read_private(path, _LIMIT)
@@ -32,16 +32,16 @@ def read_secret(path: Path) -> str:
 
 
 def systemd_credential(name: str, variables: Mapping[str, str]) -> str:
-    """Return a credential that systemd hands to the service (`LoadCredential=NAME:FILE`).
+    """Return a credential that systemd passes to the service (`LoadCredential=NAME:FILE`).
 
-    Raises `ConfigurationError` where the process is no such service, or has no such credential.
+    Raises `ConfigurationError` if the process is not such a service or has no such credential.
     """
     directory = variables.get(_DIRECTORY)
     if not directory or "/" in name or name.startswith("."):
         raise ConfigurationError(
             f"there is no credential {name!r}: "
-            + ("that is no name of one" if directory else f"{_DIRECTORY} is not set"),
-            hint=f"LoadCredential={name}:FILE in certctl's unit; outside of it, use a file.",
+            + ("that is not a valid credential name" if directory else f"{_DIRECTORY} is not set"),
+            hint=f"Add LoadCredential={name}:FILE to certctl's unit; without systemd, use a file.",
             code=_CODE,
         )
     path = Path(directory, name)
@@ -50,42 +50,48 @@ def systemd_credential(name: str, variables: Mapping[str, str]) -> str:
     except StoreError as error:
         raise ConfigurationError(
             f"the credential {name} cannot be read: {error.message}",
-            hint=f"LoadCredential={name}:FILE in certctl's unit.",
+            hint=f"Add LoadCredential={name}:FILE to certctl's unit.",
             code=_CODE,
         ) from error
     return _text(data, str(path))
 
 
 def secret_from_command(command: str, *, timeout: float, stop: threading.Event) -> str:
-    """Return what a shell command prints, without the line's end; what it says on standard error
-    is thrown away.
+    """Return the standard output of a shell command, without the final newline. Standard error is
+    discarded.
 
-    Raises `ConfigurationError`, never with what was printed, and `Interrupted`.
+    Raises `ConfigurationError`, which never contains the output, and `Interrupted`.
     """
     from certctl.system import process  # noqa: PLC0415 - few secrets come from a command
 
-    done = process.run(command, environment={}, timeout=timeout, stop=stop, separate_stdout=True)
-    if done.stopped:
-        raise Interrupted("stopped while a command was asked for a secret")
-    if done.exit_status != 0 or done.timed_out:
-        what = "took too long" if done.timed_out else f"ended with status {done.exit_status}"
+    completed = process.run(
+        command, environment={}, timeout=timeout, stop=stop, separate_stdout=True
+    )
+    if completed.stopped:
+        raise Interrupted("stopped while a command was reading a secret")
+    if completed.exit_status != 0 or completed.timed_out:
+        how = (
+            "took too long"
+            if completed.timed_out
+            else f"failed with exit status {completed.exit_status}"
+        )
         raise ConfigurationError(
-            f"the command that should print a secret {what}: {command}",
-            hint="Run it by hand, as the user that certctl runs as.",
+            f"the command that prints a secret {how}: {command}",
+            hint="Run the command by hand, as the user who runs certctl.",
             code=_CODE,
         )
-    return _text(done.printed.encode(), f"what `{command}` prints")
+    return _text(completed.printed.encode(), f"the output of `{command}`")
 
 
 def _text(data: bytes, where: str) -> str:
     try:
         secret = data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        # no `from`: the original carries the bytes
-        raise ConfigurationError(f"{where} should hold a secret, but is no text") from None
+        # without `from error`, which contains the bytes
+        raise ConfigurationError(f"{where} must contain a secret, but is not text") from None
     if not secret.strip() or "\0" in secret:
         raise ConfigurationError(
-            f"{where} should hold a secret, but is empty or no text",
-            hint="Write the secret into it, as one line.",
+            f"{where} must contain a secret, but is empty or not text",
+            hint="It must contain the secret on a single line.",
         )
     return secret

@@ -1,4 +1,4 @@
-"""How much room a file system has left, in bytes and in files."""
+"""The free space on a file system, in bytes and in files."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """What this user may still write; `files` is None where the file system counts none."""
+    """Bytes and files that this user can still create; `files` is None if there is no limit."""
 
     free: int
     files: int | None
 
 
 def disk_space_at(path: Path) -> DiskSpace | None:
-    """Return the space where `path` is, or would be made; None where that cannot be told."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    """Return the space on the file system on which `path` is or would be; None if not known."""
+    existing = path.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        facts = os.statvfs(place)
+        facts = os.statvfs(existing)
     except OSError:
         return None
     return DiskSpace(facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else None)

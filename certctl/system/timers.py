@@ -1,6 +1,6 @@
-"""Whether something on this machine runs a command from time to time: cron, or a systemd timer.
+"""Finds cron jobs and systemd timers on this machine that run a command.
 
-Looks at the files that these read; what is in them is not judged, but for the command's name.
+Searches their files for the command's words; nothing else in the files is interpreted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CRONTAB_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Timer:
-    """One thing that runs the command: the file that says so, and whether it is enabled."""
+    """A cron job or timer that runs the command: its file, and whether it is enabled."""
 
     where: str
     enabled: bool = True
@@ -38,15 +38,15 @@ class Timer:
 def timers_for(
     words: Sequence[str], *, root: Path = Path("/"), user_units: Path | None = None
 ) -> list[Timer]:
-    """Return what would run a command that has all of `words` in it, of cron and of systemd;
+    """Return the cron jobs and systemd timers that run a command with all of `words` in it;
     `user_units` is the directory of the user's own units.
     """
-    return [*_of_cron(words, root), *_of_systemd(words, root, user_units)]
+    return [*_cron_timers(words, root), *_systemd_timers(words, root, user_units)]
 
 
 def user_crontab(words: Sequence[str], *, program: str = "crontab") -> Timer | None:
-    """Return this user's crontab where it runs a command with all of `words` in it, as `crontab -l`
-    tells: nobody may read the file itself.
+    """Return this user's crontab if it runs a command with all of `words` in it. Reads it with
+    `crontab -l`, since users may not read the file itself.
     """
     listed = run([program, "-l"], environment={}, timeout=_CRONTAB_SECONDS)
     if listed.exit_status == 0 and _mentions(listed.output.splitlines(), words):
@@ -54,26 +54,26 @@ def user_crontab(words: Sequence[str], *, program: str = "crontab") -> Timer | N
     return None
 
 
-def _of_cron(words: Sequence[str], root: Path) -> Iterator[Timer]:
+def _cron_timers(words: Sequence[str], root: Path) -> Iterator[Timer]:
     files = [root / each for each in _CRON_FILES]
     for directory in _CRON_DIRECTORIES:
-        # cron passes over names with a dot in them, such as those of packages' leftovers.
-        files += [each for each in _inside(root / directory) if "." not in each.name]
+        # cron skips names with a dot in them, such as old configuration files of packages.
+        files += [each for each in _entries(root / directory) if "." not in each.name]
     for path in files:
         if _mentions(_lines(path), words):
             yield Timer(str(path))
 
 
-def _of_systemd(words: Sequence[str], root: Path, user_units: Path | None) -> Iterator[Timer]:
+def _systemd_timers(words: Sequence[str], root: Path, user_units: Path | None) -> Iterator[Timer]:
     directories = [root / each for each in _UNIT_DIRECTORIES] + ([user_units] if user_units else [])
     seen: set[str] = set()
     enabled = {
         each.name
         for directory in directories
-        for each in _inside(directory / "timers.target.wants")
+        for each in _entries(directory / "timers.target.wants")
     }
     for directory in directories:
-        for path in _inside(directory):
+        for path in _entries(directory):
             if path.suffix != ".timer" or path.name in seen:
                 continue
             service = next(
@@ -90,7 +90,7 @@ def _of_systemd(words: Sequence[str], root: Path, user_units: Path | None) -> It
 
 
 def _mentions(lines: Iterable[str], words: Sequence[str]) -> bool:
-    """Return whether one line has all the words, each by itself or in a path."""
+    """Return whether a line contains all the words, each separately or in a path."""
     wanted = [re.compile(rf"(?<![\w.-]){re.escape(each)}(?![\w.-])") for each in words]
     return any(
         all(each.search(line) for each in wanted)
@@ -107,7 +107,7 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _inside(directory: Path) -> list[Path]:
+def _entries(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
     except OSError:

@@ -250,7 +250,12 @@ def test_a_mishap_at_any_point_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [("ENOLCK", "has no locks"), ("EOPNOTSUPP", "has no locks"), ("EIO", "lock")]
+    ("error", "said"),
+    [
+        ("ENOLCK", "does not support locks"),
+        ("EOPNOTSUPP", "does not support locks"),
+        ("EIO", "lock"),
+    ],
 )
 def test_a_file_system_without_locks_is_named_and_nothing_is_done(
     error: str,

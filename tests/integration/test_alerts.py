@@ -365,7 +365,7 @@ def test_urls_that_others_can_read_are_refused_and_not_shown(
     unwatched(machine)
 
     (warning,) = warnings(machine)
-    assert "others can read it" in warning
+    assert "accessible to other users" in warning
     assert URL_SECRET not in warning
 
 

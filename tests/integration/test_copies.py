@@ -72,7 +72,7 @@ def test_a_password_that_others_can_read_is_refused_before_anything_is_ordered(
     (there / "password").write_text("known to all")
     (there / "password").chmod(0o644)
 
-    with pytest.raises(ConfigurationError, match="others can read it"):
+    with pytest.raises(ConfigurationError, match="accessible to other users"):
         issue(machine, f"pkcs12:{there}/a.p12,password_file={there}/password")
 
     assert machine.ca.count("new-order") == 0
@@ -184,7 +184,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_ordered(
 def test_a_directory_that_others_can_write_is_refused(machine: Machine, there: Path) -> None:
     there.chmod(0o777)
 
-    with pytest.raises(ConfigurationError, match="can be written by others"):
+    with pytest.raises(ConfigurationError, match="can be written by other users"):
         issue(machine, f"fullchain:{there}/x.pem")
 
 

@@ -87,7 +87,7 @@ def test_a_failure_shows_the_end_of_the_output() -> None:
     assert caught.value.code == "challenge.dns.hook"
     assert caught.value.message == (
         "the DNS hook (present _acme-challenge.example.com) failed with exit status 3;"
-        " it said: no such zone"
+        " output: no such zone"
     )
 
 

@@ -74,7 +74,7 @@ def test_what_is_no_secret_stands_there_itself_in_its_own_kind() -> None:
     ("values", "said"),
     [
         ({"token_file": "/nowhere/token"}, "cannot read /nowhere/token"),
-        ({"token_command": f"echo {SECRET}; exit 3"}, "ended with status 3"),
+        ({"token_command": f"echo {SECRET}; exit 3"}, "failed with exit status 3"),
         ({"token_command": "true"}, "is empty"),
         ({"token_credential": "token"}, "CREDENTIALS_DIRECTORY is not set"),
         ({"token_variable": "MADE"}, "the environment variable MADE is not set"),
@@ -99,7 +99,7 @@ def test_an_option_that_is_not_there_is_answered_with_the_nearest() -> None:
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="others can read it"):
+    with pytest.raises(ConfigurationError, match="accessible to other users"):
         settings({"token_file": str(secret_file(tmp_path, 0o644))})
 
 
@@ -107,7 +107,7 @@ def test_a_credential_outside_its_directory_is_refused(tmp_path: Path) -> None:
     secret_file(tmp_path)
     variables = {"CREDENTIALS_DIRECTORY": str(tmp_path / "inner")}
 
-    with pytest.raises(ConfigurationError, match="no name of one"):
+    with pytest.raises(ConfigurationError, match="not a valid credential name"):
         settings({"token_credential": "../token"}, variables)
 
 
@@ -140,7 +140,7 @@ def test_a_profile_in_a_file_of_its_own_may_hold_the_secret_itself(tmp_path: Pat
 def test_a_profile_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file = profile_file(tmp_path / "work.toml", PLAIN, mode=0o640)
 
-    with pytest.raises(ConfigurationError, match="others can read it") as caught:
+    with pytest.raises(ConfigurationError, match="accessible to other users") as caught:
         find_profile(str(file), DnsCredentials())
 
     assert caught.value.hint == f"chmod 600 {file}"

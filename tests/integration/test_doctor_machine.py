@@ -90,7 +90,7 @@ def test_keys_that_others_can_read_are_told_with_the_command_that_mends_it(home:
     command, _, more = found.fix.partition("; ")
     assert command == f"chmod 600 {key}"
     assert more == (
-        "if strangers could log in here, also:"
+        "if anyone else may have read the key, also replace it:"
         f" certctl revoke {NAME} --reason keyCompromise --replace"
     )
     subprocess.run(shlex.split(command), check=True)

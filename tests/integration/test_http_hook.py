@@ -80,7 +80,7 @@ def test_a_hook_can_be_stopped() -> None:
     system.stop.set()
     solver = solver_for("sleep 60; true", system)
 
-    with pytest.raises(Interrupted, match=r"while it worked on example\.com"):
+    with pytest.raises(Interrupted, match=r"while working on example\.com"):
         solver.present([solver.plan(http_task("abc"))])
 
 

@@ -255,7 +255,7 @@ def test_accounts_that_others_can_read_are_refused(service: RecordService, tmp_p
     file.chmod(0o644)
     provider = make("acme-dns", {"url": service.url, "accounts_file": str(file)})
 
-    with pytest.raises(ConfigurationError, match="others can read it"):
+    with pytest.raises(ConfigurationError, match="accessible to other users"):
         provider.present([TxtRecord("x", "v", "site.test", "c.site.test")])
 
 

@@ -88,7 +88,7 @@ def add_copies(home: Path, count: int, *, first: int = 0) -> None:
         (home / "live" / name).symlink_to(f"../archive/{name}/1")
         copied("deployed/{}.json")
         spec = copied("certificates/{}.toml")
-        facts = idle.facts(name, signature(spec.stat()))
+        facts = idle.snapshot(name, signature(spec.stat()))
         (home / "renewal" / f"{name}.json").write_text(json.dumps({**renewal, "seen": facts}))
 
 

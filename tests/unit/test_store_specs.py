@@ -195,7 +195,7 @@ def test_an_unknown_key_is_an_error_with_the_nearest_right_one(tmp_path: Path) -
 def test_a_spec_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
     path = spec_file(tmp_path, EDITED)
     path.chmod(0o666)
-    with pytest.raises(ConfigurationError, match="can be written by others") as caught:
+    with pytest.raises(ConfigurationError, match="can be written by other users") as caught:
         open_store(tmp_path).spec(NAME)
     assert caught.value.hint == f"chmod go-w {path}"
 

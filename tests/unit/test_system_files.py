@@ -125,7 +125,7 @@ def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot make the directory"):
+    with pytest.raises(StoreError, match="cannot create the directory"):
         files.ensure_directory(tmp_path / "file")
 
 
@@ -155,7 +155,7 @@ def test_a_link_is_flipped_without_a_moment_in_which_it_is_missing(tmp_path: Pat
 
 def test_a_link_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "live").write_bytes(b"somebody's")
-    with pytest.raises(StoreError, match="no link stands there"):
+    with pytest.raises(StoreError, match="is not a symbolic link"):
         files.replace_link(tmp_path / "live", "1")
     assert (tmp_path / "live").read_bytes() == b"somebody's"
     assert everything_below(tmp_path) == ["live"]
@@ -195,7 +195,7 @@ def test_a_temporary_name_tells_what_it_was_meant_for() -> None:
 def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     assert files.read_bounded(tmp_path / "file", 5) == b"12345"
-    with pytest.raises(StoreError, match="larger than the 4 bytes"):
+    with pytest.raises(StoreError, match="larger than the maximum of 4 bytes"):
         files.read_bounded(tmp_path / "file", 4)
     assert files.read_if_exists(tmp_path / "nothing", 4) is None
     with pytest.raises(StoreError, match=f"cannot read {tmp_path}/nothing: No such file"):
@@ -209,11 +209,11 @@ def test_a_file_that_everybody_can_write_is_not_trusted(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_bytes(b"names = []")
     path.chmod(0o602)
-    with pytest.raises(ConfigurationError, match="can be written by others") as caught:
+    with pytest.raises(ConfigurationError, match="can be written by other users") as caught:
         files.check_trusted(path)
     assert caught.value.hint == f"chmod go-w {path}"
     assert caught.value.code == "configuration.permissions"
-    with pytest.raises(ConfigurationError, match="can be written by others"):
+    with pytest.raises(ConfigurationError, match="can be written by other users"):
         files.read_trusted(path, 100)
 
 
@@ -231,7 +231,7 @@ def test_root_does_not_trust_the_file_of_another_user(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_bytes(b"names = []")
     os.chown(path, NOBODY, -1)
-    with pytest.raises(ConfigurationError, match=f"belongs to user {NOBODY}") as caught:
+    with pytest.raises(ConfigurationError, match=f"belongs to user id {NOBODY}") as caught:
         files.read_trusted(path, 100)
     assert caught.value.hint == f"chown root {path}"
 
@@ -242,7 +242,7 @@ def test_root_does_not_trust_what_a_group_can_write(tmp_path: Path) -> None:
     path.write_bytes(b"names = []")
     os.chown(path, -1, NOBODY)
     path.chmod(0o664)
-    with pytest.raises(ConfigurationError, match="can be written by others"):
+    with pytest.raises(ConfigurationError, match="can be written by other users"):
         files.read_trusted(path, 100)
 
 
@@ -252,7 +252,7 @@ def test_root_does_not_trust_a_file_on_whose_way_others_can_write(tmp_path: Path
     (tmp_path / "open").chmod(0o777)
     hook = tmp_path / "open" / "hook"
     hook.touch(0o755)
-    with pytest.raises(ConfigurationError, match="can be written by others") as caught:
+    with pytest.raises(ConfigurationError, match="can be written by other users") as caught:
         files.check_trusted(hook)
     assert caught.value.hint == f"chmod go-w {tmp_path}/open"
     (tmp_path / "open").chmod(0o1777)
@@ -267,7 +267,7 @@ def test_root_does_not_trust_a_link_through_the_directory_of_another_user(tmp_pa
     (tmp_path / "hook").symlink_to("theirs/step")
     files.check_trusted(tmp_path / "hook")
     os.chown(tmp_path / "theirs", NOBODY, -1)
-    with pytest.raises(ConfigurationError, match=f"{tmp_path}/theirs belongs to user"):
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}/theirs belongs to user id"):
         files.check_trusted(tmp_path / "hook")
 
 
@@ -306,7 +306,7 @@ def test_a_secret_that_is_no_text_is_refused(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "token"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(ConfigurationError, match=f"{path} should hold a secret"):
+    with pytest.raises(ConfigurationError, match=f"{path} must contain a secret"):
         read_secret(path)
 
 
