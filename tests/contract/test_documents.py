@@ -86,7 +86,7 @@ DOCUMENTS = (
 
 FLAGS_OF_OTHERS = {
     *("--manual-auth-hook", "--manual-cleanup-hook", "--write"),
-    *("--directory-path", "--touchy-directory"),
+    *("--directory-path", "--example-directory"),
 }
 """certbot's, those of scripts/settings-table, and those of the example plug-ins."""
 
@@ -397,11 +397,11 @@ def test_the_example_provider_keeps_two_values_at_one_name(tmp_path: Path) -> No
     assert (tmp_path / name).read_text().split() == ["b"]
 
 
-def test_the_example_target_is_told_of_each_version(tmp_path: Path) -> None:
+def test_the_example_target_works_as_documented(tmp_path: Path) -> None:
     module = example(DEPLOY, tmp_path)
     clock = SteerableClock()
     system = TargetSystem(HookSystem(clock, lambda _event: None))
-    target = module.create({"deploy.touchy.directory": str(tmp_path)}, system)
+    target = module.create({"deploy.example.directory": str(tmp_path)}, system)
     files = CertificateFiles("live", "cert", "chain", "fullchain", "privkey", "combined")
     delivery = Delivery(issued(), files, Material(b"", b"", b""))
     name = issued().name
