@@ -1,11 +1,12 @@
-"""A pytest plugin: an ACME CA for tests of clients and of whatever uses them.
+"""A pytest plugin: an ACME CA for tests of ACME clients and of programs that use them.
 
     def test_my_client(certctl_ca):
         ca = certctl_ca
         order(ca.directory_url, trusting=ca.root_file, answer_at=ca.http_port)
         assert ca.count("finalize") == 1
 
-pytest finds it once certctl is installed. Nothing starts before a test asks for the fixture.
+pytest loads it automatically if certctl is installed. The CA starts when a test first uses the
+fixture.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _LIFETIME = "certctl_ca_lifetime"
 
 
 class CertctlCa:
-    """A CA that runs in this process (RFC 8555 and 9773), as one test sees it.
+    """A CA that runs in this process (RFC 8555 and 9773), for one test.
 
-    HTTP-01 and TLS-ALPN-01 are tried at this machine, whatever the name, at ports that were free;
-    DNS-01 in `zone`, a table of TXT records. What a test changes ends with it.
+    For all names, HTTP-01 and TLS-ALPN-01 are validated at this machine, on ports that were free,
+    and DNS-01 in `zone`, a table of TXT records. A test's changes are undone at its end.
     """
 
     def __init__(self, ca: DevCa, dns: str) -> None:
@@ -38,63 +39,67 @@ class CertctlCa:
 
     @property
     def directory_url(self) -> str:
-        """Where a client begins, over HTTPS."""
+        """The URL of the ACME directory, over HTTPS."""
         return self._ca.directory_url
 
     @property
     def root_file(self) -> Path:
-        """The PEM file to trust: the root of the server's certificate and of those it issues."""
+        """The PEM file to trust: the root of the server's and of the issued certificates."""
         return self._ca.tls_ca_bundle
 
     @property
     def http_port(self) -> int:
-        """Where a client has to answer HTTP-01."""
+        """The port where the CA validates HTTP-01."""
         return self.settings.http_port
 
     @property
     def tls_alpn_port(self) -> int:
-        """Where a client has to answer TLS-ALPN-01."""
+        """The port where the CA validates TLS-ALPN-01."""
         return self.settings.tls_alpn_port
 
     @property
     def settings(self) -> DevCaSettings:
-        """What may be changed while it runs: lifetimes, profiles, bindings, faults."""
+        """The settings that can be changed while it runs: lifetimes, profiles, EAB keys, faults."""
         return self._ca.settings
 
     @property
     def zone(self) -> MockZone:
-        """The TXT records that DNS-01 finds; `dns` serves them, and takes updates (RFC 2136)."""
+        """The TXT records for DNS-01; the server at `dns` serves them, and accepts updates (RFC
+        2136).
+        """
         return self._ca.zone
 
     def fault(self, **faults: object) -> None:
         """Misbehave from now on: `bad_nonce=50` (percent), `lost_reply=10`, `times=1`, ...
 
-        The names are those of `certctl.devca.faults.Faults`.
+        The names are the fields of `certctl.devca.faults.Faults`.
         """
-        from certctl.devca.faults import Faults  # noqa: PLC0415 - once a test wants it
+        from certctl.devca.faults import Faults  # noqa: PLC0415 - only if a test uses it
 
         self.settings.faults = Faults.from_mapping(faults)
 
     def count(self, *resources: str) -> int:
-        """Return how many requests came for these resources, such as `new-order`; for any without
-        argument.
+        """Return the number of requests for these resources, such as `new-order`; for all resources
+        without arguments.
         """
         return self._ca.requests.count(*resources)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the setting for how long certificates live."""
-    parser.addini(_LIFETIME, "Lifetime of what the fixture certctl_ca issues: 30s, 15m, 12h, 90d.")
+    """Add the setting for the lifetime of certificates."""
+    parser.addini(
+        _LIFETIME, "Lifetime of certificates issued by the fixture certctl_ca: 30s, 15m, 12h, 90d."
+    )
 
 
 @pytest.fixture(scope="session")
 def certctl_ca_server(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CertctlCa]:
-    """The CA that all tests of a session share; tests want `certctl_ca`."""
-    from certctl.devca.endpoint import free_ports, zone_server  # noqa: PLC0415 - once it is wanted
-    from certctl.devca.server import DevCa  # noqa: PLC0415 - once a test wants it
-    from certctl.devca.settings import (  # noqa: PLC0415 - once a test wants it
+    """The CA shared by all tests of a session; tests should use `certctl_ca`."""
+    from certctl.devca.endpoint import free_ports, zone_server  # noqa: PLC0415 - only if used
+    from certctl.devca.server import DevCa  # noqa: PLC0415 - only if a test uses it
+    from certctl.devca.settings import (  # noqa: PLC0415 - only if a test uses it
         DevCaSettings,
         parse_duration,
     )
@@ -113,7 +118,7 @@ def certctl_ca_server(
 
 @pytest.fixture
 def certctl_ca(certctl_ca_server: CertctlCa) -> Iterator[CertctlCa]:
-    """An ACME CA as it is when it starts: no faults, nothing logged, no record in its zone."""
+    """An ACME CA in its initial state: no faults, an empty request log, an empty zone."""
     ca = certctl_ca_server
     before = replace(ca.settings)
     ca._ca.requests.clear()

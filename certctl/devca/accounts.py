@@ -1,4 +1,4 @@
-"""Accounts (RFC 8555 §7.3): new, find, update, orders, deactivate, another key."""
+"""Accounts (RFC 8555 §7.3): registration, lookup, update, orders, deactivation, key change."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def new_account(state: State, call: Call) -> Reply:
 
 
 def account(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.3.2, §7.3.3, §7.3.6; also read by a POST-as-GET."""
+    """RFC 8555 §7.3.2, §7.3.3, §7.3.6; a POST-as-GET reads the account."""
     own = call.signer
     if call.arguments != (own.id,):
-        raise Problem("unauthorized", "this is the account of somebody else")
+        raise Problem("unauthorized", "this account belongs to another key")
     fields = call.content or {}
     if "status" in fields and fields["status"] not in ("deactivated", own.status):
-        raise Problem("malformed", "the status can become deactivated, and nothing else")
+        raise Problem("malformed", "the status can only be changed to deactivated")
     if fields.get("status") == "deactivated":
         own.status = "deactivated"
     if "contact" in fields:
@@ -63,15 +63,15 @@ def account(state: State, call: Call) -> Reply:
 
 
 def orders(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.1.2.1: the URLs of the account's orders, a page at a time."""
+    """RFC 8555 §7.1.2.1: one page of the URLs of the account's orders."""
     call.read_only()
     if call.arguments[:1] != (call.signer.id,) or len(call.arguments) > 2:
-        raise Problem("unauthorized", "these are the orders of somebody else")
+        raise Problem("unauthorized", "these orders belong to another account")
     page = call.arguments[1] if len(call.arguments) == 2 else "0"
     if not (page.isascii() and page.isdigit() and len(page) < 10):
         raise Problem("malformed", "there is no such page", status=404)
     start = int(page) * _PAGE
-    # RFC 8555 §7.1.2.1: invalid ones should not be in the list
+    # RFC 8555 §7.1.2.1: the list should not contain invalid orders
     found = [
         each for each in state.records.of_owner(Order, call.signer.id) if each.status != "invalid"
     ]
@@ -87,20 +87,20 @@ def key_change(state: State, call: Call) -> Reply:
     inner = jws.read(call.fields())
     protected = inner.protected
     if "jwk" not in protected or "kid" in protected or "nonce" in protected:
-        raise Problem("malformed", "the inner JWS has the new key as jwk, and no nonce")
+        raise Problem("malformed", "the inner JWS must have the new key as jwk, and no nonce")
     if protected.get("url") != call.message.protected["url"]:
-        raise Problem("malformed", "the urls of the inner and the outer JWS differ")
+        raise Problem("malformed", "the inner and outer JWS have different urls")
     key = jws.public_key(protected["jwk"])
     jws.verify(inner, key)
     content = inner.content() or {}
     if content.get("account") != call.message.protected["kid"]:
-        raise Problem("malformed", "the inner account is not the one that signed")
+        raise Problem("malformed", "the inner account is not the signer's")
     if jws.public_key(content.get("oldKey")).thumbprint != call.key.thumbprint:
         raise Problem("malformed", "oldKey is not the account's key")
     holder = state.records.newest(Account, key.thumbprint)
     if holder is not None:
         location = ("Location", call.url("account", holder.id))
-        raise Problem("malformed", "an account has that key", status=409, headers=(location,))
+        raise Problem("malformed", "another account has that key", status=409, headers=(location,))
     own = call.signer
     own.jwk, own.thumbprint = key.jwk, key.thumbprint
     state.records.put(own)
@@ -108,7 +108,7 @@ def key_change(state: State, call: Call) -> Reply:
 
 
 def require_terms(state: State, call: Call) -> None:
-    """Refuse an account that has not agreed to the terms as they are now (RFC 8555 §7.3.3)."""
+    """Refuse an account that has not agreed to the current terms of service (RFC 8555 §7.3.3)."""
     terms = state.settings.terms_of_service
     if terms is not None and call.signer.terms != terms:
         url = terms_url(terms, call.request.base)
@@ -121,7 +121,7 @@ def require_terms(state: State, call: Call) -> None:
 
 
 def terms_url(terms: str, base: str) -> str:
-    """Return where the terms of service stand."""
+    """Return the URL of the terms of service."""
     return base + terms if terms.startswith("/") else terms
 
 
@@ -131,7 +131,7 @@ def _check_terms(state: State, call: Call, fields: dict[str, Any]) -> None:
         url = terms_url(terms, call.request.base)
         raise Problem(
             "userActionRequired",
-            f"the terms of service have to be agreed to: {url}",
+            f"agreement to the terms of service is required: {url}",
             headers=(link(url, "terms-of-service"),),
         )
 
@@ -139,19 +139,19 @@ def _check_terms(state: State, call: Call, fields: dict[str, Any]) -> None:
 def _contact(fields: dict[str, Any]) -> list[str]:
     contact = fields.get("contact", [])
     if not isinstance(contact, list) or not all(isinstance(each, str) for each in contact):
-        raise Problem("malformed", "contact is a list of URLs")
+        raise Problem("malformed", "contact must be a list of URLs")
     if len(contact) > _MAX_CONTACTS:
-        raise Problem("invalidContact", f"{_MAX_CONTACTS} contacts are enough")
+        raise Problem("invalidContact", f"more than {_MAX_CONTACTS} contacts")
     for each in contact:
         if not each.startswith("mailto:"):
             raise Problem("unsupportedContact", f"only mailto: is supported, not {each!r:.80}")
         if _MAILTO.match(each) is None:
-            raise Problem("invalidContact", f"{each!r:.80} is not one address")
+            raise Problem("invalidContact", f"{each!r:.80} is not a single email address")
     return list(contact)
 
 
 def _binding(state: State, call: Call, fields: dict[str, Any]) -> dict[str, Any] | None:
-    """RFC 8555 §7.3.4; a binding that nobody asked for is checked as well."""
+    """RFC 8555 §7.3.4; a binding is ignored if no EAB keys are configured."""
     keys, binding = state.settings.eab_keys, fields.get("externalAccountBinding")
     if binding is None:
         if keys:

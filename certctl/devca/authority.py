@@ -1,7 +1,7 @@
-"""The keys that the development CA signs with, and what they sign: certificates and lists.
+"""The development CA's signing keys, and the certificates and CRLs that they sign.
 
 Two intermediates, one for EC and one for RSA keys, each signed by an EC root (the default chain)
-and by an RSA root (the alternate one). What may be signed is for `orders` to say.
+and by an RSA root (the alternate chain). `orders` decides what may be signed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SIGNERS = MappingProxyType({"ec": ("root", "root-rsa"), "rsa": ("root", "root-r
 
 @dataclass(frozen=True)
 class LeafRequest:
-    """What a leaf certificate shall say."""
+    """The contents of a leaf certificate to sign."""
 
     public_key: CertificatePublicKeyTypes
     identifiers: Sequence[tuple[str, str]]
@@ -59,8 +59,8 @@ class LeafRequest:
 
 @dataclass(frozen=True)
 class Authority:
-    """All keys and the certificates above the leaves; an intermediate's are those by the EC root,
-    then by the RSA root.
+    """All keys, and the root and intermediate certificates. An intermediate has two certificates:
+    first the one signed by the EC root, then the one signed by the RSA root.
     """
 
     keys: dict[str, Key] = field(repr=False)
@@ -77,15 +77,15 @@ class Authority:
         return pem(self.certificates["root-rsa"][0])
 
     def issuer_for(self, public_key: object) -> str:
-        """Return which intermediate signs certificates with this key."""
+        """Return the intermediate that signs certificates for this public key."""
         return "rsa" if isinstance(public_key, rsa.RSAPublicKey) else "ec"
 
     def intermediate(self, issuer: str, chain: int) -> bytes:
-        """Return an intermediate in PEM: by the EC root (0) or by the RSA root (1)."""
+        """Return an intermediate in PEM, signed by the EC root (0) or by the RSA root (1)."""
         return pem(self.certificates[issuer][chain])
 
     def leaf(self, wanted: LeafRequest) -> tuple[str, x509.Certificate]:
-        """Return a server's certificate, with the name of its issuer."""
+        """Return the name of the issuer, and a server certificate."""
         issuer = self.issuer_for(wanted.public_key)
         parent = self.certificates[issuer][0]
         subject = x509.Name([])
@@ -102,7 +102,7 @@ class Authority:
         certificate = (
             builder.not_valid_before(wanted.not_before)
             .not_valid_after(wanted.not_before + wanted.lifetime)
-            # RFC 5280 §4.2.1.6: critical where the subject is empty
+            # RFC 5280 §4.2.1.6: critical if the subject is empty
             .add_extension(_alternatives(wanted.identifiers), critical=not wanted.common_name)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(encipherment=issuer == "rsa"), critical=True)
@@ -119,8 +119,8 @@ class Authority:
     def revocation_list(
         self, issuer: str, revoked: Sequence[tuple[int, datetime, int]], now: datetime
     ) -> bytes:
-        """Return the list of an intermediate in DER: serials, when, and for which reason (RFC 5280
-        §5).
+        """Return the CRL of an intermediate in DER (RFC 5280 §5). `revoked` has the serial, time
+        and reason of each certificate.
         """
         key = self.keys[issuer]
         builder = (
@@ -145,7 +145,7 @@ class Authority:
     def server_files(
         self, directory: Path, names: Sequence[str], now: datetime
     ) -> tuple[Path, Path]:
-        """Write a certificate with chain, and its key, for HTTPS on these names; return where."""
+        """Write a certificate chain and its key for HTTPS on these names; return their paths."""
         key = ec.generate_private_key(ec.SECP256R1())
         wanted = LeafRequest(
             key.public_key(),
@@ -175,12 +175,12 @@ _REASONS = MappingProxyType(
     }
 )
 REASONS = frozenset({0, *_REASONS})
-"""The CRLReason values that exist (RFC 5280 §5.3.1)."""
+"""The defined CRLReason values (RFC 5280 §5.3.1)."""
 
 
 def open_authority(directory: Path | None, now: datetime) -> Authority:
-    """Return the keys and certificates in `directory`, made where there are none; None for keys
-    that live as long as the process. Raises `StoreError`, `ConfigurationError`.
+    """Return the keys and certificates in `directory`, creating those that are missing. If it is
+    None, they are kept in memory only. Raises `StoreError`, `ConfigurationError`.
     """
     keys = {name: _key(directory, name) for name in _NAMES}
     found: dict[str, list[x509.Certificate]] = {}
@@ -202,7 +202,7 @@ def open_authority(directory: Path | None, now: datetime) -> Authority:
 
 
 def read_root(directory: Path) -> bytes | None:
-    """Return the root to trust, None where `directory` has none yet."""
+    """Return the root to trust, None if `directory` has none yet."""
     return read_if_exists(directory / ROOT_FILE, _MAX_BYTES)
 
 
@@ -212,7 +212,7 @@ def pem(certificate: x509.Certificate) -> bytes:
 
 
 def cert_id(certificate: x509.Certificate) -> str:
-    """Return the CertID of RFC 9773 §4.1, from the DER of the serial's INTEGER."""
+    """Return the CertID (RFC 9773 §4.1), computed from the DER encoding of the serial number."""
     found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     serial = certificate.serial_number
     content = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
@@ -230,7 +230,8 @@ def _key(directory: Path | None, name: str) -> Key:
         if isinstance(loaded, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
             return loaded
         raise ConfigurationError(
-            f"{path} is no private key", hint=f"Remove {directory} to make a new development CA."
+            f"{path} is not a valid private key",
+            hint=f"Remove {directory} to create a new development CA.",
         )
     new_key: Key = (
         rsa.generate_private_key(65537, 2048)
@@ -251,8 +252,8 @@ def _load_certificates(directory: Path | None, name: str) -> list[x509.Certifica
         return x509.load_pem_x509_certificates(data)
     except ValueError as error:
         raise ConfigurationError(
-            f"{directory}/{name}.pem holds no certificates",
-            hint=f"Remove {directory} to make a new development CA.",
+            f"{directory}/{name}.pem does not contain certificates",
+            hint=f"Remove {directory} to create a new development CA.",
         ) from error
 
 

@@ -16,15 +16,15 @@ from certctl.devca.state import State, new_id, timestamp
 from certctl.devca.wire import Reply, json_reply, link
 
 _FOR_WILDCARDS = frozenset({"dns-01", "dns-account-01", "dns-persist-01"})
-"""RFC 8555 §7.1.3 leaves it to the CA; all demand DNS."""
+"""RFC 8555 §7.1.3 leaves this to the CA; all CAs require DNS."""
 
 _FOR_ADDRESSES = frozenset({"http-01", "tls-alpn-01"})
 """RFC 8738 §4 and §7."""
 
 
 def authorize(state: State, call: Call, identifier: dict[str, str]) -> Authorization:
-    """Return an authorization for an identifier: a valid one that may be used again, or a new
-    one (RFC 8555 §7.1.4).
+    """Return an authorization for an identifier: a valid one that may be reused, or a new one (RFC
+    8555 §7.1.4).
     """
     account = call.signer.id
     wildcard = identifier["value"].startswith("*.")
@@ -41,7 +41,7 @@ def authorize(state: State, call: Call, identifier: dict[str, str]) -> Authoriza
     elif base["type"] == "ip":
         types &= _FOR_ADDRESSES
     if not types:
-        detail = f"no challenge is offered for {identifier['value']}"
+        detail = f"no challenge type is available for {identifier['value']}"
         raise Problem("rejectedIdentifier", detail)
     token = secrets.token_urlsafe(32)
     new = Authorization(
@@ -61,26 +61,26 @@ def _new_challenge(state: State, kind: str, token: str) -> dict[str, Any]:
     new = {"type": kind, "status": "pending"}
     if kind != "dns-persist-01":
         return new | {"token": token}
-    # What the client has to prove stands for good: no token. The names of the members tell it
-    # which form of the draft is meant.
+    # The record is persistent, so there is no token. The name of the member shows the client which
+    # form of the draft is used.
     form = state.settings.dns_persist_form
     key = "issuer-domain-names" if form == "01" else "issuerDomainNames"
     return {**new, key: [persistent_validation.ISSUER], "form": form}
 
 
 def current_status(state: State, found: Authorization) -> str:
-    """Return the status now: what was pending or valid may have expired."""
+    """Return the current status: a pending or valid authorization may have expired."""
     if found.status in ("pending", "valid") and state.now() >= found.expires:
         return "expired"
     return found.status
 
 
 def authorization(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.5, and its deactivation, §7.5.2."""
+    """RFC 8555 §7.5, and deactivation, §7.5.2."""
     found = _own(state, call, 1)
     if call.content is not None and call.content != {}:
         if call.content.get("status") != "deactivated":
-            raise Problem("malformed", "the status can become deactivated, and nothing else")
+            raise Problem("malformed", "the status can only be changed to deactivated")
         if current_status(state, found) not in ("pending", "valid"):
             raise Problem("malformed", f"the authorization is {current_status(state, found)}")
         found.status = "deactivated"
@@ -89,7 +89,7 @@ def authorization(state: State, call: Call) -> Reply:
 
 
 def challenge(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.5.1: an object is the answer, an empty payload only reads."""
+    """RFC 8555 §7.5.1: an object starts the validation, an empty payload only reads."""
     found = _own(state, call, 2)
     chosen = next((each for each in found.challenges if each["type"] == call.arguments[1]), None)
     if chosen is None:
@@ -106,7 +106,7 @@ def challenge(state: State, call: Call) -> Reply:
 
 
 def record_validation(state: State, identifier: str, kind: str, problem: Problem | None) -> None:
-    """Note how the validation of a challenge ended; None is success."""
+    """Record the result of validating a challenge; None means success."""
     with state.records.transaction():
         found = state.records.get(Authorization, identifier)
         if found is None:
@@ -136,13 +136,13 @@ def _own(state: State, call: Call, arguments: int) -> Authorization:
     if found is None:
         raise Problem("malformed", "there is no such authorization", status=404)
     if found.account != call.signer.id:
-        raise Problem("unauthorized", "this is the authorization of somebody else")
+        raise Problem("unauthorized", "this authorization belongs to another account")
     return found
 
 
 def _view(state: State, call: Call, found: Authorization) -> dict[str, Any]:
     tried = [each for each in found.challenges if each["status"] != "pending"]
-    # RFC 8555 §7.1.4: once it is decided, only what led to it is shown
+    # RFC 8555 §7.1.4: once finished, only the challenges that were attempted are shown
     shown = found.challenges if found.status == "pending" or not tried else tried
     view: dict[str, Any] = {
         "identifier": found.identifier,

@@ -1,5 +1,5 @@
-"""Certificates after their issue: download, other chains, revocation, lists (RFC 8555 §7.4.2 and
-§7.6, RFC 5280 §5).
+"""Issued certificates: download, alternate chains, revocation, CRLs (RFC 8555 §7.4.2 and §7.6, RFC
+5280 §5).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ISSUERS = ("ec", "rsa")
 
 
 def certificate(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.4.2: the chain to the EC root, or by its number another one."""
+    """RFC 8555 §7.4.2: the chain to the EC root, or an alternate chain by its number."""
     call.read_only()
     identifier, *rest = call.arguments or ("",)
     if rest not in ([], *([str(number)] for number in range(1, CHAINS))):
@@ -32,7 +32,7 @@ def certificate(state: State, call: Call) -> Reply:
     if found is None:
         raise Problem("malformed", "there is no such certificate", status=404)
     if found.account != call.signer.id:
-        raise Problem("unauthorized", "this is the certificate of somebody else")
+        raise Problem("unauthorized", "this certificate belongs to another account")
     chain = int(rest[0]) if rest else 0
     issuer = found.issuer
     if state.settings.faults.wrong_chain:
@@ -48,8 +48,8 @@ def certificate(state: State, call: Call) -> Reply:
 
 
 def revoke(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.6: by the account that ordered it, by one that holds authorizations for all its
-    names, or by its own key.
+    """RFC 8555 §7.6: signed by the account that ordered it, by an account with authorizations for
+    all its names, or by the certificate's key.
     """
     fields = call.fields()
     der = jws.decode(fields.get("certificate"), "the certificate")
@@ -57,17 +57,17 @@ def revoke(state: State, call: Call) -> Reply:
         given = x509.load_der_x509_certificate(der)
         serial = f"{given.serial_number:x}"
         public_numbers = getattr(given.public_key(), "public_numbers", None)
-    except Exception as error:  # noqa: BLE001 - the library lets anything through from a hostile one
-        raise Problem("malformed", f"no certificate: {type(error).__name__}") from None
+    except Exception as error:  # noqa: BLE001 - the library raises any exception for a malicious one
+        raise Problem("malformed", f"not a certificate: {type(error).__name__}") from None
     found = state.records.get(Certificate, serial)
     if found is None or _der(found) != der:
-        raise Problem("malformed", "this CA has not issued that certificate", status=404)
+        raise Problem("malformed", "this CA did not issue that certificate", status=404)
     if not _may_revoke(state, call, found, public_numbers() if public_numbers else None):
-        raise Problem("unauthorized", "this is the certificate of somebody else")
+        raise Problem("unauthorized", "this key may not revoke that certificate")
     reason = fields.get("reason", 0)
     if type(reason) is not int or reason not in state.settings.revocation_reasons:
         allowed = ", ".join(map(str, sorted(state.settings.revocation_reasons)))
-        raise Problem("badRevocationReason", f"the reasons are {allowed}")
+        raise Problem("badRevocationReason", f"the allowed reasons are {allowed}")
     if found.revoked is not None:
         raise Problem("alreadyRevoked", "the certificate is revoked already")
     mark_revoked(state, found, reason)
@@ -75,7 +75,7 @@ def revoke(state: State, call: Call) -> Reply:
 
 
 def mark_revoked(state: State, found: Certificate, reason: int) -> None:
-    """Revoke a certificate; raises `Problem` for a reason that does not exist."""
+    """Revoke a certificate; raises `Problem` for an undefined reason."""
     if type(reason) is not int or reason not in REASONS:
         raise Problem("badRevocationReason", "RFC 5280 §5.3.1 has no such reason")
     found.revoked, found.reason = state.now(), reason
@@ -83,7 +83,7 @@ def mark_revoked(state: State, found: Certificate, reason: int) -> None:
 
 
 def revocation_list(state: State, request: Request) -> Reply:
-    """The list of revoked certificates of an intermediate, as it is now."""
+    """The current CRL of an intermediate."""
     issuer = _issuer(request)
     revoked = [
         (int(each.id, 16), datetime.fromtimestamp(int(each.revoked), UTC), each.reason)
@@ -95,7 +95,7 @@ def revocation_list(state: State, request: Request) -> Reply:
 
 
 def issuer_certificate(state: State, request: Request) -> Reply:
-    """An intermediate, where its leaves say that it is."""
+    """An intermediate, at the URL in its leaves' authority information access extension."""
     pem = state.authority.intermediate(_issuer(request), 0)
     der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     return Reply(200, der, (("Content-Type", "application/pkix-cert"),))

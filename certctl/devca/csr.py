@@ -1,5 +1,5 @@
-"""Signing requests (RFC 8555 §7.4): exactly the ordered names, a good key that is not the
-account's, a signature that holds.
+"""Checks certificate signing requests (RFC 8555 §7.4): exactly the ordered names, an acceptable key
+other than the account's, a valid signature.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def check(text: object, identifiers: list[dict[str, str]], account_key: PublicKe
         holds = False
     except Problem:
         raise
-    except Exception as error:  # noqa: BLE001 - the library lets anything through from a hostile CSR
-        raise Problem("badCSR", f"not to be read: {type(error).__name__}") from None
+    except Exception as error:  # noqa: BLE001 - the library raises any exception for a malicious CSR
+        raise Problem("badCSR", f"cannot be parsed: {type(error).__name__}") from None
     if not holds:
         raise Problem("badCSR", "its signature is wrong")
     _check_key(public_key, account_key)
     wanted = {(each["type"], each["value"]) for each in identifiers}
     if names != wanted:
         different = ", ".join(sorted(value for _, value in names ^ wanted))
-        raise Problem("badCSR", f"its names are not those of the order: {different:.400}")
+        raise Problem("badCSR", f"its names differ from the order's: {different:.400}")
     return der
 
 
@@ -56,7 +56,7 @@ def _names(request: x509.CertificateSigningRequest) -> set[tuple[str, str]]:
         elif isinstance(each, x509.IPAddress):
             found.add(("ip", str(each.value)))
         else:
-            raise Problem("badCSR", f"a name of the kind {type(each).__name__} is in it")
+            raise Problem("badCSR", f"it contains a name of unsupported type {type(each).__name__}")
     for attribute in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         value = str(attribute.value).lower()
         if ("ip", value) not in found:
@@ -72,6 +72,8 @@ def _check_key(public_key: Any, account_key: PublicKey) -> None:
             public_key.curve, _CURVES
         )
     if not good:
-        raise Problem("badCSR", "its key is neither RSA from 2048 bits nor of a NIST curve")
+        raise Problem(
+            "badCSR", "its key is neither RSA with at least 2048 bits nor on a NIST curve"
+        )
     if jws.numbers_of(public_key.public_numbers()) == account_key.numbers:
-        raise Problem("badCSR", "its key is the account's")
+        raise Problem("badCSR", "its key is the account key")

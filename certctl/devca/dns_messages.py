@@ -1,4 +1,4 @@
-"""Answers of the built-in zone: questions and updates as DNS messages. Needs dnspython."""
+"""Answers DNS queries and updates from the built-in zone. Needs dnspython."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SERVER = "localhost."
 
 
 def answer(data: bytes, zone: MockZone) -> bytes | None:
-    """Return the answer to a message; None for what is none, or is signed."""
+    """Return the response to a DNS message; None if it cannot be parsed, or is signed."""
     try:
         message = dns.message.from_wire(data)
     except (dns.exception.DNSException, ValueError):
@@ -35,7 +35,7 @@ def answer(data: bytes, zone: MockZone) -> bytes | None:
 
 
 def _update(message: dns.update.UpdateMessage, zone: MockZone) -> None:
-    """RFC 2136 §2.5: add a record, delete one, delete all of a name."""
+    """RFC 2136 §2.5: add a record, delete one, or delete all records of a name."""
     for rrset in message.update:
         if rrset.rdtype not in (dns.rdatatype.TXT, dns.rdatatype.ANY):
             continue

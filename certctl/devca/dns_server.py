@@ -1,8 +1,8 @@
-"""The built-in zone over the wire: a small DNS server on loopback that takes updates (RFC 2136).
+"""A small DNS server on loopback that serves the built-in zone and accepts updates (RFC 2136).
 
-It is authoritative for every name there is: TXT records are those of the zone, every address is
-this machine, and each name with two labels is the top of a zone. Updates are taken unsigned, since
-it cannot be reached from elsewhere.
+It is authoritative for all names: TXT records come from the zone, every name has the address
+127.0.0.1, and each name with two labels is a zone apex. Updates need no signature, since the server
+cannot be reached from other machines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SECONDS = 5.0
 
 
 class DnsServer:
-    """Serves a zone on a port of 127.0.0.1, over UDP and TCP, while its context lasts."""
+    """A context manager that serves a zone on a port of 127.0.0.1, over UDP and TCP."""
 
     def __init__(self, zone: MockZone, port: int = 0) -> None:
         self._zone = zone
@@ -30,12 +30,12 @@ class DnsServer:
 
     @property
     def address(self) -> str:
-        """Where it answers, `ADDRESS:PORT`."""
+        """The server's address, `ADDRESS:PORT`."""
         return f"127.0.0.1:{self._port}"
 
     @property
     def port(self) -> int:
-        """The port of both, UDP and TCP."""
+        """The port, the same for UDP and TCP."""
         return self._port
 
     def __enter__(self) -> Self:
@@ -71,7 +71,7 @@ class DnsServer:
             thread.join()
 
     def _tcp_and_udp(self) -> int:
-        """Bind the same port twice; another one where the second half of it is taken."""
+        """Bind one port for TCP and UDP; retry with another one if it is taken for UDP."""
         for attempt in range(20):
             tcp = _TcpServer(("127.0.0.1", self._port), _TcpQuestion)
             try:
@@ -109,7 +109,7 @@ class _TcpQuestion(socketserver.StreamRequestHandler):
     timeout = _SECONDS
 
     def handle(self) -> None:
-        with contextlib.suppress(OSError):  # a client that goes away or says nothing
+        with contextlib.suppress(OSError):  # a client that disconnects or sends nothing
             while len(head := self.rfile.read(2)) == 2:
                 data = self.rfile.read(struct.unpack("!H", head)[0])
                 answer = _answer(data, self.server.zone)  # type: ignore[attr-defined] # ours above
@@ -120,7 +120,7 @@ class _TcpQuestion(socketserver.StreamRequestHandler):
 
 
 def _answer(data: bytes, zone: MockZone) -> bytes | None:
-    """Return the answer to a question or an update; None for what is neither."""
+    """Return the response to a query or an update; None for anything else."""
     from certctl.devca import dns_messages  # noqa: PLC0415 - dnspython is slow to import
 
     return dns_messages.answer(data, zone)

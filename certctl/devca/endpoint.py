@@ -1,7 +1,7 @@
-"""The development CA inside the process of a client: what `--ca dev` starts.
+"""Runs the development CA inside a client's process, for `--ca dev`.
 
-Gives an `Endpoint` for as long as a context lasts. Keys, accounts and orders are those of the home
-directory, so that the next process finds them again.
+Keys, accounts and orders are stored in the home directory, so that the next process finds them
+again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from certctl.system.files import (
 from certctl.system.locks import FileLock, acquire
 
 DIRECTORY = "dev-ca"
-"""Its directory in the home directory."""
+"""The CA's directory in the home directory."""
 
 WAIT_SECONDS = 120.0
 
@@ -49,13 +49,13 @@ def dev_endpoint(
     timeout: float = WAIT_SECONDS,
     stop: Event | None = None,
 ) -> Iterator[Endpoint]:
-    """Run the CA of `home` in this process, and give how to reach it.
+    """Run the CA of `home` in this process, and yield its endpoint.
 
-    One process at a time: a second one waits up to `timeout` seconds; where `dev-ca serve` runs for
-    the same directory, its CA is used instead. HTTP-01 and TLS-ALPN-01 are
-    tried at this machine, on ports that were free a moment ago, DNS-01 in the built-in zone, which
-    is served and takes updates at `Endpoint.dns`. `settings` keep their own ports. Raises
-    `LockHeld`, `Interrupted`, `StoreError`, `ConfigurationError`.
+    Only one process at a time can run it: a second one waits up to `timeout` seconds. If `dev-ca
+    serve` runs for the same directory, its CA is used instead. HTTP-01 and TLS-ALPN-01 are
+    validated at this machine, on ports that were just free. DNS-01 is validated in the built-in
+    zone, which is served and accepts updates at `Endpoint.dns`. If `settings` is given, its ports
+    are used. Raises `LockHeld`, `Interrupted`, `StoreError`, `ConfigurationError`.
     """
     state = home / DIRECTORY
     with ExitStack() as stack:
@@ -86,9 +86,9 @@ def dev_endpoint(
 
 @contextmanager
 def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
-    """Let others find, for as long as the context lasts, a CA that is served for its directory.
+    """While the context is active, let other processes find the CA served from a state directory.
 
-    Call it with the directory locked: without the lock, what is announced is not believed.
+    The caller must hold the lock on the directory: without it, the announcement is ignored.
     """
     path = state / _SERVED_FILE
     write_atomic(path, json.dumps(asdict(endpoint)).encode())
@@ -99,7 +99,7 @@ def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
 
 
 def served_endpoint(state: Path) -> Endpoint | None:
-    """Return the CA that another process announced for a directory, None where there is none."""
+    """Return the CA that another process announced for a directory, None if there is none."""
     data = read_if_exists(state / _SERVED_FILE, _MAX_BYTES)
     try:
         return None if data is None else replace(Endpoint(**json.loads(data)), moves=True)
@@ -109,10 +109,10 @@ def served_endpoint(state: Path) -> Endpoint | None:
 
 @contextmanager
 def zone_server(zone: MockZone, state: Path) -> Iterator[DnsServer]:
-    """Serve the built-in zone at the port that the state directory keeps for it. Raises OSError."""
+    """Serve the built-in zone, on the port stored in the state directory. Raises OSError."""
     kept = KeptPort(state / "dns-port")
     with ExitStack() as stack:
-        for port in kept.candidates(Random()):  # noqa: S311 - no secret comes of it
+        for port in kept.candidates(Random()):  # noqa: S311 - not used for secrets
             try:
                 server = stack.enter_context(DnsServer(zone, port))
             except OSError:
@@ -138,7 +138,7 @@ def lock_state(state: Path, *, timeout: float, stop: Event | None = None) -> Fil
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address on which nobody listens now."""
+    """Return currently free ports of the loopback address."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

@@ -1,7 +1,6 @@
-"""Faults on request: what a CA should not do, and sometimes does.
+"""Fault injection: misbehavior of a CA on request.
 
-Says which fault a request meets; an honest answer is made elsewhere, and a fault replaces it or
-spoils it on its way out.
+This module decides which fault a request gets; `service` applies it to the response.
 """
 
 from __future__ import annotations
@@ -27,12 +26,13 @@ PERCENTAGES: tuple[Kind, ...] = (
 
 @dataclass(frozen=True)
 class Faults:
-    """Which faults there are. The first five are percentages of requests.
+    """The active faults. The first five are percentages of requests.
 
-    `times` bounds how many requests meet one of those in all, None for no bound; `resources` names
-    those that may (`new-order`, `finalize`, ...), none for all but the directory and newNonce.
-    `retry_after` goes with the refusals; `html` makes them HTML pages; `drip` is the pause in
-    seconds after each few bytes of every body; `wrong_chain` hands out a chain that does not link.
+    `times` limits how many requests get one of those in total, None for no limit. `resources` names
+    the affected resources (`new-order`, `finalize`, ...); empty means all except the directory and
+    newNonce. `retry_after` is the header sent with refusals; `html` sends them as HTML pages;
+    `drip` is the pause in seconds after every few bytes of each body; `wrong_chain` serves a chain
+    with the wrong intermediate.
     """
 
     bad_nonce: float = 0
@@ -48,14 +48,14 @@ class Faults:
     resources: tuple[str, ...] = ()
 
     def with_value(self, name: str, value: Any) -> Faults:
-        """Return these with one changed: `bad-nonce` and `"20"` as from a command line, or a value
-        of the right type. Raises `UsageError`.
+        """Return a copy with one fault changed. The value is text such as `"20"` from a command
+        line, or has the right type already. Raises `UsageError`.
         """
         key = name.replace("-", "_")
         known = {each.name for each in fields(self)}
         if key not in known:
             shown = ", ".join(sorted(each.replace("_", "-") for each in known))
-            raise UsageError(f"there is no fault {name!r}", hint=f"There are: {shown}.")
+            raise UsageError(f"there is no fault {name!r}", hint=f"The faults are: {shown}.")
         return replace(self, **{key: _converted(name, key, value)})
 
     @classmethod
@@ -67,20 +67,22 @@ class Faults:
         return found
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return what `from_mapping` reads."""
+        """Return the faults in the form that `from_mapping` reads."""
         return {each.name.replace("_", "-"): getattr(self, each.name) for each in fields(self)}
 
 
 def parse_fault(text: str, faults: Faults) -> Faults:
-    """Return `faults` with the one that `NAME=VALUE` names. Raises `UsageError`."""
+    """Return `faults` with the fault in `NAME=VALUE` changed. Raises `UsageError`."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"{text!r} is no fault", hint="Give NAME=VALUE, such as bad-nonce=20.")
+        raise UsageError(
+            f"{text!r} is not a valid fault", hint="Give NAME=VALUE, such as bad-nonce=20."
+        )
     return faults.with_value(name.strip(), value.strip())
 
 
 def _converted(name: str, key: str, value: Any) -> Any:
-    refusal = UsageError(f"{name}={value} cannot be meant", hint=_hint(key))
+    refusal = UsageError(f"{name}={value} is not valid", hint=_hint(key))
     match key:
         case "retry_after":
             return None if value is None or value == "" else str(value)
@@ -114,13 +116,13 @@ def _hint(key: str) -> str:
         "wrong_chain": "Give true or false.",
         "drip": "Give seconds, such as 0.05.",
         "times": "Give a number of requests.",
-        "resources": "Give names with commas, such as new-order,finalize.",
+        "resources": "Give names separated by commas, such as new-order,finalize.",
     }
     return hints.get(key, "Give a percentage from 0 to 100.")
 
 
 class FaultSelector:
-    """Decides which request meets a fault, and counts."""
+    """Decides at random which requests get a fault, and counts them."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -129,7 +131,7 @@ class FaultSelector:
         self._count = 0
 
     def select(self, faults: Faults, resource: str) -> Kind | None:
-        """Return the fault that a request to `resource` meets, if any."""
+        """Return the fault for a request to `resource`, if any."""
         excluded = resource in {"directory", "new-nonce", "manage"}
         if excluded if not faults.resources else resource not in faults.resources:
             return None

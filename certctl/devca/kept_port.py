@@ -1,6 +1,6 @@
-"""A port that stays the same from one start to the next, as far as it is free.
+"""A port that stays the same from one start to the next, if it is free.
 
-The URLs that a client keeps, and the options that a person gives, hold it.
+Clients store URLs with this port, and users pass it in options.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from pathlib import Path
 from certctl.system.files import read_if_exists, write_atomic
 
 _PORTS = range(14_000, 16_000)
-"""Where to look for the first one: below those that the kernel gives to outgoing connections."""
+"""The range for the first choice, below the kernel's ports for outgoing connections."""
 
 _TRIES = 20
 
 
 class KeptPort:
-    """A port written down in a file."""
+    """A port stored in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def candidates(self, source: random.Random) -> list[int]:
-        """Return ports to try: the kept one first, 0 for any at the end."""
+        """Return the ports to try: the stored one first, and finally 0 for any free port."""
         known = self._known()
         return [*([known] if known else []), *source.sample(_PORTS, _TRIES), 0]
 
     def keep(self, port: int) -> None:
-        """Write the port down, unless there is one: where it was busy, it may be free again."""
+        """Store the port, unless one is stored: if that was busy, it may be free next time."""
         if self._known() is None:
             write_atomic(self._path, f"{port}\n".encode())
 

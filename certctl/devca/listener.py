@@ -1,8 +1,8 @@
-"""HTTPS on a loopback port: the standard library's threading server, with bounds.
+"""The HTTPS server: the standard library's threading server, with limits. Knows nothing of ACME.
 
-Knows nothing of ACME. Each connection has a thread, and its TLS handshake happens there: a client
-that stalls in the middle of it delays nobody (with cheroot 11 it holds every newcomer up for ten
-seconds, at the same number of requests a second, which is why that is not used here).
+Each connection has a thread, which also performs the TLS handshake, so a client that stalls in the
+handshake delays no other. (That is why cheroot is not used: in version 11 such a client blocks new
+connections for ten seconds, and its throughput is the same.)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Report = Callable[[str], None]
 
 
 class Listener(ThreadingHTTPServer):
-    """Serves `answer` until `stop`; what breaks in a connection's thread is told to `report`."""
+    """Serves `answer` until `stop`; unexpected errors in a connection's thread go to `report`."""
 
     daemon_threads = True
     block_on_close = False
@@ -59,16 +59,16 @@ class Listener(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """The port that it listens at."""
+        """The port that it listens on."""
         return int(self.server_address[1])
 
     def start(self) -> Self:
-        """Begin to serve, in a thread."""
+        """Start serving in a thread."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop listening, end every connection, and wait for their threads."""
+        """Stop listening, close every connection, and wait for their threads."""
         self.stopping.set()
         if self._thread.is_alive():
             self.shutdown()
@@ -86,7 +86,7 @@ class Listener(ThreadingHTTPServer):
         self.serve_forever(poll_interval=0.05)
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # not HTTPServer's, which looks the host's name up
+        TCPServer.server_bind(self)  # not HTTPServer's, which resolves the host name
 
     def get_request(self) -> tuple[Any, Any]:
         accepted, address = self.socket.accept()
@@ -108,13 +108,13 @@ class Listener(ThreadingHTTPServer):
                 self._open.pop(thread, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        # a client that goes away, or never spoke TLS, is no fault of the server
+        # a client that disconnects, or does not speak TLS, is not a server error
         if not isinstance(sys.exception(), OSError):
             self._report(traceback.format_exc())
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One connection, request after request."""
+    """One connection, with one request after another."""
 
     server: Listener
     protocol_version = "HTTP/1.1"
@@ -133,7 +133,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_GET  # noqa: N815 - the base's names
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
-        """Say nothing: requests are in the CA's own log."""
+        """Do nothing: the CA has its own request log."""
 
     def send_error(
         self,
@@ -141,7 +141,7 @@ class _Connection(BaseHTTPRequestHandler):
         message: str | None = None,
         explain: str | None = None,  # noqa: ARG002 - the base's signature
     ) -> None:
-        # what the library refuses by itself, such as a request line that is none
+        # errors that the library detects, such as an invalid request line
         status = 405 if code == HTTPStatus.NOT_IMPLEMENTED else int(code)
         self.close_connection = True
         self.command = getattr(self, "command", None) or "GET"
@@ -153,22 +153,22 @@ class _Connection(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0" if self.command != "POST" else "")
         if self.headers.get("Transfer-Encoding") or not length:
             self.close_connection = True
-            return _refusal(Problem("malformed", "a Content-Length is needed", status=411))
+            return _refusal(Problem("malformed", "a Content-Length is required", status=411))
         if not (length.isascii() and length.isdigit()) or len(length) > 18:
             self.close_connection = True
-            return _refusal(Problem("malformed", "the Content-Length is no number"))
+            return _refusal(Problem("malformed", "the Content-Length is not a number"))
         if int(length) > BODY_BYTES:
             self.close_connection = True
             self._discard(int(length))
-            detail = f"a body may have {BODY_BYTES} bytes"
+            detail = f"a body may have at most {BODY_BYTES} bytes"
             return _refusal(Problem("malformed", detail, status=413))
         body = self.rfile.read(int(length))
         if len(body) != int(length):
-            raise ConnectionResetError("the client went away in the middle of a body")
+            raise ConnectionResetError("the client disconnected before the end of the body")
         return body
 
     def _discard(self, length: int) -> None:
-        """Read what is not wanted, within limits: a client that still writes hears no answer."""
+        """Read and discard the body, within limits: a client reads no response while it sends."""
         left = min(length, _MAX_DISCARDED)
         while left > 0 and (part := self.rfile.read(min(left, BODY_BYTES))):
             left -= len(part)
@@ -179,7 +179,7 @@ class _Connection(BaseHTTPRequestHandler):
             return
         host = self.headers.get("Host", "")
         if _HOST.match(host) is None:
-            self._send(_refusal(Problem("malformed", "the Host header names no host")))
+            self._send(_refusal(Problem("malformed", "the Host header is not valid")))
             return
         self._send(
             self.server.answer(

@@ -1,4 +1,4 @@
-"""The log of requests, for tests and for people: what was asked, and what was answered."""
+"""The request log, for tests and users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_LOGGED = 100_000
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """One request as it came in; `fault` is what it met, `status` what was answered."""
+    """One request, with the status of its response, and the fault it got, if any."""
 
     method: str
     resource: str
@@ -23,37 +23,37 @@ class LoggedRequest:
 
 
 class RequestLog:
-    """The latest requests, the oldest first."""
+    """The latest requests, oldest first."""
 
     def __init__(self) -> None:
         self._requests: deque[LoggedRequest] = deque(maxlen=_MAX_LOGGED)
         self._changed = threading.Condition()
 
     def add(self, request: LoggedRequest) -> None:
-        """Note a request."""
+        """Add a request."""
         with self._changed:
             self._requests.append(request)
             self._changed.notify_all()
 
     def all(self) -> list[LoggedRequest]:
-        """Return the requests that are remembered."""
+        """Return the logged requests."""
         with self._changed:
             return list(self._requests)
 
     def count(self, *resources: str) -> int:
-        """Return how many were for these resources; for any without argument."""
+        """Return the number of requests for these resources; for all without arguments."""
         return sum(not resources or each.resource in resources for each in self.all())
 
     def counts(self) -> dict[str, int]:
-        """Return how many there were for each resource."""
+        """Return the number of requests for each resource."""
         return dict(Counter(each.resource for each in self.all()))
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove all requests."""
         with self._changed:
             self._requests.clear()
 
     def wait_for(self, resource: str, count: int, seconds: float) -> bool:
-        """Return whether so many requests for a resource came within so many seconds."""
+        """Wait up to `seconds` for `count` requests for a resource; return whether they arrived."""
         with self._changed:
             return self._changed.wait_for(lambda: self.count(resource) >= count, seconds)

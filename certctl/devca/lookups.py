@@ -1,4 +1,4 @@
-"""Questions to a DNS resolver, for validations. The only module here that needs dnspython."""
+"""DNS lookups for validations. Needs dnspython."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS = 10.0
 
 
 def txt(server: str, name: str) -> list[str]:
-    """Return the TXT values at a name, aliases followed; raises `Problem` dns."""
+    """Return the TXT values at a name, following CNAMEs; raises `Problem` dns."""
     found = _ask(server, name, "TXT")
     return [
         b"".join(each.strings).decode("ascii", "replace")
@@ -49,7 +49,7 @@ def _ask(server: str, name: str, kind: str) -> list[dns.rdata.Rdata]:
 
 
 def split(server: str) -> tuple[str, int]:
-    """Return address and port of `ADDRESS[:PORT]`; raises `ValueError`."""
+    """Return the address and port in `ADDRESS[:PORT]`; raises `ValueError`."""
     host, colon, port = server.rpartition(":")
     if not colon or (":" in host and not server.startswith("[")):
         host, port = server, "53"

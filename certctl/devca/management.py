@@ -1,6 +1,8 @@
-"""What may be asked of the development CA beside ACME: faults, the log, the zone, renewal windows.
+"""The management API of the development CA: faults, settings, the request log, the zone, renewal
+windows.
 
-From this machine only, and in JSON only, so that no page in a browser can ask by itself.
+It accepts requests from this machine only, and bodies in JSON only, so that a page in a browser
+cannot send them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from certctl.errors import UsageError
 def answer(state: State, log: RequestLog, request: Request) -> Reply:
     """Answer a request below `/manage`; raises `Problem`."""
     if not request.from_loopback:
-        raise Problem("unauthorized", "this is managed from its own machine")
+        raise Problem("unauthorized", "management requests must come from the same machine")
     called = (request.method, "/".join(request.segments[1:]))
     known: Mapping[tuple[str, str], Callable[[], Any]] = {
         ("GET", "faults"): state.settings.faults.to_mapping,
@@ -59,15 +61,15 @@ def answer(state: State, log: RequestLog, request: Request) -> Reply:
 def _body(request: Request) -> dict[str, Any]:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
-        raise Problem("malformed", "the Content-Type is application/json", status=415)
+        raise Problem("malformed", "the Content-Type must be application/json", status=415)
     found = jws.parse_json(request.body, "the body")
     if not isinstance(found, dict):
-        raise Problem("malformed", "the body is no object")
+        raise Problem("malformed", "the body is not an object")
     return found
 
 
 def _set_faults(state: State, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Replace all faults by these; `processing`, a setting, may stand among them."""
+    """Replace all faults by these; the setting `processing` is accepted here too."""
     processing = wanted.pop("processing", None)
     faults = Faults.from_mapping(wanted)
     if processing is not None:
@@ -92,7 +94,7 @@ def _set_settings(state: State, wanted: dict[str, Any]) -> dict[str, Any]:
             case "terms-of-service", str() | None:
                 state.settings.terms_of_service = value
             case _:
-                raise Problem("malformed", f"{name!r:.40} cannot be set to that")
+                raise Problem("malformed", f"the value for {name!r:.40} is not valid")
     settings = state.settings
     return {
         "lifetime": settings.lifetime.total_seconds() if settings.lifetime else None,
@@ -106,7 +108,7 @@ def _set_settings(state: State, wanted: dict[str, Any]) -> dict[str, Any]:
 def _change_zone(state: State, wanted: dict[str, Any], *, add: bool) -> dict[str, Any]:
     name, value = wanted.get("name"), wanted.get("value")
     if not isinstance(name, str) or not isinstance(value, str | None) or (add and value is None):
-        raise Problem("malformed", "a TXT record has a name and a value")
+        raise Problem("malformed", "a TXT record must have a name and a value")
     if add and value is not None:
         state.zone.add(name, value)
     else:
@@ -115,7 +117,7 @@ def _change_zone(state: State, wanted: dict[str, Any], *, add: bool) -> dict[str
 
 
 def _set_window(state: State, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Set the renewal window of a certificate, named by CertID or serial; null takes it back."""
+    """Set the renewal window of a certificate given by CertID or serial; null resets it."""
     with state.records.transaction():
         found = _certificate(state, wanted)
         window = wanted.get("window")
@@ -136,7 +138,7 @@ def _seconds(window: Any, key: str) -> float:
     except ValueError:
         when = None
     if when is None or when.tzinfo is None:
-        raise Problem("malformed", f"the window's {key} is no time with a zone")
+        raise Problem("malformed", f"the window's {key} is not a time with a time zone")
     return when.timestamp()
 
 
@@ -155,6 +157,6 @@ def _certificate(state: State, wanted: dict[str, Any]) -> Certificate:
             Certificate, name.lower().replace(":", "").lstrip("0")
         )
     if found is None:
-        detail = "certificate names none, by its CertID or its serial in hexadecimal"
+        detail = "there is no certificate with this CertID or hexadecimal serial"
         raise Problem("malformed", detail, status=404)
     return found

@@ -22,7 +22,7 @@ from certctl.devca.state import State, new_id, timestamp
 from certctl.devca.wire import Reply, json_reply
 
 BACKDATED = 3600.0
-"""Seconds before now that a certificate begins, for clients whose clocks are late; none for
+"""Seconds by which certificates are backdated, for clients with slow clocks; not applied to
 lifetimes under a day, of which it would be too large a part.
 """
 
@@ -65,13 +65,13 @@ def new_order(state: State, call: Call) -> Reply:
 
 
 def order(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.4: the order as it is now."""
+    """RFC 8555 §7.4: the current state of an order."""
     call.read_only()
     return _reply(state, call, _updated(state, _own(state, call), call.request.base))
 
 
 def finalize(state: State, call: Call) -> Reply:
-    """RFC 8555 §7.4: a signing request for an order that is ready."""
+    """RFC 8555 §7.4: submit the certificate signing request for a ready order."""
     found = _updated(state, _own(state, call), call.request.base)
     fields = call.fields()
     if found.status != "ready":
@@ -101,12 +101,12 @@ def _own(state: State, call: Call) -> Order:
     if found is None:
         raise Problem("malformed", "there is no such order", status=404)
     if found.account != call.signer.id:
-        raise Problem("unauthorized", "this is the order of somebody else")
+        raise Problem("unauthorized", "this order belongs to another account")
     return found
 
 
 def _updated(state: State, found: Order, base: str = "") -> Order:
-    """Bring an order up to what has happened to its authorizations, and to the time."""
+    """Update an order's status from its authorizations and the current time."""
     before = found.status
     if found.status == "pending":
         _apply_authorizations(state, found)
@@ -145,9 +145,9 @@ def _apply_authorizations(state: State, found: Order) -> None:
 def _issue(state: State, found: Order, base: str) -> None:
     request = x509.load_der_x509_csr(jws.decode(found.csr, "the csr"))
     profile = state.settings.profile(found.profile)
-    if profile is None:  # it was taken away meanwhile
+    if profile is None:  # it was removed in the meantime
         found.status = "invalid"
-        found.error = Problem("invalidProfile", f"no profile {found.profile}").document()
+        found.error = Problem("invalidProfile", f"there is no profile {found.profile}").document()
         state.records.put(found)
         return
     lifetime = state.settings.lifetime or profile.lifetime

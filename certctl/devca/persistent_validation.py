@@ -1,8 +1,7 @@
-"""dns-persist-01: TXT records that stand for good, and what they must say.
+"""dns-persist-01: checks persistent TXT records (draft-ietf-acme-dns-persist).
 
-Of draft-ietf-acme-dns-persist two forms are known, since it changed on its way: up to -01 a record
-names the account by its URL, from -02 on by a hash that binds it to one name. Where the records
-come from is not known here.
+Two forms of the draft are supported: up to -01 a record identifies the account by its URL, from -02
+on by a hash that binds it to one name. Fetching the records is the caller's job.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from certctl.devca.problems import Problem
 
 LABEL = "_validation-persist"
 FORMS = ("01", "02")
-"""The drafts, by the last one that has each form, and the first."""
+"""The forms, named after the last draft with the first form and the first draft with the second."""
 
 ISSUER = "dev-ca.certctl.invalid"
 ACCOUNT_HASH_PREFIX = f"https://{ISSUER}/account-hash/"
@@ -28,7 +27,7 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 
 @dataclass(frozen=True)
 class RequiredRecord:
-    """What a record must allow: an account, for a name or for all directly below it, now (seconds
+    """What a record must allow: the account, a name or its wildcard, at the time `now` (seconds
     since 1970).
     """
 
@@ -39,8 +38,8 @@ class RequiredRecord:
 
 
 def account_uris(form: str, name: str, thumbprint: str, account_url: str) -> frozenset[str]:
-    """Return how a record may name an account. `*` for the name is the draft's form for those who
-    do not mind that their names can be seen to belong together.
+    """Return the URIs that may identify an account in a record. In the second form, the name may be
+    `*`, at the cost that records of one account can be linked.
     """
     if form == "01":
         return frozenset({account_url})
@@ -48,13 +47,13 @@ def account_uris(form: str, name: str, thumbprint: str, account_url: str) -> fro
 
 
 def check(values: Sequence[str], wanted: RequiredRecord) -> None:
-    """Return where one of the records of a name allows what is wanted; raises `Problem` with what
-    is wrong with those that are meant for this CA.
+    """Return if one of the records allows what is required; otherwise raise `Problem` with the
+    reasons for the records that are for this CA.
     """
     ours = [each for each in values if each.partition(";")[0].strip(" \t") == ISSUER]
     if not ours:
         at = f"{LABEL}.{wanted.name}"
-        raise Problem("unauthorized", f"no TXT record at {at} is for {ISSUER}")
+        raise Problem("unauthorized", f"there is no TXT record for {ISSUER} at {at}")
     mismatches = [_mismatch(each, wanted) for each in ours]
     if None not in mismatches:
         malformed = any(each and each.startswith("malformed") for each in mismatches)
@@ -67,19 +66,19 @@ def _mismatch(value: str, wanted: RequiredRecord) -> str | None:
     for each in value.split(";")[1:]:
         tag, equals, text = (part.strip(" \t") for part in each.partition("="))
         if not (equals and _TAG.match(tag) and _VALUE.match(text)):
-            return f"malformed: {each.strip()!r:.80} is no parameter (RFC 8659 §4.2)"
+            return f"malformed: {each.strip()!r:.80} is not a parameter (RFC 8659 §4.2)"
         if tag.lower() in parameters:
-            return f"malformed: {tag} stands there twice"
+            return f"malformed: duplicate parameter {tag}"
         parameters[tag.lower()] = text
     if parameters.get("accounturi") not in wanted.account_uris:
         return f"accounturi is {parameters.get('accounturi')!r:.200}, which is not this account"
     if wanted.wildcard and parameters.get("policy", "").lower() != "wildcard":
-        return "a wildcard wants policy=wildcard"
+        return "a wildcard requires policy=wildcard"
     until = parameters.get("persistuntil")
     if until is not None and not (until.isascii() and until.isdigit()):
-        return f"malformed: persistUntil is {until!r:.40}"
+        return f"malformed: persistUntil={until!r:.40}"
     if until is not None and wanted.now > int(until):
-        return f"it was good until {until}"
+        return f"the record expired: persistUntil={until}"
     return None
 
 

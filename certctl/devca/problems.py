@@ -1,7 +1,7 @@
-"""What the development CA answers when it refuses: problem documents (RFC 8555 §6.7, RFC 9457).
+"""Errors of the development CA as problem documents (RFC 8555 §6.7, RFC 9457).
 
-One exception, raised where a rule is broken and turned into a document at the edge. These are words
-of the protocol, spoken to a client; what certctl itself reports to a person is `certctl.errors`.
+One exception, raised anywhere and converted to a document at the HTTP layer. These errors are sent
+to ACME clients; the errors that certctl shows to users are in `certctl.errors`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _STATUS = MappingProxyType(
 
 
 class Problem(Exception):
-    """A request that is refused, or a validation that failed.
+    """A refused request, or a failed validation.
 
     `kind` is the problem type without its URN prefix, `members` are further members of the
-    document, `headers` go with the answer.
+    document, `headers` are added to the response.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Problem(Exception):
 
 
 def compound(problems: Sequence[tuple[Mapping[str, str], Problem]], summary: str) -> Problem:
-    """Return one problem for those of several identifiers (RFC 8555 §6.7.1); that of a single one
-    is given back as it is, but for the identifier that it names.
+    """Combine the problems of several identifiers into one with subproblems (RFC 8555 §6.7.1). A
+    single problem is returned without subproblems, with its identifier added.
     """
     if len(problems) == 1:
         identifier, problem = problems[0]

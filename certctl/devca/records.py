@@ -1,8 +1,8 @@
-"""What the development CA remembers: accounts, orders, authorizations, certificates.
+"""The development CA's records: accounts, orders, authorizations, certificates.
 
-Kept in SQLite, in one file or in memory: one transaction a request, found by id or by one further
-key each, and nothing has to be read before the first request. JSON files would cost a sync for each
-record that changes, and have no transaction over two of them. Times are seconds since 1970.
+Stored in SQLite, in a file or in memory, with one transaction per request. Records are found by id
+or by one other key, so nothing is loaded at startup. JSON files would need a sync for each changed
+record, and have no transactions across files. Times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from certctl.system.files import as_store_error
 
 @dataclass
 class Record:
-    """Something with an id, found by it and by one further key."""
+    """A record, found by its id and by one other key."""
 
     kind: ClassVar[str]
     id: str
 
     @property
     def owner(self) -> str:
-        """The id of the account that it belongs to."""
+        """The id of the account that owns the record."""
         return ""
 
     @property
     def key(self) -> str:
-        """What it is found by, beside its id; need not be unique."""
+        """The other key that the record is found by; not necessarily unique."""
         return ""
 
 
@@ -59,7 +59,7 @@ class Account(Record):
 
 @dataclass
 class Order(Record):
-    """RFC 8555 §7.1.3; `fingerprint` is the same for the same request of the same account."""
+    """RFC 8555 §7.1.3; identical requests of one account have the same `fingerprint`."""
 
     kind = "order"
     account: str
@@ -86,9 +86,9 @@ class Order(Record):
 
 @dataclass
 class Authorization(Record):
-    """RFC 8555 §7.1.4; its challenges are plain objects: type, token, status, validated, error.
+    """RFC 8555 §7.1.4; challenges are plain objects: type, token, status, validated, error.
 
-    `account_url` is the account as its client knows it.
+    `account_url` is the account's URL as its client uses it.
     """
 
     kind = "authorization"
@@ -110,7 +110,7 @@ class Authorization(Record):
 
 
 def authorization_key(account: str, identifier: dict[str, str], wildcard: bool) -> str:
-    """Return what the authorizations of one account for one identifier are found by."""
+    """Return the key for an account's authorizations for one identifier."""
     return f"{account}|{identifier['type']}|{identifier['value']}|{wildcard}"
 
 
@@ -166,10 +166,10 @@ ON CONFLICT (kind, id) DO UPDATE SET owner = excluded.owner, key = excluded.key,
 
 @dataclass
 class Records:
-    """All records; `path` None keeps them in memory. What is got is a copy until it is `put`.
+    """All records; `path` None keeps them in memory. Methods return copies; `put` stores changes.
 
-    Everything happens inside `transaction`, which one thread at a time holds. Raises `StoreError`
-    where the file cannot be opened.
+    Use `transaction` around changes; only one thread at a time can hold it. Raises `StoreError` if
+    the file cannot be opened.
     """
 
     path: Path | None = None
@@ -191,7 +191,8 @@ class Records:
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
             raise StoreError(
-                f"cannot open {self.path}: {error}", hint=f"Remove {self.path} to begin anew."
+                f"cannot open {self.path}: {error}",
+                hint=f"Remove {self.path} to start again with no records.",
             ) from error
 
     def close(self) -> None:
@@ -201,7 +202,7 @@ class Records:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Hold the records: all that is put until the end is kept, or on an exception nothing."""
+        """Lock the records; commit all changes at the end, or roll them back on an exception."""
         with self._guard:
             if self._database.in_transaction:
                 yield
@@ -215,30 +216,30 @@ class Records:
             self._database.execute("COMMIT")
 
     def put(self, record: Record) -> None:
-        """Keep a record, new or changed."""
+        """Store a new or changed record."""
         body = json.dumps(vars(record), separators=(",", ":"))
         self._database.execute(_PUT, (record.kind, record.id, record.owner, record.key, body))
 
     def get(self, kind: type[_Kind], identifier: str) -> _Kind | None:
-        """Return the record of that id."""
+        """Return the record with that id, None if there is none."""
         rows = self._select(kind, "id = ?", identifier)
         return rows[0] if rows else None
 
     def newest(self, kind: type[_Kind], key: str) -> _Kind | None:
-        """Return the youngest record with that key."""
+        """Return the newest record with that key, None if there is none."""
         rows = self._select(kind, "key = ? ORDER BY number DESC LIMIT 1", key)
         return rows[0] if rows else None
 
     def of_owner(self, kind: type[_Kind], owner: str) -> list[_Kind]:
-        """Return an account's records, the oldest first."""
+        """Return an account's records, oldest first."""
         return self._select(kind, "owner = ? ORDER BY number", owner)
 
     def all(self, kind: type[_Kind]) -> list[_Kind]:
-        """Return the records of a kind, the oldest first."""
+        """Return the records of a kind, oldest first."""
         return self._select(kind, "1 ORDER BY number")
 
     def _select(self, kind: type[_Kind], where: str, *values: str) -> list[_Kind]:
-        query = f"SELECT body FROM records WHERE kind = ? AND {where}"  # noqa: S608 - ours alone
+        query = f"SELECT body FROM records WHERE kind = ? AND {where}"  # noqa: S608 - constants of this module
         with self._guard:
             rows = self._database.execute(query, (kind.kind, *values)).fetchall()
         return [kind(**json.loads(body)) for (body,) in rows]

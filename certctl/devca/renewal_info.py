@@ -1,4 +1,4 @@
-"""Renewal information (RFC 9773): when a certificate should be replaced, and by which order."""
+"""Renewal information (ARI, RFC 9773): renewal windows and the `replaces` field of orders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certctl.devca.wire import Reply, Request, json_reply
 
 _TEN_DAYS = 864000.0
 _SHARE = 0.02
-"""The part of the validity that the window takes."""
+"""The width of the window as a fraction of the validity period."""
 
 _ASK_AGAIN = 21600
 
@@ -38,15 +38,17 @@ def check_replaces(
     """Refuse an order that may not replace that certificate (RFC 9773 §5)."""
     found = _certificate(state, replaces)
     if found.account != call.signer.id:
-        raise Problem("unauthorized", "the certificate to replace is somebody else's")
+        raise Problem("unauthorized", "the certificate to replace belongs to another account")
     if not any(each in found.identifiers for each in identifiers):
-        raise Problem("malformed", "the certificate to replace has none of these identifiers")
+        raise Problem(
+            "malformed", "the order and the certificate to replace have no identifier in common"
+        )
     if found.replaced_by is not None:
-        raise Problem("alreadyReplaced", "an order has replaced that certificate already")
+        raise Problem("alreadyReplaced", "that certificate was already replaced by another order")
 
 
 def mark_replaced(state: State, order: Order) -> None:
-    """Note that an order which was issued replaces a certificate."""
+    """Record that an issued order replaced its predecessor certificate."""
     found = state.records.newest(Certificate, str(order.replaces))
     if found is not None and found.replaced_by is None:
         found.replaced_by = order.id
@@ -55,8 +57,8 @@ def mark_replaced(state: State, order: Order) -> None:
 
 def _certificate(state: State, identifier: object) -> Certificate:
     parts = identifier.split(".") if isinstance(identifier, str) else []
-    if len(parts) != 2 or not all(jws.decode(part, "a CertID's part") for part in parts):
-        raise Problem("malformed", "a CertID has two parts with a dot between")
+    if len(parts) != 2 or not all(jws.decode(part, "a part of the CertID") for part in parts):
+        raise Problem("malformed", "a CertID must have two parts separated by a dot")
     found = state.records.newest(Certificate, str(identifier))
     if found is None:
         raise Problem("malformed", "there is no such certificate", status=404)
@@ -64,8 +66,9 @@ def _certificate(state: State, identifier: object) -> Certificate:
 
 
 def _window(state: State, found: Certificate) -> tuple[float, float]:
-    """Return the window set for the certificate, one in the past where it is revoked, and else a
-    fiftieth of its validity around two thirds of it, around half for less than ten days.
+    """Return the renewal window: in the past if the certificate is revoked, else the window set for
+    it, else a fiftieth of its validity period, centered at two thirds of it (at half of it for less
+    than ten days).
     """
     lifetime = found.not_after - found.not_before
     width = max(lifetime * _SHARE, 0.2)

@@ -1,4 +1,4 @@
-"""Who is asking: a signed request is checked (RFC 8555 §6.2 to §6.5) before anybody answers it."""
+"""Authenticates signed requests (RFC 8555 §6.2 to §6.5) before they are processed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from certctl.devca.wire import Request
 
 JOSE_JSON = "application/jose+json"
 SIGNED_BY_JWK = frozenset({"new-account"})
-"""Resources whose requests are signed by the key itself; `revoke-certificate` takes both."""
+"""Resources whose requests carry their key as `jwk`; `revoke-certificate` accepts both forms."""
 
 SIGNED_BY_EITHER = frozenset({"revoke-certificate"})
 
 
 @dataclass(frozen=True)
 class Call:
-    """A signed request that was let in; `account` is None where the key signed for itself."""
+    """An authenticated request; `account` is None if it was signed by a `jwk`."""
 
     request: Request
     message: Message
@@ -37,64 +37,64 @@ class Call:
     @property
     def signer(self) -> Account:
         """The account that signed."""
-        if self.account is None:  # authenticate lets none of these in
-            raise Problem("malformed", "this request is signed for an account, by kid")
+        if self.account is None:  # `authenticate` rejects these requests
+            raise Problem("malformed", "this request must identify the account by kid")
         return self.account
 
     def url(self, resource: str, *parts: object) -> str:
-        """Return the URL of a resource, at the host that the client knows."""
+        """Return the URL of a resource, at the host that the client used."""
         return url(self.request, resource, *parts)
 
     def fields(self) -> dict[str, Any]:
         """Return the payload of a request that must have one."""
         if self.content is None:
-            raise Problem("malformed", "this request wants a payload")
+            raise Problem("malformed", "this request requires a payload")
         return self.content
 
     def read_only(self) -> None:
-        """Refuse a payload where there is nothing but to read (RFC 8555 §6.3)."""
+        """Reject a payload in a POST-as-GET (RFC 8555 §6.3)."""
         if self.message.payload:
-            raise Problem("malformed", "a POST-as-GET has an empty payload")
+            raise Problem("malformed", "a POST-as-GET must have an empty payload")
 
 
 def url(request: Request, resource: str, *parts: object) -> str:
-    """Return the URL of a resource, at the host that the client knows."""
+    """Return the URL of a resource, at the host that the client used."""
     return "/".join([request.base, resource, *map(str, parts)])
 
 
 def authenticate(state: State, request: Request) -> Call:
-    """Return the call that a request makes; raises `Problem`."""
+    """Return the authenticated request; raises `Problem`."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JOSE_JSON:
-        raise Problem("malformed", f"the Content-Type is {JOSE_JSON}", status=415)
+        raise Problem("malformed", f"the Content-Type must be {JOSE_JSON}", status=415)
     message = jws.read(jws.parse_json(request.body, "the body"))
     protected = message.protected
-    # spent whatever comes next: a nonce is good for one request
+    # used up even if the request fails: a nonce is valid for one request
     nonce_is_good = state.nonces.spend(protected.get("nonce"))
     if protected.get("url") != request.url:
-        raise Problem("unauthorized", "the header's url is not that of the request")
+        raise Problem("unauthorized", "the url in the header differs from the request's URL")
     if ("jwk" in protected) == ("kid" in protected):
-        raise Problem("malformed", "the header has either a jwk or a kid")
+        raise Problem("malformed", "the header must have either a jwk or a kid")
     account = None
     if "jwk" in protected:
         if request.resource not in SIGNED_BY_JWK | SIGNED_BY_EITHER:
-            raise Problem("malformed", "this request is signed for an account, by kid")
+            raise Problem("malformed", "this request must identify the account by kid")
         key = jws.public_key(protected["jwk"])
     else:
         if request.resource in SIGNED_BY_JWK:
-            raise Problem("malformed", "this request carries its key, as jwk")
+            raise Problem("malformed", "this request must carry its key as jwk")
         account = _account(state, protected["kid"])
         key = state.keys.get(account.thumbprint) or jws.public_key(account.jwk)
         state.keys[key.thumbprint] = key
     jws.verify(message, key)
     if not nonce_is_good:
-        raise Problem("badNonce", "the nonce is unknown, or was used already")
+        raise Problem("badNonce", "the nonce is unknown or was already used")
     if account is not None and account.status != "valid":
         raise Problem("unauthorized", f"the account is {account.status}")
     return Call(request, message, key, account, message.content())
 
 
 def _account(state: State, kid: object) -> Account:
-    """Return the account of a URL, by its path alone: after a restart the port may be another."""
+    """Return the account of a URL, ignoring its port, which may differ after a restart."""
     path = kid.rpartition("/account/") if isinstance(kid, str) else ("", "", "")
     account = state.records.get(Account, path[2]) if path[1] else None
     if account is None:

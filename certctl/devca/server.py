@@ -1,9 +1,10 @@
-"""The development CA as a whole: an ACME server (RFC 8555, 8737, 8738, 9773) on this machine.
+"""The development CA: an ACME server (RFC 8555, 8737, 8738, 9773) on this machine.
 
     with DevCa(None, settings=DevCaSettings(http_port=8080)) as ca:
         client = SomeAcmeClient(ca.directory_url, trusting=ca.tls_ca_bundle)
 
-It is never a public CA: its certificates say so, and it validates names wherever it is told to.
+It is not suitable as a public CA: it validates names wherever its settings say, and its issuers'
+names state that they are for development.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ _VALIDATIONS = 64
 
 
 class DevCa:
-    """A CA that listens while its context lasts.
+    """A context manager that runs a CA.
 
-    `state` is the directory in which keys and records outlive it, None for none. Port 0 in `listen`
-    is any free one; with a `state`, the same one each time as far as it is free. `report` is told
-    of mistakes of its own; `random` decides which requests meet a fault.
+    `state` is the directory where keys and records are stored, None to keep them in memory. Port 0
+    in `listen` is any free port; with a `state`, the same one each time if it is free. `report` is
+    called with internal errors; `random_source` decides which requests get a fault.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class DevCa:
         self._listen = listen
         self._clock = clock or SystemClock()
         self._on_error = report
-        self._random = random_source or random.Random()  # noqa: S311 - no secret comes of it
+        self._random = random_source or random.Random()  # noqa: S311 - not used for secrets
         self._stack = ExitStack()
         self._stopping = threading.Event()
 
@@ -87,23 +88,23 @@ class DevCa:
 
     @property
     def directory_url(self) -> str:
-        """Where clients begin."""
+        """The URL of the ACME directory."""
         return f"{self.base_url}/directory"
 
     @property
     def base_url(self) -> str:
-        """The URL that all others begin with."""
+        """The URL prefix of all resources."""
         host = self._listen[0]
         return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def port(self) -> int:
-        """The port that it listens at."""
+        """The port that it listens on."""
         return self._listener.port
 
     @property
     def root_pem(self) -> bytes:
-        """The root of the certificates, and of the server's own."""
+        """The root of the issued certificates and of the server's own certificate."""
         return self._authority.root_pem
 
     @property
@@ -113,12 +114,12 @@ class DevCa:
 
     @property
     def tls_ca_bundle(self) -> Path:
-        """The file with the root, to trust the server by."""
+        """The file with the root certificate, for clients to trust the server."""
         return self._bundle
 
     @property
     def requests(self) -> RequestLog:
-        """What has been asked of it."""
+        """The log of requests."""
         return self._service.log
 
     # starting
@@ -176,8 +177,8 @@ class DevCa:
             return found
         cause = problem.strerror if problem else "no port is free"
         raise ConfigurationError(
-            f"the development CA cannot listen at {host}, port {port}: {cause}",
-            hint="Give another one with --listen ADDRESS:PORT; port 0 is any free one.",
+            f"the development CA cannot listen on {host}, port {port}: {cause}",
+            hint="Choose another one with --listen ADDRESS:PORT. Port 0 is any free port.",
         )
 
     def _report(self, text: str) -> None:
@@ -188,11 +189,11 @@ class DevCa:
     # validating
 
     def _validate(self, identifier: str, kind: str) -> None:
-        with contextlib.suppress(RuntimeError):  # it is being closed: a restart goes on with it
+        with contextlib.suppress(RuntimeError):  # shutting down: resumed after a restart
             self._workers.submit(self._run_validation, identifier, kind)
 
     def _resume(self, records: Records) -> None:
-        """Go on with the validations that an earlier process was cut off in."""
+        """Resume the validations that were interrupted in an earlier process."""
         for found in records.all(Authorization):
             for each in found.challenges:
                 if each["status"] == "processing":
@@ -220,7 +221,7 @@ class DevCa:
             Validator(self.settings, self.zone, self._state.now).check(task)
         except Problem as error:
             problem = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of an end
+        except Exception as error:  # noqa: BLE001 - the challenge must not stay in processing
             self._report(f"validation of {found.identifier}: {error!r}")
-            problem = Problem("serverInternal", "the validation broke")
+            problem = Problem("serverInternal", "internal error during validation")
         record_validation(self._state, identifier, kind, problem)

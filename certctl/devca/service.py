@@ -1,6 +1,6 @@
-"""Which resource a request is for, who answers it, and what every answer carries.
+"""Routes requests to resources, applies faults, and adds the common response headers.
 
-The first part of a path is the name of its resource, in URLs as in the log of requests.
+The first part of a path is the name of the resource, in URLs and in the request log.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _SIGNED: Mapping[str, Callable[[State, Call], Reply]] = MappingProxyType(
     }
 )
 _SINGLE = frozenset({"new-account", "key-change", "new-order", "revoke-certificate"})
-_TERMS = b"""This CA is for development. Nobody trusts it, and nobody should: its certificates
-prove nothing to anybody but the one who runs it.
+_TERMS = b"""This CA is for development and testing only. Do not trust it on a production machine:
+its certificates do not show that their holder controls the names in them.
 """
 
 
 class Service:
-    """Answers requests; what breaks is told to `report`, and answered with 500."""
+    """Answers requests. Internal errors are passed to `report`, and answered with 500."""
 
     def __init__(self, state: State, random: Random, report: Callable[[str], None]) -> None:
         self.log = RequestLog()
@@ -63,14 +63,14 @@ class Service:
         self._report = report
 
     def answer(self, request: Request) -> Reply:
-        """Return what to answer; raises nothing."""
+        """Return the response to a request; never raises."""
         faults = self._state.settings.faults
         fault = self._fault_selector.select(faults, request.resource)
         try:
             reply = self._with_fault(request, faults, fault)
-        except Exception:  # noqa: BLE001 - a mistake of ours must not end the connection's thread
+        except Exception:  # noqa: BLE001 - a bug must not end the connection's thread
             self._report(traceback.format_exc())
-            reply = _refused(Problem("serverInternal", "this should not have happened"))
+            reply = _refused(Problem("serverInternal", "internal error"))
         if request.resource != "manage":
             logged = LoggedRequest(
                 request.method, request.resource, request.target, reply.status, fault
@@ -168,7 +168,7 @@ def _require(request: Request, *methods: str) -> None:
     if request.method not in methods:
         allow = ("Allow", ", ".join(methods))
         raise Problem(
-            "malformed", f"{request.method} is not for this", status=405, headers=(allow,)
+            "malformed", f"{request.method} is not allowed here", status=405, headers=(allow,)
         )
 
 
@@ -180,17 +180,17 @@ def _problem(fault: Kind | None, faults: Faults) -> Problem:
     again = (("Retry-After", faults.retry_after),) if faults.retry_after is not None else ()
     match fault:
         case "bad-nonce":
-            return Problem("badNonce", "a fault on request")
+            return Problem("badNonce", "injected fault")
         case "unavailable":
-            return Problem("serverInternal", "a fault on request", status=503, headers=again)
+            return Problem("serverInternal", "injected fault", status=503, headers=again)
         case "rate-limited":
-            return Problem("rateLimited", "a fault on request", headers=again)
+            return Problem("rateLimited", "injected fault", headers=again)
         case _:
-            return Problem("serverInternal", "a fault on request", headers=again)
+            return Problem("serverInternal", "injected fault", headers=again)
 
 
 def _as_html(reply: Reply) -> Reply:
-    """What a load balancer says: no nonce, no problem document."""
+    """Return an error page like a load balancer's: no nonce, no problem document."""
     phrase = escape(HTTPStatus(reply.status).phrase)
     page = f"<html><head><title>{phrase}</title></head><body><h1>{phrase}</h1></body></html>\n"
     kept = tuple(each for each in reply.headers if each[0] == "Retry-After")

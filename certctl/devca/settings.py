@@ -1,6 +1,5 @@
-"""What a person may choose about the development CA; everything can be changed while it runs.
-
-Also how profiles and lifetimes are read from text. What is done with a setting stands elsewhere.
+"""The settings of the development CA, which can be changed while it runs, and parsing of durations,
+challenge types and profiles.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ HTTP_PORT = 5002
 TLS_ALPN_PORT = 5001
 
 CHALLENGE_TYPES = ("http-01", "dns-01", "tls-alpn-01")
-"""What is offered where nothing else is asked for."""
+"""The challenge types offered by default."""
 
 DRAFT_CHALLENGE_TYPES = ("dns-account-01", "dns-persist-01")
-"""What is known besides; drafts of the IETF."""
+"""Further supported challenge types, from IETF drafts."""
 
 _MAX_BYTES = 100_000
 _SECONDS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
@@ -35,7 +34,7 @@ _DURATION = re.compile(r"(\d{1,9})([smhd])\Z")
 
 @dataclass(frozen=True)
 class Profile:
-    """A kind of certificate that an order may ask for by name."""
+    """A certificate profile that an order can select by name."""
 
     name: str
     description: str
@@ -66,20 +65,20 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         )
     }
 )
-"""The profiles that everybody knows, as Let's Encrypt has them."""
+"""The default profiles, named after those of Let's Encrypt."""
 
 
 @dataclass(kw_only=True, slots=True)
 class DevCaSettings:
-    """The choices; each may be changed between two requests.
+    """The settings; each may be changed between two requests.
 
-    `validate_at` is the address where HTTP-01 and TLS-ALPN-01 are tried whatever the name, None to
-    look names up. `dns` is the resolver (`ADDRESS:PORT`) that is asked for TXT records and
-    addresses, None for the built-in zone. `lifetime` beats that of every profile. `processing` is
-    how many seconds an order stays in that state, `math.inf` for ever. `terms_of_service` is a URL,
-    absolute or below the CA's own; an account that agreed to another one has to agree again.
-    `challenge_types` are offered as far as an identifier can be proved by them;
-    `dns_persist_form` is the draft whose form of dns-persist-01 is meant, `01` or `02`.
+    `validate_at` is the address where HTTP-01 and TLS-ALPN-01 are validated for all names, None to
+    resolve the names. `dns` is the resolver (`ADDRESS:PORT`) for TXT records and addresses, None
+    for the built-in zone. `lifetime` overrides that of every profile. `processing` is how many
+    seconds an order stays in that status, `math.inf` for permanently. `terms_of_service` is a URL,
+    absolute or relative to the CA's own; an account that agreed to a different one must agree
+    again. `challenge_types` are offered if they apply to the identifier; `dns_persist_form` is the
+    form of dns-persist-01 to use, `01` or `02`.
     """
 
     http_port: int = HTTP_PORT
@@ -102,48 +101,47 @@ class DevCaSettings:
     faults: Faults = field(default_factory=Faults)
 
     def profile(self, name: str | None) -> Profile | None:
-        """Return the profile of that name, or the default one; None where there is none."""
+        """Return the profile of that name, or the default profile; None if it does not exist."""
         return self.profiles.get(name or self.default_profile)
 
 
 def parse_challenge_types(given: Iterable[str]) -> frozenset[str]:
-    """Return the challenge types to offer; those that are usual where none is given. Raises
-    `UsageError`.
-    """
+    """Return the challenge types to offer; the defaults if none are given. Raises `UsageError`."""
     known = (*CHALLENGE_TYPES, *DRAFT_CHALLENGE_TYPES)
     wanted = frozenset(given)
     unknown = sorted(wanted.difference(known))
     if unknown:
         raise UsageError(
-            f"there is no challenge type {unknown[0]!r}", hint=f"There are: {', '.join(known)}."
+            f"there is no challenge type {unknown[0]!r}", hint=f"The types are: {', '.join(known)}."
         )
     return wanted or frozenset(CHALLENGE_TYPES)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the duration that `30s`, `15m`, `160h` or `90d` names. Raises `UsageError`."""
+    """Parse a duration such as `30s`, `15m`, `160h` or `90d`. Raises `UsageError`."""
     found = _DURATION.match(text.strip())
     if found is None or int(found[1]) == 0:
         raise UsageError(
-            f"{text!r} is no duration", hint="Give a number and a unit: 30s, 15m, 160h or 90d."
+            f"{text!r} is not a valid duration",
+            hint="Give a number and a unit, such as 30s, 15m, 160h or 90d.",
         )
     return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
 
 
 def parse_processing(text: str) -> float:
-    """Return how many seconds an order is `processing`; `never` ends, and neither does the order.
-    Raises `UsageError`.
+    """Return how many seconds an order stays in `processing`; `math.inf` for `never`, an order that
+    is never finished. Raises `UsageError`.
     """
     return inf if text == "never" else parse_duration(text).total_seconds()
 
 
 def load_profiles(path: Path) -> dict[str, Profile]:
-    """Return the profiles of a TOML file, in which each has a table.
+    """Return the profiles in a TOML file, one table for each.
 
     For example:
 
         [canary]
-        description = "for tries"
+        description = "for testing"
         lifetime = "10m"
         common_name = false
         max_names = 10
@@ -171,16 +169,16 @@ _KEYS = MappingProxyType(
 
 def _profile(name: str, table: Any, path: Path) -> Profile:
     if not isinstance(table, dict) or "lifetime" not in table:
-        raise ConfigurationError(f"{path}: a profile is a table with a lifetime, [{name}] is not")
+        raise ConfigurationError(f"{path}: [{name}] is not a table with a lifetime")
     for key, value in table.items():
         if not isinstance(value, _KEYS.get(key, ())):
             raise ConfigurationError(
-                f"{path}: [{name}] {key} = {value!r} cannot be meant",
-                hint=f"A profile has {', '.join(_KEYS)}.",
+                f"{path}: [{name}] {key} = {value!r} is not valid",
+                hint=f"The keys of a profile are: {', '.join(_KEYS)}.",
             )
     types = frozenset(table.get("identifier_types", ("dns", "ip")))
     if not types or not types <= {"dns", "ip"}:
-        raise ConfigurationError(f"{path}: [{name}] identifier_types are among dns and ip")
+        raise ConfigurationError(f"{path}: [{name}] identifier_types must be dns, ip or both")
     try:
         lifetime = parse_duration(table["lifetime"])
     except UsageError as error:

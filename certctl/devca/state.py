@@ -1,7 +1,4 @@
-"""What the parts of the development CA share: settings, records, keys, time, nonces.
-
-Holds things together and decides nothing; what a request may do stands with its resource.
-"""
+"""The state shared by the parts of the development CA: settings, records, keys, clock, nonces."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _MAX_NONCES = 100_000
 
 
 class Nonces:
-    """Nonces that were handed out and not used yet; the oldest are forgotten first."""
+    """Nonces that were issued and not used yet; the oldest are dropped first."""
 
     def __init__(self) -> None:
         self._unused: dict[str, None] = {}
@@ -38,19 +35,19 @@ class Nonces:
         return nonce
 
     def spend(self, nonce: object) -> bool:
-        """Return whether a nonce is good; it is not any more then."""
+        """Use up a nonce; return whether it was valid."""
         with self._guard:
             return isinstance(nonce, str) and self._unused.pop(nonce, self) is None
 
     def forget(self) -> None:
-        """Make every nonce bad, as a restart does."""
+        """Invalidate every nonce, as a restart does."""
         with self._guard:
             self._unused.clear()
 
 
 @dataclass(frozen=True)
 class State:
-    """Everything that outlives a request."""
+    """The state that outlives a request."""
 
     settings: DevCaSettings
     records: Records
@@ -58,10 +55,10 @@ class State:
     clock: Clock
     zone: MockZone
     validate: Callable[[str, str], None]
-    """Begin to validate a challenge: the id of its authorization, and its type."""
+    """Start validating a challenge, given the id of its authorization and its type."""
     nonces: Nonces = field(default_factory=Nonces)
     keys: dict[str, PublicKey] = field(default_factory=dict)
-    """Accounts' keys by thumbprint, as far as they were needed: reading one takes its time."""
+    """Cache of parsed account keys by thumbprint, because parsing is slow."""
 
     def now(self) -> float:
         """Return seconds since 1970."""
@@ -74,5 +71,5 @@ def new_id() -> str:
 
 
 def timestamp(seconds: float) -> str:
-    """Return a time as RFC 3339 has it, to the second."""
+    """Return a time in RFC 3339 format, to the second."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

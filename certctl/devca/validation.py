@@ -1,7 +1,7 @@
-"""Whether a challenge's answer stands where it should (RFC 8555 §8.3, §8.4, RFC 8737).
+"""Validates challenges (RFC 8555 §8.3, §8.4, RFC 8737).
 
-Raises `Problem` with a client's view of what was wrong. Who asked, and what follows, is not known
-here. Everything is bounded in time and size, since the other end may be anything.
+A failure raises `Problem` with the reason for the client. Time and size are limited, since the
+server being validated is not trusted.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ ALPN = "acme-tls/1"
 
 @dataclass(frozen=True)
 class ValidationTask:
-    """What is to be checked: that whoever has the account of `account_url`, with a key of this
-    thumbprint, controls a name (or an address), and with `wildcard` what is below it. `challenge`
-    is what the client was asked to prove.
+    """A challenge to validate for a name or an IP address, with `wildcard` for the names below it.
+    The account has the URL `account_url` and a key with this thumbprint.
     """
 
     challenge: Mapping[str, Any]
@@ -50,7 +49,7 @@ class ValidationTask:
 
     @property
     def token(self) -> str:
-        """RFC 8555 §8.1; empty where the challenge has none."""
+        """RFC 8555 §8.1; empty if the challenge has none."""
         return str(self.challenge.get("token", ""))
 
     @property
@@ -61,8 +60,8 @@ class ValidationTask:
 
 @dataclass(frozen=True)
 class Validator:
-    """Tries challenges where the settings say; `zone` answers where no resolver is set. `now` gives
-    seconds since 1970.
+    """Validates challenges according to the settings. TXT records come from `zone` if no resolver
+    is set. `now` returns seconds since 1970.
     """
 
     settings: DevCaSettings
@@ -70,7 +69,7 @@ class Validator:
     now: Callable[[], float]
 
     def check(self, task: ValidationTask) -> None:
-        """Return where a task is proved; raises `Problem` otherwise."""
+        """Validate one challenge; raises `Problem` if that fails."""
         name, expected = task.name, task.key_authorization
         match task.challenge["type"]:
             case "http-01":
@@ -85,7 +84,7 @@ class Validator:
             case "tls-alpn-01":
                 self._tls_alpn01(name, expected)
             case kind:
-                raise Problem("malformed", f"challenges of type {kind} are unknown")
+                raise Problem("malformed", f"challenges of type {kind} are not supported")
 
     # HTTP-01
 
@@ -96,7 +95,7 @@ class Validator:
         seen: list[str] = []
         while True:
             if url in seen or len(seen) > REDIRECTS:
-                raise Problem("connection", f"{url}: redirected too often, or in a circle")
+                raise Problem("connection", f"{url}: too many redirects, or a redirect loop")
             seen.append(url)
             status, location, body = self._fetch(url, deadline)
             if status in (301, 302, 303, 307, 308) and location:
@@ -104,11 +103,11 @@ class Validator:
                 continue
             break
         if status != 200:
-            raise Problem("unauthorized", f"{url} answered {status}")
+            raise Problem("unauthorized", f"{url} returned status {status}")
         if body.rstrip() != expected.encode():
             shown = body[:80].decode("ascii", "replace")
             raise Problem(
-                "unauthorized", f"{url} has {shown!r}, not the key authorization {expected}"
+                "unauthorized", f"{url} returned {shown!r}, not the key authorization {expected}"
             )
 
     def _fetch(self, url: str, deadline: float) -> tuple[int, str | None, bytes]:
@@ -116,22 +115,22 @@ class Validator:
             parts = urlsplit(url)
             host, given = parts.hostname or "", parts.port
         except ValueError:
-            raise Problem("connection", f"{url:.200}: no URL") from None
+            raise Problem("connection", f"{url:.200}: not a valid URL") from None
         secure = parts.scheme == "https"
         if parts.scheme not in ("http", "https") or not host:
-            raise Problem("connection", f"{url:.200}: redirects lead to http or https")
-        # 80 and 443 stand for the ports of this machine; no other is followed, as by public CAs
+            raise Problem("connection", f"{url:.200}: redirects must be to http or https")
+        # 80 and 443 are mapped to this machine's ports; like public CAs, follow no other port
         usual = self.settings.tls_alpn_port if secure else self.settings.http_port
         allowed = {None, 443 if secure else 80, usual}
         if given not in allowed:
-            raise Problem("connection", f"{url:.200}: redirects lead to port 80 or 443")
+            raise Problem("connection", f"{url:.200}: redirects must be to port 80 or 443")
         with _as_problems(url, deadline), self._connected(host, usual, deadline) as plain:
             raw = plain
             if secure:
                 raw = _unverified().wrap_socket(plain, server_hostname=host)
             connection = http.client.HTTPConnection(host, usual)
             connection.sock = raw
-            # a deadline, since each read alone could take the whole time
+            # the socket's timeout applies to each read, so a deadline for all of them is needed
             with _deadline(raw, deadline), raw:
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 headers = {"Host": parts.netloc, "User-Agent": "certctl-dev-ca validator"}
@@ -141,7 +140,9 @@ class Validator:
                 location = response.getheader("Location")
                 response.close()
         if len(body) > BODY_BYTES:
-            raise Problem("unauthorized", f"{url:.200}: more than {BODY_BYTES} bytes")
+            raise Problem(
+                "unauthorized", f"{url:.200}: the response has more than {BODY_BYTES} bytes"
+            )
         return response.status, location, body
 
     # DNS-01, dns-account-01
@@ -150,7 +151,7 @@ class Validator:
         wanted = jws.encode(hashlib.sha256(expected.encode()).digest())
         values = self._txt(record)
         if not values:
-            raise Problem("unauthorized", f"no TXT record at {record}")
+            raise Problem("unauthorized", f"there is no TXT record at {record}")
         if wanted not in values:
             shown = ", ".join(repr(each[:60]) for each in values[:5])
             raise Problem("unauthorized", f"the TXT record at {record} has {shown}, not {wanted!r}")
@@ -174,7 +175,7 @@ class Validator:
     def _tls_alpn01(self, name: str, expected: str) -> None:
         context = _unverified()
         context.set_alpn_protocols([ALPN])
-        # RFC 8738 §6: an address is asked for by its reverse name
+        # RFC 8738 §6: the server name for an address is its reverse name
         shown = _reverse(name) or name
         deadline = time.monotonic() + SECONDS
         port = self.settings.tls_alpn_port
@@ -200,7 +201,7 @@ class Validator:
                 connection = socket.create_connection((address, port), left)
             except OSError as error:
                 if position + 1 == len(addresses):
-                    cause = error.strerror or "no answer in time"
+                    cause = error.strerror or "timed out"
                     message = f"{host} ({address}, port {port}): {cause}"
                     raise Problem("connection", message) from None
                 continue
@@ -230,12 +231,12 @@ def _redirected(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        raise Problem("connection", f"{url}: redirected to what is no URL") from None
+        raise Problem("connection", f"{url}: redirected to an invalid URL") from None
 
 
 @contextmanager
 def _as_problems(what: str, deadline: float) -> Iterator[None]:
-    """Turn what can go wrong on a connection into the problem that a client should see."""
+    """Convert connection errors into problems for the client."""
     try:
         yield
     except Problem:
@@ -244,19 +245,19 @@ def _as_problems(what: str, deadline: float) -> Iterator[None]:
         raise Problem("tls", f"{what}: {error.reason or 'TLS failed'}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         late = time.monotonic() >= deadline
-        cause = "took too long" if late else str(error) or type(error).__name__
+        cause = "timed out" if late else str(error) or type(error).__name__
         raise Problem("connection", f"{what}: {cause:.200}") from None
 
 
 @contextmanager
 def _deadline(connection: socket.socket, deadline: float) -> Iterator[None]:
-    """End a connection at the deadline, whatever it is doing."""
+    """Shut down a connection at the deadline, even during a read or write."""
 
     def end() -> None:
         try:
             connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # it has ended by itself
+            return  # already closed
 
     timer = threading.Timer(max(0.01, deadline - time.monotonic()), end)
     timer.daemon = True
@@ -268,7 +269,7 @@ def _deadline(connection: socket.socket, deadline: float) -> Iterator[None]:
 
 
 def _unverified() -> ssl.SSLContext:
-    """A context that takes any certificate: its content is the proof, or nothing is."""
+    """Return a TLS context that accepts any certificate; its contents are checked separately."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -289,21 +290,23 @@ def _reverse(name: str) -> str | None:
 
 
 def _check_certificate(der: bytes, name: str, digest: bytes) -> None:
-    """RFC 8737 §3: self-signed, this one name, and the digest in a critical extension."""
+    """RFC 8737 §3: self-signed, exactly this name, and the digest in a critical extension."""
     try:
         found = x509.load_der_x509_certificate(der)
         found.verify_directly_issued_by(found)
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         proof = found.extensions.get_extension_for_oid(ACME_IDENTIFIER)
     except x509.ExtensionNotFound:
-        raise Problem("unauthorized", f"{name}: its certificate lacks an extension") from None
-    except Exception as error:  # noqa: BLE001 - the library lets anything through from a hostile one
+        raise Problem("unauthorized", f"{name}: the certificate lacks an extension") from None
+    except Exception as error:  # noqa: BLE001 - the library raises any exception for a malicious one
         why = f"not self-signed, or unreadable ({type(error).__name__})"
-        raise Problem("unauthorized", f"{name}: its certificate is {why}") from None
+        raise Problem("unauthorized", f"{name}: the certificate is {why}") from None
     values = [str(each.value).lower() for each in names]
     if values != [name]:
         raise Problem("unauthorized", f"the certificate is for {values!r:.200}, not for {name}")
     value = proof.value
     octets = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
     if not proof.critical or octets != b"\x04\x20" + digest:
-        raise Problem("unauthorized", f"{name}: acmeIdentifier is not critical, or wrong")
+        raise Problem(
+            "unauthorized", f"{name}: acmeIdentifier is not critical, or has the wrong digest"
+        )

@@ -1,6 +1,6 @@
-"""What goes in and out of the development CA: requests and replies as plain values.
+"""HTTP requests and responses of the development CA as plain values.
 
-Knows neither ACME nor sockets; `listener` turns bytes into these and back.
+Knows neither ACME nor sockets; `listener` converts between these and bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PROBLEM_JSON = "application/problem+json"
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request; `base` is `https://HOST:PORT` as the client wrote it, header names are in
+    """One HTTP request; `base` is `https://HOST:PORT` as sent by the client, header names are in
     lower case.
     """
 
@@ -33,23 +33,25 @@ class Request:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """The parts of the path; the first one is the name of the resource."""
+        """The parts of the path; the first one is the resource name."""
         return tuple(part for part in self.path.split("/") if part)
 
     @property
     def resource(self) -> str:
-        """The name of the resource; empty for the root."""
+        """The resource name; empty for the root."""
         return self.segments[0] if self.segments else ""
 
     @property
     def url(self) -> str:
-        """The URL as the client wrote it."""
+        """The URL as sent by the client."""
         return self.base + self.target
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP response; `lost` ends the connection instead, `drip` pauses after each few bytes."""
+    """An HTTP response. `lost` closes the connection instead of sending it; `drip` is a pause in
+    seconds after every few bytes of the body.
+    """
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -58,14 +60,14 @@ class Reply:
     drip: float = 0
 
     def adding(self, *headers: tuple[str, str]) -> Reply:
-        """Return the reply with further headers."""
+        """Return the reply with additional headers."""
         return replace(self, headers=(*self.headers, *headers))
 
 
 def json_reply(
     status: int, document: Any, *headers: tuple[str, str], media: str = "application/json"
 ) -> Reply:
-    """Return a reply whose body is JSON."""
+    """Return a reply with a JSON body."""
     body = json.dumps(document).encode() + b"\n"
     return Reply(status, body, (("Content-Type", media), *headers))
 

@@ -1,7 +1,4 @@
-"""The built-in zone: TXT records that DNS-01 finds where no resolver is set.
-
-A table with a lock; nothing of it goes over the wire here.
-"""
+"""The built-in zone: an in-memory table of TXT records, used for DNS-01 if no resolver is set."""
 
 from __future__ import annotations
 
@@ -9,21 +6,21 @@ import threading
 
 
 class MockZone:
-    """Every name there is; it has the TXT values that were put there. Names know no case."""
+    """A thread-safe table of TXT values by name. Names are case-insensitive."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[str]] = {}
         self._guard = threading.Lock()
 
     def add(self, name: str, value: str) -> None:
-        """Add a TXT value; one that is there stays there once."""
+        """Add a TXT value; adding it again has no effect."""
         with self._guard:
             values = self._values.setdefault(_normal(name), [])
             if value not in values:
                 values.append(value)
 
     def remove(self, name: str, value: str | None = None) -> None:
-        """Remove a TXT value, or all of a name; nothing happens where there is none."""
+        """Remove one TXT value, or all values of a name; missing ones are ignored."""
         with self._guard:
             kept = [each for each in self._values.pop(_normal(name), []) if each != value]
             if value is not None and kept:

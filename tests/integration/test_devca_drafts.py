@@ -50,7 +50,7 @@ def test_the_record_of_dns_01_does_not(client: RawClient) -> None:
     client.ca.zone.add("_acme-challenge.a.example", client.txt_value(challenge["token"]))
 
     at = account_record(client, "a.example")
-    assert outcome(client, url, challenge) == f"unauthorized: no TXT record at {at}"
+    assert outcome(client, url, challenge) == f"unauthorized: there is no TXT record at {at}"
 
 
 # dns-persist-01.
@@ -127,8 +127,12 @@ def test_an_account_may_be_named_for_all_its_names_at_once(client: RawClient) ->
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("a.example", "other.example; accounturi={account}", "unauthorized: no TXT record at"),
-        ("a.example", "{upper}; accounturi={account}", "unauthorized: no TXT record at"),
+        (
+            "a.example",
+            "other.example; accounturi={account}",
+            "unauthorized: there is no TXT record for",
+        ),
+        ("a.example", "{upper}; accounturi={account}", "unauthorized: there is no TXT record for"),
         ("a.example", "{issuer}", "unauthorized: accounturi is None"),
         ("a.example", "{issuer}; accounturi=https://ca.example/2", "unauthorized: accounturi is"),
         ("a.example", "{issuer}; accounturi={url}", "unauthorized: accounturi is"),
@@ -138,8 +142,12 @@ def test_an_account_may_be_named_for_all_its_names_at_once(client: RawClient) ->
         ("a.example", "{issuer}; accounturi={account}; a=b c", "malformed: malformed: 'a=b c'"),
         ("a.example", "{issuer}; policy=a; accounturi={account}; policy=b", "malformed: malformed"),
         ("a.example", "{issuer}; accounturi={account}; persistUntil=soon", "malformed: malformed"),
-        ("a.example", "{issuer}; accounturi={account}; persistUntil=1000", "unauthorized: it was"),
-        ("*.a.example", "{issuer}; accounturi={account}", "unauthorized: a wildcard wants"),
+        (
+            "a.example",
+            "{issuer}; accounturi={account}; persistUntil=1000",
+            "unauthorized: the record expired",
+        ),
+        ("*.a.example", "{issuer}; accounturi={account}", "unauthorized: a wildcard requires"),
     ],
 )
 def test_any_other_record_does_not(client: RawClient, name: str, value: str, said: str) -> None:

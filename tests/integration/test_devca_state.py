@@ -104,7 +104,10 @@ def test_a_damaged_key_is_named(tmp_path: Path) -> None:
         pass
     (state / "root.key").write_text("nonsense")
 
-    with pytest.raises(ConfigurationError, match=r"root\.key is no private key"), DevCa(state):
+    with (
+        pytest.raises(ConfigurationError, match=r"root\.key is not a valid private key"),
+        DevCa(state),
+    ):
         pass
 
 
@@ -120,7 +123,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_profiles_of_ones_own_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "profiles.toml"
-    file.write_text('[canary]\nlifetime = "10m"\nmost_names = 2\nidentifier_types = ["dns"]\n')
+    file.write_text('[canary]\nlifetime = "10m"\nmax_names = 2\nidentifier_types = ["dns"]\n')
     settings = DevCaSettings(profiles=load_profiles(file))
     settings.default_profile = "canary"
     with DevCa(None, settings=settings) as ca:

@@ -189,7 +189,7 @@ def test_a_resolver_is_asked_where_one_is_set(client: RawClient) -> None:
         zone.add("_acme-challenge.a.example", client.txt_value(challenge["token"]))
         found = outcome(client, url, challenge)
 
-    assert missing == "unauthorized: no TXT record at _acme-challenge.b.example"
+    assert missing == "unauthorized: there is no TXT record at _acme-challenge.b.example"
     assert found == "valid"
 
 
