@@ -56,20 +56,20 @@ def accounts_at(run: Run, directory: str) -> list[Account]:
     ]
 
 
-def choose_account(run: Run, directory: str, wanted: str | None) -> Account | None:
-    """Return the account to use at a CA: the one that `wanted` identifies by ID or URL, by default
+def choose_account(run: Run, directory: str, chosen: str | None) -> Account | None:
+    """Return the account to use at a CA: the one that `chosen` identifies by ID or URL, by default
     the oldest; None if there is none.
 
-    Raises `UsageError` if `wanted` identifies no account.
+    Raises `UsageError` if `chosen` identifies no account.
     """
     existing = accounts_at(run, directory)
-    if wanted is None:
+    if chosen is None:
         return existing[0] if existing else None
-    found = next((each for each in existing if wanted in {each.id, each.url}), None)
+    found = next((each for each in existing if chosen in {each.id, each.url}), None)
     if found is None:
         known = ", ".join(each.id for each in existing) or "none"
         raise UsageError(
-            f"this home directory has no account {wanted!r} at {label(directory)}; known: {known}",
+            f"this home directory has no account {chosen!r} at {label(directory)}; known: {known}",
             hint="To list all accounts: certctl account show",
             code="usage.unknown_account",
         )
@@ -112,9 +112,9 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
             return _register(run, directory, ca_bundle, terms)
 
 
-def ensure_account(run: Run, directory: str, ca_bundle: str | None, wanted: str | None) -> Account:
+def ensure_account(run: Run, directory: str, ca_bundle: str | None, chosen: str | None) -> Account:
     """Return the account to order with; register one if this home directory has none."""
-    return choose_account(run, directory, wanted) or register(run, directory, ca_bundle).account
+    return choose_account(run, directory, chosen) or register(run, directory, ca_bundle).account
 
 
 def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account:
@@ -218,15 +218,15 @@ def shared_lock(run: Run, account: Account) -> HeldLock:
     )
 
 
-def account_named(run: Run, ca: str | None, wanted: str | None) -> Account:
+def account_named(run: Run, ca: str | None, chosen: str | None) -> Account:
     """Return the account selected on the command line. Raises `UsageError` if there is none.
 
     `ca` is a CA's name or URL; by default the only account there is, else that of the default CA.
     """
     valid = [each for each in run.services.store.accounts.all() if each.status == "valid"]
     directory = directory_url(ca or run.services.settings.required_text("ca"))
-    if wanted is not None:
-        matching = [each for each in valid if wanted in {each.id, each.url}]
+    if chosen is not None:
+        matching = [each for each in valid if chosen in {each.id, each.url}]
     elif ca is None and len(valid) == 1:
         matching = valid
     else:
@@ -235,7 +235,7 @@ def account_named(run: Run, ca: str | None, wanted: str | None) -> Account:
         return matching[0]
     if valid and ca is None:
         known = ", ".join(f"{each.id} ({label(each.directory_url)})" for each in valid)
-        reason = "several accounts exist" if wanted is None else f"there is no account {wanted!r}"
+        reason = "several accounts exist" if chosen is None else f"there is no account {chosen!r}"
         raise UsageError(
             f"{reason}; known: {known}",
             hint="Choose one with --account ID.",

@@ -32,7 +32,7 @@ from certctl.operations.run import Run
 from certctl.ports import Solver
 
 _PARALLEL = 8
-_FROM_THIS_MACHINE = (
+_REACHABILITY_HINT = (
     "Check that the port is forwarded to this machine and that no firewall blocks it. This test ran"
     " from this machine: behind some routers, a machine cannot connect to its own public address."
 )
@@ -106,11 +106,11 @@ def _plan_all(
     except CertctlError as error:
         return None, [], [], [_not_configured(spec.name, error)]
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="plan") as pool:
-        wanted = [
+        every = [
             throwaway_task(each, solver, spec.name, self_test.account_url)
             for each in spec.identifiers
         ]
-        for task, planned in zip(wanted, pool.map(partial(_plan, solver), wanted), strict=True):
+        for task, planned in zip(every, pool.map(partial(_plan, solver), every), strict=True):
             if isinstance(planned, CertctlError):
                 findings.append(_not_configured(task.identifier.value, planned))
             else:
@@ -253,14 +253,14 @@ def _not_reached(
             Severity.WARNING,
             identifier.value,
             f"{address} does not serve the challenge response: {error}",
-            "Is it another server, or another directory (--webroot DIR)? " + _FROM_THIS_MACHINE,
+            "Is it another server, or another directory (--webroot DIR)? " + _REACHABILITY_HINT,
         )
     return Finding(
         "answer.unreachable",
         Severity.WARNING,
         identifier.value,
         f"the challenge response cannot be reached at {address}: {error}",
-        _FROM_THIS_MACHINE,
+        _REACHABILITY_HINT,
     )
 
 

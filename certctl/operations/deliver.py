@@ -59,7 +59,7 @@ def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout | D
     except CertctlError as error:
         failure = DeployFailed(
             f"{name} cannot be deployed: {error.message}",
-            hint=error.hint or f"certctl show {name}",
+            hint=error.hint or f"For details, run: certctl show {name}",
             name=name,
             code=error.code,
         )
@@ -72,7 +72,9 @@ def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
     status = activate_wanted(name, run)
     if status.live is None:
         raise DeployFailed(
-            "there is no certificate to deploy yet", hint=f"certctl renew {name}", name=name
+            "there is no certificate to deploy yet",
+            hint=f"To issue it, run: certctl renew {name}",
+            name=name,
         )
     spec = load(run, name)
     rollout = new_rollout(spec, status.live, mark_undeployed(name, run), (), run)
@@ -132,7 +134,7 @@ def _failure(
             message += f"\nIt was not rolled back: {rollback.reason}"
     return DeployFailed(
         message,
-        hint=error.hint or f"certctl deploy {rollout.name}",
+        hint=error.hint or f"To try again, run: certctl deploy {rollout.name}",
         name=rollout.name,
         code=error.code,
     )

@@ -120,12 +120,12 @@ def check_copies(spec: CertificateSpec, run: Run) -> None:
 
 def write_copies(rollout: Rollout, run: Run) -> Rollout:
     """Write the copies: first all to temporary files, then record their paths, then rename each."""
-    wanted: list[CopySpec] = [*rollout.spec.deploy.copies]
+    copies: list[CopySpec] = [*rollout.spec.deploy.copies]
     for target in rollout.targets:
-        wanted += target.plugin.copies(rollout.delivery)
+        copies += target.plugin.copies(rollout.delivery)
     store, name = run.services.store, rollout.name
-    paths = _claimed(wanted, name, run)
-    staged = stage(wanted, rollout.delivery)
+    paths = _claimed(copies, name, run)
+    staged = stage(copies, rollout.delivery)
     try:
         current = store.status(name).deployment
         if current.copies != paths:

@@ -42,8 +42,8 @@ class CaChecks:
 
     def findings(self, ca_account: CaAccount) -> Iterator[Finding]:
         """Yield what is wrong with a CA, this machine's clock, and the account at the CA."""
-        ca, bundle, wanted = ca_account
-        account = choose_account(self._run, ca, wanted)
+        ca, bundle, account_id = ca_account
+        account = choose_account(self._run, ca, account_id)
         state = self._state(ca, bundle)
         if state.error is not None or state.directory is None:
             if state.error is not None:

@@ -28,7 +28,9 @@ def export(
         live = store.status(name).live
         if live is None:
             raise UsageError(
-                f"{name} has no certificate to export yet", hint=f"certctl renew {name}", name=name
+                f"{name} has no certificate to export yet",
+                hint=f"To issue it, run: certctl renew {name}",
+                name=name,
             )
         number = live.number
     material = store.material(name, number)
