@@ -1,7 +1,7 @@
-"""PEM and DER of certificates (RFC 7468, RFC 8555 §9.1), and the forms to hand them on in.
+"""Certificates as PEM and DER (RFC 7468, RFC 8555 §9.1), and the formats for copies and exports.
 
-Text and base64 only, but for PKCS#12 (RFC 7292). Strict, because what comes from a CA becomes a
-file that a proxy loads: anything that is not a certificate is refused.
+Plain text processing, except for PKCS#12 (RFC 7292). Parsing is strict, because a download from a
+CA becomes a file that a proxy loads: anything that is not a certificate is rejected.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ _LINE = 64
 
 
 def split_certificates(pem: bytes) -> list[bytes]:
-    """Return each certificate of `pem` as PEM in its normal form: lines of 64 characters, LF, no
-    text around.
+    """Return each certificate in `pem` as normalized PEM (64-character lines, LF, nothing else).
 
-    Raises `InspectionFailed` where anything but CERTIFICATE blocks and empty lines is found, or no
+    Raises `InspectionFailed` if there is anything but CERTIFICATE blocks and empty lines, or no
     certificate at all.
     """
     return [to_pem(each) for each in _decode(pem)]
@@ -33,10 +32,10 @@ def join(certificates: Iterable[bytes]) -> bytes:
 
 
 def to_der(certificate: bytes) -> bytes:
-    """Return the DER of the one certificate in `certificate` (PEM); raises `InspectionFailed`."""
+    """Return the single certificate in `certificate` (PEM) as DER. Raises `InspectionFailed`."""
     found = _decode(certificate)
     if len(found) != 1:
-        raise _refused(f"it has {len(found)} certificates where one was expected")
+        raise _refused(f"expected one certificate, found {len(found)}")
     return found[0]
 
 
@@ -50,15 +49,15 @@ def to_pem(der: bytes) -> bytes:
 def contents(
     form: CopyFormat, material: Material, *, name: str, password: str | None = None
 ) -> bytes:
-    """Return a certificate in a form; `name` and `password` are for PKCS#12 alone.
+    """Return a certificate in a format; `name` and `password` are used only for PKCS#12.
 
-    Raises `ConfigurationError` where the form needs a key, and the key is not ours.
+    Raises `ConfigurationError` if the format requires a private key and there is none.
     """
     privkey = material.privkey
     if form.secret and privkey is None:
         raise ConfigurationError(
-            f"{name} has no private key here (it was issued with --csr), so no {form} of it",
-            hint="The forms without a key are fullchain, cert, chain and der.",
+            f"{form} requires the private key, but {name} was issued with --csr and has none here",
+            hint="Use a format without the private key: fullchain, cert, chain or der.",
             name=name,
             code="configuration.no_key",
         )
@@ -80,7 +79,7 @@ def contents(
 
 
 def _to_pkcs12(material: Material, name: str, password: str) -> bytes:
-    # slow to import, and for this form only
+    # slow to import, and used only for this format
     from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         BestAvailableEncryption,
@@ -91,7 +90,7 @@ def _to_pkcs12(material: Material, name: str, password: str) -> bytes:
     key = load_pem_private_key(material.privkey or b"", None)
     return pkcs12.serialize_key_and_certificates(
         name.encode(),
-        key,  # type: ignore[arg-type] # any kind that we make can be in one
+        key,  # type: ignore[arg-type] # all our key types are allowed
         x509.load_pem_x509_certificate(material.cert),
         [x509.load_pem_x509_certificate(each) for each in split_certificates(material.chain)]
         if material.chain.strip()
@@ -107,8 +106,7 @@ def _decode(pem: bytes) -> list[bytes]:
         raise _refused("it is not PEM") from None
     found: list[bytes] = []
     body: list[str] | None = None
-    # Only CR and LF end a line here: splitlines() knows more line ends than a proxy's PEM reader
-    # does.
+    # Not splitlines(), which splits at more characters than the PEM parsers of proxies do.
     for line in (each.strip(" \t") for each in text.replace("\r\n", "\n").split("\n")):
         if body is None and line == _BEGIN:
             body = []
@@ -118,21 +116,22 @@ def _decode(pem: bytes) -> list[bytes]:
         elif body is not None and not line.startswith("-----"):
             body.append(line)
         elif line:
-            raise _refused(_foreign(line))
+            raise _refused(_unexpected(line))
     if body is not None:
-        raise _refused("it is cut off inside a certificate")
+        raise _refused("it is truncated within a certificate")
     if not found:
-        raise _refused("it has no certificate")
+        raise _refused("it contains no certificate")
     return found
 
 
-def _foreign(line: str) -> str:
-    # The line itself is not shown unless it is a label: it could be part of a key.
+def _unexpected(line: str) -> str:
+    # Only labels are quoted: any other line could be part of a private key.
     if line.startswith("-----BEGIN ") and line.endswith("-----"):
         return (
-            f"it has a block that is no certificate: {line.strip('-').removeprefix('BEGIN ')[:40]}"
+            "it contains a block that is not a certificate:"
+            f" {line.strip('-').removeprefix('BEGIN ')[:40]}"
         )
-    return "it has text that belongs to no certificate"
+    return "it contains text outside of certificates"
 
 
 def _base64(text: str) -> bytes:
@@ -140,7 +139,7 @@ def _base64(text: str) -> bytes:
         der = base64.b64decode(text, validate=True)
     except ValueError:
         raise _refused("a certificate in it is not valid base64") from None
-    # Even when it validates, the decoder takes too much padding and bits that mean nothing.
+    # Even with validate=True the decoder accepts excess padding and non-zero trailing bits.
     if base64.b64encode(der).decode("ascii") != text:
         raise _refused("a certificate in it is not valid base64")
     if not der:
@@ -150,5 +149,5 @@ def _base64(text: str) -> bytes:
 
 def _refused(reason: str) -> InspectionFailed:
     return InspectionFailed(
-        f"the certificate file is refused: {reason}", code="certificate.refused.pem"
+        f"the certificate file is invalid: {reason}", code="certificate.refused.pem"
     )

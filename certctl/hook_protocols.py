@@ -1,8 +1,8 @@
-"""How a hook that places answers is called: certctl's way, and those of other clients, whose hooks
-therefore run unchanged.
+"""Calling conventions for challenge hooks: certctl's own, and those of other ACME clients, whose
+hook scripts run unchanged.
 
-Plain rules from answers to arguments and environment. Who runs the command is not known here. Where
-a protocol wants arguments, they are arguments of the process, and no shell ever reads them.
+Computes arguments and environment; the caller runs the command. Arguments are passed to the process
+and never go through a shell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from certctl.models import ChallengeType
 
 
 class HookProtocol(StrEnum):
-    """Whose hook it is; `-chain`: all answers in one call; `-raw`: lego's with EXEC_MODE=RAW."""
+    """The client that a hook was written for.
+
+    `-chain`: all challenges in one call. `-raw`: as lego calls a hook with EXEC_MODE=RAW.
+    """
 
     CERTCTL = "certctl"
     CERTBOT = "certbot"
@@ -29,7 +32,7 @@ class HookProtocol(StrEnum):
 
 
 class HookAction(StrEnum):
-    """What the hook has to do; certctl's own words for it."""
+    """What the hook has to do, as in certctl's own protocol."""
 
     PRESENT = "present"
     CLEANUP = "cleanup"
@@ -37,8 +40,10 @@ class HookAction(StrEnum):
 
 @dataclass(frozen=True)
 class HookAnswer:
-    """An answer to place or to remove: `value` is what a TXT record or a file has to hold, `record`
-    where the record stands, and `facts` are certctl's own variables.
+    """A challenge response to place or remove.
+
+    `value` is the content of the TXT record or file, `record` the name of the TXT record, and
+    `facts` has the variables of certctl's own protocol.
     """
 
     challenge: str
@@ -51,13 +56,13 @@ class HookAnswer:
 
     @property
     def subject(self) -> str:
-        """What errors call it: the record's name, or the domain."""
+        """What error messages call it: the record name or the domain."""
         return self.record or self.domain
 
 
 @dataclass(frozen=True)
 class HookCall:
-    """One call, for the answers of these positions; `environment` is added to a clean one."""
+    """One call of the hook, for the responses at `positions`; `environment` is set in addition."""
 
     positions: tuple[int, ...]
     arguments: tuple[str, ...]
@@ -65,7 +70,7 @@ class HookCall:
 
 
 DNS_PROTOCOLS = tuple(HookProtocol)
-"""The protocols that can place TXT records."""
+"""The protocols for DNS challenges."""
 
 HTTP_PROTOCOLS = (
     HookProtocol.CERTCTL,
@@ -74,33 +79,32 @@ HTTP_PROTOCOLS = (
     HookProtocol.DEHYDRATED_CHAIN,
     HookProtocol.UACME,
 )
-"""The protocols that can place what HTTP-01 asks for."""
+"""The protocols for HTTP-01."""
 
 NEED_RECORD_NAME = frozenset({HookProtocol.CERTCTL, HookProtocol.LEGO})
-"""The protocols that say where the record stands; the others leave that to the hook, which knows
-`_acme-challenge.DOMAIN` only.
-"""
+"""The protocols that pass the record name; hooks of the others derive `_acme-challenge.DOMAIN`."""
 
 _TWO_COMMANDS = frozenset({HookProtocol.CERTCTL, HookProtocol.CERTBOT})
 
 _DEHYDRATED = MappingProxyType(
     {HookAction.PRESENT: "deploy_challenge", HookAction.CLEANUP: "clean_challenge"}
 )
-# A solver is not told whether the CA was content, and hooks do the same for `done` and `failed`.
+# A solver does not know the outcome, and hooks do the same for `done` and `failed`.
 _UACME = MappingProxyType({HookAction.PRESENT: "begin", HookAction.CLEANUP: "done"})
 
 
 def chosen_protocol(given: object, cleanup_hook: str | None) -> HookProtocol:
-    """Return the protocol that was chosen, or that two commands imply. Raises `ConfigurationError`
-    for two commands where the protocol has one.
+    """Return the protocol that was given, or the default. Raises `ConfigurationError` for a cleanup
+    hook if the protocol has only one command.
     """
     if given is None:
         return HookProtocol.CERTBOT if cleanup_hook else HookProtocol.CERTCTL
     protocol = HookProtocol(str(given))
     if cleanup_hook and protocol not in _TWO_COMMANDS:
         raise ConfigurationError(
-            f"a hook of {protocol} both places answers and removes them: it is one command",
-            hint="Leave the cleanup hook out.",
+            f"the hook protocol {protocol} and a cleanup hook cannot be combined: its hooks also do"
+            " the cleanup",
+            hint="Remove the cleanup hook.",
         )
     return protocol
 
@@ -108,7 +112,7 @@ def chosen_protocol(given: object, cleanup_hook: str | None) -> HookProtocol:
 def hook_calls(
     protocol: HookProtocol, action: HookAction, answers: Sequence[HookAnswer]
 ) -> tuple[HookCall, ...]:
-    """Return the calls that place or remove the answers, in their order."""
+    """Return the calls that place or remove the responses, in order."""
     if not answers:
         return ()
     if protocol is HookProtocol.DEHYDRATED_CHAIN:
@@ -146,7 +150,7 @@ def _dehydrated_words(answer: HookAnswer) -> tuple[str, str, str]:
 
 
 def _environment(answers: Sequence[HookAnswer], index: int) -> Mapping[str, str]:
-    """Return certctl's own variables, and those that certbot and dehydrated set."""
+    """Return the variables of certctl, certbot and dehydrated."""
     answer = answers[index]
     domains = [each.domain for each in answers]
     variables = {

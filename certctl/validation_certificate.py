@@ -1,8 +1,7 @@
-"""The certificate that answers TLS-ALPN-01 (RFC 8737 §3): self-signed, for one identifier, with the
-digest of the key authorization in it.
+"""Creates and recognises the certificate for TLS-ALPN-01 (RFC 8737 §3): self-signed, for one
+identifier, with the digest of the key authorization.
 
-It proves something to a CA for a few seconds, and nothing to anybody else. Who shows it, and when,
-is not known here.
+`certctl.challenges` serves it for the few seconds of a validation.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ _VALID_FOR = timedelta(days=1)
 
 
 def server_name(identifier: Identifier) -> str:
-    """Return the name by which a CA asks for the certificate (SNI): of an address it is the name
-    of its reverse mapping (RFC 8738 §6).
+    """Return the SNI name that the CA sends: for an IP address, its reverse-mapping name (RFC 8738
+    §6).
     """
     if identifier.type == IdentifierType.IP:
         return ipaddress.ip_address(identifier.value).reverse_pointer
@@ -35,7 +34,7 @@ def server_name(identifier: Identifier) -> str:
 
 
 def validation_certificate(identifier: Identifier, key_authorization: str, now: datetime) -> bytes:
-    """Return a new certificate in PEM, with its private key before it."""
+    """Return a new certificate as PEM: the private key, followed by the certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ACME validation")])
     digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
@@ -59,14 +58,14 @@ def validation_certificate(identifier: Identifier, key_authorization: str, now: 
 
 
 def is_answer(certificate: bytes, key_authorization: str) -> bool:
-    """Return whether a certificate, as DER, answers a challenge with this key authorization."""
+    """Return whether a certificate (DER) is the response for this key authorization."""
     try:
-        shown = x509.load_der_x509_certificate(certificate)
-        extension = shown.extensions.get_extension_for_oid(ACME_IDENTIFIER).value
+        parsed = x509.load_der_x509_certificate(certificate)
+        extension = parsed.extensions.get_extension_for_oid(ACME_IDENTIFIER).value
     except (ValueError, x509.ExtensionNotFound):
         return False
-    wanted = _OCTET_STRING_OF_32 + hashlib.sha256(key_authorization.encode("ascii")).digest()
-    return isinstance(extension, x509.UnrecognizedExtension) and extension.value == wanted
+    expected = _OCTET_STRING_OF_32 + hashlib.sha256(key_authorization.encode("ascii")).digest()
+    return isinstance(extension, x509.UnrecognizedExtension) and extension.value == expected
 
 
 def _general_name(identifier: Identifier) -> x509.GeneralName:

@@ -1,8 +1,8 @@
-"""Certificate signing requests, chains and the facts of a certificate (RFC 5280, RFC 2986).
+"""Builds and reads certificate signing requests, and checks certificates (RFC 2986, RFC 5280).
 
-Pure: PEM bytes in, values out, no file and no clock. Slow to import (cryptography), so only
-operations import it, once there is something to do. What the CA sent is checked here before it may
-become live; whether the certificate is served is another question.
+Pure: PEM bytes in, values out, without files or a clock. Slow to import (cryptography), so
+operations import it only when there is work to do. Every download from the CA is checked here
+before it can become live.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _MALFORMED = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-"""What cryptography raises, when it parses, for bytes that it cannot make sense of."""
+"""What cryptography raises for input that it cannot parse."""
 
 _NOT_ISSUED_BY = (ValueError, TypeError, InvalidSignature)
-"""What it raises where one certificate did not issue another."""
+"""What cryptography raises if one certificate was not issued by another."""
 
 _Extended = x509.Certificate | x509.CertificateSigningRequest
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -49,10 +49,10 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 @dataclass(frozen=True)
 class CsrFacts:
-    """What a certificate signing request asks for; digests in lower-case hexadecimal.
+    """The contents of a certificate signing request; digests are lower-case hexadecimal.
 
-    `key_sha256` is the digest of its SubjectPublicKeyInfo, `sha256` that of its DER, `key_type` a
-    word as in `CertificateFacts`.
+    `key_sha256` is the digest of the SubjectPublicKeyInfo and `sha256` that of the DER; `key_type`
+    is as in `CertificateFacts`.
     """
 
     pem: bytes
@@ -65,9 +65,9 @@ class CsrFacts:
 
 @dataclass(frozen=True)
 class Inspected:
-    """A download that may become live: the leaf, the rest of the chain, and what to tell a person.
+    """A download that passed all checks, split into certificate and chain (PEM, normalized).
 
-    `cert` and `chain` are PEM in its normal form; `chain` is empty for a leaf under an anchor.
+    `chain` is empty if a trust anchor issued the certificate directly. `warnings` are for the user.
     """
 
     cert: bytes
@@ -77,7 +77,7 @@ class Inspected:
 
 
 def matches(privkey: bytes, cert: bytes) -> bool:
-    """Return whether the key and the certificate (both PEM) belong together.
+    """Return whether the private key matches the certificate (both PEM).
 
     Raises `ConfigurationError` for an unusable key, `InspectionFailed` for an unusable certificate.
     """
@@ -90,8 +90,8 @@ def matches(privkey: bytes, cert: bytes) -> bool:
 def build_csr(privkey: bytes, identifiers: Iterable[Identifier]) -> bytes:
     """Return a signed CSR (RFC 2986) for `identifiers`, as DER.
 
-    The subject is empty and every name stands in the SAN: a common name holds 64 characters only,
-    cannot be an address, and is gone from newer profiles; no CA needs it (RFC 8555 §7.4).
+    The subject is empty and all names are in the SAN: a common name is limited to 64 characters,
+    cannot be an IP address, and is omitted by newer profiles; no CA needs it (RFC 8555 §7.4).
     """
     key = keys.load_private_key(privkey)
     names = [_general_name(each) for each in identifiers]
@@ -105,10 +105,10 @@ def build_csr(privkey: bytes, identifiers: Iterable[Identifier]) -> bytes:
 
 
 def read_csr(data: bytes) -> CsrFacts:
-    """Return what a CSR (PEM or DER) asks for, its common name included.
+    """Return the contents of a CSR (PEM or DER); the names include its common name.
 
-    Raises `UsageError` (`usage.csr`) where it cannot be read, is not signed by its own key, or asks
-    for what no ACME CA issues.
+    Raises `UsageError` (`usage.csr`) if it cannot be parsed, is not signed with its own key, or has
+    names that no ACME CA issues.
     """
     try:
         load = x509.load_pem_x509_csr if b"-----BEGIN" in data else x509.load_der_x509_csr
@@ -118,11 +118,11 @@ def read_csr(data: bytes) -> CsrFacts:
         key_type, digest = keys.describe_key(request.public_key())
         der = request.public_bytes(Encoding.DER)
     except _MALFORMED as error:
-        raise _csr_refused(f"it cannot be read: {error}") from error
+        raise _csr_refused(f"it cannot be parsed: {error}") from error
     if not signed:
-        raise _csr_refused("its signature is not by its own key")
+        raise _csr_refused("it is not signed with its own key")
     if not identifiers:
-        raise _csr_refused("it has no name")
+        raise _csr_refused("it has no names")
     return CsrFacts(
         pem=request.public_bytes(Encoding.PEM),
         der=der,
@@ -137,29 +137,29 @@ def read_csr(data: bytes) -> CsrFacts:
 
 
 def facts(cert_pem: bytes) -> CertificateFacts:
-    """Return what the one certificate in `cert_pem` says of itself; raises `InspectionFailed`."""
+    """Return the contents of the single certificate in `cert_pem`. Raises `InspectionFailed`."""
     with _reading():
         return _facts(_load(cert_pem))
 
 
 def der(cert_pem: bytes) -> bytes:
-    """Return the one certificate in `cert_pem` as DER, as a revocation wants it (RFC 8555 §7.6)."""
+    """Return the single certificate in `cert_pem` as DER, for a revocation (RFC 8555 §7.6)."""
     return formats.to_der(cert_pem)
 
 
 def topmost_issuer(pem_chain: bytes) -> str:
-    """Return the common name of the last certificate's issuer, by which chains are preferred.
+    """Return the common name (or else organisation) of the issuer of the last certificate.
 
-    Falls back to its organisation; raises `InspectionFailed` where the chain cannot be read.
+    Raises `InspectionFailed` if the chain cannot be parsed.
     """
     with _reading():
         return _common_name(_load(formats.split_certificates(pem_chain)[-1]).issuer)
 
 
 def is_self_issued(pem_chain: bytes) -> bool:
-    """Return whether the first certificate of a chain names itself as its issuer, as roots do.
+    """Return whether issuer and subject of the first certificate are the same, as in a root.
 
-    Raises `InspectionFailed` where it cannot be read.
+    Raises `InspectionFailed` if it cannot be parsed.
     """
     with _reading():
         first = _load(formats.split_certificates(pem_chain)[0])
@@ -174,16 +174,16 @@ def inspect(
     now: datetime,
     anchors: bytes = b"",
 ) -> Inspected:
-    """Check a download (RFC 8555 §7.4.2) against what was asked for, and return it split.
+    """Check a download (RFC 8555 §7.4.2) against the request, and return it split.
 
-    It must be certificates only: first the leaf, for our key and for exactly our names, then each
-    one issued by the next (RFC 8555 §9.1). It must not have expired; one that is not valid yet only
-    warns, since the clock of this machine is the likelier cause.
+    It must consist of certificates only: the leaf for the requested key and names, then each
+    certificate's issuer (RFC 8555 §9.1). The leaf must not have expired. If it is not valid yet,
+    that is only a warning, because a wrong clock on this machine is the more likely cause.
 
-    A leaf alone is refused, because visitors would miss the intermediate: unless one of `anchors`
-    (PEM, such as a private CA's roots) issued it directly.
+    A leaf without a chain is rejected, because clients could not verify it, unless one of `anchors`
+    (PEM, such as the roots of a private CA) issued it directly.
 
-    Raises `InspectionFailed` naming what differs.
+    Raises `InspectionFailed` with the difference.
     """
     pem = formats.split_certificates(pem_chain)
     with _reading():
@@ -197,7 +197,7 @@ def inspect(
     return Inspected(pem[0], formats.join(pem[1:]), found, tuple(warnings))
 
 
-# What must hold of a download
+# Checks of a download
 
 
 def _check_key(certificates: Sequence[x509.Certificate], wanted: str) -> None:
@@ -207,11 +207,12 @@ def _check_key(certificates: Sequence[x509.Certificate], wanted: str) -> None:
         return
     if wanted in digests:
         raise InspectionFailed(
-            "the CA's chain is out of order: our certificate must be the first",
+            "the CA sent the chain in the wrong order: the issued certificate must come first",
             code="certificate.refused.order",
         )
     raise InspectionFailed(
-        f"the CA's certificate is for another key: ours has SHA-256 {wanted}, this one {found}",
+        "the CA issued the certificate for a different key: the requested key has SHA-256"
+        f" {wanted}, the certificate's has {found}",
         code="certificate.refused.key",
     )
 
@@ -221,12 +222,12 @@ def _check_names(found: Iterable[Identifier], wanted: Iterable[Identifier]) -> N
     want = {(each.type, each.value.lower()) for each in wanted}
     differences = [
         f"{word} {', '.join(sorted(value for _, value in group))}"
-        for word, group in (("it lacks", want - have), ("nobody asked for", have - want))
+        for word, group in (("missing:", want - have), ("not requested:", have - want))
         if group
     ]
     if differences:
         raise InspectionFailed(
-            f"the CA's certificate has other names than were asked for: {'; '.join(differences)}",
+            f"the CA issued the certificate for the wrong names: {'; '.join(differences)}",
             code="certificate.refused.names",
         )
 
@@ -236,26 +237,26 @@ def _check_anchored(leaf: x509.Certificate, anchors: bytes) -> None:
         with suppress(*_NOT_ISSUED_BY, UnsupportedAlgorithm):
             return leaf.verify_directly_issued_by(anchor)
     raise InspectionFailed(
-        "the CA sent the certificate without its chain: it is issued by"
-        f" {_common_name(leaf.issuer)!r}, which clients would not find",
-        hint="If a private CA's root issues directly, name that root with --ca-bundle FILE.",
+        "the CA sent the certificate without its chain: clients could not verify it without the"
+        f" certificate of its issuer {_common_name(leaf.issuer)!r}",
+        hint="If the root of a private CA issued it directly, give the root with --ca-bundle FILE.",
         code="certificate.refused.chain",
     )
 
 
 def _check_links(certificates: Sequence[x509.Certificate]) -> Iterable[str]:
-    """Yield a warning for a link that cannot be verified here; raise for one that is broken."""
+    """Yield a warning for each link that cannot be verified here; raise if one is broken."""
     for number, (certificate, issuer) in enumerate(pairwise(certificates), 1):
         try:
             certificate.verify_directly_issued_by(issuer)
         except UnsupportedAlgorithm as error:
-            # A newer algorithm than this cryptography knows is no reason to let a site expire.
-            yield f"the signature of certificate {number} of the chain was not checked: {error}"
+            # An algorithm too new for cryptography must not make the renewal fail.
+            yield f"could not check the signature of certificate {number} of the chain: {error}"
         except _NOT_ISSUED_BY as error:
             raise InspectionFailed(
-                f"the CA's chain does not link: certificate {number} names"
-                f" {_common_name(certificate.issuer)!r} as its issuer, and number {number + 1},"
-                f" {_common_name(issuer.subject)!r}, did not issue it",
+                f"the CA sent an invalid chain: certificate {number} was issued by"
+                f" {_common_name(certificate.issuer)!r}, not by certificate {number + 1}"
+                f" ({_common_name(issuer.subject)!r})",
                 code="certificate.refused.chain",
             ) from error
 
@@ -264,33 +265,34 @@ def _check_validity(certificates: Sequence[x509.Certificate], now: datetime) -> 
     leaf = certificates[0]
     if leaf.not_valid_after_utc <= now:
         raise InspectionFailed(
-            f"the CA's certificate expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC;"
-            f" the clock here says {now:%Y-%m-%d %H:%M} UTC",
-            hint="Check the clock of this machine (timedatectl).",
+            "the CA issued a certificate that expired at"
+            f" {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; the clock of this machine shows"
+            f" {now:%Y-%m-%d %H:%M} UTC",
+            hint="Check the clock of this machine with: timedatectl",
             code="certificate.refused.expired",
         )
     if leaf.not_valid_before_utc > now:
         yield (
-            f"the certificate is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on, but"
-            f" the clock here says {now:%Y-%m-%d %H:%M} UTC: check the clock (timedatectl)"
+            f"the certificate is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, but the"
+            f" clock of this machine shows {now:%Y-%m-%d %H:%M} UTC; check it with: timedatectl"
         )
     for issuer in certificates[1:]:
         if issuer.not_valid_after_utc <= now:
             yield (
-                f"{_common_name(issuer.subject)!r} in the CA's chain expired at"
+                f"the certificate {_common_name(issuer.subject)!r} in the chain expired at"
                 f" {issuer.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
             )
 
 
 def _load_anchors(anchors: bytes) -> list[x509.Certificate]:
-    # People's own files: unlike a download they may hold comments.
+    # Files provided by users may contain comments, unlike a download.
     if not anchors.strip():
         return []
     try:
         return x509.load_pem_x509_certificates(anchors)
     except ValueError as error:
         raise ConfigurationError(
-            f"the CA bundle cannot be read: {error}", code="configuration.ca_bundle"
+            f"the CA bundle cannot be parsed: {error}", code="configuration.ca_bundle"
         ) from error
 
 
@@ -299,12 +301,12 @@ def _load_anchors(anchors: bytes) -> list[x509.Certificate]:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Translate what cryptography raises: it parses late, so any look at a certificate may."""
+    """Translate the errors of cryptography, which parses lazily, on any access to a certificate."""
     try:
         yield
     except _MALFORMED as error:
         raise InspectionFailed(
-            f"a certificate cannot be read: {error}", code="certificate.refused.unreadable"
+            f"a certificate cannot be parsed: {error}", code="certificate.refused.unreadable"
         ) from error
 
 
@@ -348,7 +350,7 @@ def _ari_id(certificate: x509.Certificate) -> str | None:
     if authority is None or authority.key_identifier is None:
         return None
     number = certificate.serial_number
-    # The content octets of a DER INTEGER: with a leading zero octet where the high bit is set.
+    # The content octets of a DER INTEGER: with a leading zero octet if the high bit is set.
     serial = number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
     return f"{_base64url(authority.key_identifier)}.{_base64url(serial)}"
 
@@ -397,7 +399,7 @@ def _requested_identifier(name: x509.GeneralName) -> Identifier:
         case x509.DNSName():
             parsed = _parsed(name.value)
             if parsed.type is not IdentifierType.DNS:
-                raise _csr_refused(f"it has the address {name.value} as a DNS name")
+                raise _csr_refused(f"it has the IP address {name.value} as a DNS name")
             return parsed
         case x509.IPAddress() if isinstance(
             name.value, ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -405,8 +407,8 @@ def _requested_identifier(name: x509.GeneralName) -> Identifier:
             return Identifier(IdentifierType.IP, str(name.value))
         case _:
             raise _csr_refused(
-                f"it asks for a name of the kind {type(name).__name__}; ACME knows DNS names and"
-                " addresses only"
+                f"it has a name of type {type(name).__name__}; ACME supports only DNS names and IP"
+                " addresses"
             )
 
 
@@ -419,8 +421,8 @@ def _parsed(text: str) -> Identifier:
 
 def _csr_refused(reason: str) -> UsageError:
     return UsageError(
-        f"the certificate signing request is refused: {reason}",
-        hint="See what it holds with: openssl req -noout -text -in FILE",
+        f"the certificate signing request cannot be used: {reason}",
+        hint="Show its contents with: openssl req -noout -text -in FILE",
         code="usage.csr",
     )
 

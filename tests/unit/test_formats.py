@@ -60,24 +60,24 @@ def test_harmless_differences_are_brought_to_one_form(download: bytes) -> None:
 @pytest.mark.parametrize(
     ("download", "reason"),
     [
-        (block(FIRST) + block(SECOND, "PRIVATE KEY"), "no certificate: PRIVATE KEY"),
-        (block(SECOND, "EC PRIVATE KEY") + block(FIRST), "no certificate: EC PRIVATE KEY"),
-        (block(FIRST) + block(SECOND, "X509 CRL"), "no certificate: X509 CRL"),
+        (block(FIRST) + block(SECOND, "PRIVATE KEY"), "not a certificate: PRIVATE KEY"),
+        (block(SECOND, "EC PRIVATE KEY") + block(FIRST), "not a certificate: EC PRIVATE KEY"),
+        (block(FIRST) + block(SECOND, "X509 CRL"), "not a certificate: X509 CRL"),
         (block(FIRST) + block(SECOND, "TRUSTED CERTIFICATE"), "TRUSTED CERTIFICATE"),
         (block(FIRST, "PRIVATE KEY").replace(b"BEGIN PRIVATE KEY", b"BEGIN CERTIFICATE"), "text"),
-        (b"subject=CN = example.com\n" + block(FIRST), "text that belongs to no certificate"),
-        (block(FIRST) + KEY_TEXT.encode() + b"\n", "text that belongs to no certificate"),
-        (block(FIRST) + b"-----END CERTIFICATE-----\n", "text that belongs to no certificate"),
-        (block(FIRST)[:-30], "cut off inside a certificate"),
-        (b"-----BEGIN CERTIFICATE-----\n" + block(FIRST), "no certificate: CERTIFICATE"),
+        (b"subject=CN = example.com\n" + block(FIRST), "text outside of certificates"),
+        (block(FIRST) + KEY_TEXT.encode() + b"\n", "text outside of certificates"),
+        (block(FIRST) + b"-----END CERTIFICATE-----\n", "text outside of certificates"),
+        (block(FIRST)[:-30], "truncated within a certificate"),
+        (b"-----BEGIN CERTIFICATE-----\n" + block(FIRST), "not a certificate: CERTIFICATE"),
         (block(FIRST).replace(b"a", b"!", 1), "not valid base64"),
         (block(FIRST).replace(b"\n-----END", b"=\n-----END"), "not valid base64"),
         (block(b""), "empty"),
         (b"", "no certificate"),
-        (b"<html>Service unavailable</html>", "text that belongs to no certificate"),
+        (b"<html>Service unavailable</html>", "text outside of certificates"),
         (b"\x30\x82\x03\xff", "not PEM"),
         ("-----BEGIN CERTIFICATE-----\n\N{NEXT LINE}".encode(), "not PEM"),
-        (b"-----BEGIN CERTIFICATE-----\x0b" + FIRST, "text that belongs to no certificate"),
+        (b"-----BEGIN CERTIFICATE-----\x0b" + FIRST, "text outside of certificates"),
     ],
     ids=[
         "a private key after it",
@@ -116,5 +116,5 @@ def test_a_refusal_does_not_show_what_could_be_a_key() -> None:
 
 
 def test_one_certificate_is_asked_for_and_two_are_refused() -> None:
-    with pytest.raises(InspectionFailed, match="2 certificates"):
+    with pytest.raises(InspectionFailed, match="expected one certificate, found 2"):
         formats.to_der(block(FIRST) + block(SECOND))

@@ -116,7 +116,7 @@ def test_two_commands_are_certbots_unless_something_else_is_said(
 
 
 def test_a_second_command_is_refused_where_the_protocol_has_one() -> None:
-    with pytest.raises(ConfigurationError, match="a hook of dehydrated both places"):
+    with pytest.raises(ConfigurationError, match="protocol dehydrated and a cleanup hook"):
         chosen_protocol("dehydrated", "cleanup")
 
 

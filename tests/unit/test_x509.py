@@ -296,7 +296,7 @@ def forged() -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (forged(), "signature is not by its own key"),
+        (forged(), "it is not signed with its own key"),
         (as_pem(request(lib.Name([]), [lib.RFC822Name("a@example.com")])), "RFC822Name"),
         (as_pem(request(lib.Name([]), [lib.DNSName("192.0.2.1")])), "as a DNS name"),
         (
@@ -305,10 +305,13 @@ def forged() -> bytes:
         ),
         (as_pem(request(name_of("Example Inc."), [lib.DNSName("example.com")])), "Example Inc."),
         (as_pem(request(lib.Name([]), [lib.DNSName("a.*.example.com")])), "wildcard"),
-        (as_pem(request(lib.Name([]), [])), "it has no name"),
-        (leaf(), "cannot be read"),
-        (b"", "cannot be read"),
-        (b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "read"),
+        (as_pem(request(lib.Name([]), [])), "it has no names"),
+        (leaf(), "cannot be parsed"),
+        (b"", "cannot be parsed"),
+        (
+            b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+            "parsed",
+        ),
     ],
     ids=[
         "another key's signature",
@@ -436,7 +439,7 @@ def test_the_topmost_issuer_is_that_of_the_last_certificate() -> None:
 def test_what_is_no_certificate_is_refused(read: Callable[[bytes], object]) -> None:
     pem = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
-    with pytest.raises(InspectionFailed, match="cannot be read"):
+    with pytest.raises(InspectionFailed, match="cannot be parsed"):
         read(pem)
 
 
@@ -480,43 +483,43 @@ def test_names_may_come_in_any_order_and_case() -> None:
         (
             leaf(key=elliptic()) + INTERMEDIATE.certificate,
             "certificate.refused.key",
-            "for another key",
+            "for a different key",
         ),
         (
             INTERMEDIATE.certificate + leaf(),
             "certificate.refused.order",
-            "out of order",
+            "in the wrong order",
         ),
         (
             leaf(TEXTS[:-1]) + INTERMEDIATE.certificate,
             "certificate.refused.names",
-            "it lacks 2001:db8::1",
+            "missing: 2001:db8::1",
         ),
         (
             leaf([*TEXTS, "www.example.com"]) + INTERMEDIATE.certificate,
             "certificate.refused.names",
-            "nobody asked for www.example.com",
+            "not requested: www.example.com",
         ),
         (
             leaf([*TEXTS[1:], "example.org"]) + INTERMEDIATE.certificate,
             "certificate.refused.names",
-            "it lacks example.com; nobody asked for example.org",
+            "missing: example.com; not requested: example.org",
         ),
-        (leaf(), "certificate.refused.chain", "without its chain: it is issued by 'Interm"),
+        (leaf(), "certificate.refused.chain", "without its chain: clients"),
         (
             leaf() + ROOT.certificate,
             "certificate.refused.chain",
-            "number 2, 'Root R1', did not issue it",
+            "not by certificate 2 ('Root R1')",
         ),
         (
             leaf() + STRANGER.certificate,
             "certificate.refused.chain",
-            "number 2, 'Intermediate E1', did not issue it",
+            "not by certificate 2 ('Intermediate E1')",
         ),
         (
             leaf() + INTERMEDIATE.certificate + STRANGER.certificate,
             "certificate.refused.chain",
-            "certificate 2 names 'Root R1'",
+            "certificate 2 was issued by 'Root R1'",
         ),
         (
             leaf(start=timedelta(days=-90), until=timedelta()) + INTERMEDIATE.certificate,
@@ -568,7 +571,7 @@ def test_an_anchor_with_another_key_does_not_stand_in_for_a_chain() -> None:
 
 
 def test_anchors_that_cannot_be_read_are_named() -> None:
-    with pytest.raises(ConfigurationError, match="CA bundle cannot be read"):
+    with pytest.raises(ConfigurationError, match="CA bundle cannot be parsed"):
         inspect(leaf(by=ROOT), anchors=b"not PEM at all")
 
 
@@ -576,7 +579,10 @@ def test_a_clock_that_is_behind_only_warns() -> None:
     inspected = inspect(leaf() + INTERMEDIATE.certificate, now=NOW - timedelta(days=2))
 
     assert len(inspected.warnings) == 1
-    assert "2026-01-01 11:00 UTC on, but the clock here says 2025-12-30" in inspected.warnings[0]
+    assert (
+        "2026-01-01 11:00 UTC, but the clock of this machine shows 2025-12-30"
+        in inspected.warnings[0]
+    )
 
 
 def test_an_expired_certificate_further_up_only_warns() -> None:
@@ -584,7 +590,9 @@ def test_an_expired_certificate_further_up_only_warns() -> None:
 
     inspected = inspect(leaf(by=authority) + authority.certificate)
 
-    assert inspected.warnings == ("'Old' in the CA's chain expired at 2026-01-01 11:59 UTC",)
+    assert inspected.warnings == (
+        "the certificate 'Old' in the chain expired at 2026-01-01 11:59 UTC",
+    )
 
 
 GOOD_LEAF = leaf()
