@@ -1,4 +1,4 @@
-"""How people write a server: HOST, HOST:PORT, an IPv6 address bare or in brackets."""
+"""Parses server addresses: HOST or HOST:PORT, and IPv6 addresses with or without brackets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BARE_IPV6 = re.compile(r"([^\[\]]*:[^\[\]]*:[^\[\]]*)()\Z")
 
 
 def split_port(text: str) -> tuple[str, int]:
-    """Return host and port; port 53 where none is given. Raises ValueError."""
+    """Return host and port; the default port is 53. Raises ValueError."""
     found = _BRACKETED.match(text) or _PLAIN.match(text) or _BARE_IPV6.match(text)
     if found is None:
         raise ValueError(text)
@@ -26,9 +26,10 @@ def split_port(text: str) -> tuple[str, int]:
 
 
 def check_server(text: str) -> tuple[str, int]:
-    """Return the address and the port of a resolver: its name could not be looked up without it.
+    """Return the IP address and port of a resolver. A host name is not accepted, since looking it
+    up would need a resolver.
 
-    Raises `ConfigurationError` for what is neither `ADDRESS` nor `ADDRESS:PORT`.
+    Raises `ConfigurationError` if `text` is neither `ADDRESS` nor `ADDRESS:PORT`.
     """
     try:
         address, port = split_port(text)
@@ -36,6 +37,6 @@ def check_server(text: str) -> tuple[str, int]:
     except ValueError:
         raise ConfigurationError(
             f"{text!r} is not the address of a DNS resolver",
-            hint="Give ADDRESS or ADDRESS:PORT, such as 192.0.2.53 or [2001:db8::53]:5353.",
+            hint="Use ADDRESS or ADDRESS:PORT, such as 192.0.2.53 or [2001:db8::53]:5353.",
             code="configuration.value",
         ) from None

@@ -1,7 +1,7 @@
-"""What the API of a DNS provider refuses, as our errors: which kind it is, whether later may do,
-and no secret in its words.
+"""Translates errors of DNS provider APIs to certctl's errors: the error code, whether a retry may
+succeed, and a message without secrets.
 
-Goes by what exceptions and answers have in common, since every library has its own.
+Relies only on what the exceptions and responses of different libraries have in common.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from certctl.errors import ChallengeError, Interrupted
 from certctl.ports import Clock
 
 PAUSES = (2.0, 5.0, 15.0)
-"""Seconds between attempts where later may do, and the API names no time."""
+"""Seconds between the attempts, unless the API sends a Retry-After."""
 
 LONGEST_PAUSE = 60.0
-"""A longer Retry-After is not waited for: the certificate is tried again by the next run."""
+"""The longest Retry-After, in seconds, that is waited for; otherwise the next run tries again."""
 
-_SHOWN_CHARACTERS = 300
-# Many an API takes its key as part of the address.
+_MAX_CHARACTERS = 300
+# Some APIs take their key as part of the URL.
 _QUERY = re.compile(r"(https?://[^\s?'\"<>)]*)\?[^\s'\"<>)]*")
 _USER = re.compile(r"(https?://)[^/\s@'\"]+@")
 
 _RATE_LIMITED = "challenge.dns.rate_limited"
 _UNAVAILABLE = "challenge.dns.unavailable"
 _CREDENTIALS = "challenge.dns.credentials"
-_REFUSED = "challenge.dns.provider"
+_REJECTED = "challenge.dns.provider"
 
 
 class ProviderError(ChallengeError):
-    """A provider did not do what it was asked to.
+    """A provider did not make a change.
 
-    `later`: it may, if it is asked again; `retry_after` is in seconds, where the API names a time.
+    `retryable`: a later attempt may succeed; `retry_after`: after so many seconds, if the API
+    stated a time.
     """
 
     def __init__(
@@ -52,16 +53,18 @@ class ProviderError(ChallengeError):
             hint=_hint(code, provider),
             code=code,
         )
-        self.later = code in (_RATE_LIMITED, _UNAVAILABLE)
+        self.retryable = code in (_RATE_LIMITED, _UNAVAILABLE)
         self.retry_after = retry_after
 
     @classmethod
-    def of(cls, error: Exception, provider: str, subject: str, secrets: Iterable[str]) -> Self:
-        """Return what an exception of a provider's library means."""
+    def from_exception(
+        cls, error: Exception, provider: str, subject: str, secrets: Iterable[str]
+    ) -> Self:
+        """Return the error for an exception of a provider's library."""
         response: Any = getattr(error, "response", None)
         status = getattr(response, "status_code", None)
         if isinstance(status, int):
-            return cls.of_status(
+            return cls.from_status(
                 status,
                 str(getattr(response, "reason", "") or ""),
                 str(getattr(response, "text", "") or ""),
@@ -74,13 +77,13 @@ class ProviderError(ChallengeError):
         if name == "AuthenticationError":
             code = _CREDENTIALS
         else:
-            # Of requests, and of most others, whatever the network does is an OSError.
-            code = _UNAVAILABLE if isinstance(error, OSError) else _REFUSED
-        said = str(error)
-        return cls(provider, subject, f"{name}: {said}" if said else name, secrets, code=code)
+            # Network errors are OSErrors in requests and most other libraries.
+            code = _UNAVAILABLE if isinstance(error, OSError) else _REJECTED
+        text = str(error)
+        return cls(provider, subject, f"{name}: {text}" if text else name, secrets, code=code)
 
     @classmethod
-    def of_status(
+    def from_status(
         cls,
         status: int,
         reason: str,
@@ -91,29 +94,29 @@ class ProviderError(ChallengeError):
         *,
         retry_after: object = None,
     ) -> Self:
-        """Return what an HTTP status means, with what came with it."""
+        """Return the error for an HTTP response with this status."""
         if status == 429:
             code = _RATE_LIMITED
         elif status in (401, 403):
             code = _CREDENTIALS
         else:
-            code = _UNAVAILABLE if status >= 500 else _REFUSED
-        said = f"it answered {status} {reason}".rstrip()
-        said += f": {body}" if body.strip() else ""
+            code = _UNAVAILABLE if status >= 500 else _REJECTED
+        text = f"it returned {status} {reason}".rstrip()
+        text += f": {body}" if body.strip() else ""
         wait = _seconds(retry_after)
-        return cls(provider, subject, said, secrets, code=code, retry_after=wait)
+        return cls(provider, subject, text, secrets, code=code, retry_after=wait)
 
 
 def with_retries(attempt: Callable[[], None], *, clock: Clock, stop: threading.Event) -> None:
-    """Make an attempt, and again where it is refused for now. Raises the last `ProviderError`, and
-    `Interrupted`.
+    """Call `attempt`, and retry after errors that may be temporary. Raises the last
+    `ProviderError`, and `Interrupted`.
     """
     for pause in PAUSES:
         try:
             return attempt()
-        except ProviderError as refusal:
-            wait = refusal.retry_after if refusal.retry_after is not None else pause
-            if not refusal.later or wait > LONGEST_PAUSE:
+        except ProviderError as error:
+            wait = error.retry_after if error.retry_after is not None else pause
+            if not error.retryable or wait > LONGEST_PAUSE:
                 raise
         if clock.wait(stop, wait):
             raise Interrupted("stopped while waiting for the DNS provider")
@@ -121,27 +124,25 @@ def with_retries(attempt: Callable[[], None], *, clock: Clock, stop: threading.E
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """Return a text as one printable line of bounded length, without secrets and without what
-    stands after the question mark of an address.
-    """
+    """Return `text` as one printable line of limited length, without secrets and URL queries."""
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _USER.sub(r"\1***@", _QUERY.sub(r"\1?***", text))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]} ..."
+    return line if len(line) <= _MAX_CHARACTERS else f"{line[:_MAX_CHARACTERS]} ..."
 
 
 def _hint(code: str, provider: str) -> str:
     if code == _CREDENTIALS:
-        return f"Check the credentials, and what they may change: certctl dns show {provider}"
+        return f"Check the credentials and their permissions: certctl dns show {provider}"
     if code == _RATE_LIMITED:
-        return "Wait, and run the same command again; fewer certificates at once: --jobs 1"
+        return "Wait and run the same command again; --jobs 1 orders one certificate at a time."
     if code == _UNAVAILABLE:
         return "Run the same command again later."
-    return f"certctl dns show {provider} has its options; certctl dns test tries them out."
+    return f"List its options with certctl dns show {provider}; test them with certctl dns test."
 
 
 def _seconds(text: object) -> float | None:
-    """Return the seconds of a Retry-After; a date, which such APIs do not send, counts for none."""
+    """Return the seconds of a Retry-After; None for a date, which such APIs do not send."""
     value = str(text or "").strip()
     return float(value) if value.isascii() and value.isdigit() else None

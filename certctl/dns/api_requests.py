@@ -1,5 +1,5 @@
-"""Requests to the small APIs that write records: JSON by POST, tried again where later may do, and
-refusals as `certctl.dns.api_errors` has them.
+"""JSON requests (POST) to simple provider APIs, with retries, and errors translated by
+`certctl.dns.api_errors`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from certctl.ports import Clock
 from certctl.version import VERSION
 
 SECONDS = 30.0
-"""How long one request may take, from its first packet to the last byte of the answer."""
+"""How many seconds one request may take in total, including the response."""
 
 
 @dataclass(frozen=True)
 class Api:
-    """An API at `url`, which `provider` speaks to; `roots` is a PEM file, None for public ones."""
+    """The API of `provider` at `url`; `roots` is a PEM file of root certificates, None for the
+    public ones.
+    """
 
     provider: str
     url: str
@@ -31,7 +33,7 @@ class Api:
     roots: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ConfigurationError` where the URL is none of http or https."""
+        """Raise `ConfigurationError` if the URL is not a valid http or https URL."""
         try:
             parts = urlsplit(self.url)
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -39,9 +41,9 @@ class Api:
             usable = False
         if not usable or parts.username or parts.password:
             raise ConfigurationError(
-                f"the URL of the DNS provider {self.provider} is none of http or https without a"
-                " password in it",
-                hint=f"certctl dns show {self.provider}",
+                f"the URL of the DNS provider {self.provider} is not an http or https URL, or"
+                " contains a password",
+                hint=f"See its options: certctl dns show {self.provider}",
                 code="configuration.value",
             )
 
@@ -54,7 +56,7 @@ class Api:
         subject: str,
         headers: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
-        """Return the JSON object of the answer, empty where there is none.
+        """Return the JSON object of the response; empty if the response is not a JSON object.
 
         Raises `ProviderError`, naming `subject`, and `Interrupted`.
         """
@@ -77,7 +79,7 @@ class Api:
                 host = urlsplit(self.url).netloc
                 raise ProviderError(self.provider, subject, f"{host}: {error}") from None
             if not 200 <= answer.status < 300:
-                raise ProviderError.of_status(
+                raise ProviderError.from_status(
                     answer.status,
                     answer.reason,
                     answer.body,

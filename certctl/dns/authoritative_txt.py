@@ -1,7 +1,7 @@
-"""Reads the TXT values of a name from every authoritative server, as each has them now.
+"""Reads the current TXT values of a name from all authoritative servers.
 
-For records that stand for good, of which somebody else may have written one in words of theirs, so
-that it takes reading to tell whether it serves. What the values mean is not known here.
+For persistent records (dns-persist-01), which users may have written in a different but equivalent
+form. The caller interprets the values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PARALLEL = 16
 
 @dataclass(frozen=True)
 class Reading:
-    """What one server has: `values` is None where it gave no answer, and `problem` says why."""
+    """The values on one server; `values` is None if it did not answer, and `problem` states why."""
 
     name_server: NameServer
     values: frozenset[str] | None
@@ -29,8 +29,8 @@ class Reading:
 
 
 def read(name: str, zones: Zones) -> tuple[Location, tuple[Reading, ...]]:
-    """Return where the records of `name` stand, past its aliases, and what each server of the zone
-    has there. Raises `ChallengeError` where the zone or its servers cannot be found.
+    """Return the location of the records of `name`, after following CNAMEs, and the values on each
+    server of the zone. Raises `ChallengeError` if the zone or its servers cannot be found.
     """
     location = zones.locate(name)
 
@@ -40,7 +40,7 @@ def read(name: str, zones: Zones) -> tuple[Location, tuple[Reading, ...]]:
         except NoReply as error:
             return Reading(name_server, None, str(error))
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            return Reading(name_server, None, f"it answered {dns.rcode.to_text(answer.rcode())}")
+            return Reading(name_server, None, f"it returned {dns.rcode.to_text(answer.rcode())}")
         return Reading(name_server, frozenset(texts(answer)))
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -48,8 +48,10 @@ def read(name: str, zones: Zones) -> tuple[Location, tuple[Reading, ...]]:
 
 
 def without_unreachable_family(readings: tuple[Reading, ...]) -> tuple[Reading, ...]:
-    """Return the readings that count: not those of a family of addresses by which nobody answered,
-    where somebody did by the other, since this machine may lack it.
+    """Return the readings without those of an address family (IPv4 or IPv6) in which no server
+    answered, if a server of the other family did: this machine may not have that family.
     """
-    heard = {each.name_server.server.family for each in readings if each.values is not None}
-    return tuple(each for each in readings if not heard or each.name_server.server.family in heard)
+    answering = {each.name_server.server.family for each in readings if each.values is not None}
+    return tuple(
+        each for each in readings if not answering or each.name_server.server.family in answering
+    )

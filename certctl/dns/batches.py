@@ -1,7 +1,7 @@
-"""Puts together what several threads want done at the same time.
+"""Combines work that several threads request at the same time.
 
-Nobody waits for company: who comes first is served at once, and those that come while he is served
-go together. For providers that can write many records by one request.
+The first request is served at once; requests that arrive in the meantime are combined into the next
+batch. For providers that can write many records in one request.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ _Item = TypeVar("_Item")
 
 
 class Refused(ChallengeError):
-    """What was asked for is refused; without a part of it, perhaps it would not be."""
+    """A batch was refused; a part of it might be accepted on its own."""
 
 
 @dataclass(eq=False)
-class _Turn(Generic[_Item]):
+class _Request(Generic[_Item]):
     items: Sequence[_Item]
     done: bool = False
     error: ChallengeError | None = None
 
 
 class Batches(Generic[_Item]):
-    """Does `work` for many callers, for about `limit` items at a time, and one time at a time.
+    """Runs `work` for many callers, one batch of about `limit` items at a time.
 
-    Where `work` raises `Refused` for several callers, it is done for each of them alone, so that
-    nobody suffers for another's items; any other `ChallengeError` is raised by all of them.
+    If `work` raises `Refused` for the items of several callers, it is run for each of them
+    separately, so that one caller's items do not fail the others'. Any other `ChallengeError` is
+    raised in all callers of the batch.
     """
 
     def __init__(self, work: Callable[[Sequence[_Item]], None], *, limit: int) -> None:
@@ -41,57 +42,57 @@ class Batches(Generic[_Item]):
         self._limit = limit
         self._guard = threading.Lock()
         self._one_at_a_time = threading.Lock()
-        self._turns: deque[_Turn[_Item]] = deque()
+        self._queue: deque[_Request[_Item]] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for their turn."""
+        """How many callers are waiting for a batch."""
         with self._guard:
-            return len(self._turns)
+            return len(self._queue)
 
     def do(self, items: Sequence[_Item]) -> None:
         """Return once the work is done for these items. Raises `ChallengeError`."""
-        turn = _Turn(items)
+        request = _Request(items)
         with self._guard:
-            self._turns.append(turn)
+            self._queue.append(request)
         with self._one_at_a_time:
-            while not turn.done:
+            while not request.done:
                 self._serve(self._next())
-        if turn.error is not None:
-            raise turn.error
+        if request.error is not None:
+            raise request.error
 
-    def _next(self) -> list[_Turn[_Item]]:
-        """Return those whose turn it is: one at least, and as many more as fit."""
+    def _next(self) -> list[_Request[_Item]]:
+        """Return the requests of the next batch: at least one, and as many more as fit."""
         with self._guard:
-            turns = [self._turns.popleft()]
-            number = len(turns[0].items)
-            while self._turns and number + len(self._turns[0].items) <= self._limit:
-                turns.append(self._turns.popleft())
-                number += len(turns[-1].items)
-            return turns
+            batch = [self._queue.popleft()]
+            number = len(batch[0].items)
+            while self._queue and number + len(self._queue[0].items) <= self._limit:
+                batch.append(self._queue.popleft())
+                number += len(batch[-1].items)
+            return batch
 
-    def _serve(self, turns: Sequence[_Turn[_Item]]) -> None:
+    def _serve(self, batch: Sequence[_Request[_Item]]) -> None:
         try:
-            self._work([item for turn in turns for item in turn.items])
+            self._work([item for request in batch for item in request.items])
         except Refused as error:
-            if len(turns) > 1:
-                for turn in turns:
-                    self._serve([turn])
+            if len(batch) > 1:
+                for request in batch:
+                    self._serve([request])
             else:
-                _end(turns, error)
+                _end(batch, error)
         except ChallengeError as error:
-            _end(turns, error)
+            _end(batch, error)
         except BaseException:
-            # Whatever stops this thread, the others go on, and do it themselves.
+            # This thread ends; put its requests back, so that the other threads serve them.
             with self._guard:
-                self._turns.extendleft(reversed([each for each in turns if not each.done]))
+                self._queue.extendleft(reversed([each for each in batch if not each.done]))
             raise
         else:
-            _end(turns, None)
+            _end(batch, None)
 
 
-def _end(turns: Sequence[_Turn[_Item]], error: ChallengeError | None) -> None:
-    for turn in turns:
-        # One of its own for each thread that raises it.
-        turn.error = error if len(turns) == 1 else copy.copy(error)
-        turn.done = True
+def _end(batch: Sequence[_Request[_Item]], error: ChallengeError | None) -> None:
+    for request in batch:
+        # Each thread that raises the exception needs its own copy.
+        request.error = error if len(batch) == 1 else copy.copy(error)
+        request.done = True

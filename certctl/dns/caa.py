@@ -1,7 +1,7 @@
-"""CAA records: whether they let a CA issue for a name, for our account, by our challenge.
+"""CAA records: whether they permit a CA to issue for a name, an account and a challenge type.
 
-RFC 8659 (the records, and climbing to the closest set of them) and RFC 8657 (`accounturi`,
-`validationmethods`). A CA asks again by itself; this says beforehand what it would find.
+RFC 8659 (the records and the search for the closest set) and RFC 8657 (`accounturi`,
+`validationmethods`). The CA checks them itself; this check predicts the result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from certctl.models import Finding, Identifier, Severity
 
 _CRITICAL = 128
 _CRITICAL_TO_SOME = 1
-"""The other end of the octet: so many people set it that some CAs read it as the critical flag."""
+"""The wrong end of the octet: a common mistake, which some CAs read as the critical flag."""
 
 _KNOWN_TAGS = frozenset(
     {"issue", "issuewild", "iodef", "contactemail", "contactphone", "issuemail", "issuevmc"}
@@ -32,9 +32,9 @@ _PARAMETER = re.compile(r"([A-Za-z0-9-]+)[ \t]*=[ \t]*([\x21-\x3a\x3c-\x7e]*)\Z"
 
 @dataclass(frozen=True)
 class Property:
-    """One record; `issuer` and `parameters` are those of an `issue` or `issuewild` value: `issuer`
-    is "" where it names nobody, or makes no sense. A parameter that is given more than once has all
-    its values.
+    """One record; `issuer` and `parameters` are parsed from an `issue` or `issuewild` value.
+    `issuer` is "" if the value names no issuer or is malformed. A repeated parameter has all of its
+    values.
     """
 
     flags: int
@@ -46,8 +46,8 @@ class Property:
 
 @dataclass(frozen=True)
 class IssuanceRequest:
-    """Who would ask for the certificate: the CA's identities (RFC 8659 §4.2, `caaIdentities`), our
-    account there, if there is one, and the challenge.
+    """Who would request the certificate: the CA's issuer names (RFC 8659 §4.2, `caaIdentities`),
+    our account there, if there is one, and the challenge type.
     """
 
     ca: str
@@ -57,9 +57,7 @@ class IssuanceRequest:
 
 
 def parse_property(flags: int, tag: str, value: str) -> Property:
-    """Return a record with its value taken apart (RFC 8659 §4.2); one that makes no sense lets
-    nobody issue.
-    """
+    """Return a record with its value parsed (RFC 8659 §4.2); a malformed one permits no issuer."""
     domain, *rest = (each.strip(" \t") for each in value.split(";"))
     parameters: dict[str, tuple[str, ...]] = {}
     for each in [] if rest == [""] else rest:
@@ -73,10 +71,11 @@ def parse_property(flags: int, tag: str, value: str) -> Property:
 
 
 def relevant_set(name: str, resolver: Resolver) -> tuple[str, tuple[Property, ...]]:
-    """Return the closest set of CAA records at or above a name, and where it stands; none at the
-    root (RFC 8659 §3). A CNAME on the way is followed, and then the name itself is climbed on.
+    """Return the name of the closest set of CAA records at or above `name`, and the set; empty if
+    there is none below the root (RFC 8659 §3). CNAMEs are followed, but the search then continues
+    with the parent of the original name.
 
-    Raises `ChallengeError` where the DNS gives no answer: a CA refuses then.
+    Raises `ChallengeError` if the DNS gives no answer: a CA then refuses to issue.
     """
     current = dns.name.from_text(name)
     while current != dns.name.root:
@@ -88,7 +87,8 @@ def relevant_set(name: str, resolver: Resolver) -> tuple[str, tuple[Property, ..
                 return _text(rrset.name), tuple(map(_property, records))
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             raise ChallengeError(
-                f"a resolver answered {dns.rcode.to_text(answer.rcode())} for CAA of {text}",
+                f"a resolver returned {dns.rcode.to_text(answer.rcode())} for the CAA records of"
+                f" {text}",
                 code="challenge.dns.lookup",
             )
         current = current.parent()
@@ -107,7 +107,7 @@ def _property(record: CAA) -> Property:
 def caa_findings(
     identifier: Identifier, request: IssuanceRequest, resolver: Resolver
 ) -> list[Finding]:
-    """Return what keeps the CA from issuing for a name; nothing where nothing does. Raises
+    """Return what prevents the CA from issuing for a name; empty if nothing does. Raises
     `Interrupted`.
     """
     try:
@@ -117,9 +117,9 @@ def caa_findings(
             "caa.lookup",
             Severity.WARNING,
             identifier.value,
-            "its CAA records could not be looked up, and a CA that cannot either refuses:"
-            f" {error.message}",
-            "Mend the name servers of the zone: they must answer questions for CAA.",
+            "its CAA records could not be looked up; a CA that cannot look them up refuses to"
+            f" issue: {error.message}",
+            "Fix the name servers of the zone: they must answer CAA queries.",
         )
         return [finding]
     return list(caa_violations(identifier, where, records, request))
@@ -128,53 +128,51 @@ def caa_findings(
 def caa_violations(
     identifier: Identifier, where: str, records: Sequence[Property], request: IssuanceRequest
 ) -> Iterator[Finding]:
-    """Yield why the records at `where` do not let the CA issue for a name; nothing where they
-    do.
-    """
+    """Yield why the records at `where` do not permit the CA to issue for a name, if they do not."""
     yield from _critical(identifier, where, records)
-    limiting = _limiting(identifier, records)
-    if not limiting:
+    issue_records = _issue_records(identifier, records)
+    if not issue_records:
         return
     identities = {each.lower() for each in request.identities}
-    ours = [each for each in limiting if each.issuer in identities]
-    if not identities and any(each.issuer for each in limiting):
-        yield _unknown(identifier, where, limiting, request)
+    ours = [each for each in issue_records if each.issuer in identities]
+    if not identities and any(each.issuer for each in issue_records):
+        yield _unknown(identifier, where, issue_records, request)
     elif not ours:
-        yield _forbidden(identifier, where, limiting, request)
-    elif (limited := _limited(identifier, where, ours, request)) is not None:
-        yield limited
+        yield _forbidden(identifier, where, issue_records, request)
+    elif (finding := _parameter_finding(identifier, where, ours, request)) is not None:
+        yield finding
 
 
 def _critical(identifier: Identifier, where: str, records: Sequence[Property]) -> Iterator[Finding]:
-    """Yield the records that a CA must understand to issue at all (RFC 8659 §4.1)."""
+    """Yield critical records with unknown tags, for which a CA must not issue (RFC 8659 §4.1)."""
     for each in records:
         if each.tag in _KNOWN_TAGS or not each.flags & (_CRITICAL | _CRITICAL_TO_SOME):
             continue
         critical = bool(each.flags & _CRITICAL)
-        reading = "critical" if critical else "which some CAs read as critical"
+        meaning = "critical" if critical else "which some CAs read as critical"
         yield Finding(
             "caa.critical",
             Severity.ERROR if critical else Severity.WARNING,
             identifier.value,
-            f"{where} has a CAA record {each.tag!r} with flags {each.flags}, {reading}: a CA that"
-            " does not know it must refuse",
+            f"{where} has a CAA record {each.tag!r} with flags {each.flags} ({meaning}): a CA that"
+            " does not know the tag must not issue",
             f"Remove the record, or set its flags to 0, at {where}.",
         )
 
 
-def _limiting(identifier: Identifier, records: Sequence[Property]) -> list[Property]:
-    """Return the records that say who may issue (RFC 8659 §4.3: `issuewild` beats `issue` for
-    wildcards).
+def _issue_records(identifier: Identifier, records: Sequence[Property]) -> list[Property]:
+    """Return the records that restrict issuance (RFC 8659 §4.3: for wildcards, `issuewild` takes
+    precedence over `issue`).
     """
     wild = [each for each in records if each.tag == "issuewild"] if identifier.wildcard else []
     return wild or [each for each in records if each.tag == "issue"]
 
 
-def _limited(
+def _parameter_finding(
     identifier: Identifier, where: str, ours: Sequence[Property], request: IssuanceRequest
 ) -> Finding | None:
-    """Return what the parameters of the records for our CA rule out (RFC 8657), None where one
-    rules out nothing.
+    """Return how the parameters of the records for our CA prevent issuance (RFC 8657); None if one
+    of the records permits it.
     """
     by_method = [each for each in ours if _allows_method(each, request.method)]
     if any(_allows_account(each, request.account_url) for each in by_method):
@@ -186,9 +184,9 @@ def _limited(
             "caa.method",
             Severity.ERROR,
             identifier.value,
-            f"the CAA records of {where} let {ours[0].issuer} issue, but not by {request.method}:"
+            f"the CAA records of {where} permit {ours[0].issuer}, but not with {request.method}:"
             f" validationmethods={allowed}",
-            f"Add {request.method} to validationmethods at {where}, or prove control another way.",
+            f"Add {request.method} to validationmethods at {where}, or use another challenge type.",
         )
     named = " ".join(by_method[0].parameters["accounturi"])
     if request.account_url is None:
@@ -196,56 +194,54 @@ def _limited(
             "caa.account",
             Severity.WARNING,
             identifier.value,
-            f"the CAA records of {where} let only the account {named} order, and there is no"
-            " account here yet",
-            "Make one with certctl register, and put its URL (certctl account show) into the"
+            f"the CAA records of {where} permit only the account {named}, and certctl has no"
+            " account yet",
+            "Create one with certctl register, and add its URL (certctl account show) to the"
             " record.",
         )
     return Finding(
         "caa.account",
         Severity.ERROR,
         identifier.value,
-        f"the CAA records of {where} let only the account {named} order; ours is"
-        f" {request.account_url}",
+        f"the CAA records of {where} permit only the account {named}, not {request.account_url}",
         f'Add: {where}. CAA 0 {tag} "{by_method[0].issuer}; accounturi={request.account_url}"',
     )
 
 
 def _allows_method(record: Property, method: str) -> bool:
-    """RFC 8657 §4; nobody satisfies a parameter that is given twice."""
+    """RFC 8657 §4; a repeated parameter permits nothing."""
     given = record.parameters.get("validationmethods")
     return given is None or (len(given) == 1 and method in given[0].split(","))
 
 
 def _allows_account(record: Property, account_url: str | None) -> bool:
-    """RFC 8657 §3: to the letter; nobody satisfies a parameter that is given twice."""
+    """RFC 8657 §3: compared exactly; a repeated parameter permits nothing."""
     given = record.parameters.get("accounturi")
     return given is None or given == (account_url,)
 
 
 def _forbidden(
-    identifier: Identifier, where: str, limiting: Sequence[Property], request: IssuanceRequest
+    identifier: Identifier, where: str, issue_records: Sequence[Property], request: IssuanceRequest
 ) -> Finding:
     ours = request.identities[0] if request.identities else "ISSUER"
-    allowed = ", ".join(dict.fromkeys(each.issuer for each in limiting if each.issuer))
+    allowed = ", ".join(dict.fromkeys(each.issuer for each in issue_records if each.issuer))
     return Finding(
         "caa.forbidden",
         Severity.ERROR,
         identifier.value,
-        f"the CAA records of {where} let {allowed or 'nobody'} issue, not {request.ca}",
-        f'Add: {where}. CAA 0 {limiting[0].tag} "{ours}"',
+        f"the CAA records of {where} permit {allowed or 'no CA'} to issue, not {request.ca}",
+        f'Add: {where}. CAA 0 {issue_records[0].tag} "{ours}"',
     )
 
 
 def _unknown(
-    identifier: Identifier, where: str, limiting: Sequence[Property], request: IssuanceRequest
+    identifier: Identifier, where: str, issue_records: Sequence[Property], request: IssuanceRequest
 ) -> Finding:
-    values = ", ".join(f'{each.tag} "{each.value}"' for each in limiting)
+    values = ", ".join(f'{each.tag} "{each.value}"' for each in issue_records)
     return Finding(
         "caa.unknown_issuer",
         Severity.WARNING,
         identifier.value,
-        f"{where} has CAA records ({values}), and {request.ca} does not say by which name it is"
-        " called there",
-        f"See in the documents of {request.ca} which issuer name it wants.",
+        f"{where} has CAA records ({values}), and {request.ca} does not publish its issuer name",
+        f"Look up the CAA issuer name in the documentation of {request.ca}.",
     )

@@ -1,6 +1,6 @@
-"""Where names lead, as a CA that asks over HTTP would see it, and what would keep it from coming.
+"""Looks up the addresses of names, and finds what would prevent a CA from reaching them over HTTP.
 
-For `doctor`: it finds and explains, and changes nothing.
+For `doctor`; changes nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from certctl.models import Finding, Severity
 
 @dataclass(frozen=True)
 class Host:
-    """What the DNS says of a name: the names that its CNAMEs lead through, and the addresses at
-    their end. `problem`: why it could not be told; `exists`: whether there is any such name.
+    """The result of looking up a name: the names in its CNAME chain, and the addresses at its end.
+    `problem`: why the lookup failed; `exists`: false for NXDOMAIN.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Host:
 
 
 def look_up(name: str, resolver: Resolver) -> Host:
-    """Return what the DNS says of a name, or that it could not be asked. Raises `Interrupted`."""
+    """Return the result of looking up a name, also if that failed. Raises `Interrupted`."""
     try:
         answers = [resolver.ask(name, kind) for kind in ("A", "AAAA")]
     except ChallengeError as error:
@@ -57,8 +57,8 @@ def look_up(name: str, resolver: Resolver) -> Host:
 
 
 def address_findings(host: Host, *, public: bool) -> Iterator[Finding]:
-    """Yield what a CA that comes over HTTP would stumble over; `public`: it comes from the
-    Internet.
+    """Yield what could prevent a CA from reaching the host over HTTP; `public`: the CA connects
+    from the Internet.
     """
     name = host.name
     if host.problem is not None:
@@ -67,35 +67,34 @@ def address_findings(host: Host, *, public: bool) -> Iterator[Finding]:
             Severity.WARNING,
             name,
             f"it could not be looked up: {host.problem}",
-            "Mend the DNS of the name, or name a resolver that knows it: --dns-resolver ADDRESS.",
+            "Fix the DNS of the name, or use a resolver that knows it: --dns-resolver ADDRESS.",
         )
         return
     if not host.addresses:
         yield _without_address(host)
         return
-    yield Finding("dns.addresses", Severity.INFO, name, _way(host))
+    yield Finding("dns.addresses", Severity.INFO, name, _description(host))
     if public and not any(ipaddress.ip_address(each).is_global for each in host.addresses):
         yield Finding(
             "dns.private",
             Severity.ERROR,
             name,
             f"a public CA cannot reach {' or '.join(host.addresses)} from the Internet",
-            "Publish an address that can be reached, or prove control through the DNS: --dns"
-            " PROVIDER.",
+            "Publish an address that can be reached, or use DNS-01: --dns PROVIDER.",
         )
     elif not any(is_of_this_machine(each) for each in host.addresses):
         yield Finding(
             "dns.elsewhere",
             Severity.WARNING,
             name,
-            f"none of its addresses ({', '.join(host.addresses)}) is one of this machine's",
-            "Right behind a router or a load balancer that passes port 80 on to this machine;"
-            " else point the A and AAAA records here.",
+            f"none of its addresses ({', '.join(host.addresses)}) belongs to this machine",
+            "This is fine behind a router or load balancer that forwards port 80 to this machine;"
+            " otherwise point the A and AAAA records here.",
         )
 
 
 def is_of_this_machine(address: str) -> bool:
-    """Return whether an address belongs to an interface of this machine, by trying to use it."""
+    """Return whether an address belongs to an interface of this machine, by binding to it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as trial:
@@ -109,7 +108,7 @@ _MEANINGFUL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
 def _refused(code: dns.rcode.Rcode) -> str:
-    return f"a resolver answered {dns.rcode.to_text(code)}"
+    return f"a resolver returned {dns.rcode.to_text(code)}"
 
 
 def _without_address(host: Host) -> Finding:
@@ -123,15 +122,15 @@ def _without_address(host: Host) -> Finding:
             host.name,
             message,
             f"Add A and AAAA records for {host.aliases[-1] if host.aliases else host.name}, or"
-            " check its spelling.",
+            " check the spelling.",
         )
     return Finding(
         "dns.no_address",
         Severity.ERROR,
         host.name,
-        "the name exists, but has no A and no AAAA record",
-        f"Add one for {host.aliases[-1] if host.aliases else host.name}, or prove control through"
-        " the DNS: --dns PROVIDER.",
+        "the name exists, but has no A or AAAA record",
+        f"Add one for {host.aliases[-1] if host.aliases else host.name}, or use DNS-01:"
+        " --dns PROVIDER.",
     )
 
 
@@ -147,6 +146,6 @@ def _aliases(name: str, answer: dns.message.Message) -> Iterable[str]:
         current = target
 
 
-def _way(host: Host) -> str:
-    way = "".join(f"an alias of {each}, " for each in host.aliases)
-    return f"{way}it has {', '.join(host.addresses)}"
+def _description(host: Host) -> str:
+    aliases = "".join(f"an alias of {each}, " for each in host.aliases)
+    return f"{aliases}it has {', '.join(host.addresses)}"

@@ -1,8 +1,8 @@
-"""The DNS providers of Lexicon (`dns-lexicon`, the extra `lexicon`): some ninety APIs.
+"""The DNS providers of Lexicon (`dns-lexicon`, the extra `lexicon`): about ninety APIs.
 
-Adds to Lexicon what a run needs: the zone is told, not guessed from a list of public suffixes;
-calls end in time; refusals become our errors, with no secret in them; what may work later is tried
-again. Lexicon is found without being imported, and imported when one of its providers is used.
+In addition to what Lexicon does, the zone is passed instead of guessed from a list of public
+suffixes, calls have a time limit, errors are translated without secrets, and temporary errors are
+retried. Lexicon is detected without importing it, and imported when one of its providers is used.
 """
 
 from __future__ import annotations
@@ -35,29 +35,33 @@ DISTRIBUTION = "dns-lexicon"
 INSTALL = "pip install 'certctl[lexicon]'"
 
 CALL_SECONDS = 60.0
-"""How long one call of an API may take with all its requests; Lexicon alone waits for ever."""
+"""How many seconds a call may take with all its requests; Lexicon itself has no time limit."""
 
 TTL_SECONDS = 300
-"""Few APIs refuse so long a time, as many would a shorter one; resolvers of CAs cut it short."""
+"""Many APIs refuse a shorter TTL; the resolvers of CAs limit it themselves."""
 
-_LOOK_EVERY = 0.1
-# Guesses the provider from the zone's servers; ours named `auto` goes by [dns.zones].
-_LEFT_OUT = frozenset({"auto", "base"})
-_HARMLESS = frozenset({"ttl"})
+_STOP_POLL_SECONDS = 0.1
+# Lexicon's `auto` guesses the provider from the zone's servers; certctl's uses [dns.zones].
+_EXCLUDED = frozenset({"auto", "base"})
+_GENERAL = frozenset({"ttl"})
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all its providers, sorted; none where it is not installed."""
+    """Return the names of all its providers, sorted; none if it is not installed."""
     found = importlib.util.find_spec(PACKAGE)
-    places = found.submodule_search_locations if found is not None else None
-    files = (file for place in places or () for file in Path(place).glob("_private/providers/*.py"))
+    locations = found.submodule_search_locations if found is not None else None
+    files = (
+        file
+        for location in locations or ()
+        for file in Path(location).glob("_private/providers/*.py")
+    )
     stems = {file.stem for file in files}
-    return tuple(sorted(each for each in stems - _LEFT_OUT if not each.startswith("_")))
+    return tuple(sorted(each for each in stems - _EXCLUDED if not each.startswith("_")))
 
 
 def missing_requirement(name: str) -> str | None:
-    """Return what to type so that a provider which needs more than Lexicon works; None where it
-    missing_requirement nothing.
+    """Return the command that installs what a provider needs besides Lexicon; None if nothing is
+    missing.
     """
     from lexicon._private.discovery import (  # noqa: PLC0415 - slow to import, and seldom needed
         find_providers,
@@ -67,7 +71,7 @@ def missing_requirement(name: str) -> str | None:
 
 
 def options(name: str) -> tuple[Option, ...]:
-    """Return what a provider wants to be told, as it declares it, and the `ttl` of the records."""
+    """Return the options that a provider declares, and `ttl`, the TTL of the records."""
     import argparse  # noqa: PLC0415 - as in `missing_requirement`
 
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
@@ -81,7 +85,7 @@ def options(name: str) -> tuple[Option, ...]:
         f"dns.{name}.ttl",
         Kind.INTEGER,
         TTL_SECONDS,
-        "How many seconds resolvers may keep the records; some APIs want more.",
+        "TTL of the records in seconds; some APIs require a longer one.",
         in_file=False,
         variable=f"CERTCTL_{name}_TTL".upper(),
         minimum=1,
@@ -91,15 +95,15 @@ def options(name: str) -> tuple[Option, ...]:
 
 
 def create(name: str, settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
-    """Return the provider. Raises `ConfigurationError` where what it is built on is missing."""
+    """Return the provider. Raises `ConfigurationError` if a package that it needs is missing."""
     missing = missing_requirement(name)
     if missing is not None:
         raise ConfigurationError(
-            f"the DNS provider {name} needs more than {DISTRIBUTION}",
-            hint=missing,
+            f"the DNS provider {name} needs a package that is not installed",
+            hint=f"Install it: {missing}",
             code="configuration.plugin",
         )
-    # Without a handler of their own, warnings of a library go to standard error as they are.
+    # Without a handler, Python would print the library's warnings on standard error.
     logger = logging.getLogger(PACKAGE)
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
@@ -107,8 +111,8 @@ def create(name: str, settings: Mapping[str, Value], system: ProviderSystem) -> 
 
 
 class LexiconProvider:
-    """Writes TXT values through one of Lexicon's providers; one call at a time in each zone, since
-    many of the APIs replace everything at a name.
+    """Writes TXT values with one of Lexicon's providers; one call at a time in each zone, since
+    many of the APIs replace all values of a name.
     """
 
     def __init__(self, name: str, settings: Mapping[str, Value], system: ProviderSystem) -> None:
@@ -124,14 +128,14 @@ class LexiconProvider:
         self._secrets = tuple(secret_values(options(name), settings))
 
     def present(self, records: Sequence[TxtRecord]) -> None:
-        """Add the values. Raises `ChallengeError` with what the API says, and `Interrupted`."""
+        """Add the values. Raises `ChallengeError` with the API's error, and `Interrupted`."""
         for zone, some in _by_zone(records).items():
             self._in_zone(zone, some, "create_record", self._system.stop)
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Remove the values, in every zone that can be reached; raises the first failure after.
+        """Remove the values, continuing after an error; raises the first error at the end.
 
-        An interrupted run cleans up too, so that only the time limits end these calls.
+        An interrupted run cleans up too: only the time limits end these calls.
         """
         failures: list[ChallengeError] = []
         for zone, some in _by_zone(records).items():
@@ -147,8 +151,8 @@ class LexiconProvider:
     ) -> None:
         if not zone:
             raise ChallengeError(
-                "the zone of the TXT record is unknown, and the API has to be told",
-                hint="Name a resolver that knows the zone with --dns-resolver ADDRESS[:PORT].",
+                "the zone of the TXT record is unknown, and the provider's API needs it",
+                hint="Use a resolver that knows the zone: --dns-resolver ADDRESS[:PORT].",
                 code="challenge.dns.zone",
             )
 
@@ -162,24 +166,24 @@ class LexiconProvider:
 
         with self._system.provider_locks.hold((self._name, zone)):
             with_retries(
-                lambda: self._bounded(call, zone, stop), clock=self._system.clock, stop=stop
+                lambda: self._with_time_limit(call, zone, stop), clock=self._system.clock, stop=stop
             )
 
     @contextmanager
     def _session(self, zone: str) -> Iterator[Provider]:
-        """Log in, and log out again. `Client` of Lexicon is passed by, as it would ask a list of
-        public suffixes what the zone is, and take settings from files in the current directory.
+        """Log in, and log out on exit. Bypasses Lexicon's `Client`, which would guess the zone from
+        a list of public suffixes, and read settings from files in the current directory.
         """
         from lexicon.config import ConfigResolver  # noqa: PLC0415 - as in `missing_requirement`
 
-        given = {key: value for key, value in self._settings.items() if key not in _HARMLESS}
+        given = {key: value for key, value in self._settings.items() if key not in _GENERAL}
         document = {
             "provider_name": self._name,
             "domain": zone,
             "ttl": self._settings.get("ttl", TTL_SECONDS),
             self._name: given,
         }
-        resolver = ConfigResolver()  # type: ignore[no-untyped-call] # its author gave it no types
+        resolver = ConfigResolver()  # type: ignore[no-untyped-call] # it has no annotations
         session = self._class(resolver.with_dict(document))
         session.authenticate()
         try:
@@ -187,9 +191,9 @@ class LexiconProvider:
         finally:
             session.cleanup()
 
-    def _bounded(self, call: Callable[[], None], zone: str, stop: threading.Event) -> None:
-        """Make the call on a thread that may be left behind: nothing else ends a request without
-        a time limit. Raises `ProviderError`, and `Interrupted`.
+    def _with_time_limit(self, call: Callable[[], None], zone: str, stop: threading.Event) -> None:
+        """Make the call in a thread that is abandoned at the time limit: there is no other way to
+        end a request without a timeout. Raises `ProviderError` and `Interrupted`.
         """
         failures: list[Exception] = []
         done = threading.Event()
@@ -197,28 +201,30 @@ class LexiconProvider:
         def work() -> None:
             try:
                 call()
-            except Exception as error:  # noqa: BLE001 - code that is not ours
+            except Exception as error:  # noqa: BLE001 - third-party code
                 failures.append(error)
             finally:
                 done.set()
 
         threading.Thread(target=work, name=f"dns-{self._name}", daemon=True).start()
         left = CALL_SECONDS
-        while not done.wait(min(_LOOK_EVERY, left)):
-            left -= _LOOK_EVERY
+        while not done.wait(min(_STOP_POLL_SECONDS, left)):
+            left -= _STOP_POLL_SECONDS
             if stop.is_set():
-                raise Interrupted(f"stopped while {self._name} worked on {zone}")
+                raise Interrupted(f"stopped while {self._name} was changing {zone}")
             if left <= 0:
                 raise ProviderError(
-                    self._name, zone, f"it did not answer in {CALL_SECONDS:g} s", self._secrets
+                    self._name, zone, f"no response in {CALL_SECONDS:g} s", self._secrets
                 )
         if failures:
-            # `from None`: the original carries the request, and with it the secret
-            raise ProviderError.of(failures[0], self._name, zone, self._secrets) from None
+            # `from None`: the original exception contains the request, and with it the secret
+            raise ProviderError.from_exception(
+                failures[0], self._name, zone, self._secrets
+            ) from None
 
 
 class _NotDone(Exception):
-    """Lexicon's word for a call that changed nothing is False."""
+    """Lexicon returns False from a call that changed nothing."""
 
 
 def _class(name: str) -> type[Provider]:

@@ -1,7 +1,7 @@
-"""Finds DNS providers: the modules of `certctl.dns.providers`, others' entry points, and those that
-Lexicon has besides.
+"""Finds DNS providers: the modules of `certctl.dns.providers`, the entry points of plug-ins, and
+Lexicon's providers.
 
-Options import the modules, which therefore import dnspython late or not at all.
+The settings table imports all these modules, so they must import dnspython late or not at all.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ __all__ = [
 ]
 
 GROUP = "certctl.dns"
-"""The entry-point group of other people's providers: the object is a module."""
+"""The entry-point group of provider plug-ins: the object is a module."""
 
 _PLUGINS = Plugins(providers, GROUP, "DNS provider", "usage.dns_provider")
 
 
 class ProviderModule(Protocol):
-    """What a provider's module offers."""
+    """The interface of a provider module."""
 
     OPTIONS: tuple[Option, ...]
 
     def create(self, settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
-        """Return a provider with these settings, by the keys of `OPTIONS`."""
+        """Return a provider with these settings, which have the keys of `OPTIONS`."""
         ...
 
 
 def provider_names() -> tuple[str, ...]:
-    """Return the names of all providers, sorted; those of Lexicon where it is installed."""
+    """Return the names of all providers, sorted; Lexicon's if it is installed."""
     return tuple(sorted({*_PLUGINS.names(), *lexicon.names()}))
 
 
 def provider_options() -> tuple[Option, ...]:
-    """Return the options that are settings, those of Lexicon's providers not among them. Raises
-    `ConfigurationError` for a broken plug-in.
+    """Return the options that are certctl settings, which excludes those of Lexicon's providers.
+    Raises `ConfigurationError` for a broken plug-in.
     """
     return tuple(option for name in _PLUGINS.names() for option in _module(name).OPTIONS)
 
 
 def options_of(name: str) -> tuple[Option, ...]:
-    """Return the options of one provider. Raises as `create_provider`."""
+    """Return the options of one provider. Raises the errors of `create_provider`."""
     if is_builtin_or_plugin(name):
         return _module(name).OPTIONS
     if name not in lexicon.names():
@@ -68,7 +68,7 @@ def options_of(name: str) -> tuple[Option, ...]:
 
 
 def kind_of(name: str) -> str:
-    """Return where a provider is from: `certctl`, `plug-in` or `lexicon`. Raises `UsageError`."""
+    """Return a provider's origin: `certctl`, `plug-in` or `lexicon`. Raises `UsageError`."""
     if is_builtin_or_plugin(name):
         return "certctl" if name in _PLUGINS.builtin else "plug-in"
     if name in lexicon.names():
@@ -77,22 +77,21 @@ def kind_of(name: str) -> str:
 
 
 def is_builtin_or_plugin(name: str) -> bool:
-    """Whether the options of a provider are settings of certctl's: flags, variables and all."""
+    """Whether a provider is not Lexicon's, so that its options are settings of certctl."""
     return name in _PLUGINS.builtin or name in _PLUGINS.names()
 
 
 def own_provider_options() -> tuple[Option, ...]:
-    """Return the options of certctl's own providers."""
+    """Return the options of certctl's built-in providers."""
     return tuple(option for name in _PLUGINS.builtin for option in _module(name).OPTIONS)
 
 
 def create_provider(
     name: str, settings: Mapping[str, Value], system: ProviderSystem
 ) -> DnsProvider:
-    """Return the provider of that name.
+    """Return the provider `name`.
 
-    Raises `UsageError` for a name that no provider has, and `ConfigurationError` for settings that
-    it cannot work with.
+    Raises `UsageError` for an unknown name, and `ConfigurationError` for invalid settings.
     """
     if name in lexicon.names() and not is_builtin_or_plugin(name):
         return lexicon.create(name, settings, system)
@@ -108,14 +107,14 @@ def _module(name: str) -> ProviderModule:
 
 def _unknown(name: str) -> UsageError:
     names = provider_names()
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        hint = f"Did you mean {near[0]}?"
+    close_matches = difflib.get_close_matches(name, names, n=1)
+    if close_matches:
+        hint = f"Did you mean {close_matches[0]}?"
     elif lexicon.names():
-        hint = "certctl dns list has them all."
+        hint = "List all providers: certctl dns list"
     else:
         hint = (
-            f"There are: {', '.join(names)}. Cloudflare, Route 53 and many more come with:"
+            f"Available: {', '.join(names)}. To add Cloudflare, Route 53 and many more:"
             f" {lexicon.INSTALL}"
         )
     return UsageError(f"there is no DNS provider {name!r}", hint=hint, code="usage.dns_provider")

@@ -1,7 +1,7 @@
-"""From a profile to the settings of its provider: options checked, secrets fetched.
+"""Converts a credentials profile to its provider's settings: checks options and reads secrets.
 
-Secrets are read when a provider is made, kept in memory only, and never shown. The shape of a
-profile is `certctl.credentials`.
+Secrets are read when a provider is created, kept in memory only, and never shown. The format of
+profiles is defined in `certctl.credentials`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _LIMIT = 64 * 1024
 
 
 def find_profile(name: str, credentials: DnsCredentials) -> Profile:
-    """Return the profile of a name: a table of `certctl.toml`, the file that such a table names, or
-    `credentials/NAME.toml`; a name with a slash is the path of a file.
+    """Return the profile `name`: a table of `certctl.toml`, the file that such a table refers to,
+    or `credentials/NAME.toml`; a name with a slash is the path of a file.
 
-    Raises `ConfigurationError` where there is none, or others can read the file.
+    Raises `ConfigurationError` if it does not exist, or if other users can read the file.
     """
     if name in credentials.profiles:
         return credentials.profiles[name]
@@ -56,10 +56,10 @@ def settings_of(
     credentials: DnsCredentials,
     system: ProviderSystem,
 ) -> dict[str, Value]:
-    """Return what a profile sets, by the keys of its provider's `options`.
+    """Return a profile's settings, by the keys of its provider's `options`.
 
-    Raises `ConfigurationError` for an option that the provider has not, and for a secret that
-    cannot be had or stands where others could read it.
+    Raises `ConfigurationError` for an unknown option, and for a secret that cannot be read or is
+    written where other users could read it.
     """
     by_name = {option.key.rpartition(".")[2]: option for option in options}
     settings: dict[str, Value] = {}
@@ -87,9 +87,9 @@ def settings_of(
 def settings_of_environment(
     provider: str, options: Sequence[Option], variables: Mapping[str, str]
 ) -> dict[str, Value]:
-    """Return what the environment sets of a provider whose options are in no table of settings.
+    """Return the settings of a Lexicon provider from the environment.
 
-    `CERTCTL_PROVIDER_OPTION` beats Lexicon's own `LEXICON_PROVIDER_OPTION`.
+    `CERTCTL_PROVIDER_OPTION` takes precedence over Lexicon's own `LEXICON_PROVIDER_OPTION`.
     """
     found = from_environment(provider, variables)
     settings: dict[str, Value] = {}
@@ -103,7 +103,7 @@ def settings_of_environment(
 
 
 def secret_values(options: Iterable[Option], settings: Mapping[str, Value]) -> Iterator[str]:
-    """Yield the secrets among the settings, the longest first, for blotting them out."""
+    """Yield the secrets among the settings, longest first, for redaction."""
     values = (str(settings.get(each.key) or "") for each in options if each.secret)
     yield from sorted((each for each in values if each), key=len, reverse=True)
 
@@ -113,18 +113,18 @@ def _read(name: str, path: Path) -> Profile:
     try:
         document = tomllib.loads(data.decode("utf-8"))
     except ValueError as error:
-        # Not the text of the error alone: a decoder's carries the bytes, which hold a secret.
-        line = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is no text"
+        # A UnicodeDecodeError contains the file's bytes, and with them a secret.
+        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
         raise ConfigurationError(
-            f"{path} is not valid TOML: {line}",
-            hint='Write lines such as: provider = "cloudflare"',
+            f"{path} is not valid TOML: {reason}",
+            hint='It must contain lines such as: provider = "cloudflare"',
             code="configuration.toml",
         ) from None
     return read_profile(name, document, str(path), home=str(path.parent), private=True)
 
 
 def _split(key: str, by_name: Mapping[str, Option]) -> tuple[str, str | None]:
-    """Return the option's name in a profile's key, and where its secret comes from."""
+    """Return the option's name in a profile's key, and the source of its secret, if any."""
     if key in by_name:
         return key, None
     for source in SOURCES:
@@ -151,18 +151,18 @@ def _fetch(
     if not found:
         raise ConfigurationError(
             f"{profile.where}: the environment variable {value} is not set",
-            hint="cron and systemd have an environment of their own; a file serves both.",
+            hint="cron and systemd do not inherit your shell's environment; a file works for all.",
             code="configuration.secret",
         )
     return found
 
 
 def _checked(option: Option, value: Value) -> Value:
-    """Return a value as the option wants it: of its own kind from TOML, or as a text."""
+    """Return a value converted to the option's kind, from that kind in TOML or from a string."""
     if isinstance(value, str) and option.kind is not Kind.PATH:
         return parse(option, value)
     if option.kind is Kind.TEXT and isinstance(value, int | float) and value is not True:
-        return str(value)  # an identifier of digits alone, written without quotes
+        return str(value)  # an identifier of digits only, written without quotes
     return check(option, value)
 
 
@@ -174,9 +174,11 @@ def _unknown(key: str, profile: Profile, options: Iterable[Option]) -> Configura
         if each.secret
         for source in SOURCES
     ]
-    near = difflib.get_close_matches(key, [*names, *secrets], n=1)
+    close_matches = difflib.get_close_matches(key, [*names, *secrets], n=1)
     return ConfigurationError(
         f"{profile.where}: the DNS provider {profile.provider} has no option {key!r}",
-        hint=f"Did you mean {near[0]}?" if near else f"certctl dns show {profile.provider}",
+        hint=f"Did you mean {close_matches[0]}?"
+        if close_matches
+        else f"List its options: certctl dns show {profile.provider}",
         code="configuration.unknown_key",
     )

@@ -1,9 +1,10 @@
-"""Whether the authoritative servers have the TXT records: asked directly, so that no cache lies.
+"""Waits until the authoritative servers have the TXT records. They are queried directly, since a
+resolver's cache could be outdated.
 
-A CA may ask any of them, and many ask several (multi-perspective validation), so that one server
-which lags behind is enough to fail. All orders of a run wait here together: each server is asked in
-one exchange for everything that anybody waits for, and each order goes on as soon as its own
-records are seen.
+A CA may query any of them, and many CAs query several (multi-perspective validation), so one server
+that lags behind is enough for a validation to fail. All orders of a run share the wait: each server
+is queried for the records of all orders in one exchange, and each order continues as soon as its
+own records are published.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ from certctl.ports import Clock
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 QUERIES_PER_SECOND = 200
-"""The most that one server is asked for, however many wait."""
+"""The limit for queries to one server, for all orders together."""
 MAX_CACHE_SECONDS = 60.0
-"""After so many seconds a resolver is asked again in any case: it may be many machines."""
+"""After so many seconds a resolver is queried again in any case: its address may be anycast."""
 
 _PARALLEL_EXCHANGES = 32
 
 
 @dataclass(frozen=True)
 class WaitPolicy:
-    """How long an order waits, in seconds, for how many servers of a zone, and for which resolvers
-    after them.
+    """How many seconds an order waits, how many servers of a zone must have the records, and which
+    public resolvers are checked afterwards.
     """
 
     timeout: float
@@ -52,87 +53,87 @@ class WaitPolicy:
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """One order that waits. `public` are looks at resolvers, begun once the authoritative servers
-    have everything; `settled` is set once it may go on, or cannot (`error`).
+class _Order:
+    """An order that is waiting. `authoritative` and `public` are the states of the servers;
+    `public` is None until the authoritative servers have all records. `finished` is set when the
+    order may continue, or has failed (`error`).
     """
 
-    began: float
+    started: float
     wanted: Mapping[str, frozenset[str]]
-    looks: list[ServerState]
+    authoritative: list[ServerState]
     public: list[ServerState] | None = None
-    asking: Sequence[threading.Event] = ()
-    settled: threading.Event = field(default_factory=threading.Event)
+    pending: Sequence[threading.Event] = ()
+    finished: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
 
 
 class Propagation:
-    """The wait that all orders of a run share; its methods may be called from any thread.
+    """The wait that all orders of a run share. Thread-safe.
 
-    Servers are asked in threads as soon as an order comes. A further thread, which is there while
-    somebody waits, has them asked again after pauses that grow with the age of the youngest order.
+    Worker threads query the servers as soon as an order is added. While orders are waiting, another
+    thread repeats the queries after pauses that grow with the age of the newest order.
     """
 
     def __init__(
-        self, zones: Zones, patience: WaitPolicy, *, clock: Clock, stop: threading.Event
+        self, zones: Zones, policy: WaitPolicy, *, clock: Clock, stop: threading.Event
     ) -> None:
         self._zones = zones
-        self._patience = patience
+        self._policy = policy
         self._clock = clock
         self._stop = stop
         self._guard = threading.RLock()
-        self._waiting: list[_Waiting] = []
-        self._askers: dict[tuple[Server, bool], QueryQueue] = {}
+        self._orders: list[_Order] = []
+        self._queues: dict[tuple[Server, bool], QueryQueue] = {}
         self._replied: dict[Server, bool] = {}
         self._not_before: dict[tuple[Server, str], float] = {}
-        self._watched = False
+        self._polling = False
         self._closed = False
         self._pool = ThreadPoolExecutor(_PARALLEL_EXCHANGES, thread_name_prefix="propagation")
 
     def wait(self, records: Sequence[TxtRecord]) -> None:
-        """Return once the authoritative servers of each zone, as many as the quorum says, answer
-        with every value, and then the public resolvers.
+        """Return once a quorum of the authoritative servers of each zone has all values, and then
+        all public resolvers have them.
 
-        Raises `PropagationTimeout` saying which server lacks what, `ChallengeError` where the
-        servers cannot be found, and `Interrupted`.
+        Raises `PropagationTimeout`, naming each server and the values that it does not have,
+        `ChallengeError` if the servers cannot be found, and `Interrupted`.
         """
         if not records:
             return
-        began = self._clock.monotonic()
+        started = self._clock.monotonic()
         wanted = _by_zone(records)
-        looks = [
+        states = [
             ServerState(zone, name_server, values)
             for zone, values in wanted.items()
             for name_server in self._zones.name_servers(zone)
         ]
         everything = {name: values for some in wanted.values() for name, values in some.items()}
-        waiting = _Waiting(began, everything, looks)
+        order = _Order(started, everything, states)
         with self._guard:
-            self._waiting.append(waiting)
-            self._look(waiting)
-            if not self._watched:
-                self._watched = True
-                watch = threading.Thread(target=self._watch, name="propagation", daemon=True)
-                watch.start()
-        waiting.settled.wait()
-        if waiting.error is not None:
-            raise waiting.error
+            self._orders.append(order)
+            self._query(order)
+            if not self._polling:
+                self._polling = True
+                threading.Thread(target=self._poll, name="propagation", daemon=True).start()
+        order.finished.wait()
+        if order.error is not None:
+            raise order.error
 
     def close(self) -> None:
-        """Ask nobody any more; safe to call twice."""
+        """Stop all queries; safe to call twice."""
         with self._guard:
             self._closed = True
-            for asker in self._askers.values():
-                asker.close()
-            self._askers.clear()
+            for queue in self._queues.values():
+                queue.close()
+            self._queues.clear()
         self._pool.shutdown(cancel_futures=True)
 
-    def _watch(self) -> None:
+    def _poll(self) -> None:
         """Query the servers repeatedly until no order is waiting."""
         try:
             while True:
-                while asking := self._asking():
-                    for event in asking:
+                while pending := self._pending():
+                    for event in pending:
                         event.wait()
                 pause = self._next_pause()
                 if pause is None:
@@ -140,142 +141,144 @@ class Propagation:
                 if self._clock.wait(self._stop, pause):
                     raise _interrupted()
                 with self._guard:
-                    for each in self._waiting:
-                        self._look(each)
-        except BaseException as error:  # noqa: BLE001 - raised by those who wait
-            self._give_up(error)
+                    for each in self._orders:
+                        self._query(each)
+        except BaseException as error:  # noqa: BLE001 - raised in the threads of the orders
+            self._fail_all(error)
 
-    def _asking(self) -> list[threading.Event]:
-        """Return what will be set once the servers that are being asked have answered."""
+    def _pending(self) -> list[threading.Event]:
+        """Return the events of the queries that are not answered yet."""
         with self._guard:
-            return [event for each in self._waiting for event in each.asking if not event.is_set()]
+            return [event for each in self._orders for event in each.pending if not event.is_set()]
 
     def _next_pause(self) -> float | None:
-        """Return how long to pause, having settled who has waited for too long; None where nobody
-        is left.
+        """End the orders that have waited too long; return how many seconds to pause, or None if no
+        order is left.
         """
         with self._guard:
             now = self._clock.monotonic()
-            for each in list(self._waiting):
-                if now - each.began >= self._patience.timeout:
-                    self._settle(each, self._too_late(each, now))
-            if not self._waiting:
-                self._watched = False
+            for each in list(self._orders):
+                if now - each.started >= self._policy.timeout:
+                    self._finish(each, self._timeout_error(each, now))
+            if not self._orders:
+                self._polling = False
                 return None
-            age = now - max(each.began for each in self._waiting)
-            questions = len({name for each in self._waiting for name in each.wanted})
-            pause = max(min(age + FIRST_PAUSE, LONGEST_PAUSE), questions / QUERIES_PER_SECOND)
-            left = self._patience.timeout - (now - min(each.began for each in self._waiting))
+            age = now - max(each.started for each in self._orders)
+            names = len({name for each in self._orders for name in each.wanted})
+            pause = max(min(age + FIRST_PAUSE, LONGEST_PAUSE), names / QUERIES_PER_SECOND)
+            left = self._policy.timeout - (now - min(each.started for each in self._orders))
             return min(pause, left)
 
-    def _look(self, waiting: _Waiting) -> None:
-        """Have the servers asked for what they still lack.
+    def _query(self, order: _Order) -> None:
+        """Query the servers for the values that they do not have yet.
 
-        Nobody waits for a server that never replied, and it is asked by one thread at a time.
+        Does not wait for a server that has never replied; only one query to it is under way.
         """
         now = self._clock.monotonic()
-        asking: list[threading.Event] = []
-        for look in self._lacking(waiting):
-            server = look.name_server.server
+        pending: list[threading.Event] = []
+        for state in self._blocking(order):
+            server = state.name_server.server
             names = [
-                name for name in look.missing if self._not_before.get((server, name), now) <= now
+                name for name in state.missing if self._not_before.get((server, name), now) <= now
             ]
-            silent = waiting.public is None and self._replied.get(server) is False
-            asker = self._asker(server, recurse=waiting.public is not None)
-            if not names or (silent and asker.busy):
+            silent = order.public is None and self._replied.get(server) is False
+            queue = self._queue(server, recurse=order.public is not None)
+            if not names or (silent and queue.busy):
                 continue
-            event = asker.ask(names)
+            event = queue.query(names)
             if not silent:
-                asking.append(event)
-        waiting.asking = asking
+                pending.append(event)
+        order.pending = pending
 
-    def _lacking(self, waiting: _Waiting) -> list[ServerState]:
-        """Return the looks that stand in the way of an order."""
-        if waiting.public is None:
-            return blocking(waiting.looks, self._replied, self._patience.quorum)
-        return [each for each in waiting.public if each.missing]
+    def _blocking(self, order: _Order) -> list[ServerState]:
+        """Return the states of the servers that an order has to wait for."""
+        if order.public is None:
+            return blocking(order.authoritative, self._replied, self._policy.quorum)
+        return [each for each in order.public if each.missing]
 
-    def _asker(self, server: Server, *, recurse: bool) -> QueryQueue:
+    def _queue(self, server: Server, *, recurse: bool) -> QueryQueue:
         key = server, recurse
-        if key not in self._askers:
-            line = ServerConnection(server, recurse=recurse, stopped=self._stopped)
-            report = self._heard_publicly if recurse else self._heard
-            self._askers[key] = QueryQueue(line, self._pool.submit, report, self._give_up)
-        return self._askers[key]
+        if key not in self._queues:
+            connection = ServerConnection(server, recurse=recurse, stopped=self._stopped)
+            report = self._resolver_answered if recurse else self._server_answered
+            self._queues[key] = QueryQueue(connection, self._pool.submit, report, self._fail_all)
+        return self._queues[key]
 
     def _stopped(self) -> bool:
         return self._closed or self._stop.is_set()
 
-    def _heard(self, server: Server, answers: Mapping[str, Answer]) -> None:
-        """Note what an authoritative server said, and let go who has everything now."""
+    def _server_answered(self, server: Server, answers: Mapping[str, Answer]) -> None:
+        """Record the answers of an authoritative server, and continue the orders that have all
+        their records.
+        """
         with self._guard:
             replied = any(not isinstance(answer, NoReply) for answer in answers.values())
             self._replied[server] = self._replied.get(server, False) or replied
-            for each in list(self._waiting):
+            for each in list(self._orders):
                 if each.public is None:
-                    each.looks = _after(each.looks, server, answers)
-                    if not self._lacking(each):
-                        self._pass(each)
+                    each.authoritative = _after(each.authoritative, server, answers)
+                    if not self._blocking(each):
+                        self._check_resolvers(each)
 
-    def _pass(self, waiting: _Waiting) -> None:
-        """Go on with an order whose records the authoritative servers have."""
-        resolvers = self._patience.public_resolvers
+    def _check_resolvers(self, order: _Order) -> None:
+        """Query the public resolvers for an order whose records the authoritative servers have."""
+        resolvers = self._policy.public_resolvers
         if not resolvers:
-            self._settle(waiting)
+            self._finish(order)
             return
-        waiting.public = [
-            ServerState("", NameServer("resolver", server), waiting.wanted) for server in resolvers
+        order.public = [
+            ServerState("", NameServer("resolver", server), order.wanted) for server in resolvers
         ]
-        self._look(waiting)
+        self._query(order)
 
-    def _heard_publicly(self, server: Server, answers: Mapping[str, Answer]) -> None:
-        """Note what a resolver said; it is not asked again while it would say the same."""
+    def _resolver_answered(self, server: Server, answers: Mapping[str, Answer]) -> None:
+        """Record the answers of a resolver, which is not queried again while it caches them."""
         with self._guard:
             now = self._clock.monotonic()
-            for each in list(self._waiting):
+            for each in list(self._orders):
                 if each.public is None:
                     continue
                 each.public = _after(each.public, server, answers)
-                if not self._lacking(each):
-                    self._settle(each)
+                if not self._blocking(each):
+                    self._finish(each)
             for name, answer in answers.items():
                 if isinstance(answer, dns.message.Message):
                     self._not_before[server, name] = now + min(
                         cache_seconds(answer), MAX_CACHE_SECONDS
                     )
 
-    def _too_late(self, waiting: _Waiting, now: float) -> PropagationTimeout:
-        seconds, looks = now - waiting.began, self._lacking(waiting)
-        if waiting.public is None:
-            return authoritative_timeout(looks, seconds, self._patience.quorum)
-        kept: dict[str, float] = {}
-        for look in looks:
-            server = look.name_server.server
-            until = max(self._not_before.get((server, name), now) for name in look.missing)
-            kept[str(server)] = until - now
-        return resolver_timeout(looks, seconds, kept)
+    def _timeout_error(self, order: _Order, now: float) -> PropagationTimeout:
+        seconds, states = now - order.started, self._blocking(order)
+        if order.public is None:
+            return authoritative_timeout(states, seconds, self._policy.quorum)
+        cached: dict[str, float] = {}
+        for state in states:
+            server = state.name_server.server
+            until = max(self._not_before.get((server, name), now) for name in state.missing)
+            cached[str(server)] = until - now
+        return resolver_timeout(states, seconds, cached)
 
-    def _settle(self, waiting: _Waiting, error: BaseException | None = None) -> None:
-        """Let one order go; hang up where nobody waits for anybody any more."""
-        self._waiting.remove(waiting)
-        waiting.error = error
-        waiting.settled.set()
-        if not self._waiting:
-            for asker in self._askers.values():
-                asker.close()
-            self._askers.clear()
+    def _finish(self, order: _Order, error: BaseException | None = None) -> None:
+        """Let one order continue; close the connections if no order is waiting any more."""
+        self._orders.remove(order)
+        order.error = error
+        order.finished.set()
+        if not self._orders:
+            for queue in self._queues.values():
+                queue.close()
+            self._queues.clear()
 
-    def _give_up(self, error: BaseException) -> None:
+    def _fail_all(self, error: BaseException) -> None:
         with self._guard:
-            self._watched = False
-            for each in list(self._waiting):
-                # An exception of its own for each thread that raises it.
+            self._polling = False
+            for each in list(self._orders):
+                # Each thread that raises the exception needs its own instance.
                 stopped = isinstance(error, Interrupted)
-                self._settle(each, _interrupted() if stopped else error)
+                self._finish(each, _interrupted() if stopped else error)
 
 
 def _interrupted() -> Interrupted:
-    return Interrupted("stopped while waiting for the DNS")
+    return Interrupted("stopped while waiting for DNS propagation")
 
 
 def _by_zone(records: Iterable[TxtRecord]) -> dict[str, dict[str, frozenset[str]]]:
@@ -287,6 +290,8 @@ def _by_zone(records: Iterable[TxtRecord]) -> dict[str, dict[str, frozenset[str]
 
 
 def _after(
-    looks: Sequence[ServerState], server: Server, answers: Mapping[str, Answer]
+    states: Sequence[ServerState], server: Server, answers: Mapping[str, Answer]
 ) -> list[ServerState]:
-    return [look.after(answers) if look.name_server.server == server else look for look in looks]
+    return [
+        state.after(answers) if state.name_server.server == server else state for state in states
+    ]

@@ -1,6 +1,6 @@
-"""What servers were seen to lack, and whether that stands in the way of going on.
+"""Which values servers do not have yet, and which servers an order has to wait for.
 
-Plain values and rules; who asks the servers, and when, is for `propagation` to say.
+Plain values and rules; `propagation` sends the queries.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from certctl.dns.quorum import Quorum
 from certctl.dns.zones import NameServer
 from certctl.errors import PropagationTimeout
 
-_SHOWN_LACKS = 8
+_MAX_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class ServerState:
-    """What one server of one zone was last seen to lack.
+    """What one server of a zone does not have, according to its last answers.
 
-    `missing` has the values by name that it was not seen to have yet, `problem` why that could not
-    be told.
+    `missing` has the missing values by name; `problem` is why the last query failed, if it did.
     """
 
     zone: str
@@ -35,7 +34,7 @@ class ServerState:
     problem: str | None = None
 
     def after(self, answers: Mapping[str, dns.message.Message | NoReply]) -> ServerState:
-        """Return the look with what the server's answers say of what it lacked."""
+        """Return the state after the server's answers."""
         missing = dict(self.missing)
         problem = None
         for name, values in self.missing.items():
@@ -46,7 +45,7 @@ class ServerState:
                 problem = str(answer)
                 continue
             if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-                problem = f"it answered {dns.rcode.to_text(answer.rcode())}"
+                problem = f"it returned {dns.rcode.to_text(answer.rcode())}"
             if absent := values - texts(answer):
                 missing[name] = absent
             else:
@@ -55,7 +54,7 @@ class ServerState:
 
 
 def texts(answer: dns.message.Message) -> set[str]:
-    """Return the TXT values in an answer, also of the name that an alias led a resolver to."""
+    """Return the TXT values in an answer, including those at the target of a CNAME."""
     return {
         b"".join(record.strings).decode("ascii", errors="replace")
         for rrset in answer.answer
@@ -65,8 +64,8 @@ def texts(answer: dns.message.Message) -> set[str]:
 
 
 def cache_seconds(answer: dns.message.Message) -> float:
-    """Return how long a resolver will give this answer again: the TTL of its records, or that of
-    there being none (RFC 2308 §5).
+    """Return how many seconds a resolver caches this answer: the TTL of its records, or the
+    negative TTL (RFC 2308 §5).
     """
     if answer.answer:
         return min(rrset.ttl for rrset in answer.answer)
@@ -80,98 +79,101 @@ def cache_seconds(answer: dns.message.Message) -> float:
 
 
 def blocking(
-    looks: Iterable[ServerState], replied: Mapping[Server, bool], quorum: Quorum
+    states: Iterable[ServerState], replied: Mapping[Server, bool], quorum: Quorum
 ) -> list[ServerState]:
-    """Return the looks that stand in the way; none where each value is at a quorum of each zone.
+    """Return the states of the servers to wait for; empty if a quorum of each zone's servers has
+    each value.
 
-    `replied` tells of the servers that have been asked whether they ever replied. A machine without
-    IPv6 (or IPv4) cannot ask a zone's servers by it. So where no address of one family ever
-    replied, that family is not counted, if one of the other did.
+    `replied` has the servers that were queried, and whether they ever replied. A machine without
+    IPv6 (or IPv4) cannot query servers in that family. So a family in which no server has replied
+    is ignored if a server of the other family has.
     """
     zones: dict[str, list[ServerState]] = {}
-    for look in looks:
-        zones.setdefault(look.zone, []).append(look)
+    for state in states:
+        zones.setdefault(state.zone, []).append(state)
     return [
-        look
+        state
         for some in zones.values()
-        for look in _lacking_in_zone(_counted(some, replied), quorum)
-        if look.missing
+        for state in _blocking_in_zone(_without_unreachable_family(some, replied), quorum)
+        if state.missing
     ]
 
 
-def _counted(looks: Sequence[ServerState], replied: Mapping[Server, bool]) -> list[ServerState]:
-    servers = [each.name_server.server for each in looks]
-    heard = {each.family for each in servers if replied.get(each)}
+def _without_unreachable_family(
+    states: Sequence[ServerState], replied: Mapping[Server, bool]
+) -> list[ServerState]:
+    servers = [each.name_server.server for each in states]
+    answering = {each.family for each in servers if replied.get(each)}
     unknown = {each.family for each in servers if each not in replied}
-    silent = {4, 6} - heard - unknown if heard else set()
-    return [each for each in looks if each.name_server.server.family not in silent]
+    silent = {4, 6} - answering - unknown if answering else set()
+    return [each for each in states if each.name_server.server.family not in silent]
 
 
-def _lacking_in_zone(looks: Sequence[ServerState], quorum: Quorum) -> list[ServerState]:
-    allowed = len(looks) - quorum.of(len(looks))
-    lacks: dict[tuple[str, str], int] = {}
-    for look in looks:
-        for name, values in look.missing.items():
+def _blocking_in_zone(states: Sequence[ServerState], quorum: Quorum) -> list[ServerState]:
+    allowed = len(states) - quorum.of(len(states))
+    counts: dict[tuple[str, str], int] = {}
+    for state in states:
+        for name, values in state.missing.items():
             for value in values:
-                lacks[name, value] = lacks.get((name, value), 0) + 1
-    wanting = {record for record, number in lacks.items() if number > allowed}
-    kept: list[ServerState] = []
-    for look in looks:
+                counts[name, value] = counts.get((name, value), 0) + 1
+    insufficient = {record for record, number in counts.items() if number > allowed}
+    blocked: list[ServerState] = []
+    for state in states:
         missing = {
             name: still
-            for name, values in look.missing.items()
-            if (still := frozenset(value for value in values if (name, value) in wanting))
+            for name, values in state.missing.items()
+            if (still := frozenset(value for value in values if (name, value) in insufficient))
         }
-        kept.append(replace(look, missing=missing))
-    return kept
+        blocked.append(replace(state, missing=missing))
+    return blocked
 
 
 def authoritative_timeout(
-    looks: Sequence[ServerState], seconds: float, quorum: Quorum
+    states: Sequence[ServerState], seconds: float, quorum: Quorum
 ) -> PropagationTimeout:
-    """Return the error that says which authoritative servers lack what after so many seconds."""
+    """Return the error that lists the values that authoritative servers do not have."""
     enough = (
         "not every authoritative server has"
         if str(quorum) == "all"
         else (f"not enough authoritative servers ({quorum} must) have")
     )
     return PropagationTimeout(
-        f"after {seconds:.0f} s, {enough} the TXT records: {_described(looks)}",
-        hint="Give the servers more time with --dns-propagation-timeout SECONDS, mend the one that"
-        " lags behind, or do not ask them with --dns-skip-propagation.",
+        f"after {seconds:.0f} s, {enough} the TXT records: {_described(states)}",
+        hint="Wait longer with --dns-propagation-timeout SECONDS, fix the server that lags behind,"
+        " or skip the check with --dns-skip-propagation.",
     )
 
 
 def resolver_timeout(
-    looks: Sequence[ServerState], seconds: float, kept: Mapping[str, float]
+    states: Sequence[ServerState], seconds: float, cached: Mapping[str, float]
 ) -> PropagationTimeout:
-    """Return the error for public resolvers that do not show what the authoritative servers have.
+    """Return the error for public resolvers that do not have the records yet.
 
-    `kept` says for how many seconds a resolver, as text, will go on giving an older answer.
+    `cached` has the number of seconds for which each resolver still caches an older answer.
     """
     ages = [
-        f"; {resolver} gives an older answer for another {left:.0f} s"
-        for resolver, left in kept.items()
+        f"; {resolver} caches an older answer for another {left:.0f} s"
+        for resolver, left in cached.items()
         if left > 0
     ]
     return PropagationTimeout(
         f"after {seconds:.0f} s, the authoritative servers have the TXT records, but not every"
-        f" resolver that was named: {_described(looks)}{''.join(ages)}",
-        hint="Give them more time with --dns-propagation-timeout SECONDS, or leave out"
+        f" public resolver: {_described(states)}{''.join(ages)}",
+        hint="Wait longer with --dns-propagation-timeout SECONDS, or leave out"
         " --dns-public-resolver.",
     )
 
 
-def _described(looks: Sequence[ServerState]) -> str:
-    lacks = [_describe(look) for look in looks]
-    more = len(lacks) - _SHOWN_LACKS
-    shown = lacks[:_SHOWN_LACKS] + ([f"and {more} more"] if more > 0 else [])
+def _described(states: Sequence[ServerState]) -> str:
+    descriptions = [_describe(state) for state in states]
+    more = len(descriptions) - _MAX_SHOWN
+    shown = descriptions[:_MAX_SHOWN] + ([f"and {more} more"] if more > 0 else [])
     return "; ".join(shown)
 
 
-def _describe(look: ServerState) -> str:
+def _describe(state: ServerState) -> str:
     missing = ", ".join(
-        f'{name} = "{value}"' for name, values in look.missing.items() for value in sorted(values)
+        f'{name} = "{value}"' for name, values in state.missing.items() for value in sorted(values)
     )
-    because = f" ({look.problem})" if look.problem else ""
-    return f"{look.name_server} lacks {missing}{because}"
+    because = f" ({state.problem})" if state.problem else ""
+    return f"{state.name_server} does not have {missing}{because}"

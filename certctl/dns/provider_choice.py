@@ -1,7 +1,7 @@
-"""Which provider writes a record, with whose credentials: the certificate's own, or the zone's.
+"""Chooses the provider and the credentials for a record: the certificate's own, or the zone's.
 
-A zone in `[dns.zones]` is written with its credentials where the certificate has none of its own
-(`--dns auto`), and where a CNAME leads into it: who holds the one zone seldom holds the other.
+The credentials of a zone in `[dns.zones]` are used if the certificate has none of its own
+(`--dns auto`), and if a CNAME leads into the zone, since another provider may host that zone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certctl.ports import DnsProvider
 
 
 class ChosenProviders:
-    """A provider that hands each record to that of its `credentials`, made when it is needed."""
+    """Passes each record to the provider for its `credentials`, which is created when needed."""
 
     def __init__(
         self, challenge: ChallengeSpec, credentials: DnsCredentials, system: ProviderSystem
@@ -28,37 +28,37 @@ class ChosenProviders:
         self._credentials = credentials
         self._system = system
         self._guard = threading.Lock()
-        self._made: dict[str, DnsProvider] = {}
+        self._providers: dict[str, DnsProvider] = {}
 
     def require(self) -> None:
-        """Make the certificate's own provider, before the DNS is asked for anything. Raises
-        `UsageError` or `ConfigurationError` where that cannot be, or nobody is named at all.
+        """Create the certificate's own provider, before any DNS queries. Raises `UsageError` or
+        `ConfigurationError` if that fails, or if no provider is configured at all.
         """
         if self._own:
             self._provider("")
         elif not self._credentials.zones:
-            raise _nobody()
+            raise _no_provider()
 
-    def choose(self, name: str, asked: str) -> str:
-        """Return the credentials for a record at `name`, where the CNAMEs of `asked` led; empty for
-        the certificate's own. Raises `UsageError` or `ConfigurationError`, as making the provider
-        does.
+    def choose(self, name: str, queried_name: str) -> str:
+        """Return the credentials for a record at `name`, the target of the CNAMEs of
+        `queried_name`; empty for the certificate's own. Raises `UsageError` or `ConfigurationError`
+        if the provider cannot be created.
         """
         chosen = ""
-        if name != asked or not self._own:
+        if name != queried_name or not self._own:
             chosen = self._credentials.of_zone(name) or ""
         if not chosen and not self._own:
-            raise _nobody(f" for {name}")
+            raise _no_provider(f" for {name}")
         self._provider(chosen)
         return chosen
 
     def present(self, records: Sequence[TxtRecord]) -> None:
-        """Add the values, each with its credentials. Raises what the first that fails does."""
+        """Add the values, each with its credentials. Raises the error of the first that fails."""
         for credentials, some in _by_credentials(records).items():
             self._provider(credentials).present(some)
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Remove the values, whatever becomes of the others; raises the first failure after."""
+        """Remove the values, continuing after an error; raises the first error at the end."""
         failures: list[CertctlError] = []
         for credentials, some in _by_credentials(records).items():
             try:
@@ -75,11 +75,11 @@ class ChosenProviders:
 
     def _provider(self, credentials: str) -> DnsProvider:
         with self._guard:
-            if credentials not in self._made:
-                self._made[credentials] = self._make(credentials)
-            return self._made[credentials]
+            if credentials not in self._providers:
+                self._providers[credentials] = self._create(credentials)
+            return self._providers[credentials]
 
-    def _make(self, credentials: str) -> DnsProvider:
+    def _create(self, credentials: str) -> DnsProvider:
         challenge = self._challenge
         name = credentials or challenge.dns_credentials
         if name is not None:
@@ -87,8 +87,8 @@ class ChosenProviders:
             given = challenge.dns_provider
             if not credentials and given not in (None, AUTO, profile.provider):
                 raise ConfigurationError(
-                    f"{profile.where} are credentials of {profile.provider}, not of {given}",
-                    hint=f"Leave --dns {given} out, or name other credentials.",
+                    f"{profile.where} has credentials for {profile.provider}, not for {given}",
+                    hint=f"Leave out --dns {given}, or choose other credentials.",
                 )
             return self._of_profile(profile)
         provider = challenge.dns_provider or ""
@@ -117,11 +117,11 @@ class ChosenProviders:
         return settings_of_environment(provider, options_of(provider), self._credentials.variables)
 
 
-def _nobody(whom: str = "") -> ConfigurationError:
+def _no_provider(record: str = "") -> ConfigurationError:
     return ConfigurationError(
-        f"no DNS provider is given{whom}",
-        hint="Name the one that writes the records (--dns PROVIDER), or the credentials of its"
-        " zone in [dns.zones] of certctl.toml.",
+        f"no DNS provider is set{record}",
+        hint="Set the provider that writes the records (--dns PROVIDER), or add the credentials of"
+        " the zone to [dns.zones] in certctl.toml.",
     )
 
 

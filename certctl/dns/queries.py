@@ -1,6 +1,6 @@
-"""One question to one DNS server (RFC 1035), over UDP, then TCP where the answer was cut short.
+"""A single query to a DNS server (RFC 1035), over UDP, then over TCP if the answer was truncated.
 
-No retries and no caching: who asks decides what to do when there is no answer.
+There are no retries and no cache; the caller handles missing answers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from certctl.dns.addresses import DNS_PORT
 
 
 class NoReply(Exception):
-    """The server gave no answer that could be used; the text says why."""
+    """The server gave no usable answer; the text states why."""
 
 
 @dataclass(frozen=True, order=True)
@@ -29,7 +29,7 @@ class Server:
 
     @property
     def family(self) -> int:
-        """The version of the Internet Protocol: 4 or 6."""
+        """The IP version: 4 or 6."""
         return 6 if ":" in self.address else 4
 
     def __str__(self) -> str:
@@ -43,12 +43,12 @@ class Server:
 def query(
     server: Server, name: str, kind: str, *, recurse: bool, seconds: float
 ) -> dns.message.Message:
-    """Return the answer of `server` to a question, whatever its response code.
+    """Return the answer of `server` to a query, with any response code.
 
     `recurse` is the RD bit: true for a resolver, false for an authoritative server. Each of UDP and
     TCP may take `seconds`. Raises `NoReply`.
     """
-    # Without EDNS, which old servers and firewalls stumble over: what does not fit comes by TCP.
+    # Without EDNS, which some old servers and firewalls reject; long answers come over TCP.
     question = dns.message.make_query(dns.name.from_text(name), kind)
     if not recurse:
         question.flags &= ~dns.flags.RD
@@ -66,5 +66,5 @@ def query(
     except OSError as error:
         raise NoReply(error.strerror or str(error)) from error
     except (dns.exception.DNSException, EOFError, ValueError) as error:
-        raise NoReply(f"an answer that makes no sense ({type(error).__name__})") from error
+        raise NoReply(f"malformed answer ({type(error).__name__})") from error
     return answer

@@ -1,4 +1,4 @@
-"""How many authoritative servers of a zone must have a record before a CA is told to look."""
+"""How many authoritative servers of a zone must have a record before the CA may validate it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _QUORUM = re.compile(r"([0-9]{1,4})(%?)\Z")
 
 @dataclass(frozen=True)
 class Quorum:
-    """How many authoritative servers of a zone must have a record: `share` of them (0 to 1), or
-    `number` where that is given.
+    """How many authoritative servers of a zone must have a record: `number` if it is set, otherwise
+    `share` of them (0 to 1).
     """
 
     share: float = 1
     number: int | None = None
 
     def of(self, servers: int) -> int:
-        """Return how many of so many servers must have it; at least one."""
-        wanted = self.number if self.number is not None else math.ceil(self.share * servers - 1e-9)
-        return max(1, min(wanted, servers))
+        """Return how many of `servers` must have the record; at least one."""
+        needed = self.number if self.number is not None else math.ceil(self.share * servers - 1e-9)
+        return max(1, min(needed, servers))
 
     def __str__(self) -> str:
         if self.number is not None:
@@ -32,7 +32,7 @@ class Quorum:
 
 
 def parse_quorum(text: str) -> Quorum:
-    """Return the quorum that `all`, a number or a percentage means. Raises `ConfigurationError`."""
+    """Return the quorum for `all`, a number or a percentage. Raises `ConfigurationError`."""
     found = _QUORUM.match(text.strip())
     if text.strip().lower() == "all":
         return Quorum()
@@ -41,7 +41,7 @@ def parse_quorum(text: str) -> Quorum:
     if found and not found[2] and int(found[1]) > 0:
         return Quorum(number=int(found[1]))
     raise ConfigurationError(
-        f"{text!r} is no number of DNS servers",
-        hint="Give --dns-propagation-quorum all, a number such as 2, or a share such as 60%.",
+        f"{text!r} is not a valid number or share of DNS servers",
+        hint="Set --dns-propagation-quorum to all, a number such as 2, or a share such as 60%.",
         code="configuration.value",
     )

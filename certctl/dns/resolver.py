@@ -1,6 +1,6 @@
-"""Questions to the recursive resolver: the system's, or the one that the user names.
+"""Queries to recursive resolvers: the system's, or the one that the user chose.
 
-Answers come as DNS messages; what they mean is for `zones` to say.
+Returns DNS messages; the callers interpret them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MEANINGFUL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
 def parse_server(text: str) -> Server:
-    """Return the server that `ADDRESS` or `ADDRESS:PORT` (`[ADDRESS]:PORT` for IPv6) names.
+    """Return the server for `ADDRESS` or `ADDRESS:PORT` (`[ADDRESS]:PORT` for IPv6).
 
     Raises `ConfigurationError`.
     """
@@ -32,16 +32,16 @@ def parse_server(text: str) -> Server:
 
 
 class Resolver:
-    """The resolvers to ask, one after the other; `address` None means those of /etc/resolv.conf."""
+    """The resolvers to query, in order; those of /etc/resolv.conf if `address` is None."""
 
     def __init__(self, address: str | None, stop: threading.Event) -> None:
         self._stop = stop
         self._servers = _system_servers() if address is None else (parse_server(address),)
 
     def ask(self, name: str, kind: str) -> dns.message.Message:
-        """Return the answer to a question: records, or that there are none.
+        """Return the answer to a query: records, or that there are none.
 
-        Raises `ChallengeError` where no resolver gives either, and `Interrupted`.
+        Raises `ChallengeError` if no resolver answers, and `Interrupted`.
         """
         problems: dict[Server, str] = {}
         for _ in range(ROUNDS):
@@ -52,27 +52,27 @@ class Resolver:
                 except NoReply as error:
                     problems[server] = str(error)
                     continue
-                # An alias that leads to a broken zone, or in a circle, comes with SERVFAIL.
+                # A CNAME into a broken zone, or a CNAME loop, is returned with SERVFAIL.
                 if answer.rcode() in _MEANINGFUL or answer.answer:
                     return answer
-                problems[server] = f"it answered {dns.rcode.to_text(answer.rcode())}"
-        said = "; ".join(f"{server}: {problem}" for server, problem in problems.items())
+                problems[server] = f"it returned {dns.rcode.to_text(answer.rcode())}"
+        reasons = "; ".join(f"{server}: {problem}" for server, problem in problems.items())
         raise ChallengeError(
-            f"cannot look up {kind} of {name} in the DNS ({said})",
-            hint="Name a resolver that knows the zone with --dns-resolver ADDRESS[:PORT].",
+            f"cannot look up the {kind} records of {name} ({reasons})",
+            hint="Use a resolver that knows the zone: --dns-resolver ADDRESS[:PORT].",
             code="challenge.dns.lookup",
         )
 
     def check(self) -> None:
-        """Raise `Interrupted` where the run was told to stop."""
+        """Raise `Interrupted` if the run has been interrupted."""
         if self._stop.is_set():
             raise Interrupted("stopped while looking up names in the DNS")
 
     def server_at(self, address: str) -> Server:
-        """Return the authoritative server at `address`: NS records have no ports, so it is 53.
+        """Return the authoritative server at `address`. NS records have no ports, so it is 53.
 
-        Where a resolver was named that listens at another port, a server of the same host is asked
-        at that port: it is the one that the resolver's user means (a private DNS on one machine).
+        But if the user chose a resolver with another port, that port is also used for authoritative
+        servers on the same host: this supports a private DNS server on one machine.
         """
         for resolver in self._servers:
             if resolver.port != DNS_PORT and _same_host(resolver.address, address):
@@ -86,7 +86,7 @@ def _system_servers() -> tuple[Server, ...]:
     except (dns.exception.DNSException, OSError) as error:
         raise ChallengeError(
             f"this machine has no DNS resolver: {error}",
-            hint="Name one with --dns-resolver ADDRESS[:PORT].",
+            hint="Set one with --dns-resolver ADDRESS[:PORT].",
             code="challenge.dns.lookup",
         ) from error
     return tuple(Server(str(each), system.port) for each in system.nameservers)

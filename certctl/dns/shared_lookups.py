@@ -1,7 +1,6 @@
-"""What one solver knows of the DNS, for all orders of a run: zones, their servers, and the wait.
+"""The DNS lookups that all orders of a solver share: zones, their servers, and propagation.
 
-Made from settings alone, which are checked at once; dnspython is imported, and anything asked, when
-that is needed.
+Settings are validated at creation; dnspython is imported, and queries are sent, only when needed.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class DnsLookups:
-    """The zones and the wait of one solver; its members may be used by several threads.
+    """The zones and the propagation wait of one solver. Thread-safe.
 
-    Raises `ConfigurationError` for a quorum or the address of a resolver that makes no sense.
+    Raises `ConfigurationError` for an invalid quorum or resolver address.
     """
 
     def __init__(self, challenge: ChallengeSpec, clock: Clock, stop: threading.Event) -> None:
@@ -39,36 +38,36 @@ class DnsLookups:
 
     @property
     def zones(self) -> Zones:
-        """Where records belong. Raises `ChallengeError` where this machine has no resolver."""
+        """Finds the zones of records. Raises `ChallengeError` if this machine has no resolver."""
         from certctl.dns.resolver import Resolver  # noqa: PLC0415 - dnspython is slow to import
         from certctl.dns.zones import Zones  # noqa: PLC0415 - as above
 
         with self._guard:
             if self._zones is None:
-                asked = Resolver(self._challenge.dns_resolver, self._stop)
+                chosen = Resolver(self._challenge.dns_resolver, self._stop)
                 direct = not self._challenge.dns_skip_propagation
-                self._zones = Zones(asked, self._clock, direct=direct)
+                self._zones = Zones(chosen, self._clock, direct=direct)
             return self._zones
 
     @property
     def propagation(self) -> Propagation:
-        """The wait until records can be seen. Raises as `zones` does."""
+        """The wait until records are published. Raises `ChallengeError`, like `zones`."""
         from certctl.dns import propagation, resolver  # noqa: PLC0415 - as above
 
         with self._guard:
             if self._propagation is None:
-                patience = propagation.WaitPolicy(
+                policy = propagation.WaitPolicy(
                     self._challenge.dns_propagation_timeout,
                     self._quorum,
                     tuple(map(resolver.parse_server, self._challenge.dns_public_resolvers)),
                 )
                 self._propagation = propagation.Propagation(
-                    self.zones, patience, clock=self._clock, stop=self._stop
+                    self.zones, policy, clock=self._clock, stop=self._stop
                 )
             return self._propagation
 
     def close(self) -> None:
-        """Ask nobody any more; safe to call twice."""
+        """Stop all queries; safe to call twice."""
         with self._guard:
             if self._propagation is not None:
                 self._propagation.close()

@@ -1,4 +1,4 @@
-"""What a DNS provider gets from the run that it works for; nothing of a certificate or of a CA."""
+"""What a run passes to its DNS providers, independent of certificates and CAs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from certctl.ports import Clock, Instruct
 
 
 class KeyedLocks:
-    """One at a time at each thing: many a DNS API replaces all records of a name, or of a zone."""
+    """A lock for each key, such as a zone. Many DNS APIs replace all records of a name or a zone,
+    so that concurrent changes would be lost.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -27,16 +29,16 @@ class KeyedLocks:
 
 
 def no_terminal(_instruction: str) -> bool:
-    """Stand for the person at the terminal where there is none."""
+    """An `Instruct` for runs without a user at a terminal."""
     return False
 
 
 @dataclass(frozen=True)
 class ProviderSystem:
-    """Time, the event that ends every sleep of the run, and how many seconds a hook may take.
+    """The clock, the event that interrupts the run, and how many seconds a hook may take.
 
-    `instruct` reaches the person at the terminal, `directory` is where a provider may keep what it
-    must remember (None: nowhere), and `turns` are shared by the providers of a run.
+    `instruct` shows instructions to the user at the terminal. `directory` is where a provider may
+    store state (None: nowhere). All providers of a run share `provider_locks`.
     """
 
     clock: Clock

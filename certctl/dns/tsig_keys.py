@@ -1,7 +1,4 @@
-"""TSIG keys (RFC 8945) as people keep them: BIND's key file, or the bare secret in base64.
-
-Reads and checks; what is signed with a key belongs to the provider.
-"""
+"""Reads TSIG keys (RFC 8945) from BIND key files, or from a secret in base64."""
 
 from __future__ import annotations
 
@@ -26,13 +23,13 @@ ALGORITHMS = (
 DEFAULT_ALGORITHM = "hmac-sha256"
 
 _CODE = "configuration.tsig_key"
-# Comments first: but a base64 secret may hold `//`, so quoted strings are taken whole.
+# Matches comments and quoted strings as a whole, since a base64 secret may contain `//`.
 _TOKEN = re.compile(r'/\*.*?\*/|//[^\n]*|#[^\n]*|"([^"\n]*)"|([{};])|([^\s{};"#]+)', re.DOTALL)
 
 
 @dataclass(frozen=True)
 class TsigKey:
-    """A shared secret with its name and its algorithm (one of `ALGORITHMS`)."""
+    """A shared secret with its name and algorithm (one of `ALGORITHMS`)."""
 
     name: str
     algorithm: str
@@ -40,10 +37,11 @@ class TsigKey:
 
 
 def read_key_file(path: str, name: str | None, algorithm: str | None) -> TsigKey:
-    """Return the key in a file: `key NAME { algorithm A; secret "S"; };`, or the secret alone.
+    """Return the key in a file: `key NAME { algorithm A; secret "S"; };`, or only the secret.
 
-    `name` chooses among several keys, and is needed where the file has the secret alone.
-    `algorithm` beats the file's. Raises `ConfigurationError`, for a file that others can read too.
+    `name` selects one of several keys, and is required if the file has only the secret.
+    `algorithm` overrides the file's. Raises `ConfigurationError`, also if other users can read the
+    file.
     """
     from certctl.system.secrets import read_secret  # noqa: PLC0415 - the options need no files
 
@@ -51,12 +49,13 @@ def read_key_file(path: str, name: str | None, algorithm: str | None) -> TsigKey
     keys = list(_statements(text))
     if not keys:
         return make_key(text.strip(), name, algorithm, where=path)
-    wanted = [each for each in keys if name is None or each[0] == _plain(name)]
+    wanted = [each for each in keys if name is None or each[0] == _normalized(name)]
     if len(wanted) != 1:
-        has = ", ".join(each[0] for each in keys)
+        names = ", ".join(each[0] for each in keys)
         raise ConfigurationError(
-            f"{path} has the keys {has}; " + (f"none is {name}" if name else "one must be chosen"),
-            hint="Name one of them with --rfc2136-key-name.",
+            f"{path} has the keys {names}"
+            + (f", but not {name}" if name else ", and none was selected"),
+            hint="Select one of them with --rfc2136-key-name.",
             code=_CODE,
         )
     found, stated, secret = wanted[0]
@@ -64,14 +63,14 @@ def read_key_file(path: str, name: str | None, algorithm: str | None) -> TsigKey
 
 
 def make_key(secret: str, name: str | None, algorithm: str | None, *, where: str) -> TsigKey:
-    """Return a key from a secret in base64; `where` says in errors where the secret stands.
+    """Return a key from a secret in base64; error messages name its source, `where`.
 
     Raises `ConfigurationError`, never with the secret in its text.
     """
     if not name:
         raise ConfigurationError(
             f"{where}: the TSIG key needs a name",
-            hint="Give the name that the server knows it by with --rfc2136-key-name.",
+            hint="Set --rfc2136-key-name to the key's name in the server's configuration.",
             code=_CODE,
         )
     chosen = (algorithm or DEFAULT_ALGORITHM).lower().removesuffix(".")
@@ -88,11 +87,11 @@ def make_key(secret: str, name: str | None, algorithm: str | None, *, where: str
         raw = b""
     if not raw:
         raise ConfigurationError(
-            f"{where}: neither a BIND key statement nor a secret in base64",
-            hint="tsig-keygen NAME writes such a file.",
+            f"{where} contains neither a BIND key statement nor a secret in base64",
+            hint="Create a key file with: tsig-keygen NAME",
             code=_CODE,
         )
-    return TsigKey(_plain(name), chosen, raw)
+    return TsigKey(_normalized(name), chosen, raw)
 
 
 def _statements(text: str) -> Iterator[tuple[str, str | None, str]]:
@@ -103,12 +102,16 @@ def _statements(text: str) -> Iterator[tuple[str, str | None, str]]:
         if word == "key" and words[index + 2 : index + 3] == ["{"]:
             body = words[index + 3 :]
             body = body[: body.index("}")] if "}" in body else body
-            yield _plain(words[index + 1]), _after(body, "algorithm"), _after(body, "secret") or ""
+            yield (
+                _normalized(words[index + 1]),
+                _after(body, "algorithm"),
+                _after(body, "secret") or "",
+            )
 
 
 def _after(words: Sequence[str], keyword: str) -> str | None:
     return next((value for word, value in pairwise(words) if word == keyword), None)
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.lower().removesuffix(".")

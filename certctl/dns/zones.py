@@ -1,4 +1,4 @@
-"""Where a TXT record belongs: past the aliases, in which zone, and on which servers."""
+"""Finds the location of a TXT record: its name after CNAMEs, its zone, and the zone's servers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DIRECT_SECONDS = 1.5
 
 _PARALLEL_LOOKUPS = 16
 _ONE_LABEL = 2
-"""The length of a name of one label, the root's empty label being another."""
+"""The length of a name with one label, including the root's empty label."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a record stands: its name after all aliases, and the zone; without trailing dots."""
+    """The location of a record: its name after all CNAMEs, and its zone; without trailing dots."""
 
     name: str
     zone: str
@@ -48,12 +48,11 @@ class NameServer:
 
 
 class Zones:
-    """Finds zones and their servers, each once: what was found holds for `CACHE_SECONDS`.
+    """Finds zones and their servers, and caches them for `CACHE_SECONDS`. Thread-safe.
 
-    Names below a known zone are asked of its own servers: a resolver would remember that there is
-    nothing at a name where a TXT record is about to be (RFC 2308 §5), and so would not see it for a
-    while. Where `direct` is false, or no server can be reached from here, the resolver has to do.
-    Its methods may be called from several threads.
+    Names below a known zone are looked up on its authoritative servers: a resolver would cache the
+    absence of the TXT record that is about to be added (RFC 2308 §5), and not see it for a while.
+    The resolver is used if `direct` is false, or if none of the servers can be reached.
     """
 
     def __init__(self, resolver: Resolver, clock: Clock, *, direct: bool = True) -> None:
@@ -62,28 +61,28 @@ class Zones:
         self._direct = direct
         self._guard = threading.Lock()
         self._cuts: dict[dns.name.Name, float] = {}
-        self._servers: dict[str, _Found] = {}
+        self._servers: dict[str, _CachedServers] = {}
         self._replied: dict[dns.name.Name, NameServer | None] = {}
 
     def locate(self, name: str) -> Location:
-        """Return where a record of `name` has to be written: CNAMEs are followed to where they
-        lead. Raises `ChallengeError`.
+        """Return where the record for `name` has to be written, after following CNAMEs. Raises
+        `ChallengeError`.
         """
-        way = [dns.name.from_text(name)]
+        chain = [dns.name.from_text(name)]
         while True:
-            zone, answer = self._ask(way[-1])
-            longer = _follow(answer, way)
-            if longer == way:
+            zone, answer = self._ask(chain[-1])
+            longer = _follow(answer, chain)
+            if longer == chain:
                 self._remember_cut(zone)
-                return Location(_text(way[-1]), _text(zone))
-            way = longer
+                return Location(_text(chain[-1]), _text(zone))
+            chain = longer
 
     def name_servers(self, zone: str) -> tuple[NameServer, ...]:
-        """Return what `name_servers` says of `zone`; who asks meanwhile waits for the same answer.
-        Raises `ChallengeError`.
+        """Return the servers of `zone`; concurrent callers wait for the same lookup. Raises
+        `ChallengeError`.
         """
         with self._guard:
-            found = self._servers.setdefault(zone, _Found())
+            found = self._servers.setdefault(zone, _CachedServers())
         with found.one_at_a_time:
             now = self._clock.monotonic()
             if not found.servers or now - found.since >= CACHE_SECONDS:
@@ -91,8 +90,8 @@ class Zones:
             return found.servers
 
     def _ask(self, name: dns.name.Name) -> tuple[dns.name.Name, dns.message.Message]:
-        """Return the zone of `name`, and what its server says of it; the zone counts only where
-        that is no CNAME.
+        """Return the zone of `name`, and the answer for it; the zone is valid only if the answer is
+        not a CNAME.
         """
         zone = self._zone_above(name) if self._direct else None
         while zone is not None:
@@ -103,15 +102,15 @@ class Zones:
                 zone = cut
                 continue
             return _zone_in(answer, name) or zone, answer
-        # One question tells of the alias (RFC 1034 §3.6.2) and, where there is none, of the zone,
-        # since a negative answer carries its SOA too (RFC 2308 §3).
+        # One query returns the CNAME (RFC 1034 §3.6.2) or, if there is none, the zone: a negative
+        # answer has its SOA record, too (RFC 2308 §3).
         answer = self._resolver.ask(_text(name), "SOA")
         if _is_alias(answer, name):
             return name, answer
         return _find_zone(name, answer, self._resolver), answer
 
     def _zone_above(self, name: dns.name.Name) -> dns.name.Name | None:
-        """Return the closest zone known above `name`; its parent's where there is none."""
+        """Return the closest known zone above `name`; look up its parent's if none is known."""
         now = self._clock.monotonic()
         with self._guard:
             known = [
@@ -124,7 +123,7 @@ class Zones:
         if len(name) <= _ONE_LABEL:
             return None
         parent = name.parent()
-        # Records of other methods may be below names like `_acme-challenge`.
+        # Skip labels like `_acme-challenge`: the parent of a record may be such a name, too.
         while len(parent) > _ONE_LABEL and parent.labels[0].startswith(b"_"):
             parent = parent.parent()
         try:
@@ -140,9 +139,9 @@ class Zones:
             self._cuts[zone] = self._clock.monotonic()
 
     def _ask_servers(self, zone: dns.name.Name, name: dns.name.Name) -> dns.message.Message | None:
-        """Return what the first server of `zone` that makes sense says of `name`.
+        """Return the first usable answer for `name` from the servers of `zone`.
 
-        The one that did so last is asked first; where none did, none is asked again.
+        The server that answered last is queried first; if none did, none is queried again.
         """
         with self._guard:
             if zone in self._replied and self._replied[zone] is None:
@@ -160,7 +159,7 @@ class Zones:
                 )
             except NoReply:
                 continue
-            if _makes_sense(answer, name, zone):
+            if _is_usable(answer, name, zone):
                 with self._guard:
                     self._replied[zone] = each
                 return answer
@@ -170,8 +169,8 @@ class Zones:
 
 
 @dataclass
-class _Found:
-    """The servers of a zone, found at `since`; one caller at a time looks for them."""
+class _CachedServers:
+    """The servers of a zone, found at `since`; one caller at a time looks them up."""
 
     servers: tuple[NameServer, ...] = ()
     since: float = 0
@@ -179,10 +178,10 @@ class _Found:
 
 
 def name_servers(zone: str, resolver: Resolver) -> tuple[NameServer, ...]:
-    """Return every address of every authoritative server of `zone`, each address once, sorted.
+    """Return all addresses of all authoritative servers of `zone`, each address once, sorted.
 
-    A server whose address cannot be found is left out: the CA's resolver cannot ask it either.
-    Raises `ChallengeError` where no server is left.
+    A server whose address cannot be found is left out: the CA's resolver cannot query it either.
+    Raises `ChallengeError` if no server is left.
     """
     apex = dns.name.from_text(zone)
     hosts = sorted(
@@ -213,7 +212,7 @@ def name_servers(zone: str, resolver: Resolver) -> tuple[NameServer, ...]:
         raise ChallengeError(
             f"no authoritative server of the zone {zone} can be found"
             + "".join(f"; {problem}" for problem in problems),
-            hint="Name a resolver that knows the zone with --dns-resolver ADDRESS[:PORT].",
+            hint="Use a resolver that knows the zone: --dns-resolver ADDRESS[:PORT].",
             code="challenge.dns.zone",
         )
     return tuple(sorted(found.values()))
@@ -222,15 +221,15 @@ def name_servers(zone: str, resolver: Resolver) -> tuple[NameServer, ...]:
 def _find_zone(
     name: dns.name.Name, answer: dns.message.Message, resolver: Resolver
 ) -> dns.name.Name:
-    """Return the zone of `name`, of which `answer` is the answer for SOA; climbs where it must."""
+    """Return the zone of `name` from the `answer` to its SOA query, or from its parents'."""
     current, zone = name, _zone_in(answer, name)
     while zone is None and current != dns.name.root:
         current = current.parent()
         zone = _zone_in(resolver.ask(_text(current), "SOA"), current)
     if zone is None or zone == dns.name.root:
         raise ChallengeError(
-            f"{_text(name)} lies in no zone of the DNS: no name above it has an SOA record",
-            hint="Check the name; if its zone is private, name a resolver that knows it with"
+            f"the DNS zone of {_text(name)} cannot be found: no name above it has an SOA record",
+            hint="Check the name; if its zone is private, use a resolver that knows it:"
             " --dns-resolver ADDRESS[:PORT].",
             code="challenge.dns.zone",
         )
@@ -240,7 +239,7 @@ def _find_zone(
 def _delegation(
     answer: dns.message.Message, name: dns.name.Name, zone: dns.name.Name
 ) -> dns.name.Name | None:
-    """Return the zone below `zone` to which an answer refers for `name` (RFC 1034 §4.3.2)."""
+    """Return the child zone to which an answer delegates `name`, if any (RFC 1034 §4.3.2)."""
     if answer.answer or answer.flags & dns.flags.AA:
         return None
     cuts = [
@@ -254,8 +253,10 @@ def _delegation(
     return max(cuts, key=len, default=None)
 
 
-def _makes_sense(answer: dns.message.Message, name: dns.name.Name, zone: dns.name.Name) -> bool:
-    """Whether a server that was asked directly knows: one that is lame refers upwards, or fails."""
+def _is_usable(answer: dns.message.Message, name: dns.name.Name, zone: dns.name.Name) -> bool:
+    """Whether a server's direct answer is usable; a lame server returns an error or a referral
+    upwards.
+    """
     if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         return False
     return bool(answer.flags & dns.flags.AA) or _delegation(answer, name, zone) is not None
@@ -274,24 +275,24 @@ def _zone_in(answer: dns.message.Message, name: dns.name.Name) -> dns.name.Name 
     return max(owners, key=len, default=None)
 
 
-def _follow(answer: dns.message.Message, way: Sequence[dns.name.Name]) -> list[dns.name.Name]:
-    """Return `way` and the names to which the CNAMEs in `answer` lead from its end.
+def _follow(answer: dns.message.Message, chain: Sequence[dns.name.Name]) -> list[dns.name.Name]:
+    """Return `chain`, extended by the targets of the CNAMEs in `answer`.
 
-    Raises `ChallengeError` for a circle, and for more than `MAX_ALIASES`.
+    Raises `ChallengeError` for a loop, and for more than `MAX_ALIASES`.
     """
     aliases = {
         rrset.name: rrset[0].target for rrset in _records(answer, dns.rdatatype.CNAME) if rrset
     }
-    followed = list(way)
+    followed = list(chain)
     while followed[-1] in aliases:
         target = aliases[followed[-1]]
-        circle = target in followed
+        loop = target in followed
         followed.append(target)
-        if circle or len(followed) > MAX_ALIASES + 1:
+        if loop or len(followed) > MAX_ALIASES + 1:
             raise ChallengeError(
-                f"the CNAMEs of {_text(followed[0])} lead in a circle, or too far: "
+                f"the CNAME chain of {_text(followed[0])} has a loop, or is too long: "
                 + " -> ".join(_text(each) for each in followed),
-                hint="Make it an alias of the one name that holds the TXT record.",
+                hint="Point the CNAME directly to the name of the TXT record.",
                 code="challenge.dns.alias",
             )
     return followed

@@ -236,7 +236,7 @@ def test_a_zone_that_nobody_is_named_for_is_an_error_before_anything_is_written(
 ) -> None:
     providers = chosen(tmp_path, ChallengeSpec(method="dns", dns_provider="auto"))
 
-    with pytest.raises(ConfigurationError, match="no DNS provider is given"):
+    with pytest.raises(ConfigurationError, match="no DNS provider is set"):
         providers.choose("a.other.test", "a.other.test")
     with pytest.raises(ConfigurationError, match="no DNS credentials 'gone'"):
         providers.choose("a.gone.test", "a.gone.test")
@@ -248,7 +248,7 @@ def test_a_zone_that_nobody_is_named_for_is_an_error_before_anything_is_written(
 def test_credentials_of_another_provider_are_refused(tmp_path: Path) -> None:
     challenge = ChallengeSpec(method="dns", dns_provider="rfc2136", dns_credentials="own")
 
-    with pytest.raises(ConfigurationError, match="credentials of exec, not of rfc2136"):
+    with pytest.raises(ConfigurationError, match="credentials for exec, not for rfc2136"):
         chosen(tmp_path, challenge).choose("a.test", "a.test")
 
 
@@ -293,4 +293,4 @@ def test_a_provider_that_needs_more_than_lexicon_says_what_to_install() -> None:
     with pytest.raises(ConfigurationError) as caught:
         create_provider("route53", {}, system())
 
-    assert caught.value.hint == "pip install 'dns-lexicon[route53]'"
+    assert caught.value.hint == "Install it: pip install 'dns-lexicon[route53]'"

@@ -230,7 +230,7 @@ def test_a_profile_that_the_ca_does_not_offer_is_told(
     ("records", "rcodes", "code", "message"),
     [
         ({}, {"a.example": dns.rcode.NXDOMAIN}, "dns.nxdomain", "does not exist in the DNS"),
-        ({("a.example", "TXT"): ("x",)}, {}, "dns.no_address", "has no A and no AAAA record"),
+        ({("a.example", "TXT"): ("x",)}, {}, "dns.no_address", "has no A or AAAA record"),
         ({}, {"a.example": dns.rcode.SERVFAIL}, "dns.lookup", "SERVFAIL"),
         (
             {("a.example", "CNAME"): ("b.example.",)},
@@ -238,7 +238,7 @@ def test_a_profile_that_the_ca_does_not_offer_is_told(
             "dns.nxdomain",
             "it is an alias of b.example, which does not exist",
         ),
-        ({("a.example", "A"): ("192.0.2.1",)}, {}, "dns.elsewhere", "is one of this machine's"),
+        ({("a.example", "A"): ("192.0.2.1",)}, {}, "dns.elsewhere", "belongs to this machine"),
     ],
 )
 def test_a_name_that_does_not_lead_here_is_told(

@@ -158,7 +158,7 @@ def test_a_secondary_that_never_gets_the_record_is_named(
     finished = here.certctl("issue", ZONE, "--dns-propagation-timeout", "1")
 
     assert finished.exit_status == 1
-    assert f"ns2.{ZONE} ({SECONDARY}:{primary.port}) lacks {AT}" in finished.stderr
+    assert f"ns2.{ZONE} ({SECONDARY}:{primary.port}) does not have {AT}" in finished.stderr
     assert f"ns1.{ZONE}" not in finished.stderr
     assert not told(pebble)
     assert (primary.dump(ZONE), here.leftovers()) == (before, [])

@@ -110,7 +110,7 @@ def test_an_alias_is_followed_to_where_its_records_stand(
         "an alias of pointed.doctor-elsewhere.test, it has 127.0.0.1"
     )
     assert found["caa.forbidden"]["message"].startswith(
-        "the CAA records of pointed.doctor-elsewhere.test let third.example issue, not "
+        "the CAA records of pointed.doctor-elsewhere.test permit third.example to issue, not "
     )
 
 

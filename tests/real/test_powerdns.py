@@ -168,7 +168,7 @@ def test_a_zone_that_the_server_has_not_is_an_error(zones: Zones) -> None:
         provider(zones).present([foreign])
 
     assert caught.value.code == "challenge.dns.provider"
-    assert "could not change other.test: it answered 404" in caught.value.message
+    assert "could not change other.test: it returned 404" in caught.value.message
 
 
 def test_a_server_that_never_answers_does_not_keep_an_interrupted_run() -> None:
@@ -181,7 +181,7 @@ def test_a_server_that_never_answers_does_not_keep_an_interrupted_run() -> None:
             ProviderSystem(SystemClock(), stop),
         )
         threading.Timer(0.3, stop.set).start()
-        with pytest.raises(Interrupted, match="powerdns worked on"):
+        with pytest.raises(Interrupted, match="powerdns was changing"):
             made.present(records("slow", "v"))
 
 

@@ -119,7 +119,7 @@ def test_a_wrong_password_is_named_and_not_shown(service: RecordService) -> None
         httpreq(service, "hunter2").present([RECORD])
 
     assert caught.value.code == "challenge.dns.credentials"
-    assert "it answered 401" in caught.value.message
+    assert "it returned 401" in caught.value.message
     assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
 
 
@@ -162,8 +162,8 @@ def test_a_service_that_is_down_is_an_error_with_its_address() -> None:
     ("name", "settings", "said"),
     [
         ("httpreq", {}, "needs the URL"),
-        ("httpreq", {"endpoint": "ftp://x"}, "none of http or https"),
-        ("httpreq", {"endpoint": "http://u:p@x"}, "without a password in it"),
+        ("httpreq", {"endpoint": "ftp://x"}, "is not an http or https URL"),
+        ("httpreq", {"endpoint": "http://u:p@x"}, "contains a password"),
         ("httpreq", {"endpoint": "http://x", "username": "u"}, "the password of u"),
         ("acme-dns", {}, "needs the URL"),
         ("acme-dns", {"url": "http://x"}, "needs a file for its accounts"),
@@ -240,7 +240,7 @@ def test_a_third_value_at_the_same_time_is_refused_before_one_is_lost(
     first, second, third = (TxtRecord(name, each, "auth.test", "b.site.test") for each in "123")
     provider.present([first, second])
 
-    with pytest.raises(ChallengeError, match="holds 2 values"):
+    with pytest.raises(ChallengeError, match="keeps only 2 values"):
         provider.present([third])
     assert place.bind.txt(name) == ["1", "2"]
 
@@ -268,7 +268,7 @@ def test_nobody_is_waited_for_where_nobody_is_there(place: Place, tmp_path: Path
     finished = here.certctl("issue", "hand.site.test", "--dns", "manual")
 
     assert finished.exit_status == 1
-    assert "needs a person at a terminal" in finished.stderr
+    assert "manual needs a terminal" in finished.stderr
     assert not here.live("hand.site.test").exists()
 
 

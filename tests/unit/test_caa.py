@@ -38,7 +38,7 @@ def codes(name: str, *records: str, request: IssuanceRequest = CA) -> list[str]:
         ("ca.example ; A = b ; c=", "ca.example", {"a": ("b",), "c": ("",)}),
         ("ca.example; a=b=c", "ca.example", {"a": ("b=c",)}),
         ("ca.example; a=1; a=2", "ca.example", {"a": ("1", "2")}),
-        # what makes no sense lets nobody issue
+        # a malformed record permits no issuer
         ("ca.example; a=b;", "", {}),
         ("ca.example; nonsense", "", {}),
         ("ca.example; a_b=c", "", {}),
@@ -128,7 +128,7 @@ def test_a_record_for_one_account_is_told_before_there_is_one() -> None:
     (found,) = findings("a.example", '0 issue "ca.example; accounturi=x"', request=NEWCOMER)
 
     assert (found.code, found.severity) == ("caa.account", "warning")
-    assert "there is no account here yet" in found.message
+    assert "certctl has no account yet" in found.message
 
 
 def test_the_fix_is_the_record_that_is_missing() -> None:
@@ -136,7 +136,7 @@ def test_the_fix_is_the_record_that_is_missing() -> None:
     (account,) = findings("a.example", '0 issue "ca2.example; accounturi=x"')
 
     assert forbidden.message == (
-        "the CAA records of a.example let other.example issue, not example-ca"
+        "the CAA records of a.example permit other.example to issue, not example-ca"
     )
     assert forbidden.fix == 'Add: a.example. CAA 0 issue "ca.example"'
     assert account.fix == f'Add: a.example. CAA 0 issue "ca2.example; accounturi={ACCOUNT}"'

@@ -174,17 +174,19 @@ class HttpError(OSError):
 def test_what_an_api_says_becomes_a_code_and_keeps_its_secret(
     error: Exception, code: str, later: bool
 ) -> None:
-    refusal = ProviderError.of(error, "cloudflare", "example.com", ["hunter2"])
+    failure = ProviderError.from_exception(error, "cloudflare", "example.com", ["hunter2"])
 
-    assert (refusal.code, refusal.later) == (code, later)
-    assert "hunter2" not in refusal.message
-    assert "cloudflare could not change example.com" in refusal.message
+    assert (failure.code, failure.retryable) == (code, later)
+    assert "hunter2" not in failure.message
+    assert "cloudflare could not change example.com" in failure.message
 
 
 @pytest.mark.parametrize(
     ("said", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), ("-1", None), ("", None)]
 )
 def test_the_time_that_an_api_names_is_kept(said: str, seconds: float | None) -> None:
-    refusal = ProviderError.of(HttpError(Answer(429, {"Retry-After": said})), "p", "z", [])
+    failure = ProviderError.from_exception(
+        HttpError(Answer(429, {"Retry-After": said})), "p", "z", []
+    )
 
-    assert refusal.retry_after == seconds
+    assert failure.retry_after == seconds

@@ -92,7 +92,7 @@ def test_the_report_names_the_quorum_that_was_not_reached() -> None:
 
     assert error.message == (
         "after 20 s, not enough authoritative servers (60% must) have the TXT records: "
-        f'ns.example.com (192.0.2.1) lacks {NAME} = "value"'
+        f'ns.example.com (192.0.2.1) does not have {NAME} = "value"'
     )
 
 

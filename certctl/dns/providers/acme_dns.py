@@ -1,8 +1,8 @@
-"""acme-dns: a DNS server for challenges alone, to whose names `_acme-challenge` is a CNAME.
+"""acme-dns: a DNS server only for challenges, to which `_acme-challenge` is delegated by a CNAME.
 
-Each domain has an account of its own there, made at its first use and kept in a file (mode 0600)
-that other clients of acme-dns, lego among them, read and write as well. A name holds the two newest
-values; there is nothing to remove.
+Each domain has its own account there, which is registered at first use and stored in a file (mode
+0600) in a format that other acme-dns clients, such as lego, can also use. The server keeps the two
+newest values of a name; they cannot be removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ OPTIONS: tuple[Option, ...] = (
         "dns.acme-dns.accounts_file",
         Kind.PATH,
         None,
-        "File of the accounts there; credentials/acme-dns.json in the home directory by default.",
+        "File with the acme-dns accounts; default: credentials/acme-dns.json in the home"
+        " directory.",
         flag="--acme-dns-accounts-file",
         in_spec=True,
         variable="CERTCTL_ACME_DNS_ACCOUNTS_FILE",
@@ -43,7 +44,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.acme-dns.ca_bundle",
         Kind.PATH,
         None,
-        "PEM file of the roots to trust when talking to the acme-dns server.",
+        "PEM file with the root certificates to trust for the acme-dns server.",
         flag="--acme-dns-ca-bundle",
         in_spec=True,
         variable="CERTCTL_ACME_DNS_CA_BUNDLE",
@@ -59,7 +60,7 @@ _LOCK_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class AcmeDnsAccount:
-    """A domain's account: `fulldomain` is where its CNAME has to lead."""
+    """A domain's account: `fulldomain` is the target of its CNAME."""
 
     fulldomain: str
     subdomain: str
@@ -68,18 +69,18 @@ class AcmeDnsAccount:
 
 
 def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
-    """Return the provider. Raises `ConfigurationError` for a missing URL or place of accounts."""
+    """Return the provider. Raises `ConfigurationError` if the URL or accounts file is missing."""
     url = settings.get("dns.acme-dns.url")
     if not url:
         raise ConfigurationError(
             "the DNS provider acme-dns needs the URL of the server's API",
-            hint="Give it with --acme-dns-url URL.",
+            hint="Set it with --acme-dns-url URL.",
         )
     file = settings.get("dns.acme-dns.accounts_file")
     if not file and system.directory is None:
         raise ConfigurationError(
             "the DNS provider acme-dns needs a file for its accounts",
-            hint="Give it with --acme-dns-accounts-file FILE.",
+            hint="Set it with --acme-dns-accounts-file FILE.",
         )
     path = Path(str(file)) if file else Path(str(system.directory), f"{NAME}.json")
     roots = settings.get("dns.acme-dns.ca_bundle")
@@ -88,41 +89,43 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
 
 
 class AcmeDnsProvider:
-    """Writes values into the names that a server of acme-dns gave to domains."""
+    """Writes values at the names that an acme-dns server assigned to domains."""
 
     def __init__(self, api: Api, path: Path, system: ProviderSystem) -> None:
         self._api = api
         self._path = path
         self._system = system
-        self._standing: dict[str, set[str]] = {}
+        self._values: dict[str, set[str]] = {}
 
     def present(self, records: Sequence[TxtRecord]) -> None:
-        """Write the values; a domain that is new there gets its account first.
+        """Write the values, after registering an account for each new domain.
 
-        Raises `ChallengeError` naming the CNAME that is missing, and where more than two values
-        would have to stand at one name.
+        Raises `ChallengeError` if a CNAME is missing, naming it, and if a name would need more than
+        two values at the same time.
         """
         with self._system.provider_locks.hold((NAME, str(self._path))):
             accounts = {each.domain: self._account(each.domain) for each in records}
-            astray = [each for each in records if not _leads(each, accounts[each.domain])]
-            if astray:
-                raise _no_alias(astray, accounts)
+            unreachable = [
+                each for each in records if not _is_delegated(each, accounts[each.domain])
+            ]
+            if unreachable:
+                raise _missing_cname(unreachable, accounts)
             for each in records:
                 self._write(each, accounts[each.domain])
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Forget the values: the server has no way to remove one, and the next ones replace it."""
+        """Forget the values: the server cannot remove them, and later values replace them."""
         with self._system.provider_locks.hold((NAME, str(self._path))):
             for each in records:
-                self._standing.get(each.domain, set()).discard(each.value)
+                self._values.get(each.domain, set()).discard(each.value)
 
     def _write(self, record: TxtRecord, account: AcmeDnsAccount) -> None:
-        standing = self._standing.setdefault(record.domain, set())
-        if len(standing | {record.value}) > MAX_VALUES:
+        values = self._values.setdefault(record.domain, set())
+        if len(values | {record.value}) > MAX_VALUES:
             raise ChallengeError(
-                f"acme-dns holds {MAX_VALUES} values at a name, and {record.domain} needs more at"
-                " the same time",
-                hint="Order its certificates one after the other: --jobs 1",
+                f"acme-dns keeps only {MAX_VALUES} values of a name, and {record.domain} needs more"
+                " at the same time",
+                hint="Order its certificates one at a time: --jobs 1",
                 code="challenge.dns.acme_dns",
             )
         self._api.post(
@@ -132,7 +135,7 @@ class AcmeDnsProvider:
             subject=record.domain,
             headers={"X-Api-User": account.username, "X-Api-Key": account.password},
         )
-        standing.add(record.value)
+        values.add(record.value)
 
     def _account(self, domain: str) -> AcmeDnsAccount:
         known = self._read().get(domain)
@@ -153,8 +156,8 @@ class AcmeDnsProvider:
             document = self._read()
             if domain not in document:
                 answer = self._api.post("/register", {}, self._system.stop, subject=domain)
-                made = _account_of(answer, domain, self._api.url)
-                document[domain] = {**asdict(made), "server_url": self._api.url}
+                registered = _account_of(answer, domain, self._api.url)
+                document[domain] = {**asdict(registered), "server_url": self._api.url}
                 text = json.dumps(document, indent=2, sort_keys=True)
                 write_atomic(self._path, f"{text}\n".encode())
         return _account_of(document[domain], domain, self._path)
@@ -170,8 +173,8 @@ class AcmeDnsProvider:
             document = None
         if not isinstance(document, dict):
             raise StoreError(
-                f"{self._path} should have the accounts at acme-dns, and is no JSON object",
-                hint="Put it right, or move it away: each domain then gets a new account.",
+                f"the acme-dns accounts file {self._path} is not a JSON object",
+                hint="Fix it, or move it away: certctl then registers new accounts.",
             )
         return document
 
@@ -181,28 +184,28 @@ def _account_of(found: object, domain: str, where: object) -> AcmeDnsAccount:
     values = found if isinstance(found, Mapping) else {}
     if not all(isinstance(values.get(name), str) for name in names):
         raise ChallengeError(
-            f"the account of {domain} at acme-dns, as {where} has it, lacks one of"
+            f"the acme-dns account of {domain} from {where} is incomplete: it needs"
             f" {', '.join(names)}",
-            hint="Is it the URL of an acme-dns server (--acme-dns-url)?",
+            hint="Check that --acme-dns-url is the URL of an acme-dns server.",
             code="challenge.dns.acme_dns",
         )
     return AcmeDnsAccount(**{name: values[name] for name in names})
 
 
-def _leads(record: TxtRecord, account: AcmeDnsAccount) -> bool:
-    # Without a zone the DNS was not asked, and whoever said so (--dns-skip-propagation) knows.
+def _is_delegated(record: TxtRecord, account: AcmeDnsAccount) -> bool:
+    # Without a zone, the DNS was not queried (--dns-skip-propagation), so this cannot be checked.
     return not record.zone or record.name == account.fulldomain.lower().rstrip(".")
 
 
-def _no_alias(
+def _missing_cname(
     records: Sequence[TxtRecord], accounts: Mapping[str, AcmeDnsAccount]
 ) -> ChallengeError:
-    wanted = dict.fromkeys(
+    required = dict.fromkeys(
         f"_acme-challenge.{each.domain}. CNAME {accounts[each.domain].fulldomain.rstrip('.')}."
         for each in records
     )
     return ChallengeError(
-        "what acme-dns writes would not be seen: the DNS lacks " + "; ".join(wanted),
-        hint="Add that record once, and run the same command again.",
+        "the DNS does not delegate the challenge to acme-dns: missing " + "; ".join(required),
+        hint="Add the CNAME record once, and run the same command again.",
         code="challenge.dns.acme_dns_alias",
     )

@@ -1,7 +1,7 @@
-"""TXT records by somebody's own command: one call a record, the facts in its environment, or as the
-hooks of other clients are called.
+"""TXT records with a user's command: one call per record, with the record in environment variables,
+or in the hook protocol of another ACME client.
 
-Nothing that came from a CA or from the DNS is ever read by a shell.
+A shell never interprets data from a CA or from the DNS.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ OPTIONS: tuple[Option, ...] = (
         "dns.exec.cleanup_hook",
         Kind.TEXT,
         None,
-        "Command that removes TXT records; --dns-hook then only writes them, and neither gets an"
-        " argument, as with certbot's --manual-auth-hook and --manual-cleanup-hook.",
+        "Command that removes TXT records; --dns-hook then only writes them, and neither is passed"
+        " an argument, as with certbot's --manual-auth-hook and --manual-cleanup-hook.",
         flag="--dns-cleanup-hook",
         metavar="COMMAND",
         in_spec=True,
@@ -50,8 +50,8 @@ OPTIONS: tuple[Option, ...] = (
         "dns.exec.protocol",
         Kind.CHOICE,
         None,
-        "Whose hook it is, and so how it is called: certctl's own, or that of another client,"
-        " unchanged; certctl's by default, certbot's with --dns-cleanup-hook.",
+        "Protocol of the hook: certctl's, or that of another ACME client whose hook is used"
+        " unchanged; default: certctl's, or certbot's with --dns-cleanup-hook.",
         flag="--dns-hook-protocol",
         choices=tuple(each.value for each in DNS_PROTOCOLS),
         in_spec=True,
@@ -63,14 +63,14 @@ _CODE = "challenge.dns.hook"
 
 
 def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:
-    """Return the provider. Raises `ConfigurationError` where no command is given, or two where the
-    protocol has one.
+    """Return the provider. Raises `ConfigurationError` if no command is set, or if two are set and
+    the protocol has one.
     """
     hook = settings.get("dns.exec.hook")
     if not hook:
         raise ConfigurationError(
             "the DNS provider exec needs a command",
-            hint="Give one with --dns-hook COMMAND.",
+            hint="Set it with --dns-hook COMMAND.",
         )
     given = settings.get("dns.exec.cleanup_hook")
     cleanup_hook = str(given) if given else None
@@ -79,7 +79,7 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
 
 
 class ExecProvider:
-    """Runs `hook` for each record; `cleanup_hook` removes them where it is given."""
+    """Runs `hook` for each record; `cleanup_hook`, if set, removes the records."""
 
     def __init__(
         self,
@@ -104,28 +104,28 @@ class ExecProvider:
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Run the hook for each record, in order. Raises `ChallengeError` at the first failure."""
-        standing = f"{persistent_validation.LABEL}."
+        persistent = f"{persistent_validation.LABEL}."
         if self._protocol not in NEED_RECORD_NAME:
             for each in records:
-                if each.name.startswith(standing):
+                if each.name.startswith(persistent):
                     raise ChallengeError(
-                        f"a hook of {self._protocol} cannot write {each.name}: it knows of"
-                        " _acme-challenge only",
+                        f"a hook with the protocol of {self._protocol} cannot write {each.name}: it"
+                        " supports only _acme-challenge records",
                         hint="Add the record by hand, or use another provider.",
                         code=_CODE,
                     )
         self._hooks.present([hook_answer(HookAction.PRESENT, each) for each in records])
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Run the hook for each record, whatever becomes of the others; raises the first failure.
+        """Run the hook for each record, continuing after an error; raises the first error.
 
-        An interrupted run cleans up too, so that only the time limit ends these calls.
+        An interrupted run cleans up too: only the time limit ends these calls.
         """
         self._hooks.cleanup([hook_answer(HookAction.CLEANUP, each) for each in records])
 
 
 def hook_answer(action: HookAction, record: TxtRecord) -> HookAnswer:
-    """Return what a hook is told of a record."""
+    """Return what a hook is passed for a record."""
     return HookAnswer(
         ChallengeType.DNS_01,
         record.domain,

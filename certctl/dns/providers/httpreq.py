@@ -1,7 +1,8 @@
-"""TXT records by a service of one's own: POST to /present and /cleanup, as lego's `httpreq` does.
+"""TXT records with a user's HTTP service: POST requests to /present and /cleanup, as in lego's
+`httpreq` provider.
 
-The service gets `fqdn` and `value`, in the mode RAW `domain`, `token` and `keyAuth` instead, and
-answers with any status of 2xx.
+The requests contain `fqdn` and `value`, or in raw mode `domain`, `token` and `keyAuth`; any 2xx
+status is a success.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.httpreq.endpoint",
         Kind.TEXT,
         None,
-        "URL of the service, to which /present and /cleanup are added.",
+        "URL of the service; /present and /cleanup are appended.",
         flag="--httpreq-endpoint",
         metavar="URL",
         in_spec=True,
@@ -32,7 +33,8 @@ OPTIONS: tuple[Option, ...] = (
         "dns.httpreq.mode",
         Kind.CHOICE,
         "default",
-        "What the service gets: name and value of the record, or (raw) what they are made from.",
+        "What is sent: the record's name and value, or (raw) the domain, token and key"
+        " authorization.",
         flag="--httpreq-mode",
         choices=("default", "raw"),
         in_spec=True,
@@ -52,7 +54,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.httpreq.password",
         Kind.TEXT,
         None,
-        "Password for the service, where there is no file with it.",
+        "Password for the service, if there is no password file.",
         secret=True,
         in_spec=True,
         in_file=False,
@@ -62,7 +64,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.httpreq.password_file",
         Kind.PATH,
         None,
-        "File with the password for the service; others must not be able to read it.",
+        "File with the password for the service; other users must not be able to read it.",
         flag="--httpreq-password-file",
         in_spec=True,
         variable="CERTCTL_HTTPREQ_PASSWORD_FILE",
@@ -71,7 +73,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.httpreq.ca_bundle",
         Kind.PATH,
         None,
-        "PEM file of the roots to trust when talking to the service.",
+        "PEM file with the root certificates to trust for the service.",
         flag="--httpreq-ca-bundle",
         in_spec=True,
         variable="CERTCTL_HTTPREQ_CA_BUNDLE",
@@ -85,7 +87,7 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
     if not endpoint:
         raise ConfigurationError(
             "the DNS provider httpreq needs the URL of a service",
-            hint="Give it with --httpreq-endpoint URL.",
+            hint="Set it with --httpreq-endpoint URL.",
         )
     roots = settings.get("dns.httpreq.ca_bundle")
     api = Api(
@@ -99,7 +101,7 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
 
 
 class HttpreqProvider:
-    """Asks the service for each record, in order."""
+    """Sends one request to the service for each record, in order."""
 
     def __init__(self, api: Api, *, raw: bool, system: ProviderSystem) -> None:
         self._api = api
@@ -107,14 +109,14 @@ class HttpreqProvider:
         self._system = system
 
     def present(self, records: Sequence[TxtRecord]) -> None:
-        """Have each record written. Raises `ChallengeError` at the first failure."""
+        """Have the service write each record. Raises `ChallengeError` at the first failure."""
         for each in records:
             self._api.post("/present", self._message(each), self._system.stop, subject=each.name)
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Have each record removed, whatever becomes of the others; raises the first failure.
+        """Have the service remove each record, continuing after an error; raises the first error.
 
-        An interrupted run cleans up too, so that only the time limits end these requests.
+        An interrupted run cleans up too: only the time limits end these requests.
         """
         failures: list[ChallengeError] = []
         for each in records:
@@ -148,6 +150,6 @@ def _user(settings: Mapping[str, Value]) -> tuple[str, str] | None:
     if not password:
         raise ConfigurationError(
             f"the password of {name} for the DNS provider httpreq is missing",
-            hint="Give its file with --httpreq-password-file, or CERTCTL_HTTPREQ_PASSWORD.",
+            hint="Set --httpreq-password-file, or CERTCTL_HTTPREQ_PASSWORD.",
         )
     return str(name), str(password)

@@ -1,6 +1,6 @@
-"""TXT records by hand: the person at the terminal is shown each, and waited for.
+"""TXT records that the user changes by hand, as instructed at the terminal.
 
-Never in a run that nobody watches: it fails with what to choose instead.
+Without a terminal the provider fails, with a hint to choose another one.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from certctl.ports import DnsProvider
 
 OPTIONS: tuple[Option, ...] = ()
 
-_TURN = "manual"
+_LOCK = "manual"
 
 
-def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:  # noqa: ARG001 - it has none
+def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:  # noqa: ARG001 - it has no settings
     """Return the provider."""
     return ManualProvider(system)
 
 
 class ManualProvider:
-    """Shows what is to be done in the DNS, one order at a time, until somebody says it is done."""
+    """Instructs the user to change the DNS, one order at a time, and waits for confirmation."""
 
     def __init__(self, system: ProviderSystem) -> None:
         self._system = system
 
     def present(self, records: Sequence[TxtRecord]) -> None:
-        """Have the records added. Raises `ChallengeError` where nobody is there."""
-        self._have("Add these records to the DNS, and leave others at the same name:", records)
+        """Have the records added. Raises `ChallengeError` without a terminal."""
+        self._instruct("Add these records to the DNS, and keep others at the same name:", records)
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Have the records removed. Raises `ChallengeError` where nobody is there."""
-        self._have("Remove these records from the DNS again:", records)
+        """Have the records removed. Raises `ChallengeError` without a terminal."""
+        self._instruct("Remove these records from the DNS:", records)
 
-    def _have(self, what: str, records: Sequence[TxtRecord]) -> None:
+    def _instruct(self, instruction: str, records: Sequence[TxtRecord]) -> None:
         lines = [f'  {each.name}.  TXT  "{each.value}"' for each in records]
-        with self._system.provider_locks.hold(_TURN):
-            done = self._system.instruct("\n".join([what, "", *lines, ""]))
+        with self._system.provider_locks.hold(_LOCK):
+            done = self._system.instruct("\n".join([instruction, "", *lines, ""]))
         if not done:
             raise ChallengeError(
-                "the DNS provider manual needs a person at a terminal, and nobody is there",
-                hint="Run it in a terminal, without --json; or have a provider write the records:"
-                " certctl dns list",
+                "the DNS provider manual needs a terminal",
+                hint="Run it in a terminal, without --json; or choose a provider that writes the"
+                " records: certctl dns list",
                 code="challenge.dns.manual",
             )

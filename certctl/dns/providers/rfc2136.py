@@ -1,7 +1,7 @@
 """Dynamic updates (RFC 2136) signed with TSIG (RFC 8945): BIND, Knot, PowerDNS and others.
 
-Adds and deletes single values, so that whatever else stands at the name stays. Updates go over TCP:
-they are few, and a lost datagram would cost a retry.
+Adds and deletes individual values, so that other values at the same name are kept. Updates are sent
+over TCP: they are few, and a lost datagram would need a retry.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.rfc2136.server",
         Kind.TEXT,
         None,
-        "Primary DNS server that takes the updates, as HOST or HOST:PORT.",
+        "Primary DNS server that accepts the updates, as HOST or HOST:PORT.",
         flag="--rfc2136-server",
         metavar="HOST[:PORT]",
         in_spec=True,
@@ -42,7 +42,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.rfc2136.key_name",
         Kind.TEXT,
         None,
-        "Name of the TSIG key; the key file's by default.",
+        "Name of the TSIG key; default: the name in the key file.",
         flag="--rfc2136-key-name",
         metavar="NAME",
         in_spec=True,
@@ -52,7 +52,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.rfc2136.key_algorithm",
         Kind.CHOICE,
         None,
-        "Algorithm of the TSIG key; the key file's by default, hmac-sha256 where it names none.",
+        "Algorithm of the TSIG key; default: that in the key file, otherwise hmac-sha256.",
         flag="--rfc2136-key-algorithm",
         choices=tsig_keys.ALGORITHMS,
         in_spec=True,
@@ -62,7 +62,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.rfc2136.key_file",
         Kind.PATH,
         None,
-        "File with the TSIG key, as tsig-keygen writes it, or with the secret alone in base64.",
+        "File with the TSIG key, as written by tsig-keygen, or with only the secret in base64.",
         flag="--rfc2136-key-file",
         in_spec=True,
         variable="CERTCTL_RFC2136_KEY_FILE",
@@ -71,7 +71,7 @@ OPTIONS: tuple[Option, ...] = (
         "dns.rfc2136.secret",
         Kind.TEXT,
         None,
-        "The TSIG secret in base64, where there is no key file.",
+        "TSIG secret in base64, if there is no key file.",
         secret=True,
         in_spec=True,
         in_file=False,
@@ -82,36 +82,36 @@ OPTIONS: tuple[Option, ...] = (
 TTL_SECONDS = 60
 ANSWER_SECONDS = 10.0
 MAX_CHANGES_PER_UPDATE = 100
-"""With names of 255 octets, the longest there are, this many still fit into a message."""
+"""So many fit into a message even if all names have the maximum length, 255 octets."""
 
 _CODE = "challenge.dns.rfc2136"
 
 
 def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider:  # noqa: ARG001 - an update is one short exchange
-    """Return the provider. Raises `ConfigurationError` for a missing server or an unusable key.
+    """Return the provider. Raises `ConfigurationError` for a missing server or an invalid key.
 
-    Without any key the updates are not signed: some servers go by the client's address.
+    Without a key, updates are not signed: some servers authorize clients by their address.
     """
     server = _text(settings, "dns.rfc2136.server")
     if server is None:
         raise ConfigurationError(
             "the DNS provider rfc2136 needs a server",
-            hint="Name the zone's primary server with --rfc2136-server HOST[:PORT].",
+            hint="Set the zone's primary server with --rfc2136-server HOST[:PORT].",
         )
     return Rfc2136Provider(*_host_and_port(server), _key(settings))
 
 
 @dataclass(frozen=True)
 class _Change:
-    """A value to add, or one to delete."""
+    """A value to add or to delete."""
 
     record: TxtRecord
     add: bool
 
 
 class Rfc2136Provider:
-    """Writes TXT values by dynamic updates to one server: what orders want of a zone at the same
-    time goes out as one update.
+    """Writes TXT values with dynamic updates to one server; concurrent changes of several orders to
+    a zone are combined in one update.
     """
 
     def __init__(self, host: str, port: int, key: TsigKey | None) -> None:
@@ -123,12 +123,12 @@ class Rfc2136Provider:
         self._zones: dict[str, Batches[_Change]] = {}
 
     def present(self, records: Sequence[TxtRecord]) -> None:
-        """Add the values. Raises `ChallengeError` with the server's verdict."""
+        """Add the values. Raises `ChallengeError` with the server's response code."""
         for zone, some in _by_zone(records).items():
             self._batches(zone).do([_Change(each, add=True) for each in some])
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
-        """Delete the values, in every zone that can be updated; raises the first failure after."""
+        """Delete the values, continuing after an error; raises the first error at the end."""
         failures: list[ChallengeError] = []
         for zone, some in _by_zone(records).items():
             try:
@@ -147,10 +147,11 @@ class Rfc2136Provider:
             return self._zones[zone]
 
     def _change(self, zone: str, changes: Sequence[_Change]) -> None:
-        """Make the changes, where nothing stands yet at the names that are added to.
+        """Make the changes, keeping the TTL of existing TXT records.
 
-        The records of one name and type have one TTL (RFC 2181 §5.2), that of the last one added:
-        where others have values there, it stays theirs.
+        All records of a name and type have the same TTL (RFC 2181 §5.2), that of the last one
+        added. So the first attempt requires that the names have no TXT records; otherwise their
+        TTLs are looked up and reused.
         """
         for start in range(0, len(changes), MAX_CHANGES_PER_UPDATE):
             some = changes[start : start + MAX_CHANGES_PER_UPDATE]
@@ -158,21 +159,21 @@ class Rfc2136Provider:
             update = self._update(zone, some, {})
             for name in names:
                 update.absent(f"{name}.", "TXT")
-            verdict = self._send(update, zone)
-            if verdict == "YXRRSET":
-                verdict = self._send(self._update(zone, some, self._ttls(names)), zone)
-            self._check(verdict, zone)
+            rcode = self._send(update, zone)
+            if rcode == "YXRRSET":
+                rcode = self._send(self._update(zone, some, self._ttls(names)), zone)
+            self._check(rcode, zone)
 
     def _update(
         self, zone: str, changes: Sequence[_Change], ttls: Mapping[str, int]
     ) -> dns.update.UpdateMessage:
-        import dns.tsig  # noqa: PLC0415 - dnspython is slow to import, and options need none of it
+        import dns.tsig  # noqa: PLC0415 - dnspython is slow to import
         import dns.update  # noqa: PLC0415 - as above
 
         if not zone:
             raise ChallengeError(
-                "the zone of the TXT record is unknown, and an update has to name it",
-                hint="Name a resolver that knows the zone with --dns-resolver ADDRESS[:PORT].",
+                "the zone of the TXT record is unknown, and an update needs it",
+                hint="Use a resolver that knows the zone: --dns-resolver ADDRESS[:PORT].",
                 code=_CODE,
             )
         update = dns.update.UpdateMessage(f"{zone}.")
@@ -192,19 +193,19 @@ class Rfc2136Provider:
         return update
 
     def _ttls(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the TTL of the TXT records at each name that has some; a server that tells nobody
-        what it has is no failure.
+        """Return the TTL of the existing TXT records by name; empty if the server does not answer
+        queries.
         """
         import dns.message  # noqa: PLC0415 - as in `_update`
 
         from certctl.dns.queries import Server  # noqa: PLC0415 - as in `_update`
         from certctl.dns.server_connections import ServerConnection  # noqa: PLC0415 - as in `_update`
 
-        line = ServerConnection(
+        connection = ServerConnection(
             Server(self._address, self._port), recurse=False, stopped=lambda: False
         )
-        with contextlib.closing(line):
-            answers = line.ask(names, "TXT")
+        with contextlib.closing(connection):
+            answers = connection.ask(names, "TXT")
         return {
             name: answer.answer[0].ttl
             for name, answer in answers.items()
@@ -212,7 +213,7 @@ class Rfc2136Provider:
         }
 
     def _send(self, update: dns.update.UpdateMessage, zone: str) -> str:
-        """Send an update and return the verdict, a response code, once its signature is checked.
+        """Send an update and return the response code, after verifying the response's signature.
 
         Raises `ChallengeError`.
         """
@@ -225,29 +226,30 @@ class Rfc2136Provider:
         except dns.exception.Timeout as error:
             raise ChallengeError(
                 f"{where} did not answer the update of {zone} in {ANSWER_SECONDS:g} s",
-                hint="Check that the server is up, and that TCP to its port passes the firewall.",
+                hint="Check that the server is running, and that the firewall allows TCP to its"
+                " port.",
                 code=_CODE,
             ) from error
         except (OSError, EOFError) as error:
             reason = getattr(error, "strerror", None) or "it closed the connection"
             raise ChallengeError(
                 f"cannot send the update of {zone} to {where}: {reason}",
-                hint="Check --rfc2136-server, and that the server listens at TCP as well.",
+                hint="Check --rfc2136-server, and that the server accepts TCP connections.",
                 code=_CODE,
             ) from error
         except dns.exception.DNSException as error:
             raise self._refused_signature(error, zone, where) from error
-        verdict = dns.rcode.to_text(answer.rcode())
-        if verdict == "NOERROR" and self._key is not None and not answer.had_tsig:
+        rcode = dns.rcode.to_text(answer.rcode())
+        if rcode == "NOERROR" and self._key is not None and not answer.had_tsig:
             raise ChallengeError(
                 f"{where} answered the signed update of {zone} without a signature",
-                hint="Something between here and the server answers in its place.",
+                hint="Check --rfc2136-server, and that no proxy answers in place of the server.",
                 code=_CODE,
             )
-        return verdict
+        return rcode
 
     def _exchange(self, update: dns.update.UpdateMessage) -> dns.message.Message:
-        """Return the answer of the first of the server's addresses that can be connected to."""
+        """Return the answer from the first address of the server that accepts a connection."""
         import socket  # noqa: PLC0415 - as in `_update`
 
         import dns.query  # noqa: PLC0415 - as in `_update`
@@ -255,7 +257,7 @@ class Rfc2136Provider:
         found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
         for address in addresses[:-1]:
-            # `localhost` is ::1 first, and many a name server is at 127.0.0.1 alone.
+            # `localhost` resolves to ::1 first, but some name servers listen only on 127.0.0.1.
             with contextlib.suppress(OSError):
                 self._address = address
                 return dns.query.tcp(update, address, timeout=ANSWER_SECONDS, port=self._port)
@@ -265,70 +267,75 @@ class Rfc2136Provider:
     def _refused_signature(
         self, error: dns.exception.DNSException, zone: str, where: str
     ) -> ChallengeError:
-        reason, hint = _SIGNATURE_PROBLEMS.get(type(error).__name__, _NO_SENSE)
+        reason, hint = _SIGNATURE_PROBLEMS.get(type(error).__name__, _MALFORMED_RESPONSE)
         name = self._key.name if self._key is not None else "(none)"
         algorithm = self._key.algorithm if self._key is not None else "none"
         return ChallengeError(
-            f"{where} did not take the update of {zone}: "
+            f"{where} did not accept the update of {zone}: "
             + reason.format(name=name, algorithm=algorithm, error=type(error).__name__),
             hint=hint,
             code=_CODE,
         )
 
-    def _check(self, verdict: str, zone: str) -> None:
-        """Raise `Refused` unless the update was made."""
-        if verdict == "NOERROR":
+    def _check(self, rcode: str, zone: str) -> None:
+        """Raise `Refused` unless the update succeeded."""
+        if rcode == "NOERROR":
             return
-        reason, hint = _VERDICTS.get(verdict, ("", "The server's own log says more."))
+        reason, hint = _RCODES.get(rcode, ("", "See the server's log for the reason."))
         raise Refused(
-            f"{self._host}:{self._port} refused the update of {zone}: {verdict}{reason}",
+            f"{self._host}:{self._port} refused the update of {zone}: {rcode}{reason}",
             hint=hint,
             code=_CODE,
         )
 
 
-_WRONG_SECRET = "Compare the key with the server's: the secret must be the same, and the algorithm."  # noqa: S105 - a hint
-_WRONG_CLOCK = "Set this machine's clock, and the server's: TSIG allows them to differ by 300 s."
+_WRONG_SECRET = "Compare the key with the server's: secret and algorithm must be the same."  # noqa: S105 - a hint
+_WRONG_CLOCK = (
+    "Set the clocks of this machine and of the server: TSIG allows a difference of 300 s."
+)
 
-# By the names of dnspython's exceptions, so that none has to be imported for the table's sake.
+# By the names of dnspython's exceptions, so that this table does not have to import dnspython.
 _SIGNATURE_PROBLEMS: Mapping[str, tuple[str, str]] = {
     "PeerBadKey": (
-        "it knows no TSIG key {name} with {algorithm} (BADKEY)",
+        "it does not know the TSIG key {name} with {algorithm} (BADKEY)",
         "Check --rfc2136-key-name and --rfc2136-key-algorithm against the server's configuration.",
     ),
     "PeerBadSignature": ("the secret of the TSIG key {name} is wrong (BADSIG)", _WRONG_SECRET),
-    "PeerBadTime": ("its clock and ours differ too much (BADTIME)", _WRONG_CLOCK),
-    "PeerBadTruncation": ("it wants a longer signature (BADTRUNC)", _WRONG_SECRET),
-    "BadSignature": ("its answer is signed with another secret than {name}'s", _WRONG_SECRET),
-    "BadTime": ("its clock and ours differ too much", _WRONG_CLOCK),
-    "BadKey": ("its answer is signed with another key than {name}", _WRONG_SECRET),
-    "BadAlgorithm": ("its answer is signed with another algorithm than {algorithm}", _WRONG_SECRET),
-    "UnknownTSIGKey": ("its answer is signed with another key than {name}", _WRONG_SECRET),
+    "PeerBadTime": ("its clock and this machine's differ too much (BADTIME)", _WRONG_CLOCK),
+    "PeerBadTruncation": ("it requires a longer signature (BADTRUNC)", _WRONG_SECRET),
+    "BadSignature": ("its response is not signed with the secret of {name}", _WRONG_SECRET),
+    "BadTime": ("its clock and this machine's differ too much", _WRONG_CLOCK),
+    "BadKey": ("its response is not signed with the key {name}", _WRONG_SECRET),
+    "BadAlgorithm": ("its response is not signed with the algorithm {algorithm}", _WRONG_SECRET),
+    "UnknownTSIGKey": ("its response is not signed with the key {name}", _WRONG_SECRET),
 }
-_NO_SENSE = (
-    "its answer makes no sense ({error})",
-    "See whether --rfc2136-server takes updates, and wants them signed (--rfc2136-key-file).",
+_MALFORMED_RESPONSE = (
+    "its response is malformed ({error})",
+    "Check --rfc2136-server, and whether it needs a TSIG key (--rfc2136-key-file).",
 )
-_VERDICTS: Mapping[str, tuple[str, str]] = {
+_RCODES: Mapping[str, tuple[str, str]] = {
     "REFUSED": (
-        ", this key may not change these names",
+        ", this key is not permitted to change these names",
         "Allow it in the zone; for BIND: update-policy { grant KEY zonesub TXT; };",
     ),
     "NOTAUTH": (
         ", it is not the primary of this zone",
-        "Give the zone's primary with --rfc2136-server; its SOA record names it.",
+        "Set --rfc2136-server to the zone's primary, which its SOA record names.",
     ),
-    "NOTZONE": (", the name lies outside the zone", "Check the zone's delegation."),
-    "NOTIMP": (", it takes no dynamic updates", "Turn them on in the server's configuration."),
+    "NOTZONE": (", the name is outside the zone", "Check the zone's delegation."),
+    "NOTIMP": (
+        ", it does not support dynamic updates",
+        "Enable them in the server's configuration.",
+    ),
     "SERVFAIL": (
         ", it could not write the zone",
-        "The server's log says why; often its directory is not writable for its user.",
+        "See the server's log; often its user cannot write to the directory of the zone file.",
     ),
 }
 
 
 def _txt(value: str) -> dns.rdata.Rdata:
-    """Return a value as it is, whatever a zone file would make of its characters."""
+    """Return the value's TXT data, without the escapes of the zone file format."""
     import dns.rdataclass  # noqa: PLC0415 - as in `_update`
     import dns.rdatatype  # noqa: PLC0415 - as above
     import dns.rdtypes.ANY.TXT  # noqa: PLC0415 - as above
@@ -357,7 +364,7 @@ def _key(settings: Mapping[str, Value]) -> TsigKey | None:
     if name is not None:
         raise ConfigurationError(
             f"the secret of the TSIG key {name} is missing",
-            hint="Give its file with --rfc2136-key-file, or CERTCTL_RFC2136_SECRET.",
+            hint="Set --rfc2136-key-file, or CERTCTL_RFC2136_SECRET.",
         )
     return None
 
@@ -368,7 +375,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
     except ValueError:
         raise ConfigurationError(
             f"{text!r} is not a DNS server",
-            hint="Give HOST or HOST:PORT, such as ns1.example.com or [2001:db8::53]:5353.",
+            hint="Use HOST or HOST:PORT, such as ns1.example.com or [2001:db8::53]:5353.",
             code="configuration.value",
         ) from None
 
