@@ -1,7 +1,7 @@
-"""What a shell may complete on a command line that Click cannot know by itself: the names of
-certificates, as their files in the home directory are called, and the values that a setting knows.
+"""Shell completion that Click cannot do by itself: names of certificates, from their files in the
+home directory, and values of settings.
 
-Whoever completes a word is not told of errors.
+Errors are ignored during completion.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionIte
 def certificate_names(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the certificates of the home directory whose names begin like this, without those that
-    the command line has already.
+    """Return the certificates whose names start with `incomplete`, except those that are already on
+    the command line.
     """
     given = context.params.get(parameter.name or "") or ()
     return _items(
@@ -35,7 +35,7 @@ def certificate_names(
 
 
 def setting_values(key: str) -> _Completer:
-    """Return what completes the value of a setting of `KNOWN_VALUES`."""
+    """Return the function that completes the value of a setting in `KNOWN_VALUES`."""
 
     def complete(
         _context: click.Context, _parameter: click.Parameter, incomplete: str
@@ -72,7 +72,7 @@ def _targets() -> Iterable[str]:
 KNOWN_VALUES = MappingProxyType(
     {"ca": _cas, "challenge.dns_provider": _dns_providers, "deploy.targets": _targets}
 )
-"""What finds the values of a setting that has no fixed list of choices, by its key."""
+"""Functions that return the values of a setting without a fixed list of choices, by its key."""
 
 
 def _certificates(context: click.Context) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""`certctl dns persist`: a record that proves control for good, and the certificate after it."""
+"""`certctl dns persist`: create a persistent validation record, then issue the certificate."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ from certctl.spec import with_persistent_validation
     ),
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--wildcard", is_flag=True, help="Let the record prove what is below the names, too.")
+@click.option(
+    "--wildcard", is_flag=True, help="Let the record validate subdomains and wildcards too."
+)
 @click.option(
     "--until",
     metavar="DATE|DURATION",
-    help="Let the record end by itself, such as 2030-01-01 or 400d.",
+    help="When the record expires, such as 2030-01-01 or 400d.",
 )
-@click.option("--record-only", is_flag=True, help="Issue nothing.")
+@click.option(
+    "--record-only", is_flag=True, help="Create the record, but do not issue a certificate."
+)
 @yes_option
 @settings("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos")
 @settings(
@@ -56,12 +60,12 @@ def command(
     until: str | None,
     record_only: bool,
 ) -> Result:
-    """Print or write a record that proves control of names for good, and issue by it.
+    """Create persistent DNS records that validate these names, and issue a certificate.
 
-    With --dns the provider writes the record; without, it is for you to add, and asked again the
-    command goes on. Once every authoritative server has it, a certificate is issued, and renewed
-    with no change of the DNS. The record names your account: keep its key safe. This is
-    dns-persist-01, a draft that few CAs offer; experimental.
+    With --dns, the provider writes the records. Without it, add the printed records yourself and
+    run the command again. Once every authoritative server has the records, the certificate is
+    issued; renewals need no DNS changes. The records name your account: keep its key safe. This
+    is dns-persist-01, an experimental draft that few CAs offer.
     """
     from certctl.operations.issue import IssueRequest, issue  # noqa: PLC0415 - not for --help
     from certctl.operations.persistent_validation import PersistRequest, persist  # noqa: PLC0415 - as above
@@ -79,9 +83,9 @@ def command(
             return Result(data, lines)
         if missing:
             error = ChallengeError(
-                f"nothing was issued: the record of {', '.join(missing)} is not there yet",
-                hint="Add it to the zone and run the same command again, or have certctl write it"
-                " with --dns PROVIDER.",
+                f"nothing was issued: the DNS has no record for {', '.join(missing)} yet",
+                hint="Add the record to the zone and run the same command again, or let certctl"
+                " write it with --dns PROVIDER.",
                 code="challenge.dns.persist",
             )
             return Result(data, lines, (error,), error.exit_status)
@@ -101,6 +105,6 @@ def _end(text: str, now: datetime) -> datetime:
         end = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{text!r} is no date and no duration", hint="--until 2030-01-01, or --until 400d"
+            f"{text!r} is not a date or a duration", hint="Use --until 2030-01-01 or --until 400d."
         ) from None
     return end if end.tzinfo else end.replace(tzinfo=UTC)

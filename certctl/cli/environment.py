@@ -1,6 +1,6 @@
-"""What a process gets from outside: streams, variables, directory, user.
+"""What a process gets from its environment: streams, variables, working directory, user.
 
-Tests pass in their own.
+Tests pass their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TextIO
 
 @dataclass(frozen=True)
 class Environment:
-    """The world around one command."""
+    """The environment of one command."""
 
     stdin: TextIO
     stdout: TextIO
@@ -26,7 +26,7 @@ class Environment:
 
 
 def of_this_process() -> Environment:
-    """Return the environment of the process itself; a stream that is closed leads nowhere."""
+    """Return the environment of this process; closed streams are replaced by /dev/null."""
     return Environment(
         stdin=sys.stdin or Path(os.devnull).open(encoding="utf-8"),
         stdout=sys.stdout or Path(os.devnull).open("w", encoding="utf-8"),
@@ -40,5 +40,5 @@ def of_this_process() -> Environment:
 def _working_directory() -> Path:
     try:
         return Path.cwd()
-    except FileNotFoundError:  # it was removed behind our back
+    except FileNotFoundError:  # it was removed
         return Path("/")

@@ -1,4 +1,4 @@
-"""One call of certctl: what Click collected from the command line, and the person at the terminal.
+"""One invocation of certctl: the options that Click parsed, and questions to the user.
 
 The Click layer ends here; `certctl.cli.session` turns an invocation into a run.
 """
@@ -16,15 +16,16 @@ from certctl.output.document import Result
 
 
 def failed(error: CertctlError) -> Result:
-    """Return what a command comes to that ended with an error."""
+    """Return the result of a command that ended with an error."""
     return Result(errors=(error,), exit_status=error.exit_status)
 
 
 @dataclass
 class Invocation:
-    """What Click collects while it parses; commands read it and open a run.
+    """Filled by Click while it parses; commands read it and open a run.
 
-    `failed` makes the result of an error; a command whose callers expect other words replaces it.
+    `failed` returns the result for an error. A command whose callers expect another format
+    replaces it.
     """
 
     environment: Environment
@@ -41,7 +42,7 @@ class Invocation:
 
     @property
     def output(self) -> Output:
-        """Return the streams as the flags want them."""
+        """The output streams, configured by the flags."""
         environment = self.environment
         return Output(
             environment.stdout,
@@ -55,11 +56,11 @@ class Invocation:
 
     @property
     def interactive(self) -> bool:
-        """Whether a person at a terminal can be asked."""
+        """Whether questions can be asked: standard input is a terminal, and no JSON is printed."""
         return self.environment.stdin.isatty() and not (self.json or self.json_lines)
 
     def ask(self, question: str) -> bool | None:
-        """Put a question to the person at the terminal; None where there is nobody."""
+        """Return the user's answer to a yes/no question; None if nobody can be asked."""
         if not self.interactive:
             return None
         stderr = self.environment.stderr
@@ -73,9 +74,7 @@ class Invocation:
                 return False
 
     def instruct(self, instruction: str) -> bool:
-        """Show the person at the terminal what to do, and wait until they press Enter; False where
-        there is nobody.
-        """
+        """Show the user what to do, and wait for Enter. Return False if nobody can be asked."""
         if not self.interactive:
             return False
         stderr = self.environment.stderr
@@ -84,5 +83,5 @@ class Invocation:
         return bool(self.environment.stdin.readline())
 
     def confirm(self, question: str) -> bool | None:
-        """Return whether `--yes` or the person at the terminal agrees; None where nobody can."""
+        """Return whether `--yes` was given or the user agrees; None if nobody can be asked."""
         return True if self.yes else self.ask(question)

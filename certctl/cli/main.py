@@ -1,7 +1,7 @@
-"""The command line: finds the command, runs it, renders its result, and owns the exit status.
+"""The command line: finds the command, runs it, prints its result, and returns the exit status.
 
-Commands are imported when they are called, so that `--help` and `--version` cost next to nothing.
-One handler renders every error; a traceback is a bug, and `--debug` shows it.
+Commands are imported when they are called, so that `--help` and `--version` start fast. One
+handler prints every error. A traceback is a bug; `--debug` shows it.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
 COMMANDS = MappingProxyType(
     {
         "issue": "Obtain a certificate for these names, and deploy it.",
-        "renew": "Renew what is due, and deploy what is owed.",
-        "list": "Show the certificates there are.",
+        "renew": "Renew certificates that are due, and retry pending deployments.",
+        "list": "List certificates and their state.",
         "show": "Show everything about one certificate.",
         "explain": "Explain when and why a certificate is renewed.",
-        "edit": "Add or remove names, change options, and issue again.",
+        "edit": "Change the names or options of a certificate, and reissue it.",
         "revoke": "Revoke a certificate.",
-        "deploy": "Run deploy hooks and reloads again.",
-        "export": "Write a certificate in another form.",
-        "verify": "See whether certificates are served, ours and others'.",
-        "schedule": "Have renew run every hour, by systemd or by cron.",
-        "check": "Check certificates and services for Nagios and its kin.",
+        "deploy": "Deploy the live version of certificates again.",
+        "export": "Export a certificate in another format.",
+        "verify": "Check that the right certificates are being served.",
+        "schedule": "Run renew every hour, with systemd or cron.",
+        "check": "Check certificates and services, for Nagios-compatible monitoring.",
         "metrics": "Print metrics for Prometheus, or write them to a file.",
-        "doctor": "Find what would stop an issuance or a renewal.",
-        "dns": "List, explain and try DNS providers, or prove control for good.",
-        "rollback": "Put an older version back.",
-        "delete": "Forget a certificate and remove its files.",
-        "register": "Make an account at a CA, or find it again.",
+        "doctor": "Find problems that would make an issuance or a renewal fail.",
+        "dns": "List, show and test DNS providers, and create persistent records.",
+        "rollback": "Make an older version of a certificate live again.",
+        "delete": "Delete a certificate and its files.",
+        "register": "Register an account with a CA, or find an existing one.",
         "account": "Show, update or deactivate accounts, and roll over their keys.",
-        "demo": "Watch certctl issue, serve, renew and revoke, on this machine.",
-        "dev-ca": "Run an ACME CA for development, or print its root.",
+        "demo": "Watch certctl issue, serve, renew and revoke certificates.",
+        "dev-ca": "Run an ACME CA for development, or print its root certificate.",
         "help": "Show the help of certctl, or of a command.",
     }
 )
-"""Every command with its one line for `--help`; each is a module of `certctl.cli.commands`."""
+"""Every command with its summary for `--help`; each is a module of `certctl.cli.commands`."""
 
 
 class LazyGroup(Group):
@@ -73,7 +73,7 @@ class LazyGroup(Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands that begin like this, without importing them, or options."""
+        """Return the commands or options that start with `incomplete`; imports no command."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell only
 
         commands = [
@@ -95,8 +95,9 @@ class LazyGroup(Group):
 _EPILOG = """\b
 Examples:
   certctl issue example.com www.example.com --reload 'systemctl reload nginx'
-  certctl issue '*.example.com' example.com --dns rfc2136 --rfc2136-server 192.0.2.53
+  certctl issue '*.example.com' --dns rfc2136 --rfc2136-server 192.0.2.53
   certctl renew
+  certctl help issue
 """
 
 
@@ -109,11 +110,11 @@ Examples:
 )
 @click.version_option(VERSION, prog_name="certctl", message="%(prog)s %(version)s")
 def group() -> None:
-    """Obtain TLS certificates from an ACME CA, keep them fresh, and deploy them."""
+    """Obtain, renew and deploy TLS certificates from an ACME CA such as Let's Encrypt."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command of this process and return its exit status."""
+    """Run the command that this process was called with, and return its exit status."""
     return run(sys.argv[1:] if arguments is None else arguments, of_this_process())
 
 
@@ -130,23 +131,25 @@ def run(arguments: Sequence[str], environment: Environment) -> int:
         invocation.output.finish(invocation.command, result)
         return int(result.exit_status)
     except BrokenPipeError:
-        return _unprinted(None, environment)
+        return _output_failed(None, environment)
     except OSError as error:
-        return _unprinted(error, environment)
+        return _output_failed(error, environment)
 
 
-def _unprinted(error: OSError | None, environment: Environment) -> int:
-    """Return the status of a command whose words went nowhere; no error: its reader has left."""
+def _output_failed(error: OSError | None, environment: Environment) -> int:
+    """Return the exit status of a command whose output could not be written; `error` is None if
+    the reader closed the pipe.
+    """
     with suppress(OSError):
         if error is not None:
             environment.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
             environment.stderr.flush()
-    _forget_what_is_buffered(environment)
+    _discard_buffered_output(environment)
     return int(ExitStatus.FAILED)
 
 
-def _forget_what_is_buffered(environment: Environment) -> None:
-    """Keep the interpreter from failing once more when it flushes standard output at its end."""
+def _discard_buffered_output(environment: Environment) -> None:
+    """Prevent a second failure when the interpreter flushes standard output at exit."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, environment.stdout.fileno())
@@ -154,7 +157,7 @@ def _forget_what_is_buffered(environment: Environment) -> None:
 
 
 def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
-    """Return the command's result, whatever happens to it; None where it printed by itself."""
+    """Return the command's result, also if it fails; None if it printed its output itself."""
     try:
         returned: Any = group.main(
             list(arguments), prog_name="certctl", standalone_mode=False, obj=invocation
@@ -189,4 +192,5 @@ def _translated(error: click.ClickException, invocation: Invocation) -> UsageErr
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "certctl"
     invocation.command = path.partition(" ")[2]
-    return UsageError(error.format_message(), hint=f"{path} --help")
+    message = error.format_message().rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")

@@ -1,6 +1,6 @@
-"""From an invocation to a run: settings, home directory, progress, and signals that stop it.
+"""Opens a run for an invocation: settings, home directory, progress, and stop signals.
 
-Imported by commands once they are called, never for `--help` or `--version`.
+Commands import it; `certctl --help` and `--version` do not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from certctl.system.clock import SystemClock
 
 @contextmanager
 def open_run(invocation: Invocation) -> Iterator[Run]:
-    """Open a run: settings, home directory, progress, records, and signals that stop it."""
+    """Open a run: settings, home directory, progress, records, and stop signals."""
     environment, output = invocation.environment, invocation.output
     home = config.home_directory(
         invocation.home,
@@ -60,7 +60,7 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
             sinks.append(log.sink)
             stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))
         if output.verbosity > 1:
-            stack.enter_context(_requests_shown(output))
+            stack.enter_context(_log_requests(output))
         stop = stack.enter_context(stopped_by_signals())
         services = Services(
             store=LocalStore(home, settings, clock, stop=stop, warn=output.warning),
@@ -96,8 +96,8 @@ def _write_error(log: Log, clock: SystemClock, error: BaseException | None) -> N
 
 
 @contextmanager
-def _requests_shown(output: Output) -> Iterator[None]:
-    """Show each request to the CA and its answer, as the library logs them (`-vv`)."""
+def _log_requests(output: Output) -> Iterator[None]:
+    """Print each request to the CA and its response, as the library logs them (`-vv`)."""
     import logging  # noqa: PLC0415 - slow to import, and for -vv only
 
     logger, handler = logging.getLogger("acme"), logging.StreamHandler(_Printable(output.stderr))
@@ -112,7 +112,7 @@ def _requests_shown(output: Output) -> Iterator[None]:
 
 
 class _Printable:
-    """A stream without what could steer a terminal: the words of a CA come by it."""
+    """A stream that replaces control characters: a CA's text must not control the terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -145,4 +145,4 @@ def stopped_by_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type] # what signal() gave us
+            signal.signal(number, handler)  # type: ignore[arg-type] # returned by signal()

@@ -1,5 +1,5 @@
-"""What commands that make or change a certificate share: its options, and the words for its
-fate.
+"""Shared by commands that create or change a certificate: its options, and the lines that report
+what was done.
 """
 
 from __future__ import annotations
@@ -25,9 +25,18 @@ from certctl.spec import with_absolute_paths
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _FILE_LIMIT = 1_000_000
 
-_UNEVENTFUL = frozenset({"unchanged", "busy"})
+_QUIET_ACTIONS = frozenset({"unchanged", "busy"})
+_ACTIONS = MappingProxyType(
+    {
+        "busy": "skipped",
+        "dry-run": "tested",
+        "undeployed": "not deployed",
+        "waiting": "to be retried",
+    }
+)
+"""What a summary calls the actions whose name is not a plain word for it."""
 
-_BEFORE = ("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos")
+_CA = ("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos")
 _CHALLENGE = (
     "challenge.http_address",
     "challenge.http_port",
@@ -60,7 +69,7 @@ _DNS = (
     "challenge.dns_propagation_quorum",
     "challenge.dns_public_resolvers",
 )
-_REST = (
+_CERTIFICATE = (
     "key_type",
     "reuse_key",
     "profile",
@@ -81,33 +90,32 @@ _REST = (
     "deploy.post_hook",
     "deploy.hook_timeout",
 )
-_AFTER = ("lock_timeout", "order_timeout")
+_TIMEOUTS = ("lock_timeout", "order_timeout")
 
 
 def spec_options(function: _Decorated) -> _Decorated:
-    """Give a command every option that a certificate can have but those of plug-ins."""
-    function = settings(*_AFTER)(function)
-    function = settings(*_REST)(function)
+    """Add all options of a certificate to a command, except those of plug-ins."""
+    function = settings(*_TIMEOUTS)(function)
+    function = settings(*_CERTIFICATE)(function)
     function = settings(*_CHALLENGE, *_DNS)(function)
     for method in reversed(_METHODS):
         function = _method_option(method)(function)
-    return settings(*_BEFORE)(function)
+    return settings(*_CA)(function)
 
 
 def given_options(invocation: Invocation) -> dict[str, Value]:
-    """Return the options of the command line that belong to the certificate, paths absolute.
+    """Return the certificate's options on the command line, with absolute paths.
 
-    Those of the environment count as given for a new certificate only, where nothing beats them.
-    Raises `UsageError` where two ways to prove control were given.
+    Raises `UsageError` if two validation methods were given.
     """
     flags = invocation.flags
-    ways = {
+    methods = {
         **{f"--{method}": flags.get("challenge.method") == method for method in _METHODS},
         "--webroot": "challenge.webroots" in flags,
         "--dns": "challenge.dns_provider" in flags or "challenge.dns_credentials" in flags,
         "--http-hook": "challenge.http_hook" in flags,
     }
-    chosen = [way for way, given in ways.items() if given]
+    chosen = [flag for flag, is_given in methods.items() if is_given]
     if len(chosen) > 1:
         raise _cannot_combine(*chosen)
     if "profile" in flags and "required_profile" in flags:
@@ -118,7 +126,7 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
 
 
 def read_file(path: Path) -> bytes:
-    """Return a file that was named on the command line. Raises `UsageError`."""
+    """Return the content of a file named on the command line. Raises `UsageError`."""
     try:
         with path.open("rb") as file:
             return file.read(_FILE_LIMIT)
@@ -127,32 +135,41 @@ def read_file(path: Path) -> bytes:
 
 
 def require_confirmation(invocation: Invocation, question: str, name: str | None) -> None:
-    """Go on only where `--yes` or the person at the terminal agrees. Raises `ConsentRequired`."""
+    """Return if `--yes` was given or the user agrees to the question; else raise
+    `ConsentRequired`.
+    """
     answer = invocation.confirm(question)
     if answer:
         return
-    reason = "nobody can be asked" if answer is None else "it was not agreed to"
+    if answer is None:
+        raise ConsentRequired(
+            "nothing was done: confirmation is required, and there is no terminal to ask on",
+            hint="Confirm in advance with --yes.",
+            name=name,
+        )
     raise ConsentRequired(
-        f"nothing was done: {reason}", hint="Say yes beforehand with --yes.", name=name
+        "nothing was done: not confirmed", hint="Confirm in advance with --yes.", name=name
     )
 
 
 def report_lines(
     report: Report, run: Run, invocation: Invocation, *, everything: bool = True
 ) -> list[object]:
-    """Return what a person is told of a run; only what happened, unless `everything` is wanted."""
+    """Return the lines that report a run. Unless `everything` is set, certificates to which nothing
+    happened are left out.
+    """
     times = Times(local=invocation.output.terminal)
-    told = [each for each in report.outcomes if everything or each.action not in _UNEVENTFUL]
+    reported = [each for each in report.outcomes if everything or each.action not in _QUIET_ACTIONS]
     lines = [
         line
-        for each in told
+        for each in reported
         if each.error is None
-        for line in _outcome_lines(each, run, times, brief=len(told) > 1)
+        for line in _outcome_lines(each, run, times, brief=len(reported) > 1)
     ]
-    if len(told) > 1:
+    if len(reported) > 1:
         lines.append(_summary(report))
     elif everything and not report.outcomes and not report.errors and not report.interrupted:
-        lines.append(f"Nothing is due ({report.considered} certificates).")
+        lines.append(f"Nothing is due ({_counted(report.considered)}).")
     return lines
 
 
@@ -163,24 +180,24 @@ def _outcome_lines(
     renewal = renewal_words(outcome.renews_at, outcome.reason or "", due=False, times=times)
     match outcome.action:
         case "unchanged":
-            return [f"{name}: nothing to do; renewal {renewal}."]
+            return [f"{name}: {renewal or 'nothing to do'}."]
         case "busy":
-            return [f"{name}: passed over; {outcome.reason}."]
+            return [f"{name}: skipped; {outcome.reason}."]
         case "dry-run":
-            return [f"{name}: the self_test succeeded; nothing was kept."]
+            return [f"{name}: the dry run succeeded; nothing was saved."]
         case "updated":
-            return [f"{name}: options saved; renewal {renewal}."]
+            return [f"{name}: options saved{renewal and '; '}{renewal}."]
         case "deployed":
             return [f"{name}: deployed."] if outcome.deploy and outcome.deploy.deployed else []
         case "undeployed":
-            return []  # its error says all
+            return []  # its error is printed
     if outcome.version is None:
         return [f"{name}: {outcome.action}"]
     return _version_lines(outcome.version, run, times, brief=brief)
 
 
 def _version_lines(version: Version, run: Run, times: Times, *, brief: bool) -> list[object]:
-    """Return what is told of a new version; `brief` where others are told of too."""
+    """Return the lines that report a new version: one line if `brief`."""
     remaining = (version.facts.not_after - run.services.clock.now()).total_seconds()
     until = f"{times.minute(version.facts.not_after)} ({left(remaining)})"
     if brief:
@@ -197,8 +214,12 @@ def _summary(report: Report) -> str:
     counts: dict[str, int] = {}
     for outcome in report.outcomes:
         counts[outcome.action] = counts.get(outcome.action, 0) + 1
-    said = ", ".join(f"{count} {action}" for action, count in counts.items())
-    return f"{report.considered} certificates: {said}."
+    text = ", ".join(f"{count} {_ACTIONS.get(action, action)}" for action, count in counts.items())
+    return f"{_counted(report.considered)}: {text}."
+
+
+def _counted(certificates: int) -> str:
+    return f"{certificates} certificate{'' if certificates == 1 else 's'}"
 
 
 def _method_option(method: str) -> Callable[[_Decorated], _Decorated]:

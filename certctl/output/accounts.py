@@ -1,4 +1,4 @@
-"""Accounts in words and in JSON; their keys are part of neither."""
+"""Accounts as text and as JSON, without their keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from certctl.output.document import Json
 from certctl.output.times import Times, moment
 from certctl.rate_limits import Usage
 
-_SHOWN = 10
+_MOST_LIMITS = 10
 
 
 def account_object(account: Account) -> dict[str, Json]:
@@ -28,7 +28,7 @@ def account_object(account: Account) -> dict[str, Json]:
 
 
 def account_lines(account: Account) -> list[str]:
-    """Return an account as a paragraph."""
+    """Return an account as labelled lines."""
     return pairs(
         [
             ("account", account.id),
@@ -42,7 +42,7 @@ def account_lines(account: Account) -> list[str]:
 
 
 def usage_objects(usages: Sequence[Usage]) -> list[Json]:
-    """Return what is used of a CA's limits as JSON."""
+    """Return the usage of a CA's rate limits as JSON."""
     return [
         {
             "limit": usage.limit.name,
@@ -58,11 +58,11 @@ def usage_objects(usages: Sequence[Usage]) -> list[Json]:
 
 
 def usage_lines(usages: Sequence[Usage], times: Times) -> list[str]:
-    """Return what is used of a CA's limits, the fullest of them in a line each."""
+    """Return the usage of a CA's rate limits, one line for each of the fullest."""
     lines: list[str] = []
-    for usage in usages[:_SHOWN]:
-        room = f"; room again at {times.minute(usage.available_at)}" if usage.available_at else ""
-        lines.append(f"  used     {usage}{room}")
-    if len(usages) > _SHOWN:
-        lines.append(f"  used     of {len(usages) - _SHOWN} more limits: see --json")
+    for usage in usages[:_MOST_LIMITS]:
+        free = f"; next free at {times.minute(usage.available_at)}" if usage.available_at else ""
+        lines.append(f"  used     {usage}{free}")
+    if len(usages) > _MOST_LIMITS:
+        lines.append(f"  used     {len(usages) - _MOST_LIMITS} more limits; use --json to see all")
     return lines

@@ -1,6 +1,6 @@
-"""Certificates in words and in JSON: rows for `list`, paragraphs for `show`, outcomes of a run.
+"""Certificates as text and as JSON: rows for `list`, labelled lines for `show`, outcomes of a run.
 
-Takes the nouns of operations apart and never asks anything of them.
+Only formats what operations return.
 """
 
 from __future__ import annotations
@@ -106,16 +106,16 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
 
 
 def details_lines(details: CertificateDetails, times: Times) -> list[object]:
-    """Return the paragraphs of `show`."""
+    """Return the lines of `show`."""
     view, spec, live = details.view, details.spec, details.status.live
-    shown: list[tuple[str, str]] = [
+    rows: list[tuple[str, str]] = [
         ("names", ", ".join(view.names)),
         ("state", view.state),
         ("renewal", renewal_words(view.renews_at, view.why, due=view.due, times=times)),
         ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
     ]
     if live is not None:
-        shown += [
+        rows += [
             ("version", f"{live.number}, issued {times.day(live.issued)} by {live.facts.issuer}"),
             ("valid until", f"{times.minute(live.facts.not_after)} ({left(view.seconds_left)})"),
             ("key", live.facts.key_type),
@@ -123,49 +123,47 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
             ("sha256", live.facts.sha256),
         ]
     if spec.profile or spec.required_profile:
-        shown.append(("profile", str(spec.required_profile or spec.profile)))
-    shown.append(("proved by", _challenge_words(details)))
-    shown.append(("deployed", _deployed_words(view, times)))
-    shown += _deployment_words(spec)
+        rows.append(("profile", str(spec.required_profile or spec.profile)))
+    rows.append(("validation", _challenge_words(details)))
+    rows.append(("deployed", _deployed_words(view, times)))
+    rows += _deployment_words(spec)
     hooks = {
         "pre hook": spec.deploy.pre_hook,
         "deploy hook": spec.deploy.deploy_hook,
         "reload": spec.deploy.reload,
         "post hook": spec.deploy.post_hook,
     }
-    shown += [(label, command) for label, command in hooks.items() if command]
+    rows += [(label, command) for label, command in hooks.items() if command]
     if view.last_error is not None:
-        shown.append(
+        rows.append(
             ("last error", f"{times.minute(view.last_error.at)}: {view.last_error.message}")
         )
-    lines: list[object] = [view.name, *pairs(shown)]
+    lines: list[object] = [view.name, *pairs(rows)]
     if details.files is not None:
         lines += ["", *files_lines(details.files)]
     return lines
 
 
 def renewal_words(at: datetime | None, why: str, *, due: bool, times: Times) -> str:
-    """Return when a certificate renews, and by which rule."""
+    """Return when a certificate is renewed, and why."""
     if due:
         return f"due: {why}"
-    return why if at is None else f"not before {times.minute(at)}, when {why}"
+    return why if at is None else f"not due until {times.minute(at)}, when {why}"
 
 
 def files_lines(files: CertificateFiles) -> list[str]:
-    """Return where the files lie, a line each."""
+    """Return the paths of the live files, one per line."""
     return pairs(
         [
             ("certificate and chain", files.fullchain),
             *([("private key", files.privkey)] if files.privkey else []),
-            *([("all in one (HAProxy)", files.combined)] if files.combined else []),
+            *([("combined, for HAProxy", files.combined)] if files.combined else []),
         ]
     )
 
 
 def report_result(report: Report, lines: Sequence[object]) -> Result:
-    """Return the result of a run over certificates: its outcomes for programs, `lines` for
-    people.
-    """
+    """Return the result of a run: its outcomes as JSON, and `lines` as text."""
     data: dict[str, Json] = {
         "dry_run": report.dry_run,
         "considered": report.considered,
@@ -175,7 +173,7 @@ def report_result(report: Report, lines: Sequence[object]) -> Result:
 
 
 def outcome_object(outcome: Outcome) -> dict[str, Json]:
-    """Return what became of one certificate as JSON."""
+    """Return the outcome for one certificate as JSON."""
     error, incomplete = outcome.error, outcome.incomplete
     return {
         "name": outcome.name,
@@ -205,7 +203,7 @@ def version_object(version: Version) -> dict[str, Json]:
 
 
 def pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Return labelled values, a line each, the values under one another."""
+    """Return labelled values, one per line, with the values aligned."""
     width = max(len(label) for label, _ in pairs)
     indent = f"\n{' ' * (width + 4)}"
     return [f"  {label.ljust(width)}  {value.replace(chr(10), indent)}" for label, value in pairs]
@@ -215,7 +213,7 @@ def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
     ca = view.ca if view.public or not view.ca else f"{view.ca} (private)"
     deployed = "-" if view.live is None else ("yes" if view.deployed else "no")
     if view.deployed and view.verified_at is not None:
-        deployed = "seen"
+        deployed = "verified"
     return (
         view.name,
         view.state,
@@ -232,54 +230,57 @@ def _challenge_words(details: CertificateDetails) -> str:
     challenge = details.spec.challenge
     match challenge.method:
         case "standalone":
-            return f"HTTP-01, stand-alone server at port {challenge.http_port}"
+            return f"HTTP-01, built-in server on port {challenge.http_port}"
         case "tls-alpn":
-            return f"TLS-ALPN-01, stand-alone server at port {challenge.tls_alpn_port}"
+            return f"TLS-ALPN-01, built-in server on port {challenge.tls_alpn_port}"
         case "http-hook":
-            return f"HTTP-01, by {challenge.http_hook}"
+            return f"HTTP-01, hook {challenge.http_hook}"
         case "dns-persist":
-            return "DNS-PERSIST-01, by a record that stands for good"
+            return "DNS-PERSIST-01, persistent record"
         case "webroot":
-            return f"HTTP-01, in {', '.join(challenge.webroots)}"
+            return f"HTTP-01, webroot {', '.join(challenge.webroots)}"
         case "dns":
-            return f"{challenge.dns_challenge.upper()}, by {_dns_words(challenge)}"
+            return f"{challenge.dns_challenge.upper()}, {_dns_words(challenge)}"
     return challenge.method
 
 
 def _dns_words(challenge: ChallengeSpec) -> str:
     if challenge.dns_credentials is not None:
-        return f"the credentials {challenge.dns_credentials}"
+        return f"credentials {challenge.dns_credentials}"
     if challenge.dns_provider in (None, AUTO):
-        return "the credentials of each zone"
-    return str(challenge.dns_provider)
+        return "credentials of each zone"
+    return f"provider {challenge.dns_provider}"
 
 
 def _deployment_words(spec: CertificateSpec) -> list[tuple[str, str]]:
-    """Return what is chosen of how a certificate is deployed, and who may read its keys."""
+    """Return the deployment settings of a certificate, and who may read its keys."""
     deploy, keys = spec.deploy, [spec.key_group or ""]
     if spec.key_mode is not None:
         keys.append(f"mode {spec.key_mode:04o}")
-    seen = ", ".join(format_service(each) for each in deploy.verify)
-    chosen = [
-        ("key read by", ", ".join(each for each in keys if each)),
-        ("deploy to", ", ".join(deploy.targets)),
+    services = ", ".join(format_service(each) for each in deploy.verify)
+    rows = [
+        ("key readable by", ", ".join(each for each in keys if each)),
+        ("deploy targets", ", ".join(deploy.targets)),
         ("copies", "\n".join(format_copy(each) for each in deploy.copies)),
-        ("seen at", seen if deploy.probe else "not looked for"),
+        ("live check", services if deploy.probe else "off"),
         ("on failure", "rollback" if deploy.on_failure is OnFailure.ROLLBACK else ""),
     ]
-    return [(label, words) for label, words in chosen if words]
+    return [(label, words) for label, words in rows if words]
 
 
 def _deployed_words(view: CertificateView, times: Times) -> str:
     if view.live is None:
-        return "nothing yet"
+        return "no: nothing was issued yet"
     if view.deployed and view.verified_at is not None:
-        return f"yes, and seen on the wire at {times.minute(view.verified_at)}"
+        return f"yes; live check passed at {times.minute(view.verified_at)}"
     if view.deployed:
         return "yes"
     if view.deployed_version is None:
-        return f"no: version {view.live.number} is owed"
-    return f"no: version {view.live.number} is owed, version {view.deployed_version} was deployed"
+        return f"no: deployment of version {view.live.number} is pending"
+    return (
+        f"no: deployment of version {view.live.number} is pending;"
+        f" version {view.deployed_version} is deployed"
+    )
 
 
 def _deploy_object(result: DeployResult | None) -> dict[str, Json] | None:
@@ -291,25 +292,25 @@ def _deploy_object(result: DeployResult | None) -> dict[str, Json] | None:
         "deployed": result.deployed,
         "verified": _verified(result),
         "rolled_back_to": result.rolled_back_to,
-        "probes": [_probe(each) for each in result.probes],
+        "probes": [_probe_object(each) for each in result.probes],
         "error": error_object(error) if isinstance(error, CertctlError) else None,
     }
 
 
 def _verified(result: DeployResult) -> bool | None:
-    """Return whether all that was seen on the wire was good; None where nothing was looked at."""
+    """Return whether every live check passed; None if there was none."""
     return all(each.error is None for each in result.probes) if result.probes else None
 
 
-def _probe(seen: ProbeResult) -> dict[str, Json]:
+def _probe_object(result: ProbeResult) -> dict[str, Json]:
     return {
-        "service": format_service(seen.service),
-        "address": seen.address,
-        "server_name": seen.server_name,
-        "good": seen.error is None,
-        "problem": seen.error,
-        "sha256": seen.sha256,
-        "not_after": moment(seen.not_after),
+        "service": format_service(result.service),
+        "address": result.address,
+        "server_name": result.server_name,
+        "good": result.error is None,
+        "problem": result.error,
+        "sha256": result.sha256,
+        "not_after": moment(result.not_after),
     }
 
 

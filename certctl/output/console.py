@@ -1,7 +1,7 @@
-"""Where words go: results to standard output, progress and errors to standard error.
+"""Output: results go to standard output, progress and errors to standard error.
 
-Colour, tables and animation only on a terminal that wants them; nothing of rich is imported
-otherwise, nor before there is something to draw.
+Colour, tables and progress lines are used only on a terminal that supports them. rich is imported
+only when there is a table to draw.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a `Table`; `style` is a hint for terminals."""
+    """One row of a `Table`; `style` is used on terminals."""
 
     cells: tuple[str, ...]
     style: str = ""
@@ -29,14 +29,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns under headings: drawn on a terminal, aligned by spaces elsewhere."""
+    """A table with headings: drawn on a terminal, otherwise aligned with spaces."""
 
     headings: tuple[str, ...]
     rows: tuple[Row, ...]
 
 
 class Output:
-    """The streams of one command, and what each may carry."""
+    """The output streams of one command."""
 
     def __init__(
         self,
@@ -59,24 +59,24 @@ class Output:
 
     @property
     def terminal(self) -> bool:
-        """Whether a person reads standard output as it comes."""
+        """Whether standard output is a terminal."""
         return self.stdout.isatty()
 
     @property
     def live(self) -> bool:
-        """Whether progress may be drawn: a terminal that is not told to keep quiet."""
+        """Whether progress may be drawn: standard error is a terminal, without --quiet or JSON."""
         dumb = self._variables.get("TERM") == "dumb"
         return self.stderr.isatty() and not (self.quiet or self.json or dumb)
 
     @property
     def width(self) -> int:
-        """Columns of the terminal."""
+        """The width of the terminal in columns."""
         import shutil  # noqa: PLC0415 - only a terminal needs it
 
         return shutil.get_terminal_size().columns
 
     def colour(self, stream: TextIO) -> bool:
-        """Whether a stream may carry colour (https://no-color.org)."""
+        """Whether a stream may be coloured (https://no-color.org)."""
         return (
             stream.isatty()
             and not self._variables.get("NO_COLOR")
@@ -84,7 +84,7 @@ class Output:
         )
 
     def finish(self, command: str, result: Result) -> None:
-        """Print a result: one JSON document, or its lines, then its errors."""
+        """Print a result: one JSON document, or its lines and then its errors."""
         if self.json_lines:
             self.stdout.write(document.render(command, result, kind="result"))
             self.stdout.flush()
@@ -101,35 +101,35 @@ class Output:
             self.error(error)
 
     def error(self, error: CertctlError) -> None:
-        """Print an error for people: what happened, the CA's words for each name, what to do."""
+        """Print an error as text: what happened, the CA's reason for each name, and the hint."""
         name = "" if _is_named(error) else f"{error.name}: "
-        self._say("error", f"{name}{error.message}", "bold red")
+        self._print_labelled("error", f"{name}{error.message}", "bold red")
         if isinstance(error, ValidationFailed):
             for identifier, reason in error.reasons:
                 if reason not in error.message:
-                    self._say("", f"       {identifier}: {reason}")
+                    self._print_labelled("", f"       {identifier}: {reason}")
         if error.hint:
-            self._say(" hint", error.hint, "cyan")
+            self._print_labelled(" hint", error.hint, "cyan")
 
     def warning(self, message: str) -> None:
-        """Print what a person should know though the work goes on, unless told to keep quiet."""
+        """Print a warning, unless --quiet is given."""
         if not self.quiet:
-            self._say("warning", message, "yellow")
+            self._print_labelled("warning", message, "yellow")
 
     def note(self, message: str) -> None:
-        """Print progress, where anybody wants to see it."""
+        """Print a line of progress, unless --quiet or JSON is chosen."""
         if not (self.quiet or self.json):
-            self._say("", message)
+            self._print_labelled("", message)
 
-    def _say(self, label: str, message: str, style: str = "") -> None:
+    def _print_labelled(self, label: str, message: str, style: str = "") -> None:
         prefix = f"{label}: " if label else ""
         if prefix and self.colour(self.stderr):
             codes = {"bold red": "1;31", "yellow": "33", "cyan": "36"}
             prefix = f"\x1b[{codes[style]}m{label}:\x1b[0m "
-        self.tell(f"{prefix}{message}\n")
+        self.write_error(f"{prefix}{message}\n")
 
-    def tell(self, text: str) -> None:
-        """Write to standard error as it is. Where nobody can read it, the work goes on."""
+    def write_error(self, text: str) -> None:
+        """Write text to standard error; failures to write are ignored, so that work continues."""
         with suppress(OSError):
             self.stderr.write(text)
             self.stderr.flush()
@@ -164,7 +164,7 @@ class Output:
 
 
 def _is_named(error: CertctlError) -> bool:
-    """Whether the message says by itself which certificate it is about."""
+    """Whether the message already names the certificate it is about."""
     if error.name is None or error.message.startswith(error.name):
         return True
     return isinstance(error, UsageError) and error.name in error.message

@@ -1,6 +1,6 @@
-"""Events in words, for the line that shows progress, for `-v` and for the log file.
+"""Events as text, for the progress line, for `-v` and for the log file.
 
-Says what happened and to which certificate; when, and where it is written, is for others to add.
+The text says what happened to which certificate. Callers add the time.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ def _text(event: Event) -> str:
         case events.AccountRegistered():
             return f"account {'registered' if event.created else 'found'}: {event.url}"
         case events.OrderPlaced():
-            return f"order {'taken up again' if event.resumed else 'placed'}: {event.url}"
+            return f"order {'resumed' if event.resumed else 'created'}: {event.url}"
         case events.ChallengesPresented():
-            return f"{event.type} answers in place for {', '.join(event.identifiers)}"
+            return f"{event.type} responses published for {', '.join(event.identifiers)}"
         case events.ChallengesSeen():
-            return f"answers can be seen after {event.seconds:.1f} s; the CA is validating"
+            return (
+                f"responses visible after {event.seconds:.1f} s; waiting for validation by the CA"
+            )
         case events.OrderReady():
-            return "validated; waiting for the certificate"
+            return "all names validated; waiting for the certificate"
         case events.CertificateSaved():
             until = f"{event.not_after:%Y-%m-%d %H:%M} UTC"
             return f"version {event.version} saved, valid until {until}"
         case _:
-            return _text_of_what_follows(event)
+            return _deployment_text(event)
 
 
-def _text_of_what_follows(event: Event) -> str:
+def _deployment_text(event: Event) -> str:
     match event:
         case events.HookStarted():
             return f"{event.event}: {_short(event.command)}"
@@ -46,36 +48,38 @@ def _text_of_what_follows(event: Event) -> str:
         case events.Deployed():
             return f"version {event.version} deployed"
         case events.Verified():
-            return f"{event.service} serves it to {_asker(event.server_name, event.address)}"
+            return f"live check passed: {_service(event.service, event.server_name, event.address)}"
         case events.VerifyFailed():
-            asker = _asker(event.server_name, event.address)
-            return f"{event.service} does not serve it to {asker}: {event.reason}"
+            service = _service(event.service, event.server_name, event.address)
+            return f"live check failed: {service}: {event.reason}"
         case events.Checking():
-            return f"looking at {event.what}"
+            return f"checking {event.what}"
         case events.Revoked():
-            return f"serial {event.serial} {'had been' if event.already else 'is'} revoked"
+            return f"serial {event.serial} {'was already revoked' if event.already else 'revoked'}"
         case _:
-            return _text_of_the_run(event)
+            return _run_text(event)
 
 
-def _text_of_the_run(event: Event) -> str:
+def _run_text(event: Event) -> str:
     match event:
         case events.RunStarted():
-            return f"{event.due} due and {event.undeployed} owed, of {event.considered}"
+            return (
+                f"{event.considered} certificates: {event.due} due, {event.undeployed} not deployed"
+            )
         case events.CertificateStarted():
-            return f"begun: {event.reason}"
+            return f"starting: {event.reason}"
         case events.CertificateFinished():
-            return f"ended: {event.action}"
+            return f"done: {event.action}"
         case _:
-            return _text_of_trouble(event)
+            return _problem_text(event)
 
 
-def _text_of_trouble(event: Event) -> str:
+def _problem_text(event: Event) -> str:
     match event:
         case events.Skipped():
-            return f"passed over: {event.reason}"
+            return f"skipped: {event.reason}"
         case events.Retrying():
-            return f"{event.reason}; trying again in {event.seconds:.0f} s"
+            return f"{event.reason}; retrying in {event.seconds:.0f} s"
         case events.Failed():
             return f"failed: {event.message} ({event.code})"
         case events.Warned():
@@ -84,8 +88,9 @@ def _text_of_trouble(event: Event) -> str:
             return event.kind
 
 
-def _asker(server_name: str, address: str) -> str:
-    return f"who asks {address} for {server_name}" if address else f"who asks for {server_name}"
+def _service(service: str, server_name: str, address: str) -> str:
+    at = f" at {address}" if address else ""
+    return f"{service}{at}, server name {server_name}"
 
 
 def _short(command: str) -> str:

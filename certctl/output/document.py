@@ -1,7 +1,6 @@
-"""The JSON that a command prints: one document, for success and failure alike.
+"""The JSON document that a command prints, for success and failure alike.
 
-Its shape is a promise (`schema` 1): `{"schema", "command", "status", "exit_code", "data",
-"errors"}`.
+Its format is stable (`schema` 1): `{"schema", "command", "status", "exit_code", "data", "errors"}`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a command came to: `data` for programs, `lines` for people, both always filled.
+    """The result of a command: `data` for JSON, `lines` for text output; both are always filled.
 
-    `silent`: the errors are said in the lines already.
+    `silent`: the lines already contain the errors.
     """
 
     data: Mapping[str, Json] = field(default_factory=dict)
@@ -32,9 +31,8 @@ class Result:
 
 
 def render(command: str, result: Result, *, indented: bool = False, kind: str | None = None) -> str:
-    """Return the document for a result, ending in a newline; on one line unless a person reads it,
-    since indenting thousands of rows takes longer than all else. `kind` stands first where lines of
-    other kinds came before.
+    """Return the document for a result, ending in a newline. It is on one line unless `indented`,
+    since indenting thousands of rows is slow. `kind` becomes its first key, for --json-lines.
     """
     document: dict[str, Json] = {
         **({} if kind is None else {"kind": kind}),
@@ -49,7 +47,7 @@ def render(command: str, result: Result, *, indented: bool = False, kind: str | 
 
 
 def error_object(error: CertctlError) -> dict[str, Json]:
-    """Return an error as the document holds it; `identifiers` has the CA's words for each name."""
+    """Return an error as JSON; `identifiers` has the CA's reason for each name."""
     found: dict[str, Json] = {
         "code": error.code,
         "message": error.message,

@@ -1,4 +1,4 @@
-"""The explanation of a renewal, in words and in JSON."""
+"""The explanation of a renewal, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certctl.output.times import Times, moment
 
 
 def explanation_lines(found: Explanation, times: Times) -> list[object]:
-    """Return the decision, and the facts below one another with their times before them."""
+    """Return the decision, then one line per fact, with its time first."""
     decision = found.decision
     words = renewal_words(decision.at, decision.why, due=decision.due, times=times)
     moments = [times.minute(fact.at) if fact.at else "" for fact in found.facts]
@@ -22,7 +22,7 @@ def explanation_lines(found: Explanation, times: Times) -> list[object]:
 
 
 def explanation_object(found: Explanation) -> dict[str, Json]:
-    """Return the same as JSON."""
+    """Return the explanation as JSON."""
     decision = found.decision
     return {
         "name": found.name,

@@ -1,4 +1,4 @@
-"""What `doctor` found, in words and in JSON."""
+"""The findings of `doctor`, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.INFO: "2"}
 
 
 def diagnosis_result(diagnosis: Diagnosis, *, colour: bool) -> Result:
-    """Return the result of `doctor`; it failed where there is an error among the findings."""
+    """Return the result of `doctor`; it fails if a finding is an error."""
     counts = {
         each: sum(found.severity is each for found in diagnosis.findings) for each in Severity
     }
@@ -29,7 +29,7 @@ def diagnosis_result(diagnosis: Diagnosis, *, colour: bool) -> Result:
 
 
 def finding_lines(finding: Finding, *, colour: bool) -> list[str]:
-    """Return a finding as a line, and what to do as another."""
+    """Return a finding as one line, followed by its fix, if any."""
     severity = finding.severity.value
     label = f"\x1b[{_COLOURS[finding.severity]}m{severity}\x1b[0m" if colour else severity
     lines = [f"{label}: {finding.subject}: {finding.message} [{finding.code}]"]
@@ -40,12 +40,12 @@ def finding_lines(finding: Finding, *, colour: bool) -> list[str]:
 
 def _verdict(counts: dict[Severity, int], diagnosis: Diagnosis) -> str:
     number = diagnosis.certificates
-    over = f" ({number} certificate{'' if number == 1 else 's'} looked at)"
+    checked = f" ({number} certificate{'' if number == 1 else 's'} checked)"
     found = [
         f"{count} {severity.value}{'' if count == 1 else 's'}"
         for severity, count in counts.items()
         if count and severity is not Severity.INFO
     ]
     if not found:
-        return f"Nothing was found that would stand in the way{over}."
-    return f"{' and '.join(found)}{over}."
+        return f"No problems found{checked}."
+    return f"{' and '.join(found)}{checked}."

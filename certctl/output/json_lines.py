@@ -1,6 +1,6 @@
-"""Events for programs: with `--json-lines` each is a line of JSON on standard output as it happens.
+"""`--json-lines`: each event is printed as one line of JSON on standard output as it happens.
 
-The shape is that of the audit trail. What the command came to is the last line, and written by
+The format is that of the audit log. The result of the command is the last line, written by
 `certctl.output.console`.
 """
 
@@ -17,9 +17,9 @@ from certctl.store.audit import line
 
 
 class Lines:
-    """A sink for events while its context lasts; leaving it writes what is left.
+    """A context manager with a sink for events; leaving it writes the remaining ones.
 
-    One thread writes, so that no work ever waits for a reader. One that has left ends no renewal.
+    A separate thread writes, so that work never waits for the reader. A closed pipe is ignored.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -41,7 +41,7 @@ class Lines:
         self._thread.join()
 
     def sink(self, event: Event) -> None:
-        """Take an event from any thread; never blocks, never raises."""
+        """Accept an event from any thread; never blocks or raises."""
         self._queue.put(event)
 
     def _drain(self) -> None:
@@ -51,7 +51,7 @@ class Lines:
             self._stream.flush()
 
     def _next(self) -> Event | None:
-        """Return the next event; what was written goes out before anything is waited for."""
+        """Return the next event; the stream is flushed before waiting for one."""
         try:
             return self._queue.get_nowait()
         except Empty:

@@ -1,6 +1,6 @@
-"""The log file: what happened, a line each, in UTC, appended so that logrotate may move it away.
+"""The log file: one line per event, with times in UTC.
 
-Each line is one write to a file opened for appending, so that several processes may share it.
+Each line is one write to a file opened for appending, so that several processes can share it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from certctl.output.descriptions import describe
 
 
 class Log:
-    """A log file while its context lasts. Raises `UsageError` where it cannot be opened."""
+    """A log file, open while its context lasts. Raises `UsageError` if it cannot be opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -30,7 +30,7 @@ class Log:
         except OSError as error:
             raise UsageError(
                 f"the log file {self._path} cannot be written: {error.strerror}",
-                hint="Name another one with --log-file FILE.",
+                hint="Choose another file with --log-file FILE.",
             ) from error
         return self
 
@@ -43,7 +43,7 @@ class Log:
         os.close(self._descriptor)
 
     def sink(self, event: Event) -> None:
-        """Write an event."""
+        """Write a line for an event."""
         self.line(event.at, describe(event))
 
     def error(self, at: datetime, error: CertctlError) -> None:
@@ -51,7 +51,7 @@ class Log:
         self.line(at, f"error: {error.message} ({error.code})")
 
     def line(self, at: datetime, text: str) -> None:
-        """Write one line; further lines of `text` are indented. A full disk ends no renewal."""
+        """Write one line; further lines of `text` are indented. Failures to write are ignored."""
         stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
         body = text.replace("\n", "\n    ")
         try:

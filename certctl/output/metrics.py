@@ -1,7 +1,7 @@
-"""How certificates and runs are, as metrics for Prometheus, in its text format.
+"""Metrics of certificates and runs in Prometheus' text format.
 
-Names after Prometheus' conventions: base units, and what is a time is one in seconds since 1970.
-What is not known has no sample.
+Names follow Prometheus' conventions: base units, and times in seconds since 1970. A value that is
+not known has no sample.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _seconds(moment: datetime | None) -> Sample:
     return None if moment is None else moment.timestamp()
 
 
-_OF_CERTIFICATES: Mapping[str, tuple[str, Callable[[CertificateView], Sample]]] = {
+_CERTIFICATE_METRICS: Mapping[str, tuple[str, Callable[[CertificateView], Sample]]] = {
     "certctl_certificate_not_before_timestamp_seconds": (
         "When the live version became valid.",
         lambda view: _seconds(view.live.not_before) if view.live else None,
@@ -36,56 +36,56 @@ _OF_CERTIFICATES: Mapping[str, tuple[str, Callable[[CertificateView], Sample]]] 
         lambda view: _seconds(view.live.not_after) if view.live else None,
     ),
     "certctl_certificate_renewal_timestamp_seconds": (
-        "When the certificate is or was due to be renewed.",
+        "When the certificate is due, or was due, to be renewed.",
         lambda view: _seconds(view.renews_at),
     ),
     "certctl_certificate_renewal_failures": (
-        "Attempts to renew that failed, in a row.",
+        "Consecutive failed attempts to renew the certificate.",
         lambda view: None if view.problem else view.failures,
     ),
     "certctl_certificate_deployment_pending": (
-        "1 where the version that is wanted is not deployed.",
+        "1 if the wanted version is not deployed yet.",
         lambda view: None if view.problem else view.live is not None and not view.deployed,
     ),
     "certctl_certificate_deploy_failures": (
-        "Deploys that failed, in a row.",
+        "Consecutive failed deployments.",
         lambda view: None if view.problem else view.deploy_failures,
     ),
     "certctl_certificate_revoked": (
-        "1 where the live version is revoked.",
+        "1 if the live version is revoked.",
         lambda view: None if view.problem else view.state == "revoked",
     ),
     "certctl_certificate_readable": (
-        "0 where what is kept of the certificate cannot be read.",
+        "0 if the files of the certificate cannot be read.",
         lambda view: view.problem is None,
     ),
 }
 
-_OF_RUNS: Mapping[str, tuple[str, Callable[[RunHistory], Sample]]] = {
+_RUN_METRICS: Mapping[str, tuple[str, Callable[[RunHistory], Sample]]] = {
     "certctl_run_timestamp_seconds": (
-        "When renew last ran by itself.",
+        "When the last scheduled run of renew started.",
         lambda history: _seconds(max(history.runs, default=None)),
     ),
     "certctl_run_success_timestamp_seconds": (
-        "When a run of renew by itself last ended with exit status 0.",
+        "When a scheduled run of renew last ended with exit status 0.",
         lambda history: _seconds(history.succeeded_at),
     ),
     "certctl_run_exit_status": (
-        "The exit status of the last run of renew by itself.",
+        "The exit status of the last scheduled run of renew.",
         lambda history: history.exit_status,
     ),
 }
 
 
 def metrics_text(views: Sequence[CertificateView], history: RunHistory) -> bytes:
-    """Return all metrics in Prometheus' text format. Raises `ConfigurationError` where its client
-    library is missing.
+    """Return all metrics in Prometheus' text format. Raises `ConfigurationError` if the client
+    library is not installed.
     """
     try:
         from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - optional
     except ImportError as error:
         raise ConfigurationError(
-            "metrics need the Python library prometheus-client, which is not installed here",
+            "metrics need the Python library prometheus-client, which is not installed",
             hint=f"{sys.executable} -m pip install prometheus-client",
             code="metrics.library",
         ) from error
@@ -95,7 +95,7 @@ def metrics_text(views: Sequence[CertificateView], history: RunHistory) -> bytes
 
 
 class _Collector:
-    """What the library asks for metrics, once."""
+    """Provides the metrics to the library."""
 
     def __init__(self, views: Sequence[CertificateView], history: RunHistory) -> None:
         self._views = views
@@ -104,18 +104,20 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415 - optional
 
-        info = GaugeMetricFamily("certctl_build_info", "certctl itself.", labels=["version"])
+        info = GaugeMetricFamily(
+            "certctl_build_info", "The version of certctl.", labels=["version"]
+        )
         info.add_metric([VERSION], 1)
         yield info
         yield GaugeMetricFamily(
             "certctl_certificates", "Certificates in the home directory.", value=len(self._views)
         )
-        for name, (words, of_view) in _OF_CERTIFICATES.items():
+        for name, (words, of_view) in _CERTIFICATE_METRICS.items():
             family = GaugeMetricFamily(name, words, labels=["name"])
             for view in self._views:
                 if (value := of_view(view)) is not None:
                     family.add_metric([view.name], float(value))
             yield family
-        for name, (words, of_history) in _OF_RUNS.items():
+        for name, (words, of_history) in _RUN_METRICS.items():
             if (value := of_history(self._history)) is not None:
                 yield GaugeMetricFamily(name, words, value=float(value))

@@ -1,7 +1,7 @@
-"""What `check` found, as a monitoring plugin says it: one line, with performance data behind a bar.
+"""The result of `check` in the format of a monitoring plug-in: one line with performance data.
 
-Monitoring Plugins Development Guidelines: the line is short enough for old agents, labels have no
-quote and no equals sign, and a limit `N:` means that less than N is bad.
+Monitoring Plugins Development Guidelines: the line is short enough for old agents, labels contain
+no quotes or equals signs, and a threshold `N:` alerts below N.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from certctl.operations.check import CheckResult, Problem, Remaining
 from certctl.output.document import Json, Result
 from certctl.output.times import left
 
-_SHOWN_PROBLEMS = 5
-_SHOWN_SUBJECTS = 8
-_LONGEST_PHRASE = 160
+_MOST_PROBLEMS = 5
+_MOST_SUBJECTS = 8
+_LONGEST_PROBLEM = 160
 
 
 def check_result(found: CheckResult) -> Result:
-    """Return the result of `check`; its exit status is a plugin's."""
+    """Return the result of `check`, with the exit status of a plug-in."""
     status = found.status
     data: dict[str, Json] = {
         "state": status.name.lower(),
@@ -36,7 +36,7 @@ def check_result(found: CheckResult) -> Result:
 
 
 def unknown_result(error: CertctlError) -> Result:
-    """Return the result of a check that could not be made: a line of its own, and UNKNOWN."""
+    """Return the result of a check that ended with an error: UNKNOWN."""
     hint = f" ({error.hint})" if error.hint else ""
     line = _line(PluginStatus.UNKNOWN, f"{error.message}{hint}")
     return Result({}, (line,), (error,), PluginStatus.UNKNOWN, silent=True)
@@ -49,7 +49,7 @@ def _line(status: PluginStatus, words: str) -> str:
 
 def _words(found: CheckResult) -> str:
     if not (found.certificates or found.services):
-        return "there are no certificates here (--home DIR names another home directory)"
+        return "there are no certificates in this home directory (--home DIR selects another)"
     counted = ", ".join(
         f"{count} {word}{'' if count == 1 else 's'}"
         for count, word in ((found.certificates, "certificate"), (found.services, "service"))
@@ -59,7 +59,7 @@ def _words(found: CheckResult) -> str:
         soonest = min(found.remaining, key=lambda each: each.seconds, default=None)
         end = "" if soonest is None else f", {soonest.subject} has {left(soonest.seconds)} left"
         return f"{counted}{end}"
-    shown = [_phrase(each) for each in found.problems[:_SHOWN_PROBLEMS]]
+    shown = [_phrase(each) for each in found.problems[:_MOST_PROBLEMS]]
     more = len(found.problems) - len(shown)
     if more:
         shown.append(f"and {more} more")
@@ -68,7 +68,7 @@ def _words(found: CheckResult) -> str:
 
 def _phrase(problem: Problem) -> str:
     words = f"{problem.subject}: {problem.message}"
-    return words if len(words) <= _LONGEST_PHRASE else f"{words[:_LONGEST_PHRASE]}..."
+    return words if len(words) <= _LONGEST_PROBLEM else f"{words[:_LONGEST_PROBLEM]}..."
 
 
 def _problem_object(problem: Problem) -> dict[str, Json]:
@@ -81,7 +81,7 @@ def _problem_object(problem: Problem) -> dict[str, Json]:
 
 
 def _performance(found: CheckResult) -> list[str]:
-    """Return the soonest end, the counts, and each end by itself where there are few."""
+    """Return the earliest expiry, the counts, and each expiry if there are few."""
     ends = sorted(found.remaining, key=lambda each: each.seconds)
     shown = [_left("left", ends[0])] if ends else []
     shown += [
@@ -92,7 +92,7 @@ def _performance(found: CheckResult) -> list[str]:
     ]
     if found.run_age is not None:
         shown.append(f"run_age={int(found.run_age.total_seconds())}s;;;0")
-    if len(ends) <= _SHOWN_SUBJECTS:
+    if len(ends) <= _MOST_SUBJECTS:
         shown += [_left(f"left {each.subject}", each) for each in found.remaining]
     return shown
 

@@ -1,4 +1,4 @@
-"""Records that stand for good, for people as lines of a zone file, and as JSON."""
+"""Persistent validation records, as lines of a zone file and as JSON."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from certctl.operations.persistent_validation import RecordStatus
 from certctl.output.document import Json
 
 _WORDS = {
-    "seen": "every authoritative server has it",
-    "written": "written, and every authoritative server has it",
-    "missing": "to be added",
+    "seen": "every authoritative server has the record",
+    "written": "written; every authoritative server has the record",
+    "missing": "add this record to the DNS",
 }
 
 
@@ -26,7 +26,7 @@ def record_object(status: RecordStatus) -> dict[str, Json]:
 
 
 def record_lines(records: Sequence[RecordStatus]) -> list[object]:
-    """Return what a person is told: each record as it stands in a zone file, and its state."""
+    """Return each record in zone file format, with its state."""
     return [
         line
         for each in records

@@ -1,8 +1,8 @@
-"""Progress: events drained from one queue on one thread, so that no work ever waits for a screen.
+"""Progress: a separate thread prints the events, so that work never waits for the terminal.
 
-On a terminal the step under way is one line that is drawn anew, or in a run of several certificates
-how far it has come, with failures above it as they happen. With `-v` every event is a line of its
-own; otherwise only warnings are written.
+On a terminal, one line shows the current step and is redrawn; in a run of several certificates it
+shows how many are done, and failures are printed above it. With `-v`, each event is printed on its
+own line. Otherwise only warnings are printed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from certctl.events import Event
 from certctl.output.console import Output
 from certctl.output.descriptions import describe
 
-_DRAWN = (
+_DRAWN_EVENTS = (
     events.OrderPlaced,
     events.ChallengesPresented,
     events.ChallengesSeen,
@@ -30,25 +30,25 @@ _DRAWN = (
 )
 
 
-_BAR = 20
-_REDRAWN = 0.1
-"""Seconds between two pictures of a run: thousands of certificates make tens of thousands of
+_BAR_WIDTH = 20
+_REDRAW_INTERVAL = 0.1
+"""Seconds between two updates of the line: thousands of certificates cause tens of thousands of
 events.
 """
 
 
 class _Tally:
-    """How far a run of several certificates has come."""
+    """Counts the certificates of a run."""
 
     def __init__(self, due: int) -> None:
         self._due = due
         self._done = 0
         self._failed = 0
         self._running: dict[str, None] = {}
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
 
     def note(self, event: Event) -> None:
-        """Take note of a certificate's beginning or end."""
+        """Count a certificate that started or finished."""
         if isinstance(event, events.CertificateStarted):
             self._running[event.name] = None
         elif isinstance(event, events.CertificateFinished):
@@ -58,19 +58,19 @@ class _Tally:
 
     @property
     def line(self) -> str:
-        """The run as one line, what says most first: a narrow terminal cuts its end off."""
-        filled = _BAR * self._done // max(self._due, 1)
-        parts = [f"[{'#' * filled}{'.' * (_BAR - filled)}] {self._done}/{self._due}"]
+        """The run as one line, most important first: a narrow terminal cuts off the end."""
+        filled = _BAR_WIDTH * self._done // max(self._due, 1)
+        parts = [f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {self._done}/{self._due}"]
         if self._failed:
             parts.append(f"{self._failed} failed")
         if self._done:
-            took = time.monotonic() - self._begun
+            took = time.monotonic() - self._started
             parts.append(f"{_short(took / self._done * (self._due - self._done))} left")
         return "  ".join([*parts, ", ".join(self._running)])
 
 
 class Progress:
-    """A sink for events while its context lasts; leaving it writes what is left."""
+    """A context manager with a sink for events; leaving it prints the remaining ones."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -94,7 +94,7 @@ class Progress:
         self._thread.join()
 
     def sink(self, event: Event) -> None:
-        """Take an event from any thread; never blocks, never raises."""
+        """Accept an event from any thread; never blocks or raises."""
         self._queue.put(event)
 
     def _drain(self) -> None:
@@ -114,7 +114,7 @@ class Progress:
             self._tally = _Tally(event.due)
         elif self._tally is not None:
             self._show_run(self._tally, event)
-        elif isinstance(event, _DRAWN) and output.live:
+        elif isinstance(event, _DRAWN_EVENTS) and output.live:
             self._clear()
             self._draw(describe(event))
 
@@ -127,7 +127,7 @@ class Progress:
             self._clear()
             self._output.note(describe(event))
         now = time.monotonic()
-        if failed or now - self._drawn_at >= _REDRAWN:
+        if failed or now - self._drawn_at >= _REDRAW_INTERVAL:
             self._drawn_at = now
             self._clear()
             self._draw(tally.line)
@@ -135,12 +135,12 @@ class Progress:
     def _draw(self, text: str) -> None:
         output = self._output
         shown = text[: output.width - 1]
-        output.tell(f"\x1b[2m{shown}\x1b[0m" if output.colour(output.stderr) else shown)
+        output.write_error(f"\x1b[2m{shown}\x1b[0m" if output.colour(output.stderr) else shown)
         self._drawn = True
 
     def _clear(self) -> None:
         if self._drawn:
-            self._output.tell("\r\x1b[K")
+            self._output.write_error("\r\x1b[K")
             self._drawn = False
 
 

@@ -1,4 +1,4 @@
-"""DNS providers and the test of one, in words and in JSON."""
+"""DNS providers and the test of one, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certctl.output.document import Json, Result
 
 
 def providers_table(views: Sequence[ProviderView]) -> Table:
-    """Return a row for each provider."""
+    """Return a table with one row per provider."""
     rows = tuple(Row((each.name, each.origin, each.needs or "")) for each in views)
     return Table(("PROVIDER", "FROM", "NEEDS"), rows)
 
@@ -32,11 +32,11 @@ def details_object(details: ProviderDetails) -> dict[str, Json]:
 
 
 def details_lines(details: ProviderDetails) -> list[object]:
-    """Return what `dns show` says: the options, an example, and how it is used."""
+    """Return the lines of `dns show`: options, an example, and how to use it."""
     view = details.view
     lines: list[object] = [f"{view.name} (from {view.origin})"]
     if view.needs is not None:
-        lines.append(f"It needs more than is installed: {view.needs}")
+        lines.append(f"To use it, first install: {view.needs}")
     rows = tuple(
         Row((_name(each), "secret" if each.secret else "", each.environment, _words(each)))
         for each in details.options
@@ -46,8 +46,9 @@ def details_lines(details: ProviderDetails) -> list[object]:
     if any(each.secret for each in details.options):
         lines += [
             "",
-            "A secret is given as OPTION_file, OPTION_command (it prints it), OPTION_variable or",
-            "OPTION_credential (of systemd), or stands in credentials/NAME.toml, of mode 0600.",
+            "Give a secret as OPTION_file, OPTION_command (a command that prints it),",
+            "OPTION_variable or OPTION_credential (of systemd), or write it to",
+            "credentials/NAME.toml with mode 0600.",
         ]
     lines += ["", "certctl.toml:", ""]
     lines += [f"    {line}" for line in details.example.splitlines()]
@@ -60,7 +61,7 @@ def details_lines(details: ProviderDetails) -> list[object]:
 
 
 def dns_test_result(result: DnsTestResult) -> Result:
-    """Return the result of `dns test`; it failed where a step did."""
+    """Return the result of `dns test`; it fails if a step failed."""
     rows = tuple(
         Row((step.what, f"{step.seconds:.1f} s", step.detail), "" if step.done else "red")
         for step in result.steps
@@ -78,7 +79,7 @@ def dns_test_result(result: DnsTestResult) -> Result:
     }
     lines: list[object] = [Table(("STEP", "TOOK", ""), rows)]
     if not result.errors:
-        lines.append(f"The records of {result.domain} can be written, seen and removed.")
+        lines.append(f"The records of {result.domain} can be written, resolved and removed.")
         return Result(data, lines)
     return Result(data, lines, result.errors, result.errors[0].exit_status)
 

@@ -1,4 +1,4 @@
-"""Times in words: UTC for programs and files, the local zone for a person at a terminal."""
+"""Times as text: UTC in files and pipes, the local time zone on a terminal."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Times:
-    """How to write times: `local` for a terminal."""
+    """How to format times: `local` for a terminal."""
 
     local: bool = False
 
     def minute(self, when: datetime) -> str:
-        """Return date and time to the minute, with the zone's name."""
+        """Return date and time to the minute, with the time zone."""
         if not self.local:
             return when.strftime("%Y-%m-%d %H:%M UTC")
         return when.astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
     def day(self, when: datetime | None) -> str:
-        """Return the date; `-` for none."""
+        """Return the date, or `-` for None."""
         if when is None:
             return "-"
         return (when.astimezone() if self.local else when).strftime("%Y-%m-%d")
 
 
 def moment(when: datetime | None) -> str | None:
-    """Return a time as JSON has it: ISO 8601, UTC, to the second."""
+    """Return a time for JSON: ISO 8601, UTC, to the second."""
     return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def left(seconds: float | None) -> str:
-    """Return how long is left, in the largest unit that says enough."""
+    """Return the remaining time in its largest unit, such as 89 days."""
     if seconds is None:
         return "-"
     if seconds <= 0:
@@ -44,6 +44,6 @@ def left(seconds: float | None) -> str:
 
 
 def left_in_short(seconds: float | None) -> str:
-    """Return how long is left as one word for a column: 89d, 21h, 14m."""
+    """Return the remaining time in short form, for a column: 89d, 21h, 14m."""
     count, space, unit = left(seconds).partition(" ")
     return f"{count}{unit[0]}" if space else count

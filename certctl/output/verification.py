@@ -1,4 +1,4 @@
-"""What services were seen to show, in words and in JSON."""
+"""The results of `verify`, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ _DISTRUST = (
     ("self signed", "no: self-signed"),
     ("certificate has expired", "no: expired"),
     ("certificate is not yet valid", "no: not valid yet"),
-    ("hostname mismatch", "no: another name"),
-    ("ip address mismatch", "no: another name"),
+    ("hostname mismatch", "no: wrong name"),
+    ("ip address mismatch", "no: wrong name"),
 )
-"""OpenSSL's words by their beginning, as a column has room for them."""
+"""Short forms of OpenSSL's messages, by how the message starts."""
 
 
 def verification_result(found: Verifications, clock: Clock, *, terminal: bool) -> Result:
-    """Return the result of `verify`: a row for each address and name, certificates of ours in one
-    table, services of others in another.
+    """Return the result of `verify`, one row per address and name: one table for the certificates
+    of this home directory, one for other services.
     """
-    ours = [each for each in found.seen if each.name is not None]
+    own = [each for each in found.seen if each.name is not None]
     others = [each for each in found.seen if each.name is None]
     lines: list[object] = []
-    if ours:
-        lines.append(_table_of_ours(ours, clock))
+    if own:
+        lines.append(_own_table(own, clock))
     if others:
-        lines += (
-            ["", _table_of_others(others, clock)] if ours else [_table_of_others(others, clock)]
-        )
+        lines += ["", _service_table(others, clock)] if own else [_service_table(others, clock)]
     if terminal and not (found.seen or found.errors):
-        lines = ["There are no certificates yet. Get one with: certctl issue example.com"]
+        lines = ["There are no certificates yet. Obtain one with: certctl issue example.com"]
     return Result(
         {"verified": [_object(each) for each in found.seen]},
         lines,
@@ -47,22 +45,22 @@ def verification_result(found: Verifications, clock: Clock, *, terminal: bool) -
     )
 
 
-def _table_of_ours(seen: Sequence[Verification], clock: Clock) -> Table:
+def _own_table(seen: Sequence[Verification], clock: Clock) -> Table:
     def cells(each: Verification) -> tuple[str, ...]:
         place = format_service(each.service), each.address or "-", each.server_name
-        return (each.name or "", *place, _seen(each, "ours"), _left(each, clock))
+        return (each.name or "", *place, _outcome(each), _left(each, clock))
 
-    headings = "CERTIFICATE", "SERVICE", "ADDRESS", "ASKED FOR", "SEEN", "LEFT"
+    headings = "CERTIFICATE", "SERVICE", "ADDRESS", "SERVER NAME", "RESULT", "LEFT"
     return Table(headings, tuple(_row(each, cells(each)) for each in seen))
 
 
-def _table_of_others(seen: Sequence[Verification], clock: Clock) -> Table:
+def _service_table(seen: Sequence[Verification], clock: Clock) -> Table:
     def cells(each: Verification) -> tuple[str, ...]:
         issuer = each.facts.issuer if each.facts else "-"
         place = format_service(each.service), each.address or "-"
-        return (*place, _seen(each, "good"), _left(each, clock), issuer, _trust(each))
+        return (*place, _outcome(each), _left(each, clock), issuer, _trust(each))
 
-    headings = "SERVICE", "ADDRESS", "SEEN", "LEFT", "ISSUER", "TRUSTED"
+    headings = "SERVICE", "ADDRESS", "RESULT", "LEFT", "ISSUER", "TRUSTED"
     return Table(headings, tuple(_row(each, cells(each)) for each in seen))
 
 
@@ -70,12 +68,12 @@ def _row(seen: Verification, cells: tuple[str, ...]) -> Row:
     return Row(cells, "" if seen.problem is None else "red")
 
 
-def _seen(seen: Verification, good: str) -> str:
+def _outcome(seen: Verification) -> str:
     if seen.problem is None:
-        return good
+        return "ok"
     if seen.sha256 is None:
-        return "nothing"
-    return "bad" if seen.facts is not None else "another"
+        return "no certificate"
+    return "bad" if seen.facts is not None else "other certificate"
 
 
 def _left(seen: Verification, clock: Clock) -> str:

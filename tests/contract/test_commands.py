@@ -304,7 +304,7 @@ def test_a_secret_has_no_flag_and_no_place_in_a_file_for_all() -> None:
         (["issue", "example"], "example", "example.com"),
         (["issue", "https://example.com/"], "https://example.com/", "example.com"),
         (["revoke"], "--cert-path", "certctl revoke"),
-        (["deploy"], "which certificates", "certctl deploy --pending"),
+        (["deploy"], "no certificate was given", "certctl deploy --pending"),
         (["show", "nosuch.example"], "nosuch.example", "certctl list"),
         (["renew", "nosuch.example"], "nosuch.example", "certctl list"),
         (["delete", "nosuch.example"], "nosuch.example", "certctl list"),

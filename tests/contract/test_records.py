@@ -74,7 +74,7 @@ def test_with_v_each_step_is_a_line_on_standard_error(tmp_path: Path, ca: Script
 
     account, order, saved, began, ended, deployed = finished.stderr.splitlines()
     assert re.fullmatch(r"account registered: https://\S+", account)
-    assert re.fullmatch(r"a\.example: order placed: https://\S+", order)
+    assert re.fullmatch(r"a\.example: order created: https://\S+", order)
     assert saved.startswith("a.example: version 1 saved, valid until ")
     assert began == "a.example: deploy: true"
     assert ended.startswith("a.example: deploy: true: exit status 0 after ")
@@ -95,7 +95,7 @@ def test_with_vv_each_request_is_shown_and_its_answer(tmp_path: Path, ca: Script
     sent = re.findall(r"^Sending (\w+) request to (\S+?)[.:]$", finished.stderr, re.MULTILINE)
     assert sent == [(each.method, each.url) for each in ca.requests]
     assert finished.stderr.count("Received response:\nHTTP 20") == len(ca.requests)
-    assert "a.example: order placed: " in finished.stderr
+    assert "a.example: order created: " in finished.stderr
 
 
 def test_requests_are_shown_for_vv_alone_and_for_that_run_alone(

@@ -76,7 +76,7 @@ def test_it_renews_and_revokes_without_a_flag(tmp_path: Path) -> None:
 
     assert (renewed.exit_status, replaced.exit_status) == (0, 0)
     assert (tmp_path / "live" / "shop.example").readlink().name == "3"
-    assert "is revoked; its replacement is live" in replaced.stdout
+    assert "was revoked; its replacement is live" in replaced.stdout
 
 
 def test_the_list_marks_it_as_nothing_for_the_public(tmp_path: Path) -> None:

@@ -286,9 +286,9 @@ def test_a_service_that_does_not_answer_is_critical(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "there are no certificates here"),
+        ([], "there are no certificates in this home directory"),
         (["nosuch"], "there is no certificate named nosuch"),
-        (["--nosuch"], "No such option"),
+        (["--nosuch"], "no such option"),
         (["--warning", "3/2"], "3/2"),
         (["--warning", "30"], "neither a fraction of the lifetime nor a duration"),
         (["--warning", "1/0"], "1/0"),

@@ -117,7 +117,7 @@ def test_it_says_how_others_use_it(tmp_path: Path) -> None:
     process.terminate()
     stdout, _ = process.communicate(timeout=SECONDS)
 
-    assert "Nobody trusts its certificates" in stdout.splitlines()[0]
+    assert "Its certificates are not publicly trusted" in stdout.splitlines()[0]
     assert {"certctl:", "certbot:", "lego:"} <= set(stdout.splitlines())
     assert str(tmp_path / "dev-ca" / "root.pem") in stdout
 

@@ -610,9 +610,7 @@ def test_the_command_tells_each_finding_with_its_code_and_its_fix(machine: Machi
 
     port = machine.ca.directory_url.split(":")[2].split("/")[0]
     assert (well.exit_status, well.stderr) == (0, "")
-    assert well.stdout.splitlines()[-1] == (
-        "Nothing was found that would stand in the way (1 certificate looked at)."
-    )
+    assert well.stdout.splitlines()[-1] == ("No problems found (1 certificate checked).")
     assert ill.exit_status == 1
     first, second, *_ = ill.stdout.splitlines()
     assert first == (
@@ -620,7 +618,7 @@ def test_the_command_tells_each_finding_with_its_code_and_its_fix(machine: Machi
         " none [ca.profile]"
     )
     assert second == ("  fix: Choose one of these: certctl edit a.example --required-profile NAME")
-    assert ill.stdout.splitlines()[-1] == "1 error (1 certificate looked at)."
+    assert ill.stdout.splitlines()[-1] == "1 error (1 certificate checked)."
     document = as_json.json()
     assert (document["status"], document["exit_code"]) == ("success", 0)
     data = document["data"]

@@ -438,7 +438,7 @@ def test_the_command_says_by_its_status_whether_all_is_well(
 
     assert (well.exit_status, well.stderr) == (0, "")
     assert well.stdout.splitlines()[1].split() == [
-        *(places[0], "127.0.0.1", "good", "6d", "own", "no:", "self-signed")
+        *(places[0], "127.0.0.1", "ok", "6d", "own", "no:", "self-signed")
     ]
     assert ill.exit_status == 1
     assert ill.stderr.splitlines() == [
@@ -467,7 +467,7 @@ def test_without_certificates_there_is_nothing_to_verify(tmp_path: Path) -> None
     by_cron = certctl("verify", home=tmp_path)
 
     assert on_a_terminal.stdout == (
-        "There are no certificates yet. Get one with: certctl issue example.com\n"
+        "There are no certificates yet. Obtain one with: certctl issue example.com\n"
     )
     assert (by_cron.exit_status, by_cron.stdout, by_cron.stderr) == (0, "", "")
 

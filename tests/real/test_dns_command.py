@@ -116,7 +116,7 @@ def test_a_dns_test_says_for_people_how_long_each_step_took(
 
     lines = shown.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[1:5]] == STEPS
-    assert "can be written, seen and removed" in lines[5]
+    assert "can be written, resolved and removed" in lines[5]
 
 
 def test_a_dns_test_that_fails_names_the_step_and_what_to_do(

@@ -138,7 +138,7 @@ def test_a_provider_writes_the_record_once_and_renewals_change_nothing(
     renewed = here.certctl("renew", "--force")
 
     assert (made.exit_status, made.stderr) == (0, ""), made
-    assert "written, and every authoritative server has it" in made.stdout
+    assert "written; every authoritative server has the record" in made.stdout
     (record,) = bind.txt(f"_validation-persist.{name}")
     assert record.startswith("dev-ca.certctl.invalid; accounturi=https://")
     assert record.endswith("; policy=wildcard")
@@ -167,7 +167,7 @@ def test_without_a_provider_the_record_is_printed_and_the_command_goes_on_once_i
     assert wanted["name"] == f"_validation-persist.{name}"
     assert (wanted["type"], wanted["state"]) == ("TXT", "missing")
     assert (done.exit_status, done.stderr) == (0, "")
-    assert f"{name}: every authoritative server has it\n" in done.stdout
+    assert f"{name}: every authoritative server has the record\n" in done.stdout
     assert f'_validation-persist.{name}. 3600 IN TXT "{wanted["value"]}"' in done.stdout
     assert names(here.leaf(name)) == [name]
 
@@ -287,7 +287,7 @@ def test_a_ca_that_does_not_offer_it_is_named(
     ("arguments", "said"),
     [
         (("192.0.2.7",), "an IP address cannot be validated by DNS"),
-        (("a.example.test", "--until", "soon"), "'soon' is no date and no duration"),
+        (("a.example.test", "--until", "soon"), "'soon' is not a date or a duration"),
         (("a.example.test", "--until", "2001-01-01"), "over before it began"),
     ],
 )

@@ -148,7 +148,7 @@ def test_asked_again_with_nothing_due_it_orders_nothing(
     finished = here.certctl("issue", "www.again.example", "again.example")
 
     assert (finished.exit_status, finished.stderr) == (0, "")
-    assert finished.stdout.startswith("again.example: nothing to do")
+    assert finished.stdout.startswith("again.example: not due until ")
     assert (authority.request_count(), here.version("again.example")) == (before, 1)
 
 

@@ -32,32 +32,32 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SAID = [
-    (events.RunStarted("", NOW, 9, 2, 1), "2 due and 1 owed, of 9"),
+    (events.RunStarted("", NOW, 9, 2, 1), "9 certificates: 2 due, 1 not deployed"),
     (
         events.CertificateStarted("a.example", NOW, "it has expired"),
-        "a.example: begun: it has expired",
+        "a.example: starting: it has expired",
     ),
-    (events.CertificateFinished("a.example", NOW, "issued"), "a.example: ended: issued"),
+    (events.CertificateFinished("a.example", NOW, "issued"), "a.example: done: issued"),
     (
         events.AccountRegistered("", NOW, "https://ca.example/account/1", created=True),
         "account registered: https://ca.example/account/1",
     ),
-    (PLACED, "a.example: order placed: https://ca.example/order/1"),
+    (PLACED, "a.example: order created: https://ca.example/order/1"),
     (
         replace(PLACED, resumed=True),
-        "a.example: order taken up again: https://ca.example/order/1",
+        "a.example: order resumed: https://ca.example/order/1",
     ),
     (
         events.ChallengesPresented("a.example", NOW, "http-01", ("a.example", "b.example")),
-        "a.example: http-01 answers in place for a.example, b.example",
+        "a.example: http-01 responses published for a.example, b.example",
     ),
     (
         events.ChallengesSeen("a.example", NOW, 2.04),
-        "a.example: answers can be seen after 2.0 s; the CA is validating",
+        "a.example: responses visible after 2.0 s; waiting for validation by the CA",
     ),
     (
         events.OrderReady("a.example", NOW),
-        "a.example: validated; waiting for the certificate",
+        "a.example: all names validated; waiting for the certificate",
     ),
     (
         events.CertificateSaved("a.example", NOW, 3, NOW),
@@ -72,16 +72,16 @@ SAID = [
     (events.Deployed("a.example", NOW, 3), "a.example: version 3 deployed"),
     (
         events.Verified("a.example", NOW, "localhost:8443", "127.0.0.1", "a.example"),
-        "a.example: localhost:8443 serves it to who asks 127.0.0.1 for a.example",
+        "a.example: live check passed: localhost:8443 at 127.0.0.1, server name a.example",
     ),
     (
         events.VerifyFailed("a.example", NOW, "localhost", "::1", "a.example", "no answer"),
-        "a.example: localhost does not serve it to who asks ::1 for a.example: no answer",
+        "a.example: live check failed: localhost at ::1, server name a.example: no answer",
     ),
-    (events.Checking("a.example", NOW, "its names"), "a.example: looking at its names"),
-    (events.Revoked("a.example", NOW, "0a", already=False), "a.example: serial 0a is revoked"),
-    (events.Skipped("a.example", NOW, "it is busy"), "a.example: passed over: it is busy"),
-    (events.Retrying("", NOW, "the CA is busy", 2.4), "the CA is busy; trying again in 2 s"),
+    (events.Checking("a.example", NOW, "its names"), "a.example: checking its names"),
+    (events.Revoked("a.example", NOW, "0a", already=False), "a.example: serial 0a revoked"),
+    (events.Skipped("a.example", NOW, "it is busy"), "a.example: skipped: it is busy"),
+    (events.Retrying("", NOW, "the CA is busy", 2.4), "the CA is busy; retrying in 2 s"),
     (
         events.Failed("a.example", NOW, "acme.refused", "no"),
         "a.example: failed: no (acme.refused)",
@@ -114,7 +114,7 @@ def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end() -> None:
 
     stdout, stderr = printed(made)
     assert stdout == ""
-    assert "order placed" in stderr
+    assert "order created" in stderr
     assert "\n" not in stderr
     assert stderr.endswith("\r\x1b[K")
 

@@ -1,4 +1,4 @@
-"""`certctl account`: what can be done with an account once it is there."""
+"""`certctl account`: show and change accounts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from certctl.models import Account
     from certctl.operations.run import Run
 
-_WHICH = ("ca", "account.id", "lock_timeout")
+_SELECTION = ("ca", "account.id", "lock_timeout")
 
 
 @click.group(
@@ -37,11 +37,11 @@ def command() -> None:
 
 
 @command.command("show", cls=Command)
-@click.option("--refresh", is_flag=True, help="Ask the CA what it knows of each.")
-@settings(*_WHICH)
+@click.option("--refresh", is_flag=True, help="Get the current state of each account from the CA.")
+@settings(*_SELECTION)
 @click.pass_obj
 def show(invocation: Invocation, refresh: bool) -> Result:
-    """Show the accounts that this home directory holds."""
+    """Show the accounts in this home directory."""
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
     from certctl.operations.rate_limit_forecast import usage_of  # noqa: PLC0415 - not for --help
 
@@ -54,23 +54,25 @@ def show(invocation: Invocation, refresh: bool) -> Result:
         held = [accounts.refresh(run, each) if refresh else each for each in chosen]
         used = [usage_of(each, run) for each in held]
     times = Times(local=invocation.output.terminal)
-    both = list(zip(held, used, strict=True))
+    with_usage = list(zip(held, used, strict=True))
     lines = [
         line
-        for account, usages in both
+        for account, usages in with_usage
         for line in (*account_lines(account), *usage_lines(usages, times))
     ]
     if not held:
-        lines = ["There is no account yet. Make one with: certctl register"]
-    shown = [{**account_object(each), "limits": usage_objects(usages)} for each, usages in both]
-    return Result({"accounts": shown}, lines)
+        lines = ["There are no accounts yet. Register one with: certctl register"]
+    objects = [
+        {**account_object(each), "limits": usage_objects(usages)} for each, usages in with_usage
+    ]
+    return Result({"accounts": objects}, lines)
 
 
 @command.command("update", cls=Command)
-@settings("account.email", "account.agree_tos", *_WHICH)
+@settings("account.email", "account.agree_tos", *_SELECTION)
 @click.pass_obj
 def update(invocation: Invocation) -> Result:
-    """Change the contact addresses, or agree to new terms of service (--agree-tos)."""
+    """Change the contact addresses, or agree to new terms of service."""
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
@@ -78,16 +80,16 @@ def update(invocation: Invocation) -> Result:
         emails = invocation.flags.get("account.email")
         agree = bool(invocation.flags.get("account.agree_tos"))
         if not (emails or agree):
-            raise UsageError("nothing to change was given", hint="--email ADDRESS or --agree-tos")
+            raise UsageError("nothing to change", hint="Use --email ADDRESS or --agree-tos.")
         if agree:
             account = accounts.agree_to_terms(run, account)
         if isinstance(emails, tuple):
             account = accounts.update_contact(run, account, emails)
-    return _result("Updated.", account)
+    return _result("The account was updated.", account)
 
 
 @command.command("rollover", cls=Command)
-@settings("account.key_type", *_WHICH)
+@settings("account.key_type", *_SELECTION)
 @click.pass_obj
 def rollover(invocation: Invocation) -> Result:
     """Replace the account key by a new one, at the CA and in the home directory."""
@@ -103,17 +105,20 @@ def rollover(invocation: Invocation) -> Result:
 
 @command.command("deactivate", cls=Command)
 @yes_option
-@settings(*_WHICH)
+@settings(*_SELECTION)
 @click.pass_obj
 def deactivate(invocation: Invocation) -> Result:
-    """Deactivate the account at the CA, for ever. Certificates stay valid, renewals will fail."""
+    """Deactivate the account at the CA, permanently.
+
+    Its certificates stay valid, but their renewals will fail.
+    """
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         account = _account(run, invocation)
-        require_confirmation(invocation, f"Deactivate {account.url} for ever?", None)
+        require_confirmation(invocation, f"Permanently deactivate {account.url}?", None)
         gone = accounts.deactivate(run, account)
-    return _result("Deactivated.", gone)
+    return _result("The account was deactivated.", gone)
 
 
 def _account(run: Run, invocation: Invocation) -> Account:

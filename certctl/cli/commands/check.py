@@ -1,6 +1,6 @@
-"""`certctl check`: a plugin for Nagios, Icinga and whatever else runs such plugins.
+"""`certctl check`: a monitoring plug-in for Nagios, Icinga and compatible systems.
 
-Its exit status is that of plugins, whatever happens, and what it has to say is on standard output.
+It always exits with the status of a plug-in and prints to standard output.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class PluginCommand(Command):
-    """A command all of whose errors, those of its usage too, are a plugin's UNKNOWN."""
+    """A command that reports every error, including usage errors, as a plug-in's UNKNOWN."""
 
     def make_context(
         self,
@@ -50,7 +50,7 @@ def _threshold(_context: click.Context, _parameter: click.Parameter, value: str)
 def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta | None:
     seconds = duration(value)
     if seconds is None:
-        raise click.BadParameter(f"{value!r} is no duration, such as 26h or 2d")
+        raise click.BadParameter(f"{value!r} is not a duration such as 26h or 2d")
     return timedelta(seconds=min(seconds, 1e9)) if seconds else None
 
 
@@ -75,7 +75,8 @@ def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> ti
     default="1/4",
     metavar="LEFT",
     callback=_threshold,
-    help="Warn below this: a part of the lifetime (1/4, 25%) or a duration (20d). [default: 1/4]",
+    help="Report WARNING below this remaining time: a fraction of the lifetime (1/4, 25%) or a"
+    " duration (20d). [default: 1/4]",
 )
 @click.option(
     "-c",
@@ -83,14 +84,14 @@ def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> ti
     default="1/6",
     metavar="LEFT",
     callback=_threshold,
-    help="Below this it is critical. [default: 1/6]",
+    help="Report CRITICAL below this remaining time. [default: 1/6]",
 )
 @click.option(
     "--run-age",
     default="2d",
     metavar="DURATION",
     callback=_age,
-    help="Warn where renew has not run by itself for so long; 0 for never. [default: 2d]",
+    help="Report WARNING if no scheduled renew ran for this long; 0 turns this off. [default: 2d]",
 )
 @click.pass_obj
 def command(
@@ -100,12 +101,14 @@ def command(
     critical: Threshold,
     run_age: timedelta | None,
 ) -> Result:
-    """Check certificates, ours by name (all of them by default), for Nagios and its kin: their
-    time left, failing renewals, deploys that are owed, and whether renew runs; and services, by
-    their host, for what they really show.
+    """Check certificates and services, for Nagios-compatible monitoring.
 
-    Prints one line with performance data, and ends with 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN,
-    which are not the exit statuses of other commands.
+    NAME is a certificate of this home directory (all by default): its remaining time, failing
+    renewals, pending deployments, and whether renew runs. HOST is a service: the certificate that
+    it serves.
+
+    Prints one line with performance data. The exit status is 0 OK, 1 WARNING, 2 CRITICAL or
+    3 UNKNOWN, unlike that of other commands.
     """
     with open_run(invocation) as run:
         return check_result(check(run, subjects, Limits(warning, critical, run_age)))

@@ -1,4 +1,4 @@
-"""`certctl delete`: a certificate forgotten, after a look at what will stop working."""
+"""`certctl delete`: delete a certificate, after showing which files it removes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from certctl.output.document import Result
 @settings("lock_timeout")
 @click.pass_obj
 def command(invocation: Invocation, name: str) -> Result:
-    """Forget a certificate and remove its files; it is not revoked.
+    """Delete a certificate and its files, without revoking it.
 
-    Whatever still reads its files stops working with its next reload.
+    A server that still uses the files fails at its next reload.
     """
     from certctl.operations.overview import details  # noqa: PLC0415 - not for --help
     from certctl.operations.versions import delete, require_deletable  # noqa: PLC0415 - not for --help
@@ -38,7 +38,7 @@ def command(invocation: Invocation, name: str) -> Result:
         if name in run.services.store.names():
             found = details(run, name)
             files = files_lines(found.files) if found.files else []
-        warning = "\n".join([f"{name} will be renewed no more, and these files go:", *files])
+        warning = "\n".join([f"{name} will not be renewed, and these files are deleted:", *files])
         require_confirmation(invocation, f"{warning}\nDelete {name}?", name)
         delete(run, name)
     return Result({"deleted": name}, [f"Deleted {name}."])

@@ -1,4 +1,4 @@
-"""`certctl deploy`: deploy hooks and reloads once more."""
+"""`certctl deploy`: deploy the live version of certificates again."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
-@click.option("--pending", is_flag=True, help="Only certificates whose deploy is owed.")
+@click.option("--pending", is_flag=True, help="Deploy the certificates that are not deployed yet.")
 @settings("lock_timeout")
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str], pending: bool) -> Result:
-    """Run the deploy hooks and reloads of certificates again, with the version that is live."""
+    """Deploy the live version of certificates again: copies, tests, hooks, reloads, live check."""
     from certctl.operations.versions import deploy  # noqa: PLC0415 - not for --help
 
     if not (names or pending):
         raise UsageError(
-            "which certificates are to be deployed?",
-            hint="Name them, or deploy what is owed: certctl deploy --pending",
+            "no certificate was given",
+            hint="Name the certificates, or deploy all pending ones: certctl deploy --pending",
         )
     with open_run(invocation) as run:
         report = deploy(run, tuple(names), pending=pending)
         lines = report_lines(report, run, invocation)
         if not report.outcomes and invocation.output.terminal:
-            lines = ["No deploy is owed."]
+            lines = ["No deployment is pending."]
         return report_result(report, lines)

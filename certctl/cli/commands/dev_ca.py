@@ -1,4 +1,4 @@
-"""`certctl dev-ca`: an ACME CA on this machine, to try things with."""
+"""`certctl dev-ca`: an ACME CA for development and tests."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _DIRECTORY = "dev-ca"
     ),
 )
 def command() -> None:
-    """Run an ACME CA on this machine, to try things without a public name, or print its root."""
+    """Run an ACME CA for development, or print its root certificate."""
 
 
 _state_option = click.option(
     "--state",
     metavar="DIR",
-    help="Keep keys and records here. [default: dev-ca in the home directory]",
+    help="Directory for keys and records. [default: dev-ca in the home directory]",
 )
 
 
@@ -50,7 +50,7 @@ _state_option = click.option(
     "--listen",
     metavar="ADDRESS:PORT",
     default="127.0.0.1:0",
-    help="Listen here; port 0 is a free one, the same at each start. [default: 127.0.0.1:0]",
+    help="Listen on this address; port 0 chooses a free port, and keeps it. [default: 127.0.0.1:0]",
 )
 @_state_option
 @click.option(
@@ -58,60 +58,63 @@ _state_option = click.option(
     type=click.IntRange(1, 65535),
     default=5002,
     metavar="PORT",
-    help="Try HTTP-01 at this port. [default: 5002]",
+    help="Validate HTTP-01 on this port. [default: 5002]",
 )
 @click.option(
     "--tls-port",
     type=click.IntRange(1, 65535),
     default=5001,
     metavar="PORT",
-    help="Try TLS-ALPN-01 at this port. [default: 5001]",
+    help="Validate TLS-ALPN-01 on this port. [default: 5001]",
 )
 @click.option(
     "--validate-at",
     metavar="ADDRESS",
     default="127.0.0.1",
-    help="Try names at this address, or at their own with 'names'. [default: 127.0.0.1]",
+    help="Validate every name at this address, or 'names' for each name's own address."
+    " [default: 127.0.0.1]",
 )
 @click.option(
     "--dns",
     metavar="ADDRESS:PORT",
-    help="Ask this resolver for TXT records. [default: the built-in zone]",
+    help="Resolver for TXT records. [default: the built-in zone]",
 )
-@click.option("--lifetime", metavar="DURATION", help="Let certificates live 30s, 15m, 12h or 90d.")
-@click.option("--profiles", metavar="FILE", help="Offer the profiles of this TOML file too.")
+@click.option(
+    "--lifetime", metavar="DURATION", help="Lifetime of certificates, such as 30s, 15m, 12h or 90d."
+)
+@click.option("--profiles", metavar="FILE", help="TOML file with additional profiles.")
 @click.option(
     "--challenge",
     metavar="TYPE",
     multiple=True,
-    help="Offer these challenge types only, dns-account-01 and dns-persist-01 too if you like."
+    help="Offer only these challenge types; dns-account-01 and dns-persist-01 are available too."
     " [default: http-01, dns-01, tls-alpn-01]",
 )
 @click.option(
     "--dns-persist",
     type=click.Choice(["01", "02"]),
     default="02",
-    help="Which draft's form of dns-persist-01 is offered. [default: 02]",
+    help="Draft version of dns-persist-01. [default: 02]",
 )
 @click.option(
     "--eab",
     metavar="KID=FILE",
     multiple=True,
-    help="Demand external account binding; the file has the HMAC key in base64url.",
+    help="Require external account binding; FILE has the HMAC key in base64url. Can be repeated.",
 )
 @click.option(
     "--fault",
     metavar="NAME=VALUE",
     multiple=True,
-    help="Misbehave, such as bad-nonce=20 (percent), processing=10s or retry-after=5.",
+    help="Inject a fault, such as bad-nonce=20 (percent), processing=10s or retry-after=5.",
 )
 @click.pass_obj
 def serve(invocation: Invocation, /, listen: str, state: str | None, **given: Any) -> None:
     """Run the CA until it is stopped by Ctrl-C or SIGTERM.
 
-    Nobody trusts its certificates. Control of names is tried at this machine, at ports that need
-    no privilege, so that no name has to resolve. Faults can be changed while it runs, by POST to
-    /manage/faults; GET /manage/requests has the log.
+    Its certificates are not publicly trusted. All names are validated at this machine, on
+    unprivileged ports, so they need not resolve. POST to /manage/faults changes the faults of the
+    running CA; GET /manage/requests returns its log.
     """
     from certctl.devca.endpoint import (  # noqa: PLC0415 - not for --help
         announced,
@@ -155,7 +158,7 @@ def serve(invocation: Invocation, /, listen: str, state: str | None, **given: An
 def root(invocation: Invocation, state: str | None) -> Result:
     """Print the root certificate of the CA, and on a terminal how to trust it.
 
-    The root and its key are made where there are none yet.
+    The root certificate and its key are created if they are missing.
     """
     from certctl.devca import authority  # noqa: PLC0415 - not for --help
     from certctl.system.clock import SystemClock  # noqa: PLC0415 - not for --help
@@ -172,7 +175,7 @@ def root(invocation: Invocation, state: str | None) -> Result:
             pem = authority.open_authority(directory, SystemClock().now()).root_pem
     text = pem.decode("ascii").rstrip("\n")
     if invocation.output.terminal and not (invocation.quiet or invocation.json):
-        invocation.output.tell(_how_to_trust(path))
+        invocation.output.write_error(_how_to_trust(path))
     return Result({"root": str(path), "pem": f"{text}\n"}, [text])
 
 
@@ -193,7 +196,7 @@ def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
     from certctl.devca import faults, settings  # noqa: PLC0415 - not for --help
 
     directory = invocation.environment.directory
-    made = settings.DevCaSettings(
+    found = settings.DevCaSettings(
         http_port=given["http_port"],
         tls_alpn_port=given["tls_port"],
         validate_at=_numeric(given["validate_at"]),
@@ -204,21 +207,21 @@ def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
         eab_keys=dict(_eab_key(each, directory) for each in given["eab"]),
     )
     if given["profiles"]:
-        made.profiles |= settings.load_profiles(Path(directory, given["profiles"]))
+        found.profiles |= settings.load_profiles(Path(directory, given["profiles"]))
     for each in given["fault"]:
         name, _, value = each.partition("=")
         if name == "processing":
-            made.processing = settings.parse_processing(value)
+            found.processing = settings.parse_processing(value)
         else:
-            made.faults = faults.parse_fault(each, made.faults)
-    return made
+            found.faults = faults.parse_fault(each, found.faults)
+    return found
 
 
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise UsageError(
-            f"{text!r} is no address with a port",
+            f"{text!r} is not an address with a port",
             hint="Give ADDRESS:PORT, such as 127.0.0.1:14000 or [::1]:14000.",
         )
     return host.removeprefix("[").removesuffix("]"), int(port)
@@ -248,7 +251,7 @@ def _numeric(text: str) -> str | None:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise UsageError(
-            f"{text!r} is no address", hint="Give an address such as 127.0.0.1, or 'names'."
+            f"{text!r} is not an IP address", hint="Give an address such as 127.0.0.1, or 'names'."
         ) from None
 
 
@@ -259,22 +262,24 @@ def _eab_key(text: str, directory: Path) -> tuple[str, bytes]:
 
     kid, equals, name = text.partition("=")
     if not (kid and equals and name):
-        raise UsageError(f"{text!r} is no KID=FILE", hint="--eab kid-1=hmac.key")
+        raise UsageError(
+            f"{text!r} is not KID=FILE", hint="Give a key ID and a file: --eab kid-1=hmac.key"
+        )
     path = Path(directory, name)
     try:
         return kid, jws.decode(read_secret(path).strip().rstrip("="), "the HMAC key")
     except Problem:
-        raise UsageError(f"{path} holds no key in base64url") from None
+        raise UsageError(f"{path} does not contain a key in base64url") from None
 
 
 def _usage(directory: str, root_file: str, http_port: int, dns: str) -> Sequence[str]:
     url, root = shlex.quote(directory), shlex.quote(root_file)
     return (
-        "The development CA is ready. Nobody trusts its certificates; stop it with Ctrl-C.",
+        "The development CA is ready. Its certificates are not publicly trusted.",
         f"  directory  {directory}",
         f"  root       {root_file}",
-        f"  HTTP-01    is tried at port {http_port} of this machine, whatever the name",
-        f"  DNS-01     is looked up at {dns}",
+        f"  HTTP-01    validated on port {http_port} of this machine, for all names",
+        f"  DNS-01     validated by the DNS server {dns}",
         "",
         "certctl:",
         f"  certctl issue example.com --ca {url} --ca-bundle {root} \\",
@@ -285,13 +290,15 @@ def _usage(directory: str, root_file: str, http_port: int, dns: str) -> Sequence
         "lego:",
         f"  LEGO_CA_CERTIFICATES={root} lego --server {url} --email you@example.com \\",
         f"      --http --http.port :{http_port} --domains example.com run",
+        "",
+        "Press Ctrl-C to stop the CA.",
     )
 
 
 def _how_to_trust(path: Path) -> str:
     shown = shlex.quote(str(path))
     return (
-        "Trust this root only where you develop: whoever reads its key can be any site to you.\n"
+        "Trust this root on development machines only: its key can impersonate any site to them.\n"
         f"  curl:      curl --cacert {shown} https://example.com/\n"
         "  Chromium:  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n 'certctl dev-ca' \\\n"
         f"                 -i {shown}\n"
@@ -306,10 +313,10 @@ def _how_to_trust(path: Path) -> str:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Set the event on SIGINT and SIGTERM: being stopped is how this command ends."""
+    """Set the event on SIGINT and SIGTERM, the normal way to end this command."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        raise CertctlError("the development CA is served from the main thread only")
+        raise CertctlError("the development CA can run in the main thread only")
 
     def received(_number: int, _frame: FrameType | None) -> None:
         stop.set()

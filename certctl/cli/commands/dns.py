@@ -1,4 +1,4 @@
-"""`certctl dns`: what there is for DNS-01, whether it works, and records that stand for good."""
+"""`certctl dns`: list and test DNS providers, and create persistent records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from certctl.output.document import Result
     ),
 )
 def command() -> None:
-    """List, explain and try DNS providers, or prove control for good."""
+    """List, show and test DNS providers, and create persistent records."""
 
 
 command.add_command(dns_persist.command)
@@ -33,24 +33,28 @@ command.add_command(dns_persist.command)
 @command.command(
     "list", cls=Command, epilog=examples("certctl dns list", "certctl dns list --search cloud")
 )
-@click.option("--search", metavar="WORD", default="", help="Show those with WORD in their name.")
+@click.option(
+    "--search", metavar="WORD", default="", help="List only providers with WORD in their name."
+)
 def list_(search: str) -> Result:
-    """Show the providers there are, with what some need besides."""
+    """List DNS providers, and what needs to be installed for them."""
     from certctl.operations.providers import more_to_install, providers  # noqa: PLC0415 - late
     from certctl.output.providers import providers_table, view_object  # noqa: PLC0415 - as above
 
     views = providers(search)
-    lines: list[object] = [providers_table(views)] if views else ["There is none of that name."]
+    lines: list[object] = (
+        [providers_table(views)] if views else [f"No DNS provider has {search!r} in its name."]
+    )
     more = more_to_install()
     if more is not None:
-        lines.append(f"Some ninety more, Cloudflare and Route 53 among them: {more}")
+        lines.append(f"For about ninety more, such as Cloudflare and Route 53, run: {more}")
     return Result({"providers": [view_object(each) for each in views], "more": more}, lines)
 
 
 @command.command("show", cls=Command, epilog=examples("certctl dns show cloudflare"))
 @click.argument("provider")
 def show(provider: str) -> Result:
-    """Show what a provider wants to be told, with an example for certctl.toml."""
+    """Show the options of a provider, with an example for certctl.toml."""
     from certctl.operations import providers  # noqa: PLC0415 - not for --help
     from certctl.output.providers import details_lines, details_object  # noqa: PLC0415 - as above
 
@@ -80,10 +84,10 @@ def show(provider: str) -> Result:
 @settings("deploy.hook_timeout", "lock_timeout")
 @click.pass_obj
 def test(invocation: Invocation, domain: str) -> Result:
-    """Write a throwaway record, see it at every authoritative server, and remove it.
+    """Write a test record, check it at every authoritative server, and remove it.
 
-    Without options it is done as the certificate of DOMAIN does, or as the settings say. Each step
-    is timed. No CA is asked for anything.
+    Without options, the saved options of the certificate of DOMAIN are used, or else the
+    settings. Each step is timed. No CA is contacted.
     """
     from certctl.operations.dns_test import run_dns_test  # noqa: PLC0415 - not for --help
     from certctl.output.providers import dns_test_result  # noqa: PLC0415 - as above

@@ -1,4 +1,4 @@
-"""`certctl doctor`: what would stop an issuance or a renewal."""
+"""`certctl doctor`: find problems that would make an issuance or a renewal fail."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 @click.option(
     "--write/--no-write",
     default=None,
-    help="Put throwaway answers in place (a token, a TXT record), look at them, and take them away"
-    " again. Done by default where names are given.",
+    help="Test the challenge: publish a test token or TXT record, check it, and remove it. The"
+    " default is --write if names are given.",
 )
 @spec_options
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str], write: bool | None) -> Result:
-    """Look for what would stop an issuance or a renewal, and say what to do about it.
+    """Find problems that would make an issuance or a renewal fail, and how to fix them.
 
-    NAME is a certificate, or a name that is to have one; all certificates by default. The options
-    are those that `issue` would be given. No CA is asked for anything but its directory and the
-    state of the account.
+    NAME is a certificate, or a domain name that has none yet; by default all certificates are
+    checked. Give the same options as for `issue`. The CA is only asked for its directory and the
+    account's status.
     """
     from certctl.operations.doctor import DoctorRequest, diagnose  # noqa: PLC0415 - not for --help
     from certctl.operations.machine_findings import MachineContext  # noqa: PLC0415 - as above

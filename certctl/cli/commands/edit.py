@@ -1,4 +1,4 @@
-"""`certctl edit`: names added and removed, options given anew, then issued."""
+"""`certctl edit`: change the names or options of a certificate, then reissue it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,12 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("name", metavar="NAME", shell_complete=certificate_names)
-@click.option(
-    "--add", multiple=True, metavar="NAME", help="Add a name; may be given several times."
-)
-@click.option("--remove", multiple=True, metavar="NAME", help="Take a name out.")
+@click.option("--add", multiple=True, metavar="NAME", help="Add a name. Can be repeated.")
+@click.option("--remove", multiple=True, metavar="NAME", help="Remove a name. Can be repeated.")
 @spec_options
 @click.pass_obj
 def command(invocation: Invocation, name: str, add: Sequence[str], remove: Sequence[str]) -> Result:
-    """Add or remove names of a certificate, change its options, and issue it again if need be."""
+    """Change the names or options of a certificate, and reissue it if necessary."""
     from certctl.operations.issue import edit, issue  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:

@@ -1,4 +1,4 @@
-"""`certctl explain`: why a certificate is renewed when it is."""
+"""`certctl explain`: when and why a certificate is renewed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from certctl.output.times import Times
 def command(invocation: Invocation, name: str) -> Result:
     """Explain when and why a certificate is renewed: each rule, its time, the last attempts.
 
-    Nothing is asked of the CA, and nothing is changed.
+    Does not contact the CA, and changes nothing.
     """
     with open_run(invocation) as run:
         found = explain(run, name)

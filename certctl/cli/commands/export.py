@@ -1,4 +1,4 @@
-"""`certctl export`: a certificate in another form, to a file or to standard output."""
+"""`certctl export`: export a certificate in another format, to a file or standard output."""
 
 from __future__ import annotations
 
@@ -34,12 +34,18 @@ _STANDARD_OUTPUT = "-"
     type=click.Choice([each.value for each in CopyFormat], case_sensitive=False),
     default=CopyFormat.FULLCHAIN.value,
     show_default=True,
-    help="The form to write it in.",
+    help="Output format.",
 )
-@click.option("--out", metavar="FILE", help="Write it to this file; - is standard output.")
-@click.option("--version", "number", type=click.IntRange(min=1), metavar="N", help="The version.")
-@click.option("--password-file", metavar="FILE", help="What a PKCS#12 file is locked with.")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--out", metavar="FILE", help="Write to this file; - is standard output.")
+@click.option(
+    "--version",
+    "number",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Version to export, by default the live one.",
+)
+@click.option("--password-file", metavar="FILE", help="File with the password for PKCS#12.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -50,43 +56,45 @@ def command(
     password_file: str | None,
     force: bool,
 ) -> Result:
-    """Write a certificate in another form, the live version by default.
+    """Export a certificate in another format.
 
-    Without --out, PEM goes to standard output.
+    Without --out, PEM formats are printed.
     """
     from certctl.operations.export import export, write  # noqa: PLC0415 - not for --help
     from certctl.system.secrets import read_secret  # noqa: PLC0415 - not for --help
 
-    wanted, directory = CopyFormat(form), invocation.environment.directory
-    _require_place(wanted, out, invocation)
-    if (wanted is CopyFormat.PKCS12) != (password_file is not None):
+    chosen, directory = CopyFormat(form), invocation.environment.directory
+    _require_output(chosen, out, invocation)
+    if (chosen is CopyFormat.PKCS12) != (password_file is not None):
         raise UsageError(
-            "--password-file belongs to --format pkcs12, and only to that",
-            hint="Write a password into a file of mode 0600, and name it.",
+            "--format pkcs12 and --password-file must be given together",
+            hint="Write a password to a file of mode 0600: --password-file FILE",
         )
     password = None if password_file is None else read_secret(Path(directory, password_file))
     with open_run(invocation) as run:
-        number, data = export(run, name, wanted, number, password)
-        said: dict[str, Json] = {"name": name, "version": number, "format": wanted.value}
+        number, data = export(run, name, chosen, number, password)
+        exported: dict[str, Json] = {"name": name, "version": number, "format": chosen.value}
         if out is None or out == _STANDARD_OUTPUT:
             text = data.decode("ascii")
-            public: dict[str, Json] = {} if wanted.secret else {"pem": text}
-            return Result({**said, "path": None, **public}, [text.rstrip("\n")])
+            public: dict[str, Json] = {} if chosen.secret else {"pem": text}
+            return Result({**exported, "path": None, **public}, [text.rstrip("\n")])
         path = Path(directory, out).absolute()
-        write(path, data, wanted, force=force)
-    return Result({**said, "path": str(path)}, [f"{name}: version {number} is in {path}."])
+        write(path, data, chosen, force=force)
+    return Result({**exported, "path": str(path)}, [f"{name}: version {number} is in {path}."])
 
 
-def _require_place(form: CopyFormat, out: str | None, invocation: Invocation) -> None:
-    """Raise `UsageError` where an export would go where it should not."""
+def _require_output(form: CopyFormat, out: str | None, invocation: Invocation) -> None:
+    """Raise `UsageError` if this format must not go to that output."""
     if out not in (None, _STANDARD_OUTPUT):
         return
     if form in _BINARY:
-        raise UsageError(f"{form} is no text", hint="Say where to: --out FILE")
+        raise UsageError(f"{form} is a binary format", hint="Write it to a file: --out FILE")
     if form.secret and invocation.json:
-        raise UsageError("a private key is in no JSON", hint="Say where to: --out FILE")
+        raise UsageError(
+            "--json does not print private keys", hint="Write it to a file: --out FILE"
+        )
     if form.secret and out is None and invocation.output.terminal:
         raise UsageError(
-            f"{form} holds the private key, and this is a terminal",
-            hint="Say where to: --out FILE, or --out - to see it here.",
+            f"{form} contains the private key, which is not printed on a terminal by default",
+            hint="Write it to a file with --out FILE, or print it with --out -",
         )

@@ -1,4 +1,4 @@
-"""`certctl issue`: names on the command line become a request, its report becomes words."""
+"""`certctl issue`: obtain a certificate, and deploy it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`certctl list`: a row a certificate."""
+"""`certctl list`: one row per certificate."""
 
 from __future__ import annotations
 
@@ -31,15 +31,13 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str]) -> Result:
-    """Show the certificates there are: state, time left, when they renew, whether they are
-    deployed.
-    """
+    """List certificates: state, remaining time, next renewal, whether they are deployed."""
     with open_run(invocation) as run:
         views = overview(run, names)
     problems = [view.problem for view in views if view.problem is not None]
     lines: list[object] = [table(views, Times(local=invocation.output.terminal))]
     if not views:
-        lines = ["There are no certificates yet. Get one with: certctl issue example.com"]
+        lines = ["There are no certificates yet. Obtain one with: certctl issue example.com"]
     return Result(
         {"certificates": [view_object(view) for view in views]},
         lines if views or invocation.output.terminal else (),

@@ -1,4 +1,4 @@
-"""`certctl metrics`: metrics for Prometheus' textfile collector."""
+"""`certctl metrics`: metrics for Prometheus, and for its textfile collector."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from certctl.output.document import Result
 @click.option(
     "--out",
     metavar="FILE",
-    help="Write them to this file, at once as a whole and readable by everybody.",
+    help="Write the metrics to this file, atomically and with mode 0644.",
 )
 @click.pass_obj
 def command(invocation: Invocation, out: str | None) -> Result:
-    """Print metrics of certificates and runs for Prometheus, or write them to a file that the
-    textfile collector of its node exporter reads.
+    """Print metrics of certificates and runs for Prometheus, or write them to a file.
+
+    The textfile collector of the node exporter reads such files.
     """
     from certctl.operations.overview import overview  # noqa: PLC0415 - not for --help
     from certctl.output.metrics import metrics_text  # noqa: PLC0415 - as above
@@ -40,11 +41,13 @@ def command(invocation: Invocation, out: str | None) -> Result:
         path = None if out is None else Path(invocation.environment.directory, out)
         if path is not None:
             if path.suffix != ".prom":
-                run.warn("the node exporter reads files only whose names end in .prom")
+                run.warn(
+                    f"{path} will be ignored by the node exporter: its name does not end in .prom"
+                )
             write_atomic(path, text, 0o644)
     lines = text.decode().splitlines() if path is None else []
     if path is not None and invocation.output.terminal:
-        lines = [f"Wrote {path}, with the metrics of {len(views)} certificates."]
+        lines = [f"The metrics of {len(views)} certificates were written to {path}."]
     data = {
         "certificates": len(views),
         "file": None if path is None else str(path),

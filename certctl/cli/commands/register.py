@@ -1,4 +1,4 @@
-"""`certctl register`: an account at a CA."""
+"""`certctl register`: register an account with a CA."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from certctl.output.document import Result
 )
 @click.pass_obj
 def command(invocation: Invocation) -> Result:
-    """Make an account at a CA, or find the one that this home directory holds.
+    """Register an account with a CA, or find an existing one in this home directory.
 
-    The HMAC key of an external account binding comes from a file or from CERTCTL_EAB_HMAC_KEY.
+    The HMAC key for external account binding is read from a file or from CERTCTL_EAB_HMAC_KEY.
     """
     from certctl.ca.directories import directory_url, label  # noqa: PLC0415 - not for --help
     from certctl.operations.accounts import register  # noqa: PLC0415 - not for --help
@@ -43,7 +43,7 @@ def command(invocation: Invocation) -> Result:
         values = run.services.settings
         directory = directory_url(values.required_text("ca"))
         done = register(run, directory, values.text("ca_bundle"))
-    first = "Registered at" if done.created else "There is an account already at"
+    first = "Registered an account with" if done.created else "There is already an account with"
     return Result(
         {"created": done.created, "account": account_object(done.account)},
         [f"{first} {label(directory)}.", *account_lines(done.account)],

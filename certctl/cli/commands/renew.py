@@ -1,4 +1,4 @@
-"""`certctl renew`: what cron runs. Nothing due off a terminal prints nothing."""
+"""`certctl renew`: run by cron or a timer. Off a terminal it prints nothing if nothing is due."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
-@click.option("--force", is_flag=True, help="Renew even what is not due or waits after a failure.")
+@click.option("--force", is_flag=True, help="Renew even if not due, or waiting after a failure.")
 @click.option(
     "--dry-run", is_flag=True, help="Test against the CA's staging directory, and save nothing."
 )
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 @settings("jobs", "random_delay", "lock_timeout", "order_timeout")
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool) -> Result:
-    """Renew the certificates that are due, all or those named, and deploy what is owed.
+    """Renew certificates that are due, and retry pending deployments.
 
-    Runs without questions and without flags: each certificate's own file says what it needs.
+    Considers all certificates, or those named. Each is renewed with its saved options; renew asks
+    no questions.
     """
     with open_run(invocation) as run:
         request = RenewRequest(

@@ -1,4 +1,4 @@
-"""`certctl revoke`: by name with what is to follow, or by a certificate's file."""
+"""`certctl revoke`: revoke a certificate of this home directory, or a certificate file."""
 
 from __future__ import annotations
 
@@ -31,25 +31,34 @@ if TYPE_CHECKING:
 )
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=certificate_names)
 @click.option(
-    "--cert-path", type=click.Path(exists=True, dir_okay=False), help="Revoke this PEM file."
+    "--cert-path",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Revoke the certificate in this PEM file.",
 )
 @click.option(
     "--key-path",
     type=click.Path(exists=True, dir_okay=False),
-    help="The certificate's key, to revoke with it rather than with an account.",
+    help="Authorize the revocation with the certificate's private key, not with an account.",
 )
 @click.option(
     "--reason",
     type=click.Choice([each.value for each in RevocationReason]),
     default=RevocationReason.UNSPECIFIED.value,
     show_default=True,
-    help="Why; some CAs accept only some of them.",
+    help="Revocation reason. Not every CA accepts every reason.",
 )
 @click.option(
-    "--replace", "afterwards", flag_value="replace", help="Get and deploy a new one first."
+    "--replace",
+    "afterwards",
+    flag_value="replace",
+    help="First issue and deploy a new certificate.",
 )
-@click.option("--delete", "afterwards", flag_value="delete", help="Forget the certificate.")
-@click.option("--stop", "afterwards", flag_value="stop", help="Keep its files, renew it no more.")
+@click.option(
+    "--delete", "afterwards", flag_value="delete", help="Delete the certificate and its files."
+)
+@click.option(
+    "--stop", "afterwards", flag_value="stop", help="Keep the files, but turn off renewal."
+)
 @yes_option
 @settings("ca", "ca_bundle", "account.id", "lock_timeout", "order_timeout")
 @click.pass_obj
@@ -61,14 +70,15 @@ def command(
     reason: str,
     afterwards: str | None,
 ) -> Result:
-    """Revoke a certificate: one of this home directory by NAME, or any by its file.
+    """Revoke a certificate: one of this home directory by NAME, or any other by its file.
 
-    With NAME, say what becomes of it: --replace, --delete or --stop.
+    With NAME, also give one of --replace, --delete and --stop, so that renew does not reissue the
+    certificate unintentionally.
     """
     why = RevocationReason(reason)
     if (name is None) == (cert_path is None):
         raise UsageError(
-            "give the name of a certificate, or a file with --cert-path",
+            "give either the name of a certificate or --cert-path",
             hint="certctl revoke NAME --replace",
         )
     if cert_path is not None:
@@ -86,15 +96,16 @@ def _named(
         require(run, (name,))
         if afterwards is None:
             raise UsageError(
-                "what is to become of it? cron would renew a revoked certificate quietly",
-                hint=f"certctl revoke {name} --replace (a new one first), --delete, or --stop",
+                f"choose what happens to {name} after the revocation: one of --replace, --delete"
+                " and --stop; otherwise renew would reissue it",
+                hint=f"To replace it with a new certificate: certctl revoke {name} --replace",
                 name=name,
                 code="usage.revoke_afterwards",
             )
-        require_confirmation(invocation, f"Revoke {name} for ever?", name)
+        require_confirmation(invocation, f"Permanently revoke {name}?", name)
         revocation, report = revoke(run, name, why, Afterwards(afterwards))
         replaced = report_lines(report, run, invocation) if report.outcomes else []
-        lines = [*replaced, _words(revocation)]
+        lines = [*replaced, _sentence(revocation)]
     data: dict[str, Json] = {
         **_object(revocation),
         "certificates": [outcome_object(o) for o in report.outcomes],
@@ -108,7 +119,7 @@ def _file(
     from certctl.operations.revoke import revoke_file  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
-        require_confirmation(invocation, f"Revoke {cert_path} for ever?", None)
+        require_confirmation(invocation, f"Permanently revoke {cert_path}?", None)
         revocation = revoke_file(
             run,
             str(ca) if (ca := invocation.flags.get("ca")) else None,
@@ -116,7 +127,7 @@ def _file(
             read_file(Path(key_path)) if key_path else None,
             why,
         )
-    return Result(_object(revocation), [_words(revocation)])
+    return Result(_object(revocation), [_sentence(revocation)])
 
 
 def _object(revocation: Revocation) -> dict[str, Json]:
@@ -128,13 +139,13 @@ def _object(revocation: Revocation) -> dict[str, Json]:
     }
 
 
-def _words(revocation: Revocation) -> str:
+def _sentence(revocation: Revocation) -> str:
     what = f"{revocation.name} " if revocation.name else ""
-    done = "had been revoked before" if revocation.already else "is revoked"
+    done = "was already revoked" if revocation.already else "was revoked"
     after = {
         "replace": "; its replacement is live.",
-        "delete": "; its files are gone.",
-        "stop": "; its files stay, and it is renewed no more.",
+        "delete": "; its files were deleted.",
+        "stop": "; its files were kept, and renewal is turned off.",
     }
     end = after[revocation.afterwards.value] if revocation.afterwards else "."
     return f"Certificate {what}(serial {revocation.serial}) {done}{end}"

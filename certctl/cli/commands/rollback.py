@@ -1,4 +1,4 @@
-"""`certctl rollback`: an older version live again."""
+"""`certctl rollback`: make an older version of a certificate live again."""
 
 from __future__ import annotations
 
@@ -22,11 +22,17 @@ from certctl.output.document import Result
     ),
 )
 @click.argument("name", metavar="NAME", shell_complete=certificate_names)
-@click.option("--to", "number", type=click.IntRange(min=1), metavar="N", help="The version to use.")
+@click.option(
+    "--to",
+    "number",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Version to make live, by default the previous one.",
+)
 @settings("lock_timeout")
 @click.pass_obj
 def command(invocation: Invocation, name: str, number: int | None) -> Result:
-    """Put an older version of a certificate live again, the one before by default, and deploy it.
+    """Make an older version of a certificate live again, and deploy it.
 
     Renewal pauses until a sixth of that version's lifetime is left.
     """

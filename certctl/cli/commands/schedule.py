@@ -1,4 +1,4 @@
-"""`certctl schedule`: renewal every hour, by systemd or by cron."""
+"""`certctl schedule`: run renew every hour, with systemd or cron."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from certctl.schedule.job import Job
     from certctl.schedule.scheduler import Machine
 
-_ROOTS_HOME = Path("/etc/certctl")
+_HOME_OF_ROOT = Path("/etc/certctl")
 
 
 @click.group(
@@ -33,35 +33,37 @@ _ROOTS_HOME = Path("/etc/certctl")
     ),
 )
 def command() -> None:
-    """Have renew run every hour, by systemd or by cron."""
+    """Run renew every hour, with systemd or cron."""
 
 
 @command.command("install", cls=Command)
 @click.option(
     "--with",
-    "wanted",
+    "chosen",
     type=click.Choice(["systemd", "cron", "crontab"]),
-    help="Use this, and not the first of them that is here.",
+    help="Use this scheduler, not the first one available.",
 )
-@click.option("--force", is_flag=True, help="Install it though something else runs certctl.")
+@click.option("--force", is_flag=True, help="Install even if something else already runs certctl.")
 @click.pass_obj
-def install(invocation: Invocation, wanted: str | None, force: bool) -> Result:
-    """Have `certctl renew` run every hour for this home directory: by a systemd timer, by a file in
-    /etc/cron.d, or by your crontab, whichever is here. Repeating it changes nothing.
+def install(invocation: Invocation, chosen: str | None, force: bool) -> Result:
+    """Run `certctl renew` every hour for this home directory.
+
+    Installs a systemd timer, a file in /etc/cron.d, or an entry in your crontab, whichever is
+    available. Running it again changes nothing.
     """
     from certctl.operations import schedule  # noqa: PLC0415 - not for --help
     from certctl.output.schedule import installed_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:
         job, machine = _job(invocation, run), _machine(invocation)
-        found = schedule.install(run, job, machine, wanted, force=force)
+        found = schedule.install(run, job, machine, chosen, force=force)
     return installed_result(found, Times(local=invocation.output.terminal))
 
 
 @command.command("show", cls=Command)
 @click.pass_obj
 def show(invocation: Invocation) -> Result:
-    """Show what runs and when, or what `install` would write."""
+    """Show the installed schedule, or what `install` would write."""
     from certctl.operations import schedule  # noqa: PLC0415 - not for --help
     from certctl.output.schedule import shown_result  # noqa: PLC0415 - as above
 
@@ -73,7 +75,7 @@ def show(invocation: Invocation) -> Result:
 @command.command("remove", cls=Command)
 @click.pass_obj
 def remove(invocation: Invocation) -> Result:
-    """Take away what `install` has written for this home directory."""
+    """Remove what `install` wrote for this home directory."""
     from certctl.operations import schedule  # noqa: PLC0415 - not for --help
     from certctl.output.schedule import removed_result  # noqa: PLC0415 - as above
 
@@ -92,13 +94,13 @@ def _job(invocation: Invocation, run: Run) -> Job:
     from certctl.schedule.job import job_for  # noqa: PLC0415 - not for --help
 
     home = Path(os.path.normpath(Path(run.services.tree.home)))
-    usual = _ROOTS_HOME if invocation.environment.user_id == 0 else home
+    usual = _HOME_OF_ROOT if invocation.environment.user_id == 0 else home
     return job_for(_program(), home, default_home=usual, node=os.uname().nodename)
 
 
 def _program() -> tuple[str, ...]:
-    """Return the words that start this certctl: its command as it was called, by its whole path,
-    or this interpreter with the module. A link such as /usr/local/bin/certctl is kept.
+    """Return the command that runs this certctl: the absolute path it was called by, or this
+    interpreter with the module. A link such as /usr/local/bin/certctl is not resolved.
     """
     called = Path(sys.argv[0]).absolute()
     if called.name == "certctl" and os.access(called, os.X_OK) and called.is_file():

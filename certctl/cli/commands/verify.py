@@ -1,4 +1,4 @@
-"""`certctl verify`: what is really served, seen on the wire."""
+"""`certctl verify`: check which certificates are being served."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 3600),
     default=0.0,
     metavar="SECONDS",
-    help="Look again for this long, until what is live is served.",
+    help="Repeat the check for up to this long, until the live version is served.",
 )
 @click.pass_obj
 def command(invocation: Invocation, services: Sequence[str], wait: float) -> Result:
-    """See whether certificates are served: ours by name (all of them by default), at each address
-    that they are served at; or any service, by host, port and protocol (smtp, imap, pop3, ldap).
+    """Check that the right certificates are being served.
+
+    NAME is a certificate of this home directory (all by default), checked at each service and
+    address that serves it. HOST is any service; PROTOCOL is smtp, imap, pop3 or ldap.
     """
     from certctl.operations.verify import verify  # noqa: PLC0415 - not for --help
     from certctl.output.verification import verification_result  # noqa: PLC0415 - as above
