@@ -1,4 +1,4 @@
-"""Renewal as the CA advises (ARI, RFC 9773): it is followed, and never stands in the way."""
+"""Renewal in the window suggested by the CA (ARI, RFC 9773), which never prevents a renewal."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -133,7 +133,7 @@ def test_a_renewal_that_fails_is_a_warning_with_its_cause(machine: Machine) -> N
     assert "not yours" in one.message
 
 
-def test_a_deploy_that_is_owed_is_a_warning(tmp_path: Path) -> None:
+def test_a_pending_deployment_is_a_warning(tmp_path: Path) -> None:
     add_certificate(tmp_path, "a.example", deployed=False)
     ran(tmp_path, timedelta(hours=1))
 
@@ -144,7 +144,7 @@ def test_a_deploy_that_is_owed_is_a_warning(tmp_path: Path) -> None:
     assert performance(finished)["undeployed"] == "1;;;0"
 
 
-def test_what_visitors_still_get_decides_where_a_deploy_is_owed(tmp_path: Path) -> None:
+def test_while_a_deployment_is_pending_the_version_still_served_decides(tmp_path: Path) -> None:
     add_certificate(tmp_path, "a.example", age=89 * DAY)
     before = LocalStore(tmp_path, Settings(), SteerableClock()).status("a.example").deployment
     add_certificate(tmp_path, "a.example", deployed=False)

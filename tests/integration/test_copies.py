@@ -201,7 +201,7 @@ def test_a_link_at_a_destination_is_replaced_and_not_followed(
     assert not (there / "x.pem").is_symlink()
 
 
-def test_copies_that_cannot_all_be_written_are_owed_and_none_is_changed(
+def test_copies_that_cannot_all_be_written_stay_pending_and_none_is_changed(
     machine: Machine, there: Path
 ) -> None:
     (there / "later").mkdir()
@@ -222,18 +222,18 @@ def test_copies_that_cannot_all_be_written_are_owed_and_none_is_changed(
     assert sorted(path.name for path in there.iterdir()) == ["a.pem", "later"]
 
 
-def test_a_run_that_is_killed_between_two_copies_is_owed_and_leaves_nothing_lying_about(
+def test_a_run_killed_between_two_copies_leaves_the_deployment_pending_and_no_stray_file(
     machine: Machine, there: Path
 ) -> None:
     issue(machine, f"privkey:{there}/a.pem", f"cert:{there}/b.pem")
     machine.flags["deploy.copy"] = ()
 
     machine.killed_before_rename(f"../{there.name}/b.pem", "renew", "--force")
-    owed = machine.status(NAME).undeployed
+    pending = machine.status(NAME).undeployed
     machine.renew()
 
     live = machine.home / "live" / NAME
-    assert owed
+    assert pending
     assert (there / "a.pem").read_bytes() == (live / "privkey.pem").read_bytes()
     assert (there / "b.pem").read_bytes() == (live / "cert.pem").read_bytes()
     assert sorted(path.name for path in there.iterdir()) == ["a.pem", "b.pem"]

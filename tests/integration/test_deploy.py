@@ -1,4 +1,4 @@
-"""Deployment: once for each version, owed until it holds, whatever cuts it off in between."""
+"""Deployment: once for each version, pending until it succeeds, also after an interruption."""
 
 import shutil
 from datetime import timedelta
@@ -23,7 +23,7 @@ def deploy_by_hand(machine: Machine, *names: str, pending: bool = False) -> Repo
 
 
 def served(status: CertificateStatus) -> tuple[int | None, int | None, bool]:
-    """What is live, what is deployed, and whether that is owed."""
+    """What is live, what is deployed, and whether the deployment is pending."""
     return (
         (status.live.number if status.live else None),
         status.deployment.deployed,
@@ -103,10 +103,10 @@ def test_a_reload_comes_after_every_deploy_hook(machine: Machine, tmp_path: Path
     assert lines(seen) == ["a.example", "b.example", "reload"]
 
 
-# -- debt
+# -- pending deployments
 
 
-def test_a_failing_hook_is_owed_seen_and_paid_once_it_holds(
+def test_a_failing_hook_leaves_the_deployment_pending_until_it_succeeds(
     machine: Machine, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
@@ -139,7 +139,7 @@ def test_a_failing_hook_does_not_undo_the_certificate(machine: Machine) -> None:
     assert served(machine.status("a.example")) == (2, 1, True)
 
 
-def test_a_failing_reload_is_owed_by_all_that_asked_for_it(
+def test_a_failing_reload_leaves_every_certificate_that_uses_it_pending(
     machine: Machine, tmp_path: Path
 ) -> None:
     for name in ("a.example", "b.example"):
@@ -150,8 +150,8 @@ def test_a_failing_reload_is_owed_by_all_that_asked_for_it(
     report = machine.renew(force=True)
 
     assert report.exit_status == 4
-    owed = [machine.status(name).undeployed for name in ("a.example", "b.example", "c.example")]
-    assert owed == [True, True, False]
+    pending = [machine.status(name).undeployed for name in ("a.example", "b.example", "c.example")]
+    assert pending == [True, True, False]
 
 
 def test_a_failing_hook_of_one_certificate_stops_no_other(machine: Machine, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_failing_hook_of_one_certificate_stops_no_other(machine: Machine, tmp_
     assert not machine.status("b.example").undeployed
 
 
-def test_only_what_is_owed_is_deployed_with_pending(machine: Machine, tmp_path: Path) -> None:
+def test_with_pending_only_pending_deployments_are_run(machine: Machine, tmp_path: Path) -> None:
     seen, broken = tmp_path / "seen", tmp_path / "broken"
     broken.touch()
     for name in ("a.example", "b.example"):
@@ -191,7 +191,7 @@ def test_deploying_by_hand_runs_hooks_again_without_an_order(
     assert machine.ca.count("new-order") == 1
 
 
-def test_a_deploy_by_hand_that_fails_is_owed_from_then_on(machine: Machine, tmp_path: Path) -> None:
+def test_a_failed_manual_deployment_stays_pending(machine: Machine, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     machine.issue("a.example", options={"deploy.reload": f"test ! -e {broken}"})
     broken.touch()
@@ -215,7 +215,7 @@ def test_an_unreadable_spec_stops_no_other_deploy(machine: Machine, tmp_path: Pa
     assert lines(tmp_path / "seen") == ["a.example", "b.example", "b.example"]
 
 
-def test_hooks_that_others_could_have_written_are_refused_and_the_deploy_is_owed(
+def test_hooks_writable_by_others_are_refused_and_the_deployment_stays_pending(
     machine: Machine,
 ) -> None:
     hook = machine.home / "hooks" / "deploy.d" / "anybody"
@@ -239,25 +239,25 @@ def test_where_there_is_no_certificate_there_is_nothing_to_deploy(machine: Machi
 # -- what a kill leaves behind
 
 
-def test_a_kill_during_the_deploy_hook_leaves_a_debt_that_the_next_run_pays(
+def test_a_kill_during_the_deploy_hook_leaves_the_deployment_to_the_next_run(
     machine: Machine, tmp_path: Path
 ) -> None:
     survived, seen = tmp_path / "survived", tmp_path / "seen"
     hook = f"test -e {survived} || {{ touch {survived}; kill -9 $PPID; }}; {noting(seen)}"
 
     killed = machine.command("issue", "a.example", "--deploy-hook", hook)
-    owed = served(machine.status("a.example"))
+    pending = served(machine.status("a.example"))
     seen.unlink(missing_ok=True)
     report = machine.renew()
 
     assert killed.exit_status == -9
-    assert owed == (1, None, True)
+    assert pending == (1, None, True)
     assert (report.exit_status, lines(seen)) == (0, ["a.example"])
     assert served(machine.status("a.example")) == (1, 1, False)
     assert machine.ca.count("new-order") == 1
 
 
-def test_a_kill_during_a_deploy_by_hand_leaves_a_debt_as_well(
+def test_a_kill_during_a_manual_deployment_leaves_it_pending_as_well(
     machine: Machine, tmp_path: Path
 ) -> None:
     kill = tmp_path / "kill"

@@ -1,4 +1,4 @@
-"""`certctl dns`: the providers there are, what each wants, and a trial against a real server."""
+"""`certctl dns`: the providers there are, what each wants, and a test against a real server."""
 
 import json
 import signal
@@ -72,7 +72,7 @@ def test_a_provider_that_is_not_there_is_answered_with_the_nearest(tmp_path: Pat
     assert "Did you mean cloudflare?" in shown.stderr
 
 
-# The trial.
+# The test of a provider.
 
 
 def home_of(directory: Path, bind: BindServer) -> Host:
