@@ -1,6 +1,6 @@
-"""A CA's advice when to renew (ARI, RFC 9773): what an answer means, and when to ask again.
+"""ACME renewal information (ARI, RFC 9773): what an answer means, and when to request it again.
 
-Pure rules on the nouns and a time; how the CA is asked belongs to `certctl.ca.renewal_info`.
+Pure functions of the models and a time; `certctl.ca.renewal_info` requests it from the CA.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from random import Random
 
 from certctl.models import RenewalInfo, RenewalState, SuggestedWindow, Version
 
-LASTING = timedelta(hours=6)
-"""When a CA is asked again whose answer was wrong in a way that lasts (RFC 9773 §4.3.3)."""
+PERMANENT = timedelta(hours=6)
+"""The retry interval after an answer that is permanently unusable (RFC 9773 §4.3.3)."""
 
-TEMPORARY = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), LASTING)
-"""When it is asked again after it could not be reached, the first time and so on."""
+TEMPORARY = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), PERMANENT)
+"""The retry intervals while the CA cannot be reached; the last one repeats."""
 
 
 def time_to_ask(version: Version, renewal_state: RenewalState, now: datetime) -> datetime | None:
-    """Return from when the CA may be asked about a version; None where it must not be.
+    """Return when the CA may next be asked about a version; None if it must not be asked.
 
-    That is once it has expired, and where it has no CertID (RFC 9773 §4.1, §4.3).
+    That is if the version has expired or has no CertID (RFC 9773 §4.1, §4.3).
     """
     if version.facts.ari_id is None or version.facts.not_after <= now:
         return None
@@ -29,7 +29,7 @@ def time_to_ask(version: Version, renewal_state: RenewalState, now: datetime) ->
 
 
 def renewal_info_for(version: Version, renewal_state: RenewalState) -> RenewalInfo | None:
-    """Return what the CA said about this version, None where it said nothing yet."""
+    """Return the renewal information for this version; None if there is none yet."""
     info = renewal_state.renewal_info
     return info if info is not None and info.cert_id == version.facts.ari_id else None
 
@@ -41,9 +41,9 @@ def answered(
     now: datetime,
     random: Random,
 ) -> RenewalState:
-    """Return the memory with the CA's answer in it.
+    """Return the renewal state with the CA's answer.
 
-    The time to renew is chosen once for each certificate and window, uniformly (RFC 9773 §4.2).
+    The renewal time is chosen once per certificate and window, uniformly (RFC 9773 §4.2).
     """
     before = renewal_info_for(version, renewal_state)
     if before is not None and (before.start, before.end) == (window.start, window.end):
@@ -66,20 +66,20 @@ def answered(
 def unanswered(
     renewal_state: RenewalState, now: datetime, *, permanent: bool, retry_after: float | None
 ) -> RenewalState:
-    """Return the memory after the CA gave no answer; an earlier answer still holds.
+    """Return the renewal state after the CA gave no usable answer; an earlier one remains valid.
 
-    `retry_after`: seconds, where the CA named a time.
+    `retry_after` is seconds, None if the CA sent no Retry-After.
     """
     failures = renewal_state.unanswered + 1
-    pause = LASTING if permanent else TEMPORARY[min(failures, len(TEMPORARY)) - 1]
+    pause = PERMANENT if permanent else TEMPORARY[min(failures, len(TEMPORARY)) - 1]
     if retry_after is not None:
         pause = max(pause, min(timedelta(seconds=retry_after), timedelta(days=1)))
     return replace(renewal_state, ask_ca_at=now + pause, unanswered=failures)
 
 
 def not_offered(renewal_state: RenewalState, version: Version) -> RenewalState:
-    """Return the memory after the CA turned out to have no renewal information: it is not asked
-    again about this version.
+    """Return the renewal state for a CA without renewal information: it is not asked again about
+    this version.
     """
     return replace(
         renewal_state, renewal_info=None, ask_ca_at=version.facts.not_after, unanswered=0

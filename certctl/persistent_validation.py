@@ -1,7 +1,7 @@
-"""What a TXT record says that proves control for good: dns-persist-01, a draft of the IETF.
+"""The TXT records of persistent domain validation: dns-persist-01, a draft of the IETF.
 
 draft-ietf-acme-dns-persist, in both its forms: up to -01 a record names the account by its URL,
-from -02 on by a hash that binds it to one name. Who writes and reads records is not known here.
+from -02 on by a hash that binds it to one name. Other modules write and read the records.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from certctl.models import PersistentRecord
 
 LABEL = "_validation-persist"
 ANY_NAME = "*"
-"""Stands for the name in the hash of an account that may be seen to have many names."""
+"""Replaces the domain in the account hash if one hash may be used for many domains."""
 
 
 def record_name(domain: str) -> str:
-    """Return where the record of a name stands."""
+    """Return the owner name of the record for a domain."""
     return f"{LABEL}.{domain}"
 
 
@@ -36,8 +36,8 @@ def hashed_account(prefix: str, domain: str, thumbprint: str, account_url: str) 
 def text_of(record: PersistentRecord, until: datetime | None = None) -> str:
     """Return the record's text, with the first of the issuers and of the account's URIs.
 
-    `until` is when it ends by itself. The issuer is written as the CA writes it, and nothing stands
-    after the last parameter: either makes a CA refuse the record.
+    `until` is its expiry. The issuer is written exactly as the CA does, and nothing follows the
+    last parameter, since a CA would refuse the record otherwise.
     """
     parts = [record.issuers[0], f"accounturi={record.account_uris[0]}"]
     if record.wildcard:
@@ -48,28 +48,28 @@ def text_of(record: PersistentRecord, until: datetime | None = None) -> str:
 
 
 def mismatch(text: str, record: PersistentRecord, now: datetime) -> str | None:
-    """Return why a TXT value does not allow what `record` does: None where it does."""
+    """Return why a TXT value does not satisfy `record`; None if it does."""
     issuer, *parameters = (part.strip(" \t") for part in text.split(";"))
     if issuer not in record.issuers:
-        return f"it is for {issuer or 'nobody'}"
-    said: dict[str, str] = {}
+        return f"it is for the issuer {issuer!r}"
+    tags: dict[str, str] = {}
     for each in parameters:
         tag, equals, value = (part.strip(" \t") for part in each.partition("="))
-        if not equals or tag.lower() in said:
-            return f"{each!r} is no parameter, or one that stands there twice"
-        said[tag.lower()] = value
-    if said.get("accounturi") not in record.account_uris:
+        if not equals or tag.lower() in tags:
+            return f"{each!r} is not a valid parameter, or appears twice"
+        tags[tag.lower()] = value
+    if tags.get("accounturi") not in record.account_uris:
         return "it names another account"
-    if record.wildcard and said.get("policy", "").lower() != "wildcard":
+    if record.wildcard and tags.get("policy", "").lower() != "wildcard":
         return "it lacks policy=wildcard"
-    until = said.get("persistuntil")
+    until = tags.get("persistuntil")
     if until is not None and not (until.isascii() and until.isdigit()):
-        return f"its persistUntil is {until!r}"
+        return f"its persistUntil is not a timestamp: {until!r}"
     if until is not None and int(until) < now.timestamp():
-        return "its persistUntil is over"
+        return "its persistUntil has passed"
     return None
 
 
 def satisfied(texts: Sequence[str], record: PersistentRecord, now: datetime) -> bool:
-    """Return whether one of the TXT values of a name allows what `record` does."""
+    """Return whether one of a name's TXT values satisfies `record`."""
     return any(mismatch(each, record, now) is None for each in texts)

@@ -1,9 +1,9 @@
-"""A CA's limits on what is asked of it: how much of them is used, when there is room again, and
-which of them a run would overstep.
+"""A CA's rate limits: how much of them is used, when more requests are allowed, and which of them a
+run would exceed.
 
-Pure rules on what was asked. They count as Let's Encrypt does: what was used comes back evenly in
-the course of the limit's time. Which CA has which limits is in `certctl.ca.documented_limits`; the
-CA has the last word, since others may ask for the same names.
+Pure functions of the ledger. They count as Let's Encrypt does: used capacity refills evenly over
+the limit's window. `certctl.ca.documented_limits` has the limits of each CA. The CA's answer is
+final, since other clients may use the same limits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from enum import StrEnum
 from certctl.models import LedgerEntry, LimitedAction
 
 RETENTION = timedelta(days=7)
-"""The longest time over which a known CA counts; nothing older is remembered."""
+"""The longest window of a known CA; older entries are dropped."""
 
 _SIZE_OF_ENTRY = 4
-"""What an entry takes beside its names, in names."""
+"""The size of an entry in addition to its names, in names."""
 
 RegisteredDomain = Callable[[str], str]
-"""Returns the registered domain of an identifier's value; of an address, the address."""
+"""Returns the registered domain of an identifier's value; for an IP address, the address."""
 
 
 class Per(StrEnum):
-    """What a limit is counted for, each of these by itself."""
+    """What a limit applies to; each is counted separately."""
 
     CA = "ca"
     ACCOUNT = "account"
@@ -39,7 +39,7 @@ class Per(StrEnum):
 
 @dataclass(frozen=True)
 class Limit:
-    """So many of something in a time; `name` is what people call it."""
+    """At most `count` of an action per `window`; `name` is its usual name."""
 
     name: str
     action: LimitedAction
@@ -74,30 +74,30 @@ class Usage:
 
 @dataclass(frozen=True)
 class Overrun:
-    """A limit that a run would overstep: it `wants` more than there is room for."""
+    """A limit that a run would exceed: it needs `requested` more."""
 
     usage: Usage
-    wants: int
+    requested: int
 
     def __str__(self) -> str:
-        """The limit, what is used and wanted, and when there is room, in words."""
+        """The limit, its usage, what is requested, and when more is allowed, in words."""
         usage = self.usage
-        wants = "one more is" if self.wants == 1 else f"{self.wants} more are"
+        requested = f"{self.requested} more requested"
         if usage.limit.action is LimitedAction.FAILURE:
-            wants = "another attempt is"
+            requested = "another attempt requested"
         if usage.available_at is not None:
-            room = f"there is room again at {usage.available_at:%Y-%m-%d %H:%M} UTC"
+            available = f"more allowed at {usage.available_at:%Y-%m-%d %H:%M} UTC"
         else:
-            room = f"there is room for {usage.limit.count - usage.used} now"
-        urgent = ", and the most urgent come first" if self.wants > 1 else ""
+            available = f"{usage.limit.count - usage.used} allowed now"
+        urgent = ", most urgent first" if self.requested > 1 else ""
         limit = f"{usage.limit}{usage._for}"
-        return f"{limit}: {usage.used} are used, and {wants} wanted; {room}{urgent}"
+        return f"{limit}: {usage.used} used, {requested}; {available}{urgent}"
 
 
 def usages(
     limits: Sequence[Limit], past: Iterable[LedgerEntry], now: datetime, domain: RegisteredDomain
 ) -> list[Usage]:
-    """Return how much of each limit is used, for each subject that uses any; the fullest first."""
+    """Return the usage of each limit for each subject with any, highest usage first."""
     times = _times(limits, past, domain)
     found = [_usage(limit, subject, times[limit, subject], now) for limit, subject in times]
     return sorted(
@@ -113,9 +113,9 @@ def overruns(
     now: datetime,
     domain: RegisteredDomain,
 ) -> list[Overrun]:
-    """Return which limits would be overstepped if all that is wanted were asked for now.
+    """Return the limits that would be exceeded if all `wanted` orders were placed now.
 
-    `wanted` are orders; each is taken to become a certificate.
+    Each order is assumed to result in a certificate.
     """
     before = _times(limits, past, domain)
     coming = [
@@ -126,10 +126,10 @@ def overruns(
     found: list[Overrun] = []
     for (limit, subject), times in _times(limits, coming, domain).items():
         usage = _usage(limit, subject, before.get((limit, subject), []), now)
-        # A name that will be proved uses nothing of this one, but none may be tried.
-        wants = 1 if limit.action is LimitedAction.FAILURE else len(times)
-        if usage.used + wants > limit.count:
-            found.append(Overrun(usage, wants))
+        # Successful validations do not count, but once it is used up no attempt is allowed.
+        requested = 1 if limit.action is LimitedAction.FAILURE else len(times)
+        if usage.used + requested > limit.count:
+            found.append(Overrun(usage, requested))
     return found
 
 
@@ -140,7 +140,7 @@ def usages_for(
     now: datetime,
     domain: RegisteredDomain,
 ) -> list[Usage]:
-    """Return how much is used of what one order counts for, where any is."""
+    """Return the usage of the limits that one order counts towards, if there is any."""
     touched = {(limit, subject) for limit in limits for subject in _subjects(limit, wanted, domain)}
     return [
         each for each in usages(limits, past, now, domain) if (each.limit, each.subject) in touched
@@ -148,7 +148,7 @@ def usages_for(
 
 
 def still_counted(asked: Iterable[LedgerEntry], now: datetime, most: int) -> list[LedgerEntry]:
-    """Return what still counts somewhere, the oldest first; of the latest not many more than
+    """Return the entries that still count, oldest first, dropping the oldest beyond a total size of
     `most` names.
     """
     found: list[LedgerEntry] = []
@@ -164,7 +164,7 @@ def still_counted(asked: Iterable[LedgerEntry], now: datetime, most: int) -> lis
 def _times(
     limits: Sequence[Limit], asked: Iterable[LedgerEntry], domain: RegisteredDomain
 ) -> Mapping[tuple[Limit, str], list[datetime]]:
-    """Return when something was asked that counts, by limit and subject."""
+    """Return the times of the entries that count, by limit and subject."""
     found: defaultdict[tuple[Limit, str], list[datetime]] = defaultdict(list)
     for each in asked:
         for limit in limits:
@@ -175,8 +175,10 @@ def _times(
 
 
 def _is_exempt(limit: Limit, asked: LedgerEntry) -> bool:
-    """Renewals are no growth: said to be such (RFC 9773) they count nowhere, recognised by their
-    names they still count for just these names.
+    """Return whether an entry does not count towards a limit.
+
+    Renewals by ARI (RFC 9773) count towards no limit; other renewals, recognised by their names,
+    count only towards the limit per set of names.
     """
     if limit.action not in {LimitedAction.ORDER, LimitedAction.CERTIFICATE}:
         return False
@@ -196,14 +198,14 @@ def _subjects(limit: Limit, asked: LedgerEntry, domain: RegisteredDomain) -> Ite
 
 
 def _usage(limit: Limit, subject: str, times: Sequence[datetime], now: datetime) -> Usage:
-    back = limit.count / limit.window.total_seconds()
+    refill = limit.count / limit.window.total_seconds()
     used, last = 0.0, now
     for time in sorted(times):
-        used = max(used - (time - last).total_seconds() * back, 0.0) if time > last else used
+        used = max(used - (time - last).total_seconds() * refill, 0.0) if time > last else used
         used, last = used + 1, time
-    used = max(used - (now - last).total_seconds() * back, 0.0) if times else 0.0
+    used = max(used - (now - last).total_seconds() * refill, 0.0) if times else 0.0
     too_many = used - (limit.count - 1)
-    available_at = now + timedelta(seconds=too_many / back) if too_many > 1e-9 else None
+    available_at = now + timedelta(seconds=too_many / refill) if too_many > 1e-9 else None
     return Usage(limit, subject, math.ceil(used - 1e-9), available_at)
 
 

@@ -1,6 +1,6 @@
-"""When a certificate is due, and why; what a failure means for the next attempt.
+"""When a certificate is due and why, and when to retry after a failure.
 
-Pure rules on the nouns and a time: no files, no network, no cryptography.
+Pure functions of the models and a time: no files, no network, no cryptography.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from certctl.models import (
 )
 
 BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
-"""What Let's Encrypt asks of clients after failures in a row; the last one repeats."""
+"""The backoff that Let's Encrypt recommends after consecutive failures; the last one repeats."""
 
 SHORTEST_PAUSE = timedelta(seconds=5)
-"""Between attempts to renew a certificate that is about to expire, but for one whose whole lifetime
-counts in seconds.
+"""The minimum time between attempts for a certificate that is about to expire, unless its whole
+lifetime is only seconds.
 """
 
 SHORT_LIVED = timedelta(days=10)
-"""Below this lifetime, half of it is kept in hand rather than a third."""
+"""A certificate with a shorter lifetime is renewed when half of it is left, not a third."""
 
 
 def request_of(spec: CertificateSpec) -> Request:
-    """Return what the spec asks of the CA, to be kept with the version that comes of it."""
+    """Return what the spec requests from the CA; it is stored with the resulting version."""
     return Request(
         identifiers=spec.identifiers,
         key_type=None if spec.csr else spec.key_type,
@@ -48,9 +48,7 @@ def request_of(spec: CertificateSpec) -> Request:
 
 
 def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
-    """Return what the spec wants otherwise than the version was asked for, a phrase each; empty if
-    nothing.
-    """
+    """Return the differences between the spec and a version's request, as one phrase each."""
     wanted = request_of(spec)
     found: list[str] = []
     added = _names(set(wanted.identifiers) - set(request.identifiers))
@@ -58,12 +56,12 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
     if added:
         found.append(f"adds {added}")
     if removed:
-        found.append(f"drops {removed}")
+        found.append(f"removes {removed}")
     if wanted.csr_sha256 != request.csr_sha256:
         found.append(
             "another certificate signing request"
             if wanted.csr_sha256
-            else "a key of its own, not a CSR's"
+            else "a private key managed by certctl instead of a signing request"
         )
     elif wanted.key_type != request.key_type:
         found.append(f"key {wanted.key_type} instead of {request.key_type}")
@@ -72,7 +70,7 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
             f"profile {wanted.profile or 'default'} instead of {request.profile or 'default'}"
         )
     elif wanted.profile_required and not request.profile_required:
-        found.append(f"profile {wanted.profile} is required now")
+        found.append(f"profile {wanted.profile} is now required")
     if wanted.ca != request.ca:
         found.append(f"CA {wanted.ca} instead of {request.ca}")
     return tuple(found)
@@ -86,15 +84,15 @@ def decide(
 ) -> RenewalDecision:
     """Return whether the certificate is due at `now`, or when it will be, and by which rule.
 
-    `interval` is the time to the next run, as far as it is known. The rules in their order: nothing
-    there, expired, revoked, a pause that a rollback asked for, spec and request differ, withdrawn
-    by the CA, the CA's advice (RFC 9773), then the fallback schedule: a third of the lifetime is
-    left, or half of one below ten days.
+    `interval` is the time until the next run, zero if unknown. The rules, in order: no certificate,
+    expired, revoked, paused after a rollback, spec and request differ, withdrawn by the CA, the
+    window suggested by the CA (ARI, RFC 9773), then the fallback schedule: a third of the lifetime
+    is left, or half of a lifetime below ten days.
     """
-    # What waits to be deployed needs no successor.
+    # A version whose deployment is pending counts as the current one.
     live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
     if not spec.autorenew:
-        return RenewalDecision(False, None, "stopped", "renewal is stopped (autorenew = false)")
+        return RenewalDecision(False, None, "stopped", "renewal is turned off (autorenew = false)")
     if live is None:
         return RenewalDecision(True, now, "missing", "there is no certificate yet")
     if live.facts.not_after <= now:
@@ -107,21 +105,21 @@ def decide(
         )
     changed = differences(spec, live.request)
     if changed:
-        why = "what is wanted has changed: " + "; ".join(changed)
+        why = "its specification has changed: " + "; ".join(changed)
         return RenewalDecision(True, now, "changed", why)
     return _by_ari(live, renewal_state, now, interval) or _by_schedule(live, now)
 
 
 def renewal_time(version: Version) -> datetime:
-    """Return the moment from which a version is due by the fallback schedule."""
+    """Return when a version becomes due by the fallback schedule."""
     lifetime = version.facts.lifetime
-    kept = lifetime / 2 if lifetime < SHORT_LIVED else lifetime / 3
-    return version.facts.not_after - kept
+    left = lifetime / 2 if lifetime < SHORT_LIVED else lifetime / 3
+    return version.facts.not_after - left
 
 
 def latest_renewal(version: Version) -> datetime:
-    """Return from when a version is renewed whatever a CA advises, or a person postponed: a sixth
-    of its lifetime is left then.
+    """Return when a version is renewed at the latest, regardless of ARI or a pause: when a sixth of
+    its lifetime is left.
     """
     return version.facts.not_after - version.facts.lifetime / 6
 
@@ -129,18 +127,18 @@ def latest_renewal(version: Version) -> datetime:
 def interval_too_long(
     version: Version, renewal_state: RenewalState, interval: timedelta
 ) -> tuple[timedelta, str] | None:
-    """Return the time in which a version wants to be renewed, and what that is called, where runs
-    come at longer intervals.
+    """If runs come at longer intervals than the time for renewing a version, return that time and
+    its name.
     """
     info = renewal_info_for(version, renewal_state)
     if info is not None and interval > info.end - info.start:
-        return info.end - info.start, "the window that its CA names"
+        return info.end - info.start, "the renewal window suggested by its CA"
     left = latest_renewal(version) - renewal_time(version)
-    return (left, "the time in hand") if interval > left else None
+    return (left, "the time for renewal") if interval > left else None
 
 
 def in_backoff(renewal_state: RenewalState | Deployment, now: datetime) -> bool:
-    """Return whether an earlier failure asks to be left alone for now."""
+    """Return whether the backoff after an earlier failure has not ended yet."""
     return renewal_state.retry_at is not None and renewal_state.retry_at > now
 
 
@@ -151,12 +149,12 @@ def backoff(
     retry_after: float | None,
     facts: CertificateFacts | None,
 ) -> datetime:
-    """Return when to try again after `failures` in a row (1 for the first).
+    """Return when to retry after `failures` consecutive failures (1 for the first).
 
-    `facts` are those of the certificate that wants to be renewed, None where there is none. A pause
-    is a tenth of its lifetime at most, also once it has expired, but for the CA's Retry-After
-    (seconds), which is honoured as well. While it is valid, the next attempt always comes while at
-    least half of the time is left, so that no certificate expires unattempted.
+    `facts` are those of the certificate to be renewed, None if there is none. The delay is at most
+    a tenth of its lifetime, even once it has expired, unless the CA's Retry-After (seconds) is
+    longer. While it is valid, the delay is also at most half of the time left, so that there are
+    further attempts before it expires.
     """
     delay = BACKOFF[min(max(failures, 1), len(BACKOFF)) - 1]
     if facts is not None:
@@ -171,7 +169,7 @@ def backoff(
 def after_failure(
     renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
 ) -> RenewalState:
-    """Return the renewal memory after an attempt at `now` to renew the certificate with these
+    """Return the renewal state after an attempt at `now` to renew the certificate with these
     `facts` ended with `error`.
     """
     failures = renewal_state.failures + 1
@@ -188,7 +186,7 @@ def after_failure(
 def after_postponement(
     renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
 ) -> RenewalState:
-    """Return the renewal memory after an attempt was put off at `now`, since others had ended with
+    """Return the renewal state after an attempt was postponed at `now`, since others had ended with
     `error`: it counts as a failure, but does not lengthen the backoff.
     """
     return after_failure(
@@ -199,9 +197,9 @@ def after_postponement(
 def after_success(
     renewal_state: RenewalState, now: datetime, *, by_ari: bool = False
 ) -> RenewalState:
-    """Return the renewal memory after a version was saved at `now`; what was revoked stays so.
+    """Return the renewal state after a version was saved at `now`; revocations are kept.
 
-    `by_ari`: that its CA said so was the only reason.
+    `by_ari`: the window suggested by the CA was the only reason for the renewal.
     """
     return RenewalState(
         last_attempt=now,
@@ -212,16 +210,12 @@ def after_success(
 
 
 def no_longer_due(renewal_state: RenewalState) -> RenewalState:
-    """Return the renewal memory of a certificate for which nothing is due: earlier failures to
-    renew it matter no more.
-    """
+    """Return the renewal state of a certificate that is no longer due, without earlier failures."""
     return replace(renewal_state, failures=0, last_error=None, retry_at=None)
 
 
 def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) -> Deployment:
-    """Return what is remembered of a deploy that failed at `now`: owed, and when it is tried
-    again.
-    """
+    """Return the deployment state after a deploy failed at `now`, with the next attempt."""
     failures = deployment.failures + 1
     again = deployment.deployed == deployment.wanted
     return replace(
@@ -234,16 +228,15 @@ def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) ->
 
 
 def last_error(error: CertctlError, at: datetime) -> LastError:
-    """Return how an error is remembered."""
+    """Return the record of an error for the renewal or deployment state."""
     return LastError(error.code, error.message, at, error.failure.value, error.hint)
 
 
 def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> datetime | None:
-    """Return the time before which `renew` has nothing to do for a certificate; None where it
-    never has.
+    """Return the time before which `renew` has nothing to do for a certificate; None for never.
 
-    A failure that waits is something to do: it counts in the exit status of every run until it is
-    healed.
+    A failure in backoff counts as something to do: it affects the exit status of every run until it
+    is resolved.
     """
     if status.undeployed or status.renewal_state.failures:
         return now
@@ -253,7 +246,7 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     moments = [decision.at, time_to_ask(live, status.renewal_state, now)]
     info = renewal_info_for(live, status.renewal_state)
     if info is not None and decision.at == info.chosen:
-        # In an open window it depends on the next run, so each looks.
+        # In an open window the decision depends on the run interval, so every run decides.
         moments.append(max(info.start, now))
     return min((each for each in moments if each is not None), default=None)
 
@@ -261,26 +254,26 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
 def _by_ari(
     live: Version, renewal_state: RenewalState, now: datetime, interval: timedelta
 ) -> RenewalDecision | None:
-    """Return what follows from the CA's advice; None where it gave none, or cannot be followed.
+    """Return the decision by the window suggested by the CA (ARI); None if there is none.
 
-    Following it renews at most once in a tenth of the lifetime, so that a CA whose windows are
-    always over cannot have us order without end. A window that the CA moved into the past is
-    another thing: it withdraws the certificate.
+    ARI renews at most once per tenth of the lifetime, so that a CA whose windows are always in the
+    past does not cause endless orders. A window that the CA moves into the past is different: it
+    withdraws the certificate.
     """
     info = renewal_info_for(live, renewal_state)
     if info is None:
         return None
     more = f" ({info.explanation_url})" if info.explanation_url else ""
     if info.withdrawn:
-        why = f"its CA wants it replaced at once{more}"
+        why = f"its CA asks for immediate renewal{more}"
         return RenewalDecision(True, now, "withdrawn", why)
     at = min(info.chosen, latest_renewal(live))
     if info.start <= now < info.end and info.chosen < now + interval:
         at = min(at, now)
-    rested = renewal_state.renewed_by_ari
-    if rested is not None:
-        at = max(at, min(rested + live.facts.lifetime / 10, renewal_time(live)))
-    reason, why = "ari", f"its CA advises so{more}"
+    previous = renewal_state.renewed_by_ari
+    if previous is not None:
+        at = max(at, min(previous + live.facts.lifetime / 10, renewal_time(live)))
+    reason, why = "ari", f"its CA suggests renewal{more}"
     if at == latest_renewal(live):
         reason, why = "lifetime", "a sixth of its lifetime is left"
     return RenewalDecision(at <= now, at, reason, why)

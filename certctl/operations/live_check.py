@@ -33,7 +33,7 @@ def check_live(rollouts: Sequence[Rollout], run: Run) -> list[Rollout]:
     """
     seen = dict(
         in_parallel(
-            lambda turn: (turn[0], apply_step(turn[1], _checked, run)),
+            lambda item: (item[0], apply_step(item[1], _checked, run)),
             list(enumerate(rollouts)),
             threads=_PARALLEL,
         )
@@ -65,7 +65,7 @@ def _required(rollout: Rollout, run: Run) -> Rollout:
 
 def _likely(rollout: Rollout, services: Sequence[ServiceAddress], run: Run) -> Rollout:
     """Check the targets' likely services until one serves the version and none an older one."""
-    clock, patience = run.services.clock, rollout.spec.deploy.verify_timeout
+    clock, timeout = run.services.clock, rollout.spec.deploy.verify_timeout
     names, expected = _names(rollout), rollout.version.facts.sha256
     versions = run.services.store.versions(rollout.name)
     others = {each.facts.sha256 for each in versions} - {expected}
@@ -76,13 +76,13 @@ def _likely(rollout: Rollout, services: Sequence[ServiceAddress], run: Run) -> R
         stale = [each for each in results if each.sha256 in others]
         good = [each for each in results if each.error is None]
         spent = clock.monotonic() - started
-        left = (patience if stale else min(patience, DETECTION_TIME)) - spent
+        left = (timeout if stale else min(timeout, DETECTION_TIME)) - spent
         if (good and not stale) or left <= 0:
             break
         clock.wait(run.stop, min(pause, left))
         run.check()
         pause = min(2 * pause, LONGEST_PAUSE)
-    _tell([*good, *stale], rollout, run)
+    _emit_results([*good, *stale], rollout, run)
     if not (good or stale):
         places = ", ".join(format_service(each) for each in services)
         run.warn(
@@ -119,15 +119,15 @@ def _names(rollout: Rollout) -> tuple[str, ...]:
     return tuple(each.value for each in rollout.version.facts.identifiers)
 
 
-def _system(rollout: Rollout, run: Run, emit: EventSink, patience: float) -> ProbeSystem:
-    return ProbeSystem(run.services.clock, run.stop, emit, timeout=patience, name=rollout.name)
+def _system(rollout: Rollout, run: Run, emit: EventSink, timeout: float) -> ProbeSystem:
+    return ProbeSystem(run.services.clock, run.stop, emit, timeout=timeout, name=rollout.name)
 
 
 def _discard(_event: Event) -> None:
     """Drop the events of intermediate checks."""
 
 
-def _tell(results: Sequence[ProbeResult], rollout: Rollout, run: Run) -> None:
+def _emit_results(results: Sequence[ProbeResult], rollout: Rollout, run: Run) -> None:
     now, emit = run.services.clock.now(), run.services.emit
     for each in results:
         facts = (rollout.name, now, format_service(each.service), each.address, each.server_name)

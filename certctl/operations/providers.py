@@ -13,8 +13,8 @@ from certctl.options import Option
 
 @dataclass(frozen=True)
 class ProviderView:
-    """A provider: `origin` is certctl, plug-in or lexicon; `needs` is what to type before it works,
-    None if nothing is missing.
+    """A provider: `origin` is certctl, plug-in or lexicon; `needs` is the command that installs
+    what it requires, None if nothing is missing.
     """
 
     name: str

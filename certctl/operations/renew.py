@@ -1,9 +1,9 @@
-"""Renewal: what is due is ordered, what is owed is deployed, and everything else costs nothing.
+"""Renewal: order what is due, deploy what is pending, and cost next to nothing otherwise.
 
-The order of a run: post hooks and placements that a killed run left behind, then which
-certificates there is something to do for, then deploys that are owed, pre hooks, orders side by
-side, deploys, post hooks. One failure never stops the others. What obtains and deploys is imported
-once something is due, and not before.
+The steps of a run: post hooks and placements that a killed run left behind, the decision about each
+certificate, pending deployments, pre hooks, orders in parallel, deployments, post hooks. A failure
+of one certificate never stops the others. The modules that obtain and deploy are imported only once
+something is due.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 __all__ = ["RenewRequest", "renew"]
 
 _BATCH = 200
-"""Certificates that are ordered before they are deployed together: it bounds the locks held at a
-time, and how long a new certificate waits for its neighbours before it is served.
+"""Certificates that are ordered before they are deployed together: bounds the number of locks held,
+and how long a new certificate waits for the others before it is deployed.
 """
 
 _THREADS = 100
-"""More than `jobs`: certificates that only wait for the DNS take no slot, but a thread each."""
+"""More than `jobs`: a certificate that waits for DNS uses a thread, but no slot."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def renew(request: RenewRequest, run: Run) -> Report:
-    """Renew what is due of the certificates asked for, deploy what is owed, and report."""
+    """Renew those of the requested certificates that are due, and deploy what is pending."""
     store, now = run.services.store, run.services.clock.now()
     names = require(run, request.names) or tuple(store.names())
     everything = bool(request.names) or request.force or request.dry_run
@@ -62,7 +62,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
         if candidates:
             found = find_work(candidates, request, run)
             outcomes += found.outcomes
-            _warn_of_the_interval(found, request.interval, run)
+            _warn_of_interval(found, request.interval, run)
             _carry_out(found, len(names), request, run, outcomes, errors)
     except Interrupted as stopped:
         errors.append(stopped)
@@ -83,18 +83,18 @@ def _carry_out(
     outcomes: list[Outcome],
     errors: list[CertctlError],
 ) -> None:
-    """Deploy what is owed, then order what is due, the most urgent first."""
-    owed = [each for each in found.work if not each.order]
+    """Deploy what is pending, then order what is due, the most urgent first."""
+    undeployed = [each for each in found.work if not each.order]
     due = sorted(
         (each for each in found.work if each.order), key=lambda each: each.expires or _NEVER
     )
-    if not (owed or due):
+    if not (undeployed or due):
         return
     now = run.services.clock.now()
-    run.services.emit(RunStarted("", now, considered, len(due), len(owed)))
+    run.services.emit(RunStarted("", now, considered, len(due), len(undeployed)))
     _delay(request, run)
-    for batch in _batches(owed):
-        outcomes += _deployed([_taken_up(each, request, run) for each in batch], run)
+    for batch in _batches(undeployed):
+        outcomes += _deployed([_pending_deployment(each, request, run) for each in batch], run)
     if due:
         _order_all(due, request, run, outcomes, errors)
 
@@ -123,7 +123,7 @@ def _order_all(
             try:
                 ordered.extend(
                     in_parallel(
-                        lambda turn: _ordered(*turn, request, run_hooks, breaker, run),
+                        lambda item: _ordered(*item, request, run_hooks, breaker, run),
                         list(enumerate(batch)),
                         threads=_THREADS,
                     )
@@ -146,7 +146,8 @@ def _ordered(
     breaker: CircuitBreaker,
     run: Run,
 ) -> Outcome:
-    """Order one certificate when its turn has come; a failure becomes its outcome and its memory.
+    """Order one certificate once it has a slot; a failure becomes its outcome and is recorded.
+
     Its lock is held from here until it is deployed.
     """
     name, clock = work.spec.name, run.services.clock
@@ -158,7 +159,7 @@ def _ordered(
         except (Interrupted, KeyboardInterrupt):
             raise
         except LockHeld as busy:
-            # It was not tried: nothing to remember, and the next run need not wait.
+            # It was not tried: nothing to record, and no backoff for the next run.
             outcome = replace(work.outcome("failed"), error=busy)
         except CertctlError as error:
             outcome = _failed(work, error, request, run)
@@ -172,26 +173,26 @@ def _ordered(
 def _attempted(
     work: Work, request: RenewRequest, run_hooks: RunHooks, breaker: CircuitBreaker, run: Run
 ) -> Outcome:
-    """Do what one certificate needs, unless another process has done it meanwhile."""
+    """Do what one certificate needs, unless another process did it in the meantime."""
     from certctl.operations.dry_run import dry_run  # noqa: PLC0415 - an idle run needs no CA
     from certctl.operations.obtain import (  # noqa: PLC0415 - an idle run needs no CA
         names_missing,
         obtain,
     )
 
-    still = recheck(work, request, run)
-    if not still.work:
-        return next(iter(still.outcomes), work.outcome("unchanged"))
-    work = still.work[0]
+    current = recheck(work, request, run)
+    if not current.work:
+        return next(iter(current.outcomes), work.outcome("unchanged"))
+    work = current.work[0]
     spec = work.spec
     if not work.order:
         return work.outcome("deployed")
     if (refused := run_hooks.refused.get(spec.name)) is not None:
         raise refused
-    if (enough := breaker.error_if_open(spec.ca)) is not None:
+    if (refusal := breaker.error_if_open(spec.ca)) is not None:
         if not request.dry_run:
-            record_failure(spec.name, enough, run, tried=False)
-        return replace(work.outcome("failed"), error=enough)
+            record_failure(spec.name, refusal, run, tried=False)
+        return replace(work.outcome("failed"), error=refusal)
     try:
         if request.dry_run:
             dry_run(spec, run)
@@ -211,18 +212,16 @@ def _failed(work: Work, error: CertctlError, request: RenewRequest, run: Run) ->
     return replace(work.outcome("failed"), error=error)
 
 
-def _taken_up(work: Work, request: RenewRequest, run: Run) -> Outcome:
-    """Return the outcome to deploy of a certificate whose deploy is owed, its lock held."""
-    still = recheck(work, request, run)
-    if still.work:
+def _pending_deployment(work: Work, request: RenewRequest, run: Run) -> Outcome:
+    """Return the outcome for a certificate whose deployment is pending, with its lock held."""
+    current = recheck(work, request, run)
+    if current.work:
         return work.outcome("deployed")
-    return next(iter(still.outcomes), work.outcome("unchanged"))
+    return next(iter(current.outcomes), work.outcome("unchanged"))
 
 
 def _deployed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
-    """Deploy what was issued or owed, write down when each is to be looked at again, and give the
-    locks back.
-    """
+    """Deploy what was issued or is pending, record each next action, and release the locks."""
     from certctl.operations.deliver import deliver  # noqa: PLC0415 - an idle run needs none
 
     names = [each.name for each in outcomes if each.action in {"issued", "deployed"}]
@@ -237,9 +236,9 @@ def _deployed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
 
 
 def _remove_leftovers(names: Sequence[str], run: Run) -> None:
-    """Take away what orders placed that were cut off, whether or not their certificates are due.
+    """Remove challenge answers that interrupted orders left, even if no certificate is due.
 
-    What another process has placed is its own affair, as its lock says.
+    Certificates locked by another process are left to it.
     """
     from certctl.operations.authorize import (  # noqa: PLC0415 - an idle run needs no CA
         remove_leftovers,
@@ -254,21 +253,21 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
         except Interrupted:
             raise
         except CertctlError as error:
-            run.warn(f"what proved control could not be removed: {error.message}", name)
+            run.warn(f"the challenge answers could not be removed: {error.message}", name)
         finally:
             run.release(name)
 
-    # Side by side, so that what was left in one zone can be removed together.
+    # In parallel, so that records of one zone are removed together.
     deque(in_parallel(remove, names, threads=run.services.settings.integer("jobs")), maxlen=0)
 
 
-def _warn_of_the_interval(found: DueWork, interval: timedelta | None, run: Run) -> None:
-    """Say where runs come so seldom that certificates would be renewed late."""
+def _warn_of_interval(found: DueWork, interval: timedelta | None, run: Run) -> None:
+    """Warn if runs are so rare that certificates would be renewed late."""
     if found.interval_too_long is not None and interval is not None:
-        left, what = found.interval_too_long
+        available, what = found.interval_too_long
         run.warn(
-            f"renew runs every {_hours(interval)}, but {what} is only {_hours(left)} long for some "
-            "certificates: let it run every hour"
+            f"renew runs every {_hours(interval)}, but {what} is only {_hours(available)} long for"
+            " some certificates; run it every hour"
         )
 
 
@@ -282,7 +281,7 @@ def _batches(work: Sequence[Work]) -> list[Sequence[Work]]:
 
 
 def _delay(request: RenewRequest, run: Run) -> None:
-    """Wait a random time, so that the world's cron jobs do not all come at the full hour."""
+    """Wait a random time, so that not all cron jobs reach the CA at the full hour."""
     longest = run.services.settings.seconds("random_delay")
     if request.unattended and longest > 0:
         run.services.clock.wait(run.stop, run.services.random.uniform(0, longest))

@@ -1,7 +1,7 @@
-"""Revocation (RFC 8555 §7.6): by the account or by the certificate's key, with what follows named.
+"""Revocation (RFC 8555 §7.6), by the account or by the certificate's key.
 
-Whoever revokes says what is to become of the name, so that cron does not quietly renew what was
-revoked: a replacement first, removal, or no further renewal. A key that was compromised is never
+The caller chooses what happens to the certificate afterwards, so that `renew` does not silently
+renew what was revoked: replace it first, delete it, or stop renewal. A compromised key is never
 used again.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Afterwards(StrEnum):
-    """What becomes of a certificate's name once it is revoked."""
+    """What happens to a certificate's name after the revocation."""
 
     REPLACE = "replace"
     DELETE = "delete"
@@ -40,7 +40,7 @@ class Afterwards(StrEnum):
 
 @dataclass(frozen=True)
 class Revocation:
-    """What became of a revocation; `already` where the CA had revoked it before."""
+    """The result of a revocation; `already`: the CA had revoked the certificate before."""
 
     name: str | None
     serial: str
@@ -51,28 +51,28 @@ class Revocation:
 def revoke(
     run: Run, name: str, reason: RevocationReason, afterwards: Afterwards
 ) -> tuple[Revocation, Report]:
-    """Revoke the live version of a certificate, and do what is to follow.
+    """Revoke the live version of a certificate, then replace, delete or stop it.
 
-    With `REPLACE` the new version, with a new key, is obtained and deployed before the old one is
-    revoked; where its deploy fails nothing is revoked, since the old one is still being served.
-    Raises `UsageError` where the key was compromised and belongs to a signing request, which would
-    give the replacement the same.
+    With `REPLACE`, a new version with a new key is obtained and deployed before the old one is
+    revoked; if its deployment fails, nothing is revoked, since the old one is still being served.
+    Raises `UsageError` if the compromised key belongs to a signing request, since the replacement
+    would have the same key.
     """
     require(run, (name,))
     run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
     spec, status = load(run, name), run.services.store.status(name)
     if status.live is None:
-        raise UsageError(f"{name} has no certificate to revoke", hint=f"certctl show {name}")
-    condemned, report = status.live, Report(considered=1)
-    pem = run.services.store.material(name, condemned.number)
+        raise UsageError(f"{name} has no certificate to revoke", hint=f"See: certctl show {name}")
+    revoked, report = status.live, Report(considered=1)
+    pem = run.services.store.material(name, revoked.number)
     if afterwards is Afterwards.REPLACE:
         if spec.csr and reason is RevocationReason.KEY_COMPROMISE:
             raise _same_key(spec)
         protect_public(spec, status, force=False)
-        report = _replace(condemned, spec, run)
-    already = not _revoke(run, condemned, spec, pem, reason)
-    run.services.emit(Revoked(name, run.services.clock.now(), condemned.facts.serial, already))
-    _remember(run, condemned, compromised=reason is RevocationReason.KEY_COMPROMISE)
+        report = _replace(revoked, spec, run)
+    already = not _revoke(run, revoked, spec, pem, reason)
+    run.services.emit(Revoked(name, run.services.clock.now(), revoked.facts.serial, already))
+    _remember(run, revoked, compromised=reason is RevocationReason.KEY_COMPROMISE)
     if afterwards is Afterwards.DELETE:
         run.services.store.delete(name)
     elif afterwards is Afterwards.STOP:
@@ -83,16 +83,16 @@ def revoke(
         update_next_action(name, run)
     else:
         update_next_action(name, run)
-    return Revocation(name, condemned.facts.serial, already, afterwards), report
+    return Revocation(name, revoked.facts.serial, already, afterwards), report
 
 
 def revoke_file(
     run: Run, ca: str | None, certificate: bytes, key: bytes | None, reason: RevocationReason
 ) -> Revocation:
-    """Revoke a certificate from a PEM file, with its own key or with this home's account at `ca`.
+    """Revoke a certificate from a PEM file, with its own key or with the account at `ca`.
 
-    A version of ours that it turns out to be is remembered as revoked. Without `ca` it is the CA
-    that issued that version, else the one of the settings.
+    If it is a version in the archive, that is recorded as revoked. Without `ca`, it is the CA that
+    issued that version, else the CA of the settings.
     """
     settings = run.services.settings
     facts = x509.facts(certificate)
@@ -100,28 +100,28 @@ def revoke_file(
     issuing = ours.request.ca if ours is not None else settings.required_text("ca")
     directory = directory_url(ca or issuing)
     if key is not None and keys.key_sha256(key) != facts.key_sha256:
-        raise UsageError("the key given is not that of the certificate", code="usage.key_mismatch")
+        raise UsageError("the key does not belong to the certificate", code="usage.key_mismatch")
     account = None
     if key is None:
         account = choose_account(run, directory, settings.text("account.id"))
         if account is None:
             raise UsageError(
-                "there is no account at this CA here, and no key of the certificate was given",
-                hint="Give the certificate's key with --key-path FILE, or the CA with --ca.",
+                "there is no account at this CA, and the certificate's key was not given",
+                hint="Pass the certificate's key with --key-path FILE, or the CA with --ca.",
             )
     bundle = settings.text("ca_bundle") or (account.ca_bundle if account else None)
     with shared_lock(run, account) if account else nullcontext():
         client = run.client(directory, bundle, account)
-        revoked = client.revoke(x509.der(certificate), reason.number, certificate_key=key)
-    run.services.emit(Revoked("", run.services.clock.now(), facts.serial, not revoked))
+        done = client.revoke(x509.der(certificate), reason.number, certificate_key=key)
+    run.services.emit(Revoked("", run.services.clock.now(), facts.serial, not done))
     if ours is not None:
         run.lock(ours.name, timeout=settings.seconds("lock_timeout"))
         _remember(run, ours, compromised=reason is RevocationReason.KEY_COMPROMISE)
-    return Revocation(ours.name if ours else None, facts.serial, already=not revoked)
+    return Revocation(ours.name if ours else None, facts.serial, already=not done)
 
 
-def _replace(condemned: Version, spec: CertificateSpec, run: Run) -> Report:
-    # An order under way may have the very key that is to be replaced.
+def _replace(revoked: Version, spec: CertificateSpec, run: Run) -> Report:
+    # A pending order may use the key that is to be replaced.
     run.services.store.drop_pending(spec.name)
     strict = replace(spec, reuse_key=False, allow_subset=False)
     outcome = Outcome(spec.name, "issued", tuple(each.value for each in spec.identifiers))
@@ -137,8 +137,8 @@ def _replace(condemned: Version, spec: CertificateSpec, run: Run) -> Report:
         raise DeployFailed(
             "the old certificate was not revoked, since its replacement could not be deployed: "
             + outcome.deploy.error.message,
-            hint=f"Mend the deploy (certctl deploy {spec.name}), then revoke the old version: "
-            f"certctl revoke --cert-path {run.services.tree.files(condemned).cert}",
+            hint=f"Fix the deployment (certctl deploy {spec.name}), then revoke the old version: "
+            f"certctl revoke --cert-path {run.services.tree.files(revoked).cert}",
             name=spec.name,
         )
     return Report((outcome,), tuple(errors), considered=1)
@@ -146,8 +146,8 @@ def _replace(condemned: Version, spec: CertificateSpec, run: Run) -> Report:
 
 def _same_key(spec: CertificateSpec) -> UsageError:
     return UsageError(
-        f"the key of {spec.name} belongs to its signing request: a replacement would have it too",
-        hint="Make a new key and a new request, issue with it (certctl issue --name "
+        f"{spec.name} uses a signing request, so a replacement would have the same key",
+        hint="Create a new key and a new signing request, issue with it (certctl issue --name "
         f"{spec.name} --csr FILE), then revoke the old version by its file (--cert-path).",
         name=spec.name,
         code="usage.csr",
@@ -156,16 +156,16 @@ def _same_key(spec: CertificateSpec) -> UsageError:
 
 def _revoke(
     run: Run,
-    condemned: Version,
+    revoked: Version,
     spec: CertificateSpec,
     pem: Material,
     reason: RevocationReason,
 ) -> bool:
-    """Revoke as the account that ordered it; with the certificate's own key where there is no such
-    account any more, or the CA does not know it any more.
+    """Revoke with the account that ordered the version, or with the certificate's own key if that
+    account no longer exists here or at the CA.
     """
-    der, directory = x509.der(pem.cert), condemned.request.ca
-    account = _account(run, condemned)
+    der, directory = x509.der(pem.cert), revoked.request.ca
+    account = _account(run, revoked)
     bundle = account.ca_bundle if account is not None else None
     if spec.ca == directory:
         bundle = spec.ca_bundle
@@ -179,17 +179,18 @@ def _revoke(
                 raise
     if pem.privkey is None:
         raise UsageError(
-            f"{spec.name} cannot be revoked from here: neither its account nor its key is here",
+            f"{spec.name} cannot be revoked: neither its account nor its key is in this home"
+            " directory",
             name=spec.name,
         )
     client = run.client(directory, bundle)
     return client.revoke(der, reason.number, certificate_key=pem.privkey)
 
 
-def _account(run: Run, condemned: Version) -> Account | None:
+def _account(run: Run, revoked: Version) -> Account | None:
     """Return the account that ordered a version, else another one at the same CA."""
-    here = accounts_at(run, condemned.request.ca)
-    ordered = (each for each in here if each.url == condemned.account_url)
+    here = accounts_at(run, revoked.request.ca)
+    ordered = (each for each in here if each.url == revoked.account_url)
     return next(ordered, here[0] if here else None)
 
 

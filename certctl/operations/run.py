@@ -1,8 +1,7 @@
-"""What one command shares between its certificates: leases, CA connections, solvers, the stop
-event.
+"""What one command shares between its certificates: locks, CA connections, solvers, stop event.
 
-A `Run` is a context manager; leaving it gives everything back, in the reverse order of taking it.
-Its methods may be called from several threads.
+A `Run` is a context manager; leaving it releases everything in reverse order of acquisition. Its
+methods are safe to call from several threads.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ if TYPE_CHECKING:
     from certctl.deploy.hooks import HookSystem
     from certctl.ports import HeldLock, Solver
 
-_NOTES_AT_ONCE = 50
+_LEDGER_BATCH = 50
 
 
 class Run:
-    """One command's work. `stop`, when set, ends every wait; the work then raises `Interrupted`."""
+    """One command's run. Setting `stop` ends every wait, and the work raises `Interrupted`."""
 
     def __init__(self, services: Services, stop: StopEvent | None = None) -> None:
         self.services = services
         self.stop = stop or StopEvent()
         self._guard = RLock()
         self._stack = ExitStack()
-        self._leases: dict[str, HeldLock] = {}
+        self._locks: dict[str, HeldLock] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._clients: dict[tuple[str, str | None, str | None], AcmeClient] = {}
         self._solvers: dict[Hashable, Solver] = {}
         self._attempted: set[str] = set()
-        self._asked: dict[Account, list[LedgerEntry]] = {}
+        self._ledger: dict[Account, list[LedgerEntry]] = {}
         self._slots = PrioritySemaphore(services.settings.integer("jobs"))
         self._thread = local()
         self._provider_locks = KeyedLocks()
@@ -58,22 +57,22 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
-        for name in list(self._leases):
+        for name in list(self._locks):
             self.release(name)
 
     @property
     def hook_system(self) -> HookSystem:
-        """What a hook of this run is run with; stopping the run ends it."""
+        """What hooks of this run need; stopping the run terminates them."""
         from certctl.deploy.hooks import HookSystem  # noqa: PLC0415 - an idle run needs none
 
         return HookSystem(self.services.clock, self.services.emit, self.stop)
 
     def check(self) -> None:
-        """Raise `Interrupted` where the run was told to stop."""
+        """Raise `Interrupted` if the run is to stop."""
         if self.stop.is_set():
             raise Interrupted(
                 "stopped before everything was done",
-                hint="Run the same command again: it goes on where this one ended.",
+                hint="Run the same command again to resume.",
             )
 
     def lock(self, name: str, *, timeout: float) -> None:
@@ -82,23 +81,24 @@ class Run:
         Waits up to `timeout` seconds. Raises `certctl.errors.LockHeld`.
         """
         with self._guard:
-            if name in self._leases:
+            if name in self._locks:
                 return
-        lease = self.services.store.lock(name, timeout=timeout)
+        lock = self.services.store.lock(name, timeout=timeout)
         with self._guard:
-            self._leases[name] = lease
+            self._locks[name] = lock
 
     def release(self, name: str) -> None:
-        """Give the lock of `name` back before the run ends, where nothing is left to do for it."""
+        """Release the lock of `name` before the run ends, if it is held."""
         with self._guard:
-            lease = self._leases.pop(name, None)
-        if lease is not None:
-            lease.release()
+            lock = self._locks.pop(name, None)
+        if lock is not None:
+            lock.release()
 
     @contextmanager
     def slot(self, rank: int) -> Iterator[None]:
-        """Work on one certificate, as one of as many at a time as the setting `jobs` says; of those
-        that wait the one with the lowest rank comes first.
+        """Hold one of the slots of the setting `jobs` while working on a certificate.
+
+        Of those waiting for a slot, the one with the lowest rank is served first.
         """
         self._slots.acquire(rank)
         self._thread.working = True
@@ -110,9 +110,7 @@ class Run:
 
     @contextmanager
     def idle(self) -> Iterator[None]:
-        """Only wait: meanwhile another certificate may take the slot of this thread, if it has
-        one.
-        """
+        """Give up this thread's slot, if it has one, while only waiting."""
         if not getattr(self._thread, "working", False):
             yield
             return
@@ -120,10 +118,10 @@ class Run:
         try:
             yield
         finally:
-            self._slots.acquire(-1)  # it was at work before
+            self._slots.acquire(-1)  # work that has started comes first
 
     def endpoint(self, directory_url: str, ca_bundle: str | None) -> Endpoint:
-        """Return how to reach a CA, starting one that runs inside this process if it must be."""
+        """Return how to reach a CA; starts a CA that runs inside this process."""
         factory = self.services.endpoints.get(directory_url)
         if factory is None:
             return Endpoint(directory_url, ca_bundle)
@@ -133,10 +131,10 @@ class Run:
             return self._endpoints[directory_url]
 
     def challenge(self, spec: CertificateSpec) -> ChallengeSpec:
-        """Return how control is proved to the spec's CA.
+        """Return how the spec's domain validation is done.
 
-        One that runs inside this process looks at ports of its own, and has a zone that takes
-        updates, so that wildcards need no DNS of anybody's.
+        A CA inside this process connects to its own ports, and has a DNS zone that accepts updates,
+        so that wildcards need no external DNS.
         """
         endpoint, challenge = self.endpoint(spec.ca, spec.ca_bundle), spec.challenge
         if challenge.method in {"dns", "dns-persist"} and endpoint.dns is not None:
@@ -159,8 +157,9 @@ class Run:
     def client(
         self, directory_url: str, ca_bundle: str | None, account: Account | None = None
     ) -> AcmeClient:
-        """Return the connection to a CA, as `account` or, without one, as nobody in particular; all
-        share the CA's directory, nonces and connections.
+        """Return the client for a CA, with the key of `account` if one is given.
+
+        All clients of a CA share its directory, nonces and connections.
         """
         from certctl.ca.client import AcmeClient  # noqa: PLC0415 - an idle run needs no network
         from certctl.ca.documented_limits import documented_limits  # noqa: PLC0415 - an idle run needs no network
@@ -169,8 +168,8 @@ class Run:
             index = (directory_url, ca_bundle, account.id if account else None)
             if index not in self._clients and account is not None:
                 key = self.services.store.accounts.key(account)
-                nobody = self.client(directory_url, ca_bundle)
-                self._clients[index] = nobody.with_key(key, account.url)
+                anonymous = self.client(directory_url, ca_bundle)
+                self._clients[index] = anonymous.with_key(key, account.url)
             elif index not in self._clients:
                 client = AcmeClient(
                     self.endpoint(directory_url, ca_bundle),
@@ -183,41 +182,39 @@ class Run:
                 self._stack.callback(client.close)
             return self._clients[index]
 
-    def note(self, account: Account, asked: LedgerEntry) -> None:
-        """Take note of what was asked of a CA. It is written together with others, at the latest
-        when the run ends: hundreds of orders at a time do not wait for the disk.
+    def note(self, account: Account, entry: LedgerEntry) -> None:
+        """Record a ledger entry. Entries are written in batches, at the latest when the run ends,
+        so that hundreds of orders do not wait for the disk.
         """
         with self._guard:
-            if not self._asked:
-                self._stack.callback(self._write_asked)
-            self._asked.setdefault(account, []).append(asked)
-            if len(self._asked[account]) < _NOTES_AT_ONCE:
+            if not self._ledger:
+                self._stack.callback(self._write_ledger)
+            self._ledger.setdefault(account, []).append(entry)
+            if len(self._ledger[account]) < _LEDGER_BATCH:
                 return
-            notes = {account: self._asked[account]}
-            self._asked[account] = []
-        self._write(notes)
+            batch = {account: self._ledger[account]}
+            self._ledger[account] = []
+        self._write(batch)
 
-    def _write_asked(self) -> None:
+    def _write_ledger(self) -> None:
         with self._guard:
-            notes, self._asked = self._asked, {}
-        self._write(notes)
+            batch, self._ledger = self._ledger, {}
+        self._write(batch)
 
-    def _write(self, notes: Mapping[Account, Sequence[LedgerEntry]]) -> None:
+    def _write(self, batch: Mapping[Account, Sequence[LedgerEntry]]) -> None:
         store, now = self.services.store, self.services.clock.now()
-        for account, asked in notes.items():
+        for account, entries in batch.items():
             with suppress(StoreError, LockHeld, Interrupted):
-                store.accounts.add_to_ledger(account, asked, now)
+                store.accounts.add_to_ledger(account, entries, now)
 
     def forget_client(self, account: Account) -> None:
-        """Use the key of an account no more: it, or the account's status, has changed."""
+        """Drop the client of an account after its key or status has changed."""
         with self._guard:
             for index in [each for each in self._clients if each[2] == account.id]:
                 del self._clients[index]
 
     def solver(self, challenge: ChallengeSpec) -> Solver:
-        """Return what answers challenges the way `challenge` says, one for all that say the
-        same.
-        """
+        """Return the solver for `challenge`; equal ones share a solver."""
         from certctl.challenges.loading import (  # noqa: PLC0415 - an idle run needs no solver
             SolverSystem,
             create_solver,
@@ -226,7 +223,7 @@ class Run:
         )
 
         with self._guard:
-            # A CA inside this process looks at ports that nobody else wants.
+            # The ports of a CA inside this process need no lock: no other process uses them.
             own = {
                 port
                 for each in self._endpoints.values()
@@ -249,18 +246,16 @@ class Run:
             return self._solvers[index]
 
     def first_attempt(self, entry: str) -> bool:
-        """Return whether this run has not tried to do what an entry of the journal asks for; from
-        now on it has.
-        """
+        """Return whether this run has not tried a journal entry before, and mark it as tried."""
         with self._guard:
             first = entry not in self._attempted
             self._attempted.add(entry)
             return first
 
     def warn(self, message: str, name: str = "") -> None:
-        """Tell the person at the other end something that does not stop the work."""
+        """Report a warning to the user; the work goes on."""
         self.services.emit(Warned(name, self.services.clock.now(), message))
 
     def retrying(self, reason: str, seconds: float) -> None:
-        """Tell them that a request is sent again in `seconds`, and why."""
+        """Report that a request will be retried in `seconds`, and why."""
         self.services.emit(Retrying("", self.services.clock.now(), reason, seconds))

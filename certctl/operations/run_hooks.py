@@ -1,7 +1,7 @@
-"""Pre and post hooks: once a run, around all that it orders, and never one without the other.
+"""Pre and post hooks: run once per run, before and after all of its orders.
 
-What must follow is journalled before the pre hooks begin, so that after a kill the next run does
-it.
+The post hooks are journalled before the pre hooks start, so that after a kill the next run runs
+them.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from certctl.ports import HeldLock
 
 @dataclass(frozen=True)
 class RunHooks:
-    """A run between its pre and its post hooks; `refused` has why a certificate must not be
-    ordered.
+    """A run between its pre and its post hooks; `refused` has the error for each certificate whose
+    pre hook failed, which must not be ordered.
 
-    `entry` is the journal's word for the post hooks that must follow, None where there are none.
-    `unpaid` is what went wrong with those that an earlier run had left behind.
+    `entry` is the journal entry of the outstanding post hooks, None if there are none.
+    `earlier_errors` are those of post hooks that an earlier run had left outstanding.
     """
 
     commands: tuple[str, ...] = ()
     timeout: float = 300
     entry: str | None = None
-    lease: HeldLock | None = field(default=None, repr=False)
+    lock: HeldLock | None = field(default=None, repr=False)
     refused: Mapping[str, CertctlError] = field(default_factory=dict)
-    unpaid: tuple[CertctlError, ...] = ()
+    earlier_errors: tuple[CertctlError, ...] = ()
 
 
 def before(specs: Sequence[CertificateSpec], run: Run) -> RunHooks:
-    """Run the pre hooks of `specs`, each distinct one once; those of `hooks/pre.d` first.
+    """Run the distinct pre hooks of `specs` once each, after those of `hooks/pre.d`.
 
-    Only one run at a time is between its hooks. A certificate whose pre hook failed is refused.
+    Only one run at a time can be between its hooks. A certificate whose pre hook fails is refused.
     """
     store, tree = run.services.store, run.services.tree
     pre = (*tree.hooks("pre"), *_distinct(spec.deploy.pre_hook for spec in specs))
@@ -45,14 +45,14 @@ def before(specs: Sequence[CertificateSpec], run: Run) -> RunHooks:
     if not (pre or commands or tree.hooks("post")):
         return RunHooks()
     timeout = max(spec.deploy.hook_timeout for spec in specs)
-    lease = store.lock_run(timeout=run.services.settings.seconds("lock_timeout"))
+    lock = store.lock_run(timeout=run.services.settings.seconds("lock_timeout"))
     try:
-        unpaid = _pay(run)
+        errors = _run_outstanding(run)
         entry = store.journal.record_post_hooks(commands, timeout)
     except BaseException:
-        lease.release()
+        lock.release()
         raise
-    run_hooks = RunHooks(commands, timeout, entry, lease, unpaid=tuple(unpaid))
+    run_hooks = RunHooks(commands, timeout, entry, lock, earlier_errors=tuple(errors))
     try:
         return replace(run_hooks, refused=_run_pre(specs, run))
     except BaseException:
@@ -61,9 +61,9 @@ def before(specs: Sequence[CertificateSpec], run: Run) -> RunHooks:
 
 
 def after(run_hooks: RunHooks, outcomes: Sequence[Outcome], run: Run) -> list[CertctlError]:
-    """Run the post hooks of what `before` began; return what went wrong.
+    """Run the post hooks that belong to `before`; return their errors.
 
-    Where one fails, all of them stay owed and are run again by the next run.
+    If one fails, all of them stay outstanding and are run again by the next run.
     """
     if run_hooks.entry is None:
         return []
@@ -73,32 +73,32 @@ def after(run_hooks: RunHooks, outcomes: Sequence[Outcome], run: Run) -> list[Ce
             _names(outcomes, failed=False),
             _names(outcomes, failed=True),
         )
-        owed = OutstandingPostHooks(run_hooks.entry, run_hooks.commands, run_hooks.timeout)
-        return [*run_hooks.unpaid, *_run_post(owed, variables, run)]
+        outstanding = OutstandingPostHooks(run_hooks.entry, run_hooks.commands, run_hooks.timeout)
+        return [*run_hooks.earlier_errors, *_run_post(outstanding, variables, run)]
     finally:
-        if run_hooks.lease is not None:
-            run_hooks.lease.release()
+        if run_hooks.lock is not None:
+            run_hooks.lock.release()
 
 
 def run_outstanding_post_hooks(run: Run) -> list[CertctlError]:
-    """Run the post hooks that a run which was cut off did not get to; return what went wrong."""
+    """Run the post hooks left outstanding by an interrupted run; return their errors."""
     if not run.services.store.journal.outstanding_post_hooks():
         return []
     try:
         with run.services.store.lock_run(timeout=0):
-            return _pay(run)
+            return _run_outstanding(run)
     except LockHeld:
-        return []  # the run that wrote them down is still at work, and will do them itself
+        return []  # the run that recorded them is still working and will run them itself
 
 
-def _pay(run: Run) -> list[CertctlError]:
+def _run_outstanding(run: Run) -> list[CertctlError]:
     variables = run_variables("post", (), ())
-    owed = [
+    outstanding = [
         each
         for each in run.services.store.journal.outstanding_post_hooks()
         if run.first_attempt(each.entry)
     ]
-    return [error for each in owed for error in _run_post(each, variables, run)]
+    return [error for each in outstanding for error in _run_post(each, variables, run)]
 
 
 def _run_pre(specs: Sequence[CertificateSpec], run: Run) -> dict[str, CertctlError]:
@@ -111,32 +111,32 @@ def _run_pre(specs: Sequence[CertificateSpec], run: Run) -> dict[str, CertctlErr
         return dict.fromkeys((spec.name for spec in specs), error)
     refused: dict[str, CertctlError] = {}
     for command in _distinct(spec.deploy.pre_hook for spec in specs):
-        wanting = [spec for spec in specs if spec.deploy.pre_hook == command]
+        affected = [spec for spec in specs if spec.deploy.pre_hook == command]
         try:
-            longest = max(spec.deploy.hook_timeout for spec in wanting)
+            longest = max(spec.deploy.hook_timeout for spec in affected)
             run_hook(Hook("pre", command), variables, timeout=longest, run=run.hook_system)
         except HookFailed as error:
-            refused.update(dict.fromkeys((spec.name for spec in wanting), error))
+            refused.update(dict.fromkeys((spec.name for spec in affected), error))
     return refused
 
 
 def _run_post(
-    owed: OutstandingPostHooks, variables: Mapping[str, str], run: Run
+    outstanding: OutstandingPostHooks, variables: Mapping[str, str], run: Run
 ) -> list[CertctlError]:
-    """Run post hooks to their end, even where the run was stopped: what `pre` began must end."""
+    """Run post hooks to completion, even if the run was stopped: they undo what `pre` did."""
     failures: list[CertctlError] = []
     system = HookSystem(run.services.clock, run.services.emit)
     hooks = [
         *(Hook("post", (executable,)) for executable in run.services.tree.hooks("post")),
-        *(Hook("post", command) for command in owed.commands),
+        *(Hook("post", command) for command in outstanding.commands),
     ]
     for hook in hooks:
         try:
-            run_hook(hook, variables, timeout=owed.timeout, run=system)
+            run_hook(hook, variables, timeout=outstanding.timeout, run=system)
         except HookFailed as error:
             failures.append(error)
     if not failures:
-        run.services.store.journal.remove(owed.entry)
+        run.services.store.journal.remove(outstanding.entry)
     return failures
 
 

@@ -1,8 +1,7 @@
-"""The end of a renewal that nobody watched: how it ended is written down, and whoever is to hear of
-it is told.
+"""Record the result of an unattended renewal run, and send alerts.
 
-A failure is told of once, and again each day for as long as it lasts; a good run each time. What is
-told, and how, belongs to `certctl.alerts`; that it could not be told never changes how a run ended.
+An alert is sent when a failure is new, and again every day while it lasts; success is reported
+after every run. `certctl.alerts` sends them; an alert that fails never changes a run's result.
 """
 
 from __future__ import annotations
@@ -20,16 +19,14 @@ from certctl.operations.run import Run
 if TYPE_CHECKING:
     from certctl.ports import Alert
 
-REMINDED = timedelta(days=1)
-"""After which a failure is told of again that has not changed."""
+REMINDER_INTERVAL = timedelta(days=1)
+"""After this time, an unchanged failure is reported again."""
 
 _UNNAMED = "-"
 
 
 def report_run(report: Report, run: Run) -> None:
-    """Tell how a run ended, and write it down; where one of the two is impossible, a warning says
-    so.
-    """
+    """Send alerts about a run and record its result; warn if either fails."""
     now = run.services.clock.now()
     summary = RunSummary(
         now,
@@ -37,44 +34,46 @@ def report_run(report: Report, run: Run) -> None:
         report.considered,
         tuple(_failure(each) for each in report.all_errors),
     )
-    told = run.services.store.history().last_alert
+    last_alert = run.services.store.history().last_alert
     if report.interrupted:
-        pass  # whoever stopped it knows, and the next run will tell the rest
+        pass  # the user who stopped it knows; the next run reports the rest
     elif report.exit_status is ExitStatus.DONE:
-        told = None
+        last_alert = None
         for alert in _alerts(run):
-            with _warned_of(run):
+            with _failures_as_warnings(run):
                 alert.succeeded(summary)
     else:
-        told = _told_of(summary, told, run)
+        last_alert = _alert_failures(summary, last_alert, run)
     try:
-        run.services.store.record_run(now, summary.exit_status, told)
+        run.services.store.record_run(now, summary.exit_status, last_alert)
     except StoreError as error:
         run.warn(error.message)
 
 
-def alert_due(failures: Sequence[str], told: LastAlert | None, summary: RunSummary) -> bool:
-    """Return whether a person has to hear of these failures: one is new, or a day has passed."""
-    if told is None or summary.at - told.at >= REMINDED:
+def alert_due(failures: Sequence[str], last_alert: LastAlert | None, summary: RunSummary) -> bool:
+    """Return whether these failures need an alert: one is new, or a day has passed."""
+    if last_alert is None or summary.at - last_alert.at >= REMINDER_INTERVAL:
         return True
-    return not set(failures) <= set(told.failures)
+    return not set(failures) <= set(last_alert.failures)
 
 
-def _told_of(summary: RunSummary, told: LastAlert | None, run: Run) -> LastAlert | None:
-    """Tell of failures where it is time to; return what a person has been told of by now."""
+def _alert_failures(
+    summary: RunSummary, last_alert: LastAlert | None, run: Run
+) -> LastAlert | None:
+    """Send an alert about failures if one is due; return the last alert that was sent."""
     failures = sorted({f"{each.name or _UNNAMED} {each.code}" for each in summary.failures})
-    if not alert_due(failures, told, summary):
-        return told
-    # Whoever was reached by one of them knows; where nobody was, the next run tries again.
-    reached = False
+    if not alert_due(failures, last_alert, summary):
+        return last_alert
+    # One alert that was delivered is enough; if none was, the next run tries again.
+    delivered = False
     for alert in _alerts(run):
-        with _warned_of(run):
-            reached = alert.failed(summary) or reached
-    return LastAlert(summary.at, tuple(failures)) if reached else told
+        with _failures_as_warnings(run):
+            delivered = alert.failed(summary) or delivered
+    return LastAlert(summary.at, tuple(failures)) if delivered else last_alert
 
 
 def _alerts(run: Run) -> list[Alert]:
-    """Return the alerts that the settings ask for; one that cannot be is warned of."""
+    """Return the configured alerts; warn of any that cannot be created."""
     from certctl.alerts.loading import (  # noqa: PLC0415 - most idle runs need none
         AlertSystem,
         configured,
@@ -83,15 +82,15 @@ def _alerts(run: Run) -> list[Alert]:
 
     services = run.services
     system = AlertSystem(services.clock, services.emit, run.stop)
-    found: list[Alert] = []
+    alerts: list[Alert] = []
     for module in configured(services.settings):
-        with _warned_of(run):
-            found.append(create_alert(module, services.settings, system))
-    return found
+        with _failures_as_warnings(run):
+            alerts.append(create_alert(module, services.settings, system))
+    return alerts
 
 
 @contextmanager
-def _warned_of(run: Run) -> Iterator[None]:
+def _failures_as_warnings(run: Run) -> Iterator[None]:
     try:
         yield
     except AlertFailed as error:

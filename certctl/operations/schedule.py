@@ -1,7 +1,8 @@
-"""Schedule: have `renew` run every hour by what this machine has for that, and say what would run.
+"""Schedule `renew` every hour with this machine's scheduler, and show the schedule.
 
-One scheduler for a home directory, the best that there is: systemd, `/etc/cron.d`, the user's
-crontab. Whatever else runs certctl already is left alone and told of, so that nothing runs twice.
+A home directory has one schedule, by the first available of systemd, `/etc/cron.d` and the user's
+crontab. Existing schedules not created by certctl are reported and left alone, so that nothing
+runs twice.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from certctl.system.files import check_trusted
 from certctl.system.timers import timers_for
 
 RENEW_COMMAND = ("certctl", "renew")
-"""The words of a line that lets certctl renew."""
+"""The words that identify a line that runs `certctl renew`."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What runs, or would run. `done` has what was changed just now, a phrase each; `others` are
-    the places that run certctl and are not ours; `last_run` is when `renew` last ran by itself.
+    """What runs, or would run. `done` describes each change that was made; `others` are schedules
+    not created by certctl; `last_run` is when `renew` last ran unattended.
     """
 
     command: tuple[str, ...]
@@ -41,26 +42,26 @@ class Schedule:
 
 
 def install(run: Run, job: Job, machine: Machine, wanted: str | None, *, force: bool) -> Schedule:
-    """Have the job run every hour, by the scheduler `wanted` or by the best that there is; one of
-    ours that is another is taken away.
+    """Run the job every hour, with the scheduler `wanted` or the first one available; schedules
+    that certctl installed with another scheduler are removed.
 
-    Raises `UsageError` where something else runs certctl already, unless `force`, and
-    `ConfigurationError` where there is no scheduler, or others could change what would run.
+    Raises `UsageError` if something else already runs certctl, unless `force`, and
+    `ConfigurationError` if there is no scheduler, or if other users can change what would run.
     """
     chosen = _chosen(job, machine, wanted)
     others = _others(job, machine)
     if others and not force:
         raise UsageError(
-            f"{', '.join(others)} runs certctl already; nothing was changed",
-            hint="Remove that first, or insist with --force.",
+            f"certctl is already run by {', '.join(others)}; nothing was changed",
+            hint="Remove that first, or add this schedule anyway with --force.",
             code="schedule.exists",
         )
     if machine.user_id == 0:
         check_trusted(Path(job.program[0]))
-    foreign = [path for path in chosen.content(job) if _is_foreign(Path(path))]
-    if foreign and not force:
+    existing = [path for path in chosen.content(job) if _is_third_party(Path(path))]
+    if existing and not force:
         raise UsageError(
-            f"{foreign[0]} is there, and was not written by certctl; nothing was changed",
+            f"{existing[0]} already exists and was not created by certctl; nothing was changed",
             hint="Remove it first, or replace it with --force.",
             code="schedule.exists",
         )
@@ -72,7 +73,7 @@ def install(run: Run, job: Job, machine: Machine, wanted: str | None, *, force: 
 
 
 def show(run: Run, job: Job, machine: Machine) -> Schedule:
-    """Return what is installed for the job, or what `install` would write."""
+    """Return the installed schedule, or the one that `install` would create."""
     now = run.services.clock.now()
     for each in _schedulers(machine):
         if each.installed(job, now) is not None:
@@ -84,7 +85,7 @@ def show(run: Run, job: Job, machine: Machine) -> Schedule:
 
 
 def remove(run: Run, job: Job, machine: Machine) -> Schedule:
-    """Have the job run no more, whatever scheduler it was installed with."""
+    """Remove the job from all schedulers."""
     done = [line for each in _schedulers(machine) for line in each.remove(job)]
     return Schedule(job.command, None, "", None, {}, tuple(done), (), _last_run(run))
 
@@ -98,16 +99,16 @@ def _chosen(job: Job, machine: Machine, wanted: str | None) -> Scheduler:
     for each in known.values():
         if each.available() and wanted in {None, each.name}:
             return each
-    what = "neither systemd nor cron was found" if wanted is None else f"there is no {wanted}"
+    what = "neither systemd nor cron is" if wanted is None else f"{wanted} is not"
     raise ConfigurationError(
-        f"{what} here, for this user",
-        hint=f"Install cron, or let something else run this every hour: {' '.join(job.command)}",
+        f"{what} available for this user on this machine",
+        hint=f"Install cron, or use another scheduler to run every hour: {' '.join(job.command)}",
         code="schedule.unavailable",
     )
 
 
 def _others(job: Job, machine: Machine) -> tuple[str, ...]:
-    """Return what runs certctl for this user and was not written by us."""
+    """Return the schedules that run certctl for this user and were not created by certctl."""
     found: list[str] = []
     if machine.user_id == 0:
         own = {path for each in _schedulers(machine) for path in each.content(job)}
@@ -117,14 +118,14 @@ def _others(job: Job, machine: Machine) -> tuple[str, ...]:
             if each.enabled
             and each.where not in own
             and not is_ours(Path(each.where))
-            and "/spool/" not in each.where  # other users', and for their own home directories
+            and "/spool/" not in each.where  # of other users, for their own home directories
         ]
     if Crontab(machine).runs_elsewhere(RENEW_COMMAND):
         found.append("your crontab")
     return tuple(found)
 
 
-def _is_foreign(path: Path) -> bool:
+def _is_third_party(path: Path) -> bool:
     return path.is_absolute() and os.path.lexists(path) and not is_ours(path)
 
 

@@ -1,6 +1,6 @@
-"""What operations are given: `Services`, built once by the face or by a library's caller.
+"""`Services`: what operations need, built once by the command line or by a library's caller.
 
-Nothing here does anything; what a run shares and must give back is `certctl.operations.run`.
+What a run shares and must release is in `certctl.operations.run`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from certctl.settings import Settings
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that an operation may use, each a parameter of the program.
+    """The dependencies of an operation.
 
-    `endpoints` maps the name of a CA that runs inside this process to what starts it.
+    `endpoints` maps the directory URL of each CA that runs inside this process to its factory.
     """
 
     store: Store

@@ -1,4 +1,4 @@
-"""Specs as operations need them: loaded with the CA's URL in place, and found by what was asked."""
+"""Specs as operations need them: loaded with the CA's directory URL, and found by name or names."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ def load(run: Run, name: str) -> CertificateSpec:
 def changed(
     run: Run, spec: CertificateSpec, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
 ) -> CertificateSpec:
-    """Return the spec with other names and with the options that were given laid over the old
-    ones.
-    """
+    """Return the spec with new names, and with the given options in place of the old ones."""
     default_settings = {
         key: value
         for key, value in _default_settings(run).items()
-        if not _decided(key, spec.chosen)
+        if not _has_own_choice(key, spec.chosen)
     }
-    return _written_down(
+    return _with_ca(
         run, spec.name, identifiers, merge_choices(spec.chosen, {**default_settings, **given})
     )
 
@@ -39,14 +37,14 @@ def changed(
 def new(
     run: Run, name: str, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
 ) -> CertificateSpec:
-    """Return the spec of a new certificate: the options given, over the environment's."""
-    return _written_down(run, name, identifiers, merge_choices(_default_settings(run), given))
+    """Return the spec of a new certificate; given options override the environment."""
+    return _with_ca(run, name, identifiers, merge_choices(_default_settings(run), given))
 
 
 def _default_settings(run: Run) -> dict[str, Value]:
-    """Return what the environment says of certificates, to be written down; secrets stay out.
+    """Return the certificate options set in the environment, except secrets.
 
-    The environment of a shell is not that of cron.
+    They are saved in the spec, since cron does not have the shell's environment.
     """
     settings = run.services.settings
     return {
@@ -56,16 +54,16 @@ def _default_settings(run: Run) -> dict[str, Value]:
     }
 
 
-def _decided(key: str, chosen: Mapping[str, Value]) -> bool:
-    """Whether a certificate has its own choice, over which the environment has no say."""
+def _has_own_choice(key: str, chosen: Mapping[str, Value]) -> bool:
+    """Return whether the certificate has its own value, which the environment does not override."""
     way = key.startswith(("challenge.", "dns."))
     return key in chosen or (way and "challenge.method" in chosen)
 
 
-def _written_down(
+def _with_ca(
     run: Run, name: str, identifiers: tuple[Identifier, ...], chosen: Mapping[str, Value]
 ) -> CertificateSpec:
-    """Return a spec whose CA and roots are written down, so that `renew` needs no flags."""
+    """Return a spec that stores its CA and root certificates, so that `renew` needs no flags."""
     settings = run.services.settings
     spec = resolve(name, identifiers, chosen, settings)
     kept: dict[str, Value] = {**chosen, "ca": directory_url(spec.ca)}
@@ -75,10 +73,10 @@ def _written_down(
 
 
 def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> CertificateSpec | None:
-    """Return the certificate that is meant: by name, by its exact set of names, by its first name.
+    """Find an existing certificate by name, by its exact set of names, or by its first name.
 
-    Returns None where a new one is meant. One that cannot be read is passed over with a warning,
-    unless its name alone says that it could be meant.
+    Returns None if there is none. An unreadable spec is skipped with a warning, unless its name
+    matches.
     """
     store = run.services.store
     if name is not None:
@@ -93,7 +91,7 @@ def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> Cer
         except CertctlError as error:
             if each in candidates:
                 raise
-            run.warn(f"{each} was left out of the search: {error.message}")
+            run.warn(f"skipped {each} when searching for the certificate: {error.message}")
             continue
         if set(spec.identifiers) == set(identifiers):
             return spec
@@ -103,7 +101,7 @@ def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> Cer
 
 
 def new_name(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> str:
-    """Return the name of a new certificate. Raises `UsageError` where it is taken."""
+    """Return the name of a new certificate. Raises `UsageError` if it is taken."""
     if name is not None:
         return certificate_name(name)
     taken = run.services.store.names()
@@ -111,36 +109,34 @@ def new_name(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) ->
     if chosen in taken:
         raise UsageError(
             f"there is another certificate named {chosen}",
-            hint="Give the new one a name of its own: --name NAME",
+            hint="Choose another name with --name NAME.",
             code="usage.name",
         )
     return chosen
 
 
 def protect_public(spec: CertificateSpec, status: CertificateStatus, *, force: bool) -> None:
-    """Raise `UsageError` where a certificate that browsers trust would make way for one they
-    don't.
-    """
+    """Raise `UsageError` if an untrusted certificate would replace a publicly trusted one."""
     live = status.live
     if force or live is None or ca_kind(live.request.ca) != "public":
         return
     if ca_kind(spec.ca) != "public":
         raise UsageError(
-            f"{spec.name} has a certificate of {label(live.request.ca)}; "
-            f"one of {label(spec.ca)} would not be trusted by browsers",
-            hint="Give the other one a name of its own (--name), or insist with --force.",
+            f"{spec.name} has a certificate from {label(live.request.ca)}; "
+            f"one from {label(spec.ca)} would not be trusted by browsers",
+            hint="Issue a separate certificate with --name NAME, or replace it with --force.",
             name=spec.name,
             code="usage.not_public",
         )
 
 
 def staging_of(spec: CertificateSpec) -> str:
-    """Return the staging directory of the spec's CA. Raises `UsageError` where there is none."""
+    """Return the staging directory URL of the spec's CA. Raises `UsageError` if it has none."""
     staging = staging_url(spec.ca)
     if staging is None:
         raise UsageError(
-            f"{label(spec.ca)} has no staging directory to dry_run with",
-            hint="Try with a CA that has one: --ca letsencrypt --dry-run",
+            f"{label(spec.ca)} has no staging directory for a dry run",
+            hint="Use a CA that has one: --ca letsencrypt --dry-run",
             name=spec.name,
             code="usage.no_staging",
         )
@@ -148,9 +144,7 @@ def staging_of(spec: CertificateSpec) -> str:
 
 
 def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `names`, each of which has a spec. Raises `UnknownCertificate` for the first that has
-    none.
-    """
+    """Return `names` without duplicates. Raises `UnknownCertificate` for one without a spec."""
     known = set(run.services.store.names())
     for name in names:
         if certificate_name(name) not in known:
@@ -159,9 +153,9 @@ def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def unknown_certificate(name: str, known: set[str]) -> UnknownCertificate:
-    """Return the error for a name that no certificate has, with the nearest that exists."""
+    """Return the error for an unknown certificate name, with the closest existing name."""
     import difflib  # noqa: PLC0415 - only an error needs it
 
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else "certctl list shows what there is."
+    hint = f"Did you mean {near[0]}?" if near else "To list all certificates, run: certctl list"
     return UnknownCertificate(f"there is no certificate named {name}", hint=hint, name=name)

@@ -1,8 +1,8 @@
-"""Verify: whether what is live is what visitors see, and what services that are not ours show.
+"""Verify that services present the live version, or that any service's certificate is valid.
 
-A certificate of ours is looked for by its fingerprint, wherever its spec says that it is served, or
-under its own names. Of any other service the certificate is judged by itself, as a visitor's
-browser would; whether this system trusts it is said, and decides nothing.
+A certificate of this home directory is checked by its fingerprint, at the services of its spec or
+at its own names. For any other service, the certificate is checked as a browser would; whether this
+system trusts it is reported, but is not an error.
 """
 
 from __future__ import annotations
@@ -39,24 +39,21 @@ from certctl.operations.specs import load, unknown_certificate
 from certctl.service_address import TLS_PORT, format_service, looks_like_service, parse_service
 
 _PARALLEL = 16
-"""Certificates and services that are looked at side by side: what takes time is who does not
-answer.
-"""
+"""Certificates and services checked in parallel: the time is spent waiting for slow ones."""
 
 _SHOWN_PROBLEMS = 5
 
-_NOT_SEEN = "Is it the right host and port, and a protocol with /starttls=... where it needs one?"
+_HANDSHAKE_HINT = "Check the host, the port, and whether the service needs /starttls=PROTOCOL."
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What one address of a service shows to who asks for `server_name`; `problem` is None where it
-    is good.
+    """What one address of a service presents for `server_name`; `problem` is None if it is valid.
 
-    `name` is our certificate's, None for a service that is not ours. `address` is "" where the
-    service has none. `facts` are those of the leaf; None where none was seen, or another one than
-    ours. `fix` is what to do about the problem. `distrusted`: why this system does not trust it, ""
-    where it does, None where that was not asked.
+    `name` is the certificate's, None for a service that is not in this home directory. `address` is
+    "" if the host has none. `facts` are those of the leaf; None if no leaf was presented, or not
+    the live one. `fix` solves the problem. `distrusted`: why this system does not trust the
+    certificate, "" if it does, None if that was not checked.
     """
 
     name: str | None
@@ -73,26 +70,26 @@ class Verification:
 
 @dataclass(frozen=True)
 class Verifications:
-    """All that was seen, in the order asked for, and an error for each certificate or service that
-    is not as it should be, or that could not be looked for.
+    """The results in the order requested, and an error for each certificate or service that has a
+    problem or could not be checked.
     """
 
     seen: tuple[Verification, ...]
     errors: tuple[CertctlError, ...]
 
 
-def verify(run: Run, texts: Sequence[str] = (), *, patience: float = 0.0) -> Verifications:
-    """Look at certificates of ours by name, and at services (`HOST[:PORT][/starttls=...]`); at all
-    certificates of ours where nothing is named.
+def verify(run: Run, texts: Sequence[str] = (), *, timeout: float = 0.0) -> Verifications:
+    """Check certificates by name, and services (`HOST[:PORT][/starttls=...]`); by default, all
+    certificates.
 
-    What is not there yet is looked for again for `patience` seconds. Raises `UnknownCertificate`,
-    `UsageError` and `Interrupted`.
+    A certificate that is not served yet is checked again for `timeout` seconds. Raises
+    `UnknownCertificate`, `UsageError` and `Interrupted`.
     """
     known = set(run.services.store.names())
     asked = list(dict.fromkeys(texts)) or sorted(known)
     subjects = [each if each in known else _service(each, known) for each in asked]
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="verify") as pool:
-        found = list(pool.map(lambda subject: _looked_at(subject, run, patience), subjects))
+        found = list(pool.map(lambda subject: _checked(subject, run, timeout), subjects))
     run.check()
     errors = (error or _error(seen) for seen, error in found)
     return Verifications(
@@ -101,17 +98,17 @@ def verify(run: Run, texts: Sequence[str] = (), *, patience: float = 0.0) -> Ver
     )
 
 
-def _looked_at(
-    subject: str | ServiceAddress, run: Run, patience: float
+def _checked(
+    subject: str | ServiceAddress, run: Run, timeout: float
 ) -> tuple[list[Verification], CertctlError | None]:
-    """Return what was seen of a certificate or a service, or why nothing could be looked for."""
+    """Return the results for a certificate or a service, or the error that prevented the check."""
     if run.stop.is_set():
         return [], None
     try:
         if isinstance(subject, str):
             run.services.emit(Checking(subject, run.services.clock.now(), "what is served"))
-            return _ours(subject, run, patience), None
-        return _others(subject, run), None
+            return _check_certificate(subject, run, timeout), None
+        return _check_service(subject, run), None
     except Interrupted:
         return [], None
     except CertctlError as error:
@@ -121,22 +118,24 @@ def _looked_at(
         return [], error
 
 
-# Certificates of ours
+# Certificates of this home directory
 
 
-def _ours(name: str, run: Run, patience: float) -> list[Verification]:
+def _check_certificate(name: str, run: Run, timeout: float) -> list[Verification]:
     spec, live = load(run, name), run.services.store.status(name).live
     if live is None:
         here = ServiceAddress(None)
-        problem = "there is no certificate yet, so it cannot be served"
+        problem = "there is no certificate yet"
         return [Verification(name, here, "", name, problem=problem, fix=f"certctl renew {name}")]
     system = ProbeSystem(
-        run.services.clock, run.stop, run.services.emit, timeout=patience, name=name
+        run.services.clock, run.stop, run.services.emit, timeout=timeout, name=name
     )
     intermediate = _has_intermediate(live, run)
     found = [
-        _of_ours(result, live, intermediate, run.services.clock.now())
-        for service, names in places(spec, live.facts.identifiers, likely_services(spec, run))
+        _verification(result, live, intermediate, run.services.clock.now())
+        for service, names in services_to_check(
+            spec, live.facts.identifiers, likely_services(spec, run)
+        )
         for result in probe(service, names, live.facts.sha256, system)
     ]
     if all(each.problem is None for each in found):
@@ -144,16 +143,16 @@ def _ours(name: str, run: Run, patience: float) -> list[Verification]:
     return found
 
 
-def places(
+def services_to_check(
     spec: CertificateSpec,
     identifiers: Sequence[Identifier],
     likely: Sequence[ServiceAddress] = (),
 ) -> list[tuple[ServiceAddress, tuple[str, ...]]]:
-    """Return where a certificate for `identifiers` is looked for, and by which names.
+    """Return the services that are checked for a certificate, and the names for each.
 
-    That is where its spec says. Else it is where its targets are `likely` to listen, if none of
-    them serves the Web: no port 443 belongs to a mail server. Else it is port 443 of each of its
-    names, as visitors find it, a wildcard only where there is no other.
+    These are the services of its spec; if there are none, its targets' `likely` services, unless
+    one of them is at port 443; else port 443 of each of its names, of a wildcard only if there is
+    no other name.
     """
     names = tuple(each.value for each in identifiers)
     services = spec.deploy.verify
@@ -166,12 +165,14 @@ def places(
 
 
 def _has_intermediate(live: Version, run: Run) -> bool:
-    """Return whether visitors need more than the leaf: no root issued it directly."""
+    """Return whether clients need an intermediate: the leaf was not issued directly by a root."""
     chain = run.services.store.material(live.name, live.number).chain
     return bool(chain.strip()) and not x509.is_self_issued(chain)
 
 
-def _of_ours(result: ProbeResult, live: Version, intermediate: bool, now: datetime) -> Verification:
+def _verification(
+    result: ProbeResult, live: Version, intermediate: bool, now: datetime
+) -> Verification:
     problem, fix = _judged(result, live, intermediate, now)
     return Verification(
         live.name,
@@ -189,27 +190,28 @@ def _of_ours(result: ProbeResult, live: Version, intermediate: bool, now: dateti
 def _judged(
     result: ProbeResult, live: Version, intermediate: bool, now: datetime
 ) -> tuple[str | None, str | None]:
-    """Return what is wrong with what an address shows, and what to do about it."""
+    """Return the problem with what an address presents, and how to fix it."""
     name, end = live.name, live.facts.not_after
     if result.error is not None and result.sha256 is not None:
         return result.error, f"certctl deploy {name}, then: certctl verify {name}"
     if result.error is not None:
         return result.error, (
-            f"See that {format_service(result.service)} can be reached from here; or say where it"
-            f" is served: certctl edit {name} --verify HOST[:PORT]"
+            f"Check that {format_service(result.service)} can be reached from here, or specify"
+            f" where the certificate is served: certctl edit {name} --verify HOST[:PORT]"
         )
     if end <= now:
         return f"it is served, but expired at {end:%Y-%m-%d %H:%M} UTC", f"certctl renew {name}"
     if intermediate and result.chain_length == 1:
         return (
-            f"its chain is missing: clients may not know {live.facts.issuer!r}, which issued it",
-            f"Let the server read fullchain.pem in place of cert.pem, then: certctl verify {name}",
+            f"its chain is missing: clients may not know its issuer {live.facts.issuer!r}",
+            "Configure the server to use fullchain.pem instead of cert.pem, then: certctl verify "
+            + name,
         )
     return None, None
 
 
 def _remember(name: str, live: Version, run: Run) -> None:
-    """Note when the live version was seen; not where another process works on the certificate."""
+    """Record when the live version was seen, unless another process holds the lock."""
     store = run.services.store
     try:
         lease = store.lock(name, timeout=0)
@@ -222,11 +224,11 @@ def _remember(name: str, live: Version, run: Run) -> None:
             store.save_deployment(name, seen)
 
 
-# Services that are not ours
+# Other services
 
 
 def _service(text: str, known: set[str]) -> ServiceAddress:
-    """Return the service that is meant by what is no certificate's name."""
+    """Return the service for an argument that is not a certificate's name."""
     if not looks_like_service(text) and "." not in text and text != "localhost":
         raise unknown_certificate(text, known)
     try:
@@ -239,22 +241,22 @@ def _service(text: str, known: set[str]) -> ServiceAddress:
         ) from error
 
 
-def _others(service: ServiceAddress, run: Run) -> list[Verification]:
-    places = addresses(service.host)
-    if not places:
+def _check_service(service: ServiceAddress, run: Run) -> list[Verification]:
+    found_addresses = addresses(service.host)
+    if not found_addresses:
         missing = "it has no address in the DNS"
-        fix = "Check its spelling, or name its address: certctl verify ADDRESS[:PORT]"
+        fix = "Check the spelling, or verify it by its address: certctl verify ADDRESS[:PORT]"
         return [Verification(None, service, "", str(service.host), problem=missing, fix=fix)]
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        found = list(pool.map(lambda place: _look(service, place, run), places))
+        found = list(pool.map(lambda each: _check_address(service, each, run), found_addresses))
     counting = [each for each, missing in found if not missing] or [found[0][0]]
     for each in counting:
-        _tell(each, run)
+        _emit_result(each, run)
     return counting
 
 
-def _look(service: ServiceAddress, address: str, run: Run) -> tuple[Verification, bool]:
-    """Return what an address shows, and whether nothing can be expected of it from here."""
+def _check_address(service: ServiceAddress, address: str, run: Run) -> tuple[Verification, bool]:
+    """Return what an address presents, and whether it is unreachable from here."""
     asked = service.host or "localhost"
     seen = Verification(None, service, address, asked)
     run.check()
@@ -267,7 +269,7 @@ def _look(service: ServiceAddress, address: str, run: Run) -> tuple[Verification
         )
     except HandshakeFailed as error:
         missing = error.unreachable or (error.refused and service.host is None)
-        return replace(seen, problem=str(error), fix=_NOT_SEEN), missing
+        return replace(seen, problem=str(error), fix=_HANDSHAKE_HINT), missing
     try:
         facts = leaf_facts(shown)
     except InspectionFailed as error:
@@ -281,7 +283,7 @@ def _look(service: ServiceAddress, address: str, run: Run) -> tuple[Verification
         not_after=facts.not_after,
         facts=facts,
         problem=problem,
-        fix=problem and "certctl list shows which certificates are ours.",
+        fix=problem and "To list the certificates managed by certctl, run: certctl list",
         distrusted=distrusted,
     )
     return seen, False
@@ -295,45 +297,41 @@ def _problems(
     *,
     trusted: bool,
 ) -> Iterable[str]:
-    """Yield what visitors would stumble over, whomever they trust; what is `trusted` has all the
-    chain that it needs.
-    """
+    """Yield the problems that any client would have; the chain of a `trusted` one is complete."""
     if facts.not_after <= now:
         yield f"it expired at {facts.not_after:%Y-%m-%d %H:%M} UTC"
     if facts.not_before > now:
         yield f"it is not valid before {facts.not_before:%Y-%m-%d %H:%M} UTC"
     if service.host is not None and not covers(facts, service.host):
-        names = ", ".join(each.value for each in facts.identifiers) or "no name"
+        names = ", ".join(each.value for each in facts.identifiers) or "no names"
         yield f"it is for {names}, not for {service.host}"
     if not trusted:
         yield from _chain_problems(shown, facts, now)
 
 
 def _chain_problems(shown: PresentedChain, facts: CertificateFacts, now: datetime) -> Iterable[str]:
-    """Yield what is wrong with the chain of a leaf that is not its own issuer."""
+    """Yield the problems of the presented chain."""
     chain = formats.join(formats.to_pem(each) for each in shown.certificates)
     try:
         x509.inspect(
             chain,
             identifiers=facts.identifiers,
             key_sha256=facts.key_sha256,
-            # Only the chain is asked about: an expired leaf is told of by itself.
+            # Only the chain is checked here: an expired leaf is reported separately.
             now=min(now, facts.not_after - timedelta(seconds=1)),
             anchors=formats.to_pem(shown.leaf),
         )
     except InspectionFailed as error:
         if error.code == "certificate.refused.chain":
             yield (
-                f"its chain is missing: clients may not know {facts.issuer!r}, which issued it"
+                f"its chain is missing: clients may not know its issuer {facts.issuer!r}"
                 if len(shown.certificates) == 1
-                else "its chain is out of order, or does not link"
+                else "its chain is incomplete or out of order"
             )
 
 
 def covers(facts: CertificateFacts, host: str) -> bool:
-    """Return whether a certificate is for a host (RFC 9525 §6.3): a wildcard stands for one
-    label.
-    """
+    """Return whether a certificate covers a host (RFC 9525 §6.3); a wildcard matches one label."""
     parent = host.partition(".")[2]
     return any(
         each.value == host or (each.wildcard and each.base == parent) for each in facts.identifiers
@@ -348,7 +346,7 @@ def _distrusted(service: ServiceAddress, address: str, asked: str) -> str | None
     return reason or ""
 
 
-def _tell(seen: Verification, run: Run) -> None:
+def _emit_result(seen: Verification, run: Run) -> None:
     now, service = run.services.clock.now(), format_service(seen.service)
     if seen.problem is None:
         run.services.emit(Verified("", now, service, seen.address, seen.server_name))
@@ -362,7 +360,7 @@ def _tell(seen: Verification, run: Run) -> None:
 
 
 def _error(seen: Sequence[Verification]) -> NotServed | None:
-    """Return what is wrong with one certificate or one service, None where nothing is."""
+    """Return the error for one certificate or service; None if there is no problem."""
     bad = [each for each in seen if each.problem is not None]
     if not bad:
         return None
@@ -373,5 +371,5 @@ def _error(seen: Sequence[Verification]) -> NotServed | None:
     if name is None:
         return NotServed("; ".join(shown), hint=bad[0].fix)
     return NotServed(
-        f"{name} is not served as it should be: {'; '.join(shown)}", hint=bad[0].fix, name=name
+        f"{name} is not served correctly: {'; '.join(shown)}", hint=bad[0].fix, name=name
     )

@@ -1,4 +1,4 @@
-"""Versions by hand: an old one put back, the live one deployed again, all of them deleted."""
+"""Manual operations on versions: roll back to an old one, deploy again, delete a certificate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from certctl.renewal import latest_renewal
 
 
 def rollback(run: Run, name: str, number: int | None) -> Report:
-    """Make an older version live again (the one before, by default) and deploy it.
+    """Make an older version live again (by default the previous one) and deploy it.
 
     Renewal pauses until a sixth of its lifetime is left. Raises `UsageError` for a version that is
-    expired, revoked, or has a key that was compromised.
+    expired or revoked, or whose key was compromised.
     """
     require(run, (name,))
     run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
@@ -37,18 +37,18 @@ def rollback(run: Run, name: str, number: int | None) -> Report:
 
 
 def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
-    """Run the deploy hooks and reloads of certificates again; with `pending`, only those owed.
+    """Deploy certificates again; with `pending`, only those with a pending deployment.
 
-    What another process works on is waited for where it was named, and passed over otherwise.
+    A certificate that another process has locked is waited for if it was named, else skipped.
     """
     store = run.services.store
     chosen = require(run, names) or tuple(store.names())
-    patience = run.services.settings.seconds("lock_timeout") if names else 0
+    timeout = run.services.settings.seconds("lock_timeout") if names else 0
     wanted: list[str] = []
     skipped: list[Outcome] = []
     for name in chosen:
         try:
-            run.lock(name, timeout=patience)
+            run.lock(name, timeout=timeout)
         except LockHeld as busy:
             if names:
                 raise
@@ -59,7 +59,8 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
             wanted.append(name)
         elif status.live is None and name in names:
             raise UsageError(
-                f"{name} has no certificate to deploy yet", hint=f"certctl renew {name}"
+                f"{name} has no certificate to deploy yet",
+                hint=f"To request one, run: certctl renew {name}",
             )
         else:
             run.release(name)
@@ -72,15 +73,15 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
 
 
 def require_deletable(run: Run, name: str) -> None:
-    """Return where there is something of that name to delete, if only what is left of a deletion
-    that was cut off. Raises `UnknownCertificate`.
+    """Raise `UnknownCertificate` if there is nothing to delete; the remains of an interrupted
+    deletion can be deleted.
     """
     if not run.services.store.versions(certificate_name(name)):
         require(run, (name,))
 
 
 def delete(run: Run, name: str) -> None:
-    """Forget a certificate: its spec first, so that nothing renews it, then its files."""
+    """Delete a certificate: its spec first, so that it is not renewed, then its files."""
     require_deletable(run, name)
     run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
     run.services.store.delete(name)
@@ -92,15 +93,15 @@ def _older(run: Run, name: str, live: int | None, number: int | None) -> Version
         older = [each for each in versions if live is None or each < live]
         if not older:
             raise UsageError(
-                f"{name} has no version before the one that is live",
-                hint=f"certctl show {name}",
+                f"{name} has no version older than the live one",
+                hint=f"List its versions with: certctl show {name}",
                 code="usage.unknown_version",
             )
         number = max(older)
     if number not in versions:
         raise UsageError(
             f"{name} has no version {number}; it has {', '.join(map(str, sorted(versions)))}",
-            hint=f"certctl show {name}",
+            hint=f"List its versions with: certctl show {name}",
             code="usage.unknown_version",
         )
     return versions[number]
@@ -110,7 +111,7 @@ def _refuse_unfit(run: Run, version: Version, status: CertificateStatus) -> None
     renewal_state = status.renewal_state
     reason = None
     if status.live is not None and version.number == status.live.number:
-        reason = "is live already"
+        reason = "is already live"
     elif version.facts.not_after <= run.services.clock.now():
         reason = f"expired on {version.facts.not_after:%Y-%m-%d}"
     elif version.number in renewal_state.revoked:
@@ -120,7 +121,8 @@ def _refuse_unfit(run: Run, version: Version, status: CertificateStatus) -> None
     if reason is not None:
         raise UsageError(
             f"version {version.number} of {version.name} {reason}",
-            hint=f"certctl show {version.name} has the others; renew --force makes another.",
+            hint="Choose another version from `certctl show`, or get a new one: "
+            f"certctl renew --force {version.name}",
             name=version.name,
             code="usage.unfit_version",
         )

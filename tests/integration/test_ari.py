@@ -226,7 +226,7 @@ def test_scenario_21_what_the_ca_revoked_is_renewed_at_once_with_a_new_key(
     report = by_ari.renew()
 
     assert [(each.action, each.reason) for each in report.outcomes] == [
-        ("issued", "its CA wants it replaced at once")
+        ("issued", "its CA asks for immediate renewal")
     ]
     assert by_ari.live("a.example").facts.key_sha256 != old.facts.key_sha256
 
@@ -272,7 +272,7 @@ def test_runs_that_come_too_seldom_for_six_day_certificates_are_warned_of(machin
 
     (warning,) = [each.message for each in machine.events if isinstance(each, Warned)]
     assert "renew runs every 72 h" in warning
-    assert "let it run every hour" in warning
+    assert "run it every hour" in warning
 
 
 def test_runs_by_hand_say_nothing_of_how_often_they_come(machine: Machine) -> None:

@@ -143,8 +143,8 @@ def test_a_sixth_certificate_for_the_same_names_is_warned_of_and_ordered(
     assert [each.action for each in report.outcomes] == ["issued"]
     (warning,) = warnings(letsencrypt)
     assert warning.startswith(
-        "letsencrypt allows 5 certificates for the same names in 7 days for a.example: 5 are used,"
-        " and one more is wanted; there is room again at "
+        "letsencrypt allows 5 certificates for the same names in 7 days for a.example: 5 used, "
+        "1 more requested; more allowed at "
     )
 
 
@@ -182,8 +182,8 @@ def test_a_run_that_would_overstep_a_limit_says_so_first_and_orders_the_most_urg
     assert [each.action for each in report.outcomes] == ["issued"] * 3
     (warning,) = warnings(letsencrypt)
     assert warning == (
-        "letsencrypt allows 50 new certificates in 7 days for example.com: 48 are used, and 3 more "
-        "are wanted; there is room for 2 now, and the most urgent come first"
+        "letsencrypt allows 50 new certificates in 7 days for example.com: 48 used, 3 more "
+        "requested; 2 allowed now, most urgent first"
     )
     sent = letsencrypt.ca.payloads("new-order")[before:]
     assert sent[0]["identifiers"][0]["value"] == "late.example.com"
@@ -197,7 +197,7 @@ def test_a_name_that_failed_too_often_is_warned_of(letsencrypt: Machine) -> None
     letsencrypt.issue("b.example")
 
     (warning,) = warnings(letsencrypt)
-    assert "5 failed authorizations in 1 hour for b.example: 5 are used" in warning
+    assert "5 failed authorizations in 1 hour for b.example: 5 used, " in warning
 
 
 def test_one_account_more_than_the_ca_allows_is_warned_of(letsencrypt: Machine) -> None:
@@ -214,7 +214,7 @@ def test_one_account_more_than_the_ca_allows_is_warned_of(letsencrypt: Machine) 
         register(run, PUBLIC, None)
 
     (warning,) = warnings(letsencrypt)
-    assert warning.startswith("letsencrypt allows 10 new accounts in 3 hours: 10 are used")
+    assert warning.startswith("letsencrypt allows 10 new accounts in 3 hours: 10 used, ")
 
 
 def test_what_is_used_is_shown_with_the_account(letsencrypt: Machine) -> None:

@@ -377,7 +377,11 @@ def test_issuing_something_else_ends_the_pause(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("number", "why"),
-    [(None, "no version before"), (1, "is live already"), (7, "no version 7; it has 1")],
+    [
+        (None, "no version older than the live one"),
+        (1, "is already live"),
+        (7, "no version 7; it has 1"),
+    ],
 )
 def test_a_rollback_needs_another_version(machine: Machine, number: int | None, why: str) -> None:
     machine.issue("a.example")

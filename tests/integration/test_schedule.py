@@ -351,7 +351,7 @@ def test_a_scheduler_that_is_not_here_cannot_be_asked_for(place: Place) -> None:
     with pytest.raises(ConfigurationError) as caught:
         place.install("systemd")
 
-    assert "there is no systemd here" in caught.value.message
+    assert "systemd is not available" in caught.value.message
 
 
 def test_before_anything_is_installed_show_says_what_would_be(place: Place) -> None:

@@ -15,7 +15,7 @@ from certctl.errors import Interrupted, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, ServiceAddress, Value
 from certctl.names import parse_identifiers
 from certctl.operations.run import Run
-from certctl.operations.verify import Verifications, covers, places, verify
+from certctl.operations.verify import Verifications, covers, services_to_check, verify
 from certctl.store.local import LocalStore
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import SteerableClock
@@ -45,7 +45,7 @@ def look(
     machine: Machine,
     *texts: str,
     at: ServiceAddress | Mapping[str, ServiceAddress] | None = None,
-    patience: float = 0.0,
+    timeout: float = 0.0,
 ) -> Verifications:
     """`certctl verify` on a machine whose certificates are served at these addresses."""
     services = machine.services()
@@ -54,7 +54,7 @@ def look(
         at = dict.fromkeys(store.names(), at)
     store.services = at or {}
     with Run(replace(services, store=store), machine.stop) as run:
-        return verify(run, texts, patience=patience)
+        return verify(run, texts, timeout=timeout)
 
 
 def live_files(machine: Machine, name: str, chain: str = "fullchain.pem") -> Files:
@@ -116,7 +116,7 @@ def test_another_certificate_than_ours_is_told_with_the_command_to_deploy(
     assert seen.sha256 == hashlib.sha256(ssl.PEM_cert_to_DER_cert(first_of(old))).hexdigest()
     ((message, hint),) = errors(found)
     assert message.startswith(
-        f"a.example is not served as it should be: 127.0.0.1:{server.port}: another certificate is"
+        f"a.example is not served correctly: 127.0.0.1:{server.port}: another certificate is"
         " served: serial "
     )
     assert hint == "certctl deploy a.example, then: certctl verify a.example"
@@ -143,12 +143,10 @@ def test_ours_without_its_chain_is_told_with_the_file_to_serve(machine: Machine)
         found = look(machine, "a.example", at=ServiceAddress("127.0.0.1", server.port))
 
     issuer = machine.live("a.example").facts.issuer
-    assert problems(found) == [
-        f"its chain is missing: clients may not know {issuer!r}, which issued it"
-    ]
-    assert [hint for _, hint in errors(found)] == [
-        "Let the server read fullchain.pem in place of cert.pem, then: certctl verify a.example"
-    ]
+    assert problems(found) == [f"its chain is missing: clients may not know its issuer {issuer!r}"]
+    full, again = "use fullchain.pem", "certctl verify a.example"
+    hints = [hint for _, hint in errors(found)]
+    assert hints == [f"Configure the server to {full} instead of cert.pem, then: {again}"]
 
 
 def test_every_address_is_looked_at_by_every_name(machine: Machine, tmp_path: Path) -> None:
@@ -181,14 +179,14 @@ def test_a_wildcard_is_asked_for_by_a_made_up_name_and_an_address_by_none(machin
     assert problems(found) == [None, None]
     assert sorted(server.asked, key=str) == [None, "w.example"]
     wild = wanted("*.example.com")
-    (host, names), *more = places(wild, wild.identifiers)
+    (host, names), *more = services_to_check(wild, wild.identifiers)
     assert (host, names, more) == (ServiceAddress("example.com"), ("*.example.com",), [])
 
 
 def test_a_certificate_is_looked_for_under_its_own_names_where_its_spec_says_nothing() -> None:
     identifiers = parse_identifiers(["a.example", "*.a.example", "::1"])
 
-    assert places(wanted(), identifiers) == [
+    assert services_to_check(wanted(), identifiers) == [
         (ServiceAddress("a.example"), ("a.example",)),
         (ServiceAddress("::1"), ("::1",)),
     ]
@@ -198,8 +196,9 @@ def test_a_certificate_of_a_mail_server_is_looked_for_where_that_listens() -> No
     identifiers = parse_identifiers(["mail.example"])
     smtp, web = ServiceAddress(None, 25, "smtp"), ServiceAddress(None, 443)
 
-    assert places(wanted(), identifiers, [smtp]) == [(smtp, ("mail.example",))]
-    assert places(wanted(), identifiers, [smtp, web]) == places(wanted(), identifiers)
+    assert services_to_check(wanted(), identifiers, [smtp]) == [(smtp, ("mail.example",))]
+    by_names = services_to_check(wanted(), identifiers)
+    assert services_to_check(wanted(), identifiers, [smtp, web]) == by_names
 
 
 def test_a_certificate_is_looked_for_where_its_file_says(machine: Machine) -> None:
@@ -239,7 +238,7 @@ def test_what_is_not_served_yet_is_waited_for(machine: Machine, tmp_path: Path) 
 
         machine.clock = SteerableClock(machine.clock.now(), on_wait=reload)
         here = ServiceAddress("127.0.0.1", server.port)
-        found = look(machine, "a.example", at=here, patience=60)
+        found = look(machine, "a.example", at=here, timeout=60)
 
     assert (problems(found), len(machine.clock.waits)) == ([None], 2)
 
@@ -287,7 +286,7 @@ def test_a_certificate_that_was_never_issued_is_not_served(machine: Machine) -> 
 
     found = look(machine, "a.example")
 
-    assert problems(found) == ["there is no certificate yet, so it cannot be served"]
+    assert problems(found) == ["there is no certificate yet"]
     assert [hint for _, hint in errors(found)] == ["certctl renew a.example"]
 
 
@@ -299,10 +298,10 @@ def test_a_service_that_is_not_there_is_told_with_what_to_see_to(machine: Machin
 
     assert errors(found) == [
         (
-            f"a.example is not served as it should be: 127.0.0.1:{port}: connection refused",
+            f"a.example is not served correctly: 127.0.0.1:{port}: connection refused",
             (
-                f"See that 127.0.0.1:{port} can be reached from here; or say where it is served:"
-                " certctl edit a.example --verify HOST[:PORT]"
+                f"Check that 127.0.0.1:{port} can be reached from here, or specify where the"
+                " certificate is served: certctl edit a.example --verify HOST[:PORT]"
             ),
         )
     ]
@@ -326,7 +325,7 @@ def test_a_good_certificate_of_others_is_shown_with_whether_this_system_trusts_i
     assert (trusted.problem, trusted.distrusted) == (None, "")
     assert stranger.distrusted == "unable to get local issuer certificate"
     assert stranger.problem == (
-        "its chain is missing: clients may not know 'certctl test root', which issued it"
+        "its chain is missing: clients may not know its issuer 'certctl test root'"
     )
     assert set(server.asked) == {None}
 
@@ -369,9 +368,7 @@ def test_a_leaf_without_its_chain_is_told(machine: Machine) -> None:
         found = look(machine, f"127.0.0.1:{server.port}")
 
     issuer = machine.live("127.0.0.1").facts.issuer
-    assert problems(found) == [
-        f"its chain is missing: clients may not know {issuer!r}, which issued it"
-    ]
+    assert problems(found) == [f"its chain is missing: clients may not know its issuer {issuer!r}"]
 
 
 def test_a_certificate_that_issued_itself_lacks_no_chain(machine: Machine, tmp_path: Path) -> None:
@@ -389,7 +386,7 @@ def test_a_host_without_addresses_is_told(machine: Machine) -> None:
     assert errors(found) == [
         (
             "nowhere.invalid: it has no address in the DNS",
-            "Check its spelling, or name its address: certctl verify ADDRESS[:PORT]",
+            "Check the spelling, or verify it by its address: certctl verify ADDRESS[:PORT]",
         )
     ]
 
@@ -443,7 +440,7 @@ def test_the_command_says_by_its_status_whether_all_is_well(
     assert ill.exit_status == 1
     assert ill.stderr.splitlines() == [
         f"error: {places[1]}: it is for a.example, not for 127.0.0.1",
-        " hint: certctl list shows which certificates are ours.",
+        " hint: To list the certificates managed by certctl, run: certctl list",
     ]
     assert nonsense.exit_status == 2
 

@@ -207,7 +207,7 @@ def test_no_validation_is_wasted_where_no_record_stands(
     ("wildcard", "change", "why"),
     [
         (False, ("accounturi=", "accounturi=x"), "it names another account"),
-        (False, ("; accounturi", "; persistUntil=1000; accounturi"), "its persistUntil is over"),
+        (False, ("; accounturi", "; persistUntil=1000; accounturi"), "its persistUntil has passed"),
         (True, ("; policy=wildcard", ""), "it lacks policy=wildcard"),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_ca_that_does_not_offer_it_is_named(
     [
         (("192.0.2.7",), "an IP address cannot be validated by DNS"),
         (("a.example.test", "--until", "soon"), "'soon' is not a date or a duration"),
-        (("a.example.test", "--until", "2001-01-01"), "over before it began"),
+        (("a.example.test", "--until", "2001-01-01"), "the expiry of the record is in the past"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

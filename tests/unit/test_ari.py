@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.ari import (
-    LASTING,
+    PERMANENT,
     TEMPORARY,
     answered,
     not_offered,
@@ -141,7 +141,7 @@ def test_without_an_answer_the_pauses_grow_and_a_lasting_error_waits_six_hours()
     permanent = unanswered(RenewalState(), ISSUED, permanent=True, retry_after=None)
 
     assert pauses == [*TEMPORARY, TEMPORARY[-1]]
-    assert permanent.ask_ca_at == ISSUED + LASTING
+    assert permanent.ask_ca_at == ISSUED + PERMANENT
 
 
 def test_a_retry_after_is_honoured_up_to_a_day() -> None:
@@ -285,7 +285,7 @@ def test_runs_that_come_too_seldom_for_a_window_are_told_of() -> None:
     assert interval_too_long(six_days, window, HOUR) is None
     assert interval_too_long(six_days, window, 12 * HOUR) == (
         3 * HOUR,
-        "the window that its CA names",
+        "the renewal window suggested by its CA",
     )
     assert interval_too_long(six_days, RenewalState(), 12 * HOUR) is None
     found = interval_too_long(six_days, RenewalState(), days(7))

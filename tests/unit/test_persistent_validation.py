@@ -79,16 +79,28 @@ def test_a_record_in_somebody_elses_words_serves(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "record", "why"),
     [
-        ("", RECORD, "it is for nobody"),
-        (f"CA.example; accounturi={ACCOUNT}", RECORD, "it is for CA.example"),
+        ("", RECORD, "it is for the issuer ''"),
+        (f"CA.example; accounturi={ACCOUNT}", RECORD, "it is for the issuer 'CA.example'"),
         ("ca.example", RECORD, "it names another account"),
         (f"ca.example; accounturi={ACCOUNT}0", RECORD, "it names another account"),
-        (f"ca.example; accounturi={ACCOUNT};", RECORD, "'' is no parameter"),
-        (f"ca.example; accounturi={ACCOUNT}; accounturi=1", RECORD, "'accounturi=1' is no"),
+        (f"ca.example; accounturi={ACCOUNT};", RECORD, "'' is not a valid parameter"),
+        (
+            f"ca.example; accounturi={ACCOUNT}; accounturi=1",
+            RECORD,
+            "or appears twice",
+        ),
         (f"ca.example; accounturi={ACCOUNT}", WILDCARD, "it lacks policy=wildcard"),
-        (f"ca.example; accounturi={ACCOUNT}; persistUntil=1000", RECORD, "persistUntil is over"),
-        (f"ca.example; accounturi={ACCOUNT}; persistUntil=-1", RECORD, "persistUntil is '-1'"),
-        (f"ca.example; accounturi={ACCOUNT}; persistUntil=²", RECORD, "persistUntil is '²'"),
+        (f"ca.example; accounturi={ACCOUNT}; persistUntil=1000", RECORD, "persistUntil has passed"),
+        (
+            f"ca.example; accounturi={ACCOUNT}; persistUntil=-1",
+            RECORD,
+            "not a timestamp: '-1'",
+        ),
+        (
+            f"ca.example; accounturi={ACCOUNT}; persistUntil=²",
+            RECORD,
+            "not a timestamp: '²'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_record_is_said(text: str, record: PersistentRecord, why: str) -> None:

@@ -129,37 +129,37 @@ def test_what_there_is_room_for_is_no_shortage() -> None:
 
     assert overruns([ORDERS], [], wanted, NOW, last_two) == []
     (short,) = overruns([ORDERS], [], [*wanted, order("x.y.example")], NOW, last_two)
-    assert (short.wants, short.usage.used, short.usage.available_at) == (301, 0, None)
+    assert (short.requested, short.usage.used, short.usage.available_at) == (301, 0, None)
 
 
-def test_a_shortage_names_limit_count_and_time() -> None:
+def test_an_overrun_names_limit_count_and_time() -> None:
     past = certificates(5, "a.example", ago=0 * HOUR)
 
     (short,) = overruns(ALL, past, [order("a.example", renewal=True)], NOW, last_two)
 
     assert str(short) == (
-        "5 certificates for the same names in 7 days for a.example: 5 are used, and one more is "
-        "wanted; there is room again at 2026-11-27 21:36 UTC"
+        "5 certificates for the same names in 7 days for a.example: 5 used, 1 more "
+        "requested; more allowed at 2026-11-27 21:36 UTC"
     )
 
 
-def test_many_for_one_domain_are_a_shortage_of_that_domain() -> None:
+def test_many_for_one_domain_overrun_the_limit_of_that_domain() -> None:
     wanted = [order(f"n{number}.shop.example") for number in range(60)]
 
     (short,) = overruns(ALL, [], wanted, NOW, last_two)
 
     assert str(short) == (
-        "50 new certificates in 7 days for shop.example: 0 are used, and 60 more are wanted; there "
-        "is room for 50 now, and the most urgent come first"
+        "50 new certificates in 7 days for shop.example: 0 used, 60 more requested; "
+        "50 allowed now, most urgent first"
     )
 
 
-def test_a_name_that_failed_too_often_is_a_shortage_whatever_order_it_is_in() -> None:
+def test_a_name_that_failed_too_often_is_an_overrun_whatever_order_it_is_in() -> None:
     past = [LedgerEntry(LimitedAction.FAILURE, NOW, ("a.example",))] * 5
     replaced = order("a.example", "b.example", renewal=True, replaces=True)
 
     (short,) = overruns(ALL, past, [replaced], NOW, last_two)
-    assert (short.usage.subject, short.wants) == ("a.example", 1)
+    assert (short.usage.subject, short.requested) == ("a.example", 1)
     assert overruns(ALL, past[:4], [replaced], NOW, last_two) == []
 
 

@@ -84,7 +84,7 @@ def test_what_is_wanted_otherwise_is_due() -> None:
     decision = decide(wanted("example.com,www.example.com"), status(LIVE), ISSUED + days(1))
 
     assert (decision.due, decision.at, decision.reason) == (True, ISSUED + days(1), "changed")
-    assert decision.why == "what is wanted has changed: adds www.example.com"
+    assert decision.why == "its specification has changed: adds www.example.com"
 
 
 def test_stopped_is_never_due() -> None:
@@ -181,7 +181,7 @@ def test_a_certificate_stays_due_until_it_is_renewed(lifetime: timedelta) -> Non
     [
         (SPEC, ()),
         (wanted("www.example.com,example.com"), ("adds www.example.com",)),
-        (wanted("b.example,a.example"), ("adds a.example, b.example", "drops example.com")),
+        (wanted("b.example,a.example"), ("adds a.example, b.example", "removes example.com")),
         (wanted(chosen={"key_type": "rsa-2048"}), ("key rsa-2048 instead of ecdsa-p256",)),
         (wanted(chosen={"profile": "short"}), ("profile short instead of default",)),
         (wanted(chosen={"required_profile": "short"}), ("profile short instead of default",)),
@@ -198,7 +198,7 @@ def test_each_difference_is_a_phrase(spec: CertificateSpec, found: tuple[str, ..
 
 def test_going_back_to_a_key_of_ones_own_is_a_difference() -> None:
     assert differences(SPEC, request_of(wanted(chosen={"csr": "33" * 32}))) == (
-        "a key of its own, not a CSR's",
+        "a private key managed by certctl instead of a signing request",
     )
 
 
@@ -226,7 +226,7 @@ def test_a_profile_that_was_preferred_and_is_required_now_is_a_difference() -> N
     preferred = wanted(chosen={"profile": "short"})
     required = wanted(chosen={"required_profile": "short"})
 
-    assert differences(required, request_of(preferred)) == ("profile short is required now",)
+    assert differences(required, request_of(preferred)) == ("profile short is now required",)
     assert differences(preferred, request_of(required)) == ()
 
 

@@ -49,5 +49,5 @@ def command(invocation: Invocation, services: Sequence[str], wait: float) -> Res
     from certctl.output.verification import verification_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:
-        found = verify(run, services, patience=wait)
+        found = verify(run, services, timeout=wait)
         return verification_result(found, run.services.clock, terminal=invocation.output.terminal)
