@@ -1,6 +1,6 @@
-"""Manual pages in roff (man macros): escaping, sections, and Markdown turned into them.
+"""Manual pages in roff (man macros): escaping, sections, and conversion from Markdown.
 
-Knows nothing of certctl; scripts/manual says what stands on the pages.
+Independent of certctl; scripts/manual provides the content.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
 def escape(text: str) -> str:
-    """Return text as roff shows it to the letter: no escapes, no macros, ASCII hyphens kept."""
+    """Return text escaped, so that roff shows it unchanged, with ASCII hyphens."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = (
         text.replace("'", "\\(aq").replace("`", "\\(ga").replace("^", "\\(ha").replace("~", "\\(ti")
@@ -25,23 +25,23 @@ def escape(text: str) -> str:
 
 
 def bold(text: str) -> str:
-    """Return text to the letter, in bold."""
+    """Return escaped text in bold."""
     return f"\\fB{escape(text)}\\fR"
 
 
 def italic(text: str) -> str:
-    """Return text to the letter, in italics."""
+    """Return escaped text in italics."""
     return f"\\fI{escape(text)}\\fR"
 
 
 def prose(text: str) -> str:
-    """Return plain words, in which code stands between backticks, as one roff paragraph's text."""
+    """Return plain text, with code between backticks, as the text of one roff paragraph."""
     parts = re.split(r"`([^`]+)`", " ".join(text.split()))
     return "".join(bold(part) if index % 2 else escape(part) for index, part in enumerate(parts))
 
 
 def page(title: str, section: int, source: str, body: Iterable[str]) -> str:
-    """Return a whole page; `source` is the version that it belongs to."""
+    """Return a complete page; `source` is the program and its version."""
     heading = (
         f'.TH {escape(title.upper())} {section} "" "{escape(source)}" "{escape("certctl manual")}"'
     )
@@ -49,27 +49,27 @@ def page(title: str, section: int, source: str, body: Iterable[str]) -> str:
 
 
 def section(title: str, body: Sequence[str]) -> list[str]:
-    """Return a section; nothing where its body is empty."""
+    """Return a section, or nothing if its body is empty."""
     return [f".SH {escape(title)}", *_begun(body)] if body else []
 
 
 def subsection(title: str, body: Sequence[str]) -> list[str]:
-    """Return a section within one; nothing where its body is empty."""
+    """Return a subsection, or nothing if its body is empty."""
     return [f'.SS "{escape(title)}"', *_begun(body)] if body else []
 
 
 def _begun(body: Sequence[str]) -> Sequence[str]:
-    """Return a body without the break that its heading makes already."""
+    """Return a body without the paragraph break that its heading already makes."""
     return body[1:] if body[0] == ".PP" else body
 
 
 def paragraph(text: str) -> list[str]:
-    """Return a paragraph of text that is roff already."""
+    """Return a paragraph; `text` is roff."""
     return [".PP", text]
 
 
 def tagged(tag: str, *paragraphs: str) -> list[str]:
-    """Return a tag with what it stands for below it, all roff already."""
+    """Return a tag with its paragraphs below it; all are roff."""
     first, *others = [each for each in paragraphs if each] or ["\\&"]
     lines = [".TP", tag, first]
     for each in others:
@@ -78,14 +78,14 @@ def tagged(tag: str, *paragraphs: str) -> list[str]:
 
 
 def example(lines: Iterable[str]) -> list[str]:
-    """Return lines as they are, indented."""
+    """Return lines unchanged and indented."""
     return [".PP", ".RS 4", ".nf", *(escape(line) or "\\&" for line in lines), ".fi", ".RE"]
 
 
 def markdown(text: str) -> list[str]:
     """Return a Markdown document in roff, without its title: sections, tables, lists, code.
 
-    Raises ValueError for what has no counterpart here, such as a picture.
+    Raises ValueError for unsupported elements, such as images.
     """
     return _begin_after_headings(_blocks(_MARKDOWN.parse(text)))
 
@@ -160,7 +160,7 @@ def _list(tokens: Sequence[Token], *, numbered: bool) -> list[str]:
 
 
 def _table(tokens: Sequence[Token]) -> list[str]:
-    """Return a table as a list of tags: a screen is seldom wide enough for its columns."""
+    """Return a table as a tagged list, because its columns rarely fit on a screen."""
     header, *rows = _rows(tokens)
     titles = [_plain(each) for each in header]
     lines: list[str] = []
@@ -187,7 +187,7 @@ def _rows(tokens: Sequence[Token]) -> list[list[Token]]:
 
 
 def _inline(token: Token) -> str:
-    """Return the roff of a line of text; a link is its text, with the address of a page outside."""
+    """Return inline text as roff; a link becomes its text, followed by its URL if external."""
     parts: list[str] = []
     target = ""
     for child in token.children or []:
