@@ -346,7 +346,7 @@ def test_the_page_on_dns_has_a_row_for_each_native_provider() -> None:
 
 
 def test_the_page_on_dns_says_of_each_provider_of_lexicon_whether_it_was_tried() -> None:
-    tried, _, not_tried = providers_in_the_page("lexicon").partition("Not tried:")
+    tried, _, not_tried = providers_in_the_page("lexicon").partition("Not tested:")
 
     assert re.findall(r"`([a-z0-9]+)`", tried) == ["powerdns"]
     written_for = re.search(r"as of Lexicon (\d+\.\d+)", text(DNS))
