@@ -295,7 +295,7 @@ def _check_certificate(der: bytes, name: str, digest: bytes) -> None:
         found = x509.load_der_x509_certificate(der)
         found.verify_directly_issued_by(found)
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        proof = found.extensions.get_extension_for_oid(ACME_IDENTIFIER)
+        extension = found.extensions.get_extension_for_oid(ACME_IDENTIFIER)
     except x509.ExtensionNotFound:
         raise Problem("unauthorized", f"{name}: the certificate lacks an extension") from None
     except Exception as error:  # noqa: BLE001 - the library raises any exception for a malicious one
@@ -304,9 +304,9 @@ def _check_certificate(der: bytes, name: str, digest: bytes) -> None:
     values = [str(each.value).lower() for each in names]
     if values != [name]:
         raise Problem("unauthorized", f"the certificate is for {values!r:.200}, not for {name}")
-    value = proof.value
+    value = extension.value
     octets = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
-    if not proof.critical or octets != b"\x04\x20" + digest:
+    if not extension.critical or octets != b"\x04\x20" + digest:
         raise Problem(
             "unauthorized", f"{name}: acmeIdentifier is not critical, or has the wrong digest"
         )

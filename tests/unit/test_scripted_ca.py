@@ -172,7 +172,7 @@ def test_an_account_is_made_once_and_found_again(client: RawClient) -> None:
     assert again.headers["Location"] == existing.headers["Location"] == client.account_url
 
 
-def test_an_account_wants_terms_agreed_and_proper_contacts(ca: ScriptedCA) -> None:
+def test_an_account_requires_agreement_to_the_terms_and_valid_contacts(ca: ScriptedCA) -> None:
     with RawClient(ca) as client:
         refusals = [
             client.register(onlyReturnExisting=True),
@@ -309,7 +309,7 @@ def test_an_order_for_a_name_that_no_rfc_allows_is_refused(
     assert kind_of(answer) == (400, expected)
 
 
-def test_an_order_is_nobody_elses(ca: ScriptedCA, client: RawClient) -> None:
+def test_an_order_cannot_be_read_by_another_account(ca: ScriptedCA, client: RawClient) -> None:
     order = client.order("a.example")
     with RawClient(ca) as other:
         other.register()
@@ -391,7 +391,7 @@ def test_a_challenge_is_answered_once(client: RawClient) -> None:
         ("unknown", "unknown", False, "pending"),
     ],
 )
-def test_validation_fails_as_it_is_told(
+def test_validation_fails_as_scripted(
     ca: ScriptedCA,
     client: RawClient,
     how: Failing,
@@ -935,7 +935,7 @@ def test_a_fault_that_no_request_met_fails_the_test() -> None:
     ca = ScriptedCA().__enter__()
     ca.script("finalize", response(500))
     ca.on("order", setting(status="invalid"))
-    with pytest.raises(AssertionError, match=r"no request met it: \['finalize', 'order'\]"):
+    with pytest.raises(AssertionError, match=r"that no request triggered: \['finalize', 'order'\]"):
         ca.__exit__(None, None, None)
 
 
@@ -948,8 +948,8 @@ def test_a_function_that_raised_fails_the_test() -> None:
         ca.__exit__(None, None, None)
 
 
-def test_a_slip_of_the_pen_in_a_script_is_an_error(ca: ScriptedCA) -> None:
-    with pytest.raises(ValueError, match="'newOrder' is none of"):
+def test_an_unknown_resource_in_a_script_is_an_error(ca: ScriptedCA) -> None:
+    with pytest.raises(ValueError, match="'newOrder' is not one of"):
         ca.script("newOrder", response(500))
     with pytest.raises(AttributeError):
         setattr(ca, "finalise_polls", 3)  # noqa: B010 - mypy would find it written plainly

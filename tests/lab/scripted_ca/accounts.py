@@ -13,7 +13,7 @@ from tests.lab.scripted_ca.wire import Reply, json_reply
 
 def new_account(state: State, signed: Signed) -> Reply:
     if signed.account:
-        raise Problem("malformed", detail="jwk is wanted here, not kid")
+        raise Problem("malformed", detail="jwk is required here, not kid")
     account = state.account_with(signed.key)
     if account:
         if account.status != "valid":
@@ -49,13 +49,13 @@ def orders_list(state: State, signed: Signed) -> Reply:
 
 
 def key_change(state: State, signed: Signed) -> Reply:
-    """RFC 8555 §7.3.5: the inner JWS is by the new key, the outer one by the old."""
+    """RFC 8555 §7.3.5: the inner JWS is signed by the new key, the outer one by the old key."""
     account = signed.signer
     inner = jws.read(signed.content)
     new_key = jws.key_from(inner.protected.get("jwk"))
     jws.verify(inner, new_key, state.settings.signature_algorithms)
     if inner.protected.get("url") != signed.url or "nonce" in inner.protected:
-        raise Problem("malformed", detail="the inner JWS wants this URL and no nonce")
+        raise Problem("malformed", detail="the inner JWS must have this URL and no nonce")
     wanted = {"account": account.url, "oldKey": account.key.public_key().to_json()}
     if inner.content != wanted:
         raise Problem("malformed", detail="the inner JWS names another account or old key")
@@ -76,12 +76,12 @@ def _own_account(state: State, signed: Signed, resource: str) -> Account:
 def _contact(signed: Signed) -> list[str]:
     contact = signed.fields.get("contact", [])
     if not isinstance(contact, list):
-        raise Problem("malformed", detail="contact is no list")
+        raise Problem("malformed", detail="contact is not a list")
     for one in contact:
         if not str(one).startswith("mailto:"):
-            raise Problem("unsupportedContact", detail=f"{one} is no mailto URL")
+            raise Problem("unsupportedContact", detail=f"{one} is not a mailto URL")
         if "@" not in one or "," in one or "?" in one:
-            raise Problem("invalidContact", detail=f"{one} is not one address")
+            raise Problem("invalidContact", detail=f"{one} is not a single address")
     return contact
 
 
@@ -90,7 +90,7 @@ def _external_account(state: State, signed: Signed) -> str | None:
     binding = signed.fields.get("externalAccountBinding")
     if binding is None:
         if settings.eab_required:
-            raise Problem("externalAccountRequired", 403, "an account of ours is wanted")
+            raise Problem("externalAccountRequired", 403, "an external account binding is required")
         return None
     jws.verify_binding(binding, settings.eab_keys, signed.url, signed.jwk)
     return str(jws.read(binding).protected["kid"])

@@ -1,5 +1,5 @@
-"""Certificates once issued: download, alternate chains, revocation (RFC 8555 §7.4.2, §7.6), and
-renewal information (RFC 9773)."""
+"""Issued certificates: download, alternate chains, revocation (RFC 8555 §7.4.2, §7.6), and renewal
+information (RFC 9773)."""
 
 from __future__ import annotations
 
@@ -39,14 +39,16 @@ def revoke_cert(state: State, signed: Signed) -> Reply:
         None,
     )
     if issued is None:
-        raise Problem("malformed", 404, "that certificate is not ours")
+        raise Problem("malformed", 404, "this CA did not issue that certificate")
     if not _may_revoke(state, signed, issued):
-        raise Problem("unauthorized", 403, "neither the certificate's key nor its account's")
+        raise Problem(
+            "unauthorized", 403, "signed neither by the certificate's key nor by its account's"
+        )
     reason = signed.fields.get("reason", 0)
     if reason not in state.settings.revocation_reasons:
-        raise Problem("badRevocationReason", detail=f"reason {reason} is not taken here")
+        raise Problem("badRevocationReason", detail=f"reason {reason} is not accepted")
     if state.is_revoked(issued):
-        raise Problem("alreadyRevoked", detail="it is revoked already")
+        raise Problem("alreadyRevoked", detail="it was already revoked")
     state.revoked.append(Revocation(issued, reason))
     return Reply(200)
 

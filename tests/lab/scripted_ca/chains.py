@@ -1,6 +1,7 @@
-"""What a certificate URL answers with: the full chain, or one of the chains that must be refused.
+"""Chains that a certificate URL can return: the full chain, or ones that a client must refuse.
 
-A chain is a function from what was issued to the bytes of the download; a test may bring its own.
+A chain is a function from the issued certificate to the bytes of the download. Tests may define
+their own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def backwards(issued: Issued) -> bytes:
 
 
 def wrong_key(issued: Issued) -> bytes:
-    """The right names, certified for a key that the client has not."""
+    """The right names, but a key that the client does not have."""
     stranger = ec.generate_private_key(ec.SECP256R1())
     return full(issued.reissued(public_key=stranger.public_key()))
 
@@ -42,12 +43,12 @@ def wrong_names(issued: Issued) -> bytes:
 
 
 def wrong_intermediate(issued: Issued) -> bytes:
-    """The right leaf under a certificate that did not sign it."""
+    """The right leaf, followed by a certificate that did not sign it."""
     return pem(issued.certificate, issued.issuer.roots[0])
 
 
 def with_private_key(issued: Issued) -> bytes:
-    """A private key among the certificates: whoever stores it unread serves the CA's key."""
+    """A private key among the certificates, which a client must not store and serve."""
     key = ec.generate_private_key(ec.SECP256R1())
     block = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return full(issued) + block

@@ -1,7 +1,7 @@
-"""What a CA may do wrong, each as a fault for `ScriptedCA.script`.
+"""Faults of a CA, for `ScriptedCA.script`.
 
-A fault is a function from a `Call` to the `Reply` that goes out. It may answer by itself, so that
-the request is never processed; or let the CA do its work (`call.proceed()`) and spoil the answer.
+A fault is a function from a `Call` to the `Reply` to send. It may reply by itself, so that the
+request is never processed, or let the CA process it (`call.proceed()`) and alter the reply.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CHUNK = 65536
 
 @dataclass(frozen=True)
 class Call:
-    """One request that met a fault."""
+    """One request that a fault applies to."""
 
     received: Received
-    proceed: Callable[[], Reply]  # the honest answer, after the work is done
+    proceed: Callable[[], Reply]  # processes the request and returns the correct reply
     fresh_nonce: Callable[[], str]
     connection: Connection
 
@@ -31,13 +31,14 @@ class Call:
 Fault: TypeAlias = Callable[[Call], Reply]
 
 
-# -- answers in place of the CA's; nothing is processed
+# -- replies in place of the CA's; the request is not processed
 
 
 def response(
     status: int, body: bytes | str | dict[str, Any] = b"", headers: dict[str, str] | None = None
 ) -> Fault:
-    """Exactly this, without a nonce: what a proxy before the CA says. A dict goes out as JSON."""
+    """Exactly this response, without a nonce, as from a proxy in front of the CA. A dict is sent as
+    JSON."""
     raw = json.dumps(body) if isinstance(body, dict) else body
     data = raw.encode() if isinstance(raw, str) else raw
     typed = {"Content-Type": "application/json"} if isinstance(body, dict) else {}
@@ -56,8 +57,8 @@ def problem(
     headers: dict[str, str] | None = None,
     **fields: Any,
 ) -> Fault:
-    """A problem document with a fresh nonce, as the CA itself sends it. `fields` go into the
-    document; `detail=""` leaves it out."""
+    """A problem document with a fresh nonce, as sent by the CA itself. `fields` are added to the
+    document; `detail=""` omits the detail."""
     if subproblems is not None:
         fields["subproblems"] = subproblems
     more = dict(headers or {})
@@ -75,7 +76,7 @@ def subproblem(identifier: str, kind: str, detail: str = "scripted") -> dict[str
 
 
 def redirect(status: int = 302, to: str | None = None) -> Fault:
-    """To another URL, or to the same again."""
+    """A redirect to another URL, or to the same one."""
 
     def fault(call: Call) -> Reply:
         return Reply(status, headers=(("Location", to or call.received.request.url),))
@@ -84,7 +85,7 @@ def redirect(status: int = 302, to: str | None = None) -> Fault:
 
 
 def huge(size: int = 300_000_000, *, announced: bool = True, status: int = 200) -> Fault:
-    """A body of `size` spaces; not announced, it has no Content-Length and ends with the
+    """A body of `size` spaces. Unless `announced`, it has no Content-Length and ends with the
     connection."""
 
     def send(reply: Reply, connection: Connection) -> None:
@@ -98,7 +99,7 @@ def huge(size: int = 300_000_000, *, announced: bool = True, status: int = 200) 
 
 
 def raw(data: bytes) -> Fault:
-    """These bytes instead of HTTP, then the end of the connection."""
+    """Send these bytes instead of an HTTP response, then close the connection."""
 
     def send(_reply: Reply, connection: Connection) -> None:
         connection.write(data)
@@ -107,12 +108,12 @@ def raw(data: bytes) -> Fault:
     return lambda _call: Reply(send=send)
 
 
-# -- what happens around the work
+# -- dropped connections, delays, and functions called during a request
 
 
 def drop_connection(*, after_processing: bool = False, reset: bool = False) -> Fault:
-    """No answer: before the work, or after it (a lost reply); by FIN, or by RST (which Python's
-    own TLS shows to its user as an end, no more)."""
+    """No reply: before processing the request, or after it (a lost reply). Closes the connection
+    with FIN or RST (Python's TLS reports both as an end of file)."""
 
     def fault(call: Call) -> Reply:
         if after_processing:
@@ -125,7 +126,7 @@ def drop_connection(*, after_processing: bool = False, reset: bool = False) -> F
 
 
 def delay(seconds: float, *, after_processing: bool = False) -> Fault:
-    """The honest answer, late."""
+    """The correct reply, delayed."""
 
     def fault(call: Call) -> Reply:
         if not after_processing:
@@ -139,8 +140,8 @@ def delay(seconds: float, *, after_processing: bool = False) -> Fault:
 
 
 def calls(function: Callable[[], object], *, after_processing: bool = True) -> Fault:
-    """The honest answer, and the test's function runs between the work and that answer (or before
-    both): to kill, to look, to change what the client finds next."""
+    """The correct reply. The test's function runs after processing the request, before the reply
+    is sent (or before processing), for example to kill the client or to change the CA's state."""
 
     def fault(call: Call) -> Reply:
         if not after_processing:
@@ -153,11 +154,11 @@ def calls(function: Callable[[], object], *, after_processing: bool = True) -> F
     return fault
 
 
-# -- the honest answer, spoiled
+# -- the correct reply, altered
 
 
 def truncated(keep: int = 20) -> Fault:
-    """The first `keep` bytes of the body, though all of it was announced."""
+    """The first `keep` bytes of the body, with the Content-Length of the whole body."""
 
     def send(reply: Reply, connection: Connection) -> None:
         connection.write(reply.head(length=len(reply.body)) + reply.body[:keep])
@@ -167,7 +168,7 @@ def truncated(keep: int = 20) -> Fault:
 
 
 def drip(size: int = 1, seconds: float = 0.1) -> Fault:
-    """The body in pieces of `size` bytes, a pause after each: faster than any read's time limit."""
+    """The body in pieces of `size` bytes with a pause after each, shorter than any read timeout."""
 
     def send(reply: Reply, connection: Connection) -> None:
         connection.write(reply.head(length=len(reply.body)))
@@ -195,8 +196,8 @@ def _sent_by(send: Callable[[Reply, Connection], None]) -> Fault:
 
 
 def together(*faults: Fault) -> Fault:
-    """Several at once, the outermost first: `together(drip(), with_header("Date", "..."))`; all
-    but the last must be of those that proceed."""
+    """Several faults combined, outermost first: `together(drip(), with_header("Date", "..."))`. All
+    except the last must call `proceed`."""
 
     def fault(call: Call) -> Reply:
         first, *rest = faults
@@ -207,9 +208,9 @@ def together(*faults: Fault) -> Fault:
     return fault
 
 
-# -- changes of an object before it goes out, for `ScriptedCA.on`
+# -- changes to a JSON object before it is sent, for `ScriptedCA.on`
 
-# alters a JSON object in place; what it returns does not matter
+# alters a JSON object in place; its return value is ignored
 Change: TypeAlias = Callable[[dict[str, Any]], object]
 
 

@@ -1,4 +1,4 @@
-"""The certificates of the scripted CA: its roots and intermediate, and the leaves it signs."""
+"""The scripted CA's roots and intermediate, and the leaf certificates that it signs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def spki(public_key: Any) -> bytes:
 
 
 def names_of(csr: x509.CertificateSigningRequest) -> set[Name]:
-    """The names that a request asks for, in its extension and as common name (RFC 8555 §7.4)."""
+    """The names in a CSR's subjectAltName extension and common name (RFC 8555 §7.4)."""
     common = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     names = {f"dns:{attribute.value!s}" for attribute in common}
     try:
@@ -48,13 +48,13 @@ def certificate_id(certificate: x509.Certificate) -> str:
     """RFC 9773 §4.1: the issuer's key identifier and the DER content octets of the serial."""
     extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     serial = certificate.serial_number
-    octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")  # one bit more, for the sign
+    octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")  # one extra bit for the sign
     return f"{b64(extension.value.key_identifier or b'')}.{b64(octets)}"
 
 
 @dataclass(frozen=True)
 class Issued:
-    """One certificate, and what it was issued for."""
+    """A certificate, with the names, account and order that it was issued for."""
 
     certificate: x509.Certificate
     issuer: Issuer
@@ -78,7 +78,7 @@ class Issued:
         names: tuple[Name, ...] | None = None,
         public_key: CertificatePublicKeyTypes | None = None,
     ) -> Issued:
-        """A twin with other names or another key, for chains that must be refused."""
+        """A copy with other names or another key, for chains that a client must refuse."""
         certificate = self.issuer.leaf(
             public_key or self.certificate.public_key(),
             names or self.names,
@@ -94,8 +94,8 @@ def _new_key() -> Key:
 
 @dataclass
 class Issuer:
-    """A root over an intermediate. The intermediate's key is cross-signed by further roots as far
-    as alternate chains are asked for."""
+    """A root and an intermediate. More roots cross-sign the intermediate's key as alternate chains
+    are requested."""
 
     roots: list[x509.Certificate] = field(default_factory=list)
     intermediates: list[x509.Certificate] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Issuer:
         return self.intermediates[0]
 
     def alternate(self, number: int) -> x509.Certificate:
-        """The intermediate as signed by the root `number`; 0 is the one of the default chain."""
+        """The intermediate signed by root `number`; 0 is that of the default chain."""
         while len(self.roots) <= number:
             self._add_root()
         return self.intermediates[number]
@@ -122,7 +122,7 @@ class Issuer:
         not_before: datetime,
         lifetime: timedelta,
     ) -> x509.Certificate:
-        """A server's certificate: no common name, everything in subjectAltName."""
+        """A server certificate without a common name; all names are in subjectAltName."""
         builder = _builder(x509.Name([]), self.intermediate.subject, public_key, self._key)
         for_servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         return (

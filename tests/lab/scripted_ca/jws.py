@@ -1,6 +1,7 @@
-"""JSON Web Signatures as RFC 8555 §6.2 wants them: read, then verified, by josepy and `hmac` alone.
+"""Parses and verifies JSON Web Signatures (RFC 8555 §6.2), using only josepy and `hmac`.
 
-Reading and verifying are two steps, since a request is recorded even if its signature is bad.
+Parsing and verifying are separate steps, since a request is recorded even if its signature is
+invalid.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ def unb64(text: object) -> bytes:
     try:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError as error:
-        raise Problem("malformed", detail=f"no base64url: {error}") from None
+        raise Problem("malformed", detail=f"not base64url: {error}") from None
 
 
 @dataclass(frozen=True)
 class Message:
-    """A flattened JWS, taken apart but not verified."""
+    """A flattened JWS, parsed but not verified."""
 
     protected: dict[str, Any]
     payload: bytes
@@ -50,7 +51,7 @@ class Message:
 
 
 def read(raw: object) -> Message:
-    """Takes a JWS apart: a request's body, or the object of an inner JWS."""
+    """Parses a JWS: a request's body, or the object of an inner JWS."""
     whole = _json(raw, "body") if isinstance(raw, bytes) else raw
     if not isinstance(whole, dict) or set(whole) != {"protected", "payload", "signature"}:
         raise Problem(
@@ -58,7 +59,7 @@ def read(raw: object) -> Message:
         )
     protected = _json(unb64(whole["protected"]), "protected header")
     if not isinstance(protected, dict):
-        raise Problem("malformed", detail="the protected header is no object")
+        raise Problem("malformed", detail="the protected header is not an object")
     return Message(
         protected=protected,
         payload=unb64(whole["payload"]),
@@ -71,13 +72,13 @@ def _json(raw: bytes, where: str) -> Any:
     try:
         return json.loads(raw)
     except ValueError as error:
-        raise Problem("malformed", detail=f"the {where} is no JSON: {error}") from None
+        raise Problem("malformed", detail=f"the {where} is not JSON: {error}") from None
 
 
 def key_from(jwk: object) -> josepy.JWK:
-    """A public key; raises badPublicKey for what a CA would refuse."""
+    """A public key; raises badPublicKey if a CA would refuse it."""
     if not isinstance(jwk, dict) or "d" in jwk:
-        raise Problem("badPublicKey", detail="jwk is no public key")
+        raise Problem("badPublicKey", detail="jwk is not a public key")
     try:
         key: Any = josepy.JWK.from_json(jwk)
     except (josepy.errors.Error, ValueError, KeyError) as error:
@@ -93,13 +94,13 @@ def verify(message: Message, key: josepy.JWK, algorithms: tuple[str, ...]) -> No
     name = message.protected.get("alg")
     if name not in algorithms:
         raise Problem(
-            "badSignatureAlgorithm", detail=f"{name} is not taken here", algorithms=list(algorithms)
+            "badSignatureAlgorithm", detail=f"{name} is not accepted", algorithms=list(algorithms)
         )
     algorithm = josepy.JWASignature.from_json(name)
     if algorithm.kty is not type(key):
-        raise Problem("malformed", detail=f"{name} does not go with that key")
+        raise Problem("malformed", detail=f"{name} does not match that key")
     if not algorithm.verify(key.key, message.signing_input, message.signature):
-        raise Problem("malformed", detail="the signature is wrong")
+        raise Problem("malformed", detail="the signature is invalid")
 
 
 def verify_binding(binding: object, eab_keys: dict[str, bytes], url: str, jwk: object) -> None:
@@ -107,7 +108,7 @@ def verify_binding(binding: object, eab_keys: dict[str, bytes], url: str, jwk: o
     message = read(binding)
     protected = message.protected
     if protected.get("alg") not in MAC_HASHES or protected.get("url") != url:
-        raise Problem("malformed", detail="the binding wants a MAC algorithm and this URL")
+        raise Problem("malformed", detail="the binding must have a MAC algorithm and this URL")
     if "nonce" in protected:
         raise Problem("malformed", detail="the binding must have no nonce")
     mac_key = eab_keys.get(str(protected.get("kid")))

@@ -116,23 +116,23 @@ def challenge(state: State, signed: Signed) -> Reply:
         _poll(state, authorization)
     else:
         if signed.fields:
-            raise Problem("malformed", detail="an answer is {} here")
+            raise Problem("malformed", detail="the payload of a challenge response must be {}")
         _answer(state, authorization, challenge, signed)
     up = ("Link", f'<{authorization.url}>;rel="up"')
     return _with_retry_after(state, challenge.status, json_reply(200, challenge.json(), up))
 
 
-# -- what newOrder checks and makes
+# -- newOrder
 
 
 def _identifiers(signed: Signed) -> list[dict[str, str]]:
     wanted = signed.fields.get("identifiers")
     if not isinstance(wanted, list) or not wanted:
-        raise Problem("malformed", detail="an order wants identifiers")
+        raise Problem("malformed", detail="an order must have identifiers")
     identifiers = []
     for one in wanted:
         if not isinstance(one, dict) or set(one) != {"type", "value"}:
-            raise Problem("malformed", detail=f"{one} is no identifier")
+            raise Problem("malformed", detail=f"{one} is not an identifier")
         if one["type"] not in ("dns", "ip"):
             raise Problem("unsupportedIdentifier", detail=f"type {one['type']}")
         _check_value(one["type"], one["value"])
@@ -148,9 +148,9 @@ def _check_value(kind: str, value: str) -> None:
         except ValueError:
             canonical = False
         if not canonical:
-            raise Problem("malformed", detail=f"{value} is no address as RFC 8738 writes it")
+            raise Problem("malformed", detail=f"{value} is not an address in the form of RFC 8738")
     elif value != value.lower() or not value.isascii() or "*" in value.removeprefix("*."):
-        raise Problem("malformed", detail=f"{value} is no name as RFC 8555 writes it")
+        raise Problem("malformed", detail=f"{value} is not a name in the form of RFC 8555")
 
 
 def _check_replaces(state: State, signed: Signed, replaces: str) -> None:
@@ -159,7 +159,7 @@ def _check_replaces(state: State, signed: Signed, replaces: str) -> None:
     if issued is None or issued.account_url != signed.signer.url:
         raise Problem("malformed", detail=f"no certificate {replaces} of this account")
     if any(one.replaces == replaces and one.status != "invalid" for one in state.orders.values()):
-        raise Problem("alreadyReplaced", 409, f"{replaces} is replaced already")
+        raise Problem("alreadyReplaced", 409, f"{replaces} was already replaced")
 
 
 def _reusable(state: State, signed: Signed, identifiers: list[dict[str, str]]) -> Order | None:
@@ -214,12 +214,12 @@ def _answer(
 ) -> None:
     if authorization.status != "pending" or authorization.answered:
         raise Problem(
-            "malformed", detail=f"a challenge of {authorization.name} was answered before"
+            "malformed", detail=f"a challenge for {authorization.name} was already answered"
         )
     authorization.answered, challenge.status = challenge, "processing"
     settings = state.settings
     if settings.validate_http01 and challenge.type == "http-01":
-        # no poll ends it: the thread does
+        # finished by the thread, not by polls
         authorization.polls_left = -1
         expected = signed.signer.key_authorization(challenge.token)
         thread = threading.Thread(
@@ -246,7 +246,7 @@ def _fetch_and_finish(
 
 
 def _poll(state: State, authorization: Authorization) -> None:
-    """Somebody looks: brings a validation under way one step nearer to its end."""
+    """Advances a running validation by one step, because a client polls."""
     challenge = authorization.answered
     if challenge is None or challenge.status != "processing" or authorization.polls_left < 0:
         return
@@ -278,7 +278,7 @@ def _finish_validation(
 
 
 def _update_status(state: State, order: Order) -> None:
-    """RFC 8555 §7.1.6: what its authorizations make of a pending order."""
+    """RFC 8555 §7.1.6: updates a pending order's status from its authorizations."""
     if order.status != "pending":
         return
     statuses = {one.status for one in order.authorizations}
@@ -299,9 +299,9 @@ def _check_csr(order: Order, signed: Signed) -> None:
         csr = x509.load_der_x509_csr(order.csr_der or b"")
         names, is_signed = names_of(csr), csr.is_signature_valid
     except ValueError as error:
-        raise Problem("badCSR", detail=f"no request: {error}") from None
+        raise Problem("badCSR", detail=f"not a certificate signing request: {error}") from None
     if not is_signed:
-        raise Problem("badCSR", detail="its signature is wrong")
+        raise Problem("badCSR", detail="its signature is invalid")
     if names != set(order.names):
         raise Problem("badCSR", detail=f"it is for {sorted(names)}, the order for {order.names}")
     if spki(csr.public_key()) == spki(signed.key.key):
@@ -313,7 +313,7 @@ def _complete(state: State, order: Order) -> None:
     if not settings.finalize_succeeds:
         order.status = "invalid"
         if settings.order_errors:
-            order.error = document("serverInternal", "the signing went wrong", status=500)
+            order.error = document("serverInternal", "signing failed", status=500)
         return
     csr = x509.load_der_x509_csr(order.csr_der or b"")
     certificate = state.issuer.leaf(
@@ -334,7 +334,7 @@ def _complete(state: State, order: Order) -> None:
     )
 
 
-# -- what is shown
+# -- responses
 
 
 def _own_order(state: State, signed: Signed) -> Order:
@@ -346,7 +346,7 @@ def _order_view(state: State, order: Order, status: int = 200) -> Reply:
     identifiers = list(order.identifiers)
     authorizations = [one.url for one in order.authorizations]
     if state.settings.shuffled:
-        # each list in another order, so that nobody gets by with zip()
+        # each list in a different order, so that a client cannot rely on zip()
         identifiers.reverse()
         authorizations = authorizations[1:] + authorizations[:1]
     body = {

@@ -11,8 +11,8 @@ URN = "urn:ietf:params:acme:error:"
 
 
 def document(kind: str, detail: str = "", **fields: Any) -> dict[str, Any]:
-    """A problem document; a bare `kind` such as "badNonce" is one of RFC 8555's. No `detail`, no
-    field of that name: some CAs send none."""
+    """A problem document; a bare `kind` such as "badNonce" is one of RFC 8555's. An empty `detail`
+    is omitted, as some CAs do."""
     body: dict[str, Any] = {"type": kind if ":" in kind else URN + kind}
     if detail:
         body["detail"] = detail
@@ -20,7 +20,7 @@ def document(kind: str, detail: str = "", **fields: Any) -> dict[str, Any]:
 
 
 class Problem(Exception):
-    """An error that the CA answers with. `fields` go into the document beside type and detail."""
+    """An error response of the CA. `fields` are added to the document's type and detail."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
-"""A client without a mind of its own: it signs what a test says, sends it once, and gives back what
-came. For tests that look at a CA itself; nothing is retried, followed, waited for or checked."""
+"""A minimal ACME client for tests of a CA: it signs a request, sends it once, and returns the
+response. It does not retry, follow redirects, wait or check anything."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_key() -> josepy.JWKEC:
 
 
 def csr_for(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
-    """A certificate request for DNS names, as finalize wants it."""
+    """A CSR for DNS names, in the form that finalize requires."""
     alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     csr = builder.add_extension(alternatives, critical=False).sign(
@@ -37,7 +37,7 @@ def csr_for(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
 
 
 def flattened(protected: dict[str, Any], payload: object, sign: Any) -> dict[str, str]:
-    """A flattened JWS; the payload "" is that of a POST-as-GET."""
+    """A flattened JWS; the payload "" makes a POST-as-GET."""
     header = b64(json.dumps(protected).encode())
     body = "" if payload == "" else b64(json.dumps(payload).encode())
     return {
@@ -48,7 +48,7 @@ def flattened(protected: dict[str, Any], payload: object, sign: Any) -> dict[str
 
 
 class RawClient:
-    """One account key, at one CA. `register` first."""
+    """One account key at one CA. Call `register` first."""
 
     def __init__(self, ca: ScriptedCA, key: josepy.JWKEC | None = None) -> None:
         self.key = key or new_key()
@@ -84,8 +84,8 @@ class RawClient:
         protected: dict[str, Any] | None = None,
         **options: Any,
     ) -> requests.Response:
-        """Posts a payload; POST-as-GET without one. `key` signs with that key's jwk instead of
-        the account's kid; fields of `protected` replace or, with None, remove the header's own."""
+        """Posts a payload; a POST-as-GET without one. `key` signs with that key's jwk instead of
+        the account's kid. Fields of `protected` replace those of the header; None removes one."""
         header: dict[str, Any] = {"alg": "ES256", "nonce": self.nonce(), "url": url}
         if key:
             header["jwk"] = key.public_key().to_json()
@@ -136,7 +136,7 @@ class RawClient:
         return self.post(order["finalize"], {"csr": csr_for(*names)}, **options)
 
     def issue(self, *names: str, **fields: Any) -> dict[str, Any]:
-        """All of it, where the CA has no faults; the order once it is valid."""
+        """Runs all steps of an order at a CA without faults; returns the valid order."""
         order = self.order(*names, **fields).json()
         for url in order["authorizations"]:
             if self.post(url).json()["status"] == "pending":

@@ -1,6 +1,6 @@
-"""A CA whose faults are scripted: an ACME server (RFC 8555, 8738, 9773) on loopback for tests.
+"""A CA with scripted faults: an ACME server (RFC 8555, 8738, 9773) on loopback for tests.
 
-It behaves well until a test says otherwise, in words of the protocol:
+It behaves correctly unless a test scripts faults:
 
     with ScriptedCA() as ca:
         ca.script("new-order", problem("badNonce"), times=3)
@@ -11,8 +11,9 @@ It behaves well until a test says otherwise, in words of the protocol:
         ...
         assert ca.count("new-order") == 4
 
-It shares no code with certctl, or both could be wrong together. It is no CA for anything but tests:
-it checks signatures, nonces, URLs and CSRs strictly, but names only where `validate_http01` is set.
+It shares no code with certctl, so that a bug in one does not hide a bug in the other. It is for
+tests only: it checks signatures, nonces, URLs and CSRs strictly, but validates names only if
+`validate_http01` is set.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ from tests.lab.scripted_ca.wire import Connection, Listener, Reply, Request, jso
 
 @dataclass(frozen=True)
 class Seen:
-    """One request as it came in, before anything was checked."""
+    """One request as received, before any checks."""
 
     method: str
     resource: str
     url: str
     payload: Any  # None for GET, HEAD and POST-as-GET
-    headers: Message  # looked up without regard to case
+    headers: Message  # case-insensitive
     protected: dict[str, Any]  # the JWS's header; empty without one
 
 
@@ -55,7 +56,7 @@ When = Callable[[Seen], bool]
 
 @dataclass(eq=False, slots=True)
 class _Rule:
-    """Which requests a fault or a change is for."""
+    """The requests that a fault or a change applies to."""
 
     resource: str
     times: int
@@ -76,9 +77,9 @@ class _Rule:
 
 @dataclass(kw_only=True, eq=False, repr=False, slots=True)
 class ScriptedCA(Settings):
-    """Every `Settings` field is an argument and an attribute too. Leaving the `with` block raises
-    AssertionError where a scripted fault was never met (such a test shows nothing), or where the
-    CA itself broke."""
+    """Every `Settings` field is also an argument and an attribute. Leaving the `with` block raises
+    AssertionError if a scripted fault was never used (such a test shows nothing), or if the CA
+    itself had an internal error."""
 
     https: bool = True
 
@@ -92,7 +93,7 @@ class ScriptedCA(Settings):
     _changed: threading.Condition = field(init=False, default_factory=threading.Condition)
     _directory: tempfile.TemporaryDirectory[str] = field(init=False)
 
-    # -- life
+    # -- start and stop
 
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="scripted-ca-")
@@ -118,7 +119,7 @@ class ScriptedCA(Settings):
             assert self._internal_errors == [], "\n".join(self._internal_errors)
             rules = [rule for rule, _ in (*self._scripts, *self._changes)]
             unmet = [rule.resource for rule in rules if not rule.used]
-            assert unmet == [], f"scripted, but no request met it: {unmet}"
+            assert unmet == [], f"scripted faults that no request triggered: {unmet}"
 
     # -- scripting
 
@@ -131,8 +132,8 @@ class ScriptedCA(Settings):
         after: int = 0,
         when: When = lambda _: True,
     ) -> None:
-        """The next `times` requests to `resource` meet `fault`; the first `after` of them do not,
-        nor those for which `when` is false. Scripts for one resource follow each other."""
+        """Applies `fault` to the next `times` requests to `resource`, skipping the first `after`
+        and those for which `when` is false. Scripts for one resource apply one after another."""
         with self._changed:
             self._scripts.append((_rule(resource, times, after, when), fault))
 
@@ -145,20 +146,20 @@ class ScriptedCA(Settings):
         after: int = 0,
         when: When = lambda _: True,
     ) -> None:
-        """Alters, in place, the JSON object that `resource` answers with, each time. Changes add
-        up, and scripts work on top of them."""
+        """Alters, in place, the JSON object in each reply of `resource`. Changes accumulate, and
+        scripts are applied after them."""
         with self._changed:
             self._changes.append((_rule(resource, times, after, when), change))
 
     def fail(
         self, name: str, how: Failing = "invalid", error: dict[str, Any] | None = None
     ) -> None:
-        """The validation of this name fails, whichever challenge is answered."""
+        """Makes the validation of this name fail, for any challenge."""
         refused = document("connection", f"{name}: connection refused", status=400)
         self.failing[name] = (how, error or refused)
 
     def forget_nonces(self) -> None:
-        """Every nonce handed out so far is bad, as after a CA's restart."""
+        """Invalidates every nonce issued so far, as a CA's restart does."""
         with self._state.lock:
             self._state.nonces.clear()
 
@@ -172,11 +173,11 @@ class ScriptedCA(Settings):
                 account.status = "deactivated"
 
     def revoke(self, certificate: Issued, reason: int = 4) -> None:
-        """The CA revokes by itself; renewal information then says "now"."""
+        """Revokes a certificate on the CA's initiative; its renewal window is then in the past."""
         with self._state.lock:
             self._state.revoked.append(Revocation(certificate, reason))
 
-    # -- what was seen
+    # -- recorded requests and state
 
     @property
     def directory_url(self) -> str:
@@ -184,11 +185,12 @@ class ScriptedCA(Settings):
 
     @property
     def connections(self) -> int:
-        """How many TCP connections were accepted."""
+        """The number of accepted TCP connections."""
         return self._listener.connections_seen
 
     def count(self, *resources: str) -> int:
-        """How many requests came for these resources, faults included; for all without argument."""
+        """The number of requests for these resources, including faulty ones; for all without
+        arguments."""
         with self._changed:
             return len([one for one in self.requests if not resources or one.resource in resources])
 
@@ -202,7 +204,7 @@ class ScriptedCA(Settings):
             return [one.payload for one in self.requests if one.resource == resource]
 
     def wait_for(self, resource: str, count: int = 1, *, timeout: float = 30) -> None:
-        """Returns once that many requests for the resource have come in."""
+        """Waits until `count` requests for the resource have been received."""
         with self._changed:
             seen = self._changed.wait_for(lambda: self.count(resource) >= count, timeout)
         assert seen, f"{self.count(resource)} requests for {resource} after {timeout} s"
@@ -230,10 +232,10 @@ class ScriptedCA(Settings):
 
     @property
     def root_pem(self) -> bytes:
-        """The root over the default chain; not the one of the listener, which is `ca_bundle`."""
+        """The root of the default chain; the listener's root is `ca_bundle`."""
         return issuer.pem(self._state.issuer.roots[0])
 
-    # -- answering
+    # -- replies
 
     def _answer(self, request: Request, connection: Connection) -> Reply:
         try:
@@ -242,14 +244,14 @@ class ScriptedCA(Settings):
             fault = self._next_fault(seen)
             call = Call(
                 received=received,
-                proceed=lambda: self._honest_answer(received, seen),
+                proceed=lambda: self._normal_reply(received, seen),
                 fresh_nonce=lambda: service.fresh_nonce(self._state),
                 connection=connection,
             )
             return fault(call) if fault else call.proceed()
         except ConnectionError:
             raise
-        except Exception:  # noqa: BLE001 - a test's own function may raise: shown at the end
+        except Exception:  # noqa: BLE001 - a test's function may raise; reported on exit
             self._internal_errors.append(traceback.format_exc())
             return json_reply(500, document("serverInternal", traceback.format_exc()))
 
@@ -272,7 +274,7 @@ class ScriptedCA(Settings):
         with self._changed:
             return next((fault for rule, fault in self._scripts if rule.takes(seen)), None)
 
-    def _honest_answer(self, received: Received, seen: Seen) -> Reply:
+    def _normal_reply(self, received: Received, seen: Seen) -> Reply:
         reply = service.answer(self._state, received)
         if reply.status >= 400:
             return reply
@@ -285,5 +287,5 @@ class ScriptedCA(Settings):
 
 def _rule(resource: str, times: int, after: int, when: When) -> _Rule:
     if resource not in service.RESOURCES:
-        raise ValueError(f"{resource!r} is none of {sorted(service.RESOURCES)}")
+        raise ValueError(f"{resource!r} is not one of {sorted(service.RESOURCES)}")
     return _Rule(resource, times, after, when)

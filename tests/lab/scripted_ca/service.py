@@ -1,6 +1,6 @@
-"""The honest CA: which resource a request is for, who answers it, and what every answer carries.
+"""The CA without faults: routes requests to resources and adds the common response headers.
 
-The first segment of a URL's path is the name of its resource, here and in the tests.
+The first segment of a URL's path is the resource name, here and in the tests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.lab.scripted_ca.problems import Problem
 from tests.lab.scripted_ca.state import Received, Signed, State, authenticate
 from tests.lab.scripted_ca.wire import NO_CONTENT, Reply, Request, json_reply
 
-# what is posted, always signed
+# resources with signed POST requests
 SIGNED: Mapping[str, Callable[[State, Signed], Reply]] = MappingProxyType(
     {
         "new-account": accounts.new_account,
@@ -37,8 +37,8 @@ RESOURCES = frozenset([*SIGNED, *OPEN])
 
 
 def receive(state: State, request: Request) -> Received:
-    """Takes a request apart and spends its nonce: on arrival, so that a nonce is good once even if
-    a fault keeps the request from being answered."""
+    """Parses a request and uses up its nonce immediately, so that a nonce is valid only once even
+    if a fault prevents a reply."""
     resource, _, identifier = request.path.partition("?")[0].lstrip("/").partition("/")
     message = malformed = None
     if request.method == "POST":
@@ -55,7 +55,7 @@ def receive(state: State, request: Request) -> Received:
 
 
 def answer(state: State, received: Received) -> Reply:
-    """What a CA without faults answers."""
+    """The reply of a CA without faults."""
     with state.lock:
         try:
             reply = _answer(state, received)
@@ -82,12 +82,12 @@ def _answer(state: State, received: Received) -> Reply:
     if resource in SIGNED:
         if method != "POST":
             raise Problem(
-                "malformed", 405, f"{resource} is posted to", headers=(("Allow", "POST"),)
+                "malformed", 405, f"{resource} requires POST", headers=(("Allow", "POST"),)
             )
         return SIGNED[resource](state, authenticate(state, received))
     if method not in ("GET", "HEAD"):
         allow = (("Allow", "GET, HEAD"),)
-        raise Problem("malformed", 405, f"{resource} is only read", headers=allow)
+        raise Problem("malformed", 405, f"{resource} is read-only", headers=allow)
     if resource == "renewal-info":
         return certificates.renewal_info(state, received.id)
     if resource == "new-nonce":  # RFC 8555 §7.2

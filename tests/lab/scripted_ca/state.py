@@ -1,5 +1,5 @@
-"""What the scripted CA knows: its accounts, orders, authorizations, challenges and certificates,
-each as the resource that RFC 8555 §7.1 describes, and the gate that every signed request passes.
+"""The scripted CA's state: accounts, orders, authorizations, challenges and certificates (RFC 8555
+§7.1), and the authentication of signed requests.
 
 All of it is read and changed under `State.lock`.
 """
@@ -65,7 +65,7 @@ class Authorization:
 
     @property
     def name(self) -> str:
-        """The name as it was ordered: "example.com", "*.example.com", "192.0.2.1"."""
+        """The name as ordered: "example.com", "*.example.com", "192.0.2.1"."""
         return ("*." if self.wildcard else "") + self.identifier["value"]
 
 
@@ -98,7 +98,7 @@ class Revocation:
 
 @dataclass(frozen=True)
 class Received:
-    """A request on arrival: its resource, and its JWS taken apart but not verified."""
+    """A received request: its resource, and its JWS, parsed but not verified."""
 
     request: Request
     resource: str
@@ -109,7 +109,7 @@ class Received:
 
     @property
     def content(self) -> Any:
-        """The payload's JSON; None where there is none, or where it cannot be read."""
+        """The payload's JSON; None if there is none, or if it is invalid."""
         try:
             return self.message.content if self.message else None
         except Problem:
@@ -118,8 +118,8 @@ class Received:
 
 @dataclass(frozen=True)
 class Signed:
-    """A request whose signature, nonce and URL are right. The account is None where the request
-    was signed with a key of its own (newAccount, revokeCert)."""
+    """A request with a valid signature, nonce and URL. The account is None if the request was
+    signed by its jwk (newAccount, revokeCert)."""
 
     id: str
     url: str
@@ -131,13 +131,13 @@ class Signed:
     @property
     def signer(self) -> Account:
         if self.account is None:
-            raise Problem("malformed", detail="kid is wanted here, not jwk")
+            raise Problem("malformed", detail="kid is required here, not jwk")
         return self.account
 
     @property
     def fields(self) -> dict[str, Any]:
         if not isinstance(self.content, dict):
-            raise Problem("malformed", detail="the payload is no JSON object")
+            raise Problem("malformed", detail="the payload is not a JSON object")
         return self.content
 
 
@@ -196,8 +196,8 @@ def timestamp(moment: datetime) -> str:
 
 
 def authenticate(state: State, received: Received) -> Signed:
-    """The gate: checks content type, nonce, URL, key and signature (RFC 8555 §6.2 to 6.5), and
-    that the account exists, is valid, and has agreed to the terms."""
+    """Checks content type, nonce, URL, key and signature (RFC 8555 §6.2 to 6.5), and that the
+    account exists, is valid, and has agreed to the terms."""
     message = received.message
     content_type = received.request.headers.get("Content-Type")
     if content_type != "application/jose+json":
@@ -206,11 +206,11 @@ def authenticate(state: State, received: Received) -> Signed:
         raise received.malformed or Problem("malformed", detail="no JWS")
     protected = message.protected
     if not received.nonce_is_good:
-        raise Problem("badNonce", detail="the nonce is missing, used or not ours")
+        raise Problem("badNonce", detail="the nonce is missing, used or unknown")
     if protected.get("url") != received.request.url:
         raise Problem("unauthorized", 403, f"signed for {protected.get('url')}")
     if ("jwk" in protected) == ("kid" in protected):
-        raise Problem("malformed", detail="one of jwk and kid is wanted")
+        raise Problem("malformed", detail="exactly one of jwk and kid is required")
     account = None
     if "kid" in protected:
         account = _account(state, protected["kid"])
@@ -218,7 +218,7 @@ def authenticate(state: State, received: Received) -> Signed:
     elif received.resource in ("new-account", "revoke-cert"):
         key = jws.key_from(protected["jwk"])
     else:
-        raise Problem("malformed", detail="kid is wanted here, not jwk")
+        raise Problem("malformed", detail="kid is required here, not jwk")
     jws.verify(message, key, state.settings.signature_algorithms)
     if account and received.resource != "account":
         _require_agreement(state, account)

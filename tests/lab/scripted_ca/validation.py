@@ -1,4 +1,4 @@
-"""Real validation of http-01 (RFC 8555 §8.3), at one host and port, whatever the name."""
+"""Real validation of http-01 (RFC 8555 §8.3), at one host and port for all names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ TIMEOUT = 5  # seconds
 
 
 def http01(host: str, port: int, name: str, token: str, expected: str) -> dict[str, Any] | None:
-    """Fetches the token with `name` in the Host header. None if it holds the key authorization,
-    a problem document otherwise."""
+    """Fetches the token with `name` in the Host header. Returns None if the response is the key
+    authorization, a problem document otherwise."""
     path = f"/.well-known/acme-challenge/{token}"
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     try:

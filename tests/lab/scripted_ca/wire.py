@@ -1,8 +1,8 @@
-"""HTTP and TLS on loopback: a request comes in as a value, a reply goes out as a value, and the way
-in which it goes out (whole, dripping, cut short, not at all) is part of the reply.
+"""An HTTP and TLS server on loopback. Requests and replies are values; how a reply is sent (whole,
+slowly, truncated, not at all) is part of the reply.
 
-It knows nothing of ACME. A keep-alive connection has one thread, and `Listener.close` ends every
-one of them, so that no thread and no socket outlives a test.
+It knows nothing of ACME. Each connection has one thread, and `Listener.close` ends all of them, so
+that no thread or socket outlives a test.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ NO_CONTENT = 204
 @dataclass(frozen=True)
 class Request:
     method: str
-    url: str  # absolute, as the server writes it, never by the Host header
+    url: str  # absolute, built from the server's address, not from the Host header
     path: str
-    headers: Message  # looked up without regard to case
+    headers: Message  # case-insensitive
     body: bytes
 
 
 def whole(reply: Reply, connection: Connection) -> None:
-    """Sends a reply in one piece, as an honest server does."""
+    """Sends a reply in one piece, as usual."""
     connection.write(reply.head(length=len(reply.body)) + reply.body)
 
 
@@ -50,7 +50,7 @@ class Reply:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def with_header(self, name: str, value: str) -> Reply:
-        """The same reply with this header only once, whatever it had."""
+        """The same reply with this header set, replacing any others of that name."""
         return self.without_header(name).adding_header(name, value)
 
     def adding_header(self, name: str, value: str) -> Reply:
@@ -61,8 +61,8 @@ class Reply:
         return replace(self, headers=kept)
 
     def head(self, *, length: int | None) -> bytes:
-        """The status line and headers, up to and with the empty line; without a length the body
-        ends where the connection does."""
+        """The status line and headers, including the empty line. Without a length the body ends
+        with the connection."""
         known = {status.value: status.phrase for status in HTTPStatus}
         lines = [f"HTTP/1.1 {self.status} {known.get(self.status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
@@ -81,7 +81,7 @@ def json_reply(status: int, body: Any, *headers: tuple[str, str]) -> Reply:
 
 
 class Connection:
-    """What a reply may do with the connection that it goes out on."""
+    """The operations of a reply on its connection."""
 
     def __init__(self, exchange: _Exchange, closing: threading.Event) -> None:
         self._exchange = exchange
@@ -91,7 +91,7 @@ class Connection:
         self._exchange.wfile.write(data)
 
     def pause(self, seconds: float) -> None:
-        """Waits; raises ConnectionAbortedError if the server is closed meanwhile."""
+        """Waits; raises ConnectionAbortedError if the server is closed in the meantime."""
         if self._closing.wait(seconds):
             raise ConnectionAbortedError("the server is closing")
 
@@ -100,15 +100,15 @@ class Connection:
         self._exchange.close_connection = True
 
     def drop(self) -> NoReturn:
-        """Ends the connection now."""
+        """Closes the connection immediately."""
         raise ConnectionAbortedError("dropped on purpose")
 
     def reset(self) -> NoReturn:
-        """Ends the connection now with RST, as a crashed peer or a firewall would."""
+        """Closes the connection immediately with RST, as a crashed peer or a firewall would."""
         no_lingering = struct.pack("ii", 1, 0)
         raw = self._exchange.connection
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_lingering)
-        # the files hold the socket open: unless all three are closed here, FIN goes out first
+        # the files keep the socket open: unless all three are closed, FIN is sent first
         self._exchange.rfile.close()
         self._exchange.wfile.close()
         raw.close()
@@ -121,7 +121,7 @@ class _Exchange(BaseHTTPRequestHandler):
     server: Listener
 
     def setup(self) -> None:
-        # here, in the connection's own thread: a client that stalls its handshake holds up no other
+        # in the connection's own thread, so that a stalled handshake delays no other client
         if isinstance(self.request, ssl.SSLSocket):
             self.request.do_handshake()
         super().setup()
@@ -142,14 +142,14 @@ class _Exchange(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _exchange  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Says nothing: a test reads `ScriptedCA.requests` instead."""
+        """Does nothing: tests read `ScriptedCA.requests` instead."""
 
 
 Answer = Callable[[Request, Connection], Reply]
 
 
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Listens on 127.0.0.1 at a free port, over TLS where a context is given.
+    """Listens on 127.0.0.1 at a free port, with TLS if a context is given.
 
     `answer` runs in the connection's thread; a ConnectionError that it raises ends the connection.
     """
@@ -202,7 +202,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # clients hang up, distrust the certificate, or are dropped on purpose: all of it is OSError
+        # disconnects, untrusted certificates and intentional drops all raise OSError
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -212,4 +212,4 @@ def _shut_down(connection: socket.socket) -> None:
         # not SSLSocket's own, which would take the session from the thread that reads in it
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
     except OSError:
-        return  # gone already
+        return  # already closed
