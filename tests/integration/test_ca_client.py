@@ -192,7 +192,7 @@ def test_a_ca_whose_name_does_not_resolve(clock: SteerableClock) -> None:
     assert failure.value.code == "acme.unreachable"
 
 
-def test_what_speaks_no_http(ca: ScriptedCA, caller: Caller) -> None:
+def test_a_server_that_does_not_speak_http(ca: ScriptedCA, caller: Caller) -> None:
     ca.script("directory", raw(b"220 mail.example ESMTP\r\n"), times=ALWAYS)
     with pytest.raises(CaUnavailable, match="did not respond"):
         caller.directory()

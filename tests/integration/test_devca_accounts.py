@@ -104,7 +104,7 @@ def test_a_request_is_signed_for_an_account_by_kid_or_by_a_new_key(client: RawCl
     assert client.post("new-account", {}).problem == "malformed"
 
 
-def test_an_unknown_account_is_told_so(client: RawClient) -> None:
+def test_an_unknown_account_gets_account_does_not_exist(client: RawClient) -> None:
     answer = client.post("new-order", {}, kid=client.url("account", "nosuch"))
 
     assert (answer.status, answer.problem) == (400, "accountDoesNotExist")
@@ -174,7 +174,7 @@ def test_only_flattened_jws_of_the_right_media_type_and_size_are_read(client: Ra
         ("GET", "", 404),
     ],
 )
-def test_what_is_not_there_or_not_to_be_called_so_is_refused(
+def test_unknown_urls_and_methods_are_refused(
     ca: DevCa, method: str, path: str, status: int
 ) -> None:
     answer = RawClient(ca).get(path, method=method)
@@ -235,7 +235,7 @@ def test_contacts_can_be_changed_and_removed(client: RawClient) -> None:
     assert client.post(str(client.kid)).json == removed.json
 
 
-def test_an_account_is_nobody_elses(client: RawClient) -> None:
+def test_an_account_cannot_be_read_by_another_account(client: RawClient) -> None:
     other = RawClient(client.ca)
     other.register()
 
@@ -320,7 +320,7 @@ def test_an_account_gets_another_key(client: RawClient) -> None:
     assert client.post(str(client.kid)).problem == "malformed"
 
 
-def test_a_key_that_has_an_account_is_no_new_key(client: RawClient) -> None:
+def test_a_key_of_another_account_is_refused_as_a_new_key(client: RawClient) -> None:
     other = RawClient(client.ca)
     other.register()
 

@@ -77,7 +77,7 @@ def test_openssl_checks_the_revocation_list(client: RawClient, tmp_path: Path, k
 
 @pytest.mark.parametrize("profile", ["classic", "tlsserver", "shortlived"])
 @pytest.mark.parametrize("kind", ["P-256", "RSA"])
-def test_a_certificate_says_what_rfc_5280_wants(client: RawClient, kind: str, profile: str) -> None:
+def test_a_certificate_conforms_to_rfc_5280(client: RawClient, kind: str, profile: str) -> None:
     leaf, issuer = x509.load_pem_x509_certificates(
         issue(client, "a.example", "*.a.example", key=KEYS[kind](), profile=profile)
     )

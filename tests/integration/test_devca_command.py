@@ -53,7 +53,7 @@ def _announcement(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path) as (process, said):
         directory = request(said["directory_url"], Path(said["root"])).json
         process.send_signal(number)
@@ -99,7 +99,7 @@ def test_the_ca_of_the_home_is_used_where_it_is_served(tmp_path: Path) -> None:
         assert endpoint.http_port == said["http_port"]
 
 
-def test_a_second_one_on_the_same_directory_is_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_directory_reports_the_first(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, _):
         second = certctl_process("dev-ca", "serve", home=tmp_path)
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_meant_is_refused(
 # The root.
 
 
-def test_the_root_is_printed_and_made_where_there_is_none(tmp_path: Path) -> None:
+def test_the_root_is_printed_and_created_if_missing(tmp_path: Path) -> None:
     first, second = (certctl("dev-ca", "root", home=tmp_path) for _ in range(2))
 
     x509.load_pem_x509_certificate(first.stdout.encode())
@@ -168,7 +168,7 @@ def test_on_a_terminal_it_says_how_to_trust_the_root(tmp_path: Path) -> None:
         assert word in shown.stderr
 
 
-def test_a_state_directory_of_ones_own_is_used(tmp_path: Path) -> None:
+def test_a_custom_state_directory_is_used(tmp_path: Path) -> None:
     state = tmp_path / "elsewhere"
 
     done = certctl("dev-ca", "root", "--state", str(state), "--json", home=tmp_path / "home")

@@ -37,7 +37,7 @@ def account_record(client: RawClient, name: str) -> str:
     return f"_{base64.b32encode(digest).decode().lower()}._acme-challenge.{name}"
 
 
-def test_the_record_of_the_account_proves_control(client: RawClient) -> None:
+def test_the_record_of_the_account_passes_validation(client: RawClient) -> None:
     url, challenge = begin(client, "dns-account-01", "*.a.example")
     value = client.txt_value(challenge["token"])
     client.ca.zone.add(account_record(client, "a.example"), value)
@@ -105,7 +105,7 @@ def test_the_challenge_has_no_token_and_says_its_form_by_its_members(client: Raw
         ("*.a.example", "{issuer}; policy=WildCard; accounturi={account}"),
     ],
 )
-def test_a_record_that_allows_it_proves_control(
+def test_a_record_that_allows_the_name_passes_validation(
     client: RawClient, form: str, name: str, value: str
 ) -> None:
     client.ca.settings.dns_persist_form = form
@@ -166,7 +166,7 @@ def test_any_other_record_does_not(client: RawClient, name: str, value: str, sai
 # What is offered.
 
 
-def test_an_address_is_not_offered_what_the_dns_proves(client: RawClient) -> None:
+def test_an_address_is_not_offered_dns_challenges(client: RawClient) -> None:
     refused = client.order("192.0.2.7")
 
     assert refused.problem == "rejectedIdentifier"

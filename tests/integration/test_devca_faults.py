@@ -41,7 +41,7 @@ def client(ca: DevCa) -> RawClient:
         ("rate-limited", 429, "rateLimited"),
     ],
 )
-def test_a_fault_is_met_as_often_as_asked_for(
+def test_a_fault_occurs_as_often_as_requested(
     client: RawClient, fault: str, status: int, problem: str
 ) -> None:
     client.manage("POST", "faults", **{fault: 100, "times": 2, "retry-after": "7"})
@@ -158,7 +158,7 @@ def test_a_page_in_a_browser_cannot_manage_it(client: RawClient) -> None:
     assert status == 415
 
 
-def test_a_client_that_stalls_in_its_handshake_holds_nobody_up(client: RawClient) -> None:
+def test_a_client_that_stalls_in_its_handshake_delays_no_other(client: RawClient) -> None:
     stalled = [socket.create_connection(("127.0.0.1", client.ca.port)) for _ in range(20)]
     try:
         assert client.get("directory").status == 200

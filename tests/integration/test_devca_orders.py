@@ -104,7 +104,7 @@ def test_dates_are_not_for_the_client_to_choose(client: RawClient) -> None:
     assert client.order("a.example", notAfter="2030-01-01T00:00:00Z").problem == "malformed"
 
 
-def test_an_order_is_nobody_elses(client: RawClient) -> None:
+def test_an_order_cannot_be_read_by_another_account(client: RawClient) -> None:
     order = client.order("a.example")
     other = RawClient(client.ca)
     other.register()
@@ -162,7 +162,7 @@ def test_a_challenge_links_to_its_authorization_and_can_be_read(client: RawClien
     assert read.json["status"] == "pending"
 
 
-def test_an_authorization_is_used_again_where_that_is_asked_for(client: RawClient) -> None:
+def test_an_authorization_is_reused_if_the_setting_allows_it(client: RawClient) -> None:
     client.ca.settings.reuse_authorizations = True
     client.issue("a.example")
 
@@ -188,7 +188,7 @@ def test_a_deactivated_authorization_makes_its_order_invalid(client: RawClient) 
     assert client.post(url, {"status": "valid"}).problem == "malformed"
 
 
-def test_a_failed_order_tells_of_each_name(client: RawClient) -> None:
+def test_a_failed_order_reports_each_name(client: RawClient) -> None:
     order = client.order("a.example", "b.example", "c.example")
     for url in order.json["authorizations"][:2]:
         challenges = client.post(url).json["challenges"]
@@ -344,7 +344,7 @@ def test_who_controls_all_names_may_revoke_too(client: RawClient) -> None:
     assert other.post("revoke-certificate", asked).status == 200
 
 
-def test_what_is_no_certificate_of_this_ca_cannot_be_revoked(client: RawClient) -> None:
+def test_a_certificate_of_another_ca_cannot_be_revoked(client: RawClient) -> None:
     with DevCa(None) as another:
         stranger = RawClient(another)
         stranger.register()
@@ -424,7 +424,7 @@ def test_a_window_can_be_set_for_one_certificate(client: RawClient) -> None:
     ("identifier", "status"),
     [("AAAA.AAAA", 404), ("AAAA", 400), ("AA=A.AAAA", 400), ("A.A.A", 400), ("", 400)],
 )
-def test_an_unknown_or_senseless_cert_id_has_no_window(
+def test_an_unknown_or_invalid_cert_id_has_no_window(
     client: RawClient, identifier: str, status: int
 ) -> None:
     answer = client.get("renewal-info", identifier)

@@ -65,7 +65,7 @@ def test_where_its_port_is_taken_another_one_does_and_urls_are_known_by_their_pa
         assert back.port == ca.port
 
 
-def test_nobody_else_reads_its_keys_and_records(tmp_path: Path) -> None:
+def test_its_keys_and_records_are_not_readable_by_others(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with DevCa(state) as ca:
         RawClient(ca).register()
@@ -121,7 +121,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
             pass
 
 
-def test_profiles_of_ones_own_come_from_a_file(tmp_path: Path) -> None:
+def test_custom_profiles_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "profiles.toml"
     file.write_text('[canary]\nlifetime = "10m"\nmax_names = 2\nidentifier_types = ["dns"]\n')
     settings = DevCaSettings(profiles=load_profiles(file))

@@ -134,7 +134,7 @@ def test_redirects_are_followed_to_other_names_and_to_https(
         ((302, {}, b""), "unauthorized: http://a.example"),
     ],
 )
-def test_what_is_no_answer_is_told(client: RawClient, page: Page, said: str) -> None:
+def test_a_wrong_response_is_reported(client: RawClient, page: Page, said: str) -> None:
     url, challenge = begin(client, "http-01")
 
     with web(client.ca.settings.http_port, lambda *_: page):
@@ -143,7 +143,7 @@ def test_what_is_no_answer_is_told(client: RawClient, page: Page, said: str) -> 
     assert found.startswith(said)
 
 
-def test_nobody_listening_is_told(client: RawClient) -> None:
+def test_a_refused_connection_is_reported(client: RawClient) -> None:
     assert "refused" in outcome(client, *begin(client, "http-01")).lower()
 
 
@@ -180,7 +180,7 @@ def test_a_txt_record_is_found_among_others(client: RawClient) -> None:
     assert outcome(client, *wrong).startswith("unauthorized: the TXT record")
 
 
-def test_a_resolver_is_asked_where_one_is_set(client: RawClient) -> None:
+def test_a_resolver_is_queried_if_one_is_set(client: RawClient) -> None:
     zone = MockZone()
     with DnsServer(zone) as dns:
         client.ca.settings.dns = dns.address
@@ -258,7 +258,7 @@ def tls(port: int, directory: Path, files: tuple[bytes, bytes], alpn: str) -> It
 @pytest.mark.parametrize(
     ("name", "sni"), [("a.example", "a.example"), ("192.0.2.7", "7.2.0.192.in-addr.arpa")]
 )
-def test_a_certificate_with_the_digest_proves_control(
+def test_a_certificate_with_the_digest_passes_validation(
     client: RawClient, tmp_path: Path, name: str, sni: str
 ) -> None:
     url, challenge = begin(client, "tls-alpn-01", name)

@@ -60,7 +60,9 @@ def test_time_that_a_ca_asks_for_is_given_by_who_did_not_hear_of_it(
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_hours_are_waited_for_by_nobody(ca: ScriptedCA, client: AcmeClient, status: int) -> None:
+def test_a_retry_after_of_hours_is_not_waited_for(
+    ca: ScriptedCA, client: AcmeClient, status: int
+) -> None:
     ca.script("new-order", response(status, "busy", {"Retry-After": "7200"}))
     kind = CaUnavailable if status == 503 else RateLimited
     with pytest.raises(kind):

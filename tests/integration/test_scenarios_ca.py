@@ -127,7 +127,7 @@ def test_scenario_03_retry_after_as_a_date_in_three_time_zones(
 @pytest.mark.parametrize(
     ("value", "waited"), [("0", 0.04), ("-1", 0.04), ("soon", 0.04), ("1000000000", 60.0)]
 )
-def test_scenario_04_retry_after_that_makes_no_sense(
+def test_scenario_04_an_invalid_retry_after(
     ca: ScriptedCA,
     caller: Caller,
     client: AcmeClient,
@@ -331,7 +331,7 @@ def test_scenario_33_a_directory_with_random_keys_and_a_strange_meta(
 @pytest.mark.parametrize(
     "body", ["<html>", "null", "[]", "{}", '{"newNonce": 1}', json.dumps({"newNonce": "https://x"})]
 )
-def test_scenario_33_what_is_no_directory(ca: ScriptedCA, caller: Caller, body: str) -> None:
+def test_scenario_33_an_invalid_directory(ca: ScriptedCA, caller: Caller, body: str) -> None:
     ca.script("directory", response(200, body))
     with pytest.raises(BadResponse, match="responded to the directory request with"):
         caller.directory()

@@ -86,7 +86,7 @@ def test_long_words_are_cut() -> None:
 
 
 @pytest.mark.parametrize("body", ["null", '"x"', "[1]", "7", "{}", "<html>no</html>", ""])
-def test_a_body_that_is_no_problem_document_leaves_the_status_to_speak(body: str) -> None:
+def test_without_a_problem_document_the_status_is_reported(body: str) -> None:
     said = error(400, body)
     assert type(said) is AcmeError
     shown = "x" if body == '"x"' else "HTTP status 400, Bad Request"
@@ -146,7 +146,7 @@ def test_changed_terms_are_named() -> None:
     )
 
 
-def test_an_account_that_the_ca_does_not_take_any_more_is_looked_at_next() -> None:
+def test_the_hint_for_a_rejected_account_is_to_check_it() -> None:
     body = f'{{"type": "{URN}unauthorized"}}'
     hint = error(403, body).hint
     assert hint is not None
@@ -154,7 +154,7 @@ def test_an_account_that_the_ca_does_not_take_any_more_is_looked_at_next() -> No
     assert error(403, body, resource=Resource.NEW_ACCOUNT).hint is None
 
 
-def test_subproblems_are_told_by_name() -> None:
+def test_subproblems_are_reported_by_name() -> None:
     body = (
         f'{{"type": "{URN}compound", "detail": "two names", "subproblems": ['
         f'{{"type": "{URN}caa", "detail": "forbidden", "identifier": {{"value": "a.example"}}}},'

@@ -49,7 +49,7 @@ def test_http_is_refused_for_any_other_machine(host: str) -> None:
         "https://ca.example/\x1b[2J",
     ],
 )
-def test_what_is_no_url_of_a_directory_is_refused(text: str) -> None:
+def test_an_invalid_directory_url_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not the URL of an ACME directory"):
         directory_url(text)
 
@@ -61,7 +61,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
     assert refusal.value.hint.startswith("Did you mean letsencrypt?")
 
 
-def test_a_strange_name_is_answered_with_all_names() -> None:
+def test_the_hint_for_an_unknown_name_lists_all_names() -> None:
     with pytest.raises(UsageError) as refusal:
         directory_url("xyzzy")
     assert refusal.value.hint is not None
@@ -78,7 +78,7 @@ def test_staging_is_known_where_there_is_one() -> None:
     assert staging_url("https://ca.example/dir") is None
 
 
-def test_standing_follows_the_table() -> None:
+def test_the_kind_of_a_ca_follows_the_table() -> None:
     assert ca_kind(PRODUCTION) == "public"
     assert ca_kind(STAGING) == "staging"
     assert ca_kind("https://dv.acme-v02.test-api.pki.goog/directory") == "staging"

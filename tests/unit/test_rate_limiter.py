@@ -114,7 +114,7 @@ def test_renewal_information_has_holds_of_its_own() -> None:
     ],
     ids=["a limit of the CA's own", "an error of the CA's", "no answer"],
 )
-def test_what_says_nothing_of_other_requests_slows_nobody(error: CaUnavailable) -> None:
+def test_an_error_about_one_request_does_not_slow_down_others(error: CaUnavailable) -> None:
     clock = SteerableClock()
     some = limiter(clock)
     some.record_refusal(ORDER, error)
