@@ -18,7 +18,9 @@ TEMPORARY = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100)
 """The retry intervals while the CA cannot be reached; the last one repeats."""
 
 
-def time_to_ask(version: Version, renewal_state: RenewalState, now: datetime) -> datetime | None:
+def next_request_time(
+    version: Version, renewal_state: RenewalState, now: datetime
+) -> datetime | None:
     """Return when the CA may next be asked about a version; None if it must not be asked.
 
     That is if the version has expired or has no CertID (RFC 9773 §4.1, §4.3).
@@ -34,7 +36,7 @@ def renewal_info_for(version: Version, renewal_state: RenewalState) -> RenewalIn
     return info if info is not None and info.cert_id == version.facts.ari_id else None
 
 
-def answered(
+def after_answer(
     renewal_state: RenewalState,
     version: Version,
     window: SuggestedWindow,
@@ -63,7 +65,7 @@ def answered(
     return replace(renewal_state, renewal_info=info, ask_ca_at=again, unanswered=0)
 
 
-def unanswered(
+def after_no_answer(
     renewal_state: RenewalState, now: datetime, *, permanent: bool, retry_after: float | None
 ) -> RenewalState:
     """Return the renewal state after the CA gave no usable answer; an earlier one remains valid.
@@ -77,7 +79,7 @@ def unanswered(
     return replace(renewal_state, ask_ca_at=now + pause, unanswered=failures)
 
 
-def not_offered(renewal_state: RenewalState, version: Version) -> RenewalState:
+def after_not_offered(renewal_state: RenewalState, version: Version) -> RenewalState:
     """Return the renewal state for a CA without renewal information: it is not asked again about
     this version.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certctl.ari import renewal_info_for, time_to_ask
+from certctl.ari import next_request_time, renewal_info_for
 from certctl.errors import AcmeError, CertctlError
 from certctl.models import (
     CertificateFacts,
@@ -243,7 +243,7 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     decision, live = decide(spec, status, now), status.live
     if live is None or not spec.autorenew:
         return decision.at
-    moments = [decision.at, time_to_ask(live, status.renewal_state, now)]
+    moments = [decision.at, next_request_time(live, status.renewal_state, now)]
     info = renewal_info_for(live, status.renewal_state)
     if info is not None and decision.at == info.chosen:
         # In an open window the decision depends on the run interval, so every run decides.

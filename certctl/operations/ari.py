@@ -5,7 +5,7 @@ ARI is optional: a failed query is recorded in the renewal state, and is never a
 
 from __future__ import annotations
 
-from certctl.ari import answered, not_offered, time_to_ask, unanswered
+from certctl.ari import after_answer, after_no_answer, after_not_offered, next_request_time
 from certctl.errors import AcmeError, RenewalInfoUnavailable
 from certctl.models import CertificateSpec, RenewalState, Version
 from certctl.operations.run import Run
@@ -19,18 +19,18 @@ def ask_for_renewal_info(
     Raises only `Interrupted`.
     """
     now = run.services.clock.now()
-    at = time_to_ask(version, renewal_state, now)
+    at = next_request_time(version, renewal_state, now)
     if at is None or at > now or version.facts.ari_id is None:
         return renewal_state
     try:
         client = run.client(version.request.ca, spec.ca_bundle)
         if not client.has_renewal_info:
-            return not_offered(renewal_state, version)
+            return after_not_offered(renewal_state, version)
         window = client.renewal_info(version.facts.ari_id)
     except RenewalInfoUnavailable as error:
-        return unanswered(
+        return after_no_answer(
             renewal_state, now, permanent=error.permanent, retry_after=error.retry_after
         )
     except AcmeError as error:
-        return unanswered(renewal_state, now, permanent=False, retry_after=error.retry_after)
-    return answered(renewal_state, version, window, now, run.services.random)
+        return after_no_answer(renewal_state, now, permanent=False, retry_after=error.retry_after)
+    return after_answer(renewal_state, version, window, now, run.services.random)

@@ -30,7 +30,7 @@ from certctl.operations.preflight import check_deployment
 from certctl.operations.rate_limit_forecast import order_for, warn_of_limits
 from certctl.operations.report import Report
 from certctl.operations.run import Run
-from certctl.operations.run_hooks import after, before, run_outstanding_post_hooks
+from certctl.operations.run_hooks import run_outstanding_post_hooks, run_post_hooks, run_pre_hooks
 from certctl.operations.specs import (
     changed,
     find,
@@ -202,7 +202,7 @@ def _issue(
         return _nothing_due(spec, request, status, decision, run)
     outcome = Outcome(spec.name, "issued", _domains(spec), reason=decision.why)
     warn_of_limits([(spec, order_for(spec, status, run.services.clock.now()))], run)
-    run_hooks = before([spec], run)
+    run_hooks = run_pre_hooks([spec], run)
     try:
         if spec.name in run_hooks.refused:
             raise run_hooks.refused[spec.name]
@@ -219,7 +219,7 @@ def _issue(
         outcome = replace(outcome, action="failed", error=error)
         record_failure(spec.name, error, run)
     finally:
-        errors += after(run_hooks, [outcome], run)
+        errors += run_post_hooks(run_hooks, [outcome], run)
     return outcome
 
 
@@ -285,7 +285,7 @@ def _dry_run(
     outcome = Outcome(spec.name, "dry-run", _domains(spec))
     staging_of(spec)  # fail before any hook runs if the CA has no staging directory
     run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
-    run_hooks = before([spec], run)
+    run_hooks = run_pre_hooks([spec], run)
     try:
         if spec.name in run_hooks.refused:
             raise run_hooks.refused[spec.name]
@@ -295,7 +295,7 @@ def _dry_run(
     except CertctlError as error:
         outcome = replace(outcome, action="failed", error=error)
     finally:
-        errors += after(run_hooks, [outcome], run)
+        errors += run_post_hooks(run_hooks, [outcome], run)
     return outcome
 
 

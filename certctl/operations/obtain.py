@@ -88,7 +88,7 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
         issued.inspected.cert, issued.inspected.chain, privkey=issued.pending.privkey
     )
     saved = store.save_version(spec, version, material)
-    _remember(saved, spec, issued.missing, run, by_ari=by_ari)
+    _record_success(saved, spec, issued.missing, run, by_ari=by_ari)
     return saved
 
 
@@ -167,7 +167,7 @@ def _issue_once(context: OrderContext, profile: str | None, csr: bytes | None) -
     store, spec = context.run.services.store, context.spec
     pending = _pending(context)
     with _drop_unless_resumable(context):
-        order, pending = _placed(context, pending, profile)
+        order, pending = _place_or_resume(context, pending, profile)
     if order.status == "pending":
         try:
             context.run.check()
@@ -193,7 +193,7 @@ def _drop_unless_resumable(context: OrderContext) -> Iterator[None]:
         raise
 
 
-def _remember(
+def _record_success(
     version: Version,
     spec: CertificateSpec,
     missing: NamesMissing | None,
@@ -261,7 +261,7 @@ def _compromised(privkey: bytes | None, spec: CertificateSpec, run: Run) -> bool
     return bool(known) and privkey is not None and keys.key_sha256(privkey) in known
 
 
-def _placed(
+def _place_or_resume(
     context: OrderContext, pending: PendingOrder, profile: str | None
 ) -> tuple[Order, PendingOrder]:
     """Return the order at the CA: an earlier run's if it can still be finished, else a new one."""
@@ -273,14 +273,14 @@ def _placed(
             run.services.emit(OrderPlaced(name, clock.now(), order.url, resumed=True))
             return order, pending
         pending = replace(pending, url=None, created=clock.now())
-    order = place(context, profile, _replaced(context))
+    order = place(context, profile, _replaced_cert_id(context))
     pending = replace(pending, url=order.url)
     store.save_pending(name, pending)
     run.services.emit(OrderPlaced(name, clock.now(), order.url, resumed=False))
     return order, pending
 
 
-def _replaced(context: OrderContext) -> str | None:
+def _replaced_cert_id(context: OrderContext) -> str | None:
     """Return the CertID of the version that the order replaces (RFC 9773 §5).
 
     None if no valid version was issued by the same CA and account for at least one of the names.

@@ -107,12 +107,12 @@ def _order_all(
     errors: list[CertctlError],
 ) -> None:
     """Order what is due between the pre and the post hooks, and deploy it batch by batch."""
-    from certctl.operations.run_hooks import after, before  # noqa: PLC0415 - an idle run needs none
+    from certctl.operations.run_hooks import run_post_hooks, run_pre_hooks  # noqa: PLC0415 - an idle run needs none
 
     if not request.dry_run:
         warn_of_limits([(each.spec, each.ledger_entry) for each in due if each.ledger_entry], run)
     try:
-        run_hooks = before([each.spec for each in due], run)
+        run_hooks = run_pre_hooks([each.spec for each in due], run)
     except LockHeld as busy:
         outcomes += [skipped(each.spec.name, busy, run) for each in due]
         return
@@ -134,7 +134,7 @@ def _order_all(
             finally:
                 done += ordered
     finally:
-        errors += after(run_hooks, done, run)
+        errors += run_post_hooks(run_hooks, done, run)
         outcomes += done
 
 

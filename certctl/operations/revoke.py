@@ -23,7 +23,7 @@ from certctl.operations.memory import update_next_action
 from certctl.operations.obtain import obtain
 from certctl.operations.report import Report
 from certctl.operations.run import Run
-from certctl.operations.run_hooks import after, before
+from certctl.operations.run_hooks import run_post_hooks, run_pre_hooks
 from certctl.operations.specs import load, protect_public, require
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def revoke(
         report = _replace(revoked, spec, run)
     already = not _revoke(run, revoked, spec, pem, reason)
     run.services.emit(Revoked(name, run.services.clock.now(), revoked.facts.serial, already))
-    _remember(run, revoked, compromised=reason is RevocationReason.KEY_COMPROMISE)
+    _record_revocation(run, revoked, compromised=reason is RevocationReason.KEY_COMPROMISE)
     if afterwards is Afterwards.DELETE:
         run.services.store.delete(name)
     elif afterwards is Afterwards.STOP:
@@ -96,8 +96,8 @@ def revoke_file(
     """
     settings = run.services.settings
     facts = x509.facts(certificate)
-    ours = _ours(run, facts.sha256)
-    issuing = ours.request.ca if ours is not None else settings.required_text("ca")
+    archived = _archived_version(run, facts.sha256)
+    issuing = archived.request.ca if archived is not None else settings.required_text("ca")
     directory = directory_url(ca or issuing)
     if key is not None and keys.key_sha256(key) != facts.key_sha256:
         raise UsageError("the key does not belong to the certificate", code="usage.key_mismatch")
@@ -114,10 +114,10 @@ def revoke_file(
         client = run.client(directory, bundle, account)
         done = client.revoke(x509.der(certificate), reason.number, certificate_key=key)
     run.services.emit(Revoked("", run.services.clock.now(), facts.serial, not done))
-    if ours is not None:
-        run.lock(ours.name, timeout=settings.seconds("lock_timeout"))
-        _remember(run, ours, compromised=reason is RevocationReason.KEY_COMPROMISE)
-    return Revocation(ours.name if ours else None, facts.serial, already=not done)
+    if archived is not None:
+        run.lock(archived.name, timeout=settings.seconds("lock_timeout"))
+        _record_revocation(run, archived, compromised=reason is RevocationReason.KEY_COMPROMISE)
+    return Revocation(archived.name if archived else None, facts.serial, already=not done)
 
 
 def _replace(revoked: Version, spec: CertificateSpec, run: Run) -> Report:
@@ -125,14 +125,14 @@ def _replace(revoked: Version, spec: CertificateSpec, run: Run) -> Report:
     run.services.store.drop_pending(spec.name)
     strict = replace(spec, reuse_key=False, allow_subset=False)
     outcome = Outcome(spec.name, "issued", tuple(each.value for each in spec.identifiers))
-    run_hooks = before([spec], run)
+    run_hooks = run_pre_hooks([spec], run)
     try:
         if spec.name in run_hooks.refused:
             raise run_hooks.refused[spec.name]
         outcome = replace(outcome, version=obtain(strict, run))
         outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
     finally:
-        errors = after(run_hooks, [outcome], run)
+        errors = run_post_hooks(run_hooks, [outcome], run)
     if outcome.deploy is not None and isinstance(outcome.deploy.error, DeployFailed):
         raise DeployFailed(
             "the old certificate was not revoked, since its replacement could not be deployed: "
@@ -194,7 +194,7 @@ def _account(run: Run, revoked: Version) -> Account | None:
     return next(ordered, here[0] if here else None)
 
 
-def _remember(run: Run, version: Version, *, compromised: bool) -> None:
+def _record_revocation(run: Run, version: Version, *, compromised: bool) -> None:
     store, now = run.services.store, run.services.clock.now()
     renewal_state = store.status(version.name).renewal_state
     keys = renewal_state.compromised_keys
@@ -205,7 +205,7 @@ def _remember(run: Run, version: Version, *, compromised: bool) -> None:
     store.save_renewal_state(version.name, renewal_state, next_action_at=now)
 
 
-def _ours(run: Run, sha256: str) -> Version | None:
+def _archived_version(run: Run, sha256: str) -> Version | None:
     store = run.services.store
     return next(
         (

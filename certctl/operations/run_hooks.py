@@ -34,7 +34,7 @@ class RunHooks:
     earlier_errors: tuple[CertctlError, ...] = ()
 
 
-def before(specs: Sequence[CertificateSpec], run: Run) -> RunHooks:
+def run_pre_hooks(specs: Sequence[CertificateSpec], run: Run) -> RunHooks:
     """Run the distinct pre hooks of `specs` once each, after those of `hooks/pre.d`.
 
     Only one run at a time can be between its hooks. A certificate whose pre hook fails is refused.
@@ -56,12 +56,14 @@ def before(specs: Sequence[CertificateSpec], run: Run) -> RunHooks:
     try:
         return replace(run_hooks, refused=_run_pre(specs, run))
     except BaseException:
-        after(run_hooks, (), run)
+        run_post_hooks(run_hooks, (), run)
         raise
 
 
-def after(run_hooks: RunHooks, outcomes: Sequence[Outcome], run: Run) -> list[CertctlError]:
-    """Run the post hooks that belong to `before`; return their errors.
+def run_post_hooks(
+    run_hooks: RunHooks, outcomes: Sequence[Outcome], run: Run
+) -> list[CertctlError]:
+    """Run the post hooks that belong to `run_pre_hooks`; return their errors.
 
     If one fails, all of them stay outstanding and are run again by the next run.
     """

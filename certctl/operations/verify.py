@@ -139,7 +139,7 @@ def _check_certificate(name: str, run: Run, timeout: float) -> list[Verification
         for result in probe(service, names, live.facts.sha256, system)
     ]
     if all(each.problem is None for each in found):
-        _remember(name, live, run)
+        _record_verified(name, live, run)
     return found
 
 
@@ -210,14 +210,14 @@ def _judged(
     return None, None
 
 
-def _remember(name: str, live: Version, run: Run) -> None:
+def _record_verified(name: str, live: Version, run: Run) -> None:
     """Record when the live version was seen, unless another process holds the lock."""
     store = run.services.store
     try:
-        lease = store.lock(name, timeout=0)
+        lock = store.lock(name, timeout=0)
     except LockHeld:
         return
-    with lease:
+    with lock:
         status = store.status(name)
         if status.live is not None and status.live.number == live.number:
             seen = replace(status.deployment, verified_at=run.services.clock.now())

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from certctl.ari import (
     PERMANENT,
     TEMPORARY,
-    answered,
-    not_offered,
+    after_answer,
+    after_no_answer,
+    after_not_offered,
+    next_request_time,
     renewal_info_for,
-    time_to_ask,
-    unanswered,
 )
 from certctl.models import RenewalInfo, RenewalState, SuggestedWindow, Version
 from certctl.renewal import (
@@ -60,7 +60,7 @@ def said(
 def test_the_time_is_chosen_within_the_window(seed: int) -> None:
     window = SuggestedWindow(ISSUED + days(50), ISSUED + days(52), 3600)
 
-    renewal_state = answered(RenewalState(), KNOWN, window, ISSUED, Random(seed))
+    renewal_state = after_answer(RenewalState(), KNOWN, window, ISSUED, Random(seed))
 
     assert renewal_state.renewal_info is not None
     assert window.start <= renewal_state.renewal_info.chosen <= window.end
@@ -71,7 +71,7 @@ def test_different_certificates_choose_different_times() -> None:
     window = SuggestedWindow(ISSUED, ISSUED + days(1), 3600)
     chosen = set()
     for seed in range(50):
-        info = answered(RenewalState(), KNOWN, window, ISSUED, Random(seed)).renewal_info
+        info = after_answer(RenewalState(), KNOWN, window, ISSUED, Random(seed)).renewal_info
         assert info is not None
         chosen.add(info.chosen)
 
@@ -80,10 +80,10 @@ def test_different_certificates_choose_different_times() -> None:
 
 def test_the_time_is_chosen_once_for_a_window_and_anew_for_another() -> None:
     window = SuggestedWindow(ISSUED + days(50), ISSUED + days(52), 3600, "https://ca.example/1")
-    first = answered(RenewalState(), KNOWN, window, ISSUED, Random(1))
+    first = after_answer(RenewalState(), KNOWN, window, ISSUED, Random(1))
     again = replace(window, explanation_url="https://ca.example/2")
-    second = answered(first, KNOWN, again, ISSUED + HOUR, Random(2))
-    other = answered(second, KNOWN, replace(window, end=ISSUED + days(53)), ISSUED, Random(3))
+    second = after_answer(first, KNOWN, again, ISSUED + HOUR, Random(2))
+    other = after_answer(second, KNOWN, replace(window, end=ISSUED + days(53)), ISSUED, Random(3))
 
     assert first.renewal_info is not None
     assert second.renewal_info is not None
@@ -117,7 +117,7 @@ def test_only_a_window_that_moves_into_the_past_withdraws(
 ) -> None:
     past = SuggestedWindow(ISSUED, ISSUED + HOUR, 3600)
 
-    info = answered(before, KNOWN, past, ISSUED + days(1), Random(1)).renewal_info
+    info = after_answer(before, KNOWN, past, ISSUED + days(1), Random(1)).renewal_info
 
     assert info is not None
     assert info.withdrawn is withdrawn
@@ -127,26 +127,26 @@ def test_only_a_window_that_moves_into_the_past_withdraws(
 
 
 def test_a_certificate_without_a_cert_id_and_one_that_has_expired_are_not_asked_about() -> None:
-    assert time_to_ask(LIVE, RenewalState(), ISSUED) is None
-    assert time_to_ask(KNOWN, RenewalState(), ISSUED + days(90)) is None
-    assert time_to_ask(KNOWN, RenewalState(), ISSUED + days(89)) == ISSUED + days(89)
+    assert next_request_time(LIVE, RenewalState(), ISSUED) is None
+    assert next_request_time(KNOWN, RenewalState(), ISSUED + days(90)) is None
+    assert next_request_time(KNOWN, RenewalState(), ISSUED + days(89)) == ISSUED + days(89)
 
 
 def test_without_an_answer_the_pauses_grow_and_a_lasting_error_waits_six_hours() -> None:
     renewal_state, pauses = RenewalState(), []
     for _ in range(5):
-        renewal_state = unanswered(renewal_state, ISSUED, permanent=False, retry_after=None)
+        renewal_state = after_no_answer(renewal_state, ISSUED, permanent=False, retry_after=None)
         assert renewal_state.ask_ca_at is not None
         pauses.append(renewal_state.ask_ca_at - ISSUED)
-    permanent = unanswered(RenewalState(), ISSUED, permanent=True, retry_after=None)
+    permanent = after_no_answer(RenewalState(), ISSUED, permanent=True, retry_after=None)
 
     assert pauses == [*TEMPORARY, TEMPORARY[-1]]
     assert permanent.ask_ca_at == ISSUED + PERMANENT
 
 
 def test_a_retry_after_is_honoured_up_to_a_day() -> None:
-    hours = unanswered(RenewalState(), ISSUED, permanent=False, retry_after=7200)
-    years = unanswered(RenewalState(), ISSUED, permanent=True, retry_after=1e9)
+    hours = after_no_answer(RenewalState(), ISSUED, permanent=False, retry_after=7200)
+    years = after_no_answer(RenewalState(), ISSUED, permanent=True, retry_after=1e9)
 
     assert hours.ask_ca_at == ISSUED + 2 * HOUR
     assert years.ask_ca_at == ISSUED + days(1)
@@ -155,13 +155,13 @@ def test_a_retry_after_is_honoured_up_to_a_day() -> None:
 def test_an_earlier_answer_outlives_an_outage() -> None:
     before = said(ISSUED + days(50), ISSUED + days(52))
 
-    after = unanswered(before, ISSUED + days(1), permanent=True, retry_after=None)
+    after = after_no_answer(before, ISSUED + days(1), permanent=True, retry_after=None)
 
     assert after.renewal_info == before.renewal_info
 
 
 def test_a_ca_without_renewal_information_is_not_asked_again_about_this_version() -> None:
-    renewal_state = not_offered(said(ISSUED, ISSUED + HOUR), KNOWN)
+    renewal_state = after_not_offered(said(ISSUED, ISSUED + HOUR), KNOWN)
 
     assert renewal_state.renewal_info is None
     assert next_action(SPEC, status(KNOWN, renewal_state), ISSUED) == renewal_time(KNOWN)
