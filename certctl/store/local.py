@@ -262,7 +262,7 @@ class LocalStore:
         return self._acquire(self._layout.run_lock, "the right to run pre and post hooks", timeout)
 
     def lock_port(self, port: int, *, queue: bool, timeout: float) -> FileLock:
-        subject = f"the turn at port {port}"
+        subject = f"port {port}"
         return self._acquire(self._layout.port_lock(port, queue=queue), subject, timeout)
 
     def _acquire(self, path: Path, subject: str, timeout: float) -> FileLock:

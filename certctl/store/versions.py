@@ -200,19 +200,22 @@ class Versions:
 def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]]:
     """Return the files of a version: name, content, and whether it is secret."""
     # Without a final newline, a PEM block would run into the next one.
-    whole = Material(
+    material = Material(
         cert=_newline_terminated(material.cert),
         chain=_newline_terminated(material.chain),
         privkey=None if material.privkey is None else _newline_terminated(material.privkey),
     )
     files = [
-        ("cert.pem", whole.cert, False),
-        ("chain.pem", whole.chain, False),
-        ("fullchain.pem", whole.fullchain, False),
+        ("cert.pem", material.cert, False),
+        ("chain.pem", material.chain, False),
+        ("fullchain.pem", material.fullchain, False),
         ("issued.json", encode(from_version(version)), False),
     ]
-    if whole.privkey is not None and whole.combined is not None:
-        files += [("privkey.pem", whole.privkey, True), ("combined.pem", whole.combined, True)]
+    if material.privkey is not None and material.combined is not None:
+        files += [
+            ("privkey.pem", material.privkey, True),
+            ("combined.pem", material.combined, True),
+        ]
     return files
 
 

@@ -276,7 +276,7 @@ def check_trusted(path: Path) -> None:
     """Check that no other user could have written a file, before it is run or read.
 
     For root, all directories on the path to it are checked too, from `/` down and through every
-    link: whoever can write to one of them can replace the file. Directories with the sticky bit,
+    link: anyone who can write to one of them can replace the file. Directories with the sticky bit,
     such as /tmp, are accepted, since users cannot replace each other's files there. Raises
     `ConfigurationError` with the path and the command that fixes it, `StoreError` if the file
     cannot be examined.

@@ -1,16 +1,16 @@
 """An adapter for `requests` that limits every response, in bytes and in seconds.
 
 `requests` applies its read timeout to each `recv`, so a server that sends one byte now and then can
-block a client for ever, and it does not limit the size of a response. With `BoundedAdapter`, the
-read timeout applies to the whole response, from the status line to the last byte, and a response
-has a maximum size. The limits are enforced at the socket, below the parsing of headers and chunks,
-so that they apply to every read.
+block a client indefinitely, and it does not limit the size of a response. With `BoundedAdapter`,
+the read timeout applies to the whole response, from the status line to the last byte, and a
+response has a maximum size. The limits are enforced at the socket, below the parsing of headers and
+chunks, so that they apply to every read.
 
 The adapter also uses one TLS context for all its connections. Reading the public root certificates
 takes 25 ms, longer than many responses, and `requests` reads them again for each connection.
 
 This module knows nothing about ACME and does not retry. It uses the system's time, not a `Clock`,
-since a test clock that stands still would never end a read.
+since a read would never end with a test clock that does not advance.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 of their own.
 
 This module does not log and does not interpret exit statuses. It uses the system's time, not a
-`Clock`, since a test clock that stands still would never end a command.
+`Clock`, since a command would never end with a test clock that does not advance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may read the keys: whom `--key-group` and `--key-mode` name, from then on and for good."""
+"""Access to the keys with `--key-group` and `--key-mode`."""
 
 import grp
 import os
@@ -27,7 +27,7 @@ def access(path: Path) -> tuple[int, int]:
 
 
 @root_only
-def test_a_group_that_is_named_later_may_read_all_versions_at_once(
+def test_a_group_that_is_set_later_may_read_all_versions_at_once(
     machine: Machine, group: grp.struct_group
 ) -> None:
     machine.issue(NAME)
@@ -70,7 +70,7 @@ def test_a_mode_alone_lets_the_group_of_who_runs_it_read(machine: Machine) -> No
     assert list(permission_findings(machine.home, [spec])) == []
 
 
-def test_a_mode_that_is_taken_back_holds_at_once(machine: Machine) -> None:
+def test_a_removed_mode_takes_effect_at_once(machine: Machine) -> None:
     machine.issue(NAME, options={"key_mode": "0640"})
 
     machine.issue(NAME, options={"key_mode": "0600"})
@@ -79,7 +79,7 @@ def test_a_mode_that_is_taken_back_holds_at_once(machine: Machine) -> None:
     assert (access(directory)[0], access(directory / "privkey.pem")[0]) == (0o700, 0o600)
 
 
-def test_a_group_that_is_not_there_is_said_before_anything_is_ordered(machine: Machine) -> None:
+def test_a_missing_group_is_an_error_before_anything_is_ordered(machine: Machine) -> None:
     with pytest.raises(ConfigurationError, match=r"group 'nobody-of-that-name' .* does not exist"):
         machine.issue(NAME, options={"key_group": "nobody-of-that-name"})
 

@@ -136,7 +136,7 @@ def test_whose_turn_never_comes_says_whose_it_is_and_waits_only_once(
     solver = StandaloneSolver(HOST, port, system)
 
     with store.lock_port(port, queue=False, timeout=0):
-        with pytest.raises(LockHeld, match=f"the turn at port {port} is locked by process"):
+        with pytest.raises(LockHeld, match=f"port {port} is locked by process"):
             present(solver, "a")
         waited = clock.monotonic()
         with pytest.raises(LockHeld):

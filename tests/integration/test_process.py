@@ -1,4 +1,4 @@
-"""Commands that misbehave in every way that hooks do, each as a real process."""
+"""Commands that misbehave as hooks do, each as a real process."""
 
 import os
 import sys
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_executable_cannot_be_run(tmp_path: Path) -> None:
     assert run((str(file),), environment={}, timeout=LONG).exit_status == 126
 
 
-def test_what_the_kernel_will_not_start_is_told_not_raised() -> None:
+def test_a_command_that_cannot_be_started_is_reported_not_raised() -> None:
     too_long = run("true", environment={"LIST": "x" * 10_000_000}, timeout=LONG)
     with_nul = run("true", environment={"NAME": "a\0b"}, timeout=LONG)
 
@@ -96,7 +96,7 @@ def test_what_the_kernel_will_not_start_is_told_not_raised() -> None:
     assert "Argument list too long" in too_long.output
 
 
-def test_the_time_it_took_is_told() -> None:
+def test_the_duration_is_reported() -> None:
     assert sh("sleep 0.3").seconds >= 0.3
 
 
@@ -111,7 +111,7 @@ def test_a_command_line_gets_its_arguments_as_parameters() -> None:
     assert completed.output == "certctl|a b|$(id);c|"
 
 
-def test_no_shell_reads_the_words_of_an_executable(tmp_path: Path) -> None:
+def test_no_shell_parses_the_arguments_of_an_executable(tmp_path: Path) -> None:
     script = executable(tmp_path / "say $(id) it", '#!/bin/sh\nprintf "%s|" "$@"\n')
 
     completed = run((str(script), "a b", "$HOME", "; id"), environment={}, timeout=LONG)
@@ -171,7 +171,7 @@ def test_none_of_our_secrets_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert SECRET not in "\n".join(lines)
 
 
-def test_the_facts_win_over_the_callers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_variables_override_the_callers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
 
     assert run("echo $TZ", environment={"TZ": "UTC"}, timeout=LONG).output == "UTC\n"
@@ -222,7 +222,7 @@ def test_output_without_end_is_bounded_and_cut_off() -> None:
     assert 0 < len(completed.output) <= 1000
 
 
-def test_output_that_is_no_text_is_shown_as_far_as_it_is() -> None:
+def test_output_that_is_not_text_is_decoded_as_far_as_possible() -> None:
     assert sh("printf 'a\\377b'").output == "a\N{REPLACEMENT CHARACTER}b"
 
 
@@ -246,7 +246,7 @@ def test_a_daemon_that_keeps_the_output_open_is_not_waited_for(tmp_path: Path) -
     assert still_there
 
 
-def test_a_daemon_that_never_stops_talking_is_not_listened_to(tmp_path: Path) -> None:
+def test_a_daemon_that_keeps_writing_is_not_waited_for(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     completed = sh(f"yes & echo $! > {pid_file}; exit 3")
@@ -277,7 +277,7 @@ def test_time_out_ends_the_command_and_its_grandchildren(tmp_path: Path) -> None
     assert [pid for pid in map(int, pids.read_text().split()) if alive(pid)] == []
 
 
-def test_a_command_may_tidy_up_when_its_time_is_over() -> None:
+def test_a_command_may_clean_up_after_a_time_out() -> None:
     completed = sh(
         "trap 'echo tidied; exit 7' TERM; echo begun; while :; do sleep 0.05; done", timeout=2
     )
@@ -289,7 +289,7 @@ def test_a_command_may_tidy_up_when_its_time_is_over() -> None:
     ]
 
 
-def test_a_grandchild_may_tidy_up_though_its_shell_is_gone(tmp_path: Path) -> None:
+def test_a_grandchild_may_clean_up_after_its_shell_has_ended(tmp_path: Path) -> None:
     done = tmp_path / "done"
     child = executable(
         tmp_path / "child",
@@ -302,7 +302,7 @@ def test_a_grandchild_may_tidy_up_though_its_shell_is_gone(tmp_path: Path) -> No
     assert done.exists()
 
 
-def test_who_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
+def test_a_command_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     deaf = executable(
         tmp_path / "deaf",

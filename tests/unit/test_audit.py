@@ -143,7 +143,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize(("event", "document"), RECORDED)
-def test_what_happened_is_one_line_of_json(
+def test_an_event_is_one_line_of_json(
     tmp_path: Path, event: Event, document: dict[str, object]
 ) -> None:
     (line,) = written(tmp_path, event)
@@ -152,12 +152,12 @@ def test_what_happened_is_one_line_of_json(
     assert list(json.loads(line)) == ["version", "at", "kind", "name", "facts"]
 
 
-def test_what_is_only_on_the_way_has_no_line_and_makes_no_file(tmp_path: Path) -> None:
+def test_progress_events_have_no_line_and_create_no_file(tmp_path: Path) -> None:
     assert written(tmp_path, *PASSED_OVER) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_kind_of_event_is_either_recorded_or_passed_over() -> None:
+def test_every_kind_of_event_is_either_recorded_or_skipped() -> None:
     kinds = [type(event) for event, _ in RECORDED] + [type(event) for event in PASSED_OVER]
 
     assert len(kinds) == len(set(kinds))
@@ -199,7 +199,7 @@ def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
     ]
 
 
-def test_the_trail_is_its_owners_whatever_the_umask_says(tmp_path: Path) -> None:
+def test_the_trail_is_private_regardless_of_the_umask(tmp_path: Path) -> None:
     home = tmp_path / "home"
     before = os.umask(0)
     try:
@@ -211,7 +211,7 @@ def test_the_trail_is_its_owners_whatever_the_umask_says(tmp_path: Path) -> None
     assert mode(home / "log") == 0o700
 
 
-def test_a_home_that_the_trail_makes_can_be_walked_through_as_any_other(tmp_path: Path) -> None:
+def test_a_home_that_the_trail_creates_can_be_traversed_like_any_other(tmp_path: Path) -> None:
     home = tmp_path / "home"
 
     written(home, DEPLOYED)
@@ -219,7 +219,7 @@ def test_a_home_that_the_trail_makes_can_be_walked_through_as_any_other(tmp_path
     assert mode(home) == 0o711
 
 
-def test_a_trail_that_was_moved_away_begins_anew(tmp_path: Path) -> None:
+def test_a_trail_that_was_moved_away_starts_a_new_file(tmp_path: Path) -> None:
     audit = Audit(tmp_path, pytest.fail)
     path = tmp_path / "log" / "audit.jsonl"
 

@@ -108,7 +108,7 @@ def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     assert caught.value.pid == (os.getpid() if LINUX else None)
 
 
-def test_shared_holders_live_together_and_keep_an_exclusive_one_out(tmp_path: Path) -> None:
+def test_shared_locks_coexist_and_exclude_an_exclusive_one(tmp_path: Path) -> None:
     with (
         another_process(tmp_path / "lock", "shared"),
         lock(tmp_path / "lock", exclusive=False),
@@ -118,12 +118,12 @@ def test_shared_holders_live_together_and_keep_an_exclusive_one_out(tmp_path: Pa
     lock(tmp_path / "lock").release()
 
 
-def test_an_exclusive_holder_keeps_shared_ones_out(tmp_path: Path) -> None:
+def test_an_exclusive_lock_excludes_shared_ones(tmp_path: Path) -> None:
     with another_process(tmp_path / "lock"), pytest.raises(LockHeld):
         lock(tmp_path / "lock", exclusive=False)
 
 
-def test_releasing_twice_gives_nothing_back_that_another_has(tmp_path: Path) -> None:
+def test_releasing_twice_does_not_release_the_lock_of_another_holder(tmp_path: Path) -> None:
     first = lock(tmp_path / "lock")
     first.release()
     with lock(tmp_path / "lock"):
@@ -154,7 +154,7 @@ def test_waiting_ends_after_the_timeout_and_says_so(tmp_path: Path) -> None:
     assert max(clock.waits) <= 0.25
 
 
-def test_a_lock_file_that_was_removed_locks_nobody_out_and_lets_nobody_in_twice(
+def test_a_removed_lock_file_neither_blocks_nor_admits_two_holders(
     tmp_path: Path,
 ) -> None:
     with another_process(tmp_path / "lock"):

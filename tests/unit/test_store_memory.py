@@ -1,4 +1,4 @@
-"""What is remembered between runs, what becomes of it when it is damaged, and who is idle."""
+"""State kept between runs: saved, damaged, lost; and which certificates are idle."""
 
 import json
 from datetime import timedelta
@@ -64,7 +64,7 @@ def busy(home: Path, settings: Settings | None = None) -> list[str]:
     return list(open_store(home, settings=settings).possibly_due([NAME], NOW))
 
 
-def test_memory_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_state_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     store = saved(tmp_path)
     store.save_renewal_state(NAME, MEMORY, next_action_at=LATER)
     store.save_deployment(NAME, DEPLOYMENT)
@@ -75,7 +75,7 @@ def test_memory_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     assert mode(tmp_path / "renewal") == 0o700
 
 
-def test_a_name_that_nothing_is_known_of_has_an_empty_status(tmp_path: Path) -> None:
+def test_an_unknown_name_has_an_empty_status(tmp_path: Path) -> None:
     status = open_store(tmp_path / "nowhere").status(NAME)
     assert (status.live, status.renewal_state, status.deployment, status.undeployed) == (
         None,
@@ -101,7 +101,7 @@ def test_a_name_that_nothing_is_known_of_has_an_empty_status(tmp_path: Path) -> 
     ],
     ids=range(9),
 )
-def test_damaged_memory_counts_as_forgotten_and_the_deploy_is_owed(
+def test_damaged_state_counts_as_missing_and_deployment_is_pending(
     tmp_path: Path, damage: bytes
 ) -> None:
     saved(tmp_path)
@@ -120,7 +120,7 @@ def test_damaged_memory_counts_as_forgotten_and_the_deploy_is_owed(
     assert open_store(tmp_path).status(NAME).renewal_state == RenewalState(failures=1)
 
 
-def test_missing_memory_is_rebuilt_from_the_live_version(tmp_path: Path) -> None:
+def test_missing_state_is_derived_from_the_live_version(tmp_path: Path) -> None:
     store = saved(tmp_path)
     save(store, mark="2")
     store.activate(NAME, 1)
@@ -129,7 +129,7 @@ def test_missing_memory_is_rebuilt_from_the_live_version(tmp_path: Path) -> None
     assert store.status(NAME).undeployed
 
 
-def test_without_memory_and_live_link_the_newest_version_is_wanted(tmp_path: Path) -> None:
+def test_without_state_and_live_link_the_newest_version_is_wanted(tmp_path: Path) -> None:
     store = saved(tmp_path)
     save(store, mark="2")
     (tmp_path / "deployed" / f"{NAME}.json").unlink()
@@ -147,7 +147,7 @@ def test_a_compromised_key_is_remembered_after_delete(tmp_path: Path) -> None:
     )
 
 
-def test_deleting_what_never_had_a_version_leaves_no_memory(tmp_path: Path) -> None:
+def test_deleting_a_certificate_without_a_version_leaves_no_state(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.save_spec(wanted())
     store.save_renewal_state(NAME, RenewalState(failures=1), next_action_at=None)
@@ -155,20 +155,20 @@ def test_deleting_what_never_had_a_version_leaves_no_memory(tmp_path: Path) -> N
     assert not (tmp_path / "renewal" / f"{NAME}.json").exists()
 
 
-def test_a_certificate_whose_time_has_not_come_is_idle(tmp_path: Path) -> None:
+def test_a_certificate_before_its_next_action_is_idle(tmp_path: Path) -> None:
     store = saved(tmp_path)
     assert busy(tmp_path) == []
     assert list(store.possibly_due([NAME], LATER - timedelta(seconds=1))) == []
     assert list(store.possibly_due([NAME], LATER)) == [NAME]
 
 
-def test_a_certificate_that_never_has_anything_to_do_is_idle_for_ever(tmp_path: Path) -> None:
+def test_a_certificate_without_a_next_action_stays_idle(tmp_path: Path) -> None:
     store = saved(tmp_path)
     store.save_renewal_state(NAME, RenewalState(), next_action_at=None)
     assert list(store.possibly_due([NAME], LATER + timedelta(days=10_000))) == []
 
 
-def test_only_the_names_that_were_asked_for_are_yielded_in_their_order(tmp_path: Path) -> None:
+def test_only_the_given_names_are_yielded_in_their_order(tmp_path: Path) -> None:
     store = saved(tmp_path)
     assert list(store.possibly_due(["z.example", NAME, "a.example"], NOW)) == [
         "z.example",
@@ -176,14 +176,14 @@ def test_only_the_names_that_were_asked_for_are_yielded_in_their_order(tmp_path:
     ]
 
 
-def test_an_edited_spec_makes_busy(tmp_path: Path) -> None:
+def test_an_edited_spec_makes_a_certificate_possibly_due(tmp_path: Path) -> None:
     saved(tmp_path)
     path = tmp_path / "certificates" / f"{NAME}.toml"
     path.write_text(path.read_text().replace("example.com", "example.net"))
     assert busy(tmp_path) == [NAME]
 
 
-def test_an_edit_while_a_run_works_is_not_taken_for_what_the_run_weighed(tmp_path: Path) -> None:
+def test_an_edit_during_a_run_is_found_by_the_next_run(tmp_path: Path) -> None:
     saved(tmp_path)
     run = open_store(tmp_path)
     run.spec(NAME)
@@ -196,19 +196,21 @@ def test_an_edit_while_a_run_works_is_not_taken_for_what_the_run_weighed(tmp_pat
     assert busy(tmp_path) == []
 
 
-def test_a_memory_that_is_written_without_reading_the_spec_makes_busy(tmp_path: Path) -> None:
+def test_state_saved_without_reading_the_spec_makes_a_certificate_possibly_due(
+    tmp_path: Path,
+) -> None:
     saved(tmp_path)
     open_store(tmp_path).save_renewal_state(NAME, RenewalState(), next_action_at=LATER)
     assert busy(tmp_path) == [NAME]
 
 
-def test_other_defaults_make_busy(tmp_path: Path) -> None:
+def test_other_defaults_make_a_certificate_possibly_due(tmp_path: Path) -> None:
     saved(tmp_path)
     changed = Settings().over({"key_type": "rsa-2048"}, Source.FILE)
     assert busy(tmp_path, changed) == [NAME]
 
 
-def test_another_live_version_makes_busy(tmp_path: Path) -> None:
+def test_another_live_version_makes_a_certificate_possibly_due(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / "live" / NAME).unlink()
     assert busy(tmp_path) == [NAME]
@@ -216,19 +218,19 @@ def test_another_live_version_makes_busy(tmp_path: Path) -> None:
     assert busy(tmp_path) == [NAME]
 
 
-def test_a_deploy_that_is_owed_since_then_makes_busy(tmp_path: Path) -> None:
+def test_a_deployment_pending_since_then_makes_a_certificate_possibly_due(tmp_path: Path) -> None:
     store = saved(tmp_path)
     store.save_deployment(NAME, Deployment(wanted=1))
     assert busy(tmp_path) == [NAME]
 
 
-def test_an_order_under_way_makes_busy(tmp_path: Path) -> None:
+def test_a_pending_order_makes_a_certificate_possibly_due(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / "pending" / NAME).mkdir(parents=True)
     assert busy(tmp_path) == [NAME]
 
 
-def test_a_certificate_without_a_spec_or_without_memory_is_busy(tmp_path: Path) -> None:
+def test_a_certificate_without_a_spec_or_without_state_is_possibly_due(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / "certificates" / f"{NAME}.toml").unlink()
     assert busy(tmp_path) == [NAME]
@@ -247,7 +249,7 @@ def test_a_certificate_without_a_spec_or_without_memory_is_busy(tmp_path: Path) 
         {"seen": {}},
     ],
 )
-def test_a_memory_that_is_not_understood_makes_busy(
+def test_state_that_cannot_be_parsed_makes_a_certificate_possibly_due(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     saved(tmp_path)
@@ -256,7 +258,7 @@ def test_a_memory_that_is_not_understood_makes_busy(
     assert busy(tmp_path) == [NAME]
 
 
-def test_a_memory_without_its_time_makes_busy(tmp_path: Path) -> None:
+def test_state_without_a_next_action_makes_a_certificate_possibly_due(tmp_path: Path) -> None:
     saved(tmp_path)
     path = tmp_path / "renewal" / f"{NAME}.json"
     renewal_state = json.loads(path.read_text())

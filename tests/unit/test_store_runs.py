@@ -1,4 +1,4 @@
-"""What lives shorter than a certificate: orders under way, the journal, and hooks; and accounts."""
+"""Pending orders, the journal, hooks, and accounts."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_the_url_of_an_order_is_added_when_it_is_known(tmp_path: Path) -> None:
     assert (tmp_path / "pending" / NAME / "privkey.pem").stat() == key
 
 
-def test_another_order_replaces_the_whole_of_the_one_before(tmp_path: Path) -> None:
+def test_a_new_order_replaces_all_files_of_the_previous_one(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.save_pending(NAME, replace(PENDING, url="https://ca.example/order/1"))
     other = replace(PENDING, account_url="https://ca.example/account/2", privkey=None)
@@ -85,7 +85,7 @@ def test_another_order_replaces_the_whole_of_the_one_before(tmp_path: Path) -> N
     assert everything_below(tmp_path) == ["pending"]
 
 
-def test_an_order_that_makes_no_sense_is_placed_again(tmp_path: Path) -> None:
+def test_an_order_that_cannot_be_parsed_is_placed_again(tmp_path: Path) -> None:
     warnings: list[str] = []
     store = open_store(tmp_path, warn=warnings.append)
     store.save_pending(NAME, PENDING)
@@ -118,7 +118,7 @@ def challenge(**plugin: Value) -> ChallengeSpec:
     )
 
 
-def test_placements_are_read_back_under_their_certificate_until_they_are_settled(
+def test_placements_are_read_back_for_their_certificate_until_they_are_removed(
     tmp_path: Path,
 ) -> None:
     journal = open_store(tmp_path, settings=FANCY).journal
@@ -172,7 +172,7 @@ def test_a_secret_in_the_spec_is_found_again_there(tmp_path: Path) -> None:
     assert leftover.challenge.plugin["dns.fancy.token"] == "from the spec"
 
 
-def test_post_hooks_are_owed_until_they_are_settled(tmp_path: Path) -> None:
+def test_post_hooks_are_outstanding_until_they_are_removed(tmp_path: Path) -> None:
     journal = open_store(tmp_path).journal
     assert journal.outstanding_post_hooks() == []
     entry = journal.record_post_hooks(["systemctl start nginx", "true"], 12.5)
@@ -184,7 +184,7 @@ def test_post_hooks_are_owed_until_they_are_settled(tmp_path: Path) -> None:
     assert journal.outstanding_post_hooks() == []
 
 
-def test_an_entry_that_makes_no_sense_is_set_aside_and_not_in_the_way(tmp_path: Path) -> None:
+def test_an_entry_that_cannot_be_parsed_is_renamed_and_skipped(tmp_path: Path) -> None:
     warnings: list[str] = []
     journal = open_store(tmp_path, warn=warnings.append).journal
     damaged = journal.record_placements(challenge(), [placement()])
@@ -198,7 +198,7 @@ def test_an_entry_that_makes_no_sense_is_set_aside_and_not_in_the_way(tmp_path: 
 
 
 @pytest.mark.parametrize("entry", ["../renewal/x", "x", f"placements-../../x-{'0' * 16}", ""])
-def test_only_entries_of_the_journal_can_be_settled(tmp_path: Path, entry: str) -> None:
+def test_only_entries_of_the_journal_can_be_removed(tmp_path: Path, entry: str) -> None:
     with pytest.raises(StoreError, match="is not a journal entry"):
         open_store(tmp_path).journal.remove(entry)
 
@@ -259,7 +259,7 @@ def test_an_account_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == f"chmod 600 {path}"
 
 
-def test_a_damaged_account_is_named_rather_than_forgotten(tmp_path: Path) -> None:
+def test_a_damaged_account_is_an_error(tmp_path: Path) -> None:
     accounts = open_store(tmp_path).accounts
     accounts.save(account(), KEY)
     path = tmp_path / "accounts" / ca_directory_name(CA) / account().id / "account.json"
@@ -293,7 +293,9 @@ def test_a_directory_of_a_ca_is_one_safe_name(url: str, directory: str) -> None:
     assert ca_directory_name(url) == directory
 
 
-def test_orders_share_the_lock_of_an_account_and_changes_have_it_alone(tmp_path: Path) -> None:
+def test_orders_share_the_lock_of_an_account_and_changes_hold_it_exclusively(
+    tmp_path: Path,
+) -> None:
     accounts = open_store(tmp_path).accounts
     with (
         accounts.lock(CA, exclusive=False, timeout=0),
@@ -305,7 +307,9 @@ def test_orders_share_the_lock_of_an_account_and_changes_have_it_alone(tmp_path:
         accounts.lock(CA, exclusive=False, timeout=0)
 
 
-def test_having_a_lock_alone_sweeps_what_a_crash_left_of_accounts(tmp_path: Path) -> None:
+def test_an_exclusive_lock_removes_temporary_files_of_accounts_after_a_crash(
+    tmp_path: Path,
+) -> None:
     accounts = open_store(tmp_path).accounts
     accounts.save(account(), KEY)
     ca = tmp_path / "accounts" / ca_directory_name(CA)

@@ -1,4 +1,4 @@
-"""Specs: what people wrote stays, what they chose is saved, what is wrong is named."""
+"""Specs: edits of users are preserved, choices are saved, errors name their place."""
 
 import os
 import tomllib
@@ -59,7 +59,7 @@ def test_a_spec_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     assert mode(tmp_path / "certificates" / f"{NAME}.toml") == 0o600
 
 
-def test_a_new_file_holds_the_names_and_the_choices_and_nothing_else(tmp_path: Path) -> None:
+def test_a_new_file_has_the_names_and_the_choices_and_nothing_else(tmp_path: Path) -> None:
     open_store(tmp_path).save_spec(wanted(key_type="rsa-2048", challenge__http_port=8080))
     text = (tmp_path / "certificates" / f"{NAME}.toml").read_text()
     assert tomllib.loads(text) == {
@@ -71,14 +71,14 @@ def test_a_new_file_holds_the_names_and_the_choices_and_nothing_else(tmp_path: P
     assert "version = 1\nnames = " in text
 
 
-def test_saving_what_is_there_changes_nothing(tmp_path: Path) -> None:
+def test_saving_an_unchanged_spec_changes_nothing(tmp_path: Path) -> None:
     path = spec_file(tmp_path, EDITED)
     store = open_store(tmp_path)
     store.save_spec(store.spec(NAME))
     assert path.read_text() == EDITED
 
 
-def test_saving_what_is_there_looks_for_no_plug_ins(tmp_path: Path) -> None:
+def test_saving_an_unchanged_spec_searches_no_plug_ins(tmp_path: Path) -> None:
     asked: list[str] = []
 
     def plug_ins() -> tuple[Option, ...]:
@@ -93,7 +93,7 @@ def test_saving_what_is_there_looks_for_no_plug_ins(tmp_path: Path) -> None:
     assert asked == []
 
 
-def test_a_change_keeps_comments_order_and_ways_of_writing(tmp_path: Path) -> None:
+def test_a_change_keeps_comments_order_and_notation(tmp_path: Path) -> None:
     path = spec_file(tmp_path, EDITED)
     store = open_store(tmp_path)
     spec = store.spec(NAME)
@@ -140,7 +140,7 @@ def test_names_are_saved_in_their_order(tmp_path: Path) -> None:
     assert store.spec(NAME).identifiers == (OTHER, *spec.identifiers)
 
 
-def test_a_table_that_a_change_empties_goes(tmp_path: Path) -> None:
+def test_a_table_that_becomes_empty_is_removed(tmp_path: Path) -> None:
     path = spec_file(tmp_path, 'names = ["example.com"]\n[deploy]\nreload = "x"\n')
     store = open_store(tmp_path)
     store.save_spec(replace(store.spec(NAME), chosen={}))
@@ -178,7 +178,7 @@ def test_an_error_in_a_spec_names_file_and_line(tmp_path: Path) -> None:
     assert path.read_text() == 'names = ["example.com"]\nkey_type = \n'
 
 
-def test_a_spec_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+def test_a_spec_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     path = spec_file(tmp_path, "")
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match="can't decode"):
@@ -200,7 +200,7 @@ def test_a_spec_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == f"chmod go-w {path}"
 
 
-def test_a_name_that_is_not_there_is_named_with_the_nearest_that_is(tmp_path: Path) -> None:
+def test_an_unknown_name_is_an_error_with_the_closest_match(tmp_path: Path) -> None:
     spec_file(tmp_path, EDITED)
     with pytest.raises(UnknownCertificate, match=r"named 'exampel\.com'") as caught:
         open_store(tmp_path).spec("exampel.com")
@@ -218,7 +218,7 @@ def test_names_are_the_specs_that_can_be_certificates_sorted(tmp_path: Path) -> 
     assert store.names() == ["a.example", "b.example"]
 
 
-def test_a_signing_request_is_kept_beside_its_spec(tmp_path: Path) -> None:
+def test_a_signing_request_is_kept_next_to_its_spec(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     assert store.csr(NAME) is None
     store.save_csr(NAME, b"a request")

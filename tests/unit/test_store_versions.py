@@ -1,4 +1,4 @@
-"""Versions: saved whole, made live in one step, with the permissions that people gave them."""
+"""Versions: saved completely, made live atomically, with inherited permissions."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ def test_a_saved_version_is_live_and_has_every_file(tmp_path: Path) -> None:
     assert store.material(NAME, 1) == material()
 
 
-def test_what_is_read_back_is_what_was_saved(tmp_path: Path) -> None:
+def test_a_version_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     version = save(open_store(tmp_path))
     status = open_store(tmp_path).status(NAME)
     assert status.live == version
@@ -95,7 +95,9 @@ def test_pem_blocks_never_run_into_each_other(tmp_path: Path) -> None:
     )
 
 
-def test_keys_are_private_and_the_way_to_certificates_is_passable(tmp_path: Path) -> None:
+def test_keys_are_private_and_the_directories_of_certificates_can_be_traversed(
+    tmp_path: Path,
+) -> None:
     home = tmp_path / "home"
     before = os.umask(0o000)
     try:
@@ -135,7 +137,7 @@ def test_the_group_that_a_spec_names_can_read_the_keys(tmp_path: Path) -> None:
     assert mode(tmp_path / "archive" / NAME / "1" / "privkey.pem") == 0o600
 
 
-def test_a_group_that_is_not_there_is_an_error_before_anything_is_live(tmp_path: Path) -> None:
+def test_a_missing_group_is_an_error_before_anything_is_live(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with pytest.raises(ConfigurationError, match=r"group 'no-such-group' .* does not exist"):
         save(store, key_group="no-such-group")
@@ -144,7 +146,9 @@ def test_a_group_that_is_not_there_is_an_error_before_anything_is_live(tmp_path:
 
 
 @needs_root
-def test_a_successor_inherits_the_group_that_people_gave_and_never_more(tmp_path: Path) -> None:
+def test_a_new_version_inherits_the_group_of_the_previous_one_and_never_more(
+    tmp_path: Path,
+) -> None:
     store = open_store(tmp_path)
     save(store)
     first = tmp_path / "archive" / NAME / "1"
@@ -160,7 +164,7 @@ def test_a_successor_inherits_the_group_that_people_gave_and_never_more(tmp_path
     assert ((second / "privkey.pem").stat().st_gid, mode(second / "privkey.pem")) == (0, 0o600)
 
 
-def test_a_number_is_never_given_twice_even_after_delete(tmp_path: Path) -> None:
+def test_a_number_is_never_reused_even_after_delete(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     numbers = [save(store).number, save(store).number]
     store.delete(NAME)
@@ -169,7 +173,7 @@ def test_a_number_is_never_given_twice_even_after_delete(tmp_path: Path) -> None
     assert numbers == [1, 2, 3]
 
 
-def test_a_number_is_never_given_twice_after_people_removed_the_newest(tmp_path: Path) -> None:
+def test_a_number_is_never_reused_after_a_user_removed_the_newest(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     save(store)
@@ -181,7 +185,7 @@ def test_a_number_is_never_given_twice_after_people_removed_the_newest(tmp_path:
     assert save(store).number == 3
 
 
-def test_a_version_that_is_not_there_cannot_be_activated(tmp_path: Path) -> None:
+def test_a_missing_version_cannot_be_activated(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     with pytest.raises(UnknownCertificate, match="has no version 7") as caught:
@@ -190,7 +194,7 @@ def test_a_version_that_is_not_there_cannot_be_activated(tmp_path: Path) -> None
     assert store.status(NAME).deployment.wanted == 1
 
 
-def test_a_version_that_is_not_whole_cannot_be_activated(tmp_path: Path) -> None:
+def test_an_incomplete_version_cannot_be_activated(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     save(store, mark="2")
@@ -200,7 +204,9 @@ def test_a_version_that_is_not_whole_cannot_be_activated(tmp_path: Path) -> None
     assert mark_of(tmp_path / "live" / NAME) == {"2"}
 
 
-def test_activating_an_older_version_makes_it_target_and_live_and_owed(tmp_path: Path) -> None:
+def test_activating_an_older_version_makes_it_wanted_and_live_with_deployment_pending(
+    tmp_path: Path,
+) -> None:
     store = open_store(tmp_path)
     save(store)
     save(store, mark="2")
@@ -214,7 +220,7 @@ def test_activating_an_older_version_makes_it_target_and_live_and_owed(tmp_path:
     assert mark_of(tmp_path / "live" / NAME) == {"1"}
 
 
-def test_activating_the_target_again_keeps_its_failures(tmp_path: Path) -> None:
+def test_activating_the_wanted_version_again_keeps_its_failures(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     failed = Deployment(wanted=1, failures=3, retry_at=NOW)
@@ -297,7 +303,7 @@ def test_a_kill_at_any_time_leaves_the_old_version_or_the_new_one(tmp_path: Path
             assert save(store).number == max(each.number for each in store.versions(NAME))
 
 
-def test_the_lock_sweeps_what_a_crash_left_of_this_certificate_only(tmp_path: Path) -> None:
+def test_the_lock_removes_temporary_files_of_this_certificate_only(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     save(store, "other.example")
@@ -324,7 +330,7 @@ def test_the_lock_sweeps_what_a_crash_left_of_this_certificate_only(tmp_path: Pa
     assert [each for each in before if each not in after] == []
 
 
-def test_a_busy_certificate_is_locked_and_another_one_is_not(tmp_path: Path) -> None:
+def test_a_locked_certificate_does_not_lock_another_one(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with (
         store.lock(NAME, timeout=0),
@@ -364,7 +370,7 @@ def test_the_files_of_the_live_version_are_reached_through_the_link(tmp_path: Pa
     assert tree.files(first).live == f"{tmp_path}/live/{NAME}"
 
 
-def test_a_live_link_of_somebody_else_counts_as_missing_and_is_replaced(tmp_path: Path) -> None:
+def test_a_live_link_to_another_place_counts_as_missing_and_is_replaced(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     (tmp_path / "live" / NAME).unlink()
@@ -375,7 +381,7 @@ def test_a_live_link_of_somebody_else_counts_as_missing_and_is_replaced(tmp_path
     assert mark_of(tmp_path / "live" / NAME) == {"1"}
 
 
-def test_a_directory_in_the_place_of_the_live_link_is_named(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_the_live_link_is_an_error(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     (tmp_path / "live" / NAME).unlink()
@@ -386,7 +392,7 @@ def test_a_directory_in_the_place_of_the_live_link_is_named(tmp_path: Path) -> N
     assert f"mv {tmp_path}/live/{NAME}" in caught.value.hint
 
 
-def test_a_live_version_that_cannot_be_understood_counts_as_missing(tmp_path: Path) -> None:
+def test_a_live_version_that_cannot_be_parsed_counts_as_missing(tmp_path: Path) -> None:
     warnings: list[str] = []
     store = open_store(tmp_path, warn=warnings.append)
     save(store)

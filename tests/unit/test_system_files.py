@@ -30,7 +30,7 @@ def umask(value: int) -> Iterator[None]:
         os.umask(before)
 
 
-def test_a_written_file_has_its_bytes_and_mode_whatever_the_umask_says(tmp_path: Path) -> None:
+def test_a_written_file_has_its_bytes_and_mode_regardless_of_the_umask(tmp_path: Path) -> None:
     with umask(0o077):
         files.write_atomic(tmp_path / "public", b"for all", 0o644)
     with umask(0o000):
@@ -50,7 +50,7 @@ def test_a_reader_of_a_replaced_file_keeps_the_old_bytes(tmp_path: Path) -> None
     assert path.read_bytes() == b"new"
 
 
-def test_a_write_replaces_a_link_and_leaves_alone_what_it_led_to(tmp_path: Path) -> None:
+def test_a_write_replaces_a_link_and_does_not_change_its_target(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"not ours")
     (tmp_path / "file").symlink_to("elsewhere")
     files.write_atomic(tmp_path / "file", b"ours")
@@ -59,7 +59,7 @@ def test_a_write_replaces_a_link_and_leaves_alone_what_it_led_to(tmp_path: Path)
     assert not (tmp_path / "file").is_symlink()
 
 
-def test_a_new_file_is_refused_where_something_stands(tmp_path: Path) -> None:
+def test_a_new_file_is_refused_if_it_exists(tmp_path: Path) -> None:
     (tmp_path / "file").symlink_to("elsewhere")
     with pytest.raises(StoreError, match="File exists"):
         files.write_new(tmp_path / "file", b"key")
@@ -74,7 +74,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert everything_below(tmp_path) == ["target", "target/inside"]
 
 
-def test_a_file_that_grows_past_what_the_disk_takes_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_write_to_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     program = (
@@ -110,20 +110,20 @@ def test_an_error_of_the_machine_names_path_cause_and_remedy(number: int, hint: 
     assert hint in error.hint
 
 
-def test_directories_are_made_with_their_mode_whatever_the_umask_says(tmp_path: Path) -> None:
+def test_directories_are_created_with_their_mode_regardless_of_the_umask(tmp_path: Path) -> None:
     with umask(0o077):
         files.ensure_directory(tmp_path / "a" / "b", 0o711)
     assert [mode(tmp_path / "a"), mode(tmp_path / "a" / "b")] == [0o711, 0o711]
 
 
-def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_an_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "wide").mkdir(0o755)
     (tmp_path / "wide").chmod(0o755)
     files.ensure_directory(tmp_path / "wide", 0o700)
     assert mode(tmp_path / "wide") == 0o755
 
 
-def test_a_file_in_the_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot create the directory"):
         files.ensure_directory(tmp_path / "file")
@@ -137,7 +137,7 @@ def test_group_and_mode_are_given_together(tmp_path: Path) -> None:
     assert ((tmp_path / "keys").stat().st_gid, mode(tmp_path / "keys")) == (NOBODY, 0o750)
 
 
-def test_a_link_is_flipped_without_a_moment_in_which_it_is_missing(tmp_path: Path) -> None:
+def test_a_link_is_replaced_and_exists_at_all_times(tmp_path: Path) -> None:
     link = tmp_path / "live"
     files.replace_link(link, "1")
     seen: set[str] = set()
@@ -153,7 +153,7 @@ def test_a_link_is_flipped_without_a_moment_in_which_it_is_missing(tmp_path: Pat
     assert everything_below(tmp_path) == ["live"]
 
 
-def test_a_link_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
+def test_a_link_never_replaces_a_file(tmp_path: Path) -> None:
     (tmp_path / "live").write_bytes(b"somebody's")
     with pytest.raises(StoreError, match="is not a symbolic link"):
         files.replace_link(tmp_path / "live", "1")
@@ -161,7 +161,7 @@ def test_a_link_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
     assert everything_below(tmp_path) == ["live"]
 
 
-def test_removing_a_tree_removes_links_and_not_what_they_lead_to(tmp_path: Path) -> None:
+def test_removing_a_tree_removes_links_and_not_their_targets(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
@@ -183,7 +183,7 @@ def test_removing_a_tree_that_is_a_link_removes_the_link(tmp_path: Path) -> None
     assert everything_below(tmp_path) == ["outside", "outside/precious"]
 
 
-def test_a_temporary_name_tells_what_it_was_meant_for() -> None:
+def test_a_temporary_name_contains_the_final_name() -> None:
     first, second = files.temporary_name("example.com.json"), files.temporary_name("x")
     assert files.temporary_for(first) == "example.com.json"
     assert first != files.temporary_name("example.com.json")
@@ -247,7 +247,7 @@ def test_root_does_not_trust_what_a_group_can_write(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_root_does_not_trust_a_file_on_whose_way_others_can_write(tmp_path: Path) -> None:
+def test_root_does_not_trust_a_file_below_a_directory_that_others_can_write(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     hook = tmp_path / "open" / "hook"
@@ -271,7 +271,7 @@ def test_root_does_not_trust_a_link_through_the_directory_of_another_user(tmp_pa
         files.check_trusted(tmp_path / "hook")
 
 
-def test_links_in_a_circle_are_an_error_and_no_endless_walk(tmp_path: Path) -> None:
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(StoreError, match="symbolic links"):
@@ -302,7 +302,7 @@ def test_a_secret_that_others_can_read_is_refused_without_showing_it(
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"a\0b"])
-def test_a_secret_that_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_secret_that_is_not_text_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "token"
     path.write_bytes(content)
     path.chmod(0o600)
