@@ -22,10 +22,10 @@ __all__ = [
     "GROUP",
     "ProviderModule",
     "ProviderSystem",
+    "builtin_provider_options",
     "create_provider",
     "is_builtin_or_plugin",
     "options_of",
-    "own_provider_options",
     "provider_names",
     "provider_options",
 ]
@@ -81,7 +81,7 @@ def is_builtin_or_plugin(name: str) -> bool:
     return name in _PLUGINS.builtin or name in _PLUGINS.names()
 
 
-def own_provider_options() -> tuple[Option, ...]:
+def builtin_provider_options() -> tuple[Option, ...]:
     """Return the options of certctl's built-in providers."""
     return tuple(option for name in _PLUGINS.builtin for option in _module(name).OPTIONS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certctl.deploy.loading import own_target_options, target_options
-from certctl.dns.loading import own_provider_options, provider_options
+from certctl.dns.loading import builtin_provider_options, provider_options
 from certctl.options import OPTIONS, Option
 from certctl.settings import OptionTable
 
@@ -17,4 +17,4 @@ def option_table() -> OptionTable:
     """Return certctl's options and those of plug-ins; plug-ins are only loaded when an option is
     not certctl's own.
     """
-    return OptionTable(OPTIONS, own_provider_options, own_target_options, plugin_options)
+    return OptionTable(OPTIONS, builtin_provider_options, own_target_options, plugin_options)

@@ -39,7 +39,7 @@ def test_the_zone_is_found_by_climbing_where_negative_answers_carry_no_soa() -> 
 
 
 @pytest.mark.parametrize("name", [NAME, f"_account.{NAME}"])
-def test_a_resolver_is_not_asked_for_the_name_itself_which_it_would_remember_as_empty(
+def test_a_resolver_is_not_queried_for_the_name_itself_since_it_would_cache_its_absence(
     name: str,
 ) -> None:
     with (
@@ -52,7 +52,7 @@ def test_a_resolver_is_not_asked_for_the_name_itself_which_it_would_remember_as_
     assert server.asked == [f"{name} SOA udp"]
 
 
-def test_where_the_servers_cannot_be_asked_the_resolver_has_to_do() -> None:
+def test_the_resolver_is_used_if_the_servers_cannot_be_queried() -> None:
     with ScriptedDns(zone(servers=("127.0.0.99",))) as script:
         zones = Zones(resolver_of(script), SteerableClock())
         found = [zones.locate(f"_acme-challenge.{host}.example.com") for host in ("a", "b")]
@@ -80,7 +80,7 @@ def test_a_zone_below_a_known_one_is_found_by_its_delegation() -> None:
     assert server.asked == ["_acme-challenge.www.sub.example.com SOA udp"]
 
 
-def test_a_zone_and_its_servers_are_looked_for_once_for_all_names_in_it() -> None:
+def test_a_zone_and_its_servers_are_looked_up_once_for_all_its_names() -> None:
     with ScriptedDns(zone()) as script:
         clock = SteerableClock()
         zones = Zones(resolver_of(script), clock)
@@ -113,7 +113,7 @@ def test_aliases_are_followed_one_answer_at_a_time() -> None:
     assert found == Location("two.example.com", "example.com")
 
 
-def test_aliases_in_a_circle_are_refused() -> None:
+def test_cname_loops_are_refused() -> None:
     records = {
         ("a.test", "CNAME"): ("b.test.",),
         ("b.test", "CNAME"): ("c.test.",),
@@ -150,7 +150,7 @@ def test_a_resolver_that_fails_is_asked_again_and_then_named_with_its_answer() -
     assert script.asked.count(f"{NAME} SOA udp") == 2
 
 
-def test_a_stopped_run_asks_nothing_more() -> None:
+def test_a_stopped_run_sends_no_more_queries() -> None:
     stop = threading.Event()
     stop.set()
     with ScriptedDns(zone()) as script, pytest.raises(Interrupted):

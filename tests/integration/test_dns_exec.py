@@ -1,4 +1,4 @@
-"""DNS records by a hook: what it is told, in which order, and what becomes of its failures."""
+"""DNS records by a hook: its arguments and variables, the order of calls, and its failures."""
 
 import shlex
 import threading

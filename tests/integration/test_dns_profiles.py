@@ -63,7 +63,7 @@ def test_a_secret_comes_from_a_variable_that_is_named() -> None:
     assert settings({"token_variable": "MADE"}, {"MADE": SECRET}) == {"dns.made.token": SECRET}
 
 
-def test_what_is_no_secret_stands_there_itself_in_its_own_kind() -> None:
+def test_options_that_are_not_secret_are_written_directly_with_their_own_type() -> None:
     assert settings({"account": 12345, "ttl": "90"}) == {
         "dns.made.account": "12345",
         "dns.made.ttl": 90,
@@ -83,7 +83,9 @@ def test_what_is_no_secret_stands_there_itself_in_its_own_kind() -> None:
         ({"acount": "x"}, "has no option 'acount'"),
     ],
 )
-def test_what_cannot_be_had_is_a_clear_error(values: Mapping[str, Value], said: str) -> None:
+def test_a_secret_that_cannot_be_read_is_a_clear_error(
+    values: Mapping[str, Value], said: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings(values)
 
@@ -146,7 +148,7 @@ def test_a_profile_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == f"chmod 600 {file}"
 
 
-def test_a_profile_that_is_no_toml_does_not_show_what_it_holds(tmp_path: Path) -> None:
+def test_a_profile_with_invalid_toml_does_not_show_its_contents(tmp_path: Path) -> None:
     file = profile_file(tmp_path / "work.toml", f"provider = made\ntoken = {SECRET}")
 
     with pytest.raises(ConfigurationError, match="is not valid TOML") as caught:
@@ -155,7 +157,7 @@ def test_a_profile_that_is_no_toml_does_not_show_what_it_holds(tmp_path: Path) -
     assert SECRET not in caught.value.message
 
 
-def test_credentials_that_are_nowhere_are_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_credentials_are_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     known = DnsCredentials({"work": Profile("work", "made")}, directory=str(tmp_path))
 
     with pytest.raises(ConfigurationError) as caught:
@@ -231,14 +233,14 @@ def test_credentials_of_the_certificate_count_for_its_own_zone_but_not_where_an_
     assert nowhere.credentials == ""
 
 
-def test_a_zone_that_nobody_is_named_for_is_an_error_before_anything_is_written(
+def test_a_zone_without_a_provider_is_an_error_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
     providers = chosen(tmp_path, ChallengeSpec(method="dns", dns_provider="auto"))
 
     with pytest.raises(ConfigurationError, match="no DNS provider is set"):
         providers.choose("a.other.test", "a.other.test")
-    with pytest.raises(ConfigurationError, match="no DNS credentials 'gone'"):
+    with pytest.raises(ConfigurationError, match="no DNS credentials named 'gone'"):
         providers.choose("a.gone.test", "a.gone.test")
     with pytest.raises(UsageError) as caught:
         chosen(tmp_path, ChallengeSpec(method="dns", dns_provider="rfc2163")).choose("a", "a")
@@ -257,7 +259,7 @@ def test_what_can_be_removed_is_removed_where_other_credentials_are_gone(tmp_pat
     gone = TxtRecord("a.gone.test", "v", "gone.test", "a.gone.test", credentials="gone")
     there = TxtRecord("a.example.com", "v", "example.com", "a.example.com", credentials="main")
 
-    with pytest.raises(CertctlError, match="no DNS credentials 'gone'"):
+    with pytest.raises(CertctlError, match="no DNS credentials named 'gone'"):
         providers.cleanup([gone, there])
 
     assert (tmp_path / "main").read_text() == "cleanup a.example.com\n"

@@ -119,7 +119,7 @@ def test_a_lame_server_is_reported_with_its_answer() -> None:
         wait(script, RECORD)
 
 
-def test_a_family_that_nobody_answers_in_is_not_counted() -> None:
+def test_a_family_without_any_answer_is_ignored() -> None:
     # Nobody listens at ::1 here, as for a machine that has no IPv6.
     records = zone(servers=("127.0.0.1", "::1")) | {(NAME, "TXT"): ('"value"',)}
     with ScriptedDns(records) as script:
@@ -149,7 +149,7 @@ def test_a_server_of_the_second_family_that_answers_is_counted() -> None:
         wait(script, RECORD)
 
 
-def test_a_server_where_nobody_listens_is_known_at_once() -> None:
+def test_a_closed_port_is_reported_at_once() -> None:
     records = zone(servers=("127.0.0.99",))
     with (
         ScriptedDns(records) as script,
@@ -171,7 +171,7 @@ def silence(host: str, port: int) -> Iterator[None]:
         yield
 
 
-def test_a_silent_server_is_named_with_how_long_it_was_listened_to() -> None:
+def test_a_silent_server_is_named_with_the_time_waited() -> None:
     with (
         ScriptedDns(zone(servers=("127.0.0.99",))) as script,
         silence("127.0.0.99", script.port),
@@ -180,7 +180,7 @@ def test_a_silent_server_is_named_with_how_long_it_was_listened_to() -> None:
         wait(script, RECORD, timeout=0)
 
 
-def test_where_a_quorum_has_the_record_a_silent_server_is_not_waited_for() -> None:
+def test_with_a_quorum_a_silent_server_is_not_waited_for() -> None:
     records = zone(servers=("127.0.0.1", "127.0.0.2", "127.0.0.99"))
     records[NAME, "TXT"] = ('"value"',)
     with (
@@ -290,7 +290,7 @@ def test_orders_of_a_run_share_one_wait_and_each_goes_on_when_its_own_is_there()
     assert asked == [2, 3, 4]
 
 
-def test_who_comes_later_looks_at_once() -> None:
+def test_a_later_order_queries_at_once() -> None:
     late, early = names(2)
     held = zone() | {(late, "TXT"): ('"value"',)}
     pausing, go_on = threading.Event(), threading.Event()
@@ -316,7 +316,7 @@ def test_who_comes_later_looks_at_once() -> None:
         order.result()
 
 
-def test_all_that_wait_are_told_when_the_run_is_stopped() -> None:
+def test_all_waiting_orders_end_when_the_run_is_stopped() -> None:
     stop = threading.Event()
     clock = SteerableClock(on_wait=lambda _: stop.set())
     with (
@@ -345,7 +345,7 @@ def test_a_public_resolver_is_asked_once_the_servers_have_the_record() -> None:
     assert resolver.asked == [f"{NAME} TXT udp"]
 
 
-def test_a_public_resolver_is_not_asked_again_while_it_would_say_the_same() -> None:
+def test_a_public_resolver_is_not_queried_again_while_it_caches_an_answer() -> None:
     held = zone() | {(NAME, "TXT"): ('"value"',)}
     older: dict[tuple[str, str], tuple[str, ...]] = {(NAME, "TXT"): ('"older"',)}
 

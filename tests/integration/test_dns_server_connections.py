@@ -1,4 +1,4 @@
-"""Many questions to one server: what comes out of order, twice, never, or from a forger."""
+"""Many queries to one server: answers out of order, twice, missing, or forged."""
 
 import contextlib
 import socket
@@ -142,7 +142,7 @@ def test_a_datagram_that_is_lost_is_sent_again() -> None:
         assert ask(to, names(1)) == everything(names(1))
 
 
-def test_what_answers_no_question_is_passed_over() -> None:
+def test_a_message_that_answers_no_query_is_ignored() -> None:
     def answers(wire: bytes, _: int) -> list[bytes]:
         query = dns.message.from_wire(wire)
         query.id ^= 1
@@ -164,7 +164,7 @@ def test_what_answers_no_question_is_passed_over() -> None:
         assert ask(to, names(2)) == everything(names(2))
 
 
-def test_an_answer_that_is_cut_short_is_fetched_by_tcp_and_its_absence_named() -> None:
+def test_a_truncated_answer_is_fetched_over_tcp_and_its_absence_reported() -> None:
     with (
         datagram_server(lambda wire, _: [reply(wire, cut_short=True)]) as server,
         line(server) as to,
@@ -181,7 +181,7 @@ def test_many_questions_share_a_connection_which_is_kept() -> None:
     assert server.connections == 1
 
 
-def test_a_connection_that_ended_meanwhile_is_made_again() -> None:
+def test_a_closed_connection_is_opened_again() -> None:
     many = names(MAX_DATAGRAMS + 1)
     with StreamServer(connection_ends=len(many)) as server, line(server.server) as to:
         assert ask(to, many) == everything(many)
@@ -201,7 +201,7 @@ def test_a_server_that_answers_few_questions_a_connection_gets_more_connections(
     assert server.connections >= len(many) / messages
 
 
-def test_a_server_that_hangs_up_without_an_answer_is_given_up() -> None:
+def test_a_server_that_closes_without_an_answer_is_not_retried() -> None:
     with StreamServer(connection_ends=0) as server, line(server.server) as to:
         said = set(ask(to, names(MAX_DATAGRAMS + 1)).values())
 

@@ -1,4 +1,4 @@
-"""The stand-alone HTTP-01 server over real sockets, with clients good and bad."""
+"""The standalone HTTP-01 server over real sockets, with clients good and bad."""
 
 import contextlib
 import os
@@ -352,7 +352,7 @@ def low_ports_are_guarded() -> bool:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user, which takes root")
 @pytest.mark.skipif(not low_ports_are_guarded(), reason="here everybody may have low ports")
-def test_a_low_port_without_the_right_to_it_is_an_error_with_the_ways_out() -> None:
+def test_a_low_port_without_permission_is_an_error_with_solutions() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", LISTEN_UNPRIVILEGED], capture_output=True, text=True, check=True
     )
@@ -360,7 +360,7 @@ def test_a_low_port_without_the_right_to_it_is_an_error_with_the_ways_out() -> N
     assert ended.stdout.split() == ["challenge.http.permission", "True", "True"]
 
 
-def test_settling_ends_once_every_token_was_asked_for(port: int) -> None:
+def test_waiting_ends_once_every_token_was_requested(port: int) -> None:
     clock = SteerableClock(on_wait=lambda _: requests_of_a_ca(port, "abc", "def"))
     solver = StandaloneSolver(None, port, SolverSystem(clock, threading.Event()))
     with contextlib.closing(solver):
@@ -376,7 +376,7 @@ def requests_of_a_ca(port: int, *tokens: str) -> None:
         assert request(port, PATH + token).status == 200
 
 
-def test_settling_returns_at_once_where_the_ca_was_quicker(port: int) -> None:
+def test_waiting_returns_at_once_if_the_ca_was_faster(port: int) -> None:
     clock = SteerableClock()
     solver = StandaloneSolver(None, port, SolverSystem(clock, threading.Event()))
     with contextlib.closing(solver):
@@ -388,7 +388,7 @@ def test_settling_returns_at_once_where_the_ca_was_quicker(port: int) -> None:
         assert clock.waits == []
 
 
-def test_settling_gives_up_where_another_machine_was_asked(port: int) -> None:
+def test_waiting_ends_after_its_time_if_another_machine_got_the_request(port: int) -> None:
     clock = SteerableClock()
     solver = StandaloneSolver(None, port, SolverSystem(clock, threading.Event()))
     with contextlib.closing(solver):
@@ -400,7 +400,7 @@ def test_settling_gives_up_where_another_machine_was_asked(port: int) -> None:
         assert clock.monotonic() == pytest.approx(REQUEST_WAIT_SECONDS)
 
 
-def test_settling_ends_when_the_run_is_stopped(port: int) -> None:
+def test_waiting_ends_when_the_run_is_stopped(port: int) -> None:
     stop = threading.Event()
     clock = SteerableClock(on_wait=lambda _: stop.set())
     solver = StandaloneSolver(None, port, SolverSystem(clock, stop))

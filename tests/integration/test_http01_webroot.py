@@ -93,7 +93,7 @@ def test_directories_that_were_there_before_stay_with_their_modes(root: Path) ->
     assert mode(directory_of(root)) == 0o711
 
 
-def test_directories_of_ours_stay_while_somebody_else_uses_them(root: Path) -> None:
+def test_created_directories_stay_while_another_uses_them(root: Path) -> None:
     solver = solver_at(root)
     placements = present(solver, "abc")
     (directory_of(root) / "theirs").write_text("x")
@@ -133,7 +133,7 @@ def test_cleaning_up_twice_or_without_a_webroot_is_no_failure(root: Path) -> Non
     assert not root.exists()
 
 
-def test_the_order_that_leaves_last_removes_the_directories_that_another_made(root: Path) -> None:
+def test_the_last_order_removes_the_directories_that_another_created(root: Path) -> None:
     solver = solver_at(root)
     first = present(solver, "abc", certificate="a")
     second = present(solver, "def", certificate="b")
@@ -210,7 +210,7 @@ def test_a_link_that_stays_inside_is_followed(root: Path) -> None:
     assert list((root / "shared").iterdir()) == []
 
 
-def test_a_webroot_that_is_itself_a_link_is_what_the_user_meant(root: Path, tmp_path: Path) -> None:
+def test_a_webroot_that_is_itself_a_link_is_accepted(root: Path, tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to(root)
 
     present(solver_at(tmp_path / "current"), "abc")
@@ -218,7 +218,7 @@ def test_a_webroot_that_is_itself_a_link_is_what_the_user_meant(root: Path, tmp_
     assert (directory_of(root) / "abc").exists()
 
 
-def test_a_link_put_there_after_the_look_is_not_followed(root: Path, tmp_path: Path) -> None:
+def test_a_link_created_after_the_check_is_not_followed(root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "acme-challenge").mkdir(parents=True)
     solver = solver_at(root)
@@ -262,7 +262,7 @@ def test_a_link_in_the_files_place_is_replaced_and_not_written_through(
     assert not (directory_of(root) / "abc").is_symlink()
 
 
-def test_a_circle_of_links_is_refused(root: Path) -> None:
+def test_a_loop_of_links_is_refused(root: Path) -> None:
     (root / ".well-known").symlink_to(".well-known")
     solver = solver_at(root)
 

@@ -1,4 +1,4 @@
-"""HTTP-01 by a command: what it is told, when, and what becomes of its failures."""
+"""HTTP-01 by a command: its arguments and variables, when it is called, and its failures."""
 
 import threading
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_an_answer_that_two_orders_share_is_removed_with_the_last(tmp_path: Path
     assert (tmp_path / "calls").read_text().count("cleanup cleanup") == 1
 
 
-def test_an_address_is_told_as_it_is(tmp_path: Path) -> None:
+def test_an_address_is_passed_unchanged(tmp_path: Path) -> None:
     solver = solver_for(noting(tmp_path))
 
     solver.present([solver.plan(http_task("abc", name="2001:db8::1"))])
@@ -63,7 +63,7 @@ def test_an_address_is_told_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "calls").read_text() == "present present 2001:db8::1 abc abc.thumbprint\n"
 
 
-def test_what_a_failing_hook_said_is_quoted() -> None:
+def test_the_output_of_a_failing_hook_is_quoted() -> None:
     solver = solver_for("echo no space; echo really >&2; exit 3; true")
 
     with pytest.raises(ChallengeError) as caught:
@@ -106,12 +106,12 @@ def test_what_certbots_hook_printed_on_standard_output_alone_reaches_its_cleanup
     assert (tmp_path / "output").read_text() == "id-1\n"
 
 
-def test_no_command_is_a_mistake_in_the_configuration() -> None:
+def test_a_missing_command_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="http-hook needs a command"):
         create(ChallengeSpec(method="http-hook"), real_system())
 
 
-def test_a_second_command_for_another_protocol_is_a_mistake_too(tmp_path: Path) -> None:
+def test_a_second_command_for_another_protocol_is_an_error_too(tmp_path: Path) -> None:
     finished = certctl(
         *("issue", "a.example", "--ca", "dev", "--http-hook", "true"),
         *("--http-cleanup-hook", "true", "--http-hook-protocol", "uacme"),
@@ -119,4 +119,4 @@ def test_a_second_command_for_another_protocol_is_a_mistake_too(tmp_path: Path) 
     )
 
     assert finished.exit_status == 2
-    assert "it is one command" in finished.stderr
+    assert "uacme and a cleanup hook cannot be combined" in finished.stderr

@@ -75,7 +75,7 @@ def is_next_taken(store: LocalStore, port: int) -> bool:
     return False
 
 
-def test_a_long_turn_ends_for_who_waits_and_goes_on_after_that(
+def test_a_long_turn_ends_for_a_waiting_process_and_continues_afterwards(
     solver: Solvers, store: LocalStore, port: int
 ) -> None:
     clock = SteerableClock()
@@ -116,7 +116,7 @@ def test_a_turn_that_has_just_begun_is_not_ended(
     assert request(port, PATH + "other").status == 200
 
 
-def test_a_turn_lasts_where_nobody_waits(solver: Solvers, port: int) -> None:
+def test_a_turn_lasts_while_no_process_is_waiting(solver: Solvers, port: int) -> None:
     clock = SteerableClock()
     busy = solver(clock)
     present(busy, "first")
@@ -127,7 +127,7 @@ def test_a_turn_lasts_where_nobody_waits(solver: Solvers, port: int) -> None:
     assert request(port, PATH + "first").status == 200
 
 
-def test_whose_turn_never_comes_says_whose_it_is_and_waits_only_once(
+def test_a_process_without_a_turn_names_the_holder_and_waits_only_once(
     tmp_path: Path, port: int
 ) -> None:
     clock = SteerableClock()

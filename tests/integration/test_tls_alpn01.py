@@ -140,7 +140,7 @@ def test_a_name_knows_no_case(solver: TlsAlpnSolver, port: int) -> None:
 
 
 @pytest.mark.parametrize("server_name", ["other.example", "sub.a.example", None])
-def test_whoever_asks_for_another_name_or_for_none_is_refused(
+def test_a_client_with_another_name_or_none_is_refused(
     solver: TlsAlpnSolver, port: int, server_name: str | None
 ) -> None:
     present(solver, "a.example")
@@ -173,7 +173,7 @@ def test_nothing_listens_before_the_first_answer_and_after_the_last(
         shown(port, "b.example")
 
 
-def test_two_orders_with_answers_of_their_own_for_one_name_take_turns(
+def test_two_orders_with_different_answers_for_one_name_take_turns(
     solver: TlsAlpnSolver, port: int
 ) -> None:
     first = present(solver, "a.example", "b.example", token="one", certificate="first")
@@ -215,7 +215,7 @@ def test_two_orders_that_share_an_answer_both_have_it_until_they_end(
         shown(port, "a.example")
 
 
-def test_whoever_waits_for_its_turn_can_be_stopped(port: int) -> None:
+def test_an_order_that_waits_for_its_turn_can_be_stopped(port: int) -> None:
     system = real_system()
     with contextlib.closing(TlsAlpnSolver("127.0.0.1", port, system)) as solver:
         present(solver, "a.example", token="one", certificate="first")
@@ -254,7 +254,7 @@ def test_a_wildcard_and_another_challenge_are_refused(solver: TlsAlpnSolver) -> 
         )
 
 
-def test_it_settles_once_every_name_was_asked_for(solver: TlsAlpnSolver, port: int) -> None:
+def test_waiting_ends_once_every_name_was_requested(solver: TlsAlpnSolver, port: int) -> None:
     placements = present(solver, "a.example", "b.example")
     settled = threading.Thread(target=solver.wait_for_validation, args=(placements,))
     settled.start()
@@ -298,7 +298,7 @@ def test_a_port_that_is_taken_names_its_holder(port: int) -> None:
     assert "--tls-alpn-port" in str(caught.value.hint)
 
 
-def test_an_address_that_is_none_of_ours_is_said() -> None:
+def test_an_address_of_another_machine_is_reported() -> None:
     solver = TlsAlpnSolver("192.0.2.1", free_port(), real_system())
 
     with pytest.raises(ChallengeError) as caught:
@@ -321,7 +321,7 @@ def test_clients_that_stall_in_any_number_delay_nobody(solver: TlsAlpnSolver, po
         assert digest_in(shown(port, "a.example")[0]) == digest_of("t")
 
 
-def test_whoever_sends_too_much_is_dropped(solver: TlsAlpnSolver, port: int) -> None:
+def test_a_client_that_sends_too_much_is_dropped(solver: TlsAlpnSolver, port: int) -> None:
     present(solver, "a.example")
     # Records of a handshake message that never comes to its end.
     record = b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + bytes(16380)
@@ -338,7 +338,7 @@ def test_whoever_sends_too_much_is_dropped(solver: TlsAlpnSolver, port: int) -> 
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x02\x01\x00", b""])
-def test_what_is_no_handshake_is_ended(solver: TlsAlpnSolver, port: int, sent: bytes) -> None:
+def test_an_invalid_handshake_is_ended(solver: TlsAlpnSolver, port: int, sent: bytes) -> None:
     present(solver, "a.example")
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(sent)

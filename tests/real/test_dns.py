@@ -47,7 +47,7 @@ def calls(directory: Path) -> list[str]:
     return (directory / "calls").read_text().splitlines()
 
 
-def test_a_wildcard_and_its_base_are_proved_by_signed_updates(
+def test_a_wildcard_and_its_base_are_validated_with_signed_updates(
     pebble_bind: PebbleServer, bind: BindServer, tmp_path: Path
 ) -> None:
     here = host(tmp_path, pebble_bind)
@@ -151,7 +151,7 @@ def test_a_name_outside_every_zone_is_named(
     assert (bind.txt("_acme-challenge.inside.example.test"), here.leftovers()) == ([], [])
 
 
-def test_a_command_of_one_s_own_writes_the_records(
+def test_a_users_command_writes_the_records(
     pebble: PebbleServer, challenge_dns: ChallengeTestServer, tmp_path: Path
 ) -> None:
     here, hook = host(tmp_path, pebble), challenge_hook(tmp_path, challenge_dns)
@@ -292,7 +292,7 @@ def test_a_provider_without_its_options_says_which_are_missing(
         ("--dns-resolver", "dns.example"),
     ],
 )
-def test_settings_of_the_wait_that_make_no_sense_are_refused_before_an_order_is_placed(
+def test_invalid_propagation_settings_are_refused_before_an_order_is_placed(
     pebble_bind: PebbleServer, bind: BindServer, tmp_path: Path, flag: str, value: str
 ) -> None:
     here = bind_host(tmp_path, pebble_bind, bind)

@@ -266,12 +266,12 @@ def test_a_name_outside_every_zone_is_an_error_that_names_the_resolver_option(
     assert "--dns-resolver" in caught.value.hint
 
 
-def test_an_address_cannot_be_proved(bind: BindServer) -> None:
+def test_an_address_cannot_be_validated(bind: BindServer) -> None:
     with pytest.raises(ChallengeError, match="RFC 8738 §7"):
         place(solver_for(update_spec(bind)), "192.0.2.1")
 
 
-def test_aliases_in_a_circle_are_an_error_that_shows_the_way(tmp_path: Path) -> None:
+def test_cname_loops_are_an_error_that_shows_the_chain(tmp_path: Path) -> None:
     require("named")
     directory = tmp_path / "bind"
     directory.mkdir()

@@ -74,7 +74,7 @@ def test_where_the_ca_offers_dns_account_01_only_it_is_used(
     assert here.leftovers() == []
 
 
-def test_it_can_be_insisted_on_and_renews_so(
+def test_it_can_be_required_and_renewals_use_it_again(
     account_ca: DevCaServer, bind: BindServer, tmp_path: Path
 ) -> None:
     here = bind_host(tmp_path, account_ca, bind)
@@ -87,7 +87,7 @@ def test_it_can_be_insisted_on_and_renews_so(
     assert "DNS-ACCOUNT-01, by rfc2136" in here.certctl("show", "insisted.example.test").stdout
 
 
-def test_what_was_insisted_on_and_is_not_offered_is_said(
+def test_a_required_challenge_type_that_is_not_offered_is_reported(
     dns_ca: DevCaServer, bind: BindServer, tmp_path: Path
 ) -> None:
     here = bind_host(tmp_path, dns_ca, bind)
@@ -152,7 +152,7 @@ def test_a_provider_writes_the_record_once_and_renewals_change_nothing(
     assert here.leftovers() == []
 
 
-def test_without_a_provider_the_record_is_printed_and_the_command_goes_on_once_it_is_there(
+def test_without_a_provider_the_record_is_printed_and_the_command_continues_once_it_exists(
     persist_ca: DevCaServer, bind: BindServer, tmp_path: Path
 ) -> None:
     here, name = persist_host(tmp_path, persist_ca, bind), fresh("printed", persist_ca)
@@ -172,7 +172,7 @@ def test_without_a_provider_the_record_is_printed_and_the_command_goes_on_once_i
     assert names(here.leaf(name)) == [name]
 
 
-def test_the_record_alone_is_made_and_issue_finds_it(
+def test_only_the_record_is_written_and_issue_finds_it(
     persist_ca: DevCaServer, bind: BindServer, tmp_path: Path
 ) -> None:
     here, name = persist_host(tmp_path, persist_ca, bind), fresh("alone", persist_ca)
@@ -186,7 +186,7 @@ def test_the_record_alone_is_made_and_issue_finds_it(
     assert "DNS-PERSIST-01" in here.certctl("show", name).stdout
 
 
-def test_no_validation_is_wasted_where_no_record_stands(
+def test_no_validation_is_attempted_without_a_record(
     persist_ca: DevCaServer, bind: BindServer, tmp_path: Path
 ) -> None:
     here, name = persist_host(tmp_path, persist_ca, bind), fresh("absent", persist_ca)
@@ -211,7 +211,7 @@ def test_no_validation_is_wasted_where_no_record_stands(
         (True, ("; policy=wildcard", ""), "it lacks policy=wildcard"),
     ],
 )
-def test_a_record_that_does_not_serve_is_shown_with_the_reason(
+def test_an_invalid_record_is_shown_with_the_reason(
     persist_ca: DevCaServer,
     bind: BindServer,
     tmp_path: Path,
@@ -232,7 +232,7 @@ def test_a_record_that_does_not_serve_is_shown_with_the_reason(
     assert why in finished.stderr
 
 
-def test_what_a_lagging_server_lacks_is_waited_for_and_then_said(
+def test_a_lagging_server_is_waited_for_and_then_reported(
     persist_ca: DevCaServer, tmp_path: Path
 ) -> None:
     (tmp_path / "primary").mkdir()
@@ -291,7 +291,7 @@ def test_a_ca_that_does_not_offer_it_is_named(
         (("a.example.test", "--until", "2001-01-01"), "the expiry of the record is in the past"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_invalid_arguments_are_refused(
     persist_ca: DevCaServer,
     bind: BindServer,
     tmp_path: Path,

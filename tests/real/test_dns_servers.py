@@ -193,7 +193,7 @@ def test_with_a_quorum_a_lagging_server_does_not_hold_up(
 
 
 @pytest.mark.parametrize("silent", ["::1", "2001:db8::53"])
-def test_an_ipv6_address_at_which_nobody_listens_is_passed_over(
+def test_an_ipv6_address_without_a_server_is_skipped(
     silent: str, pebble_of: PebbleMaker, tmp_path: Path
 ) -> None:
     require("named")

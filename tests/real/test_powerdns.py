@@ -161,7 +161,7 @@ def test_a_wrong_key_is_named_and_not_shown(zones: Zones) -> None:
     assert "wrong-key" not in caught.value.message
 
 
-def test_a_zone_that_the_server_has_not_is_an_error(zones: Zones) -> None:
+def test_a_zone_that_the_server_does_not_have_is_an_error(zones: Zones) -> None:
     foreign = TxtRecord("a.other.test", "v", "other.test", "a.other.test")
 
     with pytest.raises(ChallengeError) as caught:
@@ -188,7 +188,7 @@ def test_a_server_that_never_answers_does_not_keep_an_interrupted_run() -> None:
 # Certificates.
 
 
-def test_a_wildcard_and_its_base_are_proved_by_a_provider_of_lexicon(
+def test_a_wildcard_and_its_base_are_validated_with_a_lexicon_provider(
     zones: Zones, tmp_path: Path
 ) -> None:
     here = host(tmp_path, zones.pebble)
@@ -205,7 +205,7 @@ def test_a_wildcard_and_its_base_are_proved_by_a_provider_of_lexicon(
     assert here.leftovers() == []
 
 
-def test_what_only_the_environment_says_is_warned_of_by_its_name(
+def test_settings_only_in_the_environment_are_warned_about_by_name(
     zones: Zones, tmp_path: Path
 ) -> None:
     here = host(tmp_path, zones.pebble)

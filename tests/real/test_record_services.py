@@ -77,7 +77,7 @@ def password_file(directory: Path, service: RecordService) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["default", "raw"])
-def test_a_service_of_ones_own_proves_a_wildcard_and_its_base(
+def test_a_users_service_validates_a_wildcard_and_its_base(
     mode: str, place: Place, service: RecordService, tmp_path: Path
 ) -> None:
     here = host(tmp_path, place.pebble)
@@ -123,7 +123,7 @@ def test_a_wrong_password_is_named_and_not_shown(service: RecordService) -> None
     assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
 
 
-def test_what_a_service_refuses_for_now_is_asked_again_after_the_time_that_it_names(
+def test_a_temporary_refusal_is_retried_after_the_time_that_the_service_states(
     service: RecordService, place: Place
 ) -> None:
     service.refusals = [(429, "7"), (503, "")]
@@ -138,7 +138,7 @@ def test_what_a_service_refuses_for_now_is_asked_again_after_the_time_that_it_na
     httpreq(service).cleanup([RECORD])
 
 
-def test_a_service_that_asks_for_more_patience_than_a_minute_is_left_for_the_next_run(
+def test_a_retry_after_of_more_than_a_minute_is_left_for_the_next_run(
     service: RecordService,
 ) -> None:
     service.refusals = [(429, "3600")]
@@ -169,7 +169,9 @@ def test_a_service_that_is_down_is_an_error_with_its_address() -> None:
         ("acme-dns", {"url": "http://x"}, "needs a file for its accounts"),
     ],
 )
-def test_what_a_provider_needs_is_said(name: str, settings: dict[str, Value], said: str) -> None:
+def test_missing_provider_settings_are_reported(
+    name: str, settings: dict[str, Value], said: str
+) -> None:
     with pytest.raises(ConfigurationError, match=said):
         make(name, settings)
 
@@ -186,7 +188,7 @@ def acme_dns_host(directory: Path, place: Place, service: RecordService) -> Host
     )
 
 
-def test_a_new_domain_is_told_which_cname_it_needs_and_issued_once_that_is_there(
+def test_a_new_domain_reports_the_cname_it_needs_and_is_issued_once_it_exists(
     place: Place, service: RecordService, tmp_path: Path
 ) -> None:
     here = acme_dns_host(tmp_path, place, service)
@@ -213,7 +215,7 @@ def test_a_new_domain_is_told_which_cname_it_needs_and_issued_once_that_is_there
     assert here.leftovers() == []
 
 
-def test_accounts_that_another_client_made_are_used_as_they_are(
+def test_accounts_that_another_client_created_are_used_unchanged(
     place: Place, service: RecordService, tmp_path: Path
 ) -> None:
     _, made = service.answer("/register", {}, b"")
@@ -262,7 +264,7 @@ def test_accounts_that_others_can_read_are_refused(service: RecordService, tmp_p
 # manual.
 
 
-def test_nobody_is_waited_for_where_nobody_is_there(place: Place, tmp_path: Path) -> None:
+def test_without_a_terminal_nobody_is_waited_for(place: Place, tmp_path: Path) -> None:
     here = host(tmp_path, place.pebble, f'challenge.dns_resolver = "{place.bind.address}"')
 
     finished = here.certctl("issue", "hand.site.test", "--dns", "manual")
@@ -272,7 +274,7 @@ def test_nobody_is_waited_for_where_nobody_is_there(place: Place, tmp_path: Path
     assert not here.live("hand.site.test").exists()
 
 
-def test_a_person_is_shown_each_record_and_waited_for(place: Place, tmp_path: Path) -> None:
+def test_each_record_is_shown_and_confirmed_at_the_terminal(place: Place, tmp_path: Path) -> None:
     here = host(tmp_path, place.pebble, f'challenge.dns_resolver = "{place.bind.address}"')
 
     # The records are not there, so that the wait for them ends the order; but they were shown.

@@ -1,4 +1,4 @@
-"""CAA records as a CA reads them (RFC 8659, RFC 8657): who may issue, for whom, and by what."""
+"""CAA records as a CA reads them (RFC 8659, RFC 8657): issuer, account and challenge type."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def codes(name: str, *records: str, request: IssuanceRequest = CA) -> list[str]:
         ("%%%%", "", {}),
     ],
 )
-def test_a_value_is_taken_apart_as_its_grammar_says(
+def test_a_value_is_parsed_by_its_grammar(
     value: str, issuer: str, parameters: dict[str, tuple[str, ...]]
 ) -> None:
     assert parse_property(0, "ISSUE", value) == Property(0, "issue", value, issuer, parameters)
@@ -76,7 +76,7 @@ def test_a_value_is_taken_apart_as_its_grammar_says(
         ("a.example", ['0 issue "ca.example; unknown=parameter"']),
     ],
 )
-def test_records_that_let_the_ca_issue_are_no_finding(name: str, records: list[str]) -> None:
+def test_records_that_permit_the_ca_are_no_finding(name: str, records: list[str]) -> None:
     assert codes(name, *records) == []
 
 
@@ -118,13 +118,11 @@ def test_records_that_let_the_ca_issue_are_no_finding(name: str, records: list[s
         ),
     ],
 )
-def test_records_that_keep_the_ca_from_issuing_are_told(
-    name: str, records: list[str], found: str
-) -> None:
+def test_records_that_forbid_the_ca_are_findings(name: str, records: list[str], found: str) -> None:
     assert codes(name, *records) == [found]
 
 
-def test_a_record_for_one_account_is_told_before_there_is_one() -> None:
+def test_a_record_for_one_account_is_reported_before_certctl_has_one() -> None:
     (found,) = findings("a.example", '0 issue "ca.example; accounturi=x"', request=NEWCOMER)
 
     assert (found.code, found.severity) == ("caa.account", "warning")
@@ -142,14 +140,14 @@ def test_the_fix_is_the_record_that_is_missing() -> None:
     assert account.fix == f'Add: a.example. CAA 0 issue "ca2.example; accounturi={ACCOUNT}"'
 
 
-def test_a_ca_that_does_not_say_what_it_is_called_may_be_meant_unless_nobody_is() -> None:
+def test_a_ca_without_issuer_names_may_be_permitted_unless_no_ca_is() -> None:
     assert codes("a.example", '0 issue "x.example"', request=NAMELESS) == [
         "caa.unknown_issuer warning"
     ]
     assert codes("a.example", '0 issue ";"', request=NAMELESS) == ["caa.forbidden error"]
 
 
-def test_all_that_is_wrong_is_told() -> None:
+def test_all_problems_are_reported() -> None:
     assert codes("a.example", '1 tbs "x"', '0 issue ";"') == [
         "caa.critical warning",
         "caa.forbidden error",

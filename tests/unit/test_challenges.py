@@ -61,7 +61,7 @@ def test_a_token_that_could_mean_another_file_is_refused(token: str) -> None:
         check_task(http_task("example.com", token))
 
 
-def test_http_cannot_prove_a_wildcard_and_says_what_can() -> None:
+def test_http_cannot_validate_a_wildcard_and_suggests_dns() -> None:
     with pytest.raises(ChallengeError, match="wildcard") as caught:
         check_task(http_task("*.example.com", "abc"))
 
@@ -71,7 +71,7 @@ def test_http_cannot_prove_a_wildcard_and_says_what_can() -> None:
 
 
 @pytest.mark.parametrize("name", ["example.com", "192.0.2.1", "2001:db8::1"])
-def test_http_proves_names_and_addresses(name: str) -> None:
+def test_http_validates_names_and_addresses(name: str) -> None:
     placement = StandaloneSolver(None, 80, system()).plan(http_task(name, "abc"))
 
     assert (placement.identifier, placement.certificate) == (name, "example.com")
@@ -99,7 +99,7 @@ def test_the_label_of_an_account_is_that_of_the_example_in_the_draft() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_whatever_a_client_sends_gets_one_whole_response(request_head: bytes) -> None:
+def test_any_request_gets_one_complete_response(request_head: bytes) -> None:
     answers = Answers[str]()
     answers.add("abc", "abc.thumbprint")
 
@@ -128,11 +128,11 @@ def test_the_last_holder_is_told_to_clean_up() -> None:
     assert [holders.release("token", each) for each in "ab"] == [False, True]
 
 
-def test_what_nobody_of_this_process_holds_may_be_cleaned_up() -> None:
+def test_an_answer_that_was_never_held_may_be_cleaned_up() -> None:
     assert Holders().release("token", "a")
 
 
-def test_a_stranger_does_not_release_what_another_holds() -> None:
+def test_a_certificate_does_not_release_the_answer_of_another() -> None:
     holders = Holders()
     holders.hold("token", "a")
 
@@ -226,7 +226,7 @@ TLS_ALPN = ChallengeSpec(method="tls-alpn")
         (DNS, replace(DNS, hook_timeout=1), False),
     ],
 )
-def test_certificates_share_a_solver_where_it_would_do_the_same(
+def test_certificates_share_a_solver_if_its_settings_are_equal(
     one: ChallengeSpec, other: ChallengeSpec, same: bool
 ) -> None:
     assert (sharing_key(one) == sharing_key(other)) is same

@@ -1,4 +1,4 @@
-"""What several threads want done at the same time goes together, and nobody suffers for another."""
+"""Batches: concurrent requests are combined, and one caller's error does not fail another."""
 
 import threading
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def together(work: Work, *wanted: Sequence[str], limit: int = 100) -> list[Futur
     return others
 
 
-def test_what_comes_meanwhile_goes_together() -> None:
+def test_items_that_arrive_during_a_batch_go_into_the_next_one() -> None:
     work = Work()
     others = together(work, ["a", "b"], ["c"], ["d"])
 
@@ -53,7 +53,7 @@ def test_what_comes_meanwhile_goes_together() -> None:
     assert work.done == [["first"], ["a", "b", "c", "d"]]
 
 
-def test_who_comes_alone_is_served_at_once() -> None:
+def test_a_single_caller_is_served_at_once() -> None:
     work = Work()
     work.may_end.set()
     batches = Batches(work, limit=100)
@@ -64,21 +64,21 @@ def test_who_comes_alone_is_served_at_once() -> None:
     assert work.done == [["a"], ["b"]]
 
 
-def test_no_more_go_together_than_fit() -> None:
+def test_a_batch_is_no_larger_than_the_limit() -> None:
     work = Work()
     together(work, ["a", "b"], ["c", "d"], ["e", "f"], limit=4)
 
     assert sorted(len(each) for each in work.done[1:]) == [2, 4]
 
 
-def test_more_than_fit_go_by_themselves_where_they_are_one_callers() -> None:
+def test_one_callers_items_may_exceed_the_limit() -> None:
     work = Work()
     together(work, ["a", "b", "c"], ["d"], limit=2)
 
     assert sorted(work.done[1:]) == [["a", "b", "c"], ["d"]]
 
 
-def test_what_is_refused_fails_alone() -> None:
+def test_a_refused_item_fails_only_its_own_caller() -> None:
     work = Work(refused=frozenset({"b"}))
     others = together(work, ["a"], ["b", "c"], ["d"])
 
@@ -88,7 +88,7 @@ def test_what_is_refused_fails_alone() -> None:
     assert errors[2] is None
 
 
-def test_a_server_that_is_down_is_found_out_once_for_all() -> None:
+def test_an_unreachable_server_fails_all_callers_of_a_batch() -> None:
     work = Work(broken=True)
     others = together(work, ["a"], ["b"])
 
@@ -98,7 +98,7 @@ def test_a_server_that_is_down_is_found_out_once_for_all() -> None:
     assert len(work.done) == 2
 
 
-def test_what_is_no_error_of_ours_stops_only_who_met_it() -> None:
+def test_an_unexpected_exception_stops_only_its_own_thread() -> None:
     calls: list[list[str]] = []
 
     def work(items: Sequence[str]) -> None:

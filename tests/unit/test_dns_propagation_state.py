@@ -1,4 +1,4 @@
-"""Who stands in the way of an order that waits for the DNS, and for how long answers are kept."""
+"""Which servers a waiting order has to wait for, and how long resolvers cache answers."""
 
 from collections.abc import Mapping
 
@@ -23,55 +23,55 @@ NAME = "_acme-challenge.example.com"
 ALL = Quorum()
 
 
-def look(address: str, *, missing: bool, zone: str = "example.com") -> ServerState:
+def state(address: str, *, missing: bool, zone: str = "example.com") -> ServerState:
     lacks = {NAME: frozenset({"value"})} if missing else {}
     return ServerState(zone, NameServer(f"ns.{zone}", Server(address)), lacks)
 
 
-def heard(answers: Mapping[str, bool]) -> Mapping[Server, bool]:
+def replies(answers: Mapping[str, bool]) -> Mapping[Server, bool]:
     return {Server(address): replied for address, replied in answers.items()}
 
 
-def test_who_lacks_a_value_stands_in_the_way() -> None:
-    has, lacks = look("192.0.2.1", missing=False), look("192.0.2.2", missing=True)
+def test_a_server_without_the_value_blocks() -> None:
+    has, lacks = state("192.0.2.1", missing=False), state("192.0.2.2", missing=True)
 
-    replied = heard({"192.0.2.1": True, "192.0.2.2": True})
+    replied = replies({"192.0.2.1": True, "192.0.2.2": True})
     assert blocking([has, lacks], replied, ALL) == [lacks]
 
 
-def test_a_silent_server_stands_in_the_way_while_its_family_answers() -> None:
-    has, silent = look("192.0.2.1", missing=False), look("192.0.2.2", missing=True)
+def test_a_silent_server_blocks_while_its_family_answers() -> None:
+    has, silent = state("192.0.2.1", missing=False), state("192.0.2.2", missing=True)
 
-    replied = heard({"192.0.2.1": True, "192.0.2.2": False})
+    replied = replies({"192.0.2.1": True, "192.0.2.2": False})
     assert blocking([has, silent], replied, ALL) == [silent]
 
 
 @pytest.mark.parametrize(
     ("here", "away"), [("192.0.2.1", "2001:db8::1"), ("2001:db8::1", "192.0.2.1")]
 )
-def test_a_family_without_any_answer_does_not_stand_in_the_way(here: str, away: str) -> None:
-    has, silent = look(here, missing=False), look(away, missing=True)
+def test_a_family_without_any_answer_does_not_block(here: str, away: str) -> None:
+    has, silent = state(here, missing=False), state(away, missing=True)
 
-    assert blocking([has, silent], heard({here: True, away: False}), ALL) == []
-
-
-def test_a_family_that_has_not_been_tried_stands_in_the_way() -> None:
-    has, untried = look("192.0.2.1", missing=False), look("2001:db8::1", missing=True)
-
-    assert blocking([has, untried], heard({"192.0.2.1": True}), ALL) == [untried]
+    assert blocking([has, silent], replies({here: True, away: False}), ALL) == []
 
 
-def test_where_nobody_answers_everybody_stands_in_the_way() -> None:
-    silent = [look(each, missing=True) for each in ("192.0.2.1", "2001:db8::1")]
+def test_a_family_that_has_not_been_queried_blocks() -> None:
+    has, untried = state("192.0.2.1", missing=False), state("2001:db8::1", missing=True)
 
-    assert blocking(silent, heard({"192.0.2.1": False, "2001:db8::1": False}), ALL) == silent
+    assert blocking([has, untried], replies({"192.0.2.1": True}), ALL) == [untried]
 
 
-def test_families_are_judged_for_each_zone() -> None:
-    has = look("192.0.2.1", missing=False)
-    silent = look("2001:db8::1", missing=True, zone="example.org")
+def test_without_any_answer_every_server_blocks() -> None:
+    silent = [state(each, missing=True) for each in ("192.0.2.1", "2001:db8::1")]
 
-    replied = heard({"192.0.2.1": True, "2001:db8::1": False})
+    assert blocking(silent, replies({"192.0.2.1": False, "2001:db8::1": False}), ALL) == silent
+
+
+def test_families_are_checked_for_each_zone() -> None:
+    has = state("192.0.2.1", missing=False)
+    silent = state("2001:db8::1", missing=True, zone="example.org")
+
+    replied = replies({"192.0.2.1": True, "2001:db8::1": False})
     assert blocking([has, silent], replied, ALL) == [silent]
 
 
@@ -82,13 +82,13 @@ def test_a_quorum_is_counted_for_each_value() -> None:
         for address, value in (("192.0.2.1", "one"), ("192.0.2.2", "two"))
     )
 
-    replied = heard({"192.0.2.1": True, "192.0.2.2": True})
+    replied = replies({"192.0.2.1": True, "192.0.2.2": True})
     assert blocking([first, second], replied, Quorum(number=1)) == []
     assert blocking([first, second], replied, Quorum(number=2)) == [first, second]
 
 
 def test_the_report_names_the_quorum_that_was_not_reached() -> None:
-    error = authoritative_timeout([look("192.0.2.1", missing=True)], 20, Quorum(share=0.6))
+    error = authoritative_timeout([state("192.0.2.1", missing=True)], 20, Quorum(share=0.6))
 
     assert error.message == (
         "after 20 s, not enough authoritative servers (60% must) have the TXT records: "
@@ -115,7 +115,7 @@ def test_a_quorum_is_all_or_a_number_or_a_share(text: str, servers: int, needed:
 
 
 @pytest.mark.parametrize("text", ["", "none", "0", "0%", "101%", "-1", "1.5", "2 of 3", "%"])
-def test_what_is_no_quorum_is_refused_with_what_would_be(text: str) -> None:
+def test_an_invalid_quorum_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_quorum(text)
 
@@ -131,8 +131,8 @@ def test_a_share_is_between_one_server_and_all(percent: int, servers: int) -> No
     assert needed * 100 >= percent * servers
 
 
-def test_a_server_that_gives_no_answer_lacks_what_it_lacked() -> None:
-    before = look("192.0.2.1", missing=True)
+def test_a_missing_answer_leaves_the_missing_values_as_they_were() -> None:
+    before = state("192.0.2.1", missing=True)
 
     after = before.after({NAME: NoReply("no answer in 3 s")})
 
@@ -158,7 +158,7 @@ def answer(*, ttl: int | None = None, soa: tuple[int, int] | None = None) -> dns
         (answer(), 0),
     ],
 )
-def test_a_resolver_keeps_an_answer_for_its_ttl_and_nothing_for_that_of_the_soa(
+def test_a_resolver_caches_an_answer_for_its_ttl_and_a_negative_one_for_the_soa_ttl(
     message: dns.message.Message, seconds: float
 ) -> None:
     assert cache_seconds(message) == seconds

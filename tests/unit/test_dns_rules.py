@@ -49,13 +49,13 @@ def test_a_resolver_is_an_address_with_or_without_a_port(text: str, server: Serv
      "192.0.2.53:+53", "192.0.2.53:\u0665", "[2001:db8::53", "[2001:db8::53]x",
      "[2001:db8::53]53", "[]:53"],
 )  # fmt: skip
-def test_what_is_no_address_of_a_resolver_is_refused(text: str) -> None:
+def test_an_invalid_resolver_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(repr(text))):
         parse_server(text)
 
 
 @given(st.text())
-def test_splitting_a_port_gives_a_port_or_says_no(text: str) -> None:
+def test_splitting_a_port_returns_a_valid_port_or_raises(text: str) -> None:
     try:
         host, port = split_port(text)
     except ValueError:
@@ -131,7 +131,7 @@ def test_a_key_file_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["not base64!", "key update { algorithm hmac-sha256; };", "{}"])
-def test_what_is_no_key_is_refused_without_being_shown(tmp_path: Path, text: str) -> None:
+def test_an_invalid_key_is_refused_without_being_shown(tmp_path: Path, text: str) -> None:
     path = key_file(tmp_path, text)
 
     with pytest.raises(ConfigurationError, match="neither a BIND key statement nor") as caught:
