@@ -1,8 +1,8 @@
-"""The clients that are compared, each as its users call it, with directories and accounts of its
-own.
+"""The ACME clients that are compared, called as their users would, each with its own directories
+and accounts.
 
-certctl, certbot and lego serve HTTP-01 answers by themselves; dehydrated and uacme write them into
-a directory, which a web server of this program then serves at the same port.
+certctl, certbot and lego answer HTTP-01 themselves; dehydrated and uacme write the answers to a
+directory, which a web server of the benchmark serves on the same port.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ _TRUST = 'mount --bind "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
 
 @dataclass(frozen=True)
 class Client:
-    """A client: the command that obtains a certificate for names, and what comes before the first.
-    `webroot` is the directory that must be served meanwhile, None where it serves by itself.
+    """A client. `command` returns the command that obtains a certificate for the given names,
+    `prepare` is the command to run once before that. `webroot` is the directory to be served during
+    validation, None if the client has its own server.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Client:
 
 
 def clients(pebble: PebbleServer, directory_url: str, directory: Path) -> list[Client]:
-    """Return the clients that are installed and can be used here, certctl first."""
+    """Return the clients that are installed and usable on this machine, certctl first."""
     directory.mkdir()
     port, bundle = str(pebble.http_port), str(pebble.ca_bundle)
     found = [
@@ -64,7 +65,7 @@ def clients(pebble: PebbleServer, directory_url: str, directory: Path) -> list[C
 
 @contextmanager
 def served(client: Client, pebble: PebbleServer) -> Iterator[None]:
-    """Serve the client's directory where the CA looks, if it needs that."""
+    """Serve the client's webroot on the port that the CA validates, if it has one."""
     if client.webroot is None:
         yield
         return
@@ -75,12 +76,12 @@ def served(client: Client, pebble: PebbleServer) -> Iterator[None]:
 
 
 def version(client: Client) -> str:
-    """Return what a client says of its version, in few words."""
+    """Return a client's name and version."""
     done = subprocess.run(client.version, capture_output=True, text=True, check=False)
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
-    said = next((line for line in lines if any(each.isdigit() for each in line)), "")
+    found = next((line for line in lines if any(each.isdigit() for each in line)), "")
     words = [
-        word for word in said.replace(",", " ").split() if word[:1].isdigit() or word[:2] == "v0"
+        word for word in found.replace(",", " ").split() if word[:1].isdigit() or word[:2] == "v0"
     ]
     return f"{client.name} {words[0]}" if words else client.name
 
@@ -144,8 +145,8 @@ def _dehydrated(url: str, bundle: str, directory: Path) -> Client:
 
 
 def _uacme(url: str, bundle: str, directory: Path) -> Client:
-    """It trusts the roots of the system only: so it gets a system of its own, in which there is
-    one.
+    """Uacme only trusts the system's root certificates, so it runs in a mount namespace in which
+    Pebble's is one of them.
     """
     web, hook = directory / "uacme-web", directory / "uacme-hook"
     hook.write_text(_UACME_HOOK)
@@ -163,7 +164,7 @@ def _uacme(url: str, bundle: str, directory: Path) -> Client:
 
 
 def _can_mount() -> bool:
-    """Whether this user may have a mount namespace, as the container or the kernel says."""
+    """Return whether this user may create a mount namespace."""
     command = ("unshare", "--map-root-user", "--mount", "true")
     return (
         bool(shutil.which("unshare"))

@@ -1,7 +1,7 @@
-"""How many certificates a second the development CA issues, over 8 connections.
+"""Measures how many certificates per second the development CA issues, over 8 connections.
 
-The CA runs in a process of its own. First each name is validated by HTTP-01, then the same names
-are ordered again with authorizations that are valid still.
+The CA runs in a separate process. First each name is validated by HTTP-01, then the same names are
+ordered again with authorizations that are still valid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HTTP_PORT = 21_980
 
 
 def serve(pipe: Connection) -> None:
-    """The CA, until it is told to stop."""
+    """Run the CA until a message arrives on `pipe`."""
     settings = DevCaSettings(http_port=HTTP_PORT, reuse_authorizations=True)
     with DevCa(None, settings=settings) as ca:
         pipe.send((ca.directory_url, ca.tls_ca_bundle))
@@ -34,15 +34,15 @@ def serve(pipe: Connection) -> None:
 def main() -> None:
     """Measure, and print the figures."""
     spawn = multiprocessing.get_context("spawn")
-    theirs, ours = spawn.Pipe()
-    server = spawn.Process(target=serve, args=(theirs,))
+    server_end, client_end = spawn.Pipe()
+    server = spawn.Process(target=serve, args=(server_end,))
     server.start()
-    directory_url, bundle = ours.recv()
+    directory_url, bundle = client_end.recv()
     load = Load(directory_url, bundle, HTTP_PORT, connections=CONNECTIONS, each=EACH)
-    for what in ("HTTP-01 validated", "authorization reused"):
+    for what in ("HTTP-01 validation", "authorization reused"):
         seconds = load.issue()
-        print(f"{what:22} {len(load) / seconds:7.0f} a second ({len(load)} in {seconds:.2f} s)")
-    ours.send("stop")
+        print(f"{what:22} {len(load) / seconds:7.0f} per second ({len(load)} in {seconds:.2f} s)")
+    client_end.send("stop")
     server.join()
 
 

@@ -1,10 +1,12 @@
-"""Wildcard certificates with their bases, all in one zone, by DNS-01: beside certbot and lego.
+"""Compares certctl with certbot and lego for DNS-01: certificates for a wildcard and its base
+domain, all in one zone.
 
-One BIND that takes signed updates, and one Pebble that asks it. certctl obtains and renews all of
-them in one run; certbot renews fewer in one run, lego obtains fewer by a command each, which is
-counted for each certificate. Neither of them waits for the DNS here: certbot can only sleep, a
-minute for each certificate by default, and lego asks name servers at port 53 alone. The other table
-has a secondary that lags behind. Times are only worth comparing within a run.
+There is one BIND that accepts signed updates, and one Pebble that queries it. certctl obtains and
+renews all certificates in one run; certbot renews fewer in one run, lego obtains fewer with one
+command each, so times are also given per certificate. certbot and lego do not wait for propagation
+here: certbot can only sleep, by default for a minute per certificate, and lego only queries name
+servers on port 53. The second table is for a secondary name server that lags behind. Compare times
+only within one run.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ LAG_SECONDS = 3.0
 def servers(
     directory: Path, secondary_host: str | None = None
 ) -> Iterator[tuple[BindServer, PebbleServer, BindSecondary | None]]:
-    """Run BIND and the Pebble that asks it, with a secondary where it has an address."""
+    """Run BIND and a Pebble that queries it, with a secondary if its address is given."""
     for part in ("bind", "pebble", "secondary"):
         (directory / part).mkdir(parents=True)
     bind = BindServer(directory=directory / "bind", zones={ZONE: ""}, secondary_host=secondary_host)
@@ -48,7 +50,7 @@ def servers(
 
 
 def certctl(bind: BindServer, pebble: PebbleServer, directory: Path, count: int) -> list[str]:
-    """Return the command that obtains so many certificates, which are wanted but not there."""
+    """Configure `count` certificates and return the command that obtains them."""
     specs = directory / "certificates"
     specs.mkdir(parents=True, mode=0o700)
     (directory / "certctl.toml").write_text(
@@ -64,7 +66,7 @@ def certctl(bind: BindServer, pebble: PebbleServer, directory: Path, count: int)
 
 
 def certbot(bind: BindServer, pebble: PebbleServer, directory: Path) -> Callable[[], Cost]:
-    """Return what renews certbot's certificates in one run; obtains them first."""
+    """Obtain certbot's certificates, and return a function that renews them in one run."""
     credentials = directory / "credentials.ini"
     directory.mkdir()
     credentials.touch(mode=0o600)
@@ -95,8 +97,8 @@ def certbot(bind: BindServer, pebble: PebbleServer, directory: Path) -> Callable
 
 
 def lego(bind: BindServer, pebble: PebbleServer, directory: Path) -> Cost:
-    """Return what lego takes to obtain its certificates, one after another; its account is made
-    beforehand.
+    """Return what it costs lego to obtain its certificates one after another, with an account that
+    has been registered before.
     """
     variables = {
         "LEGO_CA_CERTIFICATES": str(pebble.ca_bundle),
@@ -124,10 +126,10 @@ def lego(bind: BindServer, pebble: PebbleServer, directory: Path) -> Cost:
     )
 
 
-def beside_others(directory: Path) -> None:
-    """Print what certificates take with one name server, and in other clients."""
-    print(f"\nwildcards with their bases in one zone, {MANY} certificates in one run:")
-    print(f"{'':28}{'seconds':>9}{'each':>9}{'ratio':>8}{'CPU':>8}{'MiB':>7}{'left over':>11}")
+def compare(directory: Path) -> None:
+    """Print the costs with one name server, for certctl and other clients."""
+    print(f"\nwildcard and base domain in one zone, {MANY} certificates in one run:")
+    print(f"{'':28}{'seconds':>9}{'each':>9}{'ratio':>8}{'CPU':>8}{'MiB':>7}{'leftover':>11}")
     with servers(directory) as (bind, pebble, _):
         before = bind.dump(ZONE)
         renew = certctl(bind, pebble, directory / "certctl", MANY)
@@ -143,20 +145,20 @@ def beside_others(directory: Path) -> None:
         base = line("certctl, obtained", MANY, cost(renew), 0)
         base = min(base, line("certctl, renewed", MANY, cost([*renew, "--force"]), base))
         if shutil.which("certbot") is None:
-            print("certbot is not installed, so not compared")
+            print("certbot is not installed and was skipped")
         else:
             took = certbot(bind, pebble, directory / "certbot")()
             line(f"certbot, {FOR_CERTBOT} renewed", FOR_CERTBOT, took, base)
         if shutil.which("lego") is None:
-            print("lego is not installed, so not compared")
+            print("lego is not installed and was skipped")
         else:
             line(
                 f"lego, {FOR_LEGO} obtained", FOR_LEGO, lego(bind, pebble, directory / "lego"), base
             )
 
 
-def with_a_lagging_secondary(directory: Path) -> None:
-    """Print how one wait is shared by all certificates of a run."""
+def measure_lagging_secondary(directory: Path) -> None:
+    """Print the costs with a lagging secondary, for which all certificates share one wait."""
     print(f"\nthe same with a secondary that catches up every {LAG_SECONDS:g} s:")
     with servers(directory, "127.0.0.2") as (bind, pebble, secondary):
         assert secondary is not None
@@ -181,8 +183,8 @@ def main() -> None:
     """Measure, and print."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
-        beside_others(Path(name) / "beside")
-        with_a_lagging_secondary(Path(name) / "lagging")
+        compare(Path(name) / "comparison")
+        measure_lagging_secondary(Path(name) / "lagging")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What a CA can give: clients that do as little as a client can, over several connections at once.
+"""Measures the throughput of a CA with minimal clients on several connections.
 
-Keys and signing requests are made beforehand, nothing is written to disk, an answer is not looked
-at beyond what the next request needs. How quickly a real client could be at best is told by that.
+Keys and CSRs are created in advance, nothing is written to disk, and responses are only parsed as
+far as the next request requires. The result approximates the best that a real client could achieve.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ POLL_SECONDS = 0.02
 
 
 class Load:
-    """Accounts at a CA, each with a connection of its own, that issue for names of their own."""
+    """Several accounts at a CA, each with its own connection and its own names."""
 
     def __init__(
         self, directory_url: str, ca_bundle: Path, http_port: int, *, connections: int, each: int
@@ -54,9 +54,9 @@ class Load:
     def issue(self) -> float:
         """Obtain a certificate for each name; return the seconds that all of them took."""
         with _answering(self._http_port, self._answers), ThreadPoolExecutor() as pool:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             list(pool.map(self._work, self._clients, self._names))
-            return time.perf_counter() - begun
+            return time.perf_counter() - started
 
     def _work(self, client: _Client, names: Sequence[str]) -> None:
         for name in names:
@@ -141,7 +141,7 @@ def _signing_request(name: str) -> str:
 
 @contextmanager
 def _answering(port: int, answers: dict[str, str]) -> Iterator[None]:
-    """Answer HTTP-01 for every token that a client was given."""
+    """Answer HTTP-01 for the tokens in `answers`."""
 
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""What a command costs: seconds on the clock, seconds of CPU, memory at its peak, HTTP requests."""
+"""Measures the cost of a command: elapsed time, CPU time, peak memory, and HTTP requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds on the clock, seconds of CPU (with that of the programs that it
-    ran), MiB of memory at its own peak, and requests to the CA where those were counted.
+    """The cost of a command: elapsed seconds, CPU seconds (including child processes), the peak
+    memory of the command itself in MiB, and requests to the CA if they were counted.
     """
 
     seconds: float
@@ -29,7 +29,7 @@ class Cost:
 
 
 class Memory(threading.Thread):
-    """Watches a process's memory: what `wait4` says of it includes that of this program."""
+    """Polls a process's peak memory; the value from `wait4` would include this program's memory."""
 
     def __init__(self, pid: int) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ class Memory(threading.Thread):
 def cost(
     command: Sequence[str], *, requests: Callable[[], int] = lambda: 0, **variables: str
 ) -> Cost:
-    """Run a command to its end; one that fails ends the benchmark. `requests` counts those that
-    the CA has had so far.
+    """Run a command and return its cost; a failure aborts the benchmark. `requests` returns how
+    many requests the CA has received so far.
     """
     before = requests()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen(
         command,
         env={**os.environ, **variables},
@@ -62,23 +62,23 @@ def cost(
     assert process.stdout is not None
     memory = Memory(process.pid)
     memory.start()
-    said = process.stdout.read()
+    output = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     memory.join()
     if process.returncode != 0:
-        sys.exit(f"{' '.join(command[:3])} failed:\n{said[-2000:]}")
+        sys.exit(f"{' '.join(command[:3])} failed:\n{output[-2000:]}")
     return Cost(seconds, used.ru_utime + used.ru_stime, memory.peak, requests() - before)
 
 
-def precompiled() -> None:
-    """Compile certctl's modules, as an installation does, wherever this one came from."""
+def precompile() -> None:
+    """Compile certctl's modules to bytecode, as an installation would."""
     compileall.compile_dir(Path(__file__).resolve().parent.parent / "certctl", quiet=1)
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """Return the median of each figure by itself."""
+    """Return the median of each figure separately."""
     return Cost(
         statistics.median(each.seconds for each in costs),
         statistics.median(each.cpu for each in costs),

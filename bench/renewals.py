@@ -1,9 +1,9 @@
-"""Many certificates in one `renew`, beside what the CA can give and other clients; idle runs, and
-how they grow.
+"""Measures one `renew` of many certificates, compared with the CA's maximum throughput and with
+other clients, and how the cost of idle runs grows with the number of certificates.
 
-Against one Pebble that validates at once. Times are only worth comparing within a run, so all that
-is meant to be quoted is a ratio. The other clients renew one certificate after the other, certbot
-many in one command: for them fewer are obtained, which is counted for each certificate.
+All clients use one Pebble that validates without delay. Compare times only within one run, and
+quote ratios only. The other clients renew fewer certificates, one after the other (certbot in one
+command), so that results are given per certificate.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.clients import Client
 from bench.load import Load
-from bench.measure import Cost, cost, median, precompiled
-from bench.run import made_ready, obtain, quick_pebble
+from bench.measure import Cost, cost, median, precompile
+from bench.run import obtain, prepared_clients, quick_pebble
 from tests.lab.pebble import PebbleServer
 from tests.support.homes import add_copies
 
@@ -33,7 +33,7 @@ IDLE = (100, 1_000, 10_000)
 
 
 def renewals(pebble: PebbleServer, directory: Path, rounds: int) -> None:
-    """Print what it takes to renew many certificates that are due."""
+    """Print what it costs to renew many certificates."""
     home = directory / "home"
     specs = home / "certificates"
     specs.mkdir(parents=True, mode=0o700)
@@ -46,7 +46,7 @@ def renewals(pebble: PebbleServer, directory: Path, rounds: int) -> None:
         name = f"many{number}.example"
         (specs / f"{name}.toml").write_text(f'version = 1\nnames = ["{name}"]\n')
     renew = ["certctl", "renew", "--quiet", "--home", str(home)]
-    cost(renew)  # obtains them all, and makes the account
+    cost(renew)  # registers the account and obtains all certificates
     load = Load(
         pebble.directory_url,
         pebble.ca_bundle,
@@ -68,17 +68,17 @@ def renewals(pebble: PebbleServer, directory: Path, rounds: int) -> None:
     best = max(MANY / median(taken[jobs]).seconds for jobs in JOBS)
     most = sorted(bare)[rounds // 2]
     print(
-        f"{'as little as can be done':28}{MANY / most:9.2f}{most:12.1f}   "
-        f"({CONNECTIONS} connections); certctl reaches {best / most:.2f} of it"
+        f"{'minimal clients':28}{MANY / most:9.2f}{most:12.1f}   "
+        f"({CONNECTIONS} connections); certctl reaches {best / most:.0%} of that"
     )
-    for client in made_ready(pebble, pebble.directory_url, directory / "others")[1:]:
+    for client in prepared_clients(pebble, pebble.directory_url, directory / "others")[1:]:
         count, took = several(client, pebble, directory)
         _line(f"{client.name} ({count})", count, took)
         print(f"{'':28}certctl renews {best / (count / took.seconds):.1f} times as many")
 
 
 def several(client: Client, pebble: PebbleServer, directory: Path) -> tuple[int, Cost]:
-    """Return what a client takes for some certificates, and how many these are."""
+    """Obtain or renew some certificates with a client; return their number and the cost."""
     if client.name == "certbot":
         return FOR_CERTBOT, certbot(pebble, directory)
     each = [obtain(client, pebble, 1) for _ in range(FOR_OTHERS)]
@@ -90,7 +90,7 @@ def several(client: Client, pebble: PebbleServer, directory: Path) -> tuple[int,
 
 
 def certbot(pebble: PebbleServer, directory: Path) -> Cost:
-    """Return what certbot takes to renew its certificates in one run."""
+    """Return what it costs certbot to renew its certificates in one run."""
     common = [
         *("--config-dir", str(directory / "bot"), "--work-dir", str(directory / "work")),
         *("--logs-dir", str(directory / "logs"), "--non-interactive"),
@@ -111,14 +111,14 @@ def certbot(pebble: PebbleServer, directory: Path) -> Cost:
 
 
 def idle(directory: Path) -> None:
-    """Print what a run takes that has nothing to do, and how that grows."""
+    """Print what runs with nothing due cost, by number of certificates."""
     print("\n`certctl renew` with nothing due, `certctl list --json`:")
     print(f"{'':24}{'seconds':>9}{'MiB':>7}{'':4}{'seconds':>9}{'MiB':>7}")
     home = directory / "idle"
-    there = 0
+    existing = 0
     for count in IDLE:
-        add_copies(home, count, first=there)
-        there = count
+        add_copies(home, count, first=existing)
+        existing = count
         renew = cost(["certctl", "renew", "--home", str(home)])
         listed = cost(["certctl", "list", "--json", "--home", str(home)])
         print(
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    precompiled()
+    precompile()
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
         directory = Path(name)
         with quick_pebble(directory) as pebble:

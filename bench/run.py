@@ -1,11 +1,11 @@
-"""Single issuances: certctl beside other ACME clients, against one Pebble, in one run.
+"""Compares single issuances by certctl and other ACME clients, with one Pebble.
 
-For each client that is installed: one certificate of one name and one of fifty, by a command of
-its own, close to the CA and with 50 ms added each way. Pebble validates at once and rejects no
-nonce. Accounts are made beforehand, untimed. In each round every client has its turn, and the
-figures are medians (one round where a client is slow); times are only worth comparing within a run,
-so each stands beside its ratio to certctl's. Far away, `waiting` is the time in which something was
-under way to the CA and back.
+Each installed client obtains a certificate with one name and one with fifty, in separate commands,
+first close to the CA and then with 50 ms of added latency each way. Pebble validates without delay
+and rejects no nonces. Accounts are registered in advance and not timed. In each round every client
+runs once, and the figures are medians (slow clients run in one round only). Compare times only
+within one run; each is printed with its ratio to certctl's. With added latency, `waiting` is the
+time during which data was on its way to or from the CA.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.clients import NAMES, Client, clients, served, version
-from bench.measure import Cost, cost, median, precompiled
+from bench.measure import Cost, cost, median, precompile
 from tests.lab.distance import Distance
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 
 EACH_WAY = 0.05
 MANY = 50
-PATIENCE = 20.0
-"""Seconds; what takes a client longer is measured once, and not at all where the CA is far away."""
+SLOW = 20.0
+"""Seconds; a client that takes longer is measured once, and not at all with added latency."""
 
 _numbers = itertools.count()
 
 
 def obtain(client: Client, pebble: PebbleServer, count: int) -> Cost:
-    """Return what it takes to obtain one certificate of so many new names."""
+    """Return what it costs to obtain one certificate with `count` new names."""
     number = next(_numbers)
     names = [f"n{index}.c{number}.example" for index in range(count)]
     with served(client, pebble):
@@ -46,14 +46,14 @@ def obtain(client: Client, pebble: PebbleServer, count: int) -> Cost:
 def compare(
     what: str, present: Sequence[Client], pebble: PebbleServer, count: int, rounds: int
 ) -> set[str]:
-    """Print what one certificate of so many names takes; return the clients that took long."""
+    """Print what one certificate with `count` names costs; return the names of slow clients."""
     taken: defaultdict[str, list[Cost]] = defaultdict(list)
     for _ in range(rounds):
         for client in present:
-            if not any(each.seconds > PATIENCE for each in taken[client.name]):
+            if not any(each.seconds > SLOW for each in taken[client.name]):
                 taken[client.name].append(obtain(client, pebble, count))
     base = median(taken["certctl"])
-    print(f"\n{what}, the median of {rounds}:")
+    print(f"\n{what}, median of {rounds}:")
     print(f"{'':24}{'seconds':>9}{'ratio':>8}{'CPU':>8}{'ratio':>8}{'MiB':>7}{'requests':>10}")
     for client in present:
         found = median(taken[client.name])
@@ -61,11 +61,11 @@ def compare(
             f"{version(client):24}{found.seconds:9.2f}{found.seconds / base.seconds:8.2f}"
             f"{found.cpu:8.2f}{found.cpu / base.cpu:8.2f}{found.memory:7.0f}{found.requests:10}"
         )
-    return {name for name, costs in taken.items() if median(costs).seconds > PATIENCE}
+    return {name for name, costs in taken.items() if median(costs).seconds > SLOW}
 
 
 def waiting(client: Client, pebble: PebbleServer, far: Distance, rounds: int) -> None:
-    """Print how much of certctl's time is not spent waiting for what is far away."""
+    """Print how much of certctl's time is spent waiting for the network."""
     for count in (1, MANY):
         shares, trips = [], []
         for _ in range(rounds):
@@ -75,15 +75,15 @@ def waiting(client: Client, pebble: PebbleServer, far: Distance, rounds: int) ->
             trips.append(waited.seconds / (2 * EACH_WAY))
         own, waited_for = sorted(shares)[rounds // 2]
         print(
-            f"certctl, {count:2} names: waiting {waited_for:.2f} s, which is "
-            f"{sorted(trips)[rounds // 2]:.1f} round trips, and {own:.2f} s besides "
-            f"({own / waited_for:.0%})"
+            f"certctl, {count:2} names: {waited_for:.2f} s waiting"
+            f" ({sorted(trips)[rounds // 2]:.1f} round trips), {own:.2f} s other time"
+            f" ({own / waited_for:.0%} of the waiting time)"
         )
 
 
 @contextmanager
 def quick_pebble(directory: Path) -> Iterator[PebbleServer]:
-    """Run a Pebble that validates at once and refuses no nonce, with its files in `directory`."""
+    """Run a Pebble that validates without delay and rejects no nonces, in `directory`."""
     for part in ("dns", "pebble"):
         (directory / part).mkdir()
     with (
@@ -93,8 +93,8 @@ def quick_pebble(directory: Path) -> Iterator[PebbleServer]:
         yield pebble
 
 
-def made_ready(pebble: PebbleServer, directory_url: str, directory: Path) -> list[Client]:
-    """Return the clients that are there, each with an account and one certificate."""
+def prepared_clients(pebble: PebbleServer, directory_url: str, directory: Path) -> list[Client]:
+    """Return the usable clients, each with an account and one certificate."""
     present = clients(pebble, directory_url, directory)
     for client in present:
         if client.prepare:
@@ -109,24 +109,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    precompiled()
+    precompile()
     with tempfile.TemporaryDirectory(prefix="certctl-bench-") as name:
         directory = Path(name)
         with quick_pebble(directory) as pebble:
-            near = made_ready(pebble, pebble.directory_url, directory / "near")
+            near = prepared_clients(pebble, pebble.directory_url, directory / "near")
             missing = set(NAMES) - {each.name for each in near}
             if missing:
-                print(f"not usable here, so not compared: {', '.join(sorted(missing))}")
+                print(f"not usable on this machine, skipped: {', '.join(sorted(missing))}")
             compare("one name", near, pebble, 1, rounds)
             slow = compare(f"{MANY} names", near, pebble, MANY, rounds)
             with Distance(pebble.port, EACH_WAY) as far:
                 url = f"https://127.0.0.1:{far.port}/dir"
-                there = made_ready(pebble, url, directory / "far")
+                distant = prepared_clients(pebble, url, directory / "far")
                 away = f"{EACH_WAY * 1000:.0f} ms away"
-                compare(f"one name, {away}", there, pebble, 1, rounds)
-                quick = [each for each in there if each.name not in slow]
+                compare(f"one name, {away}", distant, pebble, 1, rounds)
+                quick = [each for each in distant if each.name not in slow]
                 compare(f"{MANY} names, {away}", quick, pebble, MANY, min(rounds, 3))
-                waiting(there[0], pebble, far, rounds)
+                waiting(distant[0], pebble, far, rounds)
 
 
 if __name__ == "__main__":

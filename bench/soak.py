@@ -1,12 +1,13 @@
-"""Two hundred certificates that live for thirty seconds, renewed under faults and kills.
+"""Soak test: renews two hundred certificates with a lifetime of thirty seconds, with CA faults and
+killed runs.
 
     python bench/soak.py [SECONDS] [--at-once N]
 
-`certctl renew` runs again and again, as from an impatient cron, against the development CA, which
-refuses nonces, fails, limits and loses replies; every fifth run is killed, unless it ends before.
-With --at-once so many crons do that at the same time. No certificate may expire: each version is
-looked at, whether it came before the one before it ended. Every fault must have been met, or the
-figures show nothing.
+`certctl renew` runs continuously against the development CA, which rejects nonces, returns errors,
+enforces rate limits and drops replies; every fifth run is killed unless it ends earlier. --at-once
+starts N such loops in parallel. No certificate may expire: for each version it is checked that it
+was issued before the previous one expired. Each fault must occur at least once, otherwise the
+result is not valid.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ COUNT = 200
 LIFETIME = "30s"
 FAULTS = ("bad-nonce=10", "server-error=1", "unavailable=1", "lost-reply=1", "rate-limited=0.5")
 KILLED = 0.2
-LOOK_EVERY = 2.0
+CHECK_INTERVAL = 2.0
 
 
 def main() -> None:
-    """Renew for a while, and say what became of the certificates."""
+    """Renew for the given time, and report whether any certificate expired."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seconds", type=float, nargs="?", default=180.0)
     parser.add_argument("--at-once", type=int, default=1, metavar="N")
@@ -45,19 +46,20 @@ def main() -> None:
         directory = Path(name)
         arguments = ("--lifetime", LIFETIME)
         with DevCaServer(directory=directory, arguments=arguments) as ca:
-            home = prepared(directory / "home", ca)
+            home = prepare(directory / "home", ca)
             while not all((home / "live" / each).is_symlink() for each in names()):
                 renew(home)
             for fault in FAULTS:
                 arguments += ("--fault", fault)
-        # The same CA, from now on with its faults.
+        # The same CA, now with faults.
         with DevCaServer(
             directory=directory, arguments=arguments, port=ca.port, http_port=ca.http_port
         ) as ca:
             soak(home, ca, given.seconds, given.at_once)
 
 
-def prepared(home: Path, ca: DevCaServer) -> Path:
+def prepare(home: Path, ca: DevCaServer) -> Path:
+    """Configure the certificates in a new home directory, and return it."""
     specs = home / "certificates"
     specs.mkdir(parents=True, mode=0o700)
     (home / "certctl.toml").write_text(
@@ -74,54 +76,57 @@ def names() -> list[str]:
 
 
 def soak(home: Path, ca: DevCaServer, seconds: float, at_once: int) -> None:
-    begun, ends = time.monotonic(), Counter[str]()
+    """Renew for `seconds` in `at_once` parallel loops, print the results, and exit."""
+    started, outcomes = time.monotonic(), Counter[str]()
     watched = [Watched(home, each) for each in names()]
-    margins = [each.look() for each in watched]
-    crons = [
-        threading.Thread(target=cron, args=(number, home, begun + seconds, ends))
+    margins = [each.check() for each in watched]
+    loops = [
+        threading.Thread(target=renew_until, args=(number, home, started + seconds, outcomes))
         for number in range(at_once)
     ]
-    for thread in crons:
+    for thread in loops:
         thread.start()
-    while any(thread.is_alive() for thread in crons):
-        time.sleep(LOOK_EVERY)
-        margins += [each.look() for each in watched]
+    while any(thread.is_alive() for thread in loops):
+        time.sleep(CHECK_INTERVAL)
+        margins += [each.check() for each in watched]
     versions = sum(each.number for each in watched)
-    expired = sum(len(each.late) for each in watched)
-    met = faults_met(ca)
-    print(f"{COUNT} certificates of {LIFETIME}, {time.monotonic() - begun:.0f} s, {dict(ends)}")
-    print(f"faults met: {dict(met)}")
+    expired = sum(len(each.expired) for each in watched)
+    faults = injected_faults(ca)
+    elapsed = time.monotonic() - started
+    print(f"{COUNT} certificates of {LIFETIME}, {elapsed:.0f} s, runs: {dict(outcomes)}")
+    print(f"injected faults: {dict(faults)}")
     print(
-        f"{versions - COUNT} renewals, at least {min(margins):.1f} s left, {expired} expired first"
+        f"{versions - COUNT} renewals, at least {min(margins):.1f} s left,"
+        f" {expired} expired before their renewal"
     )
-    missed = [each for each in FAULTS if each.partition("=")[0] not in met]
-    if missed or not ends["killed"]:
-        sys.exit(f"too short: not everything was met: {', '.join(missed) or 'no kill'}")
+    missed = [each for each in FAULTS if each.partition("=")[0] not in faults]
+    if missed or not outcomes["killed"]:
+        sys.exit(f"too short, these did not occur: {', '.join(missed) or 'killed runs'}")
     sys.exit(1 if expired else 0)
 
 
-def cron(number: int, home: Path, until: float, ends: Counter[str]) -> None:
-    """Run `renew` again and again, and kill some; count how each run ended."""
-    source = random.Random(number)  # noqa: S311 - no secret comes of it
+def renew_until(number: int, home: Path, until: float, outcomes: Counter[str]) -> None:
+    """Run `renew` repeatedly until `until`, kill some runs, and count how each one ended."""
+    source = random.Random(number)  # noqa: S311 - not used for secrets
     while time.monotonic() < until:
         killed = source.random() < KILLED
         status = renew(home, kill_after=source.uniform(0.2, 2.0) if killed else None)
-        ends["killed" if status < 0 else f"exit {status}"] += 1
+        outcomes["killed" if status < 0 else f"exit {status}"] += 1
 
 
 class Watched:
-    """A certificate that is looked at now and then, so that no version is passed over."""
+    """A certificate whose new versions are checked from time to time, without skipping any."""
 
     def __init__(self, home: Path, name: str) -> None:
         self._home, self._name = home, name
         self.number = int((home / "live" / name).readlink().name)
         self._until = self._facts(self.number)[1]
-        self.late: set[int] = set()
-        """The versions that expired before the next one came."""
+        self.expired: set[int] = set()
+        """The versions that expired before the next one was issued."""
 
-    def look(self) -> float:
-        """Return the least that was left, in seconds, when versions came since the last look, and
-        that is left now; negative where the certificate was expired.
+    def check(self) -> float:
+        """Return the shortest remaining validity in seconds: of each version replaced since the
+        last check, at its replacement, and of the live one, now. Negative if one had expired.
         """
         found: list[float] = []
         live = int((self._home / "live" / self._name).readlink().name)
@@ -135,11 +140,11 @@ class Watched:
     def _left(self, number: int, now: datetime) -> float:
         left = (self._until - now).total_seconds()
         if left <= 0:
-            self.late.add(number)
+            self.expired.add(number)
         return left
 
     def _facts(self, number: int) -> tuple[datetime, datetime]:
-        """When a version was issued, and until when it is valid."""
+        """Return when a version was issued, and when it expires."""
         path = self._home / "archive" / self._name / str(number) / "issued.json"
         found = json.loads(path.read_text())
         moments = found["issued"], found["certificate"]["not_after"]
@@ -147,14 +152,14 @@ class Watched:
         return issued, until
 
 
-def faults_met(ca: DevCaServer) -> Counter[str]:
-    """Return how often the CA did what it should not."""
+def injected_faults(ca: DevCaServer) -> Counter[str]:
+    """Return how often the CA injected each fault."""
     log = json.loads(ca.get("/manage/requests"))["requests"]
     return Counter(each["fault"] for each in log if each["fault"])
 
 
 def renew(home: Path, kill_after: float | None = None) -> int:
-    """Run `certctl renew`, or a part of it; return its exit status."""
+    """Run `certctl renew`, killed after `kill_after` seconds if given; return its exit status."""
     process = subprocess.Popen(
         [sys.executable, "-m", "certctl", "renew", "--quiet", "--home", str(home)],
         env=os.environ,
