@@ -60,7 +60,7 @@ def command(
     until: str | None,
     record_only: bool,
 ) -> Result:
-    """Create persistent DNS records that validate these names, and issue a certificate.
+    """Create persistent validation records, and issue a certificate.
 
     With --dns, the provider writes the records. Without it, add the printed records yourself and
     run the command again. Once every authoritative server has the records, the certificate is

@@ -72,6 +72,7 @@ class Invocation:
                 return True
             if answer in {"", "n", "no"}:
                 return False
+            question = "Please answer y or n."
 
     def instruct(self, instruction: str) -> bool:
         """Show the user what to do, and wait for Enter. Return False if nobody can be asked."""

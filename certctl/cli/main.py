@@ -192,5 +192,7 @@ def _translated(error: click.ClickException, invocation: Invocation) -> UsageErr
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "certctl"
     invocation.command = path.partition(" ")[2]
-    message = error.format_message().rstrip(".")
-    return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")
+    message, suggests, suggestion = error.format_message().partition(" Did you mean ")
+    message = message.rstrip(".")
+    hint = f"Did you mean {suggestion}" if suggests else f"{path} --help"
+    return UsageError(message[:1].lower() + message[1:], hint=hint)

@@ -280,11 +280,14 @@ def no_such_command(given: str, known: Iterable[str], path: str) -> UsageError:
 
 
 class Group(click.Group):
-    """A command with subcommands."""
+    """A command with subcommands, listed in the order of their definition."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.params.append(help_all_option(hidden=True))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -330,7 +333,11 @@ class Command(click.Command):
         given = {word.partition("=")[0] for word in args if word.startswith("--")}
         needs_all = ctx.resilient_parsing or _HELP_ALL in args
         ctx.meta[_WITHOUT_PLUGINS] = not needs_all and given <= {*known, *ctx.help_option_names}
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # Click's parser leaves it out of some errors
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         _, _, path = ctx.command_path.partition(" ")

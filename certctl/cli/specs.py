@@ -19,6 +19,7 @@ from certctl.operations.plugins import option_table
 from certctl.operations.report import Report
 from certctl.operations.run import Run
 from certctl.output.certificates import files_lines, renewal_words
+from certctl.output.console import Paragraph
 from certctl.output.times import Times, left
 from certctl.spec import with_absolute_paths
 
@@ -180,15 +181,16 @@ def _outcome_lines(
     renewal = renewal_words(outcome.renews_at, outcome.reason or "", due=False, times=times)
     match outcome.action:
         case "unchanged":
-            return [f"{name}: {renewal or 'nothing to do'}."]
+            return [Paragraph(f"{name}: {renewal or 'nothing to do'}.")]
         case "busy":
-            return [f"{name}: skipped; {outcome.reason}."]
+            return [Paragraph(f"{name}: skipped; {outcome.reason}.")]
         case "dry-run":
             return [f"{name}: the dry run succeeded; nothing was saved."]
         case "updated":
-            return [f"{name}: options saved{renewal and '; '}{renewal}."]
+            return [Paragraph(f"{name}: options saved{renewal and '; '}{renewal}.")]
         case "deployed":
-            return [f"{name}: deployed."] if outcome.deploy and outcome.deploy.deployed else []
+            done = outcome.deploy
+            return [f"{name}: version {done.version} deployed."] if done and done.deployed else []
         case "undeployed":
             return []  # its error is printed
     if outcome.version is None:
@@ -204,7 +206,7 @@ def _version_lines(version: Version, run: Run, times: Times, *, brief: bool) -> 
         return [f"{version.name}: version {version.number} is live, valid until {until}."]
     names = ", ".join(each.value for each in version.facts.identifiers)
     return [
-        f"{version.name}: version {version.number} is live for {names}.",
+        Paragraph(f"{version.name}: version {version.number} is live for {names}."),
         f"  It is valid until {until}.",
         *files_lines(run.services.tree.files(version)),
     ]

@@ -25,7 +25,7 @@ from certctl.models import (
 )
 from certctl.operations.overview import CertificateDetails, CertificateView
 from certctl.operations.report import Report
-from certctl.output.console import Row, Table
+from certctl.output.console import Paragraph, Row, Table
 from certctl.output.document import Json, Result, error_object
 from certctl.output.times import Times, left, left_in_short, moment
 from certctl.service_address import format_service
@@ -47,6 +47,7 @@ def table(views: Sequence[CertificateView], times: Times) -> Table:
     return Table(
         ("NAME", "STATE", "LEFT", "RENEWS", "DEPLOYED", "CA", "KEY", "NAMES"),
         tuple(Row(_cells(view, times), _STYLE.get(view.state, "")) for view in views),
+        optional=("KEY", "NAMES", "CA"),
     )
 
 
@@ -206,7 +207,10 @@ def pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Return labelled values, one per line, with the values aligned."""
     width = max(len(label) for label, _ in pairs)
     indent = f"\n{' ' * (width + 4)}"
-    return [f"  {label.ljust(width)}  {value.replace(chr(10), indent)}" for label, value in pairs]
+    return [
+        Paragraph(f"  {label.ljust(width)}  {value.replace(chr(10), indent)}")
+        for label, value in pairs
+    ]
 
 
 def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ only when there is a table to draw.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,10 +31,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with headings: drawn on a terminal, otherwise aligned with spaces."""
+    """A table with headings: drawn on a terminal, otherwise aligned with spaces.
+
+    `optional`: headings of columns that a narrow terminal leaves out, in this order.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[Row, ...]
+    optional: tuple[str, ...] = ()
+
+
+class Paragraph(str):
+    """A line that a terminal wraps between words, with the text after its label aligned."""
+
+    __slots__ = ()
+
+
+_GAP = 2
+"""Spaces between the columns of a table."""
+_LABEL = re.compile(r"\s*\S.*?\s{2,}(?=\S)")
+"""The label of a line, and the spaces up to its value."""
+_COLOURED = re.compile(r"\x1b\[[\d;]+m(?P<text>[^\x1b]+)\x1b\[0m")
+"""A coloured word at the start of a line."""
+_COMMAND = re.compile(r"(?P<words>.*:) (?P<command>(?:certctl|sudo|pip|/\S+) .*)")
+"""A hint that ends with a command to type."""
 
 
 class Output:
@@ -123,6 +145,8 @@ class Output:
 
     def _print_labelled(self, label: str, message: str, style: str = "") -> None:
         prefix = f"{label}: " if label else ""
+        if prefix and self.stderr.isatty():
+            message = _wrapped_message(message, self.width, len(prefix))
         if prefix and self.colour(self.stderr):
             codes = {"bold red": "1;31", "yellow": "33", "cyan": "36"}
             prefix = f"\x1b[{codes[style]}m{label}:\x1b[0m "
@@ -137,6 +161,9 @@ class Output:
     def _print(self, line: object) -> None:
         if isinstance(line, Table):
             self._print_table(line)
+        elif isinstance(line, Paragraph) and self.terminal:
+            for each in line.split("\n"):
+                self.stdout.write(f"{_wrapped_line(each, self.width)}\n")
         else:
             self.stdout.write(f"{line}\n")
 
@@ -148,11 +175,15 @@ class Output:
         from rich.table import Table as RichTable  # noqa: PLC0415 - only a terminal needs it
         from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
 
-        drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for heading in table.headings:
-            drawn.add_column(heading, overflow="fold")
+        columns, fits = _columns_that_fit(table, self.width)
+        drawn = RichTable(
+            box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False
+        )
+        for column in columns:
+            last = column == columns[-1]
+            drawn.add_column(table.headings[column], overflow="fold", no_wrap=fits and not last)
         for row in table.rows:
-            drawn.add_row(*(Text(cell) for cell in row.cells), style=row.style)
+            drawn.add_row(*(Text(row.cells[column]) for column in columns), style=row.style)
         self.console().print(drawn)
 
     def console(self) -> Console:
@@ -168,6 +199,57 @@ def _is_named(error: CertctlError) -> bool:
     if error.name is None or error.message.startswith(error.name):
         return True
     return isinstance(error, UsageError) and error.name in error.message
+
+
+def _columns_that_fit(table: Table, width: int) -> tuple[list[int], bool]:
+    """Return the columns to draw on a terminal of this width, without as many optional ones as
+    necessary, and whether they fit with only the last one wrapped.
+    """
+    columns, optional = list(range(len(table.headings))), list(table.optional)
+    while not (fits := _least_width(table, columns) <= width) and optional:
+        columns.remove(table.headings.index(optional.pop(0)))
+    return columns, fits
+
+
+def _least_width(table: Table, columns: Sequence[int]) -> int:
+    """Return the width of these columns if the last one is wrapped between words."""
+    cells = [(table.headings[each], *(row.cells[each] for row in table.rows)) for each in columns]
+    whole = sum(max(len(cell) for cell in column) + _GAP for column in cells[:-1])
+    return whole + max(len(word) for cell in cells[-1] for word in cell.split() or [""])
+
+
+def _wrapped_line(line: str, width: int) -> str:
+    """Return a line wrapped between words; the further lines are indented like its value."""
+    coloured = _COLOURED.match(line)
+    if coloured is not None:
+        plain = coloured["text"] + line[coloured.end() :]
+        return coloured[0] + _wrapped_line(plain, width)[len(coloured["text"]) :]
+    label = _LABEL.match(line)
+    indent = label.end() if label else len(line) - len(line.lstrip()) + _GAP
+    return _wrapped(line, width, indent if indent <= width // 2 else _GAP)
+
+
+def _wrapped_message(message: str, width: int, indent: int) -> str:
+    """Return a message wrapped between words after a label as wide as `indent`. Only its first line
+    is wrapped: further ones quote something. A command at its end stays in one piece.
+    """
+    first, newline, rest = message.partition("\n")
+    command = _COMMAND.fullmatch(first) if len(first) > width - indent else None
+    text = first if command is None else command["words"]
+    wrapped = _wrapped(" " * indent + text, width, indent)[indent:]
+    if command is not None:
+        wrapped += f"\n{' ' * indent}{command['command']}"
+    return f"{wrapped}{newline}{rest}"
+
+
+def _wrapped(text: str, width: int, indent: int) -> str:
+    return textwrap.fill(
+        text,
+        max(width - 1, indent + 20),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

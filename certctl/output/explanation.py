@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from certctl.operations.explain import Explanation
 from certctl.output.certificates import renewal_words
+from certctl.output.console import Paragraph
 from certctl.output.document import Json
 from certctl.output.times import Times, moment
 
@@ -15,10 +16,10 @@ def explanation_lines(found: Explanation, times: Times) -> list[object]:
     moments = [times.minute(fact.at) if fact.at else "" for fact in found.facts]
     width = max((len(each) for each in moments), default=0)
     lines = (
-        f"  {each.ljust(width)}  {fact.text}"
+        Paragraph(f"  {each.ljust(width)}  {fact.text}")
         for each, fact in zip(moments, found.facts, strict=True)
     )
-    return [f"{found.name}: {words}", *lines]
+    return [Paragraph(f"{found.name}: {words}"), *lines]
 
 
 def explanation_object(found: Explanation) -> dict[str, Json]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from certctl.errors import ExitStatus
 from certctl.models import Finding, Severity
 from certctl.operations.doctor import Diagnosis
+from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
 
 _COLOURS = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.INFO: "2"}
@@ -28,13 +29,13 @@ def diagnosis_result(diagnosis: Diagnosis, *, colour: bool) -> Result:
     return Result(data, [*lines, _verdict(counts, diagnosis)], (), status)
 
 
-def finding_lines(finding: Finding, *, colour: bool) -> list[str]:
+def finding_lines(finding: Finding, *, colour: bool) -> list[Paragraph]:
     """Return a finding as one line, followed by its fix, if any."""
     severity = finding.severity.value
     label = f"\x1b[{_COLOURS[finding.severity]}m{severity}\x1b[0m" if colour else severity
-    lines = [f"{label}: {finding.subject}: {finding.message} [{finding.code}]"]
+    lines = [Paragraph(f"{label}: {finding.subject}: {finding.message} [{finding.code}]")]
     if finding.fix is not None:
-        lines.append(f"  fix: {finding.fix}")
+        lines.append(Paragraph(f"  fix: {finding.fix}"))
     return lines
 
 

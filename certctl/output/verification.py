@@ -51,7 +51,8 @@ def _own_table(seen: Sequence[Verification], clock: Clock) -> Table:
         return (each.name or "", *place, _outcome(each), _left(each, clock))
 
     headings = "CERTIFICATE", "SERVICE", "ADDRESS", "SERVER NAME", "RESULT", "LEFT"
-    return Table(headings, tuple(_row(each, cells(each)) for each in seen))
+    rows = tuple(_row(each, cells(each)) for each in seen)
+    return Table(headings, rows, optional=("SERVER NAME",))
 
 
 def _service_table(seen: Sequence[Verification], clock: Clock) -> Table:
@@ -61,7 +62,8 @@ def _service_table(seen: Sequence[Verification], clock: Clock) -> Table:
         return (*place, _outcome(each), _left(each, clock), issuer, _trust(each))
 
     headings = "SERVICE", "ADDRESS", "RESULT", "LEFT", "ISSUER", "TRUSTED"
-    return Table(headings, tuple(_row(each, cells(each)) for each in seen))
+    rows = tuple(_row(each, cells(each)) for each in seen)
+    return Table(headings, rows, optional=("ISSUER",))
 
 
 def _row(seen: Verification, cells: tuple[str, ...]) -> Row:

@@ -73,6 +73,15 @@ def test_the_help_of_certctl_lists_each_command_in_one_line(tmp_path: Path) -> N
         ]
 
 
+@pytest.mark.parametrize("path", ["account", "dns", "schedule", "dev-ca"])
+def test_the_help_of_a_group_shows_the_summary_of_each_subcommand_in_full(
+    tmp_path: Path, path: str
+) -> None:
+    shown = certctl(path, "--help", home=tmp_path / "home").stdout
+
+    assert "..." not in shown.partition("Commands:\n")[2].partition("\n\n")[0]
+
+
 @pytest.mark.parametrize("path", CALLS)
 def test_every_option_says_what_it_does_in_whole_sentences(path: str) -> None:
     said = {
@@ -286,6 +295,8 @@ def test_a_secret_has_no_flag_and_no_place_in_a_file_for_all() -> None:
         (["help", "account", "nosuch"], "'nosuch'", "certctl account --help"),
         (["help", "list", "all"], "certctl list has no subcommands", "certctl list --help"),
         (["show", "a.example", "b.example"], "b.example", "certctl show --help"),
+        (["issue", "example.com", "--webroot"], "'--webroot'", "certctl issue --help"),
+        (["list", "--jsn"], "no such option '--jsn'", "Did you mean '--json'?"),
         (["issue", "--key-type", "dsa"], "dsa", "certctl issue --help"),
         (["rollback", "a.example", "--to", "0"], "--to", "certctl rollback --help"),
         (

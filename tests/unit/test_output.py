@@ -1,4 +1,4 @@
-"""Where words go, and in which dress: for people at a terminal, for logs, and for programs."""
+"""Output as a terminal, a log and a program get it."""
 
 import errno
 import io
@@ -19,7 +19,7 @@ from certctl.errors import (
 from certctl.models import Account, AccountKeyType
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.certificates import pairs
-from certctl.output.console import Output, Row, Table
+from certctl.output.console import Output, Paragraph, Row, Table
 from certctl.output.document import Result, error_object, render
 from certctl.output.times import Times, left, left_in_short, moment
 from tests.support.command import certctl
@@ -118,6 +118,87 @@ def test_a_table_on_a_terminal_is_drawn() -> None:
     assert "─" in drawn
     assert "\x1b[" in drawn
     assert re.search(r"long-name\.example\s+expired", plain(drawn))
+
+
+WIDE = Table(
+    ("NAME", "KEY", "NAMES"),
+    (Row(("a.example", "ecdsa-p256", "a.example, www.a.example")),),
+    optional=("KEY", "NAMES"),
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells"),
+    [
+        (80, [["NAME", "KEY", "NAMES"], ["a.example", "ecdsa-p256", "a.example, www.a.example"]]),
+        (
+            40,
+            [["NAME", "KEY", "NAMES"], ["a.example", "ecdsa-p256", "a.example,", "www.a.example"]],
+        ),
+        (30, [["NAME", "NAMES"], ["a.example", "a.example,", "www.a.example"]]),
+        (20, [["NAME"], ["a.example"]]),
+    ],
+)
+def test_a_narrow_terminal_wraps_the_last_column_then_leaves_out_optional_ones(
+    columns: int, cells: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    made = output(terminal=True)
+
+    made.finish("list", Result(lines=[WIDE]))
+
+    headings, _, *rows = plain(printed(made)[0]).splitlines()
+    found = [re.split(r"\s{2,}", line.strip()) for line in (headings, *rows)]
+    assert [found[0], [cell for row in found[1:] for cell in row]] == cells
+
+
+def test_a_terminal_wraps_a_paragraph_between_words_under_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    line = Paragraph("  label  a value of some words, /and/a/path/that/is/longer/than/that")
+    made, elsewhere = output(terminal=True), output()
+
+    for each in (made, elsewhere):
+        each.finish("show", Result(lines=[line]))
+
+    assert printed(elsewhere)[0] == f"{line}\n"
+    assert printed(made)[0] == (
+        "  label  a value of some\n         words,\n         /and/a/path/that/is/longer/than/that\n"
+    )
+
+
+def test_a_terminal_wraps_an_error_and_keeps_a_command_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    made = output(terminal=True, variables={"NO_COLOR": "1"})
+
+    made.error(
+        CertctlError(
+            "this is longer than thirty columns\n  quoted as it came, though it is long",
+            hint="Deploy it again: certctl deploy --pending",
+        )
+    )
+
+    assert printed(made)[1] == (
+        "error: this is longer than\n"
+        "       thirty columns\n"
+        "  quoted as it came, though it is long\n"
+        " hint: Deploy it again:\n"
+        "       certctl deploy --pending\n"
+    )
+
+
+def test_the_colour_of_a_label_does_not_change_where_a_line_is_wrapped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    made = output(terminal=True)
+
+    made.finish("doctor", Result(lines=[Paragraph("\x1b[33mwarning\x1b[0m: too old and slow")]))
+
+    assert printed(made)[0] == "\x1b[33mwarning\x1b[0m: too old and\n  slow\n"
 
 
 def test_nothing_in_a_cell_is_taken_for_markup() -> None:

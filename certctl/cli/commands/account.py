@@ -72,7 +72,7 @@ def show(invocation: Invocation, refresh: bool) -> Result:
 @settings("account.email", "account.agree_tos", *_SELECTION)
 @click.pass_obj
 def update(invocation: Invocation) -> Result:
-    """Change the contact addresses, or agree to new terms of service."""
+    """Change contact addresses, or agree to new terms of service."""
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
@@ -92,7 +92,10 @@ def update(invocation: Invocation) -> Result:
 @settings("account.key_type", *_SELECTION)
 @click.pass_obj
 def rollover(invocation: Invocation) -> Result:
-    """Replace the account key by a new one, at the CA and in the home directory."""
+    """Replace the key of an account.
+
+    The new key is registered with the CA and stored in the home directory.
+    """
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:

@@ -156,9 +156,10 @@ def serve(invocation: Invocation, /, listen: str, state: str | None, **given: An
 @_state_option
 @click.pass_obj
 def root(invocation: Invocation, state: str | None) -> Result:
-    """Print the root certificate of the CA, and on a terminal how to trust it.
+    """Print the root certificate of the CA.
 
-    The root certificate and its key are created if they are missing.
+    On a terminal, also print how to trust it. The root certificate and its key are created if they
+    are missing.
     """
     from certctl.devca import authority  # noqa: PLC0415 - not for --help
     from certctl.system.clock import SystemClock  # noqa: PLC0415 - not for --help

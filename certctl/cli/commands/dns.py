@@ -27,9 +27,6 @@ def command() -> None:
     """List, show and test DNS providers, and create persistent records."""
 
 
-command.add_command(dns_persist.command)
-
-
 @command.command(
     "list", cls=Command, epilog=examples("certctl dns list", "certctl dns list --search cloud")
 )
@@ -84,13 +81,17 @@ def show(provider: str) -> Result:
 @settings("deploy.hook_timeout", "lock_timeout")
 @click.pass_obj
 def test(invocation: Invocation, domain: str) -> Result:
-    """Write a test record, check it at every authoritative server, and remove it.
+    """Test a provider: write a test record, check it, and remove it.
 
-    Without options, the saved options of the certificate of DOMAIN are used, or else the
-    settings. Each step is timed. No CA is contacted.
+    The record must appear at every authoritative server. Without options, the saved options of
+    the certificate of DOMAIN are used, or else the settings. Each step is timed. No CA is
+    contacted.
     """
     from certctl.operations.dns_test import run_dns_test  # noqa: PLC0415 - not for --help
     from certctl.output.providers import dns_test_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:
         return dns_test_result(run_dns_test(domain, given_options(invocation), run))
+
+
+command.add_command(dns_persist.command)

@@ -15,6 +15,7 @@ from certctl.cli.specs import read_file, report_lines, require_confirmation
 from certctl.errors import UsageError
 from certctl.models import RevocationReason
 from certctl.output.certificates import outcome_object
+from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
 
 if TYPE_CHECKING:
@@ -148,4 +149,4 @@ def _sentence(revocation: Revocation) -> str:
         "stop": "; its files were kept, and renewal is turned off.",
     }
     end = after[revocation.afterwards.value] if revocation.afterwards else "."
-    return f"Certificate {what}(serial {revocation.serial}) {done}{end}"
+    return Paragraph(f"Certificate {what}(serial {revocation.serial}) {done}{end}")
