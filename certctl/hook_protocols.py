@@ -116,11 +116,11 @@ def hook_calls(
     if not answers:
         return ()
     if protocol is HookProtocol.DEHYDRATED_CHAIN:
-        words = [word for each in answers for word in _dehydrated_words(each)]
+        arguments = [argument for each in answers for argument in _dehydrated_arguments(each)]
         return (
             HookCall(
                 tuple(range(len(answers))),
-                (_DEHYDRATED[action], *words),
+                (_DEHYDRATED[action], *arguments),
                 _environment(answers, len(answers) - 1),
             ),
         )
@@ -135,7 +135,7 @@ def _arguments(protocol: HookProtocol, action: HookAction, answer: HookAnswer) -
         case HookProtocol.CERTCTL:
             return (action.value,)
         case HookProtocol.DEHYDRATED:
-            return (_DEHYDRATED[action], *_dehydrated_words(answer))
+            return (_DEHYDRATED[action], *_dehydrated_arguments(answer))
         case HookProtocol.LEGO:
             return (action.value, f"{answer.record}.", answer.value)
         case HookProtocol.LEGO_RAW:
@@ -145,7 +145,7 @@ def _arguments(protocol: HookProtocol, action: HookAction, answer: HookAnswer) -
     return ()
 
 
-def _dehydrated_words(answer: HookAnswer) -> tuple[str, str, str]:
+def _dehydrated_arguments(answer: HookAnswer) -> tuple[str, str, str]:
     return answer.domain, answer.token, answer.value
 
 

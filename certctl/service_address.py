@@ -35,9 +35,9 @@ def parse_service(text: str) -> ServiceAddress:
     """
     if "://" in text:
         raise _wrong(text, "it is a URL, not a host")
-    place, slash, extra = text.strip().partition("/")
+    host_port, slash, extra = text.strip().partition("/")
     starttls = _protocol(text, extra) if slash else None
-    host, port = _split(text, place)
+    host, port = _split(text, host_port)
     default = TLS_PORT if starttls is None else STARTTLS_PORTS[starttls]
     return ServiceAddress(_host(text, host), port or default, starttls)
 
@@ -46,10 +46,10 @@ def format_service(service: ServiceAddress) -> str:
     """Return a service as a string, the inverse of `parse_service`."""
     host = service.host or "localhost"
     default = TLS_PORT if service.starttls is None else STARTTLS_PORTS.get(service.starttls)
-    place = f"[{host}]" if ":" in host else host
+    host_port = f"[{host}]" if ":" in host else host
     if service.port != default:
-        place = f"{place}:{service.port}"
-    return place if service.starttls is None else f"{place}/starttls={service.starttls}"
+        host_port = f"{host_port}:{service.port}"
+    return host_port if service.starttls is None else f"{host_port}/starttls={service.starttls}"
 
 
 def canonical_service(value: object) -> str:
@@ -69,11 +69,11 @@ def _protocol(text: str, extra: str) -> str:
     return protocol
 
 
-def _split(text: str, place: str) -> tuple[str, int | None]:
-    found = _BRACKETED.match(place) or _PLAIN.match(place)
+def _split(text: str, host_port: str) -> tuple[str, int | None]:
+    found = _BRACKETED.match(host_port) or _PLAIN.match(host_port)
     if found is None:
-        if _is_address(place):
-            return place, None
+        if _is_address(host_port):
+            return host_port, None
         raise _wrong(text, "it is not HOST or HOST:PORT")
     if found[2] is None:
         if not found[1]:

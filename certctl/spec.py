@@ -176,8 +176,8 @@ def with_absolute_paths(
         return one(path) if name is None else f"{name}={one(path)}"
 
     def copy(text: str) -> str:
-        asked = parse_copy(text)
-        paths = [each for each in (asked.to, asked.password_file) if each]
+        parsed = parse_copy(text)
+        paths = [each for each in (parsed.to, parsed.password_file) if each]
         return with_paths(text, {each: one(each) for each in paths})
 
     result: dict[str, Value] = {}

@@ -383,7 +383,7 @@ def _base64url(octets: bytes) -> str:
 
 
 def _requested(request: x509.CertificateSigningRequest) -> tuple[Identifier, ...]:
-    asked = [
+    alternative = [
         _requested_identifier(each)
         for each in _extension(request, x509.SubjectAlternativeName) or ()
     ]
@@ -391,7 +391,7 @@ def _requested(request: x509.CertificateSigningRequest) -> tuple[Identifier, ...
         _parsed(str(attribute.value))
         for attribute in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]
-    return tuple(dict.fromkeys([each for each in common if each not in asked] + asked))
+    return tuple(dict.fromkeys([each for each in common if each not in alternative] + alternative))
 
 
 def _requested_identifier(name: x509.GeneralName) -> Identifier:

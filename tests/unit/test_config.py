@@ -239,7 +239,7 @@ def test_a_path_of_a_flag_is_seen_from_the_directory_one_is_in(tmp_path: Path) -
     assert settings.text("ca_bundle") == "/roots"
 
 
-def test_a_path_in_the_home_of_a_user_who_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_path_in_the_home_of_an_unknown_user_is_rejected(tmp_path: Path) -> None:
     path = "~no.such.user/roots.pem"
 
     with pytest.raises(ConfigurationError, match="the user does not exist"):
@@ -282,6 +282,6 @@ def test_a_home_that_is_given_is_made_absolute() -> None:
         assert home_directory(None, {"CERTCTL_HOME": given}, directory=directory, user_id=0) == home
 
 
-def test_a_home_of_a_user_who_is_not_there_is_refused() -> None:
+def test_the_home_of_an_unknown_user_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="the user does not exist"):
         home_directory("~no.such.user/certs", {}, directory=Path("/"), user_id=1000)

@@ -76,7 +76,7 @@ def test_what_a_text_asks_for(text: str, copy: CopySpec) -> None:
         (7, "must be a string or a table"),
     ],
 )
-def test_what_is_no_copy_is_refused_with_the_reason(value: object, reason: str) -> None:
+def test_an_invalid_copy_is_rejected_with_the_reason(value: object, reason: str) -> None:
     with pytest.raises(UsageError) as refused:
         canonical_copy(value)
 

@@ -52,7 +52,7 @@ def test_a_profile_has_its_provider_and_the_options_as_they_stand() -> None:
         ('[dns.credentials.a]\nfile = "a.toml"\nprovider = "x"', "cannot be combined"),
     ],
 )
-def test_a_table_that_makes_no_sense_is_named(text: str, said: str) -> None:
+def test_an_invalid_table_is_named(text: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         tables(text)
 

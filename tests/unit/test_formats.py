@@ -115,6 +115,6 @@ def test_a_refusal_does_not_show_what_could_be_a_key() -> None:
     assert KEY_TEXT not in str(caught.value)
 
 
-def test_one_certificate_is_asked_for_and_two_are_refused() -> None:
+def test_two_certificates_are_rejected_if_one_is_expected() -> None:
     with pytest.raises(InspectionFailed, match="expected one certificate, found 2"):
         formats.to_der(block(FIRST) + block(SECOND))

@@ -109,13 +109,13 @@ def test_the_environment_has_certctls_variables_and_those_of_others() -> None:
         ("uacme", None, HookProtocol.UACME),
     ],
 )
-def test_two_commands_are_certbots_unless_something_else_is_said(
+def test_two_commands_imply_certbots_protocol_by_default(
     given: str | None, cleanup_hook: str | None, protocol: HookProtocol
 ) -> None:
     assert chosen_protocol(given, cleanup_hook) is protocol
 
 
-def test_a_second_command_is_refused_where_the_protocol_has_one() -> None:
+def test_a_second_command_is_rejected_if_the_protocol_has_only_one() -> None:
     with pytest.raises(ConfigurationError, match="protocol dehydrated and a cleanup hook"):
         chosen_protocol("dehydrated", "cleanup")
 

@@ -89,7 +89,7 @@ def test_a_name_becomes_its_canonical_form(text: str, kind: IdentifierType, valu
         ("\u2603\ufe0f.\U000f0000.example", "is not a valid internationalised domain name"),
     ],
 )
-def test_what_is_no_name_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_an_invalid_name_is_rejected_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(InvalidIdentifier) as caught:
         parse_identifier(text)
 
@@ -171,7 +171,7 @@ def test_case_and_a_final_dot_make_no_difference(text: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_every_address_is_one_however_it_is_written(
+def test_all_spellings_of_an_address_are_equal(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     assert parse_identifier(address.exploded) == parse_identifier(address.compressed)

@@ -57,7 +57,7 @@ def test_a_service_is_a_host_a_port_and_a_protocol(text: str, service: ServiceAd
         ("fe80::1%eth0", "cannot have a zone index"),
     ],
 )
-def test_what_is_no_service_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_an_invalid_service_is_rejected_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_service(text)
 
@@ -86,7 +86,7 @@ def test_what_is_written_is_read_back(host: str | None, port: int, starttls: str
         (ServiceAddress("example.com", 587, "smtp"), "example.com:587/starttls=smtp"),
     ],
 )
-def test_a_port_that_goes_without_saying_is_not_written(service: ServiceAddress, text: str) -> None:
+def test_the_default_port_is_omitted(service: ServiceAddress, text: str) -> None:
     assert format_service(service) == text
 
 

@@ -96,7 +96,7 @@ EXAMPLE = 'Write, for example: names = ["example.com"]'
         ),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_refused_by_name_and_key(
+def test_an_invalid_file_is_rejected_naming_the_file_and_the_key(
     text: str, message: str, hint: str | None
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_meant_is_refused_by_name_and_key(
 
 
 @pytest.mark.parametrize("path", ["~no.such.user/roots.pem", "~no.such.user"])
-def test_a_path_in_the_home_of_a_user_who_is_not_there_is_refused(path: str) -> None:
+def test_a_path_in_the_home_of_an_unknown_user_is_rejected(path: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         with_absolute_paths({"ca_bundle": path}, TABLE, "/where")
 
@@ -124,7 +124,7 @@ def test_a_setting_that_is_no_certificates_own_is_refused() -> None:
     assert caught.value.code == "configuration.unknown_key"
 
 
-def test_a_name_in_a_file_that_is_none_names_the_file_and_the_certificate() -> None:
+def test_an_invalid_name_in_a_file_names_the_file_and_the_certificate() -> None:
     with pytest.raises(ConfigurationError) as caught:
         read('names = ["https://www.example.com/"]')
 

@@ -436,7 +436,7 @@ def test_the_topmost_issuer_is_that_of_the_last_certificate() -> None:
 
 
 @pytest.mark.parametrize("read", [x509.facts, x509.topmost_issuer])
-def test_what_is_no_certificate_is_refused(read: Callable[[bytes], object]) -> None:
+def test_an_invalid_certificate_is_rejected(read: Callable[[bytes], object]) -> None:
     pem = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
     with pytest.raises(InspectionFailed, match="cannot be parsed"):
