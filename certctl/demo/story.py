@@ -83,7 +83,7 @@ class Display(Protocol):
         """Show that a step begins and the previous one has ended."""
         ...
 
-    def report(self, fact: str) -> None:
+    def report(self, observation: str) -> None:
         """Show an observation of the current step."""
         ...
 

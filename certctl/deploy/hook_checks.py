@@ -107,7 +107,7 @@ def _command_findings(
             "hook.syntax",
             Severity.WARNING,
             name,
-            f"its {kind} is not a valid shell command ({error}): {command}",
+            f"the {kind} is not a valid shell command ({error}): {command}",
             _change(name, kind),
         )
         return
@@ -123,7 +123,7 @@ def _command_findings(
             "hook.not_executable",
             Severity.ERROR,
             name,
-            f"its {kind} calls {found}, which is not executable: {command}",
+            f"the {kind} calls {found}, which is not executable: {command}",
             f"Make it executable: chmod +x {found}",
         )
         return
@@ -134,7 +134,7 @@ def _command_findings(
             "hook.writable",
             Severity.WARNING,
             name,
-            f"its {kind} calls {found}, which other users can modify: {error.message}",
+            f"the {kind} calls {found}, which other users can modify: {error.message}",
             error.hint,
         )
     except CertctlError:
@@ -154,7 +154,7 @@ def _missing(name: str, kind: str, command: str, program: str) -> Finding:
             "hook.missing",
             Severity.ERROR,
             name,
-            f"its {kind} calls {program}, which was not found in PATH: {command}",
+            f"the {kind} calls {program}, which was not found in PATH: {command}",
             f"Install it, or use its full path. {_change(name, kind)}",
         )
     relative = "" if program.startswith("/") else " (hooks run in the directory /)"
@@ -162,6 +162,6 @@ def _missing(name: str, kind: str, command: str, program: str) -> Finding:
         "hook.missing",
         Severity.ERROR,
         name,
-        f"its {kind} calls {program}, which does not exist{relative}: {command}",
+        f"the {kind} calls {program}, which does not exist{relative}: {command}",
         f"Install it, or call a different program. {_change(name, kind)}",
     )

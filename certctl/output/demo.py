@@ -56,9 +56,9 @@ class Lines:
         self._steps += 1
         self._print(f"{self._steps}. {step.title}")
 
-    def report(self, fact: str) -> None:
+    def report(self, observation: str) -> None:
         """Print an observation below its step."""
-        self._print(f"   {fact}")
+        self._print(f"   {observation}")
 
     def end(self) -> None:
         """Do nothing: everything has been printed."""
@@ -84,9 +84,9 @@ class Diagram:
         self._steps_shown.append((step, []))
         self._draw()
 
-    def report(self, fact: str) -> None:
+    def report(self, observation: str) -> None:
         """Show an observation below its step."""
-        self._steps_shown[-1][1].append(fact)
+        self._steps_shown[-1][1].append(observation)
         self._draw()
 
     def end(self) -> None:
@@ -102,21 +102,21 @@ class Diagram:
         from rich.text import Text  # noqa: PLC0415 - rich is loaded already
 
         active = set() if self._ended else self._steps_shown[-1][0].parts
-        shown = Text("\n")
+        picture = Text("\n")
         for line in _DIAGRAM:
-            shown.append("  ")
+            picture.append("  ")
             for part, words in line:
                 style = "dim" if not part else "bold black on cyan" if part in active else "reverse"
-                shown.append(words, style)
-            shown.append("\n")
-        shown.append("\n")
-        for number, (step, facts) in enumerate(self._steps_shown, 1):
+                picture.append(words, style)
+            picture.append("\n")
+        picture.append("\n")
+        for number, (step, observations) in enumerate(self._steps_shown, 1):
             done = self._ended or number < len(self._steps_shown)
-            shown.append("✔ " if done else "▸ ", "green" if done else "bold cyan")
-            shown.append(f"{step.title}\n", "" if done else "bold")
-            for fact in facts if self._ended or not done else facts[-1:]:
-                shown.append(f"  {fact}\n", "dim")
-        return shown
+            picture.append("✔ " if done else "▸ ", "green" if done else "bold cyan")
+            picture.append(f"{step.title}\n", "" if done else "bold")
+            for observation in observations if self._ended or not done else observations[-1:]:
+                picture.append(f"  {observation}\n", "dim")
+        return picture
 
 
 @contextmanager

@@ -45,14 +45,14 @@ def _lines(found: Schedule, times: Times) -> list[str]:
     installed = found.installed
     if installed is None:
         return []
-    shown = [
+    rows = [
         ("runs", shlex.join(found.command)),
         ("when", found.when),
         ("next", times.minute(installed.next) if installed.next else "unknown"),
         ("last", times.minute(found.last_run) if found.last_run else "no automatic run yet"),
         ("by", f"{installed.scheduler}, {', '.join(installed.where)}"),
     ]
-    lines = pairs(shown)
+    lines = pairs(rows)
     if not installed.enabled:
         lines.append("It is not enabled. Enable it: certctl schedule install")
     if not installed.current:

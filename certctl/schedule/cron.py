@@ -97,7 +97,7 @@ class Crontab:
 
     def installed(self, job: Job, now: datetime) -> Installed | None:
         lines = self._lines()
-        own = [each for each, ours in _marked(lines, job) if ours]
+        own = [each for each, is_own in _marked(lines, job) if is_own]
         if not own:
             return None
         current = own == _block(job)
@@ -105,10 +105,10 @@ class Crontab:
 
     def install(self, job: Job) -> list[str]:
         lines = self._lines()
-        wanted = [*self._others(lines, job), *_block(job)]
-        if wanted == lines:
+        updated = [*self._others(lines, job), *_block(job)]
+        if updated == lines:
             return []
-        self._write(wanted)
+        self._write(updated)
         return ["added a line to your crontab"]
 
     def remove(self, job: Job) -> list[str]:
@@ -121,19 +121,19 @@ class Crontab:
 
     def runs_elsewhere(self, words: tuple[str, ...]) -> bool:
         """Return whether a line that `install` did not write contains all these words."""
-        ours = False
+        is_own = False
         for line in self._lines():
             if line.startswith(f"# {MARK}"):
-                ours = True
-            elif ours:
-                ours = False
+                is_own = True
+            elif is_own:
+                is_own = False
             elif not line.lstrip().startswith("#") and all(each in line for each in words):
                 return True
         return False
 
     @staticmethod
     def _others(lines: list[str], job: Job) -> list[str]:
-        return [each for each, ours in _marked(lines, job) if not ours]
+        return [each for each, is_own in _marked(lines, job) if not is_own]
 
     def _lines(self) -> list[str]:
         """Return the lines of the crontab; empty if it does not exist or cannot be read."""
@@ -181,9 +181,9 @@ def _block(job: Job) -> list[str]:
 
 def _marked(lines: list[str], job: Job) -> Iterator[tuple[str, bool]]:
     """Yield each line and whether it belongs to the job (the marker and the line after it do)."""
-    ours = 0
+    is_own = 0
     for line in lines:
         if line == _block(job)[0]:
-            ours = 2
-        yield line, ours > 0
-        ours = max(ours - 1, 0)
+            is_own = 2
+        yield line, is_own > 0
+        is_own = max(is_own - 1, 0)

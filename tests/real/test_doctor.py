@@ -178,7 +178,7 @@ def test_an_account_that_a_real_ca_has_deactivated_is_told(
     assert after["ca.account"]["severity"] == "error"
 
 
-def test_a_target_whose_configuration_is_bad_and_a_copy_that_cannot_be_written_are_told(
+def test_a_target_with_a_bad_configuration_and_an_impossible_copy_are_reported(
     devca: DevCaServer, zones: BindServer, tmp_path: Path
 ) -> None:
     require("nginx")
@@ -199,7 +199,7 @@ def test_a_target_whose_configuration_is_bad_and_a_copy_that_cannot_be_written_a
     assert in_the_way(absent) == ["deploy.target"]
     assert (in_the_way(lost), lost["deploy.copy"]["fix"]) == (
         ["deploy.copy"],
-        f"mkdir -p {tmp_path}/none",
+        f"Create it: mkdir -p {tmp_path}/none",
     )
     assert not (tmp_path / "home").exists()
 
