@@ -3,7 +3,8 @@
 Each class has a stable `code` (part of the JSON contract), an exit status, and a category that
 decides how the next attempt is scheduled (`failure`). Errors are raised where the cause is known,
 translated once where a library or the CA is called, and rendered by one handler at the top. This
-module is independent of terminals and of JSON.
+module is independent of terminals and of JSON. Whatever text an error is given, its message and
+its hint are printable and of bounded length.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from typing import ClassVar
+
+from certctl.text import LINE, MESSAGE, NAME, escaped
 
 
 class ExitStatus(IntEnum):
@@ -65,13 +68,15 @@ class Failure(StrEnum):
 class CertctlError(Exception):
     """A failure: its cause (`message`), what to do next (`hint`), and the certificate (`name`).
 
-    `resumable`: an order that this error interrupted can be finished by a later run.
+    `resumable`: an order that this error interrupted can be finished by a later run. `multiline`:
+    the message and the hint may have line breaks.
     """
 
     code: str = "internal"
     exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
     failure: ClassVar[Failure] = Failure.TRANSIENT
     resumable: ClassVar[bool] = False
+    multiline: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -81,12 +86,30 @@ class CertctlError(Exception):
         name: str | None = None,
         code: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = escaped(message, MESSAGE, lines=self.multiline)
+        super().__init__(self.message)
         self.hint = hint
         self.name = name
         if code is not None:
             self.code = code
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str | None) -> None:
+        self._hint = None if hint is None else escaped(hint, MESSAGE, lines=self.multiline)
+
+    @property
+    def name(self) -> str | None:
+        """The certificate or service that the error is about."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._name = None if name is None else escaped(name, NAME)
 
 
 def unexpected(error: Exception) -> CertctlError:
@@ -97,6 +120,10 @@ def unexpected(error: Exception) -> CertctlError:
     )
     found.__cause__ = error
     return found
+
+
+def _safe_reasons(reasons: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((escaped(name, NAME), escaped(reason, LINE)) for name, reason in reasons)
 
 
 # Usage and configuration.
@@ -126,6 +153,7 @@ class ConsentRequired(UsageError):
     """A confirmation or an agreement is required, but there is no terminal to ask on."""
 
     code = "usage.consent"
+    multiline = True
 
 
 class ConfigurationError(CertctlError):
@@ -210,7 +238,7 @@ class AcmeError(CertctlError):
         self.type = type
         self.status = status
         self.retry_after = retry_after
-        self.reasons = tuple(reasons)
+        self.reasons = _safe_reasons(reasons)
 
 
 class CaUnavailable(AcmeError):
@@ -336,7 +364,7 @@ class ValidationFailed(ChallengeError):
         name: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint, name=name)
-        self.reasons = tuple(reasons)
+        self.reasons = _safe_reasons(reasons)
 
 
 class PropagationTimeout(ChallengeError):
@@ -355,6 +383,7 @@ class HookFailed(CertctlError):
     """A hook failed or timed out; the message ends with the last lines of its output."""
 
     code = "hook.failed"
+    multiline = True
 
 
 class NotServed(CertctlError):
@@ -374,3 +403,4 @@ class DeployFailed(CertctlError):
 
     code = "deploy.failed"
     exit_status = ExitStatus.NOT_DEPLOYED
+    multiline = True

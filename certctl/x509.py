@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from certctl import formats, keys
 from certctl.errors import ConfigurationError, InspectionFailed, InvalidIdentifier, UsageError
 from certctl.models import CertificateFacts, Identifier, IdentifierType
 from certctl.names import parse_identifier
+from certctl.text import NAME, escaped, printable
 
 _MALFORMED = (
     ValueError,
@@ -39,6 +41,9 @@ _MALFORMED = (
     x509.UnsupportedGeneralNameType,
 )
 """What cryptography raises for input that it cannot parse."""
+
+_TOO_LONG = "Attribute's length must be"
+"""How cryptography's warning about a long common name starts."""
 
 _NOT_ISSUED_BY = (ValueError, TypeError, InvalidSignature)
 """What cryptography raises if one certificate was not issued by another."""
@@ -301,9 +306,14 @@ def _load_anchors(anchors: bytes) -> list[x509.Certificate]:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Translate the errors of cryptography, which parses lazily, on any access to a certificate."""
+    """Translate the errors of cryptography, which parses lazily, on any access to a certificate.
+
+    Its warning about a name that is too long is for people who build certificates.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _TOO_LONG, UserWarning)
+            yield
     except _MALFORMED as error:
         raise InspectionFailed(
             f"a certificate cannot be parsed: {error}", code="certificate.refused.unreadable"
@@ -337,7 +347,8 @@ def _alternative_names(certificate: x509.Certificate) -> tuple[Identifier, ...]:
 def _identifier(name: x509.GeneralName) -> Identifier | None:
     match name:
         case x509.DNSName():
-            return Identifier(IdentifierType.DNS, name.value.lower())
+            # Anything may stand here: escaped, it is equal to no other name.
+            return Identifier(IdentifierType.DNS, escaped(name.value.lower(), NAME))
         case x509.IPAddress():
             return Identifier(IdentifierType.IP, str(name.value))
         case _:
@@ -365,9 +376,10 @@ def _extension(source: _Extended, kind: type[_Extension]) -> _Extension | None:
 def _common_name(name: x509.Name) -> str:
     for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         for attribute in name.get_attributes_for_oid(oid):
-            if isinstance(attribute.value, str):
-                return attribute.value
-    return name.rfc4514_string()
+            shown = printable(attribute.value, NAME)
+            if shown:
+                return shown
+    return printable(name.rfc4514_string(), NAME)
 
 
 def _hexadecimal(serial: int) -> str:

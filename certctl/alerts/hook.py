@@ -16,8 +16,10 @@ from certctl.models import RunSummary
 from certctl.ports import Alert
 from certctl.settings import Settings
 from certctl.system.process import run
+from certctl.text import escaped, output_lines
 
 EVENT = "failure"
+_SHOWN_LINES = 20
 _SHOWN_COLUMNS = 300
 
 
@@ -80,9 +82,10 @@ class FailureHook:
             if done.timed_out
             else f"failed with exit status {done.exit_status}"
         )
-        words = (each for each in done.output.split() if each.isprintable())
-        output = " ".join(words)[-_SHOWN_COLUMNS:]
-        return f"the on_failure_hook {outcome}: {self._command}" + (
+        output = " ".join(output_lines(done.output, most=_SHOWN_LINES, longest=_SHOWN_COLUMNS))[
+            -_SHOWN_COLUMNS:
+        ]
+        return f"the on_failure_hook {outcome}: {escaped(self._command)}" + (
             f" ({output})" if output else ""
         )
 

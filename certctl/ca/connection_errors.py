@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from certctl.ca.problems import Resource, one_line
+from certctl.ca.problems import Resource
 from certctl.errors import AcmeError, BadResponse, CaUnavailable
+from certctl.text import printable
 
 NEVER_SENT = "acme.unreachable"
 """The code of an error after which the CA cannot have acted, because the request was never sent."""
@@ -30,7 +31,7 @@ def connection_error(error: Exception, url: str, resource: Resource) -> AcmeErro
             code="acme.tls",
         )
     if isinstance(error, ValueError):
-        return BadResponse(f"the URL for {resource} is not valid: {one_line(url)}")
+        return BadResponse(f"the URL for {resource} is not valid: {printable(url)}")
     connecting = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)
     if isinstance(error, connecting) or any(isinstance(one, NewConnectionError) for one in causes):
         return CaUnavailable(
@@ -58,4 +59,4 @@ def _root_cause(causes: tuple[BaseException, ...]) -> str:
     """Return the text of the root cause."""
     last = causes[-1]
     text = last.strerror if isinstance(last, OSError) and last.strerror else str(last)
-    return one_line(text) or type(last).__name__
+    return printable(text) or type(last).__name__

@@ -14,14 +14,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from certctl.ca.problems import Resource, links, one_line, problem
+from certctl.ca.problems import Resource, links, problem
 from certctl.errors import BadResponse
 from certctl.models import Authorization, Challenge, Identifier, IdentifierType, Order
+from certctl.text import NAME, WORD, printable, texts
 
 if TYPE_CHECKING:
     from requests import Response
 
 JsonObject = Mapping[str, object]
+
+_MAX_TEXT_LENGTH = 4096
+"""The longest URL or token that is accepted."""
 
 _INVALID_STATUSES = frozenset({"deactivated", "expired", "revoked"})
 """Order statuses that some CAs use in place of `invalid` (RFC 8555 §7.1.6), copied from their
@@ -105,16 +109,13 @@ def directory(response: Response) -> Directory:
         raise error
     given = document.get("meta")
     meta: JsonObject = given if isinstance(given, dict) else {}
-    profiles = meta.get("profiles")
     return Directory(
         urls={key: str(value) for key, value in urls.items()},
         terms_of_service=_text(meta.get("termsOfService")),
         website=_text(meta.get("website")),
         caa_identities=_texts(meta.get("caaIdentities")),
         external_account_required=meta.get("externalAccountRequired") is True,
-        profiles={name: one_line(description) for name, description in profiles.items()}
-        if isinstance(profiles, dict)
-        else {},
+        profiles=_profiles(meta.get("profiles")),
         renewal_info=_text(urls.get("renewalInfo")),
         issuers=_texts(meta.get("issuerDomainNames")),
         account_hash_prefix=_text(meta.get("accountHashPrefix")),
@@ -126,7 +127,7 @@ def account(response: Response, url: str, resource: Resource) -> AccountState:
     document = json_object(response, resource)
     return AccountState(
         url=url,
-        status=_text(document.get("status")) or "valid",
+        status=_word(document.get("status")) or "valid",
         contact=_texts(document.get("contact")),
         created=response.status_code == 201,
     )
@@ -144,7 +145,7 @@ def order(
     fields that a CA omits. Raises `BadResponse` if the identifiers differ from it.
     """
     document = json_object(response, resource)
-    status = _text(document.get("status"))
+    status = _word(document.get("status"))
     if status is None:
         raise bad_response(response, resource, "with an order that has no status")
     if status in _INVALID_STATUSES:
@@ -155,7 +156,7 @@ def order(
     if known and known.identifiers and identifiers and set(identifiers) != set(known.identifiers):
         changed = ", ".join(sorted(each.value for each in {*identifiers} ^ {*known.identifiers}))
         raise bad_response(
-            response, resource, f"with an order for different names: {one_line(changed)} differ"
+            response, resource, f"with an order for different names: {printable(changed)} differ"
         )
     joined = (_joined(url, each) for each in _list(document.get("authorizations")))
     authorizations = tuple(each for each in joined if each is not None)
@@ -175,7 +176,7 @@ def order(
 def authorization(response: Response, url: str) -> Authorization:
     """Return the authorization in a response (RFC 8555 §7.1.4)."""
     document = json_object(response, Resource.AUTHORIZATION)
-    status = _text(document.get("status"))
+    status = _word(document.get("status"))
     if status is None:
         raise bad_response(
             response, Resource.AUTHORIZATION, "with an authorization that has no status"
@@ -197,7 +198,7 @@ def challenge(document: object, base: str) -> Challenge | None:
     """
     if not isinstance(document, dict):
         return None
-    kind, url = _text(document.get("type")), _joined(base, document.get("url"))
+    kind, url = _word(document.get("type")), _joined(base, document.get("url"))
     if kind is None or url is None:
         return None
     # The spelling of this member distinguishes the two forms of dns-persist-01.
@@ -206,7 +207,7 @@ def challenge(document: object, base: str) -> Challenge | None:
     return Challenge(
         type=kind,
         url=url,
-        status=_text(document.get("status")) or "pending",
+        status=_word(document.get("status")) or "pending",
         token=_text(document.get("token")),
         error=error_text(document.get("error")),
         issuers=_texts(issuers),
@@ -221,12 +222,12 @@ def identifier(document: object, response: Response, resource: Resource) -> Iden
     """
     kind = document.get("type") if isinstance(document, dict) else None
     value = document.get("value") if isinstance(document, dict) else None
-    if isinstance(value, str) and value.isprintable() and value:
+    if isinstance(value, str) and value.isprintable() and 0 < len(value) <= NAME:
         if kind == IdentifierType.DNS:
             return Identifier(IdentifierType.DNS, value.lower().removesuffix("."))
         if kind == IdentifierType.IP:
             return Identifier(IdentifierType.IP, _address(value))
-    what = f"{one_line(kind)} {one_line(value)}".strip() or "an empty one"
+    what = f"{printable(kind, WORD)} {printable(value, NAME)}".strip() or "an empty one"
     raise bad_response(response, resource, f"with an identifier that was not requested: {what}")
 
 
@@ -260,7 +261,7 @@ def chain(response: Response) -> bytes:
         )
     unexpected = next((label for label, _ in blocks if label != _CERTIFICATE), None)
     if unexpected is not None:
-        named = one_line(unexpected.decode("ascii", "replace"))
+        named = printable(unexpected.decode("ascii", "replace"))
         raise bad_response(
             response, Resource.CERTIFICATE, f"with a PEM block that is not a certificate: {named}"
         )
@@ -289,15 +290,30 @@ def _address(value: str) -> str:
 
 
 def _is_url(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("https://", "http://"))
+    return (_text(value) or "").startswith(("https://", "http://"))
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value and value.isprintable() else None
+    """Return a value that certctl sends back or compares, such as a URL or a token, unchanged."""
+    return next(texts([value], longest=_MAX_TEXT_LENGTH), None)
+
+
+def _word(value: object) -> str | None:
+    """Return a keyword, such as a status, which may be shown."""
+    text = value if isinstance(value, str) and value.isprintable() else ""
+    return printable(text, WORD) or None
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(text for text in map(_text, _list(value)) if text is not None)
+    return tuple(texts(value))
+
+
+def _profiles(value: object) -> dict[str, str]:
+    """Return the profiles with their descriptions. Raises nothing: a bad one cannot be chosen."""
+    if not isinstance(value, dict):
+        return {}
+    names = texts([*value], longest=WORD)
+    return {name: printable(value[name]) for name in names}
 
 
 def _list(value: object) -> Iterable[object]:

@@ -27,13 +27,13 @@ from certctl.errors import (
     RateLimited,
     TermsChanged,
 )
+from certctl.text import NAME, WORD, printable
 
 if TYPE_CHECKING:
     from requests import Response
 
 URN = "urn:ietf:params:acme:error:"
 
-_MAX_LINE_LENGTH = 1000
 _MAX_URL_LENGTH = 2000
 _MAX_SUBPROBLEMS = 20
 _URL = re.compile(r"https://[^\s<>\"']+")
@@ -97,31 +97,18 @@ class Problem:
         """The CA's explanation in one line; empty if it gave none."""
         parts = [self.detail] if self.detail else []
         parts += [f"{value}: {said}" if value else said for value, said in self.identifiers]
-        return one_line("; ".join(parts)) or (self.type or "")
-
-
-def one_line(text: object) -> str:
-    """Return untrusted text as one printable line of bounded length; "" if it is not a string.
-
-    Control characters (which a terminal would interpret) and line breaks become spaces.
-    """
-    if not isinstance(text, str):
-        return ""
-    # Truncate first, so that a megabyte of text is not processed.
-    head = text[: 4 * _MAX_LINE_LENGTH]
-    line = " ".join("".join(each if each.isprintable() else " " for each in head).split())
-    return line if len(line) <= _MAX_LINE_LENGTH else line[:_MAX_LINE_LENGTH] + "…"
+        return printable("; ".join(parts)) or (self.type or "")
 
 
 def problem(document: object) -> Problem:
     """Return the problem in `document`, which may be JSON of any shape."""
     if not isinstance(document, Mapping):
-        return Problem(detail=one_line(document))
+        return Problem(detail=printable(document))
     detail = document.get("detail")
     found = _URL.search(detail[: 4 * _MAX_URL_LENGTH]) if isinstance(detail, str) else None
     return Problem(
-        type=one_line(document.get("type")).removeprefix(URN) or None,
-        detail=one_line(detail) or one_line(document.get("title")),
+        type=printable(document.get("type"), WORD).removeprefix(URN) or None,
+        detail=printable(detail) or printable(document.get("title")),
         url=_url(found[0].rstrip(".,;:)")) if found else None,
         instance=_url(document.get("instance")),
         identifiers=tuple(_subproblems(document.get("subproblems"))),
@@ -145,7 +132,7 @@ def error_from(response: Response, resource: Resource, now: datetime) -> AcmeErr
     kind = _kind(said, status, resource, wait)
     if kind is BadResponse:
         message = f"{host} redirected {resource} (HTTP status {status}), which RFC 8555 forbids"
-        target = one_line(response.headers.get("Location"))
+        target = printable(response.headers.get("Location"))
         hint = f"It redirects to {target}." if target else None
         return BadResponse(message, status=status, hint=hint)
     verb = "could not process" if kind is CaUnavailable else "refused"
@@ -225,7 +212,9 @@ def _subproblems(document: object) -> list[tuple[str, str]]:
     for each in document[:_MAX_SUBPROBLEMS]:
         if isinstance(each, Mapping):
             identifier = each.get("identifier")
-            value = one_line(identifier.get("value")) if isinstance(identifier, Mapping) else ""
+            value = (
+                printable(identifier.get("value"), NAME) if isinstance(identifier, Mapping) else ""
+            )
             # Subproblems are not nested; following nested ones could recurse without end.
             found.append((value, problem({**each, "subproblems": None}).text))
     return found

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 
 from certctl.ca.messages import json_object
 from certctl.ca.network import Network
-from certctl.ca.problems import Resource, one_line
+from certctl.ca.problems import Resource
 from certctl.errors import AcmeError, CaUnavailable, RateLimited, RenewalInfoUnavailable
 from certctl.models import SuggestedWindow
+from certctl.text import printable
 
 SHORTEST_WAIT, LONGEST_WAIT, DEFAULT_WAIT = 60.0, 86400.0, 6 * 3600.0
 """Seconds between two requests for one certificate: the bounds on a CA's `Retry-After`, and the
@@ -98,6 +99,6 @@ def _window(document: Mapping[str, object], wait: float, host: str) -> Suggested
 
 def _explanation_url(value: object) -> str | None:
     """Return an http or https URL that is safe to display; None for anything else."""
-    text = one_line(value)
+    text = printable(value)
     usable = text == value and len(text) <= _MAX_URL_LENGTH and " " not in text
     return text if usable and text.startswith(("https://", "http://")) else None

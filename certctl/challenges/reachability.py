@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 from certctl.challenges.http01 import PREFIX
 from certctl.models import Identifier
+from certctl.text import printable
 
 SECONDS = 8.0
 MAX_REDIRECTS = 10
@@ -181,5 +182,4 @@ def _reason(error: Exception) -> str:
 
 
 def _short(url: str) -> str:
-    text = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in url)
-    return text if len(text) <= 100 else f"{text[:100]}..."
+    return printable(url, 100)

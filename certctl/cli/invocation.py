@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from certctl.cli.environment import Environment
 from certctl.errors import CertctlError
 from certctl.models import Value
-from certctl.output.console import Output
+from certctl.output.console import Output, terminal_text
 from certctl.output.document import Result
 
 
@@ -65,7 +65,7 @@ class Invocation:
             return None
         stderr = self.environment.stderr
         while True:
-            stderr.write(f"{question} [y/N] ")
+            stderr.write(f"{terminal_text(question)} [y/N] ")
             stderr.flush()
             answer = self.environment.stdin.readline().strip().lower()
             if answer in {"y", "yes"}:
@@ -79,7 +79,7 @@ class Invocation:
         if not self.interactive:
             return False
         stderr = self.environment.stderr
-        stderr.write(f"\n{instruction}\nPress Enter when it is done: ")
+        stderr.write(f"\n{terminal_text(instruction)}\nPress Enter when it is done: ")
         stderr.flush()
         return bool(self.environment.stdin.readline())
 

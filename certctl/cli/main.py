@@ -20,6 +20,7 @@ from certctl.cli.environment import Environment, of_this_process
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Group, common_parameters
 from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError, unexpected
+from certctl.output.console import PrintableStream, terminal_text
 from certctl.output.document import Result
 from certctl.version import VERSION
 
@@ -163,7 +164,7 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
             list(arguments), prog_name="certctl", standalone_mode=False, obj=invocation
         )
     except click.exceptions.NoArgsIsHelpError as error:
-        invocation.environment.stderr.write(f"{error.format_message()}\n")
+        invocation.environment.stderr.write(f"{terminal_text(error.format_message())}\n")
         return Result(exit_status=ExitStatus.USAGE)
     except click.ClickException as error:
         return _failed(_translated(error, invocation), invocation)
@@ -184,7 +185,8 @@ def _failed(error: CertctlError, invocation: Invocation) -> Result:
     if invocation.debug:
         import traceback  # noqa: PLC0415 - slow to import, and only for a bug
 
-        traceback.print_exception(error, file=invocation.environment.stderr)
+        stream = PrintableStream(invocation.environment.stderr)
+        stream.write("".join(traceback.format_exception(error)))
     return invocation.failed(error)
 
 

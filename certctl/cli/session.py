@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 from certctl import config
 from certctl.ca.directories import DEV
@@ -22,7 +21,7 @@ from certctl.models import Endpoint
 from certctl.operations.plugins import option_table
 from certctl.operations.run import Run
 from certctl.operations.services import Services
-from certctl.output.console import Output
+from certctl.output.console import Output, PrintableStream
 from certctl.output.json_lines import Lines
 from certctl.output.log import Log
 from certctl.output.progress import Progress
@@ -100,7 +99,10 @@ def _log_requests(output: Output) -> Iterator[None]:
     """Print each request to the CA and its response, as the library logs them (`-vv`)."""
     import logging  # noqa: PLC0415 - slow to import, and for -vv only
 
-    logger, handler = logging.getLogger("acme"), logging.StreamHandler(_Printable(output.stderr))
+    logger, handler = (
+        logging.getLogger("acme"),
+        logging.StreamHandler(PrintableStream(output.stderr)),
+    )
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
@@ -109,20 +111,6 @@ def _log_requests(output: Output) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
-
-
-class _Printable:
-    """A stream that replaces control characters: a CA's text must not control the terminal."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        shown = (each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
-        self._stream.write("".join(shown))
-
-    def flush(self) -> None:
-        self._stream.flush()
 
 
 @contextmanager

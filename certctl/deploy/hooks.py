@@ -6,7 +6,6 @@ The order (all deploy hooks, then each distinct reload command once) is set in `
 
 from __future__ import annotations
 
-import re
 import shlex
 import signal
 from collections.abc import Mapping
@@ -19,12 +18,13 @@ from certctl.models import CertificateSpec
 from certctl.ports import Clock, Tree
 from certctl.system.process import WORKING_DIRECTORY, Completed
 from certctl.system.process import run as run_process
+from certctl.text import escaped, output_lines
 
 SHOWN_LINES = 20
 """How many lines of a failed hook's output its error includes."""
 
-_SHOWN_COLUMNS = 200
-_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_SHOWN_COLUMNS = 150
+_SHOWN_COMMAND = 500
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def run_hook(
         raise _interrupted(hook, name, "was interrupted")
     if completed.timed_out or completed.exit_status != 0:
         raise HookFailed(
-            f"the {_kind(hook)} {_outcome(completed, timeout)}: {hook.line}{_output(completed)}",
+            f"the {_kind(hook)} {_outcome(completed, timeout)}: {_shown(hook)}{_output(completed)}",
             hint=_hint(hook, name, completed),
             name=name or None,
         )
@@ -102,8 +102,14 @@ def run_hook(
 
 def _interrupted(hook: Hook, name: str, what: str) -> Interrupted:
     return Interrupted(
-        f"the {_kind(hook)} {what}: {hook.line}", hint=_how_to_retry(hook, name), name=name or None
+        f"the {_kind(hook)} {what}: {_shown(hook)}",
+        hint=_how_to_retry(hook, name),
+        name=name or None,
     )
+
+
+def _shown(hook: Hook) -> str:
+    return escaped(hook.line, _SHOWN_COMMAND)
 
 
 def _kind(hook: Hook) -> str:
@@ -126,18 +132,8 @@ def _signal_name(number: int) -> str:
 
 
 def _output(completed: Completed) -> str:
-    lines = [_printable(line) for line in completed.output.splitlines() if line.strip()]
-    if not lines:
-        return "\n  (no output)"
-    left_out = ["..."] if len(lines) > SHOWN_LINES else []
-    return "".join(f"\n  {line}" for line in [*left_out, *lines[-SHOWN_LINES:]])
-
-
-def _printable(line: str) -> str:
-    """Return a line of output without control characters or terminal escape sequences."""
-    plain = _ESCAPE_SEQUENCE.sub("", line.expandtabs()).rstrip()
-    safe = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in plain)
-    return safe if len(safe) <= _SHOWN_COLUMNS else f"{safe[:_SHOWN_COLUMNS]}..."
+    lines = output_lines(completed.output, most=SHOWN_LINES, longest=_SHOWN_COLUMNS)
+    return "".join(f"\n  {line}" for line in lines or ["(no output)"])
 
 
 def _hint(hook: Hook, name: str, completed: Completed) -> str:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from certctl.text import printable
+
 MAX_BYTES = 64 * 1024
 """The most that a server may send before the TLS handshake."""
 
@@ -156,8 +158,5 @@ def _ber_sequence(session: PlaintextSession) -> bytes:
 
 
 def _unexpected(line: str) -> StarttlsRefused:
-    printable = "".join(
-        each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line
-    )
-    quoted = printable if len(printable) <= _QUOTED_COLUMNS else f"{printable[:_QUOTED_COLUMNS]}..."
-    return StarttlsRefused(f"unexpected response from the server: {quoted!r}")
+    shown = printable(line, _QUOTED_COLUMNS)
+    return StarttlsRefused(f"unexpected response from the server: {shown!r}")

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from certctl.errors import ChallengeError, Interrupted
 from certctl.ports import Clock
+from certctl.text import printable
 
 PAUSES = (2.0, 5.0, 15.0)
 """Seconds between the attempts, unless the API sends a Retry-After."""
@@ -128,8 +129,7 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _USER.sub(r"\1***@", _QUERY.sub(r"\1?***", text))
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _MAX_CHARACTERS else f"{line[:_MAX_CHARACTERS]} ..."
+    return printable(text, _MAX_CHARACTERS)
 
 
 def _hint(code: str, provider: str) -> str:

@@ -29,6 +29,7 @@ from certctl.output.console import Paragraph, Row, Table
 from certctl.output.document import Json, Result, error_object
 from certctl.output.times import Times, left, left_in_short, moment
 from certctl.service_address import format_service
+from certctl.text import escaped
 
 _STYLE = {
     "expired": "bold red",
@@ -134,7 +135,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
         "reload": spec.deploy.reload,
         "post hook": spec.deploy.post_hook,
     }
-    rows += [(label, command) for label, command in hooks.items() if command]
+    rows += [(label, escaped(command)) for label, command in hooks.items() if command]
     if view.last_error is not None:
         rows.append(
             ("last error", f"{times.minute(view.last_error.at)}: {view.last_error.message}")
@@ -238,7 +239,7 @@ def _challenge_words(details: CertificateDetails) -> str:
         case "tls-alpn":
             return f"TLS-ALPN-01, built-in server on port {challenge.tls_alpn_port}"
         case "http-hook":
-            return f"HTTP-01, hook {challenge.http_hook}"
+            return f"HTTP-01, hook {escaped(challenge.http_hook or '')}"
         case "dns-persist":
             return "DNS-PERSIST-01, persistent record"
         case "webroot":

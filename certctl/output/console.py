@@ -1,7 +1,8 @@
 """Output: results go to standard output, progress and errors to standard error.
 
 Colour, tables and progress lines are used only on a terminal that supports them. rich is imported
-only when there is a table to draw.
+only when there is a table to draw. Whatever is printed is printable: what others named, wrote or
+typed cannot control the terminal. The styles here are the only control sequences.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from certctl.errors import CertctlError, UsageError, ValidationFailed
 from certctl.output import document
 from certctl.output.document import Result
+from certctl.text import MESSAGE, escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,10 +53,39 @@ _GAP = 2
 """Spaces between the columns of a table."""
 _LABEL = re.compile(r"\s*\S.*?\s{2,}(?=\S)")
 """The label of a line, and the spaces up to its value."""
-_COLOURED = re.compile(r"\x1b\[[\d;]+m(?P<text>[^\x1b]+)\x1b\[0m")
-"""A coloured word at the start of a line."""
 _COMMAND = re.compile(r"(?P<words>.*:) (?P<command>(?:certctl|sudo|pip|/\S+) .*)")
 """A hint that ends with a command to type."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A line that starts with a label, coloured on terminals with an ANSI style such as "1;31"."""
+
+    label: str
+    style: str
+    text: str
+
+
+class PrintableStream:
+    """A stream for text that others wrote, such as debug logs: unprintable characters become
+    escapes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write text of any length."""
+        self._stream.write(terminal_text(text))
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+
+def terminal_text(text: str) -> str:
+    """Return lines for a terminal, unprintable characters as escapes."""
+    return escaped(text, None, lines=True)
 
 
 class Output:
@@ -125,18 +156,18 @@ class Output:
     def error(self, error: CertctlError) -> None:
         """Print an error as text: what happened, the CA's reason for each name, and the hint."""
         name = "" if _is_named(error) else f"{error.name}: "
-        self._print_labelled("error", f"{name}{error.message}", "bold red")
+        self._print_labelled("error", f"{name}{error.message}", "1;31")
         if isinstance(error, ValidationFailed):
             for identifier, reason in error.reasons:
                 if reason not in error.message:
                     self._print_labelled("", f"       {identifier}: {reason}")
         if error.hint:
-            self._print_labelled(" hint", error.hint, "cyan")
+            self._print_labelled(" hint", error.hint, "36")
 
     def warning(self, message: str) -> None:
         """Print a warning, unless --quiet is given."""
         if not self.quiet:
-            self._print_labelled("warning", message, "yellow")
+            self._print_labelled("warning", message, "33")
 
     def note(self, message: str) -> None:
         """Print a line of progress, unless --quiet or JSON is chosen."""
@@ -145,15 +176,17 @@ class Output:
 
     def _print_labelled(self, label: str, message: str, style: str = "") -> None:
         prefix = f"{label}: " if label else ""
+        message = escaped(message, 2 * MESSAGE, lines=True)
         if prefix and self.stderr.isatty():
             message = _wrapped_message(message, self.width, len(prefix))
         if prefix and self.colour(self.stderr):
-            codes = {"bold red": "1;31", "yellow": "33", "cyan": "36"}
-            prefix = f"\x1b[{codes[style]}m{label}:\x1b[0m "
+            prefix = f"\x1b[{style}m{label}:\x1b[0m "
         self.write_error(f"{prefix}{message}\n")
 
     def write_error(self, text: str) -> None:
-        """Write text to standard error; failures to write are ignored, so that work continues."""
+        """Write text to standard error as it is, with any control sequences; failures to write are
+        ignored, so that work continues.
+        """
         with suppress(OSError):
             self.stderr.write(text)
             self.stderr.flush()
@@ -161,13 +194,29 @@ class Output:
     def _print(self, line: object) -> None:
         if isinstance(line, Table):
             self._print_table(line)
+        elif isinstance(line, Labelled):
+            self._print_label(line)
         elif isinstance(line, Paragraph) and self.terminal:
-            for each in line.split("\n"):
+            for each in terminal_text(line).split("\n"):
                 self.stdout.write(f"{_wrapped_line(each, self.width)}\n")
         else:
-            self.stdout.write(f"{line}\n")
+            self.stdout.write(f"{terminal_text(str(line))}\n")
+
+    def _print_label(self, line: Labelled) -> None:
+        text = terminal_text(f"{line.label}: {line.text}")
+        if self.terminal:
+            text = _wrapped_line(text, self.width)
+        if self.colour(self.stdout):
+            label = line.label
+            text = f"\x1b[{line.style}m{label}\x1b[0m{text.removeprefix(label)}"
+        self.stdout.write(f"{text}\n")
 
     def _print_table(self, table: Table) -> None:
+        safe = [
+            Row(tuple(escaped(cell, None) for cell in each.cells), each.style)
+            for each in table.rows
+        ]
+        table = replace(table, rows=tuple(safe))
         if not self.terminal:
             self.stdout.write(_aligned([table.headings, *(row.cells for row in table.rows)]))
             return
@@ -220,10 +269,6 @@ def _least_width(table: Table, columns: Sequence[int]) -> int:
 
 def _wrapped_line(line: str, width: int) -> str:
     """Return a line wrapped between words; the further lines are indented like its value."""
-    coloured = _COLOURED.match(line)
-    if coloured is not None:
-        plain = coloured["text"] + line[coloured.end() :]
-        return coloured[0] + _wrapped_line(plain, width)[len(coloured["text"]) :]
     label = _LABEL.match(line)
     indent = label.end() if label else len(line) - len(line.lstrip()) + _GAP
     return _wrapped(line, width, indent if indent <= width // 2 else _GAP)

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from certctl.output.console import Output
+from certctl.output.console import Output, terminal_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,7 +65,7 @@ class Lines:
 
     def _print(self, text: str) -> None:
         if not (self._output.quiet or self._output.json):
-            self._output.stdout.write(f"{text}\n")
+            self._output.stdout.write(f"{terminal_text(text)}\n")
             self._output.stdout.flush()
 
 

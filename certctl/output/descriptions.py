@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from certctl import events
 from certctl.events import Event
+from certctl.text import escaped
 
 _WIDTH = 60
 
 
 def describe(event: Event) -> str:
-    """Return an event as one line."""
+    """Return an event as one printable line."""
     text = _text(event)
-    return f"{event.name}: {text}" if event.name else text
+    return escaped(f"{event.name}: {text}" if event.name else text)
 
 
 def _text(event: Event) -> str:

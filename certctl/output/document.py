@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from certctl.errors import CertctlError, ExitStatus, PluginStatus, ValidationFailed
+from certctl.text import safe_json
 
 SCHEMA = 1
 
@@ -43,7 +44,8 @@ def render(command: str, result: Result, *, indented: bool = False, kind: str | 
         "data": result.data,
         "errors": [error_object(error) for error in result.errors],
     }
-    return json.dumps(document, indent=2 if indented else None, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=2 if indented else None, ensure_ascii=False)
+    return f"{safe_json(text)}\n"
 
 
 def error_object(error: CertctlError) -> dict[str, Json]:

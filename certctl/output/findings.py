@@ -7,18 +7,18 @@ from dataclasses import asdict
 from certctl.errors import ExitStatus
 from certctl.models import Finding, Severity
 from certctl.operations.doctor import Diagnosis
-from certctl.output.console import Paragraph
+from certctl.output.console import Labelled, Paragraph
 from certctl.output.document import Json, Result
 
-_COLOURS = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.INFO: "2"}
+_STYLES = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.INFO: "2"}
 
 
-def diagnosis_result(diagnosis: Diagnosis, *, colour: bool) -> Result:
+def diagnosis_result(diagnosis: Diagnosis) -> Result:
     """Return the result of `doctor`; it fails if a finding is an error."""
     counts = {
         each: sum(found.severity is each for found in diagnosis.findings) for each in Severity
     }
-    lines = [line for each in diagnosis.findings for line in finding_lines(each, colour=colour)]
+    lines = [line for each in diagnosis.findings for line in finding_lines(each)]
     data: dict[str, Json] = {
         "certificates": diagnosis.certificates,
         "errors": counts[Severity.ERROR],
@@ -29,11 +29,11 @@ def diagnosis_result(diagnosis: Diagnosis, *, colour: bool) -> Result:
     return Result(data, [*lines, _verdict(counts, diagnosis)], (), status)
 
 
-def finding_lines(finding: Finding, *, colour: bool) -> list[Paragraph]:
+def finding_lines(finding: Finding) -> list[object]:
     """Return a finding as one line, followed by its fix, if any."""
-    severity = finding.severity.value
-    label = f"\x1b[{_COLOURS[finding.severity]}m{severity}\x1b[0m" if colour else severity
-    lines = [Paragraph(f"{label}: {finding.subject}: {finding.message} [{finding.code}]")]
+    severity = finding.severity
+    words = f"{finding.subject}: {finding.message} [{finding.code}]"
+    lines: list[object] = [Labelled(severity.value, _STYLES[severity], words)]
     if finding.fix is not None:
         lines.append(Paragraph(f"  fix: {finding.fix}"))
     return lines

@@ -14,6 +14,7 @@ from typing import Self
 from certctl.errors import CertctlError, UsageError
 from certctl.events import Event
 from certctl.output.descriptions import describe
+from certctl.text import MESSAGE, escaped
 
 
 class Log:
@@ -51,9 +52,11 @@ class Log:
         self.line(at, f"error: {error.message} ({error.code})")
 
     def line(self, at: datetime, text: str) -> None:
-        """Write one line; further lines of `text` are indented. Failures to write are ignored."""
+        """Write one printable line; further lines of `text` are indented. Failures to write are
+        ignored.
+        """
         stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = text.replace("\n", "\n    ")
+        body = escaped(text, 2 * MESSAGE, lines=True).replace("\n", "\n    ")
         try:
             os.write(self._descriptor, f"{stamp} certctl[{os.getpid()}] {body}\n".encode())
         except OSError:

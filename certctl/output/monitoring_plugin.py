@@ -12,6 +12,7 @@ from certctl.errors import CertctlError, PluginStatus
 from certctl.operations.check import CheckResult, Problem, Remaining
 from certctl.output.document import Json, Result
 from certctl.output.times import left
+from certctl.text import MESSAGE, printable
 
 _MOST_PROBLEMS = 5
 _MOST_SUBJECTS = 8
@@ -43,8 +44,7 @@ def unknown_result(error: CertctlError) -> Result:
 
 
 def _line(status: PluginStatus, words: str) -> str:
-    printable = "".join(each if each.isprintable() else " " for each in words)
-    return f"CERTCTL {status.name} - {' '.join(printable.split()).replace('|', '/')}"
+    return f"CERTCTL {status.name} - {printable(words, MESSAGE).replace('|', '/')}"
 
 
 def _words(found: CheckResult) -> str:

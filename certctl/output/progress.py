@@ -17,6 +17,7 @@ from certctl import events
 from certctl.events import Event
 from certctl.output.console import Output
 from certctl.output.descriptions import describe
+from certctl.text import escaped
 
 _DRAWN_EVENTS = (
     events.OrderPlaced,
@@ -66,7 +67,7 @@ class _Tally:
         if self._done:
             took = time.monotonic() - self._started
             parts.append(f"{_short(took / self._done * (self._due - self._done))} left")
-        return "  ".join([*parts, ", ".join(self._running)])
+        return escaped("  ".join([*parts, ", ".join(self._running)]))
 
 
 class Progress:

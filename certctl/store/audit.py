@@ -18,6 +18,7 @@ from certctl import events
 from certctl.errors import StoreError
 from certctl.events import Event
 from certctl.store.layout import Layout
+from certctl.text import escaped
 
 FORMAT = 1
 
@@ -72,4 +73,6 @@ def line(event: Event) -> str:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return escaped(value, lines=True)
     return value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from certctl.errors import ChallengeError, Interrupted
 from certctl.hook_protocols import HookAction, HookAnswer, HookCall, HookProtocol, hook_calls
 from certctl.system import process
+from certctl.text import printable
 
 _SHOWN_CHARACTERS = 2000
 
@@ -117,7 +118,7 @@ class AnswerHooks:
             if completed.timed_out
             else f"failed with exit status {completed.exit_status}"
         )
-        output = completed.output.strip()[-_SHOWN_CHARACTERS:]
+        output = printable(completed.output.strip()[-_SHOWN_CHARACTERS:], _SHOWN_CHARACTERS)
         longer = " Or set a longer limit with --hook-timeout." if completed.timed_out else ""
         return ChallengeError(
             f"{settings.description} ({doing}) {how}"

@@ -20,6 +20,7 @@ LEVELS = {
     "models": 0,
     "names": 0,
     "ports": 0,
+    "text": 0,
     "version": 0,
     "credentials": 1,
     "options": 1,

@@ -8,7 +8,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.ca.problems import Resource, error_from, links, one_line, problem
+from certctl.ca.problems import Resource, error_from, links, problem
 from certctl.ca.retry_after import LONGEST, retry_after
 from certctl.errors import (
     AccountError,
@@ -79,10 +79,6 @@ def test_a_deeply_nested_body_becomes_an_error() -> None:
 def test_control_characters_never_reach_a_message() -> None:
     body = f'{{"type": "{URN}malformed", "detail": "a\\u001b[2Jb\\r\\nc\\u202ed"}}'
     assert error(400, body).message == ("ca.example refused the new order: a [2Jb c d [malformed]")
-
-
-def test_long_words_are_cut() -> None:
-    assert len(one_line("x" * 1_000_000)) == 1001
 
 
 @pytest.mark.parametrize("body", ["null", '"x"', "[1]", "7", "{}", "<html>no</html>", ""])

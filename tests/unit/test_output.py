@@ -12,6 +12,7 @@ import pytest
 from certctl.errors import (
     CertctlError,
     ExitStatus,
+    HookFailed,
     UnknownCertificate,
     UsageError,
     ValidationFailed,
@@ -19,7 +20,7 @@ from certctl.errors import (
 from certctl.models import Account, AccountKeyType
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.certificates import pairs
-from certctl.output.console import Output, Paragraph, Row, Table
+from certctl.output.console import Labelled, Output, Paragraph, Row, Table
 from certctl.output.document import Result, error_object, render
 from certctl.output.times import Times, left, left_in_short, moment
 from tests.support.command import certctl
@@ -175,7 +176,7 @@ def test_a_terminal_wraps_an_error_and_keeps_a_command_in_one_piece(
     made = output(terminal=True, variables={"NO_COLOR": "1"})
 
     made.error(
-        CertctlError(
+        HookFailed(
             "this is longer than thirty columns\n  quoted as it came, though it is long",
             hint="Deploy it again: certctl deploy --pending",
         )
@@ -196,7 +197,7 @@ def test_the_colour_of_a_label_does_not_change_where_a_line_is_wrapped(
     monkeypatch.setenv("COLUMNS", "24")
     made = output(terminal=True)
 
-    made.finish("doctor", Result(lines=[Paragraph("\x1b[33mwarning\x1b[0m: too old and slow")]))
+    made.finish("doctor", Result(lines=[Labelled("warning", "33", "too old and slow")]))
 
     assert printed(made)[0] == "\x1b[33mwarning\x1b[0m: too old and\n  slow\n"
 

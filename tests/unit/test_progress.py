@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certctl import events
-from certctl.errors import CertctlError, UsageError
+from certctl.errors import HookFailed, UsageError
 from certctl.output.console import Output
 from certctl.output.descriptions import describe
 from certctl.output.log import Log
@@ -239,7 +239,7 @@ def test_the_log_has_a_line_an_event_with_the_time_in_utc(tmp_path: Path) -> Non
 
     with Log(path) as log:
         log.sink(PLACED)
-        log.error(NOW, CertctlError("it did\nnot work", code="internal"))
+        log.error(NOW, HookFailed("it did\nnot work", code="internal"))
 
     stamp = f"2026-01-01T12:00:00Z certctl[{os.getpid()}]"
     assert path.read_text() == (

@@ -56,5 +56,4 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
             context=MachineContext(invocation.environment.variables),
         )
         diagnosis = diagnose(request, run)
-    output = invocation.output
-    return diagnosis_result(diagnosis, colour=output.colour(output.stdout))
+    return diagnosis_result(diagnosis)

@@ -20,6 +20,7 @@ from certctl.errors import ConfigurationError, HookFailed
 from certctl.models import CopyFormat, CopySpec, Delivery, ServiceAddress, Value
 from certctl.options import Kind, Option
 from certctl.ports import DeployTarget
+from certctl.text import printable
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -248,7 +249,7 @@ def _send(runtime: str, command: str) -> str:
 
 
 def _rejected(file: str, answer: str) -> HookFailed:
-    reason = " ".join("".join(c if c.isprintable() else " " for c in answer).split())[:300]
+    reason = printable(answer, 300)
     return HookFailed(
         f"HAProxy rejected {file} at its runtime socket: {reason or 'no reason was given'}",
         hint="Check that the socket has `level admin`.",

@@ -1,0 +1,113 @@
+"""Makes text from elsewhere safe to show, log and store: printable, and of bounded length.
+
+Everything that a CA, a DNS server, a certificate, a program, a file name or the command line
+provides passes one of these functions. Unprintable are control characters (which a terminal
+obeys), line and paragraph separators, invisible and bidirectional formatting characters (which
+make a text look like another), and unpaired surrogates (which cannot be encoded).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LINE = 1000
+"""The longest text of somebody else in a message, in characters."""
+
+MESSAGE = 4000
+"""The longest message or hint, in characters."""
+
+NAME = 255
+"""The longest name, such as a domain name with a wildcard (RFC 1035 §3.1)."""
+
+WORD = 100
+"""The longest keyword of a protocol, such as a status."""
+
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_KEPT_IN_LINES = "\n\t"
+
+
+def printable(text: object, longest: int = LINE) -> str:
+    """Return text from elsewhere as one line of at most `longest` characters; "" if it is not a
+    string. Line breaks and unprintable characters become spaces; the end is cut off.
+
+    For prose and for names that are only shown.
+    """
+    if not isinstance(text, str):
+        return ""
+    # Truncate first, so that a megabyte of text is not processed.
+    head = text[: 4 * longest]
+    line = " ".join("".join(each if each.isprintable() else " " for each in head).split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def escaped(text: str, longest: int | None = MESSAGE, *, lines: bool = False) -> str:
+    r"""Return text of at most `longest` characters with unprintable characters as escapes, such as
+    `\x1b`; a longer text loses its middle. `longest` None: a text of any length is returned whole.
+    `lines`: line breaks and tabs remain.
+
+    For commands, file names and what a user typed, where a difference must stay visible: two
+    different texts are never returned as the same valid name. Applied twice, it changes nothing.
+    """
+    kept = _KEPT_IN_LINES if lines else ""
+    ends = _ends(text, longest)
+    if ends.isprintable():
+        return ends
+    return _ends("".join([_escape(each, kept) for each in ends]), longest)
+
+
+def quoted(text: str, longest: int = NAME) -> str:
+    """Return what a user typed in quotes, escaped."""
+    return f"'{escaped(text, longest)}'"
+
+
+def safe_json(document: str) -> str:
+    r"""Return a JSON document with unprintable characters as `\u` escapes, which decode to the same
+    values; its line breaks remain.
+    """
+    if document.replace("\n", "").isprintable():
+        return document
+    return "".join(
+        each if each.isprintable() or each == "\n" else _json_escape(each) for each in document
+    )
+
+
+def output_lines(output: str, *, most: int, longest: int) -> list[str]:
+    """Return the last `most` non-empty lines of a program's output without terminal sequences, each
+    of at most `longest` characters; the first is "..." if there are more.
+    """
+    lines = [_output_line(each, longest) for each in output.splitlines() if each.strip()]
+    return ["...", *lines[-most:]] if len(lines) > most else lines
+
+
+def texts(values: object, longest: int = NAME, most: int = 100) -> Iterator[str]:
+    """Yield those of the first `most` values of a list that are printable strings of at most
+    `longest` characters; nothing if it is not a list.
+    """
+    for each in values[:most] if isinstance(values, list) else ():
+        if isinstance(each, str) and each and len(each) <= longest and each.isprintable():
+            yield each
+
+
+def _ends(text: str, longest: int | None) -> str:
+    if longest is None or len(text) <= longest:
+        return text
+    tail = longest // 3
+    return f"{text[: longest - tail - 1]}…{text[len(text) - tail :]}"
+
+
+def _escape(character: str, kept: str) -> str:
+    if character.isprintable() or character in kept:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def _output_line(line: str, longest: int) -> str:
+    plain = _ESCAPE_SEQUENCE.sub("", line.expandtabs()).rstrip()
+    safe = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in plain)
+    return safe if len(safe) <= longest else f"{safe[:longest]}..."
