@@ -173,7 +173,7 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
     except (KeyboardInterrupt, click.Abort):
         return _failed(Interrupted("stopped"), invocation)
     except OSError as error:
-        if not invocation.command:  # help or version, which Click prints by itself
+        if not invocation.command:  # help or version, which Click prints itself
             raise
         return _failed(unexpected(error), invocation)
     except Exception as error:  # noqa: BLE001 - the one handler at the top

@@ -18,7 +18,7 @@ from certctl.models import Outcome, Value, Version
 from certctl.operations.plugins import option_table
 from certctl.operations.report import Report
 from certctl.operations.run import Run
-from certctl.output.certificates import files_lines, renewal_words
+from certctl.output.certificates import files_lines, renewal_text
 from certctl.output.console import Paragraph
 from certctl.output.times import Times, left
 from certctl.spec import with_absolute_paths
@@ -178,7 +178,7 @@ def _outcome_lines(
     outcome: Outcome, run: Run, times: Times, *, brief: bool = False
 ) -> list[object]:
     name = outcome.name
-    renewal = renewal_words(outcome.renews_at, outcome.reason or "", due=False, times=times)
+    renewal = renewal_text(outcome.renews_at, outcome.reason or "", due=False, times=times)
     match outcome.action:
         case "unchanged":
             return [Paragraph(f"{name}: {renewal or 'nothing to do'}.")]

@@ -113,7 +113,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     rows: list[tuple[str, str]] = [
         ("names", ", ".join(view.names)),
         ("state", view.state),
-        ("renewal", renewal_words(view.renews_at, view.why, due=view.due, times=times)),
+        ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
         ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
     ]
     if live is not None:
@@ -126,9 +126,9 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
         ]
     if spec.profile or spec.required_profile:
         rows.append(("profile", str(spec.required_profile or spec.profile)))
-    rows.append(("validation", _challenge_words(details)))
-    rows.append(("deployed", _deployed_words(view, times)))
-    rows += _deployment_words(spec)
+    rows.append(("validation", _challenge_text(details)))
+    rows.append(("deployed", _deployed_text(view, times)))
+    rows += _deployment_rows(spec)
     hooks = {
         "pre hook": spec.deploy.pre_hook,
         "deploy hook": spec.deploy.deploy_hook,
@@ -146,7 +146,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     return lines
 
 
-def renewal_words(at: datetime | None, why: str, *, due: bool, times: Times) -> str:
+def renewal_text(at: datetime | None, why: str, *, due: bool, times: Times) -> str:
     """Return when a certificate is renewed, and why."""
     if due:
         return f"due: {why}"
@@ -231,7 +231,7 @@ def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
     )
 
 
-def _challenge_words(details: CertificateDetails) -> str:
+def _challenge_text(details: CertificateDetails) -> str:
     challenge = details.spec.challenge
     match challenge.method:
         case "standalone":
@@ -245,11 +245,11 @@ def _challenge_words(details: CertificateDetails) -> str:
         case "webroot":
             return f"HTTP-01, webroot {', '.join(challenge.webroots)}"
         case "dns":
-            return f"{challenge.dns_challenge.upper()}, {_dns_words(challenge)}"
+            return f"{challenge.dns_challenge.upper()}, {_dns_text(challenge)}"
     return challenge.method
 
 
-def _dns_words(challenge: ChallengeSpec) -> str:
+def _dns_text(challenge: ChallengeSpec) -> str:
     if challenge.dns_credentials is not None:
         return f"credentials {challenge.dns_credentials}"
     if challenge.dns_provider in (None, AUTO):
@@ -257,7 +257,7 @@ def _dns_words(challenge: ChallengeSpec) -> str:
     return f"provider {challenge.dns_provider}"
 
 
-def _deployment_words(spec: CertificateSpec) -> list[tuple[str, str]]:
+def _deployment_rows(spec: CertificateSpec) -> list[tuple[str, str]]:
     """Return the deployment settings of a certificate, and who may read its keys."""
     deploy, keys = spec.deploy, [spec.key_group or ""]
     if spec.key_mode is not None:
@@ -270,10 +270,10 @@ def _deployment_words(spec: CertificateSpec) -> list[tuple[str, str]]:
         ("live check", services if deploy.probe else "off"),
         ("on failure", "rollback" if deploy.on_failure is OnFailure.ROLLBACK else ""),
     ]
-    return [(label, words) for label, words in rows if words]
+    return [(label, text) for label, text in rows if text]
 
 
-def _deployed_words(view: CertificateView, times: Times) -> str:
+def _deployed_text(view: CertificateView, times: Times) -> str:
     if view.live is None:
         return "no: nothing was issued yet"
     if view.deployed and view.verified_at is not None:

@@ -53,7 +53,7 @@ _GAP = 2
 """Spaces between the columns of a table."""
 _LABEL = re.compile(r"\s*\S.*?\s{2,}(?=\S)")
 """The label of a line, and the spaces up to its value."""
-_COMMAND = re.compile(r"(?P<words>.*:) (?P<command>(?:certctl|sudo|pip|/\S+) .*)")
+_COMMAND = re.compile(r"(?P<text>.*:) (?P<command>(?:certctl|sudo|pip|/\S+) .*)")
 """A hint that ends with a command to type."""
 
 
@@ -280,7 +280,7 @@ def _wrapped_message(message: str, width: int, indent: int) -> str:
     """
     first, newline, rest = message.partition("\n")
     command = _COMMAND.fullmatch(first) if len(first) > width - indent else None
-    text = first if command is None else command["words"]
+    text = first if command is None else command["text"]
     wrapped = _wrapped(" " * indent + text, width, indent)[indent:]
     if command is not None:
         wrapped += f"\n{' ' * indent}{command['command']}"

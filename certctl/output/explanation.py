@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certctl.operations.explain import Explanation
-from certctl.output.certificates import renewal_words
+from certctl.output.certificates import renewal_text
 from certctl.output.console import Paragraph
 from certctl.output.document import Json
 from certctl.output.times import Times, moment
@@ -12,14 +12,14 @@ from certctl.output.times import Times, moment
 def explanation_lines(found: Explanation, times: Times) -> list[object]:
     """Return the decision, then one line per fact, with its time first."""
     decision = found.decision
-    words = renewal_words(decision.at, decision.why, due=decision.due, times=times)
+    text = renewal_text(decision.at, decision.why, due=decision.due, times=times)
     moments = [times.minute(fact.at) if fact.at else "" for fact in found.facts]
     width = max((len(each) for each in moments), default=0)
     lines = (
         Paragraph(f"  {each.ljust(width)}  {fact.text}")
         for each, fact in zip(moments, found.facts, strict=True)
     )
-    return [Paragraph(f"{found.name}: {words}"), *lines]
+    return [Paragraph(f"{found.name}: {text}"), *lines]
 
 
 def explanation_object(found: Explanation) -> dict[str, Json]:

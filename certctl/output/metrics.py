@@ -112,12 +112,12 @@ class _Collector:
         yield GaugeMetricFamily(
             "certctl_certificates", "Certificates in the home directory.", value=len(self._views)
         )
-        for name, (words, of_view) in _CERTIFICATE_METRICS.items():
-            family = GaugeMetricFamily(name, words, labels=["name"])
+        for name, (text, of_view) in _CERTIFICATE_METRICS.items():
+            family = GaugeMetricFamily(name, text, labels=["name"])
             for view in self._views:
                 if (value := of_view(view)) is not None:
                     family.add_metric([view.name], float(value))
             yield family
-        for name, (words, of_history) in _RUN_METRICS.items():
+        for name, (text, of_history) in _RUN_METRICS.items():
             if (value := of_history(self._history)) is not None:
-                yield GaugeMetricFamily(name, words, value=float(value))
+                yield GaugeMetricFamily(name, text, value=float(value))

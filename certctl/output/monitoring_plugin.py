@@ -32,7 +32,7 @@ def check_result(found: CheckResult) -> Result:
         "problems": [_problem_object(each) for each in found.problems],
         "remaining": [dict(asdict(each)) for each in found.remaining],
     }
-    line = f"{_line(status, _words(found))} | {' '.join(_performance(found))}"
+    line = f"{_line(status, _summary(found))} | {' '.join(_performance(found))}"
     return Result(data, (line,), (), status)
 
 
@@ -43,11 +43,11 @@ def unknown_result(error: CertctlError) -> Result:
     return Result({}, (line,), (error,), PluginStatus.UNKNOWN, silent=True)
 
 
-def _line(status: PluginStatus, words: str) -> str:
-    return f"CERTCTL {status.name} - {printable(words, MESSAGE).replace('|', '/')}"
+def _line(status: PluginStatus, text: str) -> str:
+    return f"CERTCTL {status.name} - {printable(text, MESSAGE).replace('|', '/')}"
 
 
-def _words(found: CheckResult) -> str:
+def _summary(found: CheckResult) -> str:
     if not (found.certificates or found.services):
         return "there are no certificates in this home directory (--home DIR selects another)"
     counted = ", ".join(
@@ -67,8 +67,8 @@ def _words(found: CheckResult) -> str:
 
 
 def _phrase(problem: Problem) -> str:
-    words = f"{problem.subject}: {problem.message}"
-    return words if len(words) <= _LONGEST_PROBLEM else f"{words[:_LONGEST_PROBLEM]}..."
+    text = f"{problem.subject}: {problem.message}"
+    return text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]}..."
 
 
 def _problem_object(problem: Problem) -> dict[str, Json]:

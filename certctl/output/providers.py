@@ -38,7 +38,7 @@ def details_lines(details: ProviderDetails) -> list[object]:
     if view.needs is not None:
         lines.append(f"To use it, first install: {view.needs}")
     rows = tuple(
-        Row((_name(each), "secret" if each.secret else "", each.environment, _words(each)))
+        Row((_name(each), "secret" if each.secret else "", each.environment, _meaning(each)))
         for each in details.options
     )
     if rows:
@@ -100,7 +100,7 @@ def _name(option: Option) -> str:
     return option.key.rpartition(".")[2]
 
 
-def _words(option: Option) -> str:
+def _meaning(option: Option) -> str:
     choices = f" One of {', '.join(option.choices)}." if option.choices else ""
     default = option.default
     shown = "" if default in (None, (), False, True, "") else f" [default: {default}]"

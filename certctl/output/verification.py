@@ -45,71 +45,71 @@ def verification_result(found: Verifications, clock: Clock, *, terminal: bool) -
     )
 
 
-def _own_table(seen: Sequence[Verification], clock: Clock) -> Table:
+def _own_table(results: Sequence[Verification], clock: Clock) -> Table:
     def cells(each: Verification) -> tuple[str, ...]:
         place = format_service(each.service), each.address or "-", each.server_name
         return (each.name or "", *place, _outcome(each), _left(each, clock))
 
     headings = "CERTIFICATE", "SERVICE", "ADDRESS", "SERVER NAME", "RESULT", "LEFT"
-    rows = tuple(_row(each, cells(each)) for each in seen)
+    rows = tuple(_row(each, cells(each)) for each in results)
     return Table(headings, rows, optional=("SERVER NAME",))
 
 
-def _service_table(seen: Sequence[Verification], clock: Clock) -> Table:
+def _service_table(results: Sequence[Verification], clock: Clock) -> Table:
     def cells(each: Verification) -> tuple[str, ...]:
         issuer = each.facts.issuer if each.facts else "-"
         place = format_service(each.service), each.address or "-"
         return (*place, _outcome(each), _left(each, clock), issuer, _trust(each))
 
     headings = "SERVICE", "ADDRESS", "RESULT", "LEFT", "ISSUER", "TRUSTED"
-    rows = tuple(_row(each, cells(each)) for each in seen)
+    rows = tuple(_row(each, cells(each)) for each in results)
     return Table(headings, rows, optional=("ISSUER",))
 
 
-def _row(seen: Verification, cells: tuple[str, ...]) -> Row:
-    return Row(cells, "" if seen.problem is None else "red")
+def _row(result: Verification, cells: tuple[str, ...]) -> Row:
+    return Row(cells, "" if result.problem is None else "red")
 
 
-def _outcome(seen: Verification) -> str:
-    if seen.problem is None:
+def _outcome(result: Verification) -> str:
+    if result.problem is None:
         return "ok"
-    if seen.sha256 is None:
+    if result.sha256 is None:
         return "no certificate"
-    return "bad" if seen.facts is not None else "other certificate"
+    return "bad" if result.facts is not None else "other certificate"
 
 
-def _left(seen: Verification, clock: Clock) -> str:
-    end = seen.not_after
+def _left(result: Verification, clock: Clock) -> str:
+    end = result.not_after
     return left_in_short(None if end is None else (end - clock.now()).total_seconds())
 
 
-def _trust(seen: Verification) -> str:
-    if seen.distrusted is None:
+def _trust(result: Verification) -> str:
+    if result.distrusted is None:
         return "-"
-    if not seen.distrusted:
+    if not result.distrusted:
         return "yes"
-    reason = seen.distrusted.lower()
-    return next((words for start, words in _DISTRUST if reason.startswith(start)), "no")
+    reason = result.distrusted.lower()
+    return next((text for start, text in _DISTRUST if reason.startswith(start)), "no")
 
 
-def _object(seen: Verification) -> dict[str, Json]:
-    facts = seen.facts
+def _object(result: Verification) -> dict[str, Json]:
+    facts = result.facts
     return {
-        "name": seen.name,
-        "service": format_service(seen.service),
-        "host": seen.service.host,
-        "port": seen.service.port,
-        "starttls": seen.service.starttls,
-        "address": seen.address or None,
-        "server_name": seen.server_name,
-        "good": seen.problem is None,
-        "problem": seen.problem,
-        "fix": seen.fix,
-        "sha256": seen.sha256,
-        "not_after": moment(seen.not_after),
+        "name": result.name,
+        "service": format_service(result.service),
+        "host": result.service.host,
+        "port": result.service.port,
+        "starttls": result.service.starttls,
+        "address": result.address or None,
+        "server_name": result.server_name,
+        "good": result.problem is None,
+        "problem": result.problem,
+        "fix": result.fix,
+        "sha256": result.sha256,
+        "not_after": moment(result.not_after),
         "serial": facts.serial if facts else None,
         "issuer": facts.issuer if facts else None,
         "names": [each.value for each in facts.identifiers] if facts else [],
-        "trusted": None if seen.distrusted is None else not seen.distrusted,
-        "distrust": seen.distrusted or None,
+        "trusted": None if result.distrusted is None else not result.distrusted,
+        "distrust": result.distrusted or None,
     }

@@ -71,6 +71,10 @@ def _example_lines() -> Iterator[str]:
         yield from (line.strip() for line in examples.splitlines())
 
 
+def test_an_example_fits_into_eighty_columns_with_its_indentation() -> None:
+    assert [line for line in _example_lines() if len(line) > 76] == []
+
+
 @pytest.mark.parametrize("line", dict.fromkeys(_example_lines()))
 def test_an_example_could_be_typed_as_it_stands(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "certctl edit example.com --add shop.example.com --remove old.example.com",
         "certctl edit example.com --key-type ecdsa-p384",
-        "certctl edit example.com --deploy haproxy --verify example.com --on-failure rollback",
+        "certctl edit example.com --deploy haproxy --on-failure rollback",
     ),
 )
 @click.argument("name", metavar="NAME", shell_complete=certificate_names)

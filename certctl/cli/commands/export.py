@@ -23,8 +23,8 @@ _STANDARD_OUTPUT = "-"
     cls=Command,
     epilog=examples(
         "certctl export example.com > example.pem",
-        "certctl export example.com --format combined --out /etc/ssl/private/example.pem",
-        "certctl export example.com --format pkcs12 --password-file p12-password --out example.p12",
+        "certctl export example.com --format combined --out example.pem",
+        "certctl export example.com --format pkcs12 --password-file pw --out e.p12",
     ),
 )
 @click.argument("name", metavar="NAME", shell_complete=certificate_names)

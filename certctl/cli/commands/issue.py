@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "certctl issue example.com www.example.com --deploy nginx",
         "certctl issue example.com --webroot /var/www/html",
-        "certctl issue '*.example.com' example.com --dns rfc2136 --rfc2136-server 192.0.2.53",
+        "certctl issue '*.example.com' --dns rfc2136 --rfc2136-server 192.0.2.53",
         "certctl issue example.com --ca dev",
     ),
 )

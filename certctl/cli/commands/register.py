@@ -16,7 +16,7 @@ from certctl.output.document import Result
     cls=Command,
     epilog=examples(
         "certctl register --email ops@example.com --agree-tos",
-        "certctl register --ca zerossl --eab-kid KID --eab-hmac-key-file /etc/certctl/eab.key",
+        "certctl register --ca zerossl --eab-kid KID --eab-hmac-key-file eab.key",
     ),
 )
 @settings(

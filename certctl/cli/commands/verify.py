@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "certctl verify",
         "certctl verify example.com --wait 30",
-        "certctl verify www.example.org 192.0.2.1:8443 mail.example.com:587/starttls=smtp",
+        "certctl verify 192.0.2.1:8443 mail.example.com:587/starttls=smtp",
     ),
 )
 @click.argument(
