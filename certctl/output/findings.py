@@ -32,8 +32,8 @@ def diagnosis_result(diagnosis: Diagnosis) -> Result:
 def finding_lines(finding: Finding) -> list[object]:
     """Return a finding as one line, followed by its fix, if any."""
     severity = finding.severity
-    words = f"{finding.subject}: {finding.message} [{finding.code}]"
-    lines: list[object] = [Labelled(severity.value, _STYLES[severity], words)]
+    text = f"{finding.subject}: {finding.message} [{finding.code}]"
+    lines: list[object] = [Labelled(severity.value, _STYLES[severity], text)]
     if finding.fix is not None:
         lines.append(Paragraph(f"  fix: {finding.fix}"))
     return lines

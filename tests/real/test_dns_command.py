@@ -32,7 +32,7 @@ def test_a_search_shows_what_has_the_word_in_its_name(tmp_path: Path) -> None:
     shown = certctl("dns", "list", "--search", "CLOUDF", home=tmp_path)
 
     assert shown.stdout.split() == ["PROVIDER", "FROM", "NEEDS", "cloudflare", "lexicon"]
-    assert "There is none" in certctl("dns", "list", "--search", "zzz", home=tmp_path).stdout
+    assert "No DNS provider has" in certctl("dns", "list", "--search", "zzz", home=tmp_path).stdout
 
 
 @pytest.mark.parametrize("name", provider_names())

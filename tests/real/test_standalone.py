@@ -236,7 +236,9 @@ def test_a_wildcard_cannot_be_proved_by_http(authority: AcmeServer, tmp_path: Pa
 
     assert finished.exit_status == 1
     assert "does not offer http-01 for *.wild.example; it offers dns-01" in finished.stderr
-    assert "hint: A wildcard can be proved by DNS only: --dns PROVIDER." in finished.stderr
+    assert (
+        "hint: A wildcard can be validated through DNS only: use --dns PROVIDER." in finished.stderr
+    )
 
 
 def test_a_first_issue_that_fails_leaves_no_certificate_behind(

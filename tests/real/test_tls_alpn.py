@@ -102,7 +102,7 @@ def test_show_and_the_spec_say_how(pebble: PebbleServer, tmp_path: Path) -> None
 
     shown = certctl("show", "said.example", home=here.home).stdout
 
-    assert f"TLS-ALPN-01, stand-alone server at port {pebble.tls_port}" in shown
+    assert f"TLS-ALPN-01, built-in server on port {pebble.tls_port}" in shown
     spec = (here.home / "certificates" / "said.example.toml").read_text()
     assert 'method = "tls-alpn"' in spec
     assert 'tls_alpn_address = "127.0.0.1"' in spec
