@@ -14,7 +14,7 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages tools test crash check lint types format bench soak clean
+.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ test: $(INSTALLED) packages tools ## run all tests
 
 crash: $(INSTALLED) packages ## kill certctl, and inject each I/O error, at every system call (about twenty minutes; make test samples a few)
 	CRASH_POINTS=all $(BIN)/pytest $(PYTEST_ARGS) -rP tests/crash
+
+FUZZ_SECONDS ?= 300
+fuzz: $(INSTALLED) ## try hostile input of every kind for FUZZ_SECONDS (300); make test tries some
+	end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
+	  FUZZ_EXAMPLES=2000 CERTCTL_FUZZ_EXAMPLES=2000 $(BIN)/pytest -q --timeout=600 --numprocesses=2 tests/fuzz tests/integration/test_devca_fuzz.py || exit 1; \
+	done
 
 check: lint types test ## run everything that must pass before a commit: lint, types, test
 
