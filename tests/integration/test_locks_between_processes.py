@@ -162,7 +162,7 @@ def test_a_certificate_changed_meanwhile_is_not_changed_back(machine: Machine) -
         machine.flags = flags
 
     machine.answer, machine.on_question = True, another_edit
-    with pytest.raises(ConsentRequired, match="by another process"):
+    with pytest.raises(ConsentRequired, match="another process changed"):
         machine.issue("a.example", "d.example")
 
     names = [str(one) for one in machine.live("a.example").facts.identifiers]

@@ -14,7 +14,7 @@ from tests.lab.processes import wait_until
 from tests.real.driver import Host, host, public_key
 
 LIFETIME = "24s"
-"""Of certificates whose advice is waited for: their CA advises to renew them after half of it."""
+"""Of certificates renewed by ARI: their CA suggests a window after half of it."""
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def refusals(server: DevCaServer) -> int:
 
 
 def memory(here: Host, name: str) -> dict[str, str]:
-    """What is remembered of the CA's advice."""
+    """The renewal information in the renewal state."""
     found = json.loads((here.home / "renewal" / f"{name}.json").read_text())
     info: dict[str, str] = found["renewal_info"]
     return info
@@ -120,12 +120,12 @@ def test_profiles_are_preferred_and_required(devca_bad_nonces: DevCaServer, tmp_
     assert not (here.home / "live" / "refused.example").is_symlink()
 
 
-def test_certificates_are_renewed_when_the_ca_advises_it(tmp_path: Path) -> None:
+def test_certificates_are_renewed_in_the_window_suggested_by_the_ca(tmp_path: Path) -> None:
     with DevCaServer(
         directory=tmp_path, arguments=("--fault", "bad-nonce=50", "--lifetime", LIFETIME)
     ) as server:
         here = host(tmp_path, server)
-        made = here.add_specs(3, prefix="by_ari")
+        made = here.add_specs(3, prefix="by-ari")
         assert here.certctl("renew").exit_status == 0
         chosen = max(datetime.fromisoformat(memory(here, name)["chosen"]) for name in made)
         placed, serials = answers(server, "new-order"), [here.leaf(name) for name in made]
