@@ -98,13 +98,23 @@ def directory_url(text: str) -> str:
     if "://" not in wanted:
         raise _unknown(wanted)
     parts = _split(wanted)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise UsageError(
             f"{wanted} is not encrypted: anyone on the network path could impersonate the CA",
             hint=f"Use https://{wanted.split('://', 1)[1]} instead.",
             code="usage.ca",
         )
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, parts.query, ""))
+
+
+def without_password(text: str) -> str:
+    """Return what a user gave as a URL, without a user name and password, to show it in a message.
+
+    Everything up to the last `@` goes, since a password may contain any character.
+    """
+    before, at, shown = text.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    return f"{scheme}{separator}{shown}" if at and separator else shown
 
 
 def staging_url(url: str) -> str | None:
@@ -128,6 +138,18 @@ def as_typed(url: str) -> str:
     return next((each.name for each in KNOWN_CAS if each.url == url), url)
 
 
+def label_with_kind(label: str, *, public: bool) -> str:
+    """Return a CA's label for a table: the label of a CA that browsers do not trust says so."""
+    if (
+        public
+        or not label
+        or any(label == each.name == "letsencrypt-staging" for each in KNOWN_CAS)
+    ):
+        return label
+    staging = {urlsplit(each.staging_url).netloc for each in KNOWN_CAS if each.staging_url}
+    return f"{label} (staging)" if label in staging else f"{label} (private)"
+
+
 def ca_kind(url: str) -> CaKind:
     """Return whether the CA with this directory URL is a known `public` CA, which browsers trust, a
     known `staging` CA, or any other (`private`).
@@ -146,7 +168,7 @@ def _unknown(text: str) -> UsageError:
     near = difflib.get_close_matches(text.lower(), names, n=1)
     hint = f"Known CAs: {', '.join(names)}. For any other, give its directory URL, https://..."
     return UsageError(
-        f"there is no CA named {text!r}",
+        f"there is no CA named {without_password(text)!r}",
         hint=f"Did you mean {near[0]}? {hint}" if near else hint,
         code="usage.ca",
     )
@@ -161,20 +183,23 @@ def _split(url: str) -> SplitResult:
     if (
         not usable
         or parts.scheme not in {"http", "https"}
-        or parts.username is not None
+        or "@" in parts.netloc
         or parts.fragment
         or not url.isprintable()
         or " " in url
     ):
+        shown = without_password(url)
+        why = "" if shown == url else ": it must not contain a user name or a password"
         raise UsageError(
-            f"{url!r} is not the URL of an ACME directory",
+            f"{shown!r} is not the URL of an ACME directory{why}",
             hint="Give a URL such as https://ca.example/acme/directory.",
             code="usage.ca",
         )
     return parts
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Return whether the host of a URL is this machine."""
     if host is None or host == "localhost":
         return host is not None
     try:

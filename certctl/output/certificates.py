@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from certctl.ca.directories import label_with_kind
 from certctl.copies import copy_table, format_copy
 from certctl.credentials import AUTO
 from certctl.errors import CertctlError
@@ -215,7 +216,7 @@ def pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
-    ca = view.ca if view.public or not view.ca else f"{view.ca} (private)"
+    ca = label_with_kind(view.ca, public=view.public)
     deployed = "-" if view.live is None else ("yes" if view.deployed else "no")
     if view.deployed and view.verified_at is not None:
         deployed = "verified"

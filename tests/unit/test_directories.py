@@ -2,7 +2,15 @@
 
 import pytest
 
-from certctl.ca.directories import KNOWN_CAS, KnownCa, ca_kind, directory_url, label, staging_url
+from certctl.ca.directories import (
+    KNOWN_CAS,
+    KnownCa,
+    ca_kind,
+    directory_url,
+    label,
+    label_with_kind,
+    staging_url,
+)
 from certctl.errors import ExitStatus, UsageError
 
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -54,6 +62,27 @@ def test_an_invalid_directory_url_is_refused(text: str) -> None:
         directory_url(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://user:secret@ca.example/dir",
+        "https://user:sec/secret@ca.example/dir",
+        "https://user:sec#secret@ca.example/dir",
+        "https://user:sec@secret@ca.example/dir",
+        "https://secret@ca.example/dir",
+        "http://user:secret@ca.example/dir",
+        "user:secret@ca.example/dir",
+    ],
+)
+def test_a_password_in_a_directory_url_is_refused_and_never_echoed(text: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        directory_url(text)
+
+    shown = f"{refusal.value.message} {refusal.value.hint}"
+    assert "ca.example/dir" in shown
+    assert "secret" not in shown
+
+
 def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="there is no CA named 'letsencript'") as refusal:
         directory_url("letsencript")
@@ -83,6 +112,23 @@ def test_the_kind_of_a_ca_follows_the_table() -> None:
     assert ca_kind(STAGING) == "staging"
     assert ca_kind("https://dv.acme-v02.test-api.pki.goog/directory") == "staging"
     assert ca_kind("https://ca.example/dir") == "private"
+
+
+@pytest.mark.parametrize(
+    ("label", "public", "expected"),
+    [
+        ("letsencrypt", True, "letsencrypt"),
+        ("letsencrypt-staging", False, "letsencrypt-staging"),
+        ("dv.acme-v02.test-api.pki.goog", False, "dv.acme-v02.test-api.pki.goog (staging)"),
+        ("ca.example", False, "ca.example (private)"),
+        ("dev", False, "dev (private)"),
+        ("", False, ""),
+    ],
+)
+def test_a_table_says_staging_or_private_of_a_ca_that_browsers_do_not_trust(
+    label: str, public: bool, expected: str
+) -> None:
+    assert label_with_kind(label, public=public) == expected
 
 
 def test_an_unknown_ca_is_called_by_its_host() -> None:
