@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from certctl.ca.problems import Resource, links, problem
+from certctl.ca.problems import Resource, links, problem, web_url
 from certctl.errors import BadResponse
 from certctl.models import Authorization, Challenge, Identifier, IdentifierType, Order
 from certctl.text import NAME, WORD, printable, texts
@@ -111,8 +111,8 @@ def directory(response: Response) -> Directory:
     meta: JsonObject = given if isinstance(given, dict) else {}
     return Directory(
         urls={key: str(value) for key, value in urls.items()},
-        terms_of_service=_text(meta.get("termsOfService")),
-        website=_text(meta.get("website")),
+        terms_of_service=web_url(meta.get("termsOfService")),
+        website=web_url(meta.get("website")),
         caa_identities=_texts(meta.get("caaIdentities")),
         external_account_required=meta.get("externalAccountRequired") is True,
         profiles=_profiles(meta.get("profiles")),
@@ -159,7 +159,14 @@ def order(
             response, resource, f"with an order for different names: {printable(changed)} differ"
         )
     joined = (_joined(url, each) for each in _list(document.get("authorizations")))
-    authorizations = tuple(each for each in joined if each is not None)
+    authorizations = tuple(dict.fromkeys(each for each in joined if each is not None))
+    ordered = max(len(identifiers), len(known.identifiers) if known else 0)
+    if ordered and len(authorizations) > ordered:
+        raise bad_response(
+            response,
+            resource,
+            f"with an order that has {len(authorizations)} authorizations for {ordered} names",
+        )
     return Order(
         url=url,
         status=status,
@@ -242,6 +249,8 @@ def error_text(document: object) -> str | None:
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([^-\r\n]*)-----([^-]*)-----END \1-----")
 _CERTIFICATE = b"CERTIFICATE"
+_MAX_CHAIN = 20
+"""Certificates in a chain. Public CAs send up to four; clients refuse a handshake with hundreds."""
 
 
 def chain(response: Response) -> bytes:
@@ -258,6 +267,12 @@ def chain(response: Response) -> bytes:
     ):
         raise bad_response(
             response, Resource.CERTIFICATE, "with something that is not a PEM certificate chain"
+        )
+    if len(blocks) > _MAX_CHAIN:
+        raise bad_response(
+            response,
+            Resource.CERTIFICATE,
+            f"with a chain of {len(blocks)} certificates; at most {_MAX_CHAIN} are accepted",
         )
     unexpected = next((label for label, _ in blocks if label != _CERTIFICATE), None)
     if unexpected is not None:

@@ -109,8 +109,8 @@ def problem(document: object) -> Problem:
     return Problem(
         type=printable(document.get("type"), WORD).removeprefix(URN) or None,
         detail=printable(detail) or printable(document.get("title")),
-        url=_url(found[0].rstrip(".,;:)")) if found else None,
-        instance=_url(document.get("instance")),
+        url=web_url(found[0].rstrip(".,;:)")) if found else None,
+        instance=web_url(document.get("instance")),
         identifiers=tuple(_subproblems(document.get("subproblems"))),
     )
 
@@ -132,7 +132,7 @@ def error_from(response: Response, resource: Resource, now: datetime) -> AcmeErr
     kind = _kind(said, status, resource, wait)
     if kind is BadResponse:
         message = f"{host} redirected {resource} (HTTP status {status}), which RFC 8555 forbids"
-        target = printable(response.headers.get("Location"))
+        target = web_url(response.headers.get("Location"))
         hint = f"It redirects to {target}." if target else None
         return BadResponse(message, status=status, hint=hint)
     verb = "could not process" if kind is CaUnavailable else "refused"
@@ -150,7 +150,9 @@ def error_from(response: Response, resource: Resource, now: datetime) -> AcmeErr
 def _kind(said: Problem, status: int, resource: Resource, wait: float | None) -> type[AcmeError]:
     if status < 400:
         return BadResponse
-    if said.type == "rateLimited" or status == 429:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return CaUnavailable  # whatever its type: Let's Encrypt sends `rateLimited` when overloaded
+    if status == 429 or (said.type == "rateLimited" and status < 500):
         # Let's Encrypt reports a paused account as a rate limit without Retry-After.
         return AccountPaused if wait is None and _PAUSED.search(said.detail) else RateLimited
     by_type: dict[str | None, type[AcmeError]] = {
@@ -221,8 +223,10 @@ def _subproblems(document: object) -> list[tuple[str, str]]:
 
 
 def _link(response: Response, relation: str) -> str | None:
-    """Return the first URL of a `Link` header with that relation (RFC 8288)."""
-    return next(iter(links(response, relation)), None)
+    """Return the first URL of a `Link` header with that relation (RFC 8288) that a person can be
+    asked to open.
+    """
+    return next((each for each in links(response, relation) if web_url(each)), None)
 
 
 def links(response: Response, relation: str) -> tuple[str, ...]:
@@ -240,6 +244,19 @@ def links(response: Response, relation: str) -> tuple[str, ...]:
 
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
 _REL = re.compile(r";\s*rel\s*=\s*\"?([^\";,]+)", re.IGNORECASE)
+
+
+def web_url(text: object) -> str | None:
+    """Return `text` if it is a URL that a person can be asked to open in a browser: http or https,
+    printable, of bounded length, and with a host; None for any other, such as `javascript:`.
+    """
+    url = _url(text)
+    try:
+        parts = urlsplit(url or "")
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    return url if usable else None
 
 
 def _url(text: object) -> str | None:

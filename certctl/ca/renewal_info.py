@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 
 from certctl.ca.messages import json_object
 from certctl.ca.network import Network
-from certctl.ca.problems import Resource
+from certctl.ca.problems import Resource, web_url
 from certctl.errors import AcmeError, CaUnavailable, RateLimited, RenewalInfoUnavailable
 from certctl.models import SuggestedWindow
-from certctl.text import printable
 
 SHORTEST_WAIT, LONGEST_WAIT, DEFAULT_WAIT = 60.0, 86400.0, 6 * 3600.0
 """Seconds between two requests for one certificate: the bounds on a CA's `Retry-After`, and the
@@ -24,7 +23,6 @@ default without one (RFC 9773 §4.3.2).
 """
 
 _MAX_OUTAGES = 3
-_MAX_URL_LENGTH = 500
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
 )
@@ -94,11 +92,4 @@ def _window(document: Mapping[str, object], wait: float, host: str) -> Suggested
     start, end = parse_timestamp(window.get("start")), parse_timestamp(window.get("end"))
     if start is None or end is None or end <= start:
         raise RenewalInfoUnavailable(f"{host} suggested an invalid renewal window", permanent=True)
-    return SuggestedWindow(start, end, wait, _explanation_url(document.get("explanationURL")))
-
-
-def _explanation_url(value: object) -> str | None:
-    """Return an http or https URL that is safe to display; None for anything else."""
-    text = printable(value)
-    usable = text == value and len(text) <= _MAX_URL_LENGTH and " " not in text
-    return text if usable and text.startswith(("https://", "http://")) else None
+    return SuggestedWindow(start, end, wait, web_url(document.get("explanationURL")))

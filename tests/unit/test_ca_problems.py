@@ -1,5 +1,6 @@
 """What a CA says in place of success: read whatever its shape, and turned into errors."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -8,6 +9,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certctl.ca.messages import directory
 from certctl.ca.problems import Resource, error_from, links, problem
 from certctl.ca.retry_after import LONGEST, retry_after
 from certctl.errors import (
@@ -104,6 +106,10 @@ def test_without_a_problem_document_the_status_is_reported(body: str) -> None:
         (400, "rejectedIdentifier", Resource.NEW_ORDER, AcmeError),
         (500, "serverInternal", Resource.NEW_ORDER, CaUnavailable),
         (503, None, Resource.NEW_ORDER, CaUnavailable),
+        (503, "rateLimited", Resource.NEW_ORDER, CaUnavailable),
+        (503, "rateLimited", Resource.REVOCATION, CaUnavailable),
+        (503, "userActionRequired", Resource.NEW_ACCOUNT, CaUnavailable),
+        (500, "rateLimited", Resource.NEW_ORDER, CaUnavailable),
         (429, None, Resource.NEW_ORDER, RateLimited),
         (302, None, Resource.NEW_ORDER, BadResponse),
     ],
@@ -140,6 +146,40 @@ def test_changed_terms_are_named() -> None:
     assert error(403, body, resource=Resource.NEW_ACCOUNT).hint == (
         "Read https://ca.example/terms/2, then run the command again with --agree-tos."
     )
+
+
+NOT_FOR_A_BROWSER = (
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "file:///etc/passwd",
+    "ftp://ca.example/x",
+    "https://",
+    "https://[::1",
+    "https://ca.example/a b",
+    "/terms",
+)
+
+
+@pytest.mark.parametrize("url", NOT_FOR_A_BROWSER)
+def test_a_url_that_nobody_should_open_is_not_in_a_hint(url: str) -> None:
+    changed = error(403, json.dumps({"type": f"{URN}userActionRequired", "instance": url}))
+    limited = error(429, "", {"Link": f'<{url}>;rel="help"', "Retry-After": "60"})
+    moved = error(302, "", {"Location": url})
+
+    assert changed.hint == (
+        "Read the CA's terms of service, then run: certctl account update --agree-tos"
+    )
+    assert (limited.hint, moved.hint) == (None, None)
+
+
+@pytest.mark.parametrize("url", NOT_FOR_A_BROWSER)
+def test_a_url_that_nobody_should_open_is_not_taken_from_a_directory(url: str) -> None:
+    body = dict.fromkeys(("newNonce", "newAccount", "newOrder"), "https://ca.example/x")
+    meta = {"termsOfService": url, "website": url}
+
+    found = directory(answer(200, json.dumps({**body, "meta": meta})))
+
+    assert (found.terms_of_service, found.website) == (None, None)
 
 
 def test_the_hint_for_a_rejected_account_is_to_check_it() -> None:
