@@ -18,7 +18,6 @@ from certctl.ca import accounts, certificates, orders, persistent_validation
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
-from certctl.ca.parallel_requests import ParallelRequests
 from certctl.ca.renewal_info import RenewalInfoSource
 from certctl.ca.signing import ExternalAccount, Signer
 from certctl.errors import BadResponse, CertctlError
@@ -71,7 +70,7 @@ class AcmeClient:
         self._answered: set[str] = set()
         self._lock = threading.Lock()
         self._renewal_info = RenewalInfoSource()
-        self._parallel = ParallelRequests()
+        self._doubtful: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +85,6 @@ class AcmeClient:
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""
-        self._parallel.close()
         self._network.close()
 
     def with_key(self, key: bytes, account_url: str | None = None) -> AcmeClient:
@@ -95,6 +93,15 @@ class AcmeClient:
         """
         other = copy.copy(self)
         other._network = self._network.signed_by(Signer.load(key, account_url))
+        return other
+
+    def until(self, deadline: float) -> AcmeClient:
+        """Return a client whose requests, retries and waits together end at `deadline`, in terms of
+        the clock's `monotonic`, with `OrderTimeout`. It shares everything else with this client;
+        close only this one.
+        """
+        other = copy.copy(self)
+        other._network = self._network.until(deadline)
         return other
 
     # The CA.
@@ -211,13 +218,13 @@ class AcmeClient:
         """Return the current state of the authorizations, in the order of their URLs. Many are read
         in parallel.
         """
-        return self._parallel.map(self.authorization, urls, latency=self._network.latency)
+        return self._network.parallel(self.authorization, urls)
 
     def answer_all(self, challenges: Sequence[Challenge]) -> None:
         """Tell the CA to validate each of these challenges, many in parallel. If that fails,
         `was_answered` says which of them the CA was told about.
         """
-        self._parallel.map(self.answer, challenges, latency=self._network.latency)
+        self._network.parallel(self.answer, challenges)
 
     def was_answered(self, challenge: Challenge) -> bool:
         """Return whether this client told the CA to validate the challenge."""
@@ -234,17 +241,27 @@ class AcmeClient:
                 return
             self._answered.add(challenge.url)
         try:
-            orders.answer(self._network, challenge)
+            certain = orders.answer(self._network, challenge)
         except CertctlError:
             with self._lock:
                 self._answered.discard(challenge.url)
             raise
+        if not certain:
+            with self._lock:
+                self._doubtful.add(challenge.url)
 
     def await_ready(self, order: Order, *, deadline: float) -> Order:
         """Return the order once the CA has validated every identifier. `deadline` is in terms of
         the clock's `monotonic`. Raises `ValidationFailed` or `OrderFailed`.
         """
-        return orders.await_ready(self._network, order, deadline=deadline)
+        with self._lock:
+            doubtful = frozenset(self._doubtful)
+        try:
+            return orders.await_ready(self._network, order, deadline=deadline, doubtful=doubtful)
+        except orders.Stuck as stuck:
+            with self._lock:
+                self._answered -= stuck.challenges  # so that their authorizations are given up
+            raise stuck.error from None
 
     def finalize(self, order: Order, csr: bytes, *, deadline: float) -> Order:
         """Submit the certificate signing request (DER), and return the order once it is `valid`.
@@ -255,6 +272,12 @@ class AcmeClient:
     def deactivate(self, authorization_url: str) -> bool:
         """Deactivate an authorization (RFC 8555 §7.5.2); return whether the CA did so."""
         return orders.deactivate(self._network, authorization_url)
+
+    def deactivate_all(self, authorization_urls: Sequence[str]) -> None:
+        """Deactivate authorizations in a few seconds, even after the client's deadline, as far as
+        the CA permits; raises nothing.
+        """
+        orders.deactivate_all(self._network, authorization_urls)
 
     # The certificate.
 

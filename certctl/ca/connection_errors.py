@@ -18,6 +18,9 @@ from certctl.text import printable
 NEVER_SENT = "acme.unreachable"
 """The code of an error after which the CA cannot have acted, because the request was never sent."""
 
+TLS_FAILED = "acme.tls"
+"""The code of an error for a server whose TLS certificate is not trusted."""
+
 
 def connection_error(error: Exception, url: str, resource: Resource) -> AcmeError:
     """Return the error for what `requests` or urllib3 raised for a request to `url`."""
@@ -28,7 +31,7 @@ def connection_error(error: Exception, url: str, resource: Resource) -> AcmeErro
         return AcmeError(
             f"the TLS certificate of {host} is not trusted: {tls_error.verify_message}",
             hint="If it is a private CA, pass its root certificates with --ca-bundle FILE.",
-            code="acme.tls",
+            code=TLS_FAILED,
         )
     if isinstance(error, ValueError):
         return BadResponse(f"the URL for {resource} is not valid: {printable(url)}")

@@ -54,19 +54,26 @@ def registered_domains() -> RegisteredDomain:
 
 
 def _letsencrypt(
-    *, accounts: int, orders: int, certificates: int, same: int, failures: int
+    *,
+    accounts: int,
+    orders: int,
+    certificates: int,
+    same: int,
+    failures: int,
+    new_order: Rate,
+    others: Rate,
 ) -> DocumentedLimits:
-    """https://letsencrypt.org/docs/rate-limits/; staging has the same limits with other numbers."""
+    """https://letsencrypt.org/docs/rate-limits/ and .../docs/staging-environment/."""
     return DocumentedLimits(
         rates={
             Resource.NEW_NONCE: Rate(20, 10),
             Resource.NEW_ACCOUNT: Rate(5, 15),
-            Resource.NEW_ORDER: Rate(300, 200),
+            Resource.NEW_ORDER: new_order,
             Resource.REVOCATION: Rate(10, 100),
             Resource.RENEWAL_INFO: Rate(1000, 100),
             Resource.DIRECTORY: Rate(40, 40),
         },
-        others=Rate(250, 125),
+        others=others,
         limits=(
             Limit("new accounts", LimitedAction.ACCOUNT, Per.CA, accounts, 3 * _HOUR),
             Limit("new orders", LimitedAction.ORDER, Per.ACCOUNT, orders, 3 * _HOUR),
@@ -81,9 +88,23 @@ def _letsencrypt(
 
 _BY_NAME: Mapping[str, DocumentedLimits] = MappingProxyType(
     {
-        "letsencrypt": _letsencrypt(accounts=10, orders=300, certificates=50, same=5, failures=5),
+        "letsencrypt": _letsencrypt(
+            accounts=10,
+            orders=300,
+            certificates=50,
+            same=5,
+            failures=5,
+            new_order=Rate(300, 200),
+            others=Rate(250, 125),
+        ),
         "letsencrypt-staging": _letsencrypt(
-            accounts=50, orders=1_500, certificates=30_000, same=30_000, failures=60
+            accounts=50,
+            orders=1_500,
+            certificates=30_000,
+            same=30_000,
+            failures=60,
+            new_order=Rate(20, 40),
+            others=Rate(20, 20),
         ),
     }
 )

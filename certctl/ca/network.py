@@ -8,15 +8,19 @@ and errors that keep the CA's message and its `Retry-After`. It knows nothing of
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+import math
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import josepy
@@ -26,9 +30,11 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from certctl.ca import messages
-from certctl.ca.connection_errors import NEVER_SENT, connection_error
+from certctl.ca.connection_errors import NEVER_SENT, TLS_FAILED, connection_error
+from certctl.ca.directories import is_loopback
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import Directory
+from certctl.ca.parallel_requests import ParallelRequests
 from certctl.ca.problems import Resource, error_from
 from certctl.ca.rate_limiter import Limiter
 from certctl.ca.retry_after import http_date, retry_after
@@ -39,12 +45,16 @@ from certctl.errors import (
     CaUnavailable,
     ConfigurationError,
     Interrupted,
+    OrderTimeout,
     RateLimited,
 )
 from certctl.models import Endpoint
 from certctl.ports import Clock
-from certctl.system.http import BoundedAdapter, ResponseLimitExceeded
+from certctl.system.http import BoundedAdapter, RequestStopped, ResponseLimitExceeded
 from certctl.version import VERSION
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 BAD_NONCE_RETRIES = 5
 """How often a request is retried immediately after a badNonce error, before backing off."""
@@ -52,10 +62,15 @@ BAD_NONCE_RETRIES = 5
 BACKOFF = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each retry of a failed request, unless the CA asks for a longer delay."""
 
+BUSY_BACKOFF = (*BACKOFF, 4.0, 4.0, 4.0)
+"""The same if the CA is busy (503): it refuses at random, so that more attempts help."""
+
 RETRY_SECONDS = 120.0
 """Seconds that one request may spend on retries. A longer `Retry-After` is left to the caller: a
 delay of hours is for the next run.
 """
+
+_NONCE_ATTEMPTS = 3
 
 TIMEOUT = 45.0
 """Seconds from sending a request to the last byte of its response."""
@@ -74,12 +89,14 @@ class _Shared:
     """
 
     limiter: Limiter
+    parallel: ParallelRequests
     nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=_NONCES_KEPT), repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
     proxies: dict[str, Mapping[str, str]] = field(default_factory=dict)
     server_time: datetime | None = None
     latency: float = 0.0
+    nonce_by_get: bool = False
 
 
 class Network(ClientNetwork):
@@ -106,13 +123,15 @@ class Network(ClientNetwork):
         self._signer = signer
         self._timeout = timeout
         known = documented_limits or DocumentedLimits()
-        self._shared = _Shared(Limiter(clock, known.rates, known.others))
+        limiter = Limiter(clock, known.rates, known.others)
+        self._shared = _Shared(limiter, ParallelRequests(clock, limiter.concurrent))
+        self._deadline = math.inf
         # Use nothing from the environment except proxies, looked up once per host: requests would
         # let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.session.headers.update({"Accept-Language": "en", "Accept-Encoding": "identity"})
-        adapter = _adapter(endpoint.ca_bundle)
+        adapter = _adapter(endpoint.ca_bundle, stop)
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, adapter)
 
@@ -121,6 +140,7 @@ class Network(ClientNetwork):
 
     def close(self) -> None:
         """Close the connections, also for every network that shares them; safe to call twice."""
+        self._shared.parallel.close()
         self.session.close()
 
     def signed_by(self, signer: Signer) -> Network:
@@ -128,6 +148,26 @@ class Network(ClientNetwork):
         other = copy.copy(self)
         other._signer = signer
         return other
+
+    def until(self, deadline: float) -> Network:
+        """Return a network over the same connections whose requests, retries and waits together end
+        at `deadline`, in terms of the clock's `monotonic`. Its methods raise `OrderTimeout` then.
+        """
+        other = copy.copy(self)
+        other._deadline = deadline
+        return other
+
+    def at_most(self, seconds: float) -> Network:
+        """Return a network whose requests all end within `seconds` from now, whatever deadline this
+        one has: for cleanup, and to find out why there was a failure.
+        """
+        return self.until(self._clock.monotonic() + seconds)
+
+    def parallel(self, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+        """Return the result of `work`, which sends requests to this CA, for each item, in order;
+        many are worked on in parallel.
+        """
+        return self._shared.parallel.map(work, items, latency=self.latency)
 
     @property
     def signer(self) -> Signer:
@@ -187,9 +227,15 @@ class Network(ClientNetwork):
         return retry_after(response.headers, self._clock.now())
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises `Interrupted` if the run is stopped before or during the wait."""
-        if self._clock.wait(self._stop, seconds):
+        """Wait, at most until the deadline. Raises `Interrupted` if the run is stopped before or
+        during the wait.
+        """
+        if self._clock.wait(self._stop, max(min(seconds, self._left()), 0.0)):
             raise Interrupted("stopped while waiting for the CA")
+
+    def _left(self) -> float:
+        """Return the seconds until the deadline."""
+        return self._deadline - self._clock.monotonic()
 
     def fetch(self, url: str, *, resource: Resource) -> requests.Response:
         """Return the response to an unsigned GET, retried after transient failures. Raises
@@ -254,11 +300,36 @@ class Network(ClientNetwork):
             return self._shared.nonces.pop()
         except IndexError:
             url = self.url("newNonce", Resource.NEW_NONCE)
-        self._with_retries(lambda: self._exchange("HEAD", url, Resource.NEW_NONCE), resend=True)
-        try:
-            return self._shared.nonces.pop()
-        except IndexError:
-            raise BadResponse(f"{self.host} did not return a valid nonce") from None
+        for _ in range(_NONCE_ATTEMPTS):
+            response = self._with_retries(lambda: self._request_nonce(url), resend=True)
+            with suppress(IndexError):  # another thread may have taken it
+                return self._shared.nonces.pop()
+            if self.REPLAY_NONCE_HEADER not in response.headers:
+                break
+        raise BadResponse(f"{self.host} did not return a valid nonce")
+
+    def _request_nonce(self, url: str) -> requests.Response:
+        """Request a nonce by HEAD, and by GET from a CA that does not answer HEAD with one; both
+        are standard (RFC 8555 §7.2).
+        """
+        resource = Resource.NEW_NONCE
+        if not self._shared.nonce_by_get:
+            try:
+                response = self._exchange("HEAD", url, resource)
+            except CaUnavailable as error:
+                if error.code == NEVER_SENT or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+            except RateLimited:
+                raise
+            except AcmeError as error:
+                if error.code == TLS_FAILED:
+                    raise
+            else:
+                if self.REPLAY_NONCE_HEADER in response.headers:
+                    return response
+        response = self._exchange("GET", url, resource)
+        self._shared.nonce_by_get = self.REPLAY_NONCE_HEADER in response.headers
+        return response
 
     def _keep_nonce(self, response: requests.Response) -> None:
         """Keep the nonce of a response; errors carry one too (RFC 8555 §6.5.1)."""
@@ -274,21 +345,22 @@ class Network(ClientNetwork):
     def _with_retries(
         self, attempt: Callable[[], requests.Response], *, resend: bool
     ) -> requests.Response:
-        deadline = self._clock.monotonic() + RETRY_SECONDS
-        delays = iter(BACKOFF)
-        while True:
+        deadline = min(self._clock.monotonic() + RETRY_SECONDS, self._deadline)
+        for retries in itertools.count():
             try:
                 return attempt()
             except AcmeError as error:
-                delay = next(delays, None)
-                if delay is None or not _is_transient(error, resend=resend):
+                busy = error.status == HTTPStatus.SERVICE_UNAVAILABLE
+                delays = BUSY_BACKOFF if busy else BACKOFF
+                if retries >= len(delays) or not _is_transient(error, resend=resend):
                     raise
-                delay = max(delay, error.retry_after or 0.0)
+                delay = max(delays[retries], error.retry_after or 0.0)
                 if self._clock.monotonic() + delay > deadline:
                     raise
                 reason = error.message
             self._notify(reason, delay)
             self.pause(delay)
+        raise AssertionError  # unreachable: the last attempt returns or raises
 
     def _exchange(
         self, method: str, url: str, resource: Resource, **kwargs: Any
@@ -297,13 +369,23 @@ class Network(ClientNetwork):
         error for any other.
         """
         self._require_safe(url, resource)
-        self._await_rate_limit(resource, kwargs.get("timeout", RETRY_SECONDS))
+        self._await_rate_limit(
+            resource, min(kwargs.get("timeout", RETRY_SECONDS), max(self._left(), 0.0))
+        )
         begun = self._clock.monotonic()
+        if begun >= self._deadline:
+            raise OrderTimeout(
+                f"the timeout expired before {resource} could be sent to {self.host}",
+                hint="Run the command again to resume. To allow more time, use --order-timeout.",
+            )
+        kwargs["timeout"] = min(kwargs.get("timeout", self._timeout), self._left())
         try:
             response = self._send_request(method, url, **kwargs)
         except ResponseLimitExceeded as error:
             host = urlsplit(url).netloc
             raise BadResponse(f"rejected the response of {host} to {resource}: {error}") from error
+        except RequestStopped:
+            raise Interrupted("stopped while waiting for the CA") from None
         except (requests.RequestException, HTTPError) as error:
             raise connection_error(error, url, resource) from error
         took = self._clock.monotonic() - begun
@@ -312,7 +394,7 @@ class Network(ClientNetwork):
         self._keep_nonce(response)
         if response.status_code // 100 != 2:
             refusal = error_from(response, resource, self._clock.now())
-            self._shared.limiter.record_refusal(resource, refusal)
+            self._shared.limiter.record_refusal(resource, refusal, sent=begun)
             raise refusal
         self._shared.limiter.record_success()
         return response
@@ -366,11 +448,16 @@ class Network(ClientNetwork):
         return urlsplit(url)._replace(netloc=self.host).geturl()
 
     def _require_safe(self, url: str, resource: Resource) -> None:
-        """Reject a URL without a host, or one that downgrades from https to http."""
+        """Reject a URL without a host, one that downgrades from https to http, and http to any
+        other host than this machine.
+        """
         ours = urlsplit(self._endpoint.directory_url)
         try:
             theirs = urlsplit(url)
-            safe = bool(theirs.hostname) and theirs.scheme in {"https", ours.scheme}
+            safe = bool(theirs.hostname) and (
+                theirs.scheme == "https"
+                or (theirs.scheme == ours.scheme == "http" and is_loopback(theirs.hostname))
+            )
         except ValueError:
             safe = False
         if not safe:
@@ -386,13 +473,14 @@ def _is_transient(error: AcmeError, *, resend: bool) -> bool:
         return error.type is None
     if not isinstance(error, CaUnavailable) or error.status == 501:
         return False
-    return resend or error.code == NEVER_SENT
+    # A server that is too busy (503) has not acted on the request.
+    return resend or error.code == NEVER_SENT or error.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _adapter(ca_bundle: str | None) -> BoundedAdapter:
+def _adapter(ca_bundle: str | None, stop: threading.Event) -> BoundedAdapter:
     roots = ca_bundle or DEFAULT_CA_BUNDLE_PATH
     try:
-        return BoundedAdapter(roots, connections_kept=_CONNECTIONS_KEPT)
+        return BoundedAdapter(roots, connections_kept=_CONNECTIONS_KEPT, stop=stop)
     except OSError as error:
         raise ConfigurationError(
             f"cannot read trusted root certificates from {roots}: {error.strerror or error}",

@@ -6,8 +6,11 @@ the caller's job. Steps that the CA refused permanently are not retried.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from http import HTTPStatus
 
 from certctl.ca import messages
 from certctl.ca.network import Network
@@ -39,6 +42,18 @@ _FAILURE_COLLECTION_DELAYS = (0.25, 0.5, 1.0)
 """Seconds between polls of the remaining authorizations after one has failed. All failures are
 reported together, because every further attempt counts against the CA's limit on failures.
 """
+
+_ANSWER_DELAYS = (0.0, 0.5, 1.0)
+"""Seconds before a challenge response is repeated that the CA has not seen, or failed on."""
+
+_STUCK_SECONDS = 60.0
+"""How long an authorization may stay pending after the CA failed on its challenge response, and
+seemed to have begun the validation.
+"""
+
+_EXPLANATION_SECONDS = 10.0
+_CLEANUP_SECONDS = 10.0
+"""For all requests together that find out why an order failed, and that clean up after it."""
 
 _CSR_ATTEMPTS = 5
 
@@ -95,23 +110,32 @@ def read_authorization(network: Network, url: str) -> Authorization:
     return messages.authorization(response, url)
 
 
-def answer(network: Network, challenge: Challenge) -> None:
-    """Tell the CA to validate the challenge (RFC 8555 §7.5.1).
+def answer(network: Network, challenge: Challenge) -> bool:
+    """Tell the CA to validate the challenge (RFC 8555 §7.5.1). Return whether the CA said that it
+    does; False if its response was lost or a server error, and it merely seems to.
 
     Some CAs validate immediately and answer with an error if that fails. That is not an error here,
     because the authorization reports it with the reason. It is one if the challenge is unchanged.
     """
-    try:
-        _send_answer(network, challenge)
-    except (RateLimited, AccountError):
-        raise
-    except AcmeError as error:
-        if not _is_still_pending(network, challenge):
-            return
-        if not isinstance(error, CaUnavailable):
+    for delay in (*_ANSWER_DELAYS, None):
+        try:
+            _send_answer(network, challenge)
+        except (RateLimited, AccountError, OrderTimeout):
             raise
-        # The request was lost, not the response.
-        _send_answer(network, challenge)
+        except AcmeError as error:
+            # 409: the CA is already validating it, although it may still show it as pending.
+            if error.status == HTTPStatus.CONFLICT:
+                return True
+            unavailable = isinstance(error, CaUnavailable)
+            if not _is_still_pending(network, challenge):
+                return not unavailable
+            if not unavailable or delay is None:
+                raise
+            # The request was lost, not the response.
+            network.pause(delay)
+        else:
+            return True
+    raise AssertionError  # the last attempt returns or raises
 
 
 def deactivate(network: Network, authorization_url: str) -> bool:
@@ -126,13 +150,44 @@ def deactivate(network: Network, authorization_url: str) -> bool:
     return True
 
 
-def await_ready(network: Network, order: Order, *, deadline: float) -> Order:
+def deactivate_all(network: Network, authorization_urls: Sequence[str]) -> None:
+    """Deactivate authorizations within a few seconds, until the CA does not do so for one: it is
+    then down, or does not support it.
+    """
+    bounded = network.at_most(_CLEANUP_SECONDS)
+
+    def one(url: str) -> None:
+        if not deactivate(bounded, url):
+            raise _NotDeactivatedError
+
+    with suppress(_NotDeactivatedError):
+        bounded.parallel(one, authorization_urls)
+
+
+class _NotDeactivatedError(Exception):
+    """The CA did not deactivate an authorization."""
+
+
+class Stuck(Exception):
+    """An order makes no progress since the CA failed on these challenge responses."""
+
+    def __init__(self, error: OrderFailed, challenges: frozenset[str]) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.challenges = challenges
+
+
+def await_ready(
+    network: Network, order: Order, *, deadline: float, doubtful: frozenset[str] = frozenset()
+) -> Order:
     """Return the order once the CA has validated every identifier: `ready`, or a later status.
 
-    `deadline` is in terms of the clock's `monotonic`. Raises `ValidationFailed` with the CA's
-    reason for each identifier, or `OrderFailed`.
+    `deadline` is in terms of the clock's `monotonic`. `doubtful` are URLs of challenges of which it
+    is not certain that the CA has begun to validate them. Raises `ValidationFailed` with the CA's
+    reason for each identifier, `OrderFailed`, or `Stuck`.
     """
     timer = _PollTimer(network, deadline)
+    stuck_at = network.clock.monotonic() + _STUCK_SECONDS if doubtful else math.inf
     polls = 0
     open_urls = order.authorization_urls
     while order.status not in {"ready", "processing", "valid"}:
@@ -146,6 +201,8 @@ def await_ready(network: Network, order: Order, *, deadline: float) -> Order:
             unfinished = _read_unfinished(network, open_urls)
             if any(_failure_reason(each) is not None for each in unfinished):
                 raise _failure(network, order, deadline)
+            if network.clock.monotonic() >= stuck_at:
+                _require_progress(network, unfinished, doubtful)
             open_urls = tuple(each.url for each in unfinished)
     return order
 
@@ -237,8 +294,29 @@ def _send_csr(network: Network, order: Order, csr: bytes, *, is_last: bool) -> O
     )
 
 
-def _read_unfinished(network: Network, urls: Iterable[str]) -> list[Authorization]:
-    found = (read_authorization(network, url) for url in urls)
+def _require_progress(
+    network: Network, unfinished: Sequence[Authorization], doubtful: frozenset[str]
+) -> None:
+    """Raise `Stuck` if an authorization is unfinished for whose challenge the CA failed."""
+    stuck = {
+        str(each.identifier): challenge.url
+        for each in unfinished
+        for challenge in each.challenges
+        if challenge.url in doubtful
+    }
+    if stuck:
+        raise Stuck(
+            OrderFailed(
+                f"{network.host} failed to process the challenge response for {', '.join(stuck)}, "
+                "and has not validated it since",
+                hint="Run the command again to place a new order.",
+            ),
+            frozenset(stuck.values()),
+        )
+
+
+def _read_unfinished(network: Network, urls: Sequence[str]) -> list[Authorization]:
+    found = network.parallel(lambda url: read_authorization(network, url), urls)
     return [each for each in found if each.status != "valid"]
 
 
@@ -259,8 +337,16 @@ def _failure_reason(authorization: Authorization) -> str | None:
 
 
 def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
-    """Return why the order did not become ready or valid, from its authorizations' state."""
-    unfinished = _read_unfinished(network, order.authorization_urls)
+    """Return why the order did not become ready or valid, from its authorizations' state. That
+    takes a few seconds, even after the deadline.
+    """
+    network = network.at_most(_EXPLANATION_SECONDS)
+    try:
+        unfinished = _read_unfinished(network, order.authorization_urls)
+    except AcmeError as error:
+        if network.clock.monotonic() < deadline:
+            raise
+        return _timeout(network, order, f"; its authorizations cannot be read: {error.message}")
     failed: dict[str, str] = {}
     for seconds in (*_FAILURE_COLLECTION_DELAYS, None):
         for each in unfinished:
@@ -272,14 +358,18 @@ def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
         if seconds is None or late or not unfinished or not failed:
             break
         network.pause(seconds)
-        unfinished = _read_unfinished(network, [each.url for each in unfinished])
+        with suppress(AcmeError):  # what failed is known already
+            unfinished = _read_unfinished(network, [each.url for each in unfinished])
     if failed:
         return _validation_failed(network, order, failed)
     if order.status == "invalid":
         said = order.error or "no reason was given"
         return OrderFailed(f"{network.host} declared the order invalid: {said}")
     waiting = ", ".join(f"{each.identifier} ({each.status})" for each in unfinished)
-    about = f"; still waiting for {waiting}" if waiting else ""
+    return _timeout(network, order, f"; still waiting for {waiting}" if waiting else "")
+
+
+def _timeout(network: Network, order: Order, about: str) -> OrderTimeout:
     return OrderTimeout(
         f"the order at {network.host} was still {order.status} when the timeout expired{about}",
         hint="Run the command again to resume this order. To allow more time, use --order-timeout.",

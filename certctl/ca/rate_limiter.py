@@ -2,13 +2,14 @@
 and send nothing while its `Retry-After` is in effect.
 
 The documented rates are in `certctl.ca.documented_limits`. Without any, requests are sent as fast
-as the CA responds. After the CA reports that it is overloaded, an interval between requests is
-enforced, which shrinks with each success.
+as the CA responds. After the CA reports that it is overloaded, requests are sent a little more
+slowly than it has just been answering them, and faster again with each success.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,17 +17,22 @@ from certctl.ca.problems import Resource
 from certctl.errors import AcmeError
 from certctl.ports import Clock
 
-_INITIAL_INTERVAL = 0.1
-_LONGEST_INTERVAL = 5.0
-_SHORTEST_INTERVAL = 0.005
-_RECOVERY_FACTOR = 0.8
-"""Seconds between two requests to an overloaded CA: after a refusal twice the average interval so
-far, but at most the initial one given here; doubled by each further refusal, and reduced by a fifth
-after each success.
+_STEP_BACK, _LARGEST_STEP = 0.8, 0.7
+_RECOVERY = 1.03
+_FIRST_RATE, _LOWEST_RATE, _HIGHEST_RATE = 10.0, 1.0, 200.0
+"""Requests per second to an overloaded CA. A congestion reduces the rate to 80 % of the number of
+successes in the last second, but not below 70 % of what it was, so that a CA that refuses now and
+then for other reasons is not slowed down ever more; each success raises it by 3 %. The first rate
+is not below the first value; above the highest, requests are unlimited again.
 """
 
-_AVERAGE_WEIGHT = 0.1
-"""The weight of the latest interval between two requests in the moving average."""
+_CONGESTION_SECONDS = 1.0
+"""Refusals within this time belong together: requests already sent, or waiting for the same moment,
+are refused for the same reason, and say nothing about the new rate.
+"""
+
+_CONCURRENT, _CONCURRENT_KNOWN = 16, 32
+"""Parallel requests for one order to a CA without documented rates, and with high ones."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,21 @@ class Limiter:
         self._lock = threading.Lock()
         self._buckets = {resource: _Bucket(rate) for resource, rate in rates.items()}
         self._others = _Bucket(others) if others else None
-        self._interval = 0.0
-        self._average_interval = _INITIAL_INTERVAL
-        self._latest: float | None = None
+        self._burst = others.burst if others else None
+        self._rate: float | None = None
+        self._stepped_back: float | None = None
+        self._successes: deque[float] = deque(maxlen=int(_HIGHEST_RATE / _STEP_BACK) + 1)
         self._next = 0.0
         self._holds: dict[bool, tuple[AcmeError, float]] = {}
+
+    @property
+    def concurrent(self) -> int:
+        """How many requests for one order may be under way at the same time: fewer than the burst
+        that the CA allows, since other orders send requests too.
+        """
+        if self._burst is None:
+            return _CONCURRENT
+        return max(1, min(_CONCURRENT_KNOWN, self._burst * 4 // 5))
 
     def hold(self, resource: Resource) -> Hold | None:
         """Return the delay that the CA asked for, if it has not passed yet."""
@@ -92,17 +108,19 @@ class Limiter:
         """Reserve a slot for one request; return the seconds until it may be sent."""
         with self._lock:
             now = self._clock.monotonic()
-            self._update_average(now)
             bucket = self._buckets.get(resource, self._others)
             seconds = bucket.reserve(now) if bucket else 0.0
-            if self._interval:
+            if self._rate is not None:
                 slot = max(self._next, now)
-                self._next = slot + self._interval
+                self._next = slot + 1 / self._rate
                 seconds = max(seconds, slot - now)
             return seconds
 
-    def record_refusal(self, resource: Resource, error: AcmeError) -> None:
-        """Slow down if the error means that the CA is overloaded; ignore it otherwise.
+    def record_refusal(
+        self, resource: Resource, error: AcmeError, *, sent: float | None = None
+    ) -> None:
+        """Slow down if the error means that the CA is overloaded; ignore it otherwise. `sent` is
+        when the request was sent, by the clock's `monotonic`; by default now.
 
         Overload is 503, or 429 from a proxy in front of the CA. A rate limit of the CA itself
         affects one account or some names, but no other requests.
@@ -112,8 +130,7 @@ class Limiter:
             return
         with self._lock:
             now = self._clock.monotonic()
-            first = min(2 * self._average_interval, _INITIAL_INTERVAL)
-            self._interval = min(max(2 * self._interval, first), _LONGEST_INTERVAL)
+            self._step_back(now, now if sent is None else sent)
             if error.retry_after:
                 until = now + error.retry_after
                 held = self._holds.get(_separately_limited(resource))
@@ -122,20 +139,27 @@ class Limiter:
                 if not _separately_limited(resource):
                     self._next = max(self._next, until)
 
-    def _update_average(self, now: float) -> None:
-        """Update the average interval between requests, in which pauses are capped."""
-        if self._latest is not None:
-            interval = min(now - self._latest, _INITIAL_INTERVAL)
-            self._average_interval += (interval - self._average_interval) * _AVERAGE_WEIGHT
-        self._latest = now
+    def _step_back(self, now: float, sent: float) -> None:
+        """Reduce the rate, once for all refusals of one congestion."""
+        before = self._stepped_back
+        if before is not None and (sent < before or now - before < _CONGESTION_SECONDS):
+            return
+        self._stepped_back = now
+        answered = sum(1 for each in self._successes if now - each < 1.0)
+        if self._rate is None:
+            self._rate = max(answered * _STEP_BACK, _FIRST_RATE)
+        else:
+            lower = max(min(self._rate, answered) * _STEP_BACK, self._rate * _LARGEST_STEP)
+            self._rate = max(lower, _LOWEST_RATE)
+        self._next = max(self._next, now)
 
     def record_success(self) -> None:
         """Speed up again after a success."""
-        if not self._interval:
-            return
         with self._lock:
-            interval = self._interval * _RECOVERY_FACTOR
-            self._interval = interval if interval >= _SHORTEST_INTERVAL else 0.0
+            self._successes.append(self._clock.monotonic())
+            if self._rate is not None:
+                rate = self._rate * _RECOVERY
+                self._rate = rate if rate < _HIGHEST_RATE else None
 
 
 def _separately_limited(resource: Resource) -> bool:

@@ -189,6 +189,4 @@ def _clean_up(
 
 
 def _deactivate(authorizations: Sequence[Authorization], context: OrderContext) -> None:
-    for each in authorizations:
-        if not context.client.deactivate(each.url):
-            return  # the CA is down or does not support this, so do not try the others
+    context.client.deactivate_all([each.url for each in authorizations])

@@ -57,9 +57,9 @@ def order_context(
     spec: CertificateSpec, account: Account, run: Run, counts_as: LedgerEntry | None = None
 ) -> OrderContext:
     """Return the context for ordering all names of a spec; the order timeout starts now."""
-    client = run.client(spec.ca, spec.ca_bundle, account)
     allowed = run.services.settings.seconds("order_timeout")
     deadline = run.services.clock.monotonic() + allowed
+    client = run.client(spec.ca, spec.ca_bundle, account).until(deadline)
     counts_as = counts_as or LedgerEntry(LimitedAction.ORDER, run.services.clock.now())
     return OrderContext(spec, spec.identifiers, account, client, run, deadline, counts_as)
 

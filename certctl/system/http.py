@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import ssl
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -31,14 +33,22 @@ from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     import socket
+    import threading
     from collections.abc import Mapping
 
     from _typeshed import WriteableBuffer
     from requests import PreparedRequest, Response
-    from urllib3 import PoolManager
 
 MAX_BYTES = 1024 * 1024
 """Maximum size of a response with its headers. A chain of ten certificates has 20 kB."""
+
+
+_STOP_SECONDS = 0.25
+"""How often a request that waits for its response checks whether the run is to stop."""
+
+
+class RequestStopped(Exception):
+    """A request was aborted because the run is to stop."""
 
 
 class ResponseLimitExceeded(Exception):
@@ -52,36 +62,52 @@ class RequestFailed(Exception):
 
 
 class _BoundedSocket(io.RawIOBase):
-    """Reads from a socket until the size or time limit is exceeded. The socket's timeout at the
-    start is the limit for the whole response.
+    """Reads from a socket until the size or time limit is exceeded, or `stop` is set. The socket's
+    timeout at the start is the limit for the whole response.
     """
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
+    def __init__(
+        self, sock: socket.socket, raw: io.RawIOBase, stop: threading.Event | None
+    ) -> None:
         self._socket = sock
-        self._raw = raw
+        self._raw = raw  # closed with this object, but not read: it allows no read after a timeout
         self._limit = sock.gettimeout()
         self._start = time.monotonic()
         self._received = 0
+        self._stop = stop
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        if self._limit is not None:
-            left = self._limit - (time.monotonic() - self._start)
-            if left <= 0:
-                raise self._too_slow()
-            self._socket.settimeout(left)
-        try:
-            count = self._raw.readinto(buffer)
-        except TimeoutError:
-            if self._received:
-                raise self._too_slow() from None
-            raise
-        self._received += count or 0
+        count = None
+        while count is None:
+            self._socket.settimeout(self._seconds())
+            try:
+                count = self._socket.recv_into(buffer)
+            except TimeoutError:
+                if self._stop is not None and self._stop.is_set():
+                    raise RequestStopped from None
+                if self._left() <= 0 and not self._received:
+                    raise
+        self._received += count
         if self._received > MAX_BYTES:
             raise ResponseLimitExceeded(f"it is larger than {MAX_BYTES // 1024} KiB")
         return count
+
+    def _left(self) -> float:
+        if self._limit is None:
+            return math.inf
+        return self._limit - (time.monotonic() - self._start)
+
+    def _seconds(self) -> float | None:
+        """Return how long the next read may take."""
+        left = self._left()
+        if left <= 0:
+            raise self._too_slow()
+        if self._stop is not None:
+            return min(left, _STOP_SECONDS)
+        return None if self._limit is None else left
 
     def close(self) -> None:
         self._raw.close()
@@ -92,25 +118,46 @@ class _BoundedSocket(io.RawIOBase):
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, sock: socket.socket, *args: Any, stop: threading.Event | None, **kwargs: Any
+    ) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_BoundedSocket(sock, self.fp.detach()))
+        self.fp = io.BufferedReader(_BoundedSocket(sock, self.fp.detach(), stop))
 
 
-class _BoundedConnection(HTTPConnection):
-    response_class = _BoundedResponse
+class _Stoppable(HTTPConnection):
+    """A connection whose requests end when the run is stopped, except for those sent afterwards:
+    these are for cleanup.
+    """
+
+    stop: threading.Event | None = None
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        stop = None if self.stop is None or self.stop.is_set() else self.stop
+        created: Any = partial(_BoundedResponse, stop=stop)
+        self.response_class = created
+        super().putrequest(*args, **kwargs)
 
 
-class _BoundedTlsConnection(HTTPSConnection):
-    response_class = _BoundedResponse
+def _pool_classes(stop: threading.Event | None) -> dict[str, type[HTTPConnectionPool]]:
+    """Return urllib3's connection pools with bounded responses, which it creates by these classes
+    only.
+    """
+    event = stop
 
+    class BoundedConnection(_Stoppable):
+        stop = event
 
-class _BoundedPool(HTTPConnectionPool):
-    ConnectionCls = _BoundedConnection
+    class BoundedTlsConnection(_Stoppable, HTTPSConnection):
+        stop = event
 
+    class BoundedPool(HTTPConnectionPool):
+        ConnectionCls = BoundedConnection
 
-class _BoundedTlsPool(HTTPSConnectionPool):
-    ConnectionCls = _BoundedTlsConnection
+    class BoundedTlsPool(HTTPSConnectionPool):
+        ConnectionCls = BoundedTlsConnection
+
+    return {"http": BoundedPool, "https": BoundedTlsPool}
 
 
 class BoundedAdapter(HTTPAdapter):
@@ -120,22 +167,26 @@ class BoundedAdapter(HTTPAdapter):
     Servers are verified with the root certificates in the PEM file `roots`, regardless of `verify`
     and of environment variables. Raises OSError if that file cannot be read. Send
     `Accept-Encoding: identity`: a compressed response is rejected, since its decompressed size is
-    not limited.
+    not limited. Setting `stop` ends a request that is waiting for its response with
+    `RequestStopped`.
     """
 
-    def __init__(self, roots: str, *, connections_kept: int) -> None:
+    def __init__(
+        self, roots: str, *, connections_kept: int, stop: threading.Event | None = None
+    ) -> None:
         self._tls = ssl.create_default_context(cafile=roots)
+        self._pool_classes = _pool_classes(stop)
         super().__init__(pool_maxsize=connections_kept)
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
     ) -> None:
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **pool_kwargs)
-        _bound(self.poolmanager)
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, ssl_context=self._tls, **proxy_kwargs)
-        _bound(manager)
+        manager.pool_classes_by_scheme = self._pool_classes
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
@@ -156,10 +207,6 @@ class BoundedAdapter(HTTPAdapter):
             response.close()
             raise ResponseLimitExceeded("it is compressed, although compression was not accepted")
         return response
-
-
-def _bound(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _BoundedPool, "https": _BoundedTlsPool}
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_scenario_02_success_without_a_usable_nonce(
 
 
 def test_scenario_02_no_nonce_even_when_asked(ca: ScriptedCA, caller: Caller) -> None:
-    ca.script("new-nonce", without_header("Replay-Nonce"))
+    ca.script("new-nonce", without_header("Replay-Nonce"), times=2)
     with (
         caller.client() as client,
         pytest.raises(BadResponse, match="did not return a valid nonce"),

@@ -1,7 +1,14 @@
 """The pace of one CA: rates that it documents, time that it asks for, and how it is eased."""
 
+import heapq
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 import pytest
 
+from certctl.ca.network import BUSY_BACKOFF
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Limiter, Rate
 from certctl.errors import CaUnavailable, RateLimited
@@ -123,32 +130,146 @@ def test_an_error_about_one_request_does_not_slow_down_others(error: CaUnavailab
     assert sent(some, clock, ORDER, 3) == [0.0, 0.0, 0.0]
 
 
+BUSY = CaUnavailable("busy", status=503)
+
+
 def test_refusals_put_a_distance_between_requests_and_successes_take_it_away() -> None:
     clock = SteerableClock()
     some = limiter(clock)
-    busy = RateLimited("slow down", status=429)
-    some.record_refusal(ORDER, busy)
+    some.record_refusal(ORDER, RateLimited("slow down", status=429))
     assert sent(some, clock, ORDER, 3) == [0.0, 0.1, 0.2]
 
-    some.record_refusal(ORDER, busy)
     clock.advance(10)
-    assert sent(some, clock, ORDER, 3) == [0.0, 0.2, 0.4]
-
-    for _ in range(20):
+    for _ in range(110):
         some.record_success()
-    clock.advance(10)
     assert sent(some, clock, ORDER, 3) == [0.0, 0.0, 0.0]
 
 
-def test_after_one_refusal_among_many_answers_the_pace_is_halved() -> None:
+def test_a_burst_of_refusals_is_one_congestion_and_one_step_back() -> None:
+    clock = SteerableClock()
+    some = limiter(clock)
+    begun = clock.monotonic()
+    clock.advance(0.2)
+    for _ in range(30):
+        some.record_refusal(ORDER, BUSY, sent=begun)
+    # Requests that were sent before the step back are refused later, for the same reason.
+    clock.advance(5)
+    some.record_refusal(ORDER, BUSY, sent=begun)
+
+    assert sent(some, clock, ORDER, 3) == [0.0, 0.1, 0.2]
+
+
+def test_a_refusal_of_what_was_sent_more_slowly_is_another_congestion() -> None:
+    clock = SteerableClock()
+    some = limiter(clock)
+    some.record_refusal(ORDER, BUSY)
+    clock.advance(2)
+    for _ in range(5):
+        some.record_success()
+    some.record_refusal(ORDER, BUSY)
+
+    rate = 10 * 1.03**5 * 0.7
+    assert sent(some, clock, ORDER, 3) == pytest.approx([0.0, 1 / rate, 2 / rate], abs=0.001)
+
+
+def test_after_a_refusal_the_pace_is_a_little_below_what_the_ca_has_answered() -> None:
     clock = SteerableClock()
     some = limiter(clock)
     for _ in range(100):
-        some.reserve(ORDER)
+        some.record_success()
         clock.advance(0.01)
-    some.record_refusal(ORDER, CaUnavailable("busy", status=503))
+    some.record_refusal(ORDER, BUSY)
 
-    assert sent(some, clock, ORDER, 3) == pytest.approx([0.0, 0.02, 0.04], abs=0.001)
+    assert sent(some, clock, ORDER, 3) == pytest.approx([0.0, 1 / 80, 2 / 80], abs=0.001)
+
+
+@dataclass
+class BusyCa:
+    """A CA that answers so many requests per second, and so many at once; and refuses some more at
+    random.
+    """
+
+    rate: float
+    burst: int
+    at_random: float = 0.0
+    _slot: float = 0.0
+    _random: random.Random = field(default_factory=lambda: random.Random(1))
+
+    def answers(self, now: float) -> bool:
+        if self._random.random() < self.at_random:
+            return False
+        slot = max(self._slot, now)
+        if slot - now > self.burst / self.rate:
+            return False
+        self._slot = slot + 1 / self.rate
+        return True
+
+
+def seconds_for(requests: int, ca: BusyCa, *, threads: int, latency: float) -> float:
+    """How long so many requests take by so many threads, each of which repeats what is refused with
+    the delays of the network layer. Raises StopIteration if one is refused too often.
+    """
+    clock = SteerableClock()
+    some = limiter(clock)
+    left = itertools.count(requests, -1)
+    numbers = itertools.count()
+    events: list[tuple[float, int, str, Iterator[float], float]] = []
+
+    def happens(at: float, what: str, delays: Iterator[float], sent: float = 0.0) -> None:
+        heapq.heappush(events, (at, next(numbers), what, delays, sent))
+
+    def begin(at: float) -> None:
+        if next(left) > 0:
+            happens(at, "wanted", iter(BUSY_BACKOFF))
+
+    for _ in range(threads):
+        begin(0.0)
+    while events:
+        at, _, what, delays, moment = heapq.heappop(events)
+        clock.advance(at - clock.monotonic())
+        if what == "wanted":
+            moment = at + some.reserve(ORDER)
+            happens(moment + latency / 2, "arrived", delays, moment)
+        elif what == "arrived":
+            answer = "answered" if ca.answers(at) else "refused"
+            happens(at + latency / 2, answer, delays, moment)
+        elif what == "answered":
+            some.record_success()
+            begin(at)
+        else:
+            some.record_refusal(ORDER, BUSY, sent=moment)
+            happens(at + next(delays), "wanted", delays)
+    return clock.monotonic()
+
+
+@pytest.mark.parametrize("latency", [0.005, 0.05, 0.3])
+@pytest.mark.parametrize(
+    ("ca", "longest"),
+    [
+        ((20, 20, 0), 15),
+        ((20, 1, 0), 20),
+        ((100, 50, 0), 5),
+        ((5, 5, 0), 60),
+        ((10_000, 10_000, 0.1), 20),
+        ((10_000, 10_000, 0.2), 30),
+    ],
+    ids=["20/s", "20/s without a burst", "100/s", "5/s", "busy now and then", "often busy"],
+)
+def test_a_hundred_names_take_about_as_long_as_an_undocumented_limit_requires(
+    ca: tuple[float, int, float], longest: float, latency: float
+) -> None:
+    assert seconds_for(210, BusyCa(*ca), threads=16, latency=latency) < longest
+
+
+def test_no_more_requests_are_under_way_than_a_documented_burst_allows() -> None:
+    clock = SteerableClock()
+
+    found = [
+        Limiter(clock, {}, rate).concurrent
+        for rate in (None, Rate(250, 125), Rate(20, 20), Rate(1, 1))
+    ]
+
+    assert found == [16, 32, 16, 1]
 
 
 def test_after_a_hold_requests_do_not_all_go_at_once() -> None:

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.ca.documented_limits import documented_limits, registered_domains
+from certctl.ca.problems import Resource
+from certctl.ca.rate_limiter import Rate
 from certctl.models import LedgerEntry, LimitedAction
 from certctl.rate_limits import (
     RETENTION,
@@ -26,6 +28,7 @@ DOMAIN = Limit("new certificates", LimitedAction.CERTIFICATE, Per.DOMAIN, 50, 7 
 SAME = Limit("certificates for the same names", LimitedAction.CERTIFICATE, Per.SET, 5, 7 * DAY)
 FAILED = Limit("failed authorizations", LimitedAction.FAILURE, Per.IDENTIFIER, 5, HOUR)
 ALL = (ORDERS, DOMAIN, SAME, FAILED)
+STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
@@ -218,3 +221,14 @@ def test_the_registered_domain_is_that_of_the_public_suffix_list(value: str, dom
 def test_a_usage_is_said_in_words() -> None:
     assert str(Usage(ORDERS, "", 290, None)) == "290 of 300 new orders in 3 hours"
     assert str(Usage(FAILED, "a.b", 1, None)) == "1 of 5 failed authorizations in 1 hour for a.b"
+
+
+def test_staging_has_request_rates_of_its_own() -> None:
+    production, staging = documented_limits(LETSENCRYPT), documented_limits(STAGING)
+
+    assert production.others == Rate(250, 125)
+    assert production.rates[Resource.NEW_ORDER] == Rate(300, 200)
+    assert staging.others == Rate(20, 20)
+    assert staging.rates[Resource.NEW_ORDER] == Rate(20, 40)
+    same = set(production.rates) - {Resource.NEW_ORDER}
+    assert {production.rates[each] == staging.rates[each] for each in same} == {True}

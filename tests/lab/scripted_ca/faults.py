@@ -7,6 +7,7 @@ request is never processed, or let the CA process it (`call.proceed()`) and alte
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -135,6 +136,23 @@ def delay(seconds: float, *, after_processing: bool = False) -> Fault:
         if after_processing:
             call.connection.pause(seconds)
         return reply
+
+    return fault
+
+
+def alone(seconds: float = 0.0, status: int = 500) -> Fault:
+    """The correct reply after `seconds`, or a server error without processing the request if
+    another request for this fault is under way, as from a CA whose database has one writer."""
+    writer = threading.Lock()
+
+    def fault(call: Call) -> Reply:
+        if not writer.acquire(blocking=False):
+            return problem("serverInternal", status, "database is locked")(call)
+        try:
+            call.connection.pause(seconds)
+            return call.proceed()
+        finally:
+            writer.release()
 
     return fault
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import ssl
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from typing import Any, Self
 
 from tests.lab.certificates import make_server_certificate
 from tests.lab.scripted_ca import issuer, service
-from tests.lab.scripted_ca.faults import Call, Change, Fault, altered
+from tests.lab.scripted_ca.faults import Call, Change, Fault, altered, problem
 from tests.lab.scripted_ca.issuer import Issued
 from tests.lab.scripted_ca.problems import document
 from tests.lab.scripted_ca.settings import ALWAYS, Failing, Settings
@@ -84,6 +85,8 @@ class ScriptedCA(Settings):
     https: bool = True
 
     requests: list[Seen] = field(init=False, default_factory=list)
+    refused: int = field(init=False, default=0)  # requests above `request_limits`
+    _next_slots: dict[str, float] = field(init=False, default_factory=dict)
     ca_bundle: Path = field(init=False)
     _state: State = field(init=False)
     _listener: Listener = field(init=False)
@@ -241,6 +244,10 @@ class ScriptedCA(Settings):
         try:
             received = service.receive(self._state, request)
             seen = self._record(received)
+            if self._is_above_limit(received.resource):
+                return problem("rateLimited", 503, "Service busy; retry later.")(
+                    Call(received, _never, lambda: service.fresh_nonce(self._state), connection)
+                )
             fault = self._next_fault(seen)
             call = Call(
                 received=received,
@@ -254,6 +261,21 @@ class ScriptedCA(Settings):
         except Exception:  # noqa: BLE001 - a test's function may raise; reported on exit
             self._internal_errors.append(traceback.format_exc())
             return json_reply(500, document("serverInternal", traceback.format_exc()))
+
+    def _is_above_limit(self, resource: str) -> bool:
+        """Whether a request exceeds one of `request_limits`, by the rules of nginx's limit_req."""
+        group = resource if resource in self.request_limits else "*"
+        if group not in self.request_limits:
+            return False
+        per_second, burst = self.request_limits[group]
+        with self._changed:
+            now = time.monotonic()
+            slot = max(self._next_slots.get(group, 0.0), now)
+            if slot - now > burst / per_second:
+                self.refused += 1
+                return True
+            self._next_slots[group] = slot + 1 / per_second
+            return False
 
     def _record(self, received: Received) -> Seen:
         request = received.request
@@ -289,3 +311,7 @@ def _rule(resource: str, times: int, after: int, when: When) -> _Rule:
     if resource not in service.RESOURCES:
         raise ValueError(f"{resource!r} is not one of {sorted(service.RESOURCES)}")
     return _Rule(resource, times, after, when)
+
+
+def _never() -> Reply:
+    raise AssertionError("a refused request is not processed")

@@ -28,6 +28,10 @@ Failing = Literal[
 
 @dataclass(kw_only=True, slots=True)
 class Settings:
+    # resource → requests per second and burst; "*": all others together. Above it, 503 with the
+    # type of a rate limit, as by Let's Encrypt
+    request_limits: dict[str, tuple[float, int]] = field(default_factory=dict)
+
     # on every reply about an unfinished resource; any text, even if invalid
     retry_after: int | str | None = None
 
