@@ -3,8 +3,8 @@
 Each class has a stable `code` (part of the JSON contract), an exit status, and a category that
 decides how the next attempt is scheduled (`failure`). Errors are raised where the cause is known,
 translated once where a library or the CA is called, and rendered by one handler at the top. This
-module is independent of terminals and of JSON. Whatever text an error is given, its message and
-its hint are printable and of bounded length.
+module is independent of terminals and of JSON. Messages and hints are always printable
+and of bounded length.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Makes text from elsewhere safe to show, log and store: printable, and of bounded length.
+"""Makes untrusted text safe to display, log and store: printable, and of bounded length.
 
-Everything that a CA, a DNS server, a certificate, a program, a file name or the command line
-provides passes one of these functions. Unprintable are control characters (which a terminal
-obeys), line and paragraph separators, invisible and bidirectional formatting characters (which
-make a text look like another), and unpaired surrogates (which cannot be encoded).
+All text from a CA, a DNS server, a certificate, a program, a file name or the command line goes
+through one of these functions. Unprintable characters are control characters (which can control a
+terminal), line and paragraph separators, invisible and bidirectional formatting characters (which
+make one text look like another), and unpaired surrogates (which cannot be encoded).
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import re
 from collections.abc import Iterator
 
 LINE = 1000
-"""The longest text of somebody else in a message, in characters."""
+"""The maximum length of quoted text in a message, in characters."""
 
 MESSAGE = 4000
-"""The longest message or hint, in characters."""
+"""The maximum length of a message or hint, in characters."""
 
 NAME = 255
-"""The longest name, such as a domain name with a wildcard (RFC 1035 §3.1)."""
+"""The maximum length of a name, such as a wildcard domain name (RFC 1035 §3.1)."""
 
 WORD = 100
-"""The longest keyword of a protocol, such as a status."""
+"""The maximum length of a protocol keyword, such as a status."""
 
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _KEPT_IN_LINES = "\n\t"
 
 
 def printable(text: object, longest: int = LINE) -> str:
-    """Return text from elsewhere as one line of at most `longest` characters; "" if it is not a
-    string. Line breaks and unprintable characters become spaces; the end is cut off.
+    """Return untrusted text as one line, truncated to `longest` characters; "" if it is not a
+    string. Line breaks and unprintable characters become spaces.
 
-    For prose and for names that are only shown.
+    For prose, and for names that are only displayed.
     """
     if not isinstance(text, str):
         return ""

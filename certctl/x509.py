@@ -308,7 +308,8 @@ def _load_anchors(anchors: bytes) -> list[x509.Certificate]:
 def _reading() -> Iterator[None]:
     """Translate the errors of cryptography, which parses lazily, on any access to a certificate.
 
-    Its warning about a name that is too long is for people who build certificates.
+    Its warning about names that are too long is ignored: it is meant for those who create
+    certificates.
     """
     try:
         with warnings.catch_warnings():
@@ -347,7 +348,7 @@ def _alternative_names(certificate: x509.Certificate) -> tuple[Identifier, ...]:
 def _identifier(name: x509.GeneralName) -> Identifier | None:
     match name:
         case x509.DNSName():
-            # Anything may stand here: escaped, it is equal to no other name.
+            # The value can be any text; escaped, it cannot be mistaken for another name.
             return Identifier(IdentifierType.DNS, escaped(name.value.lower(), NAME))
         case x509.IPAddress():
             return Identifier(IdentifierType.IP, str(name.value))
@@ -376,9 +377,9 @@ def _extension(source: _Extended, kind: type[_Extension]) -> _Extension | None:
 def _common_name(name: x509.Name) -> str:
     for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         for attribute in name.get_attributes_for_oid(oid):
-            shown = printable(attribute.value, NAME)
-            if shown:
-                return shown
+            text = printable(attribute.value, NAME)
+            if text:
+                return text
     return printable(name.rfc4514_string(), NAME)
 
 
