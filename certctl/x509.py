@@ -14,19 +14,18 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
-from typing import TypeVar
+from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
 )
 from cryptography.x509.oid import NameOID
 
-from certctl import formats, keys
+from certctl import chain, formats, keys
+from certctl.chain import extension
 from certctl.errors import ConfigurationError, InspectionFailed, InvalidIdentifier, UsageError
 from certctl.models import CertificateFacts, Identifier, IdentifierType
 from certctl.names import parse_identifier
@@ -45,11 +44,8 @@ _MALFORMED = (
 _TOO_LONG = "Attribute's length must be"
 """How cryptography's warning about a long common name starts."""
 
-_NOT_ISSUED_BY = (ValueError, TypeError, InvalidSignature)
-"""What cryptography raises if one certificate was not issued by another."""
-
-_Extended = x509.Certificate | x509.CertificateSigningRequest
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""Clocks that differ by less are the same for a person."""
 
 
 @dataclass(frozen=True)
@@ -178,95 +174,111 @@ def inspect(
     key_sha256: str,
     now: datetime,
     anchors: bytes = b"",
+    ca_time: datetime | None = None,
 ) -> Inspected:
-    """Check a download (RFC 8555 §7.4.2) against the request, and return it split.
+    """Check a download (RFC 8555 §7.4.2) against the request, and return what to serve.
 
-    It must consist of certificates only: the leaf for the requested key and names, then each
-    certificate's issuer (RFC 8555 §9.1). The leaf must not have expired. If it is not valid yet,
-    that is only a warning, because a wrong clock on this machine is the more likely cause.
+    It must contain only certificates: the leaf for the requested key and names, and its issuers, in
+    any order. What clients would reject is refused, and so is an expired leaf. If the leaf is not
+    valid yet, that is only a warning, because a wrong clock on this machine is the more likely
+    cause: `ca_time`, the time of the CA's response, decides what the warning says.
 
-    A leaf without a chain is rejected, because clients could not verify it, unless one of `anchors`
-    (PEM, such as the roots of a private CA) issued it directly.
+    A leaf without its issuer is refused, because clients could not verify it, unless one of
+    `anchors` (PEM, such as the roots of a private CA) issued it directly. Names that the CA added
+    are a warning.
 
     Raises `InspectionFailed` with the difference.
     """
     pem = formats.split_certificates(pem_chain)
+    if len(pem) > chain.MAX_CERTIFICATES:
+        raise InspectionFailed(
+            f"the CA sent {len(pem)} certificates; at most {chain.MAX_CERTIFICATES} are accepted",
+            code="certificate.refused.chain",
+        )
     with _reading():
         certificates = [_load(each) for each in pem]
-        found = _facts(certificates[0])
-        _check_key(certificates, key_sha256)
-        _check_names(found.identifiers, identifiers)
-        if len(certificates) == 1:
-            _check_anchored(certificates[0], anchors)
-        warnings = [*_check_links(certificates), *_check_validity(certificates, now)]
-    return Inspected(pem[0], formats.join(pem[1:]), found, tuple(warnings))
+        leaf = _leaf(certificates, key_sha256)
+        found = _facts(leaf)
+        added = _check_names(found.identifiers, identifiers)
+        chain.check_leaf(leaf)
+        path = chain.build_path(leaf, [each for each in certificates if each is not leaf])
+        if len(path.certificates) == 1:
+            _check_anchored(leaf, [each for each in certificates if each is not leaf], anchors)
+        chain.check_issuers(path.certificates[1:])
+        notes = (
+            *added,
+            *path.warnings,
+            *_ignored(path.unrelated if len(path.certificates) > 1 else ()),
+            *chain.weaknesses(path.certificates),
+            *_check_validity(path.certificates, now, ca_time),
+        )
+        issuers = [each.public_bytes(Encoding.PEM) for each in path.certificates[1:]]
+        cert = formats.to_pem(leaf.public_bytes(Encoding.DER))
+    return Inspected(cert, formats.join(issuers), found, notes)
 
 
 # Checks of a download
 
 
-def _check_key(certificates: Sequence[x509.Certificate], wanted: str) -> None:
-    digests = (keys.describe_key(each.public_key())[1] for each in certificates)
-    found = next(digests)
-    if found == wanted:
-        return
+def _leaf(certificates: Sequence[x509.Certificate], wanted: str) -> x509.Certificate:
+    """Return the certificate for the requested key, which need not be the first one."""
+    digests = [keys.describe_key(each.public_key())[1] for each in certificates]
     if wanted in digests:
-        raise InspectionFailed(
-            "the CA sent the chain in the wrong order: the issued certificate must come first",
-            code="certificate.refused.order",
-        )
+        return certificates[digests.index(wanted)]
     raise InspectionFailed(
         "the CA issued the certificate for a different key: the requested key has SHA-256"
-        f" {wanted}, the certificate's has {found}",
+        f" {wanted}, the certificate's has {digests[0]}",
         code="certificate.refused.key",
     )
 
 
-def _check_names(found: Iterable[Identifier], wanted: Iterable[Identifier]) -> None:
+def _check_names(found: Iterable[Identifier], wanted: Iterable[Identifier]) -> Iterable[str]:
+    """Return a warning for names that the CA added; raise if one is missing."""
     have = {(each.type, each.value.lower()) for each in found}
     want = {(each.type, each.value.lower()) for each in wanted}
-    differences = [
-        f"{word} {', '.join(sorted(value for _, value in group))}"
-        for word, group in (("missing:", want - have), ("not requested:", have - want))
-        if group
-    ]
-    if differences:
+    missing, added = (
+        ", ".join(sorted(value for _, value in group)) for group in (want - have, have - want)
+    )
+    if missing:
+        more = f"; not requested: {added}" if added else ""
         raise InspectionFailed(
-            f"the CA issued the certificate for the wrong names: {'; '.join(differences)}",
+            f"the CA issued the certificate for the wrong names: missing: {missing}{more}",
             code="certificate.refused.names",
         )
+    return [f"the CA added names that were not requested: {added}"] if added else []
 
 
-def _check_anchored(leaf: x509.Certificate, anchors: bytes) -> None:
+def _check_anchored(
+    leaf: x509.Certificate, others: Sequence[x509.Certificate], anchors: bytes
+) -> None:
     for anchor in _load_anchors(anchors):
-        with suppress(*_NOT_ISSUED_BY, UnsupportedAlgorithm):
+        with suppress(*chain.NOT_ISSUED_BY, UnsupportedAlgorithm):
             return leaf.verify_directly_issued_by(anchor)
+    issuer = repr(_common_name(leaf.issuer))
+    if others:
+        sent = ", ".join(repr(_common_name(each.subject)) for each in others[:5])
+        raise InspectionFailed(
+            f"the CA sent an invalid chain: the certificate was issued by {issuer}, which did not"
+            f" sign it or is not among the certificates sent with it ({sent})",
+            code="certificate.refused.chain",
+        )
     raise InspectionFailed(
         "the CA sent the certificate without its chain: clients could not verify it without the"
-        f" certificate of its issuer {_common_name(leaf.issuer)!r}",
+        f" certificate of its issuer {issuer}",
         hint="If the root of a private CA issued it directly, give the root with --ca-bundle FILE.",
         code="certificate.refused.chain",
     )
 
 
-def _check_links(certificates: Sequence[x509.Certificate]) -> Iterable[str]:
-    """Yield a warning for each link that cannot be verified here; raise if one is broken."""
-    for number, (certificate, issuer) in enumerate(pairwise(certificates), 1):
-        try:
-            certificate.verify_directly_issued_by(issuer)
-        except UnsupportedAlgorithm as error:
-            # An algorithm too new for cryptography must not make the renewal fail.
-            yield f"could not check the signature of certificate {number} of the chain: {error}"
-        except _NOT_ISSUED_BY as error:
-            raise InspectionFailed(
-                f"the CA sent an invalid chain: certificate {number} was issued by"
-                f" {_common_name(certificate.issuer)!r}, not by certificate {number + 1}"
-                f" ({_common_name(issuer.subject)!r})",
-                code="certificate.refused.chain",
-            ) from error
+def _ignored(unrelated: Sequence[x509.Certificate]) -> Iterable[str]:
+    if unrelated:
+        names = ", ".join(repr(_common_name(each.subject)) for each in unrelated[:5])
+        yield f"certificates from the CA that do not belong to the chain are left out: {names}"
 
 
-def _check_validity(certificates: Sequence[x509.Certificate], now: datetime) -> Iterable[str]:
+def _check_validity(
+    certificates: Sequence[x509.Certificate], now: datetime, ca_time: datetime | None
+) -> Iterable[str]:
     leaf = certificates[0]
     if leaf.not_valid_after_utc <= now:
         raise InspectionFailed(
@@ -279,7 +291,7 @@ def _check_validity(certificates: Sequence[x509.Certificate], now: datetime) -> 
     if leaf.not_valid_before_utc > now:
         yield (
             f"the certificate is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, but the"
-            f" clock of this machine shows {now:%Y-%m-%d %H:%M} UTC; check it with: timedatectl"
+            f" clock of this machine shows {now:%Y-%m-%d %H:%M} UTC; {_whose_clock(now, ca_time)}"
         )
     for issuer in certificates[1:]:
         if issuer.not_valid_after_utc <= now:
@@ -287,6 +299,12 @@ def _check_validity(certificates: Sequence[x509.Certificate], now: datetime) -> 
                 f"the certificate {_common_name(issuer.subject)!r} in the chain expired at"
                 f" {issuer.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
             )
+
+
+def _whose_clock(now: datetime, ca_time: datetime | None) -> str:
+    if ca_time is not None and abs(ca_time - now) < CLOCK_TOLERANCE:
+        return "the CA's clock shows the same time, so the CA postdated the certificate"
+    return "check it with: timedatectl"
 
 
 def _load_anchors(anchors: bytes) -> list[x509.Certificate]:
@@ -341,7 +359,7 @@ def _facts(certificate: x509.Certificate) -> CertificateFacts:
 
 
 def _alternative_names(certificate: x509.Certificate) -> tuple[Identifier, ...]:
-    names = _extension(certificate, x509.SubjectAlternativeName) or ()
+    names = extension(certificate, x509.SubjectAlternativeName) or ()
     return tuple(filter(None, map(_identifier, names)))
 
 
@@ -358,20 +376,13 @@ def _identifier(name: x509.GeneralName) -> Identifier | None:
 
 def _ari_id(certificate: x509.Certificate) -> str | None:
     """Return the CertID of RFC 9773 §4.1; None without an authority key identifier."""
-    authority = _extension(certificate, x509.AuthorityKeyIdentifier)
+    authority = extension(certificate, x509.AuthorityKeyIdentifier)
     if authority is None or authority.key_identifier is None:
         return None
     number = certificate.serial_number
     # The content octets of a DER INTEGER: with a leading zero octet if the high bit is set.
     serial = number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
     return f"{_base64url(authority.key_identifier)}.{_base64url(serial)}"
-
-
-def _extension(source: _Extended, kind: type[_Extension]) -> _Extension | None:
-    try:
-        return source.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _common_name(name: x509.Name) -> str:
@@ -398,7 +409,7 @@ def _base64url(octets: bytes) -> str:
 def _requested(request: x509.CertificateSigningRequest) -> tuple[Identifier, ...]:
     alternative = [
         _requested_identifier(each)
-        for each in _extension(request, x509.SubjectAlternativeName) or ()
+        for each in extension(request, x509.SubjectAlternativeName) or ()
     ]
     common = [
         _parsed(str(attribute.value))

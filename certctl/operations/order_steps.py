@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certctl import keys, x509
 from certctl.ca.directories import label
-from certctl.errors import AcmeError, InspectionFailed, UsageError
+from certctl.errors import AcmeError, BadResponse, InspectionFailed, UsageError
 from certctl.models import Account, CertificateSpec, Identifier, LedgerEntry, LimitedAction, Order
 from certctl.operations.run import Run
 from certctl.system.files import read_if_exists
@@ -161,40 +160,50 @@ def _request(
 
 
 def _download(context: OrderContext, order: Order, key_sha256: str) -> x509.Inspected:
-    """Return the inspected chain, the preferred one if the CA offers it (RFC 8555 §7.4.2)."""
+    """Return the inspected chain, the preferred one if the CA offers it (RFC 8555 §7.4.2).
+
+    An alternate chain that is not accepted is skipped with a warning. Raises `InspectionFailed` if
+    no chain is accepted; the CA's default chain is then kept aside.
+    """
     spec, run = context.spec, context.run
-    chains = context.client.chains(order)
-    chosen = first = next(chains)
-    if spec.preferred_chain is not None:
-        preferred = (each for each in chain([first], chains) if _leads_to(spec, each))
-        chosen = next(preferred, first)
-        if chosen is first and not _leads_to(spec, first):
-            run.warn(
-                f"the CA offers no chain up to {spec.preferred_chain!r}; using its default chain",
-                spec.name,
+    default: x509.Inspected | None = None
+    failure: InspectionFailed | None = None
+    for number, download in enumerate(context.client.chains(order)):
+        try:
+            found = _inspect(context, download, key_sha256)
+        except InspectionFailed as error:
+            if number:
+                run.warn(f"an alternate chain of the CA is not used: {error.message}", spec.name)
+                continue
+            run.services.store.save_refused(spec.name, download)
+            error.hint = (
+                error.hint
+                or f"The download was saved in the home directory: log/{spec.name}.refused"
             )
-    try:
-        return x509.inspect(
-            chosen,
-            identifiers=context.identifiers,
-            key_sha256=key_sha256,
-            now=run.services.clock.now(),
-            anchors=_anchors(spec),
-        )
-    except InspectionFailed as error:
-        run.services.store.save_refused(spec.name, chosen)
-        error.hint = (
-            error.hint or f"The download was saved in the home directory: log/{spec.name}.refused"
-        )
-        raise
+            failure = error
+        else:
+            if spec.preferred_chain in {None, x509.topmost_issuer(found.cert + found.chain)}:
+                return found
+            default = default or found
+        if spec.preferred_chain is None:
+            break
+    if default is None:
+        raise failure or BadResponse("the CA offers no chain for the certificate")
+    run.warn(
+        f"the CA offers no chain up to {spec.preferred_chain!r}; using its default chain", spec.name
+    )
+    return default
 
 
-def _leads_to(spec: CertificateSpec, pem_chain: bytes) -> bool:
-    """Return whether a chain is the preferred one; False if it cannot be parsed."""
-    try:
-        return x509.topmost_issuer(pem_chain) == spec.preferred_chain
-    except InspectionFailed:
-        return False
+def _inspect(context: OrderContext, download: bytes, key_sha256: str) -> x509.Inspected:
+    return x509.inspect(
+        download,
+        identifiers=context.identifiers,
+        key_sha256=key_sha256,
+        now=context.run.services.clock.now(),
+        anchors=_anchors(context.spec),
+        ca_time=context.client.server_time,
+    )
 
 
 def _anchors(spec: CertificateSpec) -> bytes:

@@ -37,6 +37,7 @@ LEVELS = {
     "persistent_validation": 1,
     "hook_protocols": 1,
     "x509": 1,
+    "chain": 1,
     "formats": 1,
     "system": 2,
     "ca": 3,
@@ -81,7 +82,7 @@ ONLY_IN = {
     "apprise": {"alerts"},
     "lexicon": {"dns"},
     "pytest": {"testing"},
-    "cryptography": {"keys", "x509", "formats", "validation_certificate", "ca", ASIDE},
+    "cryptography": {"chain", "keys", "x509", "formats", "validation_certificate", "ca", ASIDE},
 }
 """The heavy packages, with those of ours that may import them."""
 

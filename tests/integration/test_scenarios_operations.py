@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from certctl.errors import AccountError, AccountPaused, RateLimited, ValidationFailed
+from certctl.formats import split_certificates
 from certctl.models import Account, RevocationReason
 from certctl.operations import accounts
 from certctl.operations.revoke import Afterwards, revoke
@@ -18,6 +19,7 @@ from certctl.x509 import topmost_issuer
 from tests.lab.scripted_ca.chains import (
     Chain,
     backwards,
+    full,
     leaf_only,
     with_private_key,
     with_root,
@@ -30,6 +32,7 @@ from tests.support.operations import Machine, codes, key_matches
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
+PEM_OF_NOTHING = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
 def the_account(machine: Machine) -> Account:
@@ -281,7 +284,7 @@ def test_scenario_22_a_clock_hours_off_only_warns(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     "chain",
-    [with_private_key, wrong_key, wrong_names, leaf_only, wrong_intermediate, backwards],
+    [with_private_key, wrong_key, wrong_names, leaf_only, wrong_intermediate],
     ids=lambda chain: chain.__name__,
 )
 def test_scenario_25_a_chain_that_does_not_fit_never_becomes_live(
@@ -299,6 +302,45 @@ def test_scenario_25_a_chain_that_does_not_fit_never_becomes_live(
     assert (machine.home / "live/a.example/fullchain.pem").read_bytes() == before
     assert machine.status("a.example").renewal_state.failures == 1
     assert [one.number for one in machine.store.versions("a.example")] == [1]
+
+
+@pytest.mark.parametrize("chain", [backwards, with_root], ids=lambda chain: chain.__name__)
+def test_scenario_25_a_chain_that_is_unordered_or_too_long_becomes_live_in_order(
+    machine: Machine, chain: Chain
+) -> None:
+    machine.ca.chain = chain
+
+    report = machine.issue("a.example")
+
+    live = split_certificates((machine.home / "live/a.example/fullchain.pem").read_bytes())
+    assert report.exit_status == 0
+    assert len(live) == 2
+    assert machine.happened("run.warning") == []
+
+
+def test_scenario_25_a_name_that_the_ca_added_is_told_and_the_certificate_is_used(
+    machine: Machine,
+) -> None:
+    machine.ca.chain = lambda issued: full(issued.reissued(names=(*issued.names, "dns:b.example")))
+
+    report = machine.issue("a.example")
+
+    (warning,) = machine.happened("run.warning")
+    assert report.exit_status == 0
+    assert "b.example" in str(warning)
+    assert machine.issue("a.example").outcomes[0].action == "unchanged"
+    assert machine.ca.count("new-order") == 1
+
+
+def test_scenario_26_a_bad_alternate_leaves_the_default_chain(machine: Machine) -> None:
+    machine.ca.alternates = 1
+    machine.ca.script("alternate", response(200, PEM_OF_NOTHING))
+
+    report = machine.issue("a.example", options={"preferred_chain": "Scripted Root X2"})
+
+    chain = (machine.home / "live/a.example/fullchain.pem").read_bytes()
+    assert report.exit_status == 0
+    assert topmost_issuer(chain) == "Scripted Root X1"
 
 
 def test_scenario_25_after_a_refusal_another_order_is_placed(machine: Machine) -> None:
