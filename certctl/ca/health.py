@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from certctl.ca.client import AcmeClient, Directory
 from certctl.ca.directories import as_typed, label
+from certctl.ca.problems import shown_terms
 from certctl.errors import AccountError, AcmeError
 from certctl.models import Account, CertificateSpec, Finding, Severity
 
@@ -31,7 +32,8 @@ def directory_findings(directory: Directory, ca: str, account: Account | None) -
             "ca.terms",
             Severity.WARNING,
             label(ca),
-            f"the terms of service have changed to {wanted}; the account agreed to {agreed}",
+            f"the terms of service have changed to {shown_terms(wanted)}; the account agreed to"
+            f" {shown_terms(agreed)}",
             f"Read them, then run: certctl account update --ca {as_typed(ca)} --agree-tos",
         )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from certctl.ca.problems import Resource, links, problem, web_url
+from certctl.ca.problems import MAX_URL_LENGTH, Resource, links, problem, web_url
 from certctl.errors import BadResponse
 from certctl.models import Authorization, Challenge, Identifier, IdentifierType, Order
 from certctl.text import NAME, WORD, printable, texts
@@ -111,7 +111,8 @@ def directory(response: Response) -> Directory:
     meta: JsonObject = given if isinstance(given, dict) else {}
     return Directory(
         urls={key: str(value) for key, value in urls.items()},
-        terms_of_service=web_url(meta.get("termsOfService")),
+        # Any text: where there are terms, they must be agreed to. Pebble's are a data: URL.
+        terms_of_service=printable(meta.get("termsOfService"), MAX_URL_LENGTH) or None,
         website=web_url(meta.get("website")),
         caa_identities=_texts(meta.get("caaIdentities")),
         external_account_required=meta.get("externalAccountRequired") is True,

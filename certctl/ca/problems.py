@@ -27,14 +27,14 @@ from certctl.errors import (
     RateLimited,
     TermsChanged,
 )
-from certctl.text import NAME, WORD, printable
+from certctl.text import NAME, WORD, printable, quoted
 
 if TYPE_CHECKING:
     from requests import Response
 
 URN = "urn:ietf:params:acme:error:"
 
-_MAX_URL_LENGTH = 2000
+MAX_URL_LENGTH = 2000
 _MAX_SUBPROBLEMS = 20
 _URL = re.compile(r"https://[^\s<>\"']+")
 _PAUSED = re.compile(r"unpause|paused|temporarily prevented", re.IGNORECASE)
@@ -105,7 +105,7 @@ def problem(document: object) -> Problem:
     if not isinstance(document, Mapping):
         return Problem(detail=printable(document))
     detail = document.get("detail")
-    found = _URL.search(detail[: 4 * _MAX_URL_LENGTH]) if isinstance(detail, str) else None
+    found = _URL.search(detail[: 4 * MAX_URL_LENGTH]) if isinstance(detail, str) else None
     return Problem(
         type=printable(document.get("type"), WORD).removeprefix(URN) or None,
         detail=printable(detail) or printable(document.get("title")),
@@ -259,8 +259,13 @@ def web_url(text: object) -> str | None:
     return url if usable else None
 
 
+def shown_terms(terms: str) -> str:
+    """Return the terms of service as a message shows them: a URL to open, or else in quotes."""
+    return web_url(terms) or f"{quoted(terms)}, which is not a web address"
+
+
 def _url(text: object) -> str | None:
     """Return `text` if it is printable, without spaces and short enough to show as a URL."""
-    if not isinstance(text, str) or len(text) > _MAX_URL_LENGTH or not text.isprintable():
+    if not isinstance(text, str) or len(text) > MAX_URL_LENGTH or not text.isprintable():
         return None
     return text if text and " " not in text else None

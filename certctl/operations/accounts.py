@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from certctl.ca.directories import directory_url, label
 from certctl.ca.documented_limits import documented_limits
+from certctl.ca.problems import shown_terms
 from certctl.errors import (
     AccountError,
     CertctlError,
@@ -303,10 +304,11 @@ def _consent(run: Run, client: AcmeClient, directory: str) -> str | None:
     terms = client.directory.terms_of_service
     if terms is None or run.services.settings.flag("account.agree_tos"):
         return terms
-    if run.services.ask(f"Do you agree to the terms of service of {label(directory)}?\n{terms}"):
+    shown = shown_terms(terms)
+    if run.services.ask(f"Do you agree to the terms of service of {label(directory)}?\n{shown}"):
         return terms
     raise ConsentRequired(
-        f"you have not agreed to the terms of service of {label(directory)}: {terms}",
+        f"you have not agreed to the terms of service of {label(directory)}: {shown}",
         hint="Read them, then run the same command again with --agree-tos.",
         code="usage.terms",
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.ca.messages import directory
-from certctl.ca.problems import Resource, error_from, links, problem
+from certctl.ca.problems import Resource, error_from, links, problem, shown_terms
 from certctl.ca.retry_after import LONGEST, retry_after
 from certctl.errors import (
     AccountError,
@@ -173,13 +173,14 @@ def test_a_url_that_nobody_should_open_is_not_in_a_hint(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", NOT_FOR_A_BROWSER)
-def test_a_url_that_nobody_should_open_is_not_taken_from_a_directory(url: str) -> None:
+def test_a_url_that_nobody_should_open_is_not_offered_as_one_by_a_directory(url: str) -> None:
     body = dict.fromkeys(("newNonce", "newAccount", "newOrder"), "https://ca.example/x")
     meta = {"termsOfService": url, "website": url}
 
     found = directory(answer(200, json.dumps({**body, "meta": meta})))
 
-    assert (found.terms_of_service, found.website) == (None, None)
+    assert found.website is None
+    assert shown_terms(str(found.terms_of_service)) == f"'{url}', which is not a web address"
 
 
 def test_the_hint_for_a_rejected_account_is_to_check_it() -> None:
