@@ -7,14 +7,19 @@ accounts is the caller's job.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 
 from certctl.ca import messages
 from certctl.ca.messages import AccountState
 from certctl.ca.network import Network
 from certctl.ca.problems import Resource
 from certctl.ca.signing import ExternalAccount, Signer, external_binding, key_change
-from certctl.errors import AccountError, AcmeError, CaUnavailable, EabRequired, TermsChanged
+from certctl.errors import AccountError, AcmeError, CaUnavailable, TermsChanged
 
+_BOTH_KEPT = (
+    "The old and the new key are both kept. The next use of the account asks the CA again: certctl"
+    " account show --refresh"
+)
 _KEY_CHANGE_CHECK_DELAYS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between checks that the new key is in use; some CAs need a moment until all their servers
 know it.
@@ -101,7 +106,8 @@ def change_key(network: Network, new_key: bytes) -> None:
     """Replace the account's key, and verify that the CA uses the new one (RFC 8555 §7.3.5).
 
     Raises `AccountError`: code `acme.key_in_use` if another account has the new key,
-    `acme.key_change_refused` if the CA does not change keys, or reports success without doing so.
+    `acme.key_change_refused` if the CA does not change keys, or reports success without doing so,
+    `acme.account_key_unknown` if the CA does not tell which key it uses.
     """
     new, old = Signer.load(new_key), network.signer
     url = network.url("keyChange", Resource.KEY_CHANGE)
@@ -111,52 +117,105 @@ def change_key(network: Network, new_key: bytes) -> None:
     except AcmeError as error:
         _resolve_failed_change(network, new_key, error)
         return
+    in_use = key_in_use(network, new_key)
+    if in_use is None:
+        raise key_unknown(network.host)
+    if in_use is AccountKey.OLD:
+        raise _key_change_refused(
+            f"{network.host} accepted the new key, but still uses the old one"
+        )
+
+
+class AccountKey(Enum):
+    """Which of two keys an account has at the CA."""
+
+    OLD = "old"
+    NEW = "new"
+
+
+def key_in_use(network: Network, new_key: bytes) -> AccountKey | None:
+    """Return which key the signer's account has at the CA: `new_key` or the signer's own; None if
+    the CA accepts neither.
+
+    Only success decides: a CA may be down, demand an external account binding before it looks at a
+    key, or refuse both keys of a deactivated account. If the new key is not accepted, this takes
+    some seconds, until all servers of the CA must know it.
+    """
+    new = Signer.load(new_key, _account_url(network.signer))
     for seconds in (*_KEY_CHANGE_CHECK_DELAYS, None):
-        if uses_key(network, new_key):
-            return
+        if _accepts(network, new):
+            return AccountKey.NEW
         if seconds is not None:
             network.pause(seconds)
-    raise _key_change_refused(f"{network.host} accepted the new key, but still uses the old one")
+    return AccountKey.OLD if _accepts(network, network.signer) else None
 
 
-def uses_key(network: Network, key: bytes) -> bool:
-    """Return whether the signer's account uses `key` at the CA, for recovery after a run was
-    interrupted between a key change and saving it.
+def _accepts(network: Network, signer: Signer) -> bool:
+    """Return whether the CA shows that the account of `signer` has its key: by serving the account
+    (RFC 8555 §7.3.2), or by finding it by the key (§7.3.1), since some CAs do not serve it.
     """
-    return _account_with_key(network, key) == _account_url(network.signer)
+    asked = network.signed_by(signer)
+    url = _account_url(signer)
+    try:
+        asked.send(url, None, resource=Resource.ACCOUNT, resend=False)
+    except AcmeError:
+        try:
+            return new_account(asked, (), terms_agreed=False, only_existing=True).url == url
+        except AcmeError:
+            return False
+    return True
 
 
 def _resolve_failed_change(network: Network, new_key: bytes, error: AcmeError) -> None:
     """Return if only the response was lost; raise the actual error otherwise."""
+    in_use = key_in_use(network, new_key)
+    if in_use is AccountKey.NEW:
+        return
+    if in_use is None:
+        if isinstance(error, CaUnavailable):
+            error.hint = _BOTH_KEPT
+            raise error
+        raise key_unknown(network.host, error) from error
+    if error.status == 409:
+        raise _other_account(network, error) from error
     if error.status in {403, 404, 405, 501}:
         raise _key_change_refused(error.message, error) from error
-    # A server error may hide success. Pebble also sends one if the key is in use.
-    holder = _account_with_key(network, new_key) if isinstance(error, CaUnavailable) else None
-    if holder == _account_url(network.signer):
-        return
-    if error.status == 409 or holder is not None:
-        raise AccountError(
-            f"{network.host} has another account with the new key",
-            type=error.type,
-            status=error.status,
-            hint="Try again: the next attempt generates another key.",
-            code="acme.key_in_use",
-        ) from error
+    # Pebble reports a key that is in use as a server error.
+    if isinstance(error, CaUnavailable) and _has_account(network, new_key):
+        raise _other_account(network, error) from error
     raise error
 
 
-def _account_with_key(network: Network, key: bytes) -> str | None:
-    """Return the URL of the account with this key, None if the CA has none."""
-    other = network.signed_by(Signer.load(key))
+def _has_account(network: Network, key: bytes) -> bool:
+    """Return whether the CA finds an account by this key."""
     try:
-        return new_account(other, (), terms_agreed=False, only_existing=True).url
-    except EabRequired:
-        # The CA asks for a binding only if it has no account with that key.
-        return None
-    except AccountError as error:
-        if error.type == "accountDoesNotExist":
-            return None
-        raise
+        new_account(network.signed_by(Signer.load(key)), (), terms_agreed=False, only_existing=True)
+    except AcmeError:
+        return False
+    return True
+
+
+def _other_account(network: Network, error: AcmeError) -> AccountError:
+    return AccountError(
+        f"{network.host} has another account with the new key",
+        type=error.type,
+        status=error.status,
+        hint="Try again: the next attempt generates another key.",
+        code="acme.key_in_use",
+    )
+
+
+def key_unknown(host: str, error: AcmeError | None = None) -> AccountError:
+    """Return the error for a CA that does not show which of two keys the account has."""
+    reason = f": {error.message}" if error else ""
+    return AccountError(
+        f"it is unknown whether {host} uses the old or the new key of the account{reason}",
+        type=error.type if error else None,
+        status=error.status if error else None,
+        retry_after=error.retry_after if error else None,
+        hint=_BOTH_KEPT,
+        code="acme.account_key_unknown",
+    )
 
 
 def _key_change_refused(message: str, error: AcmeError | None = None) -> AccountError:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from certctl.ca import accounts, certificates, orders, persistent_validation
+from certctl.ca.accounts import AccountKey
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
@@ -32,7 +33,7 @@ from certctl.models import (
 )
 from certctl.ports import Clock
 
-__all__ = ["AccountState", "AcmeClient", "Directory", "ExternalAccount"]
+__all__ = ["AccountKey", "AccountState", "AcmeClient", "Directory", "ExternalAccount"]
 
 # 128 bits of entropy take 22 characters (RFC 8555 §8.1).
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,1024}\Z")
@@ -161,15 +162,15 @@ class AcmeClient:
     def change_key(self, new_key: bytes) -> None:
         """Replace the account's key (RFC 8555 §7.3.5), and verify that the CA uses the new one.
         This client continues to sign with the old key. Raises `AccountError`, code
-        `acme.key_in_use` or `acme.key_change_refused`.
+        `acme.key_in_use`, `acme.key_change_refused` or `acme.account_key_unknown`.
         """
         accounts.change_key(self._network, new_key)
 
-    def uses_key(self, key: bytes) -> bool:
-        """Return whether this account uses `key` at the CA, for recovery after a run was
-        interrupted between a key change and saving it.
+    def key_in_use(self, new_key: bytes) -> AccountKey | None:
+        """Return whether the account has `new_key` at the CA, or this client's own; None if the CA
+        shows neither. For recovery from a key change that was interrupted.
         """
-        return accounts.uses_key(self._network, key)
+        return accounts.key_in_use(self._network, new_key)
 
     # The order.
 

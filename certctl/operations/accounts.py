@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _GONE = {"unauthorized": "deactivated", "accountDoesNotExist": "unknown"}
 """The account status that each ACME error type implies (RFC 8555 §7.3.6, §6.7)."""
 
+_KEY_NOT_CHANGED = {"acme.key_in_use", "acme.key_change_refused"}
+"""The codes of a key rollover after which the CA is known to have the old key."""
+
 _POLL_SECONDS = 0.1
 
 
@@ -145,18 +148,21 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
     The new key is written to disk before it is sent to the CA. After a crash at any point, the next
     use of the account finds out which of the two keys the CA knows.
     """
+    from certctl.ca.accounts import key_unknown  # noqa: PLC0415 - an idle run needs no network
     from certctl.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
     accounts = run.services.store.accounts
     with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
+        if accounts.next_key(account) is not None:
+            raise key_unknown(label(account.directory_url))
         key = generate_account_key(kind or account.key_type)
         accounts.save_next_key(account, key)
         try:
             _client(run, account).change_key(key)
         except AccountError as error:
-            # Without a status it is unknown whether the CA accepted the key: the next use asks.
-            if error.status is not None:
+            # Otherwise it is unknown which key the CA has: both are kept, and the next use asks.
+            if error.code in _KEY_NOT_CHANGED:
                 accounts.drop_next_key(account)
             raise
         accounts.promote_next_key(account)
@@ -349,20 +355,29 @@ def _at_the_ca(run: Run, account: Account) -> Account:
 
 
 def _finish_rollover(run: Run, account: Account) -> Account:
-    """Complete an interrupted key rollover: keep the key under which the CA knows the account."""
+    """Complete an interrupted key rollover: keep the key that the CA accepts for the account; both
+    if it accepts neither.
+    """
+    from certctl.ca.accounts import AccountKey  # noqa: PLC0415 - an idle run needs no network
     from certctl.keys import account_key_type  # noqa: PLC0415 - cryptography is slow to import
 
     accounts = run.services.store.accounts
     candidate = accounts.next_key(account)
     if candidate is None:
         return account
-    if _client(run, account).uses_key(candidate):
+    in_use = _client(run, account).key_in_use(candidate)
+    if in_use is AccountKey.NEW:
         accounts.promote_next_key(account)
         run.forget_client(account)
         account = replace(account, key_type=account_key_type(candidate))
         accounts.update(account)
-    else:
+    elif in_use is AccountKey.OLD:
         accounts.drop_next_key(account)
+    else:
+        run.warn(
+            f"{label(account.directory_url)} does not show whether an interrupted key rollover of"
+            f" the account {account.id} succeeded; both keys are kept, and the old one is used"
+        )
     return account
 
 

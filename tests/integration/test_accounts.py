@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from certctl.errors import (
 from certctl.keys import account_key_type
 from certctl.models import Account, AccountKeyType
 from certctl.operations import accounts
-from tests.lab.scripted_ca.faults import drop_connection, problem
+from tests.lab.scripted_ca.faults import Fault, drop_connection, problem, response
+from tests.lab.scripted_ca.settings import ALWAYS
 from tests.support.operations import Machine
 
 HMAC_KEY = b"a secret of thirty-two bytes or so"
@@ -374,6 +376,91 @@ def test_a_change_without_effect_is_an_error_and_the_old_key_stays(machine: Mach
     assert error.value.code == "acme.key_change_refused"
     assert machine.issue("a.example").exit_status == 0
     assert key_file(machine).read_bytes() == before
+
+
+@pytest.mark.parametrize("has_effect", [True, False])
+def test_a_ca_that_wants_a_binding_before_it_looks_at_a_key_is_asked_by_the_accounts_url(
+    machine: Machine, has_effect: bool
+) -> None:
+    register(machine)
+    before = key_file(machine).read_bytes()
+    machine.ca.eab_first, machine.ca.key_change_has_effect = True, has_effect
+    machine.killed_at("key-change", "account", "rollover")
+
+    report = machine.issue("a.example")
+
+    assert report.exit_status == 0
+    assert (key_file(machine).read_bytes() != before) is has_effect
+    assert machine.store.accounts.next_key(the_account(machine)) is None
+
+
+def test_a_rollover_succeeds_at_a_ca_that_wants_a_binding_first(machine: Machine) -> None:
+    register(machine)
+    before = key_file(machine).read_bytes()
+    machine.ca.eab_first = True
+
+    rolled(machine)
+
+    assert key_file(machine).read_bytes() != before
+    assert machine.issue("a.example").exit_status == 0
+
+
+UNDECIDED = {
+    "an outage": response(500),
+    "an unhelpful answer": problem("serverInternal", 500),
+    "a binding": problem("externalAccountRequired", 403),
+    "a refusal": problem("unauthorized", 401),
+    "a proxy": response(403, "<html>no</html>"),
+    "no such method": response(405),
+}
+
+
+@pytest.mark.parametrize("fault", UNDECIDED.values(), ids=UNDECIDED)
+@pytest.mark.parametrize("has_effect", [True, False])
+def test_no_doubt_deletes_an_account_key(machine: Machine, fault: Fault, has_effect: bool) -> None:
+    register(machine)
+    machine.ca.eab_first, machine.ca.key_change_has_effect = True, has_effect
+    machine.killed_at("key-change", "account", "rollover")
+    account = the_account(machine)
+    kept = key_file(machine).read_bytes(), machine.store.accounts.next_key(account)
+    machine.ca.script("account", fault, times=ALWAYS)
+
+    with suppress(AccountError, CertctlError), machine.run() as run:
+        accounts.refresh(run, account)
+    with pytest.raises(CertctlError) as again, machine.run() as run:
+        accounts.rollover(run, account)
+
+    assert again.value.code == "acme.account_key_unknown"
+    assert (key_file(machine).read_bytes(), machine.store.accounts.next_key(account)) == kept
+    assert "both keys are kept" in machine.happened("run.warning")[0].message
+
+
+def test_the_key_that_counts_is_found_once_the_ca_shows_it(machine: Machine) -> None:
+    register(machine)
+    before = key_file(machine).read_bytes()
+    machine.ca.eab_first = True
+    machine.ca.script("account", response(500), times=7)
+    machine.killed_at("key-change", "account", "rollover")
+
+    with machine.run() as run, suppress(CertctlError):
+        accounts.refresh(run, the_account(machine))
+    report = machine.issue("a.example")
+
+    assert report.exit_status == 0
+    assert key_file(machine).read_bytes() != before
+
+
+def test_a_new_key_that_a_server_of_the_ca_does_not_know_yet_is_kept(machine: Machine) -> None:
+    register(machine)
+    before = key_file(machine).read_bytes()
+    machine.killed_at("key-change", "account", "rollover")
+    machine.ca.script("account", problem("unauthorized", 401), times=2)
+    machine.ca.script("new-account", problem("accountDoesNotExist"), times=2)
+
+    report = machine.issue("a.example")
+
+    assert report.exit_status == 0
+    assert key_file(machine).read_bytes() != before
 
 
 def test_account_files_are_for_nobody_else(machine: Machine) -> None:

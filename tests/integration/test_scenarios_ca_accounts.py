@@ -6,7 +6,7 @@ Each test is named after its number in docs/scenarios.md.
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certctl.ca.client import AcmeClient, ExternalAccount
+from certctl.ca.client import AccountKey, AcmeClient, ExternalAccount
 from certctl.errors import (
     AccountError,
     AcmeError,
@@ -118,9 +118,9 @@ def test_scenario_29_deactivation_whose_reply_is_lost(ca: ScriptedCA, client: Ac
 def test_scenario_30_key_change(caller: Caller, kind: AccountKeyType) -> None:
     with caller.registered() as client:
         new_key = new_account_key(kind)
-        assert not client.uses_key(new_key)
+        assert client.key_in_use(new_key) is AccountKey.OLD
         client.change_key(new_key)
-        assert client.uses_key(new_key)
+        assert client.key_in_use(new_key) is AccountKey.NEW
         assert client.with_key(new_key, client.account_url).account().status == "valid"
 
 
@@ -155,7 +155,7 @@ def test_scenario_30_key_change_whose_reply_is_lost(ca: ScriptedCA, client: Acme
     ca.script("key-change", drop_connection(after_processing=True))
     new_key = new_account_key()
     client.change_key(new_key)
-    assert client.uses_key(new_key)
+    assert client.key_in_use(new_key) is AccountKey.NEW
 
 
 def test_scenario_30_key_change_that_did_not_arrive(ca: ScriptedCA, client: AcmeClient) -> None:
@@ -163,7 +163,7 @@ def test_scenario_30_key_change_that_did_not_arrive(ca: ScriptedCA, client: Acme
     new_key = new_account_key()
     with pytest.raises(CaUnavailable):
         client.change_key(new_key)
-    assert not client.uses_key(new_key)
+    assert client.key_in_use(new_key) is AccountKey.OLD
 
 
 @pytest.mark.parametrize(

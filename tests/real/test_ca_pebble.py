@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certctl.ca.client import AcmeClient, ExternalAccount
+from certctl.ca.client import AccountKey, AcmeClient, ExternalAccount
 from certctl.errors import AccountError, AcmeError, EabRequired, ValidationFailed
 from certctl.keys import generate_key
 from certctl.models import AccountKeyType, KeyType, Order
@@ -181,9 +181,9 @@ def test_an_authorization_is_given_up_once(pebble: PebbleServer) -> None:
 def test_a_key_change_holds(pebble: PebbleServer, kind: AccountKeyType) -> None:
     caller, new_key = caller_of(pebble), new_account_key(kind)
     with caller.registered() as client:
-        assert not client.uses_key(new_key)
+        assert client.key_in_use(new_key) is AccountKey.OLD
         client.change_key(new_key)
-        assert client.uses_key(new_key)
+        assert client.key_in_use(new_key) is AccountKey.NEW
         assert client.with_key(new_key, client.account_url).account().status == "valid"
         with pytest.raises(AcmeError):
             client.new_order(parse_identifiers(["old-key.test"]))

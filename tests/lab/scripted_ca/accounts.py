@@ -15,6 +15,8 @@ def new_account(state: State, signed: Signed) -> Reply:
     if signed.account:
         raise Problem("malformed", detail="jwk is required here, not kid")
     account = state.account_with(signed.key)
+    if state.settings.eab_first and signed.fields.get("externalAccountBinding") is None:
+        raise Problem("externalAccountRequired", 403, "an account of ours is wanted")
     if account:
         if account.status != "valid":
             raise Problem("unauthorized", 401, f"the account is {account.status}")

@@ -39,6 +39,7 @@ class Settings:
     terms_of_service: str | None = "https://ca.example/terms/1"
     signature_algorithms: tuple[str, ...] = ("ES256", "ES384", "ES512", "RS256")
     eab_required: bool = False
+    eab_first: bool = False  # newAccount demands the binding before it looks at the key
     eab_keys: dict[str, bytes] = field(default_factory=dict)
     key_change_has_effect: bool = True
 
