@@ -79,7 +79,7 @@ def _read_file(home: Path) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     try:
-        return tomllib.loads(raw.decode("utf-8"))
+        return tomllib.loads(raw.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
 

@@ -40,6 +40,27 @@ def parse_identifiers(texts: Iterable[str]) -> tuple[Identifier, ...]:
     return tuple(dict.fromkeys(parse_identifier(part) for part in split))
 
 
+def email_address(text: str) -> str:
+    """Return an email address whose domain is in A-labels, as contacts at a CA have to be; a URL
+    stays unchanged.
+
+    Raises `UsageError` if the domain is not a valid internationalised name.
+    """
+    address = text.strip()
+    scheme = "mailto:" if address.lower().startswith("mailto:") else ""
+    local, at, domain = address[len(scheme) :].rpartition("@")
+    if not at or domain.isascii() or (not scheme and ":" in address):
+        return address
+    try:
+        return f"{scheme}{local}@{_to_a_labels(domain, domain)}"
+    except InvalidIdentifier as error:
+        raise UsageError(
+            f"{address} is not a valid email address: {error.message}",
+            hint="Give an address such as ops@example.com.",
+            code="usage.email",
+        ) from error
+
+
 def certificate_name(text: str) -> str:
     """Return `text` if it is a safe name for a certificate and its files. Raises `UsageError`."""
     if _CERTIFICATE_NAME.match(text) is None or ".." in text:

@@ -219,6 +219,14 @@ class AccountStore(Protocol):
         """Save changed details of the account, without its key."""
         ...
 
+    def where(self, account: Account, *, next_key: bool = False) -> str:
+        """Return where the account's key, or its next key, is kept, for messages."""
+        ...
+
+    def forget(self, account: Account) -> None:
+        """Delete the account with its keys and its ledger."""
+        ...
+
     def next_key(self, account: Account) -> bytes | None:
         """Return the new key of a key rollover that was interrupted, if any."""
         ...

@@ -47,7 +47,7 @@ COMMANDS = MappingProxyType(
         "rollback": "Make an older version of a certificate live again.",
         "delete": "Delete a certificate and its files.",
         "register": "Register an account with a CA, or find an existing one.",
-        "account": "Show, update or deactivate accounts, and roll over their keys.",
+        "account": "Show, update, deactivate or forget accounts, and roll over keys.",
         "demo": "Watch certctl issue, deploy, renew and revoke certificates.",
         "dev-ca": "Run an ACME CA for development, or print its root certificate.",
         "help": "Show the help of certctl, or of a command.",

@@ -143,6 +143,11 @@ def caa_violations(
         yield finding
 
 
+def names_account(records: Sequence[Property], account_url: str) -> bool:
+    """Return whether a record permits this account by its URL (RFC 8657 §3)."""
+    return any(account_url in each.parameters.get("accounturi", ()) for each in records)
+
+
 def _critical(identifier: Identifier, where: str, records: Sequence[Property]) -> Iterator[Finding]:
     """Yield critical records with unknown tags, for which a CA must not issue (RFC 8659 §4.1)."""
     for each in records:

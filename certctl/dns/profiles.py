@@ -111,7 +111,7 @@ def secret_values(options: Iterable[Option], settings: Mapping[str, Value]) -> I
 def _read(name: str, path: Path) -> Profile:
     data = read_private(path, _LIMIT)
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        document = tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:
         # A UnicodeDecodeError contains the file's bytes, and with them a secret.
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"

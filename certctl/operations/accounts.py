@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certctl.ca.directories import directory_url, label
+from certctl.account_recovery import AccountState, may_be_unknown, state_after
+from certctl.ca.directories import as_typed, directory_url, label
 from certctl.ca.documented_limits import documented_limits
 from certctl.ca.problems import shown_terms
 from certctl.errors import (
     AccountError,
+    AcmeError,
     CertctlError,
+    ConfigurationError,
     ConsentRequired,
     EabRequired,
     LockHeld,
@@ -25,6 +28,7 @@ from certctl.errors import (
 )
 from certctl.events import AccountRegistered
 from certctl.models import Account, AccountKeyType, LedgerEntry, LimitedAction
+from certctl.names import email_address
 from certctl.operations.run import Run
 from certctl.operations.specs import load
 from certctl.rate_limits import Overrun, usages
@@ -40,6 +44,9 @@ _GONE = {"unauthorized": "deactivated", "accountDoesNotExist": "unknown"}
 _KEY_NOT_CHANGED = {"acme.key_in_use", "acme.key_change_refused"}
 """The codes of a key rollover after which the CA is known to have the old key."""
 
+UNKNOWN = "unknown"
+"""The status of an account that its CA does not have any more."""
+
 _POLL_SECONDS = 0.1
 
 
@@ -52,12 +59,17 @@ class Registration:
 
 
 def accounts_at(run: Run, directory: str) -> list[Account]:
-    """Return the valid accounts at a CA in this home directory, oldest first."""
-    return [
-        account
-        for account in run.services.store.accounts.all()
-        if account.directory_url == directory and account.status == "valid"
-    ]
+    """Return the valid accounts at a CA in this home directory, oldest first; if there are none,
+    those that the CA has lost, which can be registered again.
+    """
+    return _usable(
+        [each for each in run.services.store.accounts.all() if each.directory_url == directory]
+    )
+
+
+def _usable(accounts: Sequence[Account]) -> list[Account]:
+    valid = [each for each in accounts if each.status == "valid"]
+    return valid or [each for each in accounts if each.status == UNKNOWN]
 
 
 def choose_account(run: Run, directory: str, chosen: str | None) -> Account | None:
@@ -88,11 +100,17 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
     agreed to, `EabRequired` if the CA requires a binding and none is configured.
     """
     existing = choose_account(run, directory, run.services.settings.text("account.id"))
+    lost = None
     if existing is not None:
-        current = refresh(run, replace(existing, ca_bundle=ca_bundle or existing.ca_bundle))
+        ca_bundle = ca_bundle or existing.ca_bundle
+        current = refresh(run, replace(existing, ca_bundle=ca_bundle))
         if current.status == "valid":
             return Registration(current, created=False)
+        lost = current if current.status == UNKNOWN else None
     terms = _consent(run, run.client(directory, ca_bundle), directory)
+    kind = AccountKeyType(run.services.settings.required_text("account.key_type"))
+    if lost is not None and lost.key_type is kind:
+        return Registration(register_again(run, lost), created=True)
     clock, accounts = run.services.clock, run.services.store.accounts
     deadline = clock.monotonic() + run.services.settings.seconds("lock_timeout")
     while True:
@@ -114,6 +132,65 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
             if existing is not None:
                 return Registration(existing, created=False)
             return _register(run, directory, ca_bundle, terms)
+
+
+def register_again(run: Run, account: Account) -> Account:
+    """Register an account that the CA does not know any more with the key and the contact that it
+    had, and return it with its new URL. Its ID stays.
+
+    Addresses given with `--email` replace the contact. The caller has made sure that the terms are
+    agreed to. Raises `EabRequired` if the CA requires a binding and none is configured.
+    """
+    accounts, settings = run.services.store.accounts, run.services.settings
+    with _exclusive_lock(run, account.directory_url):
+        current = _saved(run, account)
+        if current.url != account.url:
+            return current  # somebody else did it meanwhile
+        client = _client(run, account)
+        moved = state_at_the_ca(run, account) is AccountState.MOVED
+        eab = None if moved else _binding(run, client, account.directory_url)
+        contact = _contact(settings.texts("account.email")) or account.contact
+        terms = client.directory.terms_of_service
+        state = client.new_account(contact, terms_agreed=terms is not None, eab=eab)
+        registered = replace(
+            account,
+            url=state.url,
+            status=state.status,
+            contact=state.contact or contact,
+            terms_of_service=terms,
+            created=run.services.clock.now(),
+        )
+        accounts.update(registered)
+        run.forget_client(account)
+    now = run.services.clock.now()
+    run.services.emit(AccountRegistered("", now, registered.url, state.created))
+    run.warn(
+        f"{label(account.directory_url)} did not know the account {account.url} any more; it was"
+        f" registered again with the same key as {registered.url}"
+    )
+    return registered
+
+
+def state_at_the_ca(run: Run, account: Account) -> AccountState:
+    """Return whether the CA has an account with this account's key (RFC 8555 §7.3.1)."""
+    try:
+        found = _client(run, account).new_account((), terms_agreed=False, only_existing=True)
+    except AcmeError as error:
+        return state_after(error)
+    return AccountState.KNOWN if found.url == account.url else AccountState.MOVED
+
+
+def forget(run: Run, account: Account) -> None:
+    """Delete an account and its key from the home directory; the CA is not asked."""
+    with _exclusive_lock(run, account.directory_url):
+        run.services.store.accounts.forget(account)
+        run.forget_client(account)
+
+
+def _saved(run: Run, account: Account) -> Account:
+    """Return the account as it is in the home directory now."""
+    saved = run.services.store.accounts.all()
+    return next((each for each in saved if each.id == account.id), account)
 
 
 def ensure_account(run: Run, directory: str, ca_bundle: str | None, chosen: str | None) -> Account:
@@ -193,11 +270,20 @@ def _warn_about_hashed_records(account: Account, run: Run) -> None:
 
 
 def deactivate(run: Run, account: Account) -> Account:
-    """Permanently deactivate the account at the CA and return it (RFC 8555 §7.3.6)."""
+    """Permanently deactivate the account at the CA and return it (RFC 8555 §7.3.6).
+
+    An account that the CA does not know any more gets the status `unknown`.
+    """
     with _exclusive_lock(run, account.directory_url):
         account = _finish_rollover(run, account)
-        _client(run, account).deactivate_account()
-        deactivated = replace(account, status="deactivated")
+        status = "deactivated"
+        try:
+            _client(run, account).deactivate_account()
+        except AcmeError as error:
+            status = _status_after(run, account, error)
+            if status == AccountState.MOVED:
+                raise
+        deactivated = replace(account, status=status)
         run.services.store.accounts.update(deactivated)
         run.forget_client(account)
         return deactivated
@@ -225,32 +311,35 @@ def shared_lock(run: Run, account: Account) -> HeldLock:
     )
 
 
-def account_named(run: Run, ca: str | None, chosen: str | None) -> Account:
+def account_named(run: Run, ca: str | None, chosen: str | None, *, dead: bool = False) -> Account:
     """Return the account selected on the command line. Raises `UsageError` if there is none.
 
     `ca` is a CA's name or URL; by default the only account there is, else that of the default CA.
+    `dead`: accounts that are not valid any more are meant too, and preferred.
     """
-    valid = [each for each in run.services.store.accounts.all() if each.status == "valid"]
+    known = run.services.store.accounts.all()
+    usable = list(known) if dead else _usable(known)
     directory = directory_url(ca or run.services.settings.required_text("ca"))
     if chosen is not None:
-        matching = [each for each in valid if chosen in {each.id, each.url}]
-    elif ca is None and len(valid) == 1:
-        matching = valid
+        matching = [each for each in usable if chosen in {each.id, each.url}]
     else:
-        matching = [each for each in valid if each.directory_url == directory]
-    if matching:
+        there = [each for each in usable if each.directory_url == directory]
+        matching = usable if ca is None and not there else there
+        if dead:
+            matching = [each for each in matching if each.status != "valid"] or matching
+    if len(matching) == 1 or (matching and not dead and matching[0].directory_url == directory):
         return matching[0]
-    if valid and ca is None:
-        known = ", ".join(f"{each.id} ({label(each.directory_url)})" for each in valid)
+    if usable and (matching or ca is None):
+        listed = ", ".join(f"{each.id} ({label(each.directory_url)})" for each in usable)
         reason = "several accounts exist" if chosen is None else f"there is no account {chosen!r}"
         raise UsageError(
-            f"{reason}; known: {known}",
+            f"{reason}; known: {listed}",
             hint="Choose one with --account ID.",
             code="usage.unknown_account",
         )
     raise UsageError(
         f"no account is registered at {label(directory)}",
-        hint=f"Run: certctl register --ca {label(directory)}",
+        hint=f"Run: certctl register --ca {as_typed(directory)}",
         code="usage.unknown_account",
     )
 
@@ -263,13 +352,7 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
     kind = AccountKeyType(settings.required_text("account.key_type"))
     key = generate_account_key(kind)
     client = run.client(directory, ca_bundle).with_key(key)
-    eab = _external_account(run)
-    if eab is None and client.directory.external_account_required:
-        raise EabRequired(
-            f"{label(directory)} requires an external account binding (EAB)",
-            hint="Get a key ID and an HMAC key from the CA's web site, then run: certctl register "
-            f"--ca {label(directory)} --eab-kid KID --eab-hmac-key-file FILE",
-        )
+    eab = _binding(run, client, directory)
     contact = _contact(settings.texts("account.email"))
     state = client.new_account(contact, terms_agreed=terms is not None, eab=eab)
     account = Account(
@@ -346,12 +429,43 @@ def _at_the_ca(run: Run, account: Account) -> Account:
     """
     try:
         state = _client(run, account).account()
-    except AccountError as error:
-        status = _GONE.get(error.type or "")
-        if status is None:
-            raise
-        return replace(account, status=status)
+    except AcmeError as error:
+        status = _status_after(run, account, error)
+        if status != AccountState.MOVED:
+            return replace(account, status=status)
+        state = _client(run, account).new_account((), terms_agreed=False, only_existing=True)
+        run.forget_client(account)
+        account = replace(account, url=state.url)
     return replace(account, status=state.status, contact=state.contact or account.contact)
+
+
+def _status_after(run: Run, account: Account, error: AcmeError) -> str:
+    """Return the account's status if `error` means that the CA has lost, moved or deactivated it;
+    raise it otherwise.
+    """
+    if not may_be_unknown(error):
+        raise error
+    state = state_at_the_ca(run, account)
+    if state in {AccountState.UNKNOWN, AccountState.DEACTIVATED, AccountState.MOVED}:
+        return state.value
+    status = _GONE.get(error.type or "")
+    if status is None or state is AccountState.KNOWN:
+        raise error
+    return status
+
+
+def _binding(run: Run, client: AcmeClient, directory: str) -> ExternalAccount | None:
+    """Return the external account binding from the settings. Raises `EabRequired` if the CA needs
+    one and there is none.
+    """
+    eab = _external_account(run)
+    if eab is None and client.directory.external_account_required:
+        raise EabRequired(
+            f"{label(directory)} requires an external account binding (EAB)",
+            hint="Get a key ID and an HMAC key from the CA's web site, then run: certctl register "
+            f"--ca {as_typed(directory)} --eab-kid KID --eab-hmac-key-file FILE",
+        )
+    return eab
 
 
 def _finish_rollover(run: Run, account: Account) -> Account:
@@ -365,11 +479,16 @@ def _finish_rollover(run: Run, account: Account) -> Account:
     candidate = accounts.next_key(account)
     if candidate is None:
         return account
+    try:
+        kind = account_key_type(candidate)
+    except ConfigurationError:
+        run.warn(f"{accounts.where(account, next_key=True)} is not a usable key; it is left alone")
+        return account
     in_use = _client(run, account).key_in_use(candidate)
     if in_use is AccountKey.NEW:
         accounts.promote_next_key(account)
         run.forget_client(account)
-        account = replace(account, key_type=account_key_type(candidate))
+        account = replace(account, key_type=kind)
         accounts.update(account)
     elif in_use is AccountKey.OLD:
         accounts.drop_next_key(account)
@@ -392,4 +511,5 @@ def _exclusive_lock(run: Run, directory: str) -> HeldLock:
 
 def _contact(emails: Sequence[str]) -> tuple[str, ...]:
     """Return contact URLs (RFC 8555 §7.3); an address that is already a URL stays unchanged."""
-    return tuple(each if ":" in each else f"mailto:{each}" for each in emails)
+    addresses = map(email_address, emails)
+    return tuple(each if ":" in each else f"mailto:{each}" for each in addresses)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from certctl import keys
-from certctl.models import CertificateFacts, CertificateSpec
-from certctl.operations.accounts import ensure_account, shared_lock
+from certctl.models import Account, CertificateFacts, CertificateSpec
+from certctl.operations.account_recovery import with_account
 from certctl.operations.authorize import authorize, remove_leftovers
 from certctl.operations.order_steps import collect, order_context, place, profile_to_ask_for
 from certctl.operations.run import Run
@@ -22,8 +22,8 @@ def dry_run(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Certif
     staging = staging_of(spec)
     spec = replace(spec, ca=staging, ca_bundle=spec.ca_bundle if staging == spec.ca else None)
     remove_leftovers(spec.name, run)
-    account = ensure_account(run, spec.ca, spec.ca_bundle, None)
-    with shared_lock(run, account):
+
+    def ordered(account: Account) -> CertificateFacts:
         context = order_context(spec, account, run)
         order = place(context, profile_to_ask_for(context))
         if order.status == "pending":
@@ -32,3 +32,5 @@ def dry_run(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Certif
         key = None if spec.csr else keys.generate_key(spec.key_type)
         _, inspected = collect(context, order, key, csr)
         return inspected.facts
+
+    return with_account(run, spec, None, ordered)

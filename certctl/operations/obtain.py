@@ -17,6 +17,7 @@ from certctl.ari import renewal_info_for
 from certctl.errors import AcmeError, CertctlError, NamesMissing, RateLimited, ValidationFailed
 from certctl.events import CertificateSaved, OrderPlaced
 from certctl.models import (
+    Account,
     CertificateSpec,
     Identifier,
     LimitedAction,
@@ -25,7 +26,7 @@ from certctl.models import (
     PendingOrder,
     Version,
 )
-from certctl.operations.accounts import ensure_account, shared_lock
+from certctl.operations.account_recovery import with_account
 from certctl.operations.ari import ask_for_renewal_info
 from certctl.operations.authorize import authorize, remove_leftovers
 from certctl.operations.order_steps import (
@@ -63,14 +64,16 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
     """
     store, now = run.services.store, run.services.clock.now()
     remove_leftovers(spec.name, run)
-    account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
-    with shared_lock(run, account):
+    status = store.status(spec.name)
+    by_ari = status.live is not None and decide(spec, status, now).reason == "ari"
+
+    def ordered(account: Account) -> tuple[Account, _Issued]:
         # Create the solver first, so that wrong settings are reported before an order is placed.
         run.solver(run.challenge(spec))
-        status = store.status(spec.name)
-        by_ari = status.live is not None and decide(spec, status, now).reason == "ari"
         context = order_context(spec, account, run, order_for(spec, status, now))
-        issued = _ordered_with_fallbacks(context, csr)
+        return account, _ordered_with_fallbacks(context, csr)
+
+    account, issued = with_account(run, spec, spec.account, ordered)
     if csr is not None:
         store.save_csr(spec.name, x509.read_csr(csr).pem)
     store.save_spec(spec)

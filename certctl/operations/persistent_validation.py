@@ -15,6 +15,7 @@ from certctl import persistent_validation
 from certctl.ca.directories import label
 from certctl.errors import ChallengeError, UsageError
 from certctl.models import (
+    Account,
     CertificateSpec,
     Challenge,
     ChallengeType,
@@ -25,7 +26,7 @@ from certctl.models import (
     Task,
     Value,
 )
-from certctl.operations.accounts import ensure_account, shared_lock
+from certctl.operations.account_recovery import with_account
 from certctl.operations.order_steps import OrderContext, order_context
 from certctl.operations.run import Run
 from certctl.operations.specs import changed, find, new, new_name
@@ -67,10 +68,12 @@ def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
     """
     _check(request, run)
     spec = _spec(request, run)
-    account = ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
-    with shared_lock(run, account):
+
+    def asked(account: Account) -> tuple[OrderContext, list[PersistentRecord]]:
         context = order_context(spec, account, run)
-        records = _records(request, context)
+        return context, _records(request, context)
+
+    context, records = with_account(run, spec, spec.account, asked)
     found = [_record_status(each, request, spec, run) for each in records]
     missing = [each for each, state in zip(records, found, strict=True) if state.why is not None]
     if missing and spec.challenge.method == "dns":

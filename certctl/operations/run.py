@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from certctl.dns.system import KeyedLocks
-from certctl.errors import Interrupted, LockHeld, StoreError
+from certctl.errors import ConfigurationError, Interrupted, LockHeld, StoreError
 from certctl.events import Retrying, Warned
 from certctl.models import Account, CertificateSpec, ChallengeSpec, Endpoint, LedgerEntry
 from certctl.operations.job_slots import PrioritySemaphore
@@ -169,7 +169,10 @@ class Run:
             if index not in self._clients and account is not None:
                 key = self.services.store.accounts.key(account)
                 anonymous = self.client(directory_url, ca_bundle)
-                self._clients[index] = anonymous.with_key(key, account.url)
+                try:
+                    self._clients[index] = anonymous.with_key(key, account.url)
+                except ConfigurationError as error:
+                    raise self._unusable_key(account, error) from error
             elif index not in self._clients:
                 client = AcmeClient(
                     self.endpoint(directory_url, ca_bundle),
@@ -181,6 +184,14 @@ class Run:
                 self._clients[index] = client
                 self._stack.callback(client.close)
             return self._clients[index]
+
+    def _unusable_key(self, account: Account, error: ConfigurationError) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.services.store.accounts.where(account)}: {error.message}",
+            hint="Restore the file from a backup. Without one, delete the account and register a"
+            f" new one: certctl account forget --account {account.id}",
+            code=error.code,
+        )
 
     def note(self, account: Account, entry: LedgerEntry) -> None:
         """Record a ledger entry. Entries are written in batches, at the latest when the run ends,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from certctl.ca.directories import as_typed
 from certctl.models import Account
 from certctl.output.certificates import pairs
 from certctl.output.document import Json
@@ -39,6 +40,18 @@ def account_lines(account: Account) -> list[str]:
             ("contact", ", ".join(account.contact) or "none"),
         ]
     )
+
+
+def next_step_lines(account: Account) -> list[str]:
+    """Return what to do about an account that its CA does not have any more."""
+    if account.status != "unknown":
+        return []
+    return [
+        "  The CA no longer knows this account. Register it again:",
+        f"    certctl register --ca {as_typed(account.directory_url)}",
+        "  Or delete it from this home directory:",
+        f"    certctl account forget --account {account.id}",
+    ]
 
 
 def usage_objects(usages: Sequence[Usage]) -> list[Json]:

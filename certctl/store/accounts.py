@@ -90,6 +90,16 @@ class Accounts:
     def update(self, account: Account) -> None:
         write_document(self._layout.account(account) / "account.json", from_account(account))
 
+    def where(self, account: Account, *, next_key: bool = False) -> str:
+        key = self._layout.account(account) / "key.pem"
+        return str(self._next_key(account) if next_key else key)
+
+    def forget(self, account: Account) -> None:
+        directory = self._layout.account(account)
+        temporary = directory.parent / temporary_name(directory.name)
+        rename(directory, temporary)  # so that no half of an account is ever seen
+        remove_tree(temporary)
+
     def next_key(self, account: Account) -> bytes | None:
         return read_if_exists(self._next_key(account), _LIMIT)
 

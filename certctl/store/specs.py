@@ -96,7 +96,7 @@ class Specs:
         except FileNotFoundError:
             raise self._unknown(name) from None
         try:
-            document = tomllib.loads(data.decode("utf-8"))
+            document = tomllib.loads(data.decode("utf-8-sig"))
         except ValueError as error:
             raise ConfigurationError(
                 f"{path}: {error}",
@@ -147,7 +147,7 @@ class Specs:
         if current is None:
             return _new_text(wanted)
         try:
-            edited = _edit(current.decode("utf-8"), wanted, self._settings.table)
+            edited = _edit(current.decode("utf-8-sig"), wanted, self._settings.table)
         except ValueError as error:
             raise ConfigurationError(
                 f"{path}: {error}", hint="Correct the file in an editor.", code="configuration.toml"

@@ -85,10 +85,13 @@ def secret_from_command(command: str, *, timeout: float, stop: threading.Event) 
 
 def _text(data: bytes, where: str) -> str:
     try:
-        secret = data.decode("utf-8").rstrip("\r\n")
+        # Editors on Windows begin a file with a byte order mark, which is not part of the secret.
+        secret = data.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         # without `from error`, which contains the bytes
-        raise ConfigurationError(f"{where} must contain a secret, but is not text") from None
+        raise ConfigurationError(
+            f"{where} must contain a secret, but is not text in UTF-8", hint="Save it as UTF-8."
+        ) from None
     if not secret.strip() or "\0" in secret:
         raise ConfigurationError(
             f"{where} must contain a secret, but is empty or not text",

@@ -26,6 +26,7 @@ LEVELS = {
     "options": 1,
     "settings": 1,
     "spec": 1,
+    "account_recovery": 1,
     "ari": 1,
     "renewal": 1,
     "service_address": 1,

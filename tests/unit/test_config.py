@@ -25,6 +25,12 @@ def read(
     return load(home, environment or {}, flags or {}, directory=directory, options=option_table())
 
 
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "certctl.toml").write_bytes(b'\xef\xbb\xbfca = "zerossl"\n')
+
+    assert read(tmp_path).text("ca") == "zerossl"
+
+
 # Precedence.
 
 

@@ -12,6 +12,7 @@ from certctl.names import (
     certificate_name,
     default_certificate_name,
     display_name,
+    email_address,
     parse_identifier,
     parse_identifiers,
     reverse_name,
@@ -21,6 +22,32 @@ DNS, IP = IdentifierType.DNS, IdentifierType.IP
 
 LONGEST = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
 assert len(LONGEST) == 253
+
+
+# Email addresses.
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("ops@example.com", "ops@example.com"),
+        (" ops@bücher.example\n", "ops@xn--bcher-kva.example"),
+        ("mailto:ops@bücher.example", "mailto:ops@xn--bcher-kva.example"),
+        ("ops@xn--bcher-kva.example", "ops@xn--bcher-kva.example"),
+        ("tel:+4912345", "tel:+4912345"),
+        ("https://example.com/@bücher", "https://example.com/@bücher"),
+        ("nobody", "nobody"),
+    ],
+)
+def test_the_domain_of_an_address_is_in_ascii(text: str, address: str) -> None:
+    assert email_address(text) == address
+
+
+def test_an_address_whose_domain_is_none_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        email_address("ops@bü cher.example")
+
+    assert caught.value.code == "usage.email"
 
 
 # Identifiers.

@@ -288,6 +288,25 @@ def test_a_secret_is_read_without_the_end_of_its_line(tmp_path: Path) -> None:
     assert read_secret(path) == " s3cret "
 
 
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"\xef\xbb\xbfs3cret\r\n")
+    path.chmod(0o600)
+
+    assert read_secret(path) == "s3cret"
+
+
+def test_a_secret_in_another_encoding_is_told_how_to_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes("s3cret\n".encode("utf-16"))
+    path.chmod(0o600)
+
+    with pytest.raises(ConfigurationError) as caught:
+        read_secret(path)
+
+    assert caught.value.hint == "Save it as UTF-8."
+
+
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o620])
 def test_a_secret_that_others_can_read_is_refused_without_showing_it(
     tmp_path: Path, bits: int

@@ -12,7 +12,13 @@ from certctl.cli.session import open_run
 from certctl.cli.specs import require_confirmation
 from certctl.errors import UsageError
 from certctl.models import AccountKeyType
-from certctl.output.accounts import account_lines, account_object, usage_lines, usage_objects
+from certctl.output.accounts import (
+    account_lines,
+    account_object,
+    next_step_lines,
+    usage_lines,
+    usage_objects,
+)
 from certctl.output.document import Result
 from certctl.output.times import Times
 
@@ -30,10 +36,11 @@ _SELECTION = ("ca", "account.id", "lock_timeout")
         "certctl account show --refresh",
         "certctl account update --email ops@example.com",
         "certctl account rollover --ca letsencrypt",
+        "certctl account forget --account ID",
     ),
 )
 def command() -> None:
-    """Show, update or deactivate accounts, and roll over their keys."""
+    """Show, update, deactivate or forget accounts, and roll over their keys."""
 
 
 @command.command("show", cls=Command)
@@ -58,7 +65,11 @@ def show(invocation: Invocation, refresh: bool) -> Result:
     lines = [
         line
         for account, usages in with_usage
-        for line in (*account_lines(account), *usage_lines(usages, times))
+        for line in (
+            *account_lines(account),
+            *usage_lines(usages, times),
+            *next_step_lines(account),
+        )
     ]
     if not held:
         lines = ["There are no accounts yet. Register one with: certctl register"]
@@ -121,14 +132,48 @@ def deactivate(invocation: Invocation) -> Result:
         account = _account(run, invocation)
         require_confirmation(invocation, f"Permanently deactivate {account.url}?", None)
         gone = accounts.deactivate(run, account)
+    if gone.status == accounts.UNKNOWN:
+        return _result("The CA no longer knows the account; it is not used any more.", gone)
     return _result("The account was deactivated.", gone)
 
 
-def _account(run: Run, invocation: Invocation) -> Account:
+@command.command("forget", cls=Command)
+@yes_option
+@settings(*_SELECTION)
+@click.pass_obj
+def forget(invocation: Invocation) -> Result:
+    """Delete an account and its key from this home directory.
+
+    For an account that was deactivated, or whose CA no longer knows it or no longer exists: the CA
+    is not asked. To close an account that is still valid, use `deactivate`.
+    """
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
+    from certctl.operations.account_recovery import forgettable  # noqa: PLC0415 - not for --help
+
+    with open_run(invocation) as run:
+        account = _account(run, invocation, dead=True)
+        reason = forgettable(run, account)
+        if reason is not None:
+            raise UsageError(
+                f"the account {account.id} is not forgotten, because {reason}",
+                hint="Let them use another account: certctl edit NAME --account ID",
+                code="usage.account_in_use",
+            )
+        still = " The CA may still accept it." if account.status == "valid" else ""
+        require_confirmation(
+            invocation,
+            f"Delete the account {account.url} ({account.status}) and its key?{still}",
+            None,
+        )
+        accounts.forget(run, account)
+    return Result({"account": account_object(account)}, [f"Forgot the account {account.url}."])
+
+
+def _account(run: Run, invocation: Invocation, *, dead: bool = False) -> Account:
     from certctl.operations.accounts import account_named  # noqa: PLC0415 - not for --help
 
     ca, wanted = invocation.flags.get("ca"), invocation.flags.get("account.id")
-    return account_named(run, str(ca) if ca else None, str(wanted) if wanted else None)
+    return account_named(run, str(ca) if ca else None, str(wanted) if wanted else None, dead=dead)
 
 
 def _result(line: str, account: Account) -> Result:

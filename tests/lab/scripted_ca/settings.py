@@ -40,6 +40,7 @@ class Settings:
     signature_algorithms: tuple[str, ...] = ("ES256", "ES384", "ES512", "RS256")
     eab_required: bool = False
     eab_first: bool = False  # newAccount demands the binding before it looks at the key
+    unknown_account: tuple[str, int] = ("accountDoesNotExist", 400)  # what a kid without one gets
     eab_keys: dict[str, bytes] = field(default_factory=dict)
     key_change_has_effect: bool = True
 

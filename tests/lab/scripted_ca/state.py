@@ -235,7 +235,7 @@ def authenticate(state: State, received: Received) -> Signed:
 def _account(state: State, url: object) -> Account:
     account = state.accounts.get(str(url))
     if account is None:
-        raise Problem("accountDoesNotExist", detail=f"no account {url}")
+        raise Problem(*state.settings.unknown_account, f"no account {url}")
     if account.status != "valid":
         raise Problem("unauthorized", 401, f"the account is {account.status}")
     return account
