@@ -268,8 +268,12 @@ def _least_width(table: Table, columns: Sequence[int]) -> int:
 
 
 def _wrapped_line(line: str, width: int) -> str:
-    """Return a line wrapped between words; the further lines are indented like its value."""
+    """Return a line wrapped between words; further lines are indented like its value. A value of
+    one word, such as a path, stays next to its label.
+    """
     label = _LABEL.match(line)
+    if label and " " not in line[label.end() :]:
+        return line
     indent = label.end() if label else len(line) - len(line.lstrip()) + _GAP
     return _wrapped(line, width, indent if indent <= width // 2 else _GAP)
 

@@ -169,6 +169,16 @@ def test_a_terminal_wraps_a_paragraph_between_words_under_its_value(
     )
 
 
+def test_a_terminal_keeps_a_path_next_to_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    line = Paragraph("  label  /a/path/that/is/longer/than/thirty/columns")
+    made = output(terminal=True)
+
+    made.finish("show", Result(lines=[line]))
+
+    assert printed(made)[0] == f"{line}\n"
+
+
 def test_a_terminal_wraps_an_error_and_keeps_a_command_in_one_piece(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
