@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from certctl import config
 from certctl.ca.directories import DEV
@@ -32,8 +33,14 @@ from certctl.system.clock import SystemClock
 
 
 @contextmanager
-def open_run(invocation: Invocation) -> Iterator[Run]:
-    """Open a run: settings, home directory, progress, records, and stop signals."""
+def open_run(
+    invocation: Invocation, *, untrusted: Literal["refuse", "warn", "ignore"] = "refuse"
+) -> Iterator[Run]:
+    """Open a run: settings, home directory, progress, records, and stop signals.
+
+    `untrusted` is what to do if another user could have written the home directory: raise
+    `ConfigurationError`, warn (commands that only read), or nothing (`doctor`, which reports it).
+    """
     environment, output = invocation.environment, invocation.output
     home = config.home_directory(
         invocation.home,
@@ -48,7 +55,13 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
         directory=environment.directory,
         options=option_table(),
     )
-    clock = SystemClock()
+    clock, stop = SystemClock(), threading.Event()
+    store = LocalStore(home, settings, clock, stop=stop, warn=output.warning)
+    if untrusted == "refuse":
+        store.trust.require()
+    elif untrusted == "warn":
+        for _, problem in store.trust.problems():
+            output.warning(f"{problem.message}. To correct this, run: {problem.hint}")
     with ExitStack() as stack:
         sinks = [Audit(home, output.warning).sink, stack.enter_context(Progress(output)).sink]
         if output.json_lines:
@@ -60,9 +73,9 @@ def open_run(invocation: Invocation) -> Iterator[Run]:
             stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))
         if output.verbosity > 1:
             stack.enter_context(_log_requests(output))
-        stop = stack.enter_context(stopped_by_signals())
+        stack.enter_context(stopped_by_signals(stop))
         services = Services(
-            store=LocalStore(home, settings, clock, stop=stop, warn=output.warning),
+            store=store,
             tree=LocalTree(home),
             clock=clock,
             settings=settings,
@@ -114,9 +127,9 @@ def _log_requests(output: Output) -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals(stop: threading.Event | None = None) -> Iterator[threading.Event]:
     """Set the event on SIGINT and SIGTERM; a second SIGINT ends the process as usual."""
-    stop = threading.Event()
+    stop = stop or threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -109,7 +109,7 @@ def secret_values(options: Iterable[Option], settings: Mapping[str, Value]) -> I
 
 
 def _read(name: str, path: Path) -> Profile:
-    data = read_private(path, _LIMIT)
+    data = read_private(path, _LIMIT, commands=True)
     try:
         document = tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:

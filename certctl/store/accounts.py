@@ -22,10 +22,12 @@ from certctl.store.layout import Layout, account_id, is_account_id
 from certctl.store.ledger import Ledger
 from certctl.store.leftovers import clean_up_directory
 from certctl.store.records import from_account, to_account
+from certctl.store.trust import HomeTrust, create_trusted_directory
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     as_store_error,
-    read_if_exists,
+    check_own,
+    read_own,
     read_private,
     remove_file,
     remove_tree,
@@ -44,8 +46,11 @@ _UNKNOWN_DATE = datetime.min.replace(tzinfo=UTC)
 class Accounts:
     """Implements `certctl.ports.AccountStore` in one home directory."""
 
-    def __init__(self, layout: Layout, clock: Clock, stop: threading.Event | None) -> None:
+    def __init__(
+        self, layout: Layout, clock: Clock, stop: threading.Event | None, trust: HomeTrust
+    ) -> None:
         self._layout = layout
+        self._trust = trust
         self._clock = clock
         self._stop = stop
 
@@ -64,7 +69,9 @@ class Accounts:
         return sorted(found, key=lambda each: (each.created or _UNKNOWN_DATE, each.id))
 
     def key(self, account: Account) -> bytes:
-        return read_private(self._layout.account(account) / "key.pem", _LIMIT)
+        path = self._layout.account(account) / "key.pem"
+        check_own(path)
+        return read_private(path, _LIMIT)
 
     def save(self, account: Account, key: bytes) -> Account:
         account = replace(account, id=account_id(account.url))
@@ -101,7 +108,7 @@ class Accounts:
         remove_tree(temporary)
 
     def next_key(self, account: Account) -> bytes | None:
-        return read_if_exists(self._next_key(account), _LIMIT)
+        return read_own(self._next_key(account), _LIMIT)
 
     def save_next_key(self, account: Account, key: bytes) -> None:
         write_atomic(self._next_key(account), key)
@@ -119,7 +126,7 @@ class Accounts:
         self, account: Account, entries: Sequence[LedgerEntry], now: datetime
     ) -> None:
         path = self._layout.ledger_lock(account.directory_url)
-        self._layout.create_directory(path.parent)
+        create_trusted_directory(self._layout, self._trust, path.parent)
         held = acquire(
             path,
             exclusive=True,
@@ -136,7 +143,7 @@ class Accounts:
 
     def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> FileLock:
         path = self._layout.account_lock(directory_url)
-        self._layout.create_directory(path.parent)
+        create_trusted_directory(self._layout, self._trust, path.parent)
         held = acquire(
             path,
             exclusive=exclusive,

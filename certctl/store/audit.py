@@ -15,12 +15,19 @@ from datetime import datetime
 from pathlib import Path
 
 from certctl import events
-from certctl.errors import StoreError
+from certctl.errors import ConfigurationError, StoreError
 from certctl.events import Event
 from certctl.store.layout import Layout
+from certctl.store.trust import HomeTrust, create_trusted_directory
+from certctl.system.trust import refuse
 from certctl.text import escaped
 
 FORMAT = 1
+
+_APPEND = (
+    # without O_NONBLOCK, opening a pipe waits for a reader
+    os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+)
 
 RECORDED: tuple[type[Event], ...] = (
     events.AccountRegistered,
@@ -40,6 +47,7 @@ class Audit:
 
     def __init__(self, home: Path, warn: Callable[[str], None]) -> None:
         self._layout = Layout(home.absolute())
+        self._trust = HomeTrust(self._layout)
         self._warn: Callable[[str], None] | None = warn
 
     def sink(self, event: Event) -> None:
@@ -48,17 +56,17 @@ class Audit:
             return
         try:
             self._append(line(event))
-        except (OSError, StoreError) as error:
+        except (OSError, StoreError, ConfigurationError) as error:
             if self._warn is not None:
                 self._warn(f"the audit trail {self._layout.audit} cannot be written: {error}")
                 self._warn = None
 
     def _append(self, text: str) -> None:
         path = self._layout.audit
-        self._layout.create_directory(path.parent)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(path, flags, 0o600)
+        create_trusted_directory(self._layout, self._trust, path.parent)
+        descriptor = os.open(path, _APPEND, 0o600)
         try:
+            refuse(path, os.fstat(descriptor))
             os.write(descriptor, text.encode())
         finally:
             os.close(descriptor)

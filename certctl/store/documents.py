@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certctl.errors import StoreCorrupt
-from certctl.system.files import PRIVATE_FILE, read_if_exists, write_atomic
+from certctl.system.files import PRIVATE_FILE, read_own, write_atomic
 
 FORMAT = 1
 """The `version` that this certctl writes and accepts."""
@@ -35,10 +35,10 @@ def write_document(path: Path, values: Json, mode: int = PRIVATE_FILE) -> None:
 def read_document(path: Path) -> Fields | None:
     """Return the document at `path`, or None if there is no such file.
 
-    Raises `StoreCorrupt` if it is not a JSON object or has another version, `StoreError` if it
-    cannot be read.
+    Raises `StoreCorrupt` if it is not a JSON object, has another version, or could have been
+    written by another user, `StoreError` if it cannot be read.
     """
-    data = read_if_exists(path, _LIMIT)
+    data = read_own(path, _LIMIT)
     if data is None:
         return None
     try:

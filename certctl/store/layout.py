@@ -18,10 +18,7 @@ from urllib.parse import urlsplit
 from certctl.errors import StoreError
 from certctl.models import Account
 from certctl.names import certificate_name
-from certctl.system.files import PRIVATE_DIRECTORY, ensure_directory
-
-TRAVERSABLE_DIRECTORY = 0o711
-"""Others may traverse the directory but not list it: home, `archive` and `live`."""
+from certctl.system.files import PRIVATE_DIRECTORY, TRAVERSABLE_DIRECTORY, ensure_directory
 
 _TRAVERSABLE = {"archive", "live"}
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")

@@ -40,6 +40,7 @@ from certctl.store.pending import PendingOrders
 from certctl.store.runs import Runs
 from certctl.store.specs import Specs
 from certctl.store.summary_cache import SummaryCache
+from certctl.store.trust import HomeTrust, create_trusted_directory
 from certctl.store.versions import Versions, key_group
 from certctl.system.files import write_atomic
 from certctl.system.locks import FileLock, acquire
@@ -66,6 +67,7 @@ class LocalStore:
         warn: Callable[[str], None] = _ignore_warning,
     ) -> None:
         self._layout = Layout(home.absolute())
+        self._trust = HomeTrust(self._layout)
         self._settings = settings
         self._clock = clock
         self._stop = stop
@@ -78,8 +80,13 @@ class LocalStore:
         self._leftovers = Leftovers(self._layout)
         self._runs = Runs(self._layout)
         self._copy_owners = CopyOwners(self._layout)
-        self._accounts = Accounts(self._layout, clock, stop)
+        self._accounts = Accounts(self._layout, clock, stop, self._trust)
         self._journal = Journal(self._layout, settings.table, self._provider_secrets, warn)
+
+    @property
+    def trust(self) -> HomeTrust:
+        """Whether other users could have written the home directory; checked for each lock."""
+        return self._trust
 
     @property
     def accounts(self) -> Accounts:
@@ -266,7 +273,7 @@ class LocalStore:
         return self._acquire(self._layout.port_lock(port, queue=queue), subject, timeout)
 
     def _acquire(self, path: Path, subject: str, timeout: float) -> FileLock:
-        self._layout.create_directory(path.parent)
+        create_trusted_directory(self._layout, self._trust, path.parent)
         return acquire(
             path,
             exclusive=True,

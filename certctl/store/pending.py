@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from certctl.errors import StoreCorrupt, StoreError
+from certctl.errors import ConfigurationError, StoreCorrupt, StoreError
 from certctl.models import PendingOrder
 from certctl.store.documents import encode, read_document, write_document
 from certctl.store.layout import Layout
@@ -19,8 +19,9 @@ from certctl.store.records import from_pending, to_pending
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     as_store_error,
+    check_own,
     discard,
-    read_if_exists,
+    read_own,
     remove_tree,
     rename,
     temporary_name,
@@ -43,11 +44,12 @@ class PendingOrders:
         """
         directory = self._layout.pending(name)
         try:
+            check_own(directory)
             fields = read_document(directory / "order.json")
             if fields is None:
                 return None
-            return to_pending(fields, read_if_exists(directory / "privkey.pem", _LIMIT))
-        except StoreCorrupt as error:
+            return to_pending(fields, read_own(directory / "privkey.pem", _LIMIT))
+        except (StoreCorrupt, ConfigurationError) as error:
             self._warn(f"{error.message}. A new order will be created.")
             return None
 

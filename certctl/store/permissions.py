@@ -16,7 +16,9 @@ from pathlib import Path
 from certctl.errors import CertctlError, ConfigurationError
 from certctl.models import CertificateSpec, Finding, Severity
 from certctl.store.layout import Layout
-from certctl.system.files import check_trusted
+from certctl.store.trust import HomeTrust
+from certctl.system import trust
+from certctl.system.files import check_own
 
 _TRAVERSABLE = 0o001
 _KEY_FILES = ("privkey.pem", "combined.pem")
@@ -57,17 +59,28 @@ def permission_findings(home: Path, specs: Iterable[CertificateSpec]) -> Iterato
 
 
 def _writable_by_others(layout: Layout) -> Iterator[Finding]:
-    """Yield files that another user could change to make certctl run any command."""
-    paths = [layout.home, layout.home / "certctl.toml", layout.certificates]
-    paths += [*_entries(layout.certificates), *_entries(layout.home / "hooks")]
-    paths += [each for directory in _entries(layout.home / "hooks") for each in _entries(directory)]
-    for path in paths:
-        try:
-            check_trusted(path)
-        except ConfigurationError as error:
-            yield Finding("home.writable", Severity.ERROR, str(path), error.message, error.hint)
-        except CertctlError:
-            continue  # missing, or a dangling link: reported by other checks
+    """Yield what another user could change to make certctl run any command."""
+    reported: set[Path] = set()
+    for path, error in HomeTrust(layout).problems():
+        reported.add(path)
+        yield _writable(path, error)
+    # Unlike a run, which checks what it reads, this looks at every file.
+    for directory, directories, files in os.walk(layout.home):
+        for name in sorted([*directories, *files]):
+            path = Path(directory, name)
+            if path in reported or name in _KEY_FILES or name == "key.pem":
+                continue
+            try:
+                check_own(path)
+            except ConfigurationError as error:
+                yield _writable(path, error)
+            except CertctlError:
+                continue  # such as a loop of links: reported by other checks
+
+
+def _writable(path: Path, error: ConfigurationError) -> Finding:
+    hint = trust.file_hint(path, error) if path.is_file() else error.hint
+    return Finding("home.writable", Severity.ERROR, str(path), error.message, hint)
 
 
 def _group_findings(layout: Layout, spec: CertificateSpec) -> Iterator[Finding]:

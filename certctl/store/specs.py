@@ -27,6 +27,7 @@ from certctl.system.files import (
     PRIVATE_FILE,
     as_store_error,
     read_if_exists,
+    read_own,
     read_trusted,
     remove_file,
     write_atomic,
@@ -134,7 +135,7 @@ class Specs:
 
     def csr(self, name: str) -> bytes | None:
         """Return the certificate signing request that is stored for renewals, as PEM."""
-        return read_if_exists(self._layout.csr(name), _LIMIT)
+        return read_own(self._layout.csr(name), _LIMIT)
 
     def save_csr(self, name: str, pem: bytes) -> None:
         """Store a certificate signing request for renewals, durably."""

@@ -19,7 +19,7 @@ from certctl.names import certificate_name
 from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json, timestamp
 from certctl.store.layout import Layout
-from certctl.system.files import read_if_exists, write_atomic
+from certctl.system.files import read_own, write_atomic
 from certctl.version import VERSION
 
 _LIMIT = 256 << 20
@@ -69,7 +69,7 @@ class SummaryCache:
 
     def _read(self) -> Mapping[str, dict[str, Any]]:
         try:
-            document = json.loads(read_if_exists(self._layout.list_cache, _LIMIT) or b"{}")
+            document = json.loads(read_own(self._layout.list_cache, _LIMIT) or b"{}")
             if document["version"] == FORMAT and document["made_by"] == self._made_by:
                 return dict(document["rows"])
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):

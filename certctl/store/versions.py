@@ -30,6 +30,7 @@ from certctl.system.files import (
     PRIVATE_DIRECTORY,
     PRIVATE_FILE,
     as_store_error,
+    check_own,
     discard,
     fsync_directory,
     read_bounded,
@@ -94,9 +95,13 @@ class Versions:
 
     def read(self, name: str, number: int) -> Version:
         """Return an archived version. Raises `UnknownCertificate` if there is no such version,
-        `StoreCorrupt` if its `issued.json` cannot be parsed.
+        `StoreCorrupt` if its `issued.json` cannot be parsed, `ConfigurationError` if another user
+        could have written it.
         """
+        check_own(self._layout.versions(name))
+        check_own(self._layout.version(name, number))
         path = self._layout.version(name, number) / "issued.json"
+        check_own(path)
         fields = read_document(path)
         if fields is None:
             known = ", ".join(str(each) for each in self.numbers(name))
@@ -123,6 +128,8 @@ class Versions:
         """Return the PEM bytes of a version. Raises as `read` does."""
         version = self.read(name, number)
         directory = self._layout.version(name, number)
+        for each in ("cert.pem", "chain.pem", "privkey.pem"):
+            check_own(directory / each)
         return Material(
             cert=read_bounded(directory / "cert.pem", _LIMIT),
             chain=read_bounded(directory / "chain.pem", _LIMIT),

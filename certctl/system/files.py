@@ -17,9 +17,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from certctl.errors import ConfigurationError, StoreCorrupt, StoreError
+from certctl.system import trust
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
+TRAVERSABLE_DIRECTORY = 0o711
+"""Others may traverse the directory but not list it: home, `archive` and `live`."""
 
 _TEMPORARY = re.compile(r"\.new-(.*)-[0-9a-f]{8}\Z")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -28,8 +31,6 @@ _CHUNK = 64 * 1024
 """Bytes per read: the interpreter allocates the whole size, and larger allocations need system
 calls of their own.
 """
-
-_MAX_LINKS = 40
 
 _HINTS = {
     errno.ENOSPC: "Free some space on that file system and try again. No file was changed.",
@@ -108,14 +109,16 @@ def write_new(
 
 
 def ensure_directory(path: Path, mode: int = PRIVATE_DIRECTORY, group: int | None = None) -> None:
-    """Create a directory and its missing parents durably, regardless of the umask.
+    """Create a directory durably, regardless of the umask. Missing parents are created so that
+    others can traverse them: a home directory that is created for a private directory in it must
+    let a key group through.
 
     An existing directory keeps its mode and group. Raises `StoreError`.
     """
     with as_store_error("create the directory", path):
         if path.is_dir():
             return
-        ensure_directory(path.parent, mode)
+        ensure_directory(path.parent, TRAVERSABLE_DIRECTORY)
         try:
             path.mkdir(mode if group is None else PRIVATE_DIRECTORY)
         except FileExistsError:
@@ -236,14 +239,18 @@ def read_if_exists(path: Path, limit: int) -> bytes | None:
             return None
 
 
-def read_private(path: Path, limit: int) -> bytes:
-    """Return the bytes of a file that contains a secret.
+def read_private(path: Path, limit: int, *, commands: bool = False) -> bytes:
+    """Return the bytes of a file that contains a secret; `commands`: it may contain commands too.
 
-    Raises `ConfigurationError` if its group or others may read or write it, `StoreError` if it
-    cannot be read. A pipe is read to its end.
+    Raises `ConfigurationError` if its group or others may read or write it, or if it may contain
+    commands and belongs to another user; `StoreError` if it cannot be read. A pipe is read to its
+    end.
     """
     with as_store_error("read", path), _open_for_reading(path) as descriptor:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        facts = os.fstat(descriptor)
+        mode = stat.S_IMODE(facts.st_mode)
+        if commands:
+            trust.refuse(path, facts)
         if mode & 0o077:
             raise ConfigurationError(
                 f"{path} contains a secret, but is accessible to other users (mode {mode:04o})",
@@ -264,7 +271,7 @@ def read_trusted(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
     try:
         with _open_for_reading(path) as descriptor:
             facts = os.fstat(descriptor)
-            _refuse_untrusted(path, facts)
+            trust.refuse(path, facts)
             return _read_all(descriptor, path, limit), facts
     except FileNotFoundError:
         raise
@@ -283,24 +290,53 @@ def check_trusted(path: Path) -> None:
     """
     with as_store_error("read the status of", path):
         if os.geteuid() != 0:
-            _refuse_untrusted(path, path.stat())
+            trust.refuse(path, path.stat(), sticky=True, lenient=True)
             return
-        here = Path("/")
-        _refuse_untrusted(here, here.lstat())
-        steps = list(reversed(path.absolute().parts[1:]))
-        links = 0
-        while steps:
-            step = steps.pop()
-            here = here.parent if step == ".." else here / step
-            facts = here.lstat()
-            _refuse_untrusted(here, facts)
+        for step in trust.steps(path.absolute()):
+            trust.refuse(step.path, step.facts, sticky=True)
+
+
+def read_own(path: Path, limit: int) -> bytes | None:
+    """Return the bytes of a file that only certctl writes, None if it does not exist.
+
+    Raises `StoreCorrupt` if it is not a regular file, if another user could have written it, or if
+    it has more than `limit` bytes, `StoreError` if it cannot be read.
+    """
+    with as_store_error("read", path):
+        try:
+            # without O_NONBLOCK, opening a pipe waits for a writer
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        try:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise StoreCorrupt(f"{path} is not a regular file", hint="Remove it.")
+            try:
+                trust.refuse(path, facts)
+            except ConfigurationError as error:
+                hint = trust.file_hint(path, error)
+                raise StoreCorrupt(error.message, hint=hint, code=error.code) from error
+            return _read_all(descriptor, path, limit)
+        finally:
+            os.close(descriptor)
+
+
+def check_own(path: Path) -> None:
+    """Check that no other user could have written a file or directory below the home directory,
+    or what it is a link to. What does not exist is accepted.
+
+    Raises `ConfigurationError` with the path and the command that corrects it, `StoreError` if it
+    cannot be examined.
+    """
+    with as_store_error("read the status of", path):
+        try:
+            facts = path.lstat()
+            trust.refuse(path, facts)
             if stat.S_ISLNK(facts.st_mode):
-                links += 1
-                if links > _MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                target = here.readlink()
-                here = Path("/") if target.is_absolute() else here.parent
-                steps.extend(part for part in reversed(target.parts) if part != "/")
+                trust.refuse(path, path.stat())
+        except FileNotFoundError:
+            return
 
 
 @contextmanager
@@ -387,26 +423,3 @@ def _remove_entry(name: str, directory: int) -> None:
 
 def _reraise(error: OSError) -> None:
     raise error
-
-
-def _refuse_untrusted(path: Path, facts: os.stat_result) -> None:
-    user = os.geteuid()
-    if facts.st_uid not in {0, user}:
-        raise ConfigurationError(
-            f"{path} belongs to user id {facts.st_uid}, who could make certctl run any command",
-            hint=f"chown {'root' if user == 0 else user} {path}",
-            code="configuration.permissions",
-        )
-    if stat.S_ISLNK(facts.st_mode):
-        return  # the mode of a link has no meaning; its directory is checked
-    if stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX:
-        return
-    others = stat.S_IWOTH
-    if user == 0 and facts.st_gid != 0:
-        others |= stat.S_IWGRP
-    if facts.st_mode & others:
-        raise ConfigurationError(
-            f"{path} can be written by other users, who could make certctl run any command",
-            hint=f"chmod go-w {path}",
-            code="configuration.permissions",
-        )

@@ -52,7 +52,7 @@ def show(invocation: Invocation, refresh: bool) -> Result:
     from certctl.operations import accounts  # noqa: PLC0415 - not for --help
     from certctl.operations.rate_limit_forecast import usage_of  # noqa: PLC0415 - not for --help
 
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="warn") as run:
         chosen = (
             [_account(run, invocation)]
             if {"ca", "account.id"} & set(invocation.flags)

@@ -110,5 +110,5 @@ def command(
     Prints one line with performance data. The exit status is 0 OK, 1 WARNING, 2 CRITICAL or
     3 UNKNOWN, unlike that of other commands.
     """
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="warn") as run:
         return check_result(check(run, subjects, Limits(warning, critical, run_age)))

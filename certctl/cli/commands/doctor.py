@@ -48,7 +48,7 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
     from certctl.operations.machine_findings import MachineContext  # noqa: PLC0415 - as above
     from certctl.output.findings import diagnosis_result  # noqa: PLC0415 - as above
 
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="ignore") as run:
         request = DoctorRequest(
             names=tuple(dict.fromkeys(names)),
             given=given_options(invocation),

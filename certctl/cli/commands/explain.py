@@ -28,7 +28,7 @@ def command(invocation: Invocation, name: str) -> Result:
 
     Does not contact the CA, and changes nothing.
     """
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="warn") as run:
         found = explain(run, name)
     times = Times(local=invocation.output.terminal)
     return Result(explanation_object(found), explanation_lines(found, times))

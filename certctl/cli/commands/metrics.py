@@ -35,7 +35,7 @@ def command(invocation: Invocation, out: str | None) -> Result:
     from certctl.output.metrics import metrics_text  # noqa: PLC0415 - as above
     from certctl.system.files import write_atomic  # noqa: PLC0415 - as above
 
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="warn") as run:
         views, history = overview(run), run.services.store.history()
         text = metrics_text(views, history)
         path = None if out is None else Path(invocation.environment.directory, out)

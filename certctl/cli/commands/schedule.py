@@ -67,7 +67,7 @@ def show(invocation: Invocation) -> Result:
     from certctl.operations import schedule  # noqa: PLC0415 - not for --help
     from certctl.output.schedule import shown_result  # noqa: PLC0415 - as above
 
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="warn") as run:
         found = schedule.show(run, _job(invocation, run), _machine(invocation))
     return shown_result(found, Times(local=invocation.output.terminal))
 

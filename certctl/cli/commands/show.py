@@ -25,7 +25,7 @@ from certctl.output.times import Times
 @click.pass_obj
 def command(invocation: Invocation, name: str) -> Result:
     """Show everything about one certificate: names, times, files, hooks, the last error."""
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="warn") as run:
         found = details(run, name)
     return Result(
         details_object(found), details_lines(found, Times(local=invocation.output.terminal))

@@ -48,6 +48,6 @@ def command(invocation: Invocation, services: Sequence[str], wait: float) -> Res
     from certctl.operations.verify import verify  # noqa: PLC0415 - not for --help
     from certctl.output.verification import verification_result  # noqa: PLC0415 - as above
 
-    with open_run(invocation) as run:
+    with open_run(invocation, untrusted="warn") as run:
         found = verify(run, services, timeout=wait)
         return verification_result(found, run.services.clock, terminal=invocation.output.terminal)
