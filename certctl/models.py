@@ -194,6 +194,7 @@ class ChallengeSpec:
     dns_credentials: str | None = None
     dns_options: tuple[str, ...] = ()
     dns_resolver: str | None = None
+    dns_follow_cname: bool = True
     dns_skip_propagation: bool = False
     dns_propagation_timeout: float = 120
     dns_propagation_quorum: str = "all"

@@ -418,6 +418,16 @@ OPTIONS: tuple[Option, ...] = (
         variable="CERTCTL_DNS_RESOLVER",
     ),
     Option(
+        "challenge.dns_follow_cname",
+        Kind.BOOLEAN,
+        True,
+        "Write the TXT record at the target of a CNAME. One that comes from a wildcard is never "
+        "followed.",
+        flag="--dns-follow-cname/--dns-no-follow-cname",
+        in_spec=True,
+        variable="CERTCTL_DNS_FOLLOW_CNAME",
+    ),
+    Option(
         "challenge.dns_skip_propagation",
         Kind.BOOLEAN,
         False,

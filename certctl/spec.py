@@ -285,6 +285,7 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         dns_credentials=settings.text("challenge.dns_credentials"),
         dns_options=options,
         dns_resolver=settings.text("challenge.dns_resolver"),
+        dns_follow_cname=settings.flag("challenge.dns_follow_cname"),
         dns_skip_propagation=settings.flag("challenge.dns_skip_propagation"),
         dns_propagation_timeout=settings.seconds("challenge.dns_propagation_timeout"),
         dns_propagation_quorum=settings.required_text("challenge.dns_propagation_quorum"),

@@ -21,11 +21,14 @@ EAB_KEYS = {"kid-1": "zNDgzOGY4ZTk1ODM2NDIxYTg3YjBmZWNhNTVkMDc4Mzk"}
 """External account keys that `pebble_eab` accepts."""
 
 ZONES = {
-    "example.test": "_acme-challenge.alias CNAME alias.challenges.test.",
+    "example.test": "_acme-challenge.alias CNAME alias.challenges.test.\n"
+    "*.wild CNAME edge.cdn.test.\n"
+    "_acme-challenge.own.wild CNAME own.challenges.test.\n"
+    "moved DNAME challenges.test.",
     "sub.example.test": "",
     "challenges.test": "",
 }
-"""The zones of `bind`: one, one below it, and one that an alias of the first leads to."""
+"""The zones of `bind`: one with a wildcard, one below it, and one that aliases of both lead to."""
 
 # A busy machine is no failure: no example has a time limit of its own.
 hypothesis.settings.register_profile("certctl", deadline=None)

@@ -49,6 +49,7 @@ from certctl.spec import with_persistent_validation
     "challenge.dns_credentials",
     "challenge.dns_options",
     "challenge.dns_resolver",
+    "challenge.dns_follow_cname",
     "challenge.dns_propagation_timeout",
 )
 @settings("deploy.hook_timeout", "lock_timeout", "order_timeout")

@@ -65,6 +65,7 @@ _METHODS = MappingProxyType(
 _DNS = (
     "challenge.dns_challenge",
     "challenge.dns_resolver",
+    "challenge.dns_follow_cname",
     "challenge.dns_skip_propagation",
     "challenge.dns_propagation_timeout",
     "challenge.dns_propagation_quorum",

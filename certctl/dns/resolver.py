@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from dataclasses import dataclass
+from typing import Self
 
 import dns.exception
 import dns.message
@@ -16,10 +18,12 @@ import dns.resolver
 from certctl.dns.addresses import DNS_PORT, check_server
 from certctl.dns.queries import NoReply, Server, query
 from certctl.errors import ChallengeError, Interrupted
+from certctl.ports import Clock
 
 QUERY_SECONDS = 3.0
 ROUNDS = 2
 
+_MOMENT = 0.1
 _MEANINGFUL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
@@ -31,6 +35,38 @@ def parse_server(text: str) -> Server:
     return Server(*check_server(text))
 
 
+@dataclass(frozen=True)
+class TimeLimit:
+    """The end of a series of queries, `at` a time of the clock's `monotonic`."""
+
+    clock: Clock
+    at: float
+
+    @classmethod
+    def until(cls, clock: Clock, seconds: float, deadline: float | None) -> Self:
+        """Return the limit in `seconds` from now, or at the `deadline` if that is earlier."""
+        limit = cls(clock, clock.monotonic() + seconds)
+        return limit if deadline is None or deadline >= limit.at else cls(clock, deadline)
+
+    def at_most(self, seconds: float) -> TimeLimit:
+        """Return this limit, or one in `seconds` from now if that is earlier."""
+        return TimeLimit.until(self.clock, seconds, self.at)
+
+    def of(self, seconds: float) -> float:
+        """Return how many of these `seconds` a query may take; at least a moment."""
+        return max(_MOMENT, min(seconds, self.at - self.clock.monotonic()))
+
+    def check(self, name: str) -> None:
+        """Raise `ChallengeError` if the time is up."""
+        if self.clock.monotonic() >= self.at:
+            raise ChallengeError(
+                f"the lookups in the DNS for {name} took too long",
+                hint="Check the name servers of its zone and the resolver; to use another one:"
+                " --dns-resolver ADDRESS[:PORT].",
+                code="challenge.dns.lookup",
+            )
+
+
 class Resolver:
     """The resolvers to query, in order; those of /etc/resolv.conf if `address` is None."""
 
@@ -38,17 +74,20 @@ class Resolver:
         self._stop = stop
         self._servers = _system_servers() if address is None else (parse_server(address),)
 
-    def ask(self, name: str, kind: str) -> dns.message.Message:
+    def ask(self, name: str, kind: str, limit: TimeLimit | None = None) -> dns.message.Message:
         """Return the answer to a query: records, or that there are none.
 
-        Raises `ChallengeError` if no resolver answers, and `Interrupted`.
+        Raises `ChallengeError` if no resolver answers in time, and `Interrupted`.
         """
         problems: dict[Server, str] = {}
         for _ in range(ROUNDS):
             for server in self._servers:
                 self.check()
+                if limit is not None:
+                    limit.check(name)
+                seconds = QUERY_SECONDS if limit is None else limit.of(QUERY_SECONDS)
                 try:
-                    answer = query(server, name, kind, recurse=True, seconds=QUERY_SECONDS)
+                    answer = query(server, name, kind, recurse=True, seconds=seconds)
                 except NoReply as error:
                     problems[server] = str(error)
                     continue

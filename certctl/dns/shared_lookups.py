@@ -45,8 +45,14 @@ class DnsLookups:
         with self._guard:
             if self._zones is None:
                 chosen = Resolver(self._challenge.dns_resolver, self._stop)
-                direct = not self._challenge.dns_skip_propagation
-                self._zones = Zones(chosen, self._clock, direct=direct)
+                self._zones = Zones(
+                    chosen,
+                    self._clock,
+                    follow=self._challenge.dns_follow_cname,
+                    # Nobody waits for the record then, so a resolver must not have its absence in
+                    # its cache: the CA may use the same one.
+                    spare_resolver=self._challenge.dns_skip_propagation,
+                )
             return self._zones
 
     @property

@@ -109,9 +109,9 @@ class Fields:
             raise self.invalid(key, "a number")
         return float(value)
 
-    def boolean(self, key: str) -> bool:
-        """Return a boolean."""
-        value = self.values.get(key)
+    def boolean(self, key: str, *, default: bool | None = None) -> bool:
+        """Return a boolean; `default` is for a field that older versions do not have."""
+        value = self.values.get(key, default)
         if not isinstance(value, bool):
             raise self.invalid(key, "true or false")
         return value

@@ -113,6 +113,80 @@ def test_aliases_are_followed_one_answer_at_a_time() -> None:
     assert found == Location("two.example.com", "example.com")
 
 
+EDGE = ("edge.cdn.test.",)
+CDN: dict[tuple[str, str], tuple[str, ...]] = {("cdn.test", "SOA"): SOA}
+
+
+@pytest.mark.parametrize(
+    ("name", "at_zone"),
+    [
+        ("_acme-challenge.www.example.com", "example.com"),
+        ("_acme-challenge.a.b.example.com", "example.com"),
+        ("_account._acme-challenge.www.example.com", "example.com"),
+        ("_validation-persist.www.example.com", "example.com"),
+    ],
+)
+def test_a_cname_that_comes_from_a_wildcard_is_not_followed(name: str, at_zone: str) -> None:
+    records = zone() | CDN | {("*.example.com", "CNAME"): EDGE}
+    with ScriptedDns(records) as script:
+        assert locate(name, script) == Location(name, at_zone)
+
+
+def test_a_wildcards_cname_is_told_by_the_resolver_where_the_servers_cannot_be_queried() -> None:
+    records = zone(servers=("127.0.0.99",)) | CDN | {("*.example.com", "CNAME"): EDGE}
+    with ScriptedDns(records) as script:
+        assert locate(NAME, script) == Location(NAME, "example.com")
+
+
+@pytest.mark.parametrize("target", ["acme.cdn.test", "edge.cdn.test"])
+@pytest.mark.parametrize("servers", [("127.0.0.1",), ("127.0.0.99",)])
+def test_a_cname_of_its_own_is_followed_beside_a_wildcard_whatever_its_target(
+    target: str, servers: tuple[str, ...]
+) -> None:
+    records = zone(servers=servers) | CDN | {("*.example.com", "CNAME"): EDGE}
+    records |= {(NAME, "CNAME"): (f"{target}.",), (target, "A"): ("192.0.2.1",)}
+    with ScriptedDns(records) as script:
+        assert locate(NAME, script) == Location(target, "cdn.test")
+
+
+def test_a_wildcard_at_the_target_of_a_cname_ends_the_chain_there() -> None:
+    records = zone() | CDN | {(NAME, "CNAME"): ("acme.cdn.test.",)}
+    records |= {("*.cdn.test", "CNAME"): ("edge.example.com.",)}
+    with ScriptedDns(records) as script:
+        assert locate(NAME, script) == Location("acme.cdn.test", "cdn.test")
+
+
+def test_a_dname_is_followed_since_nothing_can_be_written_below_it() -> None:
+    records = zone() | CDN | {("sub.example.com", "DNAME"): ("cdn.test.",)}
+    with ScriptedDns(records) as script:
+        found = locate("_acme-challenge.www.sub.example.com", script)
+
+    assert found == Location("_acme-challenge.www.cdn.test", "cdn.test")
+
+
+def test_a_wildcard_in_a_zone_below_leaves_the_record_in_that_zone() -> None:
+    # The target is in the zone above, whose SOA record a resolver returns with the alias.
+    below = {
+        ("sub.example.com", "SOA"): SOA,
+        ("sub.example.com", "NS"): ("ns0.example.com.",),
+        ("*.sub.example.com", "CNAME"): ("edge.example.com.",),
+    }
+    name = "_acme-challenge.www.sub.example.com"
+    with ScriptedDns(zone() | below) as script:
+        zones = Zones(resolver_of(script), SteerableClock())
+        zones.locate(NAME)  # the zone above is known by now
+
+        assert zones.locate(name) == Location(name, "sub.example.com")
+
+
+def test_cnames_are_not_followed_on_request() -> None:
+    records = zone() | CDN | {(NAME, "CNAME"): ("acme.cdn.test.",)}
+    with ScriptedDns(records) as script:
+        found = Zones(resolver_of(script), SteerableClock(), follow=False).locate(NAME)
+
+    assert found == Location(NAME, "example.com")
+
+
 def test_cname_loops_are_refused() -> None:
     records = {
         ("a.test", "CNAME"): ("b.test.",),

@@ -37,10 +37,11 @@ def zone(*, servers: tuple[str, ...] = ("127.0.0.1",)) -> dict[tuple[str, str], 
 class ScriptedDns:
     """Answers from `records`: values in master-file syntax, by name and type.
 
-    It follows no alias and sends no SOA with a negative answer. `rcodes` sets the response code of
-    single names; an answer for one of `truncated` never fits into a datagram. It listens `over`
-    both protocols, or one, calls `gate` with each name before it answers, and refers what is in
-    `referrals` to a zone below. `asked` has the questions that came.
+    It follows no alias and sends no SOA with a negative answer. A name that begins with `*.` stands
+    for what does not exist below (RFC 4592), and a DNAME redirects what is below it. `rcodes` sets
+    the response code of single names; an answer for one of `truncated` never fits into a datagram.
+    It listens `over` both protocols, or one, calls `gate` with each name before it answers, and
+    refers what is in `referrals` to a zone below. `asked` has the questions that came.
     """
 
     records: Mapping[tuple[str, str], tuple[str, ...]]
@@ -81,8 +82,9 @@ class ScriptedDns:
         reply = dns.message.make_response(query, recursion_available=True)
         reply.flags |= dns.flags.AA
         reply.set_rcode(self.rcodes.get(name, dns.rcode.NOERROR))
-        held = kind if (name, kind) in self.records else "CNAME"
-        values = self.records.get((name, held), ())
+        owner = self._owner(name)
+        held = kind if (owner, kind) in self.records else "CNAME"
+        values = self.records.get((owner, held), ())
         if (name, kind) in self.referrals:
             below = dns.name.from_text(self.referrals[name, kind])
             reply.flags &= ~dns.flags.AA
@@ -91,7 +93,33 @@ class ScriptedDns:
             reply.flags |= dns.flags.TC
         elif values:
             reply.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", held, *values))
+        else:
+            reply.answer += self._redirection(question.name)
         return reply.to_wire()
+
+    def _owner(self, name: str) -> str:
+        """Return whose records are those of `name`: its own, or a wildcard's."""
+        if self._exists(name):
+            return name
+        above = name.partition(".")[2]
+        while above and not self._exists(above):
+            above = above.partition(".")[2]
+        return f"*.{above}"
+
+    def _exists(self, name: str) -> bool:
+        return any(owner == name or owner.endswith(f".{name}") for owner, _ in self.records)
+
+    def _redirection(self, name: dns.name.Name) -> list[dns.rrset.RRset]:
+        """Return the DNAME above a name, with the CNAME that is made from it (RFC 6672 §3.1)."""
+        for (owner, kind), (target, *_) in self.records.items():
+            above = dns.name.from_text(owner)
+            if kind == "DNAME" and name != above and name.is_subdomain(above):
+                made = name.relativize(above) + dns.name.from_text(target)
+                return [
+                    dns.rrset.from_text(above, self.ttl, "IN", "DNAME", target),
+                    dns.rrset.from_text(name, self.ttl, "IN", "CNAME", made.to_text()),
+                ]
+        return []
 
 
 @contextlib.contextmanager

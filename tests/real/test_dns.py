@@ -107,6 +107,41 @@ def test_an_alias_is_followed_to_the_zone_where_the_record_belongs(
     assert bind.txt("alias.challenges.test") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("*.a.wild.example.test", "_acme-challenge.a.wild.example.test"),
+        ("own.wild.example.test", "own.challenges.test"),
+        ("x.moved.example.test", "_acme-challenge.x.challenges.test"),
+    ],
+    ids=["a wildcard's", "its own beside a wildcard's", "by a DNAME"],
+)
+def test_only_a_cname_that_is_no_wildcards_is_followed(
+    pebble_bind: PebbleServer, bind: BindServer, tmp_path: Path, name: str, record: str
+) -> None:
+    here = bind_host(tmp_path, pebble_bind, bind)
+
+    tested = here.certctl("dns", "test", name, "--json")
+    here.issue(name)
+
+    assert tested.json()["data"]["name"] == record
+    assert names(here.leaf(name.removeprefix("*."))) == [name]
+    assert bind.txt(record) == []
+
+
+def test_a_cname_is_not_followed_on_request(
+    pebble_bind: PebbleServer, bind: BindServer, tmp_path: Path
+) -> None:
+    here = bind_host(tmp_path, pebble_bind, bind)
+
+    finished = here.certctl(
+        *("dns", "test", "alias.example.test", "--dns-no-follow-cname", "--dns-skip-propagation"),
+        "--json",
+    )
+
+    assert finished.json()["data"]["name"] == "_acme-challenge.alias.example.test"
+
+
 def test_a_wrong_key_is_named_and_nothing_stays_behind(
     pebble_bind: PebbleServer, bind: BindServer, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def show(provider: str) -> Result:
     "challenge.dns_credentials",
     "challenge.dns_options",
     "challenge.dns_resolver",
+    "challenge.dns_follow_cname",
     "challenge.dns_skip_propagation",
     "challenge.dns_propagation_timeout",
 )
