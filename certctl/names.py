@@ -47,6 +47,12 @@ def email_address(text: str) -> str:
     Raises `UsageError` if the domain is not a valid internationalised name.
     """
     address = text.strip()
+    if not address.isprintable():
+        raise UsageError(
+            f"{address} is not a valid email address: it has a character that cannot be shown",
+            hint="Give an address such as ops@example.com.",
+            code="usage.email",
+        )
     scheme = "mailto:" if address.lower().startswith("mailto:") else ""
     local, at, domain = address[len(scheme) :].rpartition("@")
     if not at or domain.isascii() or (not scheme and ":" in address):

@@ -172,6 +172,8 @@ def _resolve_failed_change(network: Network, new_key: bytes, error: AcmeError) -
     if in_use is AccountKey.NEW:
         return
     if in_use is None:
+        if error.type == "accountDoesNotExist":
+            raise error
         if isinstance(error, CaUnavailable):
             error.hint = _BOTH_KEPT
             raise error

@@ -31,7 +31,7 @@ from urllib3.exceptions import HTTPError
 
 from certctl.ca import messages
 from certctl.ca.connection_errors import NEVER_SENT, TLS_FAILED, connection_error
-from certctl.ca.directories import is_loopback
+from certctl.ca.directories import DEV, as_typed, is_loopback
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import Directory
 from certctl.ca.parallel_requests import ParallelRequests
@@ -190,6 +190,11 @@ class Network(ClientNetwork):
     def host(self) -> str:
         """The CA's host, with the port if the URL has one."""
         return urlsplit(self._endpoint.directory_url).netloc
+
+    @property
+    def _ca(self) -> str:
+        """What a user types to choose this CA."""
+        return DEV if self._endpoint.moves else as_typed(self._endpoint.directory_url)
 
     @property
     def server_time(self) -> datetime | None:
@@ -393,7 +398,7 @@ class Network(ClientNetwork):
         self._shared.server_time = http_date(response.headers.get("Date", ""))
         self._keep_nonce(response)
         if response.status_code // 100 != 2:
-            refusal = error_from(response, resource, self._clock.now())
+            refusal = error_from(response, resource, self._clock.now(), self._ca)
             self._shared.limiter.record_refusal(resource, refusal, sent=begun)
             raise refusal
         self._shared.limiter.record_success()

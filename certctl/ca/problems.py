@@ -64,7 +64,6 @@ _ACCOUNT_RESOURCES = frozenset(
 )
 
 _HINTS: Mapping[str, str] = {
-    "accountDoesNotExist": "Register an account with this CA: certctl register",
     "badCSR": "The CA may accept another key type (--key-type).",
     "badPublicKey": "The CA may accept another key type (--key-type, --account-key-type).",
     "badRevocationReason": "Give another reason with --reason, or omit it.",
@@ -123,8 +122,13 @@ def problem_in(response: Response) -> Problem:
         return Problem()
 
 
-def error_from(response: Response, resource: Resource, now: datetime) -> AcmeError:
-    """Return the error for an unsuccessful response, with the CA's own explanation."""
+def error_from(
+    response: Response, resource: Resource, now: datetime, ca: str | None = None
+) -> AcmeError:
+    """Return the error for an unsuccessful response, with the CA's own explanation.
+
+    `ca` is what a user would type to choose this CA; commands in hints then name it.
+    """
     said = problem_in(response)
     status = response.status_code
     wait = retry_after(response.headers, now)
@@ -143,7 +147,7 @@ def error_from(response: Response, resource: Resource, now: datetime) -> AcmeErr
         status=status,
         retry_after=wait,
         reasons=[(value, text) for value, text in said.identifiers if value],
-        hint=_hint(said, kind, response, resource),
+        hint=_hint(said, kind, response, resource, f" --ca {ca}" if ca else ""),
     )
 
 
@@ -168,7 +172,7 @@ def _kind(said: Problem, status: int, resource: Resource, wait: float | None) ->
 
 
 def _hint(
-    said: Problem, kind: type[AcmeError], response: Response, resource: Resource
+    said: Problem, kind: type[AcmeError], response: Response, resource: Resource, chosen: str
 ) -> str | None:
     if kind is AccountPaused:
         return (
@@ -181,7 +185,7 @@ def _hint(
         where = f"Read {terms}, then" if terms else "Read the CA's terms of service, then"
         if resource is Resource.NEW_ACCOUNT:
             return f"{where} run the command again with --agree-tos."
-        return f"{where} run: certctl account update --agree-tos"
+        return f"{where} run: certctl account update --agree-tos{chosen}"
     if kind is EabRequired:
         return (
             "Get a key identifier and an HMAC key from the CA, and pass them with --eab-kid and "
@@ -190,14 +194,20 @@ def _hint(
     if kind is RateLimited:
         help_url = _link(response, "help")
         return f"See {help_url}." if help_url else None
-    if kind is AccountError and said.type == "unauthorized":
-        if resource is Resource.NEW_ACCOUNT:
-            return None
-        return (
-            "The account may no longer be valid. To register a new one, run certctl register. "
-            "To check its status at the CA, run: certctl account show --refresh"
-        )
+    if kind is AccountError:
+        return _account_hint(said, resource, chosen)
     return _HINTS.get(said.type or "")
+
+
+def _account_hint(said: Problem, resource: Resource, chosen: str) -> str | None:
+    if said.type == "accountDoesNotExist":
+        return f"Register an account with this CA: certctl register{chosen}"
+    if resource is Resource.NEW_ACCOUNT:
+        return None
+    return (
+        "The account may no longer be valid. To check its status at the CA, run: certctl account"
+        f" show --refresh{chosen}"
+    )
 
 
 def _phrase(status: int) -> str:

@@ -15,6 +15,7 @@ from certctl.ca.directories import as_typed, label
 from certctl.errors import AccountError, AcmeError, CertctlError, ChallengeError
 from certctl.models import Account, CertificateSpec, IdentifierType
 from certctl.operations.accounts import (
+    changed_since,
     ensure_account,
     register_again,
     shared_lock,
@@ -51,10 +52,8 @@ def _registered_again(
 ) -> Account:
     """Return the account after registering it again; raise `error` if that is not allowed."""
     run.check()
-    current = next(
-        (each for each in run.services.store.accounts.all() if each.id == account.id), account
-    )
-    if current.url != account.url:  # another certificate of this run, or another process, did it
+    current = changed_since(run, account)
+    if current is not None:  # another certificate of this run, or another process, did it
         return current
     state = state_at_the_ca(run, account)
     if state is AccountState.KNOWN:

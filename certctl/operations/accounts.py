@@ -6,7 +6,7 @@ No lock is held while the user is prompted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,14 +111,32 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
     kind = AccountKeyType(run.services.settings.required_text("account.key_type"))
     if lost is not None and lost.key_type is kind:
         return Registration(register_again(run, lost), created=True)
+
+    def found() -> Account | None:
+        return choose_account(run, directory, None) if lost is None else None
+
+    held = _exclusive_lock_unless(run, directory, found)
+    if isinstance(held, Account):
+        return Registration(held, created=False)
+    with held:
+        return _register(run, directory, ca_bundle, terms)
+
+
+def _exclusive_lock_unless(
+    run: Run, directory: str, found: Callable[[], Account | None]
+) -> HeldLock | Account:
+    """Return the exclusive lock of the accounts at a CA, or the account that `found` returns, which
+    another process or thread has registered meanwhile.
+
+    Others that order hold the lock shared, so an account exists long before the lock can be held
+    exclusively. Raises `LockHeld`.
+    """
     clock, accounts = run.services.clock, run.services.store.accounts
     deadline = clock.monotonic() + run.services.settings.seconds("lock_timeout")
     while True:
-        # Another process may be registering. It then orders with the lock held shared, so the
-        # account exists long before the lock can be held exclusively: poll for either.
-        existing = choose_account(run, directory, None)
-        if existing is not None:
-            return Registration(existing, created=False)
+        account = found()
+        if account is not None:
+            return account
         try:
             lock = accounts.lock(directory, exclusive=True, timeout=0)
         except LockHeld:
@@ -127,11 +145,11 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
             clock.wait(run.stop, _POLL_SECONDS)
             run.check()
             continue
-        with lock:
-            existing = choose_account(run, directory, None)
-            if existing is not None:
-                return Registration(existing, created=False)
-            return _register(run, directory, ca_bundle, terms)
+        account = found()
+        if account is None:
+            return lock
+        lock.release()
+        return account
 
 
 def register_again(run: Run, account: Account) -> Account:
@@ -142,10 +160,10 @@ def register_again(run: Run, account: Account) -> Account:
     agreed to. Raises `EabRequired` if the CA requires a binding and none is configured.
     """
     accounts, settings = run.services.store.accounts, run.services.settings
-    with _exclusive_lock(run, account.directory_url):
-        current = _saved(run, account)
-        if current.url != account.url:
-            return current  # somebody else did it meanwhile
+    held = _exclusive_lock_unless(run, account.directory_url, lambda: changed_since(run, account))
+    if isinstance(held, Account):
+        return held
+    with held:
         client = _client(run, account)
         moved = state_at_the_ca(run, account) is AccountState.MOVED
         eab = None if moved else _binding(run, client, account.directory_url)
@@ -187,10 +205,12 @@ def forget(run: Run, account: Account) -> None:
         run.forget_client(account)
 
 
-def _saved(run: Run, account: Account) -> Account:
-    """Return the account as it is in the home directory now."""
+def changed_since(run: Run, account: Account) -> Account | None:
+    """Return the account if it was registered again since `account` was read; None otherwise."""
     saved = run.services.store.accounts.all()
-    return next((each for each in saved if each.id == account.id), account)
+    current = next((each for each in saved if each.id == account.id), account)
+    changed = (current.url, current.created) != (account.url, account.created)
+    return current if changed else None
 
 
 def ensure_account(run: Run, directory: str, ca_bundle: str | None, chosen: str | None) -> Account:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from certctl import keys, x509
+from certctl.account_recovery import may_be_unknown
 from certctl.ca.directories import directory_url
 from certctl.errors import AccountError, AcmeError, DeployFailed, UsageError
 from certctl.events import Revoked
@@ -174,7 +175,7 @@ def _revoke(
             with shared_lock(run, account):
                 return run.client(directory, bundle, account).revoke(der, reason.number)
         except AcmeError as error:
-            refused = isinstance(error, AccountError) or error.type == "unauthorized"
+            refused = isinstance(error, AccountError) or may_be_unknown(error)
             if not refused or pem.privkey is None:
                 raise
     if pem.privkey is None:

@@ -66,6 +66,9 @@ class Labelled:
     text: str
 
 
+_LONGEST_RECORD = 32_000
+
+
 class PrintableStream:
     """A stream for text that others wrote, such as debug logs: unprintable characters become
     escapes.
@@ -75,8 +78,8 @@ class PrintableStream:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write text of any length."""
-        self._stream.write(terminal_text(text))
+        """Write text; of a very long one, such as a response of a megabyte, the ends."""
+        self._stream.write(escaped(text, _LONGEST_RECORD, lines=True))
 
     def flush(self) -> None:
         """Flush the stream."""

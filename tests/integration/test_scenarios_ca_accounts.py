@@ -88,6 +88,7 @@ def test_scenario_28_new_terms(ca: ScriptedCA, client: AcmeClient) -> None:
         client.new_order(NAMES)
     assert refusal.value.hint == (
         "Read https://ca.example/terms/2, then run: certctl account update --agree-tos"
+        f" --ca {ca.directory_url}"
     )
     client.agree_to_terms()
     assert client.new_order(NAMES).status == "pending"
@@ -105,7 +106,9 @@ def test_scenario_29_account_unknown(ca: ScriptedCA, client: AcmeClient) -> None
     with pytest.raises(AccountError) as refusal:
         client.new_order(NAMES)
     assert refusal.value.type == "accountDoesNotExist"
-    assert refusal.value.hint == "Register an account with this CA: certctl register"
+    assert refusal.value.hint == (
+        f"Register an account with this CA: certctl register --ca {ca.directory_url}"
+    )
 
 
 def test_scenario_29_deactivation_whose_reply_is_lost(ca: ScriptedCA, client: AcmeClient) -> None:

@@ -43,9 +43,13 @@ def test_the_domain_of_an_address_is_in_ascii(text: str, address: str) -> None:
     assert email_address(text) == address
 
 
-def test_an_address_whose_domain_is_none_is_refused() -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["ops@bü cher.example", "ops\x1b@example.com", "ops@exa\u202emple.com", "a\nb@c.example"],
+)
+def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        email_address("ops@bü cher.example")
+        email_address(text)
 
     assert caught.value.code == "usage.email"
 
