@@ -292,6 +292,14 @@ class BadResponse(AcmeError):
     resumable = True
 
 
+class CertificateNotFound(AcmeError):
+    """The CA does not find the certificate of a valid order; a later attempt may succeed."""
+
+    code = "acme.certificate_not_found"
+    exit_status = ExitStatus.LATER
+    resumable = True
+
+
 class RenewalInfoUnavailable(AcmeError):
     """The CA returned no usable renewal information (RFC 9773 §4.3.3).
 

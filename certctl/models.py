@@ -169,6 +169,7 @@ class Order:
     finalize_url: str | None = None
     certificate_url: str | None = None
     error: str | None = None
+    error_type: str | None = None
     retry_after: float | None = None
 
 

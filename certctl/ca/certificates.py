@@ -6,13 +6,25 @@ The caller checks that a certificate matches the request before saving it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from certctl.ca import messages
 from certctl.ca.network import Network
 from certctl.ca.problems import Resource
 from certctl.ca.signing import Signer, base64url
-from certctl.errors import AcmeError, BadResponse, CaUnavailable, RateLimited
+from certctl.errors import (
+    AcmeError,
+    BadResponse,
+    CaUnavailable,
+    CertificateNotFound,
+    RateLimited,
+)
 from certctl.models import Order
+
+_MISSING_DELAYS = (0.5, 1.0, 2.0)
+"""Seconds before a certificate that a valid order has, but that the CA does not find, is requested
+again: parts of a CA may learn of it later than others.
+"""
 
 _PEM_CHAIN = "application/pem-certificate-chain"
 
@@ -32,7 +44,7 @@ def chains(network: Network, order: Order) -> Iterator[bytes]:
     """
     if order.certificate_url is None:
         raise BadResponse(f"{network.host} has not issued a certificate for the order yet")
-    pem, alternates = certificate(network, order.certificate_url)
+    pem, alternates = _issued(network, order.certificate_url)
     yield pem
     for url in alternates:
         try:
@@ -40,6 +52,25 @@ def chains(network: Network, order: Order) -> Iterator[bytes]:
         except AcmeError:
             continue
         yield pem
+
+
+def _issued(network: Network, url: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return the certificate of a valid order. An error can be resumed: the CA has issued it."""
+    for delay in (*_MISSING_DELAYS, None):
+        try:
+            return certificate(network, url)
+        except AcmeError as error:
+            if error.status not in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+                raise
+            if delay is None:
+                raise CertificateNotFound(
+                    f"the order is valid, but its certificate cannot be downloaded: "
+                    f"{error.message}",
+                    status=error.status,
+                    hint="The order is kept: the next run downloads the certificate.",
+                ) from error
+            network.pause(delay)
+    raise AssertionError  # the last attempt returns or raises
 
 
 def revoke(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,7 @@ from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
 from certctl.ca.renewal_info import RenewalInfoSource
 from certctl.ca.signing import ExternalAccount, Signer
-from certctl.errors import BadResponse, CertctlError
+from certctl.errors import AcmeError, BadResponse, CertctlError
 from certctl.models import (
     Authorization,
     Challenge,
@@ -215,17 +215,29 @@ class AcmeClient:
         """Return the authorization's current state."""
         return orders.read_authorization(self._network, url)
 
-    def authorizations(self, urls: Sequence[str]) -> list[Authorization]:
-        """Return the current state of the authorizations, in the order of their URLs. Many are read
-        in parallel.
+    def authorizations(self, order: Order) -> list[Authorization]:
+        """Return the current state of an order's authorizations, many read in parallel. Raises
+        `BadResponse` for one of a name that is not in the order.
         """
-        return self._network.parallel(self.authorization, urls)
+        return orders.read_authorizations(self._network, order)
 
-    def answer_all(self, challenges: Sequence[Challenge]) -> None:
-        """Tell the CA to validate each of these challenges, many in parallel. If that fails,
-        `was_answered` says which of them the CA was told about.
+    def answer_all(self, challenges: Sequence[Challenge]) -> Mapping[str, AcmeError]:
+        """Tell the CA to validate each of these challenges, many in parallel. Return the errors of
+        those that the CA refused, by URL. If that fails for another reason, `was_answered` says
+        which of them the CA was told about.
         """
-        self._network.parallel(self.answer, challenges)
+        refused: dict[str, AcmeError] = {}
+
+        def answer(challenge: Challenge) -> None:
+            try:
+                self.answer(challenge)
+            except AcmeError as error:
+                if not orders.is_refusal(error):
+                    raise
+                refused[challenge.url] = error
+
+        self._network.parallel(answer, challenges)
+        return refused
 
     def was_answered(self, challenge: Challenge) -> bool:
         """Return whether this client told the CA to validate the challenge."""

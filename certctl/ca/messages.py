@@ -143,7 +143,8 @@ def order(
     retry_after: float | None = None,
 ) -> Order:
     """Return the order in a response. `known` is the previous or requested order; it supplies the
-    fields that a CA omits. Raises `BadResponse` if the identifiers differ from it.
+    fields that a CA omits. Raises `BadResponse` for identifiers that were not requested, and for
+    missing ones unless the order is invalid: some CAs then list only those that were validated.
     """
     document = json_object(response, resource)
     status = _word(document.get("status"))
@@ -154,11 +155,16 @@ def order(
     identifiers = tuple(
         identifier(each, response, resource) for each in _list(document.get("identifiers"))
     )
-    if known and known.identifiers and identifiers and set(identifiers) != set(known.identifiers):
-        changed = ", ".join(sorted(each.value for each in {*identifiers} ^ {*known.identifiers}))
-        raise bad_response(
-            response, resource, f"with an order for different names: {printable(changed)} differ"
-        )
+    if known and known.identifiers and identifiers:
+        wrong = {*identifiers} - {*known.identifiers}
+        if status != "invalid":
+            wrong |= {*known.identifiers} - {*identifiers}
+        if wrong:
+            names = printable(", ".join(sorted(each.value for each in wrong)))
+            raise bad_response(
+                response, resource, f"with an order for different names: {names} differ"
+            )
+        identifiers = known.identifiers
     joined = (_joined(url, each) for each in _list(document.get("authorizations")))
     authorizations = tuple(dict.fromkeys(each for each in joined if each is not None))
     ordered = max(len(identifiers), len(known.identifiers) if known else 0)
@@ -177,6 +183,7 @@ def order(
         or (known.finalize_url if known else None),
         certificate_url=_joined(url, document.get("certificate")),
         error=error_text(document.get("error")),
+        error_type=problem(document.get("error")).type,
         retry_after=retry_after,
     )
 

@@ -7,6 +7,7 @@ the caller's job. Steps that the CA refused permanently are not retried.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -55,7 +56,17 @@ _EXPLANATION_SECONDS = 10.0
 _CLEANUP_SECONDS = 10.0
 """For all requests together that find out why an order failed, and that clean up after it."""
 
+_INCOMPLETE_ORDER_DELAYS = (0.5, 1.0, 2.0)
+"""Seconds before a pending order without authorizations is read again."""
+
 _CSR_ATTEMPTS = 5
+
+_ABOUT_IDENTIFIERS = frozenset(
+    {"caa", "connection", "dns", "rejectedIdentifier", "unsupportedIdentifier"}
+)
+"""Problem types that are about some of an order's names (RFC 8555 §6.7)."""
+
+_QUOTED = re.compile(r"[\"'`\u201c\u2018]([^\"'`\u201c\u201d\u2018\u2019\s]+)[\"'`\u201d\u2019]")
 
 _FAILED_STATUSES = frozenset({"invalid", "expired", "revoked", "deactivated"})
 
@@ -82,7 +93,13 @@ def new_order(
     if replaces is not None and network.directory.renewal_info is not None:
         payload["replaces"] = replaces
     url = network.url("newOrder", Resource.NEW_ORDER)
-    response = network.send(url, payload, resource=Resource.NEW_ORDER)
+    try:
+        response = network.send(url, payload, resource=Resource.NEW_ORDER)
+    except AcmeError as error:
+        if error.type in _ABOUT_IDENTIFIERS and not error.reasons:
+            names = [each.value for each in identifiers]
+            error.reasons = tuple((name, error.message) for name in mentioned(error.message, names))
+        raise
     placed = messages.order(
         response,
         messages.location(response, Resource.NEW_ORDER),
@@ -90,6 +107,12 @@ def new_order(
         known=Order("", "", tuple(identifiers), ()),
         retry_after=network.retry_after(response),
     )
+    # Some CAs create the authorizations a moment after the order.
+    for seconds in _INCOMPLETE_ORDER_DELAYS:
+        if placed.status != "pending" or placed.authorization_urls:
+            return placed
+        network.pause(seconds)
+        placed = read_order(network, placed.url, known=placed)
     if placed.status == "pending" and not placed.authorization_urls:
         raise messages.bad_response(
             response, Resource.NEW_ORDER, "with a pending order without authorizations"
@@ -102,6 +125,23 @@ def read_order(network: Network, url: str, *, known: Order | None = None) -> Ord
     response = network.send(url, None, resource=Resource.ORDER)
     wait = network.retry_after(response)
     return messages.order(response, url, known=known, retry_after=wait)
+
+
+def read_authorizations(network: Network, order: Order) -> list[Authorization]:
+    """Return the current state of an order's authorizations, in the order of their URLs; many are
+    read in parallel.
+
+    Raises `BadResponse` for one of a name that is not in the order: no challenge may be completed,
+    and no hook be called, for a name that only the CA chose.
+    """
+    found = network.parallel(lambda url: read_authorization(network, url), order.authorization_urls)
+    requested = {(each.type, each.base) for each in order.identifiers}
+    for each in found:
+        if (each.identifier.type, each.identifier.base) not in requested:
+            raise BadResponse(
+                f"{network.host} wants {each.identifier} validated, which is not in the order"
+            )
+    return found
 
 
 def read_authorization(network: Network, url: str) -> Authorization:
@@ -136,6 +176,15 @@ def answer(network: Network, challenge: Challenge) -> bool:
         else:
             return True
     raise AssertionError  # the last attempt returns or raises
+
+
+def is_refusal(error: AcmeError) -> bool:
+    """Return whether a CA refused a challenge response for a reason that is about its name alone:
+    then the other names of the order can still be validated.
+    """
+    others = (AccountError, CaUnavailable, OrderTimeout, RateLimited)
+    client_error = error.status is not None and 400 <= error.status < 500
+    return client_error and not isinstance(error, others) and error.type != "badNonce"
 
 
 def deactivate(network: Network, authorization_url: str) -> bool:
@@ -253,6 +302,19 @@ class _PollTimer:
         return True
 
 
+def mentioned(text: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return which of the names a CA's text is about: those in quotes, or else those that are in it
+    as whole words.
+    """
+    quoted = {each.lower().removesuffix(".") for each in _QUOTED.findall(text)}
+    found = tuple(each for each in names if each in quoted)
+    return found or tuple(
+        each
+        for each in names
+        if re.search(rf"(?<![\w.*-]){re.escape(each)}(?![\w-]|\.\w)", text, re.IGNORECASE)
+    )
+
+
 def _send_answer(network: Network, challenge: Challenge) -> None:
     network.send(challenge.url, {}, resource=Resource.CHALLENGE, resend=False)
 
@@ -364,7 +426,9 @@ def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
         return _validation_failed(network, order, failed)
     if order.status == "invalid":
         said = order.error or "no reason was given"
-        return OrderFailed(f"{network.host} declared the order invalid: {said}")
+        return OrderFailed(
+            f"{network.host} declared the order invalid: {said}", type=order.error_type
+        )
     waiting = ", ".join(f"{each.identifier} ({each.status})" for each in unfinished)
     return _timeout(network, order, f"; still waiting for {waiting}" if waiting else "")
 

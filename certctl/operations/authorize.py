@@ -7,11 +7,11 @@ after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from certctl.errors import CertctlError, ChallengeError, ValidationFailed
+from certctl.errors import AcmeError, CertctlError, ChallengeError, ValidationFailed
 from certctl.events import ChallengesPresented, ChallengesSeen, OrderReady
 from certctl.models import (
     Authorization,
@@ -42,7 +42,7 @@ def authorize(order: Order, context: OrderContext) -> Order:
     `ValidationFailed` with the CA's reason for each identifier, or `ChallengeError`.
     """
     client, run, name = context.client, context.run, context.spec.name
-    pending = _pending(client.authorizations(order.authorization_urls), name)
+    pending = _pending(client.authorizations(order), name)
     solver = run.solver(run.challenge(context.spec))
     challenges: list[Challenge] = []
     try:
@@ -105,11 +105,33 @@ def _validate(
         with run.idle():
             solver.wait(placements)
         run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - started))
-        client.answer_all(challenges)
+        refused = client.answer_all(challenges)
+        if refused:
+            raise _refused(refused, tasks, challenges, name)
         solver.wait_for_validation(placements)
         return client.await_ready(order, deadline=context.deadline)
     finally:
         _clean_up(solver, placements, entry, name, run)
+
+
+def _refused(
+    refused: Mapping[str, AcmeError],
+    tasks: Sequence[Task],
+    challenges: Sequence[Challenge],
+    name: str,
+) -> ValidationFailed:
+    pairs = zip(tasks, challenges, strict=True)
+    reasons = {
+        task.identifier.value: refused[challenge.url].message
+        for task, challenge in pairs
+        if challenge.url in refused
+    }
+    details = "; ".join(f"{value}: {reason}" for value, reason in reasons.items())
+    return ValidationFailed(
+        f"the CA refused the challenge response for {details}",
+        reasons=tuple(reasons.items()),
+        name=name,
+    )
 
 
 def _placements(solver: Solver, tasks: Sequence[Task]) -> tuple[Placement, ...]:

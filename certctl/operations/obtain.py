@@ -14,7 +14,14 @@ from datetime import timedelta
 
 from certctl import keys, x509
 from certctl.ari import renewal_info_for
-from certctl.errors import AcmeError, CertctlError, NamesMissing, RateLimited, ValidationFailed
+from certctl.errors import (
+    AcmeError,
+    CertctlError,
+    NamesMissing,
+    OrderFailed,
+    RateLimited,
+    ValidationFailed,
+)
 from certctl.events import CertificateSaved, OrderPlaced
 from certctl.models import (
     Account,
@@ -113,6 +120,7 @@ def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None) -> _Issued
     """
     profile = profile_to_ask_for(context)
     reasons: dict[str, str] = {}
+    again = False
     while True:
         try:
             issued = _issue_once(context, profile, csr)
@@ -127,6 +135,10 @@ def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None) -> _Issued
                 and is_refused_profile(context.spec, error)
             ):
                 profile = None
+            elif isinstance(error, OrderFailed) and error.type == "serverInternal" and not again:
+                # The CA failed, not the names: a new order may succeed (RFC 8555 §7.1.6).
+                again = True
+                context.run.warn(f"placing a new order: {error.message}", context.spec.name)
             else:
                 raise
         else:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certctl import keys, x509
 from certctl.ca.directories import label
-from certctl.errors import AcmeError, BadResponse, InspectionFailed, UsageError
+from certctl.errors import AcmeError, BadResponse, CaUnavailable, InspectionFailed, UsageError
 from certctl.models import Account, CertificateSpec, Identifier, LedgerEntry, LimitedAction, Order
 from certctl.operations.run import Run
 from certctl.system.files import read_if_exists
@@ -96,7 +97,7 @@ def place(context: OrderContext, profile: str | None, replaces: str | None = Non
     except AcmeError as error:
         if profile is not None and is_refused_profile(context.spec, error):
             return place(context, None, replaces)
-        if replaces is not None and _replacement_refused(error):
+        if replaces is not None and replacement_refused(error):
             counted = replace(context.counts_as, replaces=False)
             return place(replace(context, counts_as=counted), profile)
         raise
@@ -124,12 +125,15 @@ def collect(
     return order, inspected
 
 
-def _replacement_refused(error: AcmeError) -> bool:
-    """Return whether the CA may have refused `replaces`; not if the error is about names, the
-    account's terms or rate limits.
+def replacement_refused(error: AcmeError) -> bool:
+    """Return whether the CA may have refused `replaces`, or failed because of it; not if the error
+    is about names, the account's terms, rate limits, or a CA that is overloaded or unreachable.
     """
     if error.type in {"alreadyReplaced", "malformed"}:
         return True
+    if isinstance(error, CaUnavailable):
+        # Some CAs fail on `replaces` with every attempt; without it they place the order.
+        return error.status is not None and error.status != HTTPStatus.SERVICE_UNAVAILABLE
     return error.status in {403, 409} and error.type in {None, "unauthorized", "conflict"}
 
 

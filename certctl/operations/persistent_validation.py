@@ -126,7 +126,7 @@ def _offers(context: OrderContext) -> dict[Identifier, Challenge]:
     if known is not None:
         return dict.fromkeys(context.identifiers, known)
     order = client.new_order(context.identifiers)
-    authorizations = client.authorizations(order.authorization_urls)
+    authorizations = client.authorizations(order)
     pending = [each for each in authorizations if each.status == "pending"]
     offers = {
         each.identifier: challenge

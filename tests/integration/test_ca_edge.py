@@ -199,7 +199,7 @@ def test_slow_authorizations_are_read_side_by_side(ca: ScriptedCA) -> None:
     with caller.registered() as client:
         order = client.new_order(parse_identifiers([f"n{number}.example" for number in range(16)]))
         begun = time.monotonic()
-        found = client.authorizations(order.authorization_urls)
+        found = client.authorizations(order)
 
     assert len(found) == 16
     assert time.monotonic() - begun < 16 * 0.3

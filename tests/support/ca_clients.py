@@ -92,7 +92,7 @@ class Caller:
         parallel if that saves time."""
         identifiers = parse_identifiers(names)
         order = client.new_order(identifiers)
-        found = client.authorizations(order.authorization_urls)
+        found = client.authorizations(order)
         client.answer_all([each.challenges[0] for each in found if each.status == "pending"])
         order = client.await_ready(order, deadline=self.deadline)
         order = client.finalize(order, csr_for(identifiers), deadline=self.deadline)

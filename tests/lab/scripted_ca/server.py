@@ -161,6 +161,15 @@ class ScriptedCA(Settings):
         refused = document("connection", f"{name}: connection refused", status=400)
         self.failing[name] = (how, error or refused)
 
+    def is_challenge_of(self, seen: Seen, name: str) -> bool:
+        """Whether a request submits the response to a challenge of this DNS name."""
+        with self._state.lock:
+            challenge = self._state.challenges.get(seen.url)
+            if challenge is None or seen.payload is None:
+                return False
+            authorization = self._state.authorizations[challenge.authorization_url]
+            return authorization.identifier["value"] == name
+
     def forget_nonces(self) -> None:
         """Invalidates every nonce issued so far, as a CA's restart does."""
         with self._state.lock:
