@@ -1,6 +1,9 @@
 """A minimal TLS server for TLS-ALPN-01 (RFC 8737 §3): it completes the handshake for known names,
-with the protocol acme-tls/1 only, and sends no application data.
+with the protocol acme-tls/1 only, and sends no application data. A client that does not offer the
+protocol, or asks for another name, gets an alert and no certificate.
 
+OpenSSL completes a handshake without ALPN if the client offers none of the server's protocols (in
+Python's `ssl`, at least), so the client's first message is parsed here before OpenSSL answers it.
 The handshake runs on memory buffers, so that the server's time limits also apply to a client that
 stalls in the middle of it.
 """
@@ -13,9 +16,13 @@ import tempfile
 
 from certctl.challenges.answers import Answers
 from certctl.challenges.challenge_server import Connection, Connections
+from certctl.challenges.client_hello import IncompleteHello, InvalidHello, offered_protocols
 
 PROTOCOL = "acme-tls/1"
 MAX_HANDSHAKE_BYTES = 65536
+
+_NO_APPLICATION_PROTOCOL = 120
+_DECODE_ERROR = 50
 
 
 def tls_context(certificate: bytes) -> ssl.SSLContext:
@@ -70,6 +77,7 @@ class TlsConnection(Connection):
         self._answers = answers
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._hello: bytearray | None = bytearray()
         self._received = 0
         self._done = False
 
@@ -80,6 +88,19 @@ class TlsConnection(Connection):
         if self._received > MAX_HANDSHAKE_BYTES:
             self.drop()
             return
+        if self._hello is not None:
+            self._hello += data
+            try:
+                protocols = offered_protocols(self._hello)
+            except IncompleteHello:
+                return
+            except InvalidHello:
+                self._refuse(_DECODE_ERROR)
+                return
+            if PROTOCOL.encode("ascii") not in protocols:
+                self._refuse(_NO_APPLICATION_PROTOCOL)
+                return
+            data, self._hello = bytes(self._hello), None
         self._incoming.write(data)
         try:
             self._tls.do_handshake()
@@ -93,6 +114,11 @@ class TlsConnection(Connection):
 
     def eof_received(self) -> bool:
         return False
+
+    def _refuse(self, alert: int) -> None:
+        """End the connection with a fatal alert (RFC 8446 §6.2), without a handshake."""
+        self._done = True
+        self.end(bytes((21, 3, 3, 0, 2, 2, alert)))
 
     def _completed(self) -> None:
         if self._tls.selected_alpn_protocol() == PROTOCOL:

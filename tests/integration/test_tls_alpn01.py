@@ -149,10 +149,19 @@ def test_a_client_with_another_name_or_none_is_refused(
         shown(port, server_name)  # type: ignore[arg-type]
 
 
-def test_no_other_protocol_is_agreed_on(solver: TlsAlpnSolver, port: int) -> None:
+@pytest.mark.parametrize("offered", [(), ("h2", "http/1.1"), ("acme-tls/10",)])
+def test_a_client_that_does_not_offer_the_protocol_gets_an_alert_and_no_certificate(
+    solver: TlsAlpnSolver, port: int, offered: tuple[str, ...]
+) -> None:
     present(solver, "a.example")
 
-    assert shown(port, "a.example", alpn=("h2", "http/1.1"))[1] is None
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+        shown(port, "a.example", alpn=offered)
+
+
+def test_the_protocol_is_agreed_on_among_others(solver: TlsAlpnSolver, port: int) -> None:
+    present(solver, "a.example")
+
     assert shown(port, "a.example", alpn=("h2", "acme-tls/1"))[1] == "acme-tls/1"
 
 
@@ -271,7 +280,8 @@ def test_a_visitor_without_the_protocol_does_not_count_as_the_ca(port: int) -> N
     system = SolverSystem(clock, threading.Event())
     with contextlib.closing(TlsAlpnSolver("127.0.0.1", port, system)) as solver:
         placements = present(solver, "a.example")
-        shown(port, "a.example", alpn=("http/1.1",))
+        with pytest.raises(ssl.SSLError):
+            shown(port, "a.example", alpn=("http/1.1",))
         begun = clock.monotonic()
 
         solver.wait_for_validation(placements)
@@ -335,6 +345,29 @@ def test_a_client_that_sends_too_much_is_dropped(solver: TlsAlpnSolver, port: in
                 ended = client.recv(4096)
 
     assert digest_in(shown(port, "a.example")[0]) == digest_of("t")
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 100_000])
+def test_a_client_whose_first_message_comes_in_pieces_is_answered(
+    solver: TlsAlpnSolver, port: int, pieces: int
+) -> None:
+    present(solver, "a.example")
+    record = client_hello("a.example")
+    message = record[5:]
+    # The message in several TLS records, which themselves come in several segments.
+    half = len(message) // 2
+    sent = b"".join(
+        record[:3] + len(part).to_bytes(2, "big") + part
+        for part in (message[:half], message[half:])
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(sent), pieces):
+            client.sendall(sent[at : at + pieces])
+
+        received = client.recv(4096)
+
+    assert received[:1] == b"\x16"  # the server's handshake messages, not an alert
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x02\x01\x00", b""])
