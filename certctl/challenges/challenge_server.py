@@ -2,7 +2,9 @@
 limits on their number and duration.
 
 A stalled client occupies one socket until its time limit and delays no other client. If there are
-too many connections, the oldest one is dropped. Subclasses implement the protocols.
+too many connections, for this server or for the process's limit of file descriptors, the oldest one
+is dropped. Nothing that a client does is printed: anybody can connect, as often as they like.
+Subclasses implement the protocols.
 """
 
 from __future__ import annotations
@@ -13,15 +15,45 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from certctl.challenges.listeners import BACKLOG
+from certctl.system.descriptors import raise_descriptor_limit
 
 CONNECTION_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 MAX_CONNECTIONS = 768
 """Well below 1024, the usual limit of open file descriptors per process."""
 
-Connections = dict["Connection", None]
-"""The open connections, oldest first."""
+_ACCEPTS_PER_TURN = 16
+_PAUSE_SECONDS = 0.05
+"""How long to accept no connection if the process or the machine cannot open another one."""
+
+
+class Connections(dict["Connection", None]):
+    """The open connections of a server, oldest first; `descriptors` is the process's limit of file
+    descriptors.
+    """
+
+    def __init__(self, descriptors: int) -> None:
+        super().__init__()
+        self.descriptors = descriptors
+
+    def drop_oldest(self) -> None:
+        """Close the oldest connection now. It has had the most time; a CA sends its request at
+        once.
+        """
+        for oldest in self:
+            oldest.drop()
+            return
+
+
+def too_many(connections: int, descriptor: int, limit: int) -> bool:
+    """Return whether a server has too many connections: more than `MAX_CONNECTIONS`, or so many
+    that the latest one got a `descriptor` in the last eighth of the process's `limit`, which the
+    rest of certctl needs for files and for its requests to the CA.
+
+    The kernel assigns the lowest free descriptor, so this also counts what others opened.
+    """
+    reserved = limit // 8
+    return connections > MAX_CONNECTIONS or (connections > 1 and descriptor >= limit - reserved)
 
 
 class ChallengeServer:
@@ -41,6 +73,7 @@ class ChallengeServer:
         self._connection = connection
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
+        self._starting: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -55,20 +88,58 @@ class ChallengeServer:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        connections: Connections = {}
-        servers = [
-            await self._loop.create_server(
-                lambda: self._connection(connections), sock=listener, backlog=BACKLOG
-            )
-            for listener in self._listeners
-        ]
+        self._loop.set_exception_handler(_ignore)
+        connections = Connections(raise_descriptor_limit())
+        for listener in self._listeners:
+            self._listen(listener, connections)
         await self._closing.wait()
-        for server in servers:
-            server.close()
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
+        for task in tuple(self._starting):
+            task.cancel()
         for connection in tuple(connections):
             connection.drop()
         # One iteration of the loop lets the dropped transports close their sockets.
         await asyncio.sleep(0)
+
+    # Not `create_server`: it accepts up to a whole backlog per turn, and if no descriptor is left,
+    # it logs each attempt with a traceback and schedules as many new ones, which then multiply.
+    def _listen(self, listener: socket.socket, connections: Connections) -> None:
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener, self._accept, listener, connections)
+
+    def _accept(self, listener: socket.socket, connections: Connections) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                accepted, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor or no memory left (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+                connections.drop_oldest()
+                self._loop.remove_reader(listener)
+                self._loop.call_later(_PAUSE_SECONDS, self._listen, listener, connections)
+                return
+            accepted.setblocking(False)
+            task = self._loop.create_task(self._start(accepted, connections))
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    async def _start(self, accepted: socket.socket, connections: Connections) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: self._connection(connections), accepted
+            )
+        except BaseException as error:
+            accepted.close()
+            if not isinstance(error, OSError):  # the client may have gone already
+                raise
+
+
+def _ignore(_loop: asyncio.AbstractEventLoop, _context: object) -> None:
+    """Ignore what asyncio would log: errors of single connections, which clients can provoke in any
+    number.
+    """
 
 
 class Connection(asyncio.Protocol):
@@ -81,10 +152,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._limit_time(CONNECTION_SECONDS)
-        self._connections[self] = None
-        if len(self._connections) > MAX_CONNECTIONS:
-            # The oldest connection has had the most time; a CA sends its request at once.
-            next(iter(self._connections)).drop()
+        connections = self._connections
+        connections[self] = None
+        if too_many(len(connections), _descriptor(transport), connections.descriptors):
+            connections.drop_oldest()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
         self._connections.pop(self, None)
@@ -108,3 +179,8 @@ class Connection(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = asyncio.get_running_loop().call_later(seconds, self.drop)
+
+
+def _descriptor(transport: asyncio.BaseTransport) -> int:
+    found = transport.get_extra_info("socket")
+    return -1 if found is None else int(found.fileno())
