@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from certctl.errors import CertctlError, UsageError
+from certctl.errors import CertctlError, ConfigurationError, UsageError
 from certctl.events import Event
 from certctl.output.descriptions import describe
+from certctl.system.trust import open_for_appending
 from certctl.text import MESSAGE, escaped
 
 
@@ -25,9 +26,14 @@ class Log:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            self._descriptor = os.open(self._path, flags, 0o600)
+            self._descriptor = open_for_appending(self._path)
+        except ConfigurationError as error:
+            raise UsageError(
+                f"the log file {self._path} cannot be written: {error.message}",
+                hint="Choose a file in a directory that only you can write to, with --log-file"
+                " FILE.",
+            ) from error
         except OSError as error:
             raise UsageError(
                 f"the log file {self._path} cannot be written: {error.strerror}",

@@ -109,6 +109,43 @@ def refuse_path(path: Path) -> None:
         return
 
 
+def open_for_appending(path: Path) -> int:
+    """Open or create a file of mode 0600 for appending, and return its descriptor. A link to it, or
+    to a directory on the path, must belong to root or to the user who runs certctl: in a directory
+    that others can write to, theirs could lead anywhere.
+
+    A pipe is opened only if something reads it, and writing never waits. Raises
+    `ConfigurationError`, OSError.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    path = path.absolute()
+    _refuse_foreign_links(path)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        opened = os.fstat(descriptor)
+        # again, since a link could have been there only while the file was opened
+        found = _refuse_foreign_links(path)
+        if stat.S_ISREG(opened.st_mode) and not (found and os.path.samestat(opened, found)):
+            raise ConfigurationError(f"{path} was replaced while it was opened", code=CODE)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_foreign_links(path: Path) -> os.stat_result | None:
+    """Return what a path leads to, None if that does not exist."""
+    found = None
+    try:
+        for step in steps(path):
+            found = step.facts if step.last else None
+            if stat.S_ISLNK(step.facts.st_mode) and not _is_outside_user(step.facts.st_uid):
+                refuse(step.path, step.facts)
+    except FileNotFoundError:
+        return None
+    return found
+
+
 def file_hint(path: Path, error: ConfigurationError) -> str:
     """Return what to do with a file of certctl's own that `refuse` refused. Giving it to root
     would make certctl believe what another user wrote.

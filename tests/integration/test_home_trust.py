@@ -16,7 +16,7 @@ import pytest
 from certctl import events
 from certctl.store.audit import Audit
 from certctl.store.permissions import permission_findings
-from tests.support.command import certctl
+from tests.support.command import certctl, certctl_process
 from tests.support.homes import add_certificate
 from tests.support.operations import Machine
 
@@ -437,3 +437,48 @@ def test_the_private_group_of_a_user_may_write_and_any_other_may_not(reachable: 
     os.chown(home, -1, OTHER_GROUP)
     status, error = renew_as(DAEMON, home)
     assert (status, f"chmod go-w {home}" in error) == (2, True)
+
+
+# The log file.
+
+
+@root_only
+@pytest.mark.parametrize("planted_link", ["logs/certctl.log", "logs"])
+def test_a_link_of_another_user_does_not_lead_the_log_elsewhere(
+    home: Path, tmp_path: Path, planted_link: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    logs = tmp_path / "logs"
+    logs.mkdir() if planted_link != "logs" else None
+    link = tmp_path / planted_link
+    link.symlink_to(victim / "file" if planted_link != "logs" else victim)
+    os.chown(link, OTHER, -1, follow_symlinks=False)
+
+    ended = certctl("renew", "--log-file", str(logs / "certctl.log"), home=home)
+
+    assert (ended.exit_status, list(victim.iterdir())) == (2, [])
+    assert f"{link} belongs to user id {OTHER}" in ended.stderr
+
+
+def test_the_log_goes_where_a_link_of_ones_own_leads(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+
+    assert certctl("renew", "--log-file", str(tmp_path / "link"), home=home).exit_status == 0
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pipe_that_nobody_reads_is_no_log_file(home: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    ended = certctl("renew", "--log-file", str(tmp_path / "pipe"), home=home)
+
+    assert ended.exit_status == 2
+    assert f"the log file {tmp_path}/pipe cannot be written" in ended.stderr
+
+
+@pytest.mark.parametrize("device", ["/dev/stdout", "/dev/null"])
+def test_the_log_may_go_to_a_device(home: Path, device: str) -> None:
+    ended = certctl_process("renew", "--log-file", device, home=home)
+
+    assert ended.exit_status == 0
