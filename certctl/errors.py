@@ -188,6 +188,12 @@ class StoreCorrupt(StoreError):
     code = "store.corrupt"
 
 
+class FilesDamaged(StoreCorrupt):
+    """Files of a version are missing or damaged, and cannot be restored from its other files."""
+
+    code = "store.damaged"
+
+
 class LockHeld(CertctlError):
     """Another process holds the lock of the certificate, the account or the port.
 

@@ -349,7 +349,10 @@ class CertificateFacts:
 
 @dataclass(frozen=True)
 class Version:
-    """An issued certificate in the archive; its PEM files are read from the store when needed."""
+    """An issued certificate in the archive; its PEM files are read from the store when needed.
+
+    `chain_sha256` is the digest of its chain, None for a version of which it was not recorded.
+    """
 
     name: str
     number: int
@@ -359,6 +362,7 @@ class Version:
     order_url: str | None = None
     account_url: str | None = None
     has_key: bool = True
+    chain_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -486,7 +490,8 @@ class CertificateStatus:
     """The current state of a certificate.
 
     `wanted_not_live` is the wanted version if another one is live: because its deploy failed and
-    was rolled back, or because the run was interrupted.
+    was rolled back, or because the run was interrupted. `damage` says what is wrong with the files
+    of the live version, None if they are intact.
     """
 
     name: str
@@ -494,6 +499,7 @@ class CertificateStatus:
     deployment: Deployment
     renewal_state: RenewalState
     wanted_not_live: Version | None = None
+    damage: str | None = None
 
     @property
     def undeployed(self) -> bool:

@@ -383,8 +383,16 @@ class Store(Protocol):
         """Return the archived versions, the oldest first."""
         ...
 
-    def material(self, name: str, number: int) -> Material:
-        """Return the PEM bytes of a version."""
+    def material(self, name: str, number: int, *, with_key: bool = True) -> Material:
+        """Return the PEM bytes of a version; the key fits the certificate. Raises `FilesDamaged` if
+        they are not all in its files. A missing key is an error only if `with_key`.
+        """
+        ...
+
+    def restore_files(self, name: str, number: int) -> Sequence[str]:
+        """Restore the damaged files of a version from its other files, and return their names; the
+        caller holds the lock. Raises `FilesDamaged` if that is not possible.
+        """
         ...
 
     def save_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
@@ -394,7 +402,9 @@ class Store(Protocol):
         ...
 
     def activate(self, name: str, number: int) -> None:
-        """Make an archived version wanted and live."""
+        """Make an archived version wanted and live. Its damaged files are restored first, as in
+        `restore_files`.
+        """
         ...
 
     def revert_live(self, name: str, number: int) -> None:

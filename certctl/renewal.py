@@ -85,9 +85,9 @@ def decide(
     """Return whether the certificate is due at `now`, or when it will be, and by which rule.
 
     `interval` is the time until the next run, zero if unknown. The rules, in order: no certificate,
-    expired, revoked, paused after a rollback, spec and request differ, withdrawn by the CA, the
-    window suggested by the CA (ARI, RFC 9773), then the fallback schedule: a third of the lifetime
-    is left, or half of a lifetime below ten days.
+    expired, revoked, damaged files, paused after a rollback, spec and request differ, withdrawn by
+    the CA, the window suggested by the CA (ARI, RFC 9773), then the fallback schedule: a third of
+    the lifetime is left, or half of a lifetime below ten days.
     """
     # A version whose deployment is pending counts as the current one.
     live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
@@ -99,6 +99,8 @@ def decide(
         return RenewalDecision(True, now, "expired", "it has expired")
     if live.number in renewal_state.revoked:
         return RenewalDecision(True, now, "revoked", "it has been revoked")
+    if status.damage is not None:
+        return RenewalDecision(True, now, "damaged", f"its files are damaged: {status.damage}")
     if renewal_state.paused_until is not None and renewal_state.paused_until > now:
         return RenewalDecision(
             False, renewal_state.paused_until, "paused", "the pause after a rollback is over"

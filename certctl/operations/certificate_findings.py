@@ -40,6 +40,16 @@ def _revoked(view: CertificateView) -> Finding:
     )
 
 
+def _damaged(view: CertificateView) -> Finding:
+    return Finding(
+        "certificate.damaged",
+        Severity.ERROR,
+        view.name,
+        f"files of its live version are damaged: {view.damage}",
+        f"certctl renew {view.name}",
+    )
+
+
 def _missing(view: CertificateView) -> Finding:
     return Finding(
         "certificate.missing",
@@ -84,6 +94,7 @@ def _stopped(view: CertificateView) -> Finding:
 _STATES: Mapping[str, Callable[[CertificateView], Finding]] = {
     "expired": _expired,
     "revoked": _revoked,
+    "damaged": _damaged,
     "missing": _missing,
     "failing": _failing,
     "undeployed": _undeployed,

@@ -141,6 +141,9 @@ def _certificate(name: str, limits: Limits, run: Run) -> _Result:
     live = status.live
     if live is not None and live.number in status.renewal_state.revoked:
         reasons.append((PluginStatus.CRITICAL, "certificate.revoked", "it is revoked"))
+    if status.damage is not None:
+        message = f"its files are damaged: {status.damage}"
+        reasons.append((PluginStatus.CRITICAL, "certificate.damaged", message))
     if status.undeployed:
         message = f"version {status.deployment.wanted} is not deployed yet"
         message += _failures(status.deployment)

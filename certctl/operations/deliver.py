@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from certctl.errors import CertctlError, DeployFailed
+from certctl.errors import CertctlError, DeployFailed, FilesDamaged
 from certctl.events import Deployed, Failed
 from certctl.models import Deployment, DeployResult
 from certctl.operations.automatic_rollback import RollbackResult, roll_back
@@ -75,6 +75,13 @@ def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
             "there is no certificate to deploy yet",
             hint=f"To issue it, run: certctl renew {name}",
             name=name,
+        )
+    if status.damage is not None:
+        raise DeployFailed(
+            f"the files of version {status.live.number} are damaged: {status.damage}",
+            hint=f"Restore them from a backup, or get a new certificate: certctl renew {name}",
+            name=name,
+            code=FilesDamaged.code,
         )
     spec = load(run, name)
     rollout = new_rollout(spec, status.live, mark_undeployed(name, run), (), run)

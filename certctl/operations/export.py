@@ -33,7 +33,7 @@ def export(
                 name=name,
             )
         number = live.number
-    material = store.material(name, number)
+    material = store.material(name, number, with_key=format_.secret)
     return number, formats.contents(format_, material, name=name, password=password)
 
 

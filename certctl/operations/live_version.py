@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certctl.errors import CertctlError
+from certctl.errors import CertctlError, FilesDamaged
 from certctl.models import CertificateStatus, Deployment
 from certctl.operations.run import Run
 from certctl.renewal import after_success, in_backoff
@@ -22,10 +22,13 @@ def activate_wanted(name: str, run: Run, *, respect_backoff: bool = False) -> Ce
 
     If the wanted version is missing or damaged, a warning is printed and the live one becomes the
     wanted one. If there is no live version either, a new one has to be ordered.
+
+    Damaged files of the live version are restored from its other files, and the version is then
+    deployed again. If that is not possible, the status has the `damage`.
     """
     store = run.services.store
     _finish(name, run)
-    status = store.status(name)
+    status = _restored(store.status(name), run)
     wanted, live = status.deployment.wanted, status.live
     if wanted is None or (live is not None and live.number == wanted):
         return status
@@ -52,6 +55,25 @@ def mark_undeployed(name: str, run: Run) -> Deployment:
     return deployment
 
 
+def _restored(status: CertificateStatus, run: Run) -> CertificateStatus:
+    """Restore the damaged files of the live version; return the current status."""
+    live, store = status.live, run.services.store
+    if live is None or status.damage is None:
+        return status
+    try:
+        restored = store.restore_files(live.name, live.number)
+    except CertctlError as error:
+        run.warn(f"{error.message}. A new certificate is needed.", live.name)
+        return status
+    run.warn(
+        f"restored damaged files of version {live.number} from its other files:"
+        f" {', '.join(restored)} ({status.damage})",
+        live.name,
+    )
+    mark_undeployed(live.name, run)
+    return store.status(live.name)
+
+
 def _finish(name: str, run: Run) -> None:
     """Finish what a run left that was killed after it had archived the certificate of its order."""
     store, now = run.services.store, run.services.clock.now()
@@ -63,6 +85,11 @@ def _finish(name: str, run: Run) -> None:
         return
     status = store.status(name)
     if status.live is None or status.live.number < finished.number:
-        store.activate(name, finished.number)
+        try:
+            store.activate(name, finished.number)
+        except FilesDamaged as error:
+            run.warn(f"{error.message}. This version is ignored.", name)
+            store.drop_pending(name)
+            return
         store.save_renewal_state(name, after_success(status.renewal_state, now), next_action_at=now)
     store.drop_pending(name)

@@ -17,6 +17,7 @@ from certctl.ari import renewal_info_for
 from certctl.errors import (
     AcmeError,
     CertctlError,
+    FilesDamaged,
     NamesMissing,
     OrderFailed,
     RateLimited,
@@ -268,7 +269,11 @@ def _key(spec: CertificateSpec, run: Run) -> bytes | None:
         or live.facts.key_type != spec.key_type
     ):
         return keys.generate_key(spec.key_type)
-    return run.services.store.material(spec.name, live.number).privkey
+    try:
+        return run.services.store.material(spec.name, live.number).privkey
+    except FilesDamaged as error:
+        run.warn(f"{error.message}. A new key is used.", spec.name)
+        return keys.generate_key(spec.key_type)
 
 
 def _compromised(privkey: bytes | None, spec: CertificateSpec, run: Run) -> bool:

@@ -46,8 +46,8 @@ class CertificateView:
     """One certificate as shown to users; times are UTC, `problem` is why it could not be read.
     `failures` and `deploy_failures` count consecutive failures.
 
-    `state` is one word: `valid`, `due`, `expired`, `revoked`, `missing`, `failing`, `undeployed`,
-    `stopped` or `unreadable`.
+    `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
+    `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
     """
 
     name: str
@@ -66,6 +66,7 @@ class CertificateView:
     failures: int = 0
     deploy_failures: int = 0
     last_error: LastError | None = None
+    damage: str | None = None
     problem: CertctlError | None = None
 
 
@@ -137,7 +138,8 @@ def _valid_until(
 ) -> datetime | None:
     """Return until when a row is valid (except for the time left) if no file changes."""
     live, renewal_state = status.live, status.renewal_state
-    if live is None or decision.due or renewal_state.last_error or status.deployment.last_error:
+    failed = renewal_state.last_error or status.deployment.last_error
+    if live is None or decision.due or failed or status.damage:
         return None
     moments = (decision.at, live.facts.not_after, renewal_state.paused_until)
     return min((each for each in moments if each is not None and each > now), default=None)
@@ -164,6 +166,7 @@ def _view(
         failures=status.renewal_state.failures,
         deploy_failures=status.deployment.failures,
         last_error=status.renewal_state.last_error or status.deployment.last_error,
+        damage=status.damage,
     )
 
 
@@ -250,6 +253,8 @@ def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> 
         return "expired"
     if live.number in status.renewal_state.revoked:
         return "revoked"
+    if status.damage is not None:
+        return "damaged"
     if status.renewal_state.failures:
         return "failing"
     if status.undeployed:

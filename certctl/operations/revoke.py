@@ -65,7 +65,7 @@ def revoke(
     if status.live is None:
         raise UsageError(f"{name} has no certificate to revoke", hint=f"See: certctl show {name}")
     revoked, report = status.live, Report(considered=1)
-    pem = run.services.store.material(name, revoked.number)
+    pem = run.services.store.material(name, revoked.number, with_key=False)
     if afterwards is Afterwards.REPLACE:
         if spec.csr and reason is RevocationReason.KEY_COMPROMISE:
             raise _same_key(spec)

@@ -17,6 +17,7 @@ from certctl.deploy.handshake import HandshakeFailed, PresentedChain, handshake,
 from certctl.deploy.probe import ProbeSystem, addresses, leaf_facts, probe, server_name_of
 from certctl.errors import (
     CertctlError,
+    FilesDamaged,
     InspectionFailed,
     Interrupted,
     LockHeld,
@@ -166,7 +167,10 @@ def services_to_check(
 
 def _has_intermediate(live: Version, run: Run) -> bool:
     """Return whether clients need an intermediate: the leaf was not issued directly by a root."""
-    chain = run.services.store.material(live.name, live.number).chain
+    try:
+        chain = run.services.store.material(live.name, live.number, with_key=False).chain
+    except FilesDamaged:
+        return False  # its chain is lost; `renew` reports that
     return bool(chain.strip()) and not x509.is_self_issued(chain)
 
 

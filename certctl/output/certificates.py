@@ -35,6 +35,7 @@ from certctl.text import escaped
 _STYLE = {
     "expired": "bold red",
     "revoked": "bold red",
+    "damaged": "red",
     "missing": "red",
     "failing": "red",
     "unreadable": "red",
@@ -76,6 +77,7 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "deployed_version": view.deployed_version,
         "verified_at": moment(view.verified_at),
         "last_error": _last_error(view.last_error),
+        "damage": view.damage,
         "problem": error_object(view.problem) if view.problem else None,
     }
 
@@ -114,6 +116,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     rows: list[tuple[str, str]] = [
         ("names", ", ".join(view.names)),
         ("state", view.state),
+        *([("damage", view.damage)] if view.damage else []),
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
         ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
     ]

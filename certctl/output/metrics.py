@@ -55,6 +55,10 @@ _CERTIFICATE_METRICS: Mapping[str, tuple[str, Callable[[CertificateView], Sample
         "1 if the live version is revoked.",
         lambda view: None if view.problem else view.state == "revoked",
     ),
+    "certctl_certificate_damaged": (
+        "1 if files of the live version are missing or damaged.",
+        lambda view: None if view.problem else view.damage is not None,
+    ),
     "certctl_certificate_readable": (
         "0 if the files of the certificate cannot be read.",
         lambda view: view.problem is None,

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from certctl.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.names import certificate_name
 from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json
@@ -24,12 +25,29 @@ _FIRST_READ = 8 * 1024
 """Bytes to read first: the interpreter allocates as much as is requested for each read."""
 
 Signature = list[int]
-"""Identifies one state of a file: mtime in nanoseconds, size, inode."""
+"""Identifies one state of a file: mtime in nanoseconds, size, inode; or that of several files."""
+
+_FILES = (*CERTIFICATE_FILES, *KEY_FILES)
 
 
 def signature(facts: os.stat_result) -> Signature:
     """Return a file's signature."""
     return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
+
+
+def files_signature(directory: str | os.PathLike[str]) -> Signature:
+    """Return the signature of the PEM files in a version's directory, one file after the other. A
+    missing file counts as three zeros.
+    """
+    found: Signature = []
+    for path in [f"{os.fspath(directory)}/{name}" for name in _FILES]:
+        try:
+            facts = os.stat(path)  # noqa: PTH116 - see the module
+        except OSError:
+            found += (0, 0, 0)
+        else:
+            found += (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    return found
 
 
 class Idle:
@@ -40,13 +58,15 @@ class Idle:
         self._specs = f"{layout.certificates}/"
         self._deployments = f"{layout.deployments}/"
         self._links = f"{layout.live_links}/"
+        self._home = f"{layout.home}"
         self._pending_orders = str(layout.pending_orders)
         # the rules can change with the version, the defaults with certctl.toml
         self._defaults = f"{VERSION} {settings.spec_digest()}"
 
-    def snapshot(self, name: str, spec: Signature | None) -> Json:
+    def snapshot(self, name: str, spec: Signature | None, files: Signature | None) -> Json:
         """Return what is saved with a renewal state. `spec` is the signature of the spec's file
-        when it was read for the decision: later edits have not been taken into account.
+        when it was read for the decision, `files` that of the live version's files when they were
+        found intact: later changes have not been taken into account.
         """
         certificate_name(name)
         return {
@@ -54,6 +74,7 @@ class Idle:
             "defaults": self._defaults,
             "live": self._live(name),
             "deployed": self._deployed(name),
+            "files": files,
         }
 
     def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
@@ -80,6 +101,7 @@ class Idle:
                 os.close(descriptor)
             state = json.loads(data.decode())
             at = state["next_action_at"]
+            live = self._live(name)
             return (
                 (at is None or now < datetime.fromisoformat(at))
                 and state["version"] == FORMAT
@@ -87,8 +109,10 @@ class Idle:
                 == {
                     "spec": signature(os.stat(f"{self._specs}{name}.toml")),  # noqa: PTH116
                     "defaults": self._defaults,
-                    "live": self._live(name),
+                    "live": live,
                     "deployed": self._deployed(name),
+                    # the link is relative to its directory: ../archive/NAME/N
+                    "files": live and files_signature(self._home + live[2:]),
                 }
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

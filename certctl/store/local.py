@@ -31,7 +31,7 @@ from certctl.settings import Settings
 from certctl.store.accounts import Accounts
 from certctl.store.copy_owners import CopyOwners
 from certctl.store.documents import Json
-from certctl.store.idle import Idle
+from certctl.store.idle import Idle, Signature
 from certctl.store.journal import Journal
 from certctl.store.layout import Layout
 from certctl.store.leftovers import Leftovers
@@ -115,7 +115,8 @@ class LocalStore:
         self._specs.save_csr(name, pem)
 
     def status(self, name: str) -> CertificateStatus:
-        """Return the status from `issued.json` and the two state files; parses no certificate.
+        """Return the status from `issued.json` and the two state files. The certificate's other
+        files are read only if they have changed since they were last found intact.
 
         Without a deployment state, deployment is pending. A live version that cannot be parsed
         counts as missing, so that it is replaced. Raises `StoreCorrupt` if the live link is
@@ -126,12 +127,14 @@ class LocalStore:
         not_live = None
         if live is not None and deployment.wanted not in {None, live.number}:
             not_live = self._versions.read_or_warn(name, deployment.wanted or 0)
+        renewal_state = self._state_files.renewal(name)
         return CertificateStatus(
             name=name,
             live=live,
             deployment=deployment,
-            renewal_state=self._state_files.renewal(name),
+            renewal_state=renewal_state,
             wanted_not_live=not_live,
+            damage=None if live is None else self._damage(live),
         )
 
     def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
@@ -149,12 +152,14 @@ class LocalStore:
         """Write the renewal state. Call it last: any later change makes the certificate possibly
         due.
         """
+        live = self._versions.live_number(name)
+        files = None if live is None else self._intact_files(name, live)
         self._state_files.save_renewal(
             name,
             renewal_state,
             last_version=self._last_version(name),
             next_action_at=next_action_at,
-            seen=self._idle.snapshot(name, self._specs.seen(name)),
+            seen=self._idle.snapshot(name, self._specs.seen(name), files),
         )
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
@@ -168,8 +173,11 @@ class LocalStore:
         found = (self._versions.read_or_warn(name, each) for each in self._versions.numbers(name))
         return [each for each in found if each is not None]
 
-    def material(self, name: str, number: int) -> Material:
-        return self._versions.material(name, number)
+    def material(self, name: str, number: int, *, with_key: bool = True) -> Material:
+        return self._versions.material(name, number, with_key=with_key)
+
+    def restore_files(self, name: str, number: int) -> Sequence[str]:
+        return self._versions.restore(name, number)
 
     def save_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
         """Archive the version, then set the wanted version, then switch the live link.
@@ -181,16 +189,16 @@ class LocalStore:
         before = self._deployment(name, self._live(name))
         number = max(self._last_version(name), before.wanted or 0, before.deployed or 0) + 1
         saved = replace(version, number=number, has_key=material.privkey is not None)
-        self._versions.add(spec, saved, material)
+        saved = self._versions.add(spec, saved, material)
         self._state_files.save_deployment(name, _with_wanted(before, number))
         self._versions.make_live(name, number)
         return saved
 
     def activate(self, name: str, number: int) -> None:
         """Set the wanted version, then switch the live link. Raises `UnknownCertificate` if there
-        is no such version, `StoreError` if it is incomplete.
+        is no such version, `FilesDamaged` if its files cannot be restored.
         """
-        self._versions.material(name, number)
+        self._versions.restore(name, number)
         saved = self._state_files.deployment(name)
         if saved is None or saved.wanted != number:
             self._state_files.save_deployment(name, _with_wanted(saved or Deployment(), number))
@@ -198,7 +206,7 @@ class LocalStore:
 
     def revert_live(self, name: str, number: int) -> None:
         """Only switch the live link. Raises as `activate` does."""
-        self._versions.material(name, number)
+        self._versions.restore(name, number)
         self._versions.make_live(name, number)
 
     def check_access(self, spec: CertificateSpec) -> None:
@@ -286,6 +294,18 @@ class LocalStore:
     def _live(self, name: str) -> Version | None:
         number = self._versions.live_number(name)
         return None if number is None else self._versions.read_or_warn(name, number)
+
+    def _intact_files(self, name: str, number: int) -> Signature | None:
+        known = self._versions.intact_signature(name, number)
+        if known is None and (live := self._live(name)) is not None:
+            self._state_files.renewal(name)
+            self._damage(live)
+            known = self._versions.intact_signature(name, number)
+        return known
+
+    def _damage(self, live: Version) -> str | None:
+        files = self._state_files.seen(live.name).get("files")
+        return self._versions.damage(live, files if isinstance(files, list) else None)
 
     def _deployment(self, name: str, live: Version | None) -> Deployment:
         """Return the deployment state. Without one, derive it from the archive: the live version,

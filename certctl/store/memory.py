@@ -33,10 +33,22 @@ class StateFiles:
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
+        self._seen: dict[str, object] = {}
 
     def renewal(self, name: str) -> RenewalState:
         """Return the renewal state; an empty one if it is missing or cannot be parsed."""
-        return self._read(self._layout.renewal(name), to_renewal_state) or RenewalState()
+
+        def read(fields: Fields) -> RenewalState:
+            self._seen[name] = fields.values.get("seen")
+            return to_renewal_state(fields)
+
+        self._seen[name] = None
+        return self._read(self._layout.renewal(name), read) or RenewalState()
+
+    def seen(self, name: str) -> Json:
+        """Return what was seen when the renewal state was saved that `renewal` last returned."""
+        seen = self._seen.get(name)
+        return seen if isinstance(seen, dict) else {}
 
     def last_version(self, name: str) -> int:
         """Return the highest version number ever used, 0 if there is none. It is kept after the

@@ -75,6 +75,7 @@ def from_version(version: Version) -> Json:
         "has_key": version.has_key,
         "order_url": version.order_url,
         "account_url": version.account_url,
+        "chain_sha256": version.chain_sha256,
         "request": _from_request(version.request),
         "certificate": {
             "identifiers": _from_identifiers(facts.identifiers),
@@ -112,6 +113,7 @@ def to_version(fields: Fields) -> Version:
         order_url=fields.string_or_none("order_url"),
         account_url=fields.string_or_none("account_url"),
         has_key=fields.boolean("has_key"),
+        chain_sha256=fields.string_or_none("chain_sha256"),
     )
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from certctl.errors import StoreError
+from certctl.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.names import certificate_name
 from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json, timestamp
@@ -23,6 +24,8 @@ from certctl.system.files import read_own, write_atomic
 from certctl.version import VERSION
 
 _LIMIT = 256 << 20
+
+_FILES = (*CERTIFICATE_FILES, *KEY_FILES)
 
 Seen = list[list[int] | None]
 """State of a certificate's files: ctime (which users cannot set), size and inode of each."""
@@ -78,11 +81,13 @@ class SummaryCache:
 
     def _signatures(self, name: str) -> Seen:
         home = self._layout.home
+        live = [_signature(f"{home}/live/{name}/{each}") for each in _FILES]
         return [
             _signature(f"{home}/certificates/{name}.toml"),
             _signature(f"{home}/renewal/{name}.json"),
             _signature(f"{home}/deployed/{name}.json"),
             _signature(f"{home}/live/{name}/issued.json"),
+            *live,
         ]
 
 

@@ -7,15 +7,17 @@ has checked that key, certificate and chain match.
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from certctl import integrity
 from certctl.errors import (
     ConfigurationError,
     StoreCorrupt,
@@ -24,6 +26,7 @@ from certctl.errors import (
 )
 from certctl.models import CertificateSpec, Material, Version
 from certctl.store.documents import corrupt, encode, read_document
+from certctl.store.idle import Signature, files_signature
 from certctl.store.layout import Layout
 from certctl.store.records import from_version, to_version
 from certctl.system.files import (
@@ -33,18 +36,28 @@ from certctl.system.files import (
     check_own,
     discard,
     fsync_directory,
-    read_bounded,
+    read_regular,
     remove_file,
     remove_tree,
     rename,
     replace_link,
     set_directory_access,
     set_file_access,
+    store_error,
     temporary_name,
+    write_atomic,
     write_new,
 )
 
 _LIMIT = 1 << 20
+_LOST = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO),
+        *(errno.EACCES, errno.EPERM, errno.EIO, errno.EINVAL),
+    }
+)
+"""Errors that mean that a file is lost; others, such as too many open files, may pass."""
+
 _PUBLIC_FILE = 0o644
 _GROUP_FILE = 0o640
 _GROUP_DIRECTORY = 0o750
@@ -64,6 +77,7 @@ class Versions:
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
+        self._checked: dict[tuple[str, int], tuple[Signature, str | None]] = {}
 
     def numbers(self, name: str) -> list[int]:
         """Return the version numbers in the archive, ascending, without checking their files."""
@@ -124,24 +138,88 @@ class Versions:
             self._warn(f"{error.message}. This version is ignored.")
             return None
 
-    def material(self, name: str, number: int) -> Material:
-        """Return the PEM bytes of a version. Raises as `read` does."""
-        version = self.read(name, number)
-        directory = self._layout.version(name, number)
-        for each in ("cert.pem", "chain.pem", "privkey.pem"):
-            check_own(directory / each)
-        return Material(
-            cert=read_bounded(directory / "cert.pem", _LIMIT),
-            chain=read_bounded(directory / "chain.pem", _LIMIT),
-            privkey=read_bounded(directory / "privkey.pem", _LIMIT) if version.has_key else None,
-        )
+    def material(self, name: str, number: int, *, with_key: bool = True) -> Material:
+        """Return the PEM bytes of a version, from whichever of its files are intact; the key fits
+        the certificate. A missing key is an error only if `with_key`.
 
-    def add(self, spec: CertificateSpec, version: Version, material: Material) -> None:
-        """Write a version to the archive atomically; it is not live yet.
+        Raises as `read` does, and `FilesDamaged`.
+        """
+        version = self._trusted(name, number)
+        return integrity.require(version, self._check(version), with_key=with_key)
+
+    def damage(self, version: Version, intact: Signature | None) -> str | None:
+        """Return what is wrong with the files of a version; None if they are intact.
+
+        `intact` is their signature when they were last found intact by an earlier process: unless
+        it differs, they are not read. Raises `StoreError`.
+        """
+        seen = files_signature(self._layout.version(version.name, version.number))
+        key = (version.name, version.number)
+        if key not in self._checked and seen == intact:
+            self._checked[key] = seen, None
+        known = self._checked.get(key)
+        if known is None or known[0] != seen:
+            self._checked[key] = seen, self._check(version).damage
+        return self._checked[key][1]
+
+    def intact_signature(self, name: str, number: int) -> Signature | None:
+        """Return the signature with which `damage` found the files of a version intact; None if it
+        did not.
+        """
+        known = self._checked.get((name, number))
+        return None if known is None or known[1] is not None else known[0]
+
+    def restore(self, name: str, number: int) -> list[str]:
+        """Write the damaged files of a version again, from its other files; return their names.
+
+        Raises as `material` does.
+        """
+        version = self._trusted(name, number)
+        found = self._check(version)
+        if not found.problems:
+            return []
+        files = integrity.contents(integrity.require(version, found))
+        directory = self._layout.version(name, number)
+        self._checked.pop((name, number), None)
+        for filename in found.problems:
+            access = _restored_access(directory, filename)
+            write_atomic(directory / filename, files[filename], access.mode, access.group)
+        return list(found.problems)
+
+    def _trusted(self, name: str, number: int) -> Version:
+        """Return a version, none of whose files another user could have written. Raises
+        `ConfigurationError` if one could, and as `read` does.
+        """
+        version = self.read(name, number)
+        for filename in integrity.file_names(version):
+            check_own(self._layout.version(name, number) / filename)
+        return version
+
+    def _check(self, version: Version) -> integrity.Integrity:
+        files: dict[str, bytes | None] = {}
+        unreadable: dict[str, str] = {}
+        directory = self._layout.version(version.name, version.number)
+        for filename in integrity.file_names(version):
+            try:
+                files[filename] = read_regular(directory / filename, _LIMIT)
+            except OSError as error:
+                if error.errno not in _LOST:
+                    raise store_error("read", directory / filename, error) from error
+                if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                    unreadable[filename] = f"cannot be read ({error.strerror})"
+            except StoreCorrupt:
+                unreadable[filename] = "is much too large"
+        return integrity.check(version, files, unreadable)
+
+    def add(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
+        """Write a version to the archive atomically, and return it; it is not live yet.
 
         Mode and group are those in the spec, or else those of the previous version. Raises
-        `StoreError`, and `ConfigurationError` for an unknown group.
+        `StoreError`, `ConfigurationError` for an unknown group, and `FilesDamaged` if key and
+        certificate do not belong together.
         """
+        version = replace(version, chain_sha256=integrity.chain_sha256(material.chain))
+        integrity.require(version, integrity.check(version, integrity.contents(material)))
         directory = self._layout.create_directory(self._layout.versions(version.name))
         group, mode = key_group(spec), _key_mode(spec)
         if mode is not None:
@@ -162,6 +240,9 @@ class Versions:
                 remove_tree(temporary)
             raise
         fsync_directory(directory.parent)
+        written = files_signature(self._layout.version(version.name, version.number))
+        self._checked[version.name, version.number] = written, None
+        return version
 
     def set_access(self, spec: CertificateSpec) -> None:
         """Set the mode and the group in the spec for all existing versions. Does nothing if the
@@ -212,22 +293,29 @@ def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]
         chain=_newline_terminated(material.chain),
         privkey=None if material.privkey is None else _newline_terminated(material.privkey),
     )
-    files = [
-        ("cert.pem", material.cert, False),
-        ("chain.pem", material.chain, False),
-        ("fullchain.pem", material.fullchain, False),
+    return [
         ("issued.json", encode(from_version(version)), False),
+        *(
+            (filename, data, filename in integrity.KEY_FILES)
+            for filename, data in integrity.contents(material).items()
+        ),
     ]
-    if material.privkey is not None and material.combined is not None:
-        files += [
-            ("privkey.pem", material.privkey, True),
-            ("combined.pem", material.combined, True),
-        ]
-    return files
 
 
 def _newline_terminated(pem: bytes) -> bytes:
     return pem if not pem or pem.endswith(b"\n") else pem + b"\n"
+
+
+def _restored_access(directory: Path, filename: str) -> _Access:
+    """Return the access of a damaged file, or if it is missing, that of the other file with the
+    key.
+    """
+    if filename not in integrity.KEY_FILES:
+        return _inherited(directory, _PUBLIC_FILE, 0)
+    for each in (filename, *integrity.KEY_FILES):
+        if (directory / each).is_file():
+            return _inherited(directory / each, PRIVATE_FILE, stat.S_IRGRP)
+    return _inherited(directory, PRIVATE_FILE, stat.S_IRGRP)
 
 
 def _file_access(

@@ -239,6 +239,21 @@ def read_if_exists(path: Path, limit: int) -> bytes | None:
             return None
 
 
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the bytes of a regular file; anything else, such as a pipe, is not waited for.
+
+    Raises OSError, with EINVAL if it is not a regular file, and `StoreCorrupt` if there are more
+    than `limit` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return _read_all(descriptor, path, limit)
+    finally:
+        os.close(descriptor)
+
+
 def read_private(path: Path, limit: int, *, commands: bool = False) -> bytes:
     """Return the bytes of a file that contains a secret; `commands`: it may contain commands too.
 

@@ -40,6 +40,7 @@ LEVELS = {
     "x509": 1,
     "chain": 1,
     "formats": 1,
+    "integrity": 1,
     "system": 2,
     "ca": 3,
     "challenges": 3,

@@ -57,6 +57,7 @@ CERTIFICATE: Shape = {
     "deployed_version": int | None,
     "verified_at": str | None,
     "last_error": dict | None,
+    "damage": str | None,
     "problem": dict | None,
 }
 

@@ -443,12 +443,15 @@ def test_certificates_that_are_not_well_are_told_with_the_command_for_it(tmp_pat
     add_certificate(home, "stopped.example", chosen={"autorenew": False})
     add_certificate(home, "missing.example")
     (home / "live" / "missing.example").unlink()
+    add_certificate(home, "damaged.example")
+    (home / "live" / "damaged.example" / "privkey.pem").unlink()
 
     found = {each.code: each for each in states(home)}
 
     assert {code: str(each.severity) for code, each in found.items()} == {
         "certificate.expired": "error",
         "certificate.failing": "error",
+        "certificate.damaged": "error",
         "certificate.missing": "warning",
         "certificate.undeployed": "error",
         "certificate.revoked": "error",

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from certctl.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.models import (
     CertificateSpec,
     Deployment,
@@ -28,7 +29,7 @@ from certctl.models import (
 from certctl.renewal import next_action, request_of
 from certctl.settings import Settings
 from certctl.spec import resolve
-from certctl.store.idle import Idle, signature
+from certctl.store.idle import Idle, files_signature, signature
 from certctl.store.layout import Layout
 from certctl.store.local import LocalStore
 from certctl.x509 import facts
@@ -83,12 +84,13 @@ def add_copies(home: Path, count: int, *, first: int = 0) -> None:
             target.write_text(text.replace(model, name))
             return target
 
-        for filename in ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem", "issued.json"):
+        for filename in ("issued.json", *CERTIFICATE_FILES, *KEY_FILES):
             copied(f"archive/{{}}/1/{filename}")
         (home / "live" / name).symlink_to(f"../archive/{name}/1")
         copied("deployed/{}.json")
         spec = copied("certificates/{}.toml")
-        facts = idle.snapshot(name, signature(spec.stat()))
+        files = files_signature(home / "archive" / name / "1")
+        facts = idle.snapshot(name, signature(spec.stat()), files)
         (home / "renewal" / f"{name}.json").write_text(json.dumps({**renewal, "seen": facts}))
 
 

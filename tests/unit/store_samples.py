@@ -1,10 +1,18 @@
 """A store in a directory of the test, and the values that its tests write into it."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from certctl.integrity import chain_sha256
 from certctl.models import (
     CertificateFacts,
     CertificateSpec,
@@ -21,6 +29,7 @@ from certctl.settings import Settings
 from certctl.spec import resolve
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree
+from certctl.x509 import facts as certificate_facts
 from tests.lab.clock import SteerableClock
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,9 +61,10 @@ def wanted(name: str = NAME, **chosen: Value) -> CertificateSpec:
     return resolve(name, identifiers, choices, Settings())
 
 
-def issued(name: str = NAME, **changes: object) -> Version:
+def issued(name: str = NAME, mark: str = "1", **changes: object) -> Version:
     """A version as the CA's answer gives it, before the store has numbered it."""
     identifiers = (Identifier(IdentifierType.DNS, name),)
+    facts = certificate_facts(material(mark).cert)
     version = Version(
         name=name,
         number=0,
@@ -63,36 +73,73 @@ def issued(name: str = NAME, **changes: object) -> Version:
             not_before=NOW,
             not_after=NOW + timedelta(days=90),
             serial="0a1b2c",
-            sha256="11" * 32,
+            sha256=facts.sha256,
             issuer="CN=An Issuer",
             key_type="ecdsa-p256",
-            key_sha256="22" * 32,
+            key_sha256=facts.key_sha256,
             ari_id="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE",
         ),
         request=Request(identifiers, KeyType.ECDSA_P256, "https://ca.example/directory"),
         issued=NOW,
         order_url="https://ca.example/order/1",
         account_url="https://ca.example/account/1",
+        chain_sha256=chain_sha256(material(mark).chain),
     )
     return replace(version, **changes)  # type: ignore[arg-type]
 
 
-def pem(label: str, mark: str) -> bytes:
-    return f"-----BEGIN {label}-----\n{mark}\n-----END {label}-----\n".encode()
-
-
 def material(mark: str = "1", *, with_key: bool = True) -> Material:
-    """PEM blocks that only look like ones: the store never parses them."""
+    """Key, certificate and chain of one issuance, with its mark as their common name."""
+    found = _material(mark)
+    return found if with_key else replace(found, privkey=None)
+
+
+@cache
+def _material(mark: str) -> Material:
+    # The key follows from the mark, so that another process has the same one.
+    digest = hashlib.sha256(mark.encode()).digest()
+    key = ec.derive_private_key(int.from_bytes(digest[:31]), ec.SECP256R1())
     return Material(
-        cert=pem("CERTIFICATE", f"leaf{mark}"),
-        chain=pem("CERTIFICATE", f"issuer{mark}"),
-        privkey=pem("PRIVATE KEY", f"key{mark}") if with_key else None,
+        cert=_self_signed(key, mark),
+        chain=_self_signed(key, mark),
+        privkey=key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
     )
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, mark: str) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, mark)])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=90))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def mark_of(directory: Path) -> set[str]:
+    """Which issuance the files of a directory come from; more than one would be a mixture."""
+    certificates = [
+        certificate
+        for path in directory.glob("*.pem")
+        if path.name != "privkey.pem"
+        for certificate in x509.load_pem_x509_certificates(path.read_bytes())
+    ]
+    marks = {str(each.subject.rfc4514_string()).removeprefix("CN=") for each in certificates}
+    keys = [
+        each for each in directory.glob("*.pem") if each.name in {"privkey.pem", "combined.pem"}
+    ]
+    for path in keys:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        if any(key.public_key() != each.public_key() for each in certificates):
+            marks.add(f"the key in {path.name}")
+    return marks
 
 
 def save(store: LocalStore, name: str = NAME, mark: str = "1", **chosen: Value) -> Version:
     """Save one version of a certificate, as an issuance would."""
-    return store.save_version(wanted(name, **chosen), issued(name), material(mark))
+    return store.save_version(wanted(name, **chosen), issued(name, mark), material(mark))
 
 
 def mode(path: Path) -> int:

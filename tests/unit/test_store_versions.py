@@ -9,6 +9,7 @@ import pytest
 
 from certctl.errors import (
     ConfigurationError,
+    FilesDamaged,
     LockHeld,
     StoreError,
     UnknownCertificate,
@@ -22,10 +23,10 @@ from tests.unit.store_samples import (
     REPOSITORY,
     everything_below,
     issued,
+    mark_of,
     material,
     mode,
     open_store,
-    pem,
     save,
     wanted,
 )
@@ -35,17 +36,6 @@ NOBODY = 65534
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can give files to another group")
 
 FILES = ["cert.pem", "chain.pem", "combined.pem", "fullchain.pem", "issued.json", "privkey.pem"]
-
-
-def mark_of(directory: Path) -> set[str]:
-    """Which issuance the files of a directory come from; more than one would be a mixture."""
-    return {
-        "".join(character for character in line if character.isdigit())
-        for filename in FILES
-        if filename.endswith(".pem") and (directory / filename).exists()
-        for line in (directory / filename).read_text().splitlines()
-        if not line.startswith("-")
-    }
 
 
 def test_a_saved_version_is_live_and_has_every_file(tmp_path: Path) -> None:
@@ -90,9 +80,7 @@ def test_pem_blocks_never_run_into_each_other(tmp_path: Path) -> None:
         issued(),
         type(cut)(cut.cert.rstrip(), cut.chain.rstrip(), (cut.privkey or b"").rstrip()),
     )
-    assert (tmp_path / "live" / NAME / "combined.pem").read_bytes() == (
-        pem("PRIVATE KEY", "key1") + pem("CERTIFICATE", "leaf1") + pem("CERTIFICATE", "issuer1")
-    )
+    assert (tmp_path / "live" / NAME / "combined.pem").read_bytes() == (material().combined)
 
 
 def test_keys_are_private_and_the_directories_of_certificates_can_be_traversed(
@@ -194,13 +182,18 @@ def test_a_missing_version_cannot_be_activated(tmp_path: Path) -> None:
     assert store.status(NAME).deployment.wanted == 1
 
 
-def test_an_incomplete_version_cannot_be_activated(tmp_path: Path) -> None:
+def test_a_version_whose_key_is_lost_cannot_be_activated(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     save(store)
     save(store, mark="2")
-    (tmp_path / "archive" / NAME / "1" / "privkey.pem").unlink()
-    with pytest.raises(StoreError, match=r"1/privkey\.pem: No such file"):
-        store.activate(NAME, 1)
+    for filename in ("privkey.pem", "combined.pem"):
+        (tmp_path / "archive" / NAME / "1" / filename).unlink()
+    for activate in (store.activate, store.revert_live):
+        with pytest.raises(
+            FilesDamaged, match=r"privkey\.pem is missing; combined\.pem is missing"
+        ):
+            activate(NAME, 1)
+    assert store.status(NAME).deployment.wanted == 2
     assert mark_of(tmp_path / "live" / NAME) == {"2"}
 
 
