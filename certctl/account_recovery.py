@@ -39,14 +39,16 @@ class AccountState(StrEnum):
 def may_be_unknown(error: CertctlError) -> bool:
     """Return whether a request may have failed because the CA does not know the account any more.
 
-    RFC 8555 §6.7 has `accountDoesNotExist` for that; some servers say `unauthorized`, only 401, or
-    500.
+    RFC 8555 §6.7 has `accountDoesNotExist` for that; some servers say `unauthorized`, `malformed`,
+    just 401 or 404, or fail with 500. The CA is asked before anything follows from it.
     """
     if not isinstance(error, AcmeError):
         return False
     if isinstance(error, RateLimited | AccountPaused | TermsChanged | EabRequired):
         return False
-    return error.type in {_UNKNOWN, _REFUSED} or error.status in {401, 500}
+    if error.type in {_UNKNOWN, _REFUSED} or error.status in {401, 500}:
+        return True
+    return error.type in {None, "malformed"} and error.status in {400, 403, 404}
 
 
 def state_after(error: AcmeError) -> AccountState:

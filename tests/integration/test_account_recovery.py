@@ -10,12 +10,13 @@ from certctl.models import Account
 from tests.lab.scripted_ca.faults import problem, response
 from tests.lab.scripted_ca.settings import ALWAYS
 from tests.lab.scripted_dns import ScriptedDns
-from tests.support.operations import Machine
+from tests.support.operations import Machine, reached_at
 
 LOST = {
     "as the RFC says": ("accountDoesNotExist", 400),
     "as unauthorized": ("unauthorized", 403),
     "as a 401": ("malformed", 401),
+    "as malformed": ("malformed", 404),
     "as its own failure": ("serverInternal", 500),
 }
 
@@ -308,3 +309,47 @@ def test_a_key_for_a_binding_that_cannot_be_read_is_told_before_the_ca_hears_of_
     assert done.exit_status == 2
     assert str(tmp_path / "gone") in done.stderr
     assert machine.ca.count("new-account") == 0
+
+
+def test_a_certificate_that_names_its_account_by_id_keeps_it(agreed: Machine) -> None:
+    chosen = the_account(agreed).id
+    agreed.issue("b.example", options={"account.id": chosen})
+    agreed.ca.forget_accounts()
+
+    report = agreed.renew("b.example", force=True)
+
+    assert report.exit_status == 0
+    assert the_account(agreed).id == chosen
+
+
+def test_a_certificate_that_names_its_account_by_url_waits_for_somebody(agreed: Machine) -> None:
+    agreed.issue("b.example", options={"account.id": the_account(agreed).url})
+    agreed.ca.forget_accounts()
+
+    (error,) = agreed.renew("b.example", force=True).all_errors
+
+    assert agreed.ca.accounts == []
+    assert "named by the setting account.id" in (error.hint or "")
+
+
+def test_a_dry_run_registers_a_lost_account_again(agreed: Machine) -> None:
+    staging = "https://acme-staging-v02.api.letsencrypt.org/directory"
+    agreed.endpoints[staging] = reached_at(agreed.ca)
+    flags = {"ca": "letsencrypt-staging"}
+    assert agreed.issue("b.example", options=flags, dry_run=True).exit_status == 0
+    agreed.ca.forget_accounts()
+
+    report = agreed.issue("b.example", options=flags, dry_run=True)
+
+    assert report.exit_status == 0, report.all_errors
+    assert len(agreed.ca.accounts) == 1
+
+
+def test_a_revocation_by_a_lost_account_uses_the_certificates_key(agreed: Machine) -> None:
+    agreed.ca.forget_accounts()
+    agreed.ca.unknown_account = ("serverInternal", 500)
+
+    done = agreed.command("revoke", "a.example", "--stop", "--yes")
+
+    assert done.exit_status == 0, done.stderr
+    assert len(agreed.ca.revoked) == 1
