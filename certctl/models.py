@@ -94,6 +94,16 @@ class Identifier:
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """The proxy that is set: its URL, `direct` for none, None for the environment's; and
+    `USER:PASSWORD`.
+    """
+
+    url: str | None = None
+    credentials: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """How to reach a CA; the ports and the resolver are set only for a CA on this machine.
 
@@ -106,6 +116,7 @@ class Endpoint:
     tls_alpn_port: int | None = None
     dns: str | None = None
     moves: bool = False
+    proxy: Proxy = field(default_factory=Proxy)
 
 
 @dataclass(frozen=True)

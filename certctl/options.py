@@ -16,6 +16,7 @@ from certctl.errors import ConfigurationError
 from certctl.hook_protocols import HTTP_PROTOCOLS
 from certctl.models import AccountKeyType, ChallengeType, KeyType, OnFailure, Value
 from certctl.service_address import canonical_service
+from certctl.urls import canonical_proxy
 
 
 class Kind(Enum):
@@ -104,7 +105,8 @@ OPTIONS: tuple[Option, ...] = (
         "ca_bundle",
         Kind.PATH,
         None,
-        "PEM file of root certificates to trust when connecting to the CA, for a private CA.",
+        "PEM file of root certificates to trust when connecting to the CA, for a private CA. "
+        "Default: the public ones and those that this system trusts.",
         flag="--ca-bundle",
         in_spec=True,
     ),
@@ -608,6 +610,22 @@ OPTIONS: tuple[Option, ...] = (
         minimum=1,
     ),
     Option(
+        "proxy",
+        Kind.TEXT,
+        None,
+        "Proxy for requests to CAs, to the DNS providers acme-dns and httpreq, and for the "
+        "heartbeat; `direct` for none. This machine, and the hosts in the variable no_proxy, are "
+        "reached directly. Default: the variables https_proxy, http_proxy and all_proxy.",
+        metavar="URL",
+        canonical=canonical_proxy,
+    ),
+    Option(
+        "proxy_credentials_file",
+        Kind.PATH,
+        None,
+        "File with USER:PASSWORD for the proxy. Other users must not be able to read it.",
+    ),
+    Option(
         "jobs",
         Kind.INTEGER,
         8,
@@ -654,7 +672,8 @@ OPTIONS: tuple[Option, ...] = (
         "heartbeat_ca_bundle",
         Kind.PATH,
         None,
-        "PEM file of root certificates to trust for the heartbeat. Default: the public ones.",
+        "PEM file of root certificates to trust for the heartbeat. Default: the public ones and "
+        "those that this system trusts.",
     ),
     Option(
         "alert_urls_file",

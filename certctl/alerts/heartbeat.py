@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from certctl.alerts.loading import AlertSystem
 from certctl.errors import AlertFailed
-from certctl.models import RunSummary
+from certctl.models import Proxy, RunSummary
 from certctl.ports import Alert
 from certctl.settings import Settings
+from certctl.system.proxy import proxy_from
 from certctl.version import VERSION
 
 SECONDS = 10.0
@@ -34,13 +35,14 @@ def create(settings: Settings, system: AlertSystem) -> Alert:  # noqa: ARG001 - 
             hint="Correct heartbeat in certctl.toml.",
         )
     method = settings.required_text("heartbeat_method").upper()
-    return Heartbeat(url, method, settings.text("heartbeat_ca_bundle"))
+    return Heartbeat(url, method, settings.text("heartbeat_ca_bundle"), proxy_from(settings))
 
 
 class Heartbeat:
     """Implements `certctl.ports.Alert`."""
 
-    def __init__(self, url: str, method: str, roots: str | None) -> None:
+    def __init__(self, url: str, method: str, roots: str | None, proxy: Proxy) -> None:
+        self._proxy = proxy
         self._url = url
         self._method = method
         self._roots = roots
@@ -59,6 +61,7 @@ class Heartbeat:
                 user_agent=f"certctl/{VERSION}",
                 seconds=SECONDS,
                 roots=self._roots,
+                proxy=self._proxy,
             )
         except RequestFailed as error:
             raise AlertFailed(f"the heartbeat could not be sent to {host}: {error}") from None

@@ -6,12 +6,12 @@ Standard library only, because listing certificates imports it too. `client` fet
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from certctl.errors import UsageError
+from certctl.urls import is_loopback, without_password
 
 CaKind = Literal["public", "staging", "private"]
 
@@ -107,16 +107,6 @@ def directory_url(text: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, parts.query, ""))
 
 
-def without_password(text: str) -> str:
-    """Return what a user gave as a URL, without a user name and password, to show it in a message.
-
-    Everything up to the last `@` goes, since a password may contain any character.
-    """
-    before, at, shown = text.rpartition("@")
-    scheme, separator, _ = before.partition("://")
-    return f"{scheme}{separator}{shown}" if at and separator else shown
-
-
 def staging_url(url: str) -> str | None:
     """Return the staging directory of the CA with this directory URL, or None. A staging directory
     is its own.
@@ -196,13 +186,3 @@ def _split(url: str) -> SplitResult:
             code="usage.ca",
         )
     return parts
-
-
-def is_loopback(host: str | None) -> bool:
-    """Return whether the host of a URL is this machine."""
-    if host is None or host == "localhost":
-        return host is not None
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -16,22 +16,23 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import josepy
 import requests
 from acme.client import ClientNetwork
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
 
 from certctl.ca import messages
 from certctl.ca.connection_errors import NEVER_SENT, TLS_FAILED, connection_error
-from certctl.ca.directories import DEV, as_typed, is_loopback
+from certctl.ca.directories import DEV, as_typed
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import Directory
 from certctl.ca.parallel_requests import ParallelRequests
@@ -50,7 +51,14 @@ from certctl.errors import (
 )
 from certctl.models import Endpoint
 from certctl.ports import Clock
-from certctl.system.http import BoundedAdapter, RequestStopped, ResponseLimitExceeded
+from certctl.system.http import (
+    BoundedAdapter,
+    RequestStopped,
+    ResponseLimitExceeded,
+    unverified_date,
+)
+from certctl.system.proxy import proxies_for
+from certctl.urls import is_loopback
 from certctl.version import VERSION
 
 _Item = TypeVar("_Item")
@@ -84,8 +92,8 @@ _NONCES_KEPT = 256
 class _Shared:
     """The state shared by all networks to one CA, regardless of the signing key.
 
-    The deque is thread-safe, and `lock` guards fetching the directory. `proxies` caches the proxies
-    that the environment sets for each host; looking them up twice is harmless.
+    The deque is thread-safe, and `lock` guards fetching the directory. `proxies` caches the proxy
+    for each host; looking it up twice is harmless.
     """
 
     limiter: Limiter
@@ -392,7 +400,10 @@ class Network(ClientNetwork):
         except RequestStopped:
             raise Interrupted("stopped while waiting for the CA") from None
         except (requests.RequestException, HTTPError) as error:
-            raise connection_error(error, url, resource) from error
+            ours = self._clock.now()
+            raise connection_error(
+                error, url, resource, ours, lambda: self._unverified_time(url)
+            ) from error
         took = self._clock.monotonic() - begun
         self._shared.latency = min(self._shared.latency or took, took)
         self._shared.server_time = http_date(response.headers.get("Date", ""))
@@ -438,10 +449,22 @@ class Network(ClientNetwork):
         kwargs["proxies"] = self._proxies(url)
         return super()._send_request(method, url, *args, **kwargs)
 
+    def _unverified_time(self, url: str) -> datetime | None:
+        """Return what time it is, as far as a server that is not trusted, or this program's own
+        files, can tell; only to explain an error.
+        """
+        direct = not self._proxies(url)
+        date = unverified_date(url, seconds=_CONNECT_TIMEOUT, stop=self._stop) if direct else None
+        if date is not None and (theirs := http_date(date)) is not None:
+            return theirs
+        installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
+        # No clock can show a time before this file was written.
+        return installed if self._clock.now() < installed else None
+
     def _proxies(self, url: str) -> Mapping[str, str]:
         host, known = urlsplit(url).netloc, self._shared.proxies
         if host not in known:
-            known[host] = get_environ_proxies(url)
+            known[host] = proxies_for(url, self._endpoint.proxy)
         return known[host]
 
     def _with_current_port(self, url: str) -> str:
@@ -483,12 +506,12 @@ def _is_transient(error: AcmeError, *, resend: bool) -> bool:
 
 
 def _adapter(ca_bundle: str | None, stop: threading.Event) -> BoundedAdapter:
-    roots = ca_bundle or DEFAULT_CA_BUNDLE_PATH
     try:
-        return BoundedAdapter(roots, connections_kept=_CONNECTIONS_KEPT, stop=stop)
+        return BoundedAdapter(ca_bundle, connections_kept=_CONNECTIONS_KEPT, stop=stop)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot read trusted root certificates from {roots}: {error.strerror or error}",
+            "cannot read trusted root certificates from "
+            f"{ca_bundle or DEFAULT_CA_BUNDLE_PATH}: {error.strerror or error}",
             hint="Pass a PEM file that this user can read with --ca-bundle.",
             code="configuration.ca_bundle",
         ) from error

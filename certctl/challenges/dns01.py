@@ -47,6 +47,7 @@ def chosen_providers(challenge: ChallengeSpec, system: SolverSystem) -> ChosenPr
         instruct=system.instruct,
         directory=system.credentials.directory,
         provider_locks=system.provider_locks,
+        proxy=system.proxy,
     )
     return ChosenProviders(challenge, system.credentials, provider_system)
 

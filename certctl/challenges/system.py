@@ -8,6 +8,7 @@ from typing import Self
 
 from certctl.credentials import EMPTY, DnsCredentials
 from certctl.dns.system import KeyedLocks, no_terminal
+from certctl.models import Proxy
 from certctl.ports import Clock, HeldLock, Instruct, LockPort
 
 
@@ -41,3 +42,4 @@ class SolverSystem:
     instruct: Instruct = no_terminal
     provider_locks: KeyedLocks = field(default_factory=KeyedLocks)
     lock_port: LockPort = no_port_lock
+    proxy: Proxy = field(default_factory=Proxy)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -116,6 +117,8 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that this process was called with, and return its exit status."""
+    # Warnings of these libraries are for programmers; what they mean for a user is in our errors.
+    warnings.filterwarnings("ignore", module=r"(urllib3|requests)(\.|\Z)")
     return run(sys.argv[1:] if arguments is None else arguments, of_this_process())
 
 

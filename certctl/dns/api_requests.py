@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from certctl.dns.api_errors import ProviderError, with_retries
 from certctl.errors import ConfigurationError
+from certctl.models import Proxy
 from certctl.ports import Clock
 from certctl.version import VERSION
 
@@ -23,7 +24,7 @@ SECONDS = 30.0
 @dataclass(frozen=True)
 class Api:
     """The API of `provider` at `url`; `roots` is a PEM file of root certificates, None for the
-    public ones.
+    public ones and those that this system trusts.
     """
 
     provider: str
@@ -31,6 +32,7 @@ class Api:
     clock: Clock
     user: tuple[str, str] | None = field(default=None, repr=False)
     roots: str | None = None
+    proxy: Proxy = field(default_factory=Proxy)
 
     def __post_init__(self) -> None:
         """Raise `ConfigurationError` if the URL is not a valid http or https URL."""
@@ -74,6 +76,7 @@ class Api:
                     user=self.user,
                     seconds=SECONDS,
                     roots=self.roots,
+                    proxy=self.proxy,
                 )
             except RequestFailed as error:
                 host = urlsplit(self.url).netloc

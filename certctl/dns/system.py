@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from certctl.models import Proxy
 from certctl.ports import Clock, Instruct
 
 
@@ -47,3 +48,4 @@ class ProviderSystem:
     instruct: Instruct = no_terminal
     directory: str | None = None
     provider_locks: KeyedLocks = field(default_factory=KeyedLocks)
+    proxy: Proxy = field(default_factory=Proxy)

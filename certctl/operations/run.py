@@ -124,7 +124,9 @@ class Run:
         """Return how to reach a CA; starts a CA that runs inside this process."""
         factory = self.services.endpoints.get(directory_url)
         if factory is None:
-            return Endpoint(directory_url, ca_bundle)
+            from certctl.system.proxy import proxy_from  # noqa: PLC0415 - an idle run needs no network
+
+            return Endpoint(directory_url, ca_bundle, proxy=proxy_from(self.services.settings))
         with self._guard:
             if directory_url not in self._endpoints:
                 self._endpoints[directory_url] = self._stack.enter_context(factory())
@@ -232,6 +234,7 @@ class Run:
             no_port_lock,
             sharing_key,
         )
+        from certctl.system.proxy import proxy_from  # noqa: PLC0415 - an idle run needs no solver
 
         with self._guard:
             # The ports of a CA inside this process need no lock: no other process uses them.
@@ -249,6 +252,7 @@ class Run:
                     credentials=self.services.settings.dns,
                     instruct=self.services.instruct,
                     provider_locks=self._provider_locks,
+                    proxy=proxy_from(self.services.settings),
                     lock_port=self.services.store.lock_port if shared else no_port_lock,
                 )
                 solver = create_solver(challenge, system)

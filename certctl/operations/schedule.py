@@ -8,6 +8,7 @@ runs twice.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +19,11 @@ from certctl.schedule.cron import Cron, Crontab
 from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Installed, Machine, Scheduler, is_ours
 from certctl.schedule.systemd import Systemd
+from certctl.settings import Settings, Source
 from certctl.system.files import check_trusted
 from certctl.system.timers import timers_for
+
+_PROXY_VARIABLES = frozenset({"https_proxy", "all_proxy"})
 
 RENEW_COMMAND = ("certctl", "renew")
 """The words that identify a line that runs `certctl renew`."""
@@ -41,9 +45,18 @@ class Schedule:
     last_run: datetime | None = None
 
 
-def install(run: Run, job: Job, machine: Machine, wanted: str | None, *, force: bool) -> Schedule:
+def install(
+    run: Run,
+    job: Job,
+    machine: Machine,
+    wanted: str | None,
+    *,
+    force: bool,
+    variables: Mapping[str, str],
+) -> Schedule:
     """Run the job every hour, with the scheduler `wanted` or the first one available; schedules
-    that certctl installed with another scheduler are removed.
+    that certctl installed with another scheduler are removed. Warn if a proxy is set only in
+    `variables`, those of the shell, which the scheduler does not pass on.
 
     Raises `UsageError` if something else already runs certctl, unless `force`, and
     `ConfigurationError` if there is no scheduler, or if other users can change what would run.
@@ -64,6 +77,11 @@ def install(run: Run, job: Job, machine: Machine, wanted: str | None, *, force: 
             f"{existing[0]} already exists and was not created by certctl; nothing was changed",
             hint="Remove it first, or replace it with --force.",
             code="schedule.exists",
+        )
+    if (variable := _shell_proxy(run.services.settings, variables)) is not None:
+        run.warn(
+            f"the proxy in the environment variable {variable} is not used by scheduled renewals: "
+            'add it to certctl.toml as proxy = "URL"'
         )
     done = chosen.install(job)
     for each in _schedulers(machine):
@@ -88,6 +106,13 @@ def remove(run: Run, job: Job, machine: Machine) -> Schedule:
     """Remove the job from all schedulers."""
     done = [line for each in _schedulers(machine) for line in each.remove(job)]
     return Schedule(job.command, None, "", None, {}, tuple(done), (), _last_run(run))
+
+
+def _shell_proxy(settings: Settings, variables: Mapping[str, str]) -> str | None:
+    """Return the variable that sets a proxy in this shell, if nothing else does."""
+    if settings.text("proxy") is not None:
+        return "CERTCTL_PROXY" if "proxy" in settings.given(Source.ENVIRONMENT) else None
+    return next((each for each in variables if each.lower() in _PROXY_VARIABLES), None)
 
 
 def _schedulers(machine: Machine) -> tuple[Scheduler, ...]:

@@ -20,16 +20,22 @@ import io
 import math
 import ssl
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
+
+from certctl.errors import ConfigurationError
+from certctl.models import Proxy
+from certctl.system.proxy import proxies_for
 
 if TYPE_CHECKING:
     import socket
@@ -42,6 +48,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 1024 * 1024
 """Maximum size of a response with its headers. A chain of ten certificates has 20 kB."""
 
+
+OUTSIDE_VALIDITY = frozenset({9, 10})
+"""OpenSSL's codes for a certificate that is not yet valid, or has expired."""
 
 _STOP_SECONDS = 0.25
 """How often a request that waits for its response checks whether the run is to stop."""
@@ -165,16 +174,20 @@ class BoundedAdapter(HTTPAdapter):
     exceeded.
 
     Servers are verified with the root certificates in the PEM file `roots`, regardless of `verify`
-    and of environment variables. Raises OSError if that file cannot be read. Send
+    and of environment variables; None means the public root certificates and those that this system
+    trusts. Raises OSError if that file cannot be read. Send
     `Accept-Encoding: identity`: a compressed response is rejected, since its decompressed size is
     not limited. Setting `stop` ends a request that is waiting for its response with
     `RequestStopped`.
     """
 
     def __init__(
-        self, roots: str, *, connections_kept: int, stop: threading.Event | None = None
+        self, roots: str | None, *, connections_kept: int, stop: threading.Event | None = None
     ) -> None:
-        self._tls = ssl.create_default_context(cafile=roots)
+        self._tls = ssl.create_default_context(cafile=roots or DEFAULT_CA_BUNDLE_PATH)
+        if roots is None:
+            # Usually a directory, in which OpenSSL looks up a root certificate once it needs it.
+            self._tls.set_default_verify_paths()
         self._pool_classes = _pool_classes(stop)
         super().__init__(pool_maxsize=connections_kept)
 
@@ -220,16 +233,22 @@ class HttpResponse:
 
 
 def ping(
-    url: str, *, method: str, user_agent: str, seconds: float, roots: str | None = None
+    url: str,
+    *,
+    method: str,
+    user_agent: str,
+    seconds: float,
+    roots: str | None = None,
+    proxy: Proxy | None = None,
 ) -> int:
     """Send one request without a body and return the status code of the response.
 
     It takes at most `seconds`. Redirects are not followed, and only proxy variables are taken from
-    the environment.
+    the environment, unless `proxy` is given.
     Raises `RequestFailed`, also if the URL is not valid or the PEM file `roots` cannot be read.
     """
     headers = {"User-Agent": user_agent}
-    return _send(requests.Request(method, url, headers=headers), seconds, roots).status
+    return _send(requests.Request(method, url, headers=headers), seconds, roots, proxy).status
 
 
 def post_json(
@@ -240,6 +259,7 @@ def post_json(
     user: tuple[str, str] | None,
     seconds: float,
     roots: str | None = None,
+    proxy: Proxy | None = None,
 ) -> HttpResponse:
     """Send a JSON document by POST and return the response. `user` is a name and a password for
     basic authentication.
@@ -247,22 +267,45 @@ def post_json(
     Has the limits of `ping` and raises the same errors, which contain no secret.
     """
     request = requests.Request("POST", url, headers=dict(headers), json=document, auth=user)
-    return _send(request, seconds, roots)
+    return _send(request, seconds, roots, proxy)
 
 
-def _send(request: requests.Request, seconds: float, roots: str | None) -> HttpResponse:
+def unverified_date(url: str, *, seconds: float, stop: threading.Event | None) -> str | None:
+    """Return the `Date` header of a server whose certificate is not verified, to find out whether
+    this machine's clock is wrong; None if there is none. Nothing else may depend on it, and the
+    request contains nothing but the URL's host.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        parts = urlsplit(url)
+        connection = http.client.HTTPSConnection(
+            parts.hostname or "", parts.port, timeout=seconds, context=context
+        )
+        created: Any = partial(_BoundedResponse, stop=stop)
+        connection.response_class = created
+        with closing(connection):
+            connection.request("HEAD", "/")
+            return connection.getresponse().headers.get("Date")
+    except (OSError, http.client.HTTPException, ResponseLimitExceeded, RequestStopped, ValueError):
+        return None
+
+
+def _send(
+    request: requests.Request, seconds: float, roots: str | None, proxy: Proxy | None
+) -> HttpResponse:
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Accept-Encoding"] = "identity"
         try:
-            adapter = BoundedAdapter(roots or DEFAULT_CA_BUNDLE_PATH, connections_kept=1)
+            adapter = BoundedAdapter(roots, connections_kept=1)
             for scheme in ("https://", "http://"):
                 session.mount(scheme, adapter)
             with session.send(
                 session.prepare_request(request),
                 timeout=seconds,
                 allow_redirects=False,
-                proxies=get_environ_proxies(request.url),
+                proxies=dict(proxies_for(request.url, proxy or Proxy())),
             ) as response:
                 return HttpResponse(
                     response.status_code,
@@ -270,6 +313,8 @@ def _send(request: requests.Request, seconds: float, roots: str | None) -> HttpR
                     response.text,
                     response.headers.get("Retry-After"),
                 )
+        except ConfigurationError as error:
+            raise RequestFailed(error.message) from None
         except (
             requests.RequestException,
             HTTPError,
@@ -289,6 +334,8 @@ def _root_cause(error: BaseException) -> str:
             break
         error = deeper
     match error:
+        case ssl.SSLCertVerificationError() if error.verify_code in OUTSIDE_VALIDITY:
+            return f"{error.verify_message}, by the clock of this machine"
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message}"
         case ResponseLimitExceeded():

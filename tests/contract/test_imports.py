@@ -21,6 +21,7 @@ LEVELS = {
     "names": 0,
     "ports": 0,
     "text": 0,
+    "urls": 0,
     "version": 0,
     "credentials": 1,
     "options": 1,

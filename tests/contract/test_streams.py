@@ -150,3 +150,18 @@ def test_output_that_fails_in_this_process_is_a_failure_too(tmp_path: Path) -> N
 
     assert status == 1
     assert stderr.getvalue() == "error: the output cannot be written: Input/output error\n"
+
+
+@pytest.mark.parametrize("module", ["urllib3.connection", "requests"])
+def test_warnings_of_http_libraries_are_not_for_users(module: str) -> None:
+    """Such as that of urllib3 about a clock that is years behind."""
+    program = (
+        "import sys, warnings; from certctl.cli.main import main; main(['--version']);"
+        "warnings.warn_explicit('off', UserWarning, 'x.py', 1, module=sys.argv[1])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, module], capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr == ""

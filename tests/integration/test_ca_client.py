@@ -4,16 +4,19 @@ and what reaches it from the environment, from the network, and from the caller.
 
 import http.server
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from certctl import config
 from certctl.ca.client import AcmeClient
 from certctl.errors import (
     AcmeError,
@@ -23,10 +26,14 @@ from certctl.errors import (
     ExitStatus,
     Interrupted,
 )
-from certctl.models import AccountKeyType, Endpoint, Identifier
+from certctl.models import AccountKeyType, Endpoint, Identifier, Proxy
 from certctl.names import parse_identifiers
+from certctl.settings import Settings
 from certctl.system.clock import SystemClock
+from certctl.system.http import ping
+from certctl.system.proxy import proxies_for, proxy_from
 from certctl.version import VERSION
+from tests.lab.certificates import make_issuer
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import Call, delay, drip, raw, response
@@ -157,9 +164,64 @@ def test_an_untrusted_ca_is_refused_at_once(ca: ScriptedCA, clock: SteerableCloc
         Caller(ca.directory_url, None, clock).directory()
     assert refusal.value.code == "acme.tls"
     assert refusal.value.hint == (
-        "If it is a private CA, pass its root certificates with --ca-bundle FILE."
+        "If it is a private CA, pass its root certificates with --ca-bundle FILE, or add them to "
+        "the certificates that this system trusts."
     )
     assert clock.waits == []
+
+
+def test_a_root_that_this_system_trusts_is_trusted(
+    ca: ScriptedCA, clock: SteerableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca.ca_bundle))
+
+    assert "newOrder" in Caller(ca.directory_url, None, clock).directory().urls
+
+
+def test_a_bundle_of_ours_replaces_what_this_system_trusts(
+    ca: ScriptedCA, clock: SteerableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca.ca_bundle))
+    other = make_issuer(tmp_path).certificate
+
+    with pytest.raises(AcmeError, match="is not trusted"):
+        Caller(ca.directory_url, other, clock).directory()
+
+
+@pytest.mark.parametrize(
+    ("days", "reason"), [(30, "certificate is not yet valid"), (-30, "certificate has expired")]
+)
+def test_a_tls_certificate_outside_its_validity_is_blamed_on_a_clock_that_is_wrong(
+    days: int, reason: str
+) -> None:
+    """OpenSSL goes by the system's clock; the CA's own Date shows that ours is wrong."""
+    clock = SteerableClock(datetime(2037, 6, 8, 12, 0, tzinfo=UTC))
+    with ScriptedCA(certificate_start=datetime.now(UTC) + timedelta(days=days)) as ca:
+        with pytest.raises(AcmeError) as refusal:
+            Caller(ca.directory_url, ca.ca_bundle, clock).directory()
+
+        assert [each.method for each in ca.requests] == ["HEAD"]
+
+    message = refusal.value.message
+    assert message.startswith(
+        "the clock of this machine is wrong: it shows 2037-06-08 12:00 UTC, but it is about"
+    )
+    assert message.endswith(f"is not valid: {reason}")
+    assert refusal.value.hint == (
+        "Set the clock and enable time synchronization: timedatectl set-ntp true"
+    )
+
+
+def test_a_tls_certificate_that_has_expired_by_a_right_clock_is_not_blamed_on_the_bundle() -> None:
+    with (
+        ScriptedCA(certificate_start=datetime.now(UTC) - timedelta(days=30)) as ca,
+        pytest.raises(AcmeError, match="is not valid by the clock of this machine") as refusal,
+    ):
+        Caller(ca.directory_url, ca.ca_bundle, SystemClock()).directory()
+
+    assert refusal.value.hint == (
+        "Check the clock: date --utc. If it is right, the CA has to renew its certificate."
+    )
 
 
 @pytest.mark.parametrize("content", [None, "", "no PEM"])
@@ -298,12 +360,88 @@ def test_a_proxy_of_the_environment_is_used(
         assert len(proxy.seen) == 1
 
 
+def settings_of(home: Path, text: str) -> Settings:
+    home.mkdir(exist_ok=True)
+    (home / "certctl.toml").write_text(text)
+    return config.load(home, {}, {}, directory=home)
+
+
+def test_a_proxy_that_is_set_is_used_with_the_credentials_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("user:p@ss word\n")
+    (tmp_path / "secret").chmod(0o600)
+    with forward_proxy() as proxy:
+        text = f'proxy = "{proxy.url}"\nproxy_credentials_file = "{tmp_path}/secret"'
+        found = proxy_from(settings_of(tmp_path / "home", text))
+
+        status = ping("http://ca.example/x", method="GET", user_agent="x", seconds=10, proxy=found)
+
+    assert (status, proxy.seen) == (200, ["http://ca.example/x"])
+    assert proxy.authorizations == ["Basic " + b64encode(b"user:p@ss word").decode()]
+    assert "ss word" not in repr(found)
+
+
+def test_a_ca_is_reached_through_the_proxy_that_is_set_and_this_machine_directly(
+    clock: SteerableClock,
+) -> None:
+    with ScriptedCA(https=False) as ca, forward_proxy() as proxy:
+        through = Proxy(proxy.url)
+        assert proxies_for("https://ca.example/dir", through) == {"https": proxy.url}
+        assert proxies_for("https://ca.example/dir", Proxy("direct")) == {}
+        with AcmeClient(
+            Endpoint(ca.directory_url, proxy=through),
+            clock=clock,
+            stop=threading.Event(),
+            notify=lambda *_: None,
+        ) as client:
+            assert "newOrder" in client.directory.urls
+
+    assert proxy.seen == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('proxy_credentials_file = "x"', "proxy_credentials_file is set, but proxy is not"),
+        (
+            'proxy = "proxy.example"\nproxy_credentials_file = "secret"',
+            "secret does not contain a user name and a password",
+        ),
+    ],
+)
+def test_incomplete_proxy_settings_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    home = tmp_path / "home"
+    settings = settings_of(home, text)
+    (home / "secret").write_text("password-only")
+    (home / "secret").chmod(0o600)
+
+    with pytest.raises(ConfigurationError, match=message) as refusal:
+        proxy_from(settings)
+
+    assert "password-only" not in refusal.value.message
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy"])
+def test_a_wrong_proxy_in_the_environment_is_named_and_not_the_url_of_the_ca(
+    ca: ScriptedCA, caller: Caller, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://user:secret@[proxy")
+    with pytest.raises(ConfigurationError) as refusal:
+        caller.directory()
+
+    assert refusal.value.message == (
+        f"the environment variable {variable.lower()}: "
+        "'http://[proxy' is not the URL of an http or https proxy"
+    )
+    assert ca.count() == 0
+
+
 class ForwardProxy(http.server.ThreadingHTTPServer):
     """A proxy for plain http URLs that remembers them."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Forwarding)
         self.seen: list[str] = []
+        self.authorizations: list[str | None] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -312,6 +450,12 @@ class _Forwarding(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append(self.path)
+        self.server.authorizations.append(self.headers.get("Proxy-Authorization"))
+        if "ca.example" in self.path:  # exists for the proxy only
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         # Not through the proxy that the environment names, which is this one.
         with build_opener(ProxyHandler({})).open(self.path) as answer:
             body = answer.read()

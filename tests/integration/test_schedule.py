@@ -5,21 +5,22 @@ program that does what it is asked to do with links; crontab is one that keeps o
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from certctl import config
 from certctl.errors import CertctlError, ConfigurationError, StoreError, UsageError
+from certctl.events import Event, Warned
 from certctl.operations import schedule
 from certctl.operations.run import Run
 from certctl.operations.schedule import Schedule
 from certctl.operations.services import Services
 from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Machine
-from certctl.settings import Settings
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree
 from tests.lab.clock import START, SteerableClock
@@ -59,6 +60,7 @@ class Place:
             self.root, 0, (str(directory / "absent"),), (str(directory / "absent"),)
         )
         self.directory = directory
+        self.events: list[Event] = []
 
     @property
     def job(self) -> Job:
@@ -81,22 +83,31 @@ class Place:
         self.machine = replace(self.machine, crontab=(str(path),), user_id=user_id)
 
     @contextmanager
-    def run(self) -> Iterator[Run]:
+    def run(self, variables: Mapping[str, str] | None = None) -> Iterator[Run]:
         clock = SteerableClock()
+        settings = config.load(self.home, variables or {}, {}, directory=self.directory)
         services = Services(
-            store=LocalStore(self.home, Settings(), clock),
+            store=LocalStore(self.home, settings, clock),
             tree=LocalTree(self.home),
             clock=clock,
-            settings=Settings(),
-            emit=lambda _event: None,
+            settings=settings,
+            emit=self.events.append,
             ask=lambda _question: None,
         )
         with Run(services) as run:
             yield run
 
-    def install(self, wanted: str | None = None, *, force: bool = False) -> Schedule:
+    def install(
+        self,
+        wanted: str | None = None,
+        *,
+        force: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> Schedule:
         with self.run() as run:
-            return schedule.install(run, self.job, self.machine, wanted, force=force)
+            return schedule.install(
+                run, self.job, self.machine, wanted, force=force, variables=variables or {}
+            )
 
     def show(self) -> Schedule:
         with self.run() as run:
@@ -230,13 +241,41 @@ def test_cron_can_be_asked_for_though_systemd_runs(place: Place) -> None:
     assert (place.cron_d / "certctl").exists()
 
 
+@pytest.mark.parametrize(
+    ("variables", "text", "expected"),
+    [
+        ({"https_proxy": "http://proxy.example:3128"}, "", "https_proxy"),
+        ({"ALL_PROXY": "http://user:secret@proxy.example"}, "", "ALL_PROXY"),
+        ({"CERTCTL_PROXY": "proxy.example"}, "", "CERTCTL_PROXY"),
+        ({"https_proxy": "http://proxy.example"}, 'proxy = "proxy.example"', None),
+        ({"no_proxy": "example.com"}, "", None),
+    ],
+)
+def test_a_proxy_that_only_the_shell_knows_is_warned_about(
+    place: Place, variables: dict[str, str], text: str, expected: str | None
+) -> None:
+    place.with_cron()
+    place.home.mkdir()
+    (place.home / "certctl.toml").write_text(text)
+
+    with place.run(variables) as run:
+        schedule.install(run, place.job, place.machine, None, force=False, variables=variables)
+
+    found = [each.message for each in place.events if isinstance(each, Warned)]
+    warning = (
+        f"the proxy in the environment variable {expected} is not used by scheduled renewals: "
+        'add it to certctl.toml as proxy = "URL"'
+    )
+    assert found == ([warning] if expected else [])
+
+
 def test_two_homes_are_scheduled_beside_each_other(place: Place) -> None:
     place.with_cron()
     place.install()
     other = Job((str(place.program),), place.directory / "other", "certctl-other", 20)
 
     with place.run() as run:
-        schedule.install(run, other, place.machine, None, force=False)
+        schedule.install(run, other, place.machine, None, force=False, variables={})
 
     assert sorted(each.name for each in place.cron_d.iterdir()) == ["certctl", "certctl-other"]
     assert place.install().others == ()

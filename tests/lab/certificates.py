@@ -44,13 +44,17 @@ def make_issuer(directory: Path) -> Issuer:
 
 
 def make_server_certificate(
-    directory: Path, names: tuple[str, ...] = LOOPBACK_NAMES
+    directory: Path,
+    names: tuple[str, ...] = LOOPBACK_NAMES,
+    *,
+    start: datetime | None = None,
 ) -> ServerCertificate:
-    """Write a new root and a certificate for DNS names and addresses into `directory`."""
+    """Write a new root and a certificate for DNS names and addresses into `directory`. The
+    certificate is valid for a week from `start`, which is an hour ago by default."""
     root_key = ec.generate_private_key(ec.SECP256R1())
     root = _root(root_key)
     key = ec.generate_private_key(ec.SECP256R1())
-    leaf = _leaf(key, names, root, root_key)
+    leaf = _leaf(key, names, root, root_key, start)
     files = ServerCertificate(
         certificate=directory / "server.pem",
         private_key=directory / "server.key",
@@ -89,10 +93,11 @@ def _leaf(
     names: tuple[str, ...],
     root: x509.Certificate,
     root_key: ec.EllipticCurvePrivateKey,
+    start: datetime | None,
 ) -> x509.Certificate:
     issuer_key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
     return (
-        _builder(_name(names[0]), root.subject, key.public_key())
+        _builder(_name(names[0]), root.subject, key.public_key(), start)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -103,10 +108,13 @@ def _leaf(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    start: datetime | None = None,
 ) -> x509.CertificateBuilder:
     # An hour of slack, so that a test under a clock set back a little still trusts the server.
-    start = datetime.now(UTC) - timedelta(hours=1)
+    start = start or datetime.now(UTC) - timedelta(hours=1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -56,7 +56,14 @@ def install(invocation: Invocation, chosen: str | None, force: bool) -> Result:
 
     with open_run(invocation) as run:
         job, machine = _job(invocation, run), _machine(invocation)
-        found = schedule.install(run, job, machine, chosen, force=force)
+        found = schedule.install(
+            run,
+            job,
+            machine,
+            chosen,
+            force=force,
+            variables=invocation.environment.variables,
+        )
     return installed_result(found, Times(local=invocation.output.terminal))
 
 

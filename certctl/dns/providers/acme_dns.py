@@ -84,7 +84,7 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
         )
     path = Path(str(file)) if file else Path(str(system.directory), f"{NAME}.json")
     roots = settings.get("dns.acme-dns.ca_bundle")
-    api = Api(NAME, str(url), system.clock, roots=str(roots) if roots else None)
+    api = Api(NAME, str(url), system.clock, roots=str(roots) if roots else None, proxy=system.proxy)
     return AcmeDnsProvider(api, path, system)
 
 

@@ -96,6 +96,7 @@ def create(settings: Mapping[str, Value], system: ProviderSystem) -> DnsProvider
         system.clock,
         user=_user(settings),
         roots=str(roots) if roots else None,
+        proxy=system.proxy,
     )
     return HttpreqProvider(api, raw=settings.get("dns.httpreq.mode") == "raw", system=system)
 

@@ -25,6 +25,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.message import Message
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +84,7 @@ class ScriptedCA(Settings):
     itself had an internal error."""
 
     https: bool = True
+    certificate_start: datetime | None = None  # of the listener's TLS certificate, see the lab
 
     requests: list[Seen] = field(init=False, default_factory=list)
     refused: int = field(init=False, default=0)  # requests above `request_limits`
@@ -100,7 +102,7 @@ class ScriptedCA(Settings):
 
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="scripted-ca-")
-        files = make_server_certificate(Path(self._directory.name))
+        files = make_server_certificate(Path(self._directory.name), start=self.certificate_start)
         self.ca_bundle = files.ca_bundle
         context = None
         if self.https:
