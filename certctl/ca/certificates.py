@@ -67,7 +67,6 @@ def _issued(network: Network, url: str) -> tuple[bytes, tuple[str, ...]]:
                     f"the order is valid, but its certificate cannot be downloaded: "
                     f"{error.message}",
                     status=error.status,
-                    hint="The order is kept: the next run downloads the certificate.",
                 ) from error
             network.pause(delay)
     raise AssertionError  # the last attempt returns or raises

@@ -80,6 +80,9 @@ delay of hours is for the next run.
 
 _NONCE_ATTEMPTS = 3
 
+MORE_TIME = "To allow more time, use --order-timeout."
+"""The hint of every `OrderTimeout`; whether the order is resumed is for the caller to say."""
+
 TIMEOUT = 45.0
 """Seconds from sending a request to the last byte of its response."""
 
@@ -389,7 +392,7 @@ class Network(ClientNetwork):
         if begun >= self._deadline:
             raise OrderTimeout(
                 f"the timeout expired before {resource} could be sent to {self.host}",
-                hint="Run the command again to resume. To allow more time, use --order-timeout.",
+                hint=MORE_TIME,
             )
         kwargs["timeout"] = min(kwargs.get("timeout", self._timeout), self._left())
         try:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from certctl.ca import messages
-from certctl.ca.network import Network
+from certctl.ca.network import MORE_TIME, Network
 from certctl.ca.problems import Resource
 from certctl.ca.signing import base64url
 from certctl.errors import (
@@ -436,7 +436,7 @@ def _failure(network: Network, order: Order, deadline: float) -> CertctlError:
 def _timeout(network: Network, order: Order, about: str) -> OrderTimeout:
     return OrderTimeout(
         f"the order at {network.host} was still {order.status} when the timeout expired{about}",
-        hint="Run the command again to resume this order. To allow more time, use --order-timeout.",
+        hint=MORE_TIME,
     )
 
 

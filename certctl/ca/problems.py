@@ -196,7 +196,31 @@ def _hint(
         return f"See {help_url}." if help_url else None
     if kind is AccountError:
         return _account_hint(said, resource, chosen)
-    return _HINTS.get(said.type or "")
+    return _asked_for(said, resource, chosen) or _HINTS.get(said.type or "")
+
+
+_COMMON_NAME = re.compile(r"\bcommon ?name\b|\bCN\b|\bsubject (?:is|must|may|DN)\b", re.IGNORECASE)
+_CONTACT = re.compile(
+    r"\bcontacts?\b(?! (?:us|support|sales|your|the|our|customer|administrators?|admin)\b)"
+    r"|\be-?mail(?: address)?(?:es)?\b",
+    re.IGNORECASE,
+)
+_MAY_ASK_FOR_MORE = frozenset({None, "badCSR", "invalidContact", "malformed", "unsupportedContact"})
+
+
+def _asked_for(said: Problem, resource: Resource, chosen: str) -> str | None:
+    """Return the hint for a problem whose text asks for something that the request lacked, whatever
+    its type: CAs say `malformed` or `badCSR` for an account without a contact.
+    """
+    if said.type not in _MAY_ASK_FOR_MORE:
+        return None
+    if _CONTACT.search(said.text):
+        if resource is Resource.NEW_ACCOUNT:
+            return "Check the addresses given with --email, or give one."
+        return f"Give the account a contact: certctl account update --email ADDRESS{chosen}"
+    if resource is Resource.FINALIZE and _COMMON_NAME.search(said.text):
+        return "If the CA insists on a common name, give one of the names: --common-name NAME"
+    return None
 
 
 def _account_hint(said: Problem, resource: Resource, chosen: str) -> str | None:

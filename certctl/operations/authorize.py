@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 
 _TOKENLESS = frozenset({ChallengeType.DNS_PERSIST_01})
 
+_OPTIONS_OF_TYPE = (
+    (ChallengeType.HTTP_01, "--standalone"),
+    (ChallengeType.HTTP_01, "--webroot DIR"),
+    (ChallengeType.TLS_ALPN_01, "--tls-alpn"),
+    (ChallengeType.DNS_01, "--dns PROVIDER"),
+    (ChallengeType.DNS_ACCOUNT_01, "--dns PROVIDER --dns-challenge dns-account-01"),
+    (ChallengeType.DNS_PERSIST_01, "--dns-persist"),
+)
+"""What to type for each type of challenge."""
+
 _PARALLEL_LOOKUPS = 16
 
 
@@ -167,12 +177,9 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
         found = authorization.challenge(each)
         if found is not None and (found.token is not None or each in _TOKENLESS):
             return found
-    offered = ", ".join(each.type for each in authorization.challenges) or "nothing"
-    hint = (
-        "A wildcard can be validated through DNS only: use --dns PROVIDER."
-        if authorization.identifier.wildcard
-        else "Choose another challenge: --standalone, --webroot DIR, --tls-alpn or --dns PROVIDER."
-    )
+    types = tuple(each.type for each in authorization.challenges)
+    offered = ", ".join(types) or "nothing"
+    hint = other_challenges_hint(types, wildcard=authorization.identifier.wildcard)
     raise ChallengeError(
         f"the CA does not offer {' or '.join(wanted)} for {authorization.identifier}; it offers"
         f" {offered}",
@@ -180,6 +187,18 @@ def _challenge(authorization: Authorization, solver: Solver, name: str) -> Chall
         name=name,
         code="challenge.not_offered",
     )
+
+
+def other_challenges_hint(offered: Sequence[str], *, wildcard: bool) -> str:
+    """Return what to use instead, if the CA does not offer the chosen challenge for a name: only
+    what is among the types that it offers.
+    """
+    found = [option for type_, option in _OPTIONS_OF_TYPE if type_ in offered]
+    if not found:
+        return "certctl supports none of these challenges. Another CA may offer others (--ca)."
+    options = f"{', '.join(found[:-1])} or {found[-1]}" if len(found) > 1 else found[0]
+    through_dns = "A wildcard can be validated through DNS only: use" if wildcard else None
+    return f"{through_dns or 'Choose another challenge:'} {options}."
 
 
 def _task(authorization: Authorization, challenge: Challenge, context: OrderContext) -> Task:

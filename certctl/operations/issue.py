@@ -206,7 +206,7 @@ def _issue(
     try:
         if spec.name in run_hooks.refused:
             raise run_hooks.refused[spec.name]
-        version = obtain(spec, run, request.csr)
+        version = obtain(spec, run, request.csr, forced=request.force)
         missing = names_missing(spec, version, run)
         outcome = replace(outcome, version=version, incomplete=missing)
         _warn_of_environment_credentials(spec, run)

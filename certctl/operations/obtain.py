@@ -17,13 +17,15 @@ from certctl.ari import renewal_info_for
 from certctl.errors import (
     AcmeError,
     CertctlError,
+    CertificateNotFound,
     FilesDamaged,
     NamesMissing,
     OrderFailed,
+    OrderTimeout,
     RateLimited,
     ValidationFailed,
 )
-from certctl.events import CertificateSaved, OrderPlaced
+from certctl.events import CertificateSaved, Failed, OrderPlaced
 from certctl.models import (
     Account,
     CertificateSpec,
@@ -62,12 +64,15 @@ class _Issued:
     missing: NamesMissing | None = None
 
 
-def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version:
+def obtain(
+    spec: CertificateSpec, run: Run, csr: bytes | None = None, *, forced: bool = False
+) -> Version:
     """Return a new version of the certificate, archived and live, with its deployment pending.
 
     `csr` is a certificate signing request given on the command line. It and the spec are saved
-    once the certificate has been issued, so that a first issue that fails leaves neither. The
-    version lacks names only if the spec allows that; this counts as a failure in the renewal
+    once the certificate has been issued, so that a first issue that fails leaves neither. `forced`:
+    a new version is wanted even if the names that can be validated are not due. The version lacks
+    names only if the spec allows that; this counts as a failure in the renewal
     state. Raises an error of `certctl.errors`, and leaves the old version live.
     """
     store, now = run.services.store, run.services.clock.now()
@@ -79,7 +84,7 @@ def obtain(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> Version
         # Create the solver first, so that wrong settings are reported before an order is placed.
         run.solver(run.challenge(spec))
         context = order_context(spec, account, run, order_for(spec, status, now))
-        return account, _ordered_with_fallbacks(context, csr)
+        return account, _ordered_with_fallbacks(context, csr, forced=forced)
 
     account, issued = with_account(run, spec, spec.account, ordered)
     if csr is not None:
@@ -114,7 +119,7 @@ def names_missing(spec: CertificateSpec, version: Version, run: Run) -> NamesMis
     )
 
 
-def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None) -> _Issued:
+def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None, *, forced: bool) -> _Issued:
     """Order, and if that fails order less where the spec allows it.
 
     That is without a profile that was only preferred, or without names that were not validated.
@@ -127,7 +132,7 @@ def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None) -> _Issued
             issued = _issue_once(context, profile, csr)
         except (ValidationFailed, AcmeError) as error:
             refused = {} if isinstance(error, RateLimited) else dict(error.reasons)
-            if refused and (fewer := _remaining_names(context, refused, csr)):
+            if refused and (fewer := _remaining_names(context, refused, csr, forced=forced)):
                 reasons |= refused
                 context = replace(context, identifiers=fewer)
             elif (
@@ -147,7 +152,7 @@ def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None) -> _Issued
 
 
 def _remaining_names(
-    context: OrderContext, refused: dict[str, str], csr: bytes | None
+    context: OrderContext, refused: dict[str, str], csr: bytes | None, *, forced: bool
 ) -> tuple[Identifier, ...] | None:
     """Return the names to order without the refused ones; None if that is not allowed or useless.
 
@@ -161,7 +166,7 @@ def _remaining_names(
     now, status = run.services.clock.now(), run.services.store.status(spec.name)
     if status.live is None or status.live.facts.not_after <= now:
         return kept
-    if not decide(replace(spec, identifiers=kept), status, now).due:
+    if not (forced or decide(replace(spec, identifiers=kept), status, now).due):
         return None
     given_up = set(status.live.request.identifiers) & set(spec.identifiers) - set(kept)
     return None if given_up and now < latest_renewal(status.live) else kept
@@ -180,6 +185,24 @@ def _missing(spec: CertificateSpec, reasons: dict[str, str]) -> NamesMissing | N
 
 def _issue_once(context: OrderContext, profile: str | None, csr: bytes | None) -> _Issued:
     """Take one order to its certificate; the disk always holds what a later run needs to resume."""
+    try:
+        return _issued_by_one_order(context, profile, csr)
+    except (OrderTimeout, CertificateNotFound) as error:
+        pending = context.run.services.store.pending(context.spec.name)
+        error.hint = next_run_hint(error.hint, kept=pending is not None and pending.url is not None)
+        raise
+
+
+def next_run_hint(hint: str | None, *, kept: bool) -> str:
+    """Return the hint of an error that interrupted an order: what the next run does, then `hint`.
+
+    `kept`: the order can still be finished, so that it was not dropped.
+    """
+    first = "The next run resumes this order." if kept else "The next run places a new order."
+    return f"{first} {hint}" if hint else first
+
+
+def _issued_by_one_order(context: OrderContext, profile: str | None, csr: bytes | None) -> _Issued:
     store, spec = context.run.services.store, context.spec
     pending = _pending(context)
     with _drop_unless_resumable(context):
@@ -222,7 +245,8 @@ def _record_success(
     store.drop_pending(version.name)
     renewal_state = after_success(store.status(version.name).renewal_state, now, by_ari=by_ari)
     if missing is not None:
-        run.warn(missing.message, spec.name)
+        # The error itself is reported with the outcome.
+        run.services.emit(Failed(spec.name, now, missing.code, missing.message))
         renewal_state = after_failure(renewal_state, missing, now, version.facts)
     # Saved before and after the request to the CA: a kill in between must not lose the success.
     store.save_renewal_state(version.name, renewal_state, next_action_at=now)

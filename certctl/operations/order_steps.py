@@ -6,7 +6,7 @@ These steps write nothing to disk except the solvers' journal entries and a reje
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 from certctl import keys, x509
 from certctl.ca.directories import label
 from certctl.errors import AcmeError, BadResponse, CaUnavailable, InspectionFailed, UsageError
-from certctl.models import Account, CertificateSpec, Identifier, LedgerEntry, LimitedAction, Order
+from certctl.models import (
+    Account,
+    CertificateSpec,
+    Identifier,
+    IdentifierType,
+    LedgerEntry,
+    LimitedAction,
+    Order,
+)
 from certctl.operations.run import Run
 from certctl.system.files import read_if_exists
 
@@ -100,7 +108,40 @@ def place(context: OrderContext, profile: str | None, replaces: str | None = Non
         if replaces is not None and replacement_refused(error):
             counted = replace(context.counts_as, replaces=False)
             return place(replace(context, counts_as=counted), profile)
+        offered = context.client.directory.profiles
+        error.hint = address_hint(error, context.identifiers, profile, offered) or error.hint
         raise
+
+
+_FOR_ADDRESSES = "shortlived"
+"""The usual name of a profile that allows IP addresses."""
+
+
+def address_hint(
+    error: AcmeError,
+    identifiers: Sequence[Identifier],
+    profile: str | None,
+    offered: Collection[str],
+) -> str | None:
+    """Return the hint for an order with IP addresses that was refused with this profile, though the
+    CA may issue for them with another one that it offers; None for any other error.
+    """
+    addresses = {each.value for each in identifiers if each.type is IdentifierType.IP}
+    named = {name for name, _ in error.reasons}
+    about_addresses = addresses & named if named else addresses
+    if error.type not in _NAME_REFUSED or not about_addresses:
+        return None
+    others = sorted(set(offered) - {profile})
+    if _FOR_ADDRESSES in others:
+        return f"The CA may issue for IP addresses with: --profile {_FOR_ADDRESSES}"
+    if others:
+        return "The CA may issue for IP addresses with another profile (--profile): " + ", ".join(
+            others
+        )
+    return None
+
+
+_NAME_REFUSED = frozenset({"malformed", "rejectedIdentifier", "unsupportedIdentifier"})
 
 
 def is_refused_profile(spec: CertificateSpec, error: AcmeError) -> bool:

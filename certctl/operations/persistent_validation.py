@@ -27,6 +27,7 @@ from certctl.models import (
     Value,
 )
 from certctl.operations.account_recovery import with_account
+from certctl.operations.authorize import other_challenges_hint
 from certctl.operations.order_steps import OrderContext, order_context
 from certctl.operations.run import Run
 from certctl.operations.specs import changed, find, new, new_name
@@ -135,7 +136,8 @@ def _offers(context: OrderContext) -> dict[Identifier, Challenge]:
     }
     _give_up([each.url for each in pending], client)
     if not offers:
-        raise _not_offered(context)
+        types = [challenge.type for each in authorizations for challenge in each.challenges]
+        raise _not_offered(context, types)
     # An authorization that is already valid lists only the challenge that was completed; the
     # persistent challenge is the same for all names.
     usual = next(iter(offers.values()))
@@ -148,11 +150,13 @@ def _give_up(urls: Sequence[str], client: AcmeClient) -> None:
             return
 
 
-def _not_offered(context: OrderContext) -> ChallengeError:
+def _not_offered(context: OrderContext, types: Sequence[str]) -> ChallengeError:
     return ChallengeError(
         f"{label(context.spec.ca)} does not offer dns-persist-01 for"
         f" {', '.join(each.value for each in context.identifiers)}",
-        hint="Use DNS records that are written at each issuance: certctl issue NAME --dns PROVIDER",
+        hint=other_challenges_hint(
+            types, wildcard=any(each.wildcard for each in context.identifiers)
+        ),
         code="challenge.not_offered",
     )
 

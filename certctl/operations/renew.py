@@ -197,7 +197,7 @@ def _attempted(
         if request.dry_run:
             dry_run(spec, run)
             return work.outcome("dry-run")
-        version = obtain(spec, run)
+        version = obtain(spec, run, forced=request.force)
     except CertctlError as error:
         breaker.record(spec.ca, error)
         raise

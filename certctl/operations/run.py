@@ -72,7 +72,7 @@ class Run:
         if self.stop.is_set():
             raise Interrupted(
                 "stopped before everything was done",
-                hint="Run the same command again to resume.",
+                hint="Run the same command again to do the rest.",
             )
 
     def lock(self, name: str, *, timeout: float) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from certctl.ca.orders import mentioned
 from certctl.errors import CertificateNotFound
+from certctl.operations.report import Report
 from tests.lab.scripted_ca.faults import problem, removing, setting
 from tests.lab.scripted_ca.problems import document
 from tests.support.operations import Machine, codes
@@ -201,3 +202,141 @@ def test_a_ca_that_fails_on_replaces_gets_the_order_without_it(
 
     assert report.exit_status == 0
     assert machine.status("a.example").renewal_state.failures == 0
+
+
+# What to type next
+
+
+def hint_of(report: Report) -> str | None:
+    (error,) = report.all_errors
+    return error.hint
+
+
+@pytest.mark.parametrize(
+    ("offered", "wildcard", "hint"),
+    [
+        (
+            ["http-01", "dns-01"],
+            False,
+            "Choose another challenge: --standalone, --webroot DIR or --dns PROVIDER.",
+        ),
+        (["dns-01"], False, "Choose another challenge: --dns PROVIDER."),
+        (["dns-01"], True, "A wildcard can be validated through DNS only: use --dns PROVIDER."),
+        (
+            ["email-reply-00"],
+            False,
+            "certctl supports none of these challenges. Another CA may offer others (--ca).",
+        ),
+    ],
+)
+def test_only_challenges_that_the_ca_offers_for_a_name_are_suggested(
+    machine: Machine, offered: list[str], wildcard: bool, hint: str
+) -> None:
+    challenges = [
+        {"type": each, "status": "pending", "url": machine.ca.directory_url, "token": "t" * 43}
+        for each in offered
+    ]
+    machine.ca.on("authorization", setting(challenges=challenges))
+
+    report = machine.issue(
+        "*.a.example" if wildcard else "a.example", options={"challenge.method": "tls-alpn"}
+    )
+
+    assert codes(report) == ["challenge.not_offered"]
+    assert hint_of(report) == hint
+
+
+@pytest.mark.parametrize(
+    ("profiles", "chosen", "hint"),
+    [
+        (
+            ["classic", "shortlived", "tlsserver"],
+            None,
+            "The CA may issue for IP addresses with: --profile shortlived",
+        ),
+        (
+            ["classic", "shortlived", "tlsserver"],
+            "tlsserver",
+            "The CA may issue for IP addresses with: --profile shortlived",
+        ),
+        (
+            ["classic", "addresses"],
+            "classic",
+            "The CA may issue for IP addresses with another profile (--profile): addresses",
+        ),
+        ([], None, "The CA does not issue for that name. Another CA may (--ca)."),
+    ],
+)
+def test_an_address_that_is_refused_is_suggested_a_profile_that_the_ca_offers(
+    machine: Machine, profiles: list[str], chosen: str | None, hint: str
+) -> None:
+    machine.ca.profiles = dict.fromkeys(profiles, "")
+    said = 'Profile "classic" does not permit ip type identifiers'
+    machine.ca.script("new-order", problem("rejectedIdentifier", 400, said))
+
+    report = machine.issue("192.0.2.1", options={"profile": chosen} if chosen else {})
+
+    assert hint_of(report) == hint
+
+
+@pytest.mark.parametrize(
+    ("stuck", "next_run", "orders"),
+    [
+        ("validation", "The next run places a new order.", 2),
+        ("finalize", "The next run resumes this order.", 1),
+    ],
+)
+def test_a_timeout_says_truly_whether_the_order_is_resumed(
+    machine: Machine, stuck: str, next_run: str, orders: int
+) -> None:
+    if stuck == "validation":
+        machine.ca.validate_http01, machine.ca.validated_after = None, 60
+    else:
+        machine.ca.finalize_polls = 60
+    machine.ca.retry_after = 30
+
+    late = machine.issue("a.example", options={"order_timeout": 300.0})
+    machine.ca.validated_after = machine.ca.finalize_polls = 0
+    machine.issue("a.example", options={"order_timeout": 3000.0})
+
+    assert codes(late) == ["acme.order_timeout"]
+    assert hint_of(late) == f"{next_run} To allow more time, use --order-timeout."
+    assert machine.ca.count("new-order") == orders
+
+
+# Some of the names
+
+
+def test_a_forced_renewal_renews_the_names_that_validate_and_keeps_trying_the_others(
+    machine: Machine,
+) -> None:
+    machine.ca.fail("b.example")
+    machine.issue("a.example", "b.example", options={"allow_subset": True})
+
+    report = machine.renew("a.example", force=True)
+
+    assert (report.exit_status, codes(report)) == (3, ["certificate.incomplete"])
+    assert machine.live("a.example").number == 2
+    state = machine.status("a.example").renewal_state
+    assert (state.failures, state.retry_at is not None) == (1, True)
+
+
+def test_a_forced_renewal_gives_up_no_name_that_the_valid_certificate_has(
+    machine: Machine,
+) -> None:
+    machine.issue("a.example", "b.example", options={"allow_subset": True})
+    machine.ca.fail("b.example")
+
+    report = machine.renew("a.example", force=True)
+
+    assert codes(report) == ["challenge.failed"]
+    assert machine.live("a.example").number == 1
+
+
+def test_what_a_certificate_lacks_is_said_once(machine: Machine) -> None:
+    machine.ca.fail("b.example")
+
+    report = machine.issue("a.example", "b.example", options={"allow_subset": True})
+
+    assert codes(report) == ["certificate.incomplete"]
+    assert machine.happened("run.warning") == []

@@ -253,3 +253,46 @@ def test_retry_after_as_a_date_does_not_depend_on_our_clock(
     then = (NOW + timedelta(seconds=seconds)).astimezone(timezone(timedelta(hours=zone)))
     headers = {"Retry-After": format_datetime(then), "Date": format_datetime(NOW, usegmt=True)}
     assert retry_after(headers, NOW + timedelta(hours=hours_off)) == seconds
+
+
+ACCOUNT_CONTACT = "Give the account a contact: certctl account update --email ADDRESS"
+KEY_TYPE = "The CA may accept another key type (--key-type)."
+COMMON_NAME = "If the CA insists on a common name, give one of the names: --common-name NAME"
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "resource", "hint"),
+    [
+        ("malformed", "the account has no contact", Resource.NEW_ORDER, ACCOUNT_CONTACT),
+        (
+            "badCSR",
+            "no e-mail address is known for the account",
+            Resource.FINALIZE,
+            ACCOUNT_CONTACT,
+        ),
+        ("invalidContact", "missing contact", Resource.NEW_ORDER, ACCOUNT_CONTACT),
+        (
+            "invalidContact",
+            "contact email has invalid domain",
+            Resource.NEW_ACCOUNT,
+            "Check the addresses given with --email, or give one.",
+        ),
+        ("badCSR", "the CSR has no common name", Resource.FINALIZE, COMMON_NAME),
+        ("badCSR", "CN is mandatory", Resource.FINALIZE, COMMON_NAME),
+        ("badCSR", "unsupported curve", Resource.FINALIZE, KEY_TYPE),
+        ("badCSR", "weak key; contact support for help", Resource.FINALIZE, KEY_TYPE),
+        ("malformed", "broken; please contact us", Resource.NEW_ORDER, None),
+        (
+            "rejectedIdentifier",
+            "contact.example",
+            Resource.NEW_ORDER,
+            "The CA does not issue for that name. Another CA may (--ca).",
+        ),
+    ],
+)
+def test_a_hint_names_what_the_ca_asks_for_in_its_own_words(
+    kind: str, detail: str, resource: Resource, hint: str | None
+) -> None:
+    body = json.dumps({"type": URN + kind, "detail": detail})
+
+    assert error(400, body, resource=resource).hint == hint
