@@ -548,18 +548,21 @@ class RunHistory:
 
     `exit_status` is that of the latest run and `succeeded_at` the time of the latest success, None
     if unknown. `last_alert` is None if no failure is outstanding that an alert was sent about.
+    `latest_in_future` is the latest run that a wrong clock has dated in the future; it is not among
+    `runs`.
     """
 
     runs: tuple[datetime, ...] = ()
     exit_status: int | None = None
     succeeded_at: datetime | None = None
     last_alert: LastAlert | None = None
+    latest_in_future: datetime | None = None
 
     @property
     def interval(self) -> timedelta | None:
-        """The median time between runs; None if there are too few."""
+        """The median time between runs, of two the shorter; None if there are too few."""
         gaps = sorted(after - before for before, after in pairwise(self.runs))
-        return gaps[len(gaps) // 2] if len(gaps) > 1 else None
+        return gaps[(len(gaps) - 1) // 2] if len(gaps) > 1 else None
 
 
 class LimitedAction(StrEnum):

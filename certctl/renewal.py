@@ -22,9 +22,15 @@ from certctl.models import (
     Request,
     Version,
 )
+from certctl.remembered_times import in_future
 
 BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
 """The backoff that Let's Encrypt recommends after consecutive failures; the last one repeats."""
+
+LONGEST_PAUSE = timedelta(days=7)
+"""The longest time between attempts, whatever the CA's Retry-After: the longest window of a known
+rate limit.
+"""
 
 SHORTEST_PAUSE = timedelta(seconds=5)
 """The minimum time between attempts for a certificate that is about to expire, unless its whole
@@ -85,9 +91,9 @@ def decide(
     """Return whether the certificate is due at `now`, or when it will be, and by which rule.
 
     `interval` is the time until the next run, zero if unknown. The rules, in order: no certificate,
-    expired, revoked, damaged files, paused after a rollback, spec and request differ, withdrawn by
-    the CA, the window suggested by the CA (ARI, RFC 9773), then the fallback schedule: a third of
-    the lifetime is left, or half of a lifetime below ten days.
+    expired, revoked, damaged files, issued while the clock was ahead, paused after a rollback, spec
+    and request differ, withdrawn by the CA, the window suggested by the CA (ARI, RFC 9773), then
+    the fallback schedule: a third of the lifetime is left, or half of a lifetime below ten days.
     """
     # A version whose deployment is pending counts as the current one.
     live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
@@ -101,6 +107,9 @@ def decide(
         return RenewalDecision(True, now, "revoked", "it has been revoked")
     if status.damage is not None:
         return RenewalDecision(True, now, "damaged", f"its files are damaged: {status.damage}")
+    if is_ahead(live, now):
+        why = "it is not valid yet: it was issued while the clock was ahead"
+        return RenewalDecision(True, now, "not_yet_valid", why)
     if renewal_state.paused_until is not None and renewal_state.paused_until > now:
         return RenewalDecision(
             False, renewal_state.paused_until, "paused", "the pause after a rollback is over"
@@ -110,6 +119,15 @@ def decide(
         why = "its specification has changed: " + "; ".join(changed)
         return RenewalDecision(True, now, "changed", why)
     return _by_ari(live, renewal_state, now, interval) or _by_schedule(live, now)
+
+
+def is_ahead(version: Version, now: datetime) -> bool:
+    """Return whether a version was issued while the clocks here and at its CA were ahead: it is not
+    valid yet, and a new one would be.
+
+    If only the clock here is behind now, a new version would not be valid either.
+    """
+    return in_future(version.facts.not_before, now) and in_future(version.issued, now)
 
 
 def renewal_time(version: Version) -> datetime:
@@ -162,7 +180,7 @@ def backoff(
     if facts is not None:
         delay = min(delay, facts.lifetime / 10)
     if retry_after is not None:
-        delay = max(delay, timedelta(seconds=retry_after))
+        delay = max(delay, min(timedelta(seconds=retry_after), LONGEST_PAUSE))
     if facts is not None and facts.not_after > now:
         delay = min(delay, max((facts.not_after - now) / 2, SHORTEST_PAUSE))
     return now + delay

@@ -32,6 +32,7 @@ from certctl.names import email_address
 from certctl.operations.run import Run
 from certctl.operations.specs import load
 from certctl.rate_limits import Overrun, usages
+from certctl.remembered_state import believed_entries
 from certctl.system.secrets import read_secret
 
 if TYPE_CHECKING:
@@ -393,11 +394,12 @@ def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None
 
 def registration_times(run: Run, directory: str) -> list[LedgerEntry]:
     """Return the registrations at a CA that this home directory knows of."""
-    return [
+    registrations = [
         LedgerEntry(LimitedAction.ACCOUNT, each.created)
         for each in run.services.store.accounts.all()
         if each.directory_url == directory and each.created is not None
     ]
+    return believed_entries(registrations, run.services.clock.now())
 
 
 def _warn_about_account_limits(run: Run, directory: str) -> None:

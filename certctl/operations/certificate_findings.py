@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from certctl.models import Finding, Severity
 from certctl.operations.overview import CertificateView, overview
 from certctl.operations.run import Run
+from certctl.remembered_times import in_future
 
 
 def state_findings(names: Sequence[str], run: Run) -> Iterator[Finding]:
     """Yield a finding for each of these certificates whose state in `list` is a problem."""
     if not names:
         return
+    now = run.services.clock.now()
     for view in overview(run, names):
         finding = _STATES.get(view.state)
         if finding is not None:
             yield finding(view)
+        if view.live is not None and in_future(view.live.not_before, now):
+            yield _not_yet_valid(view.name, view.live.not_before)
+
+
+def _not_yet_valid(name: str, not_before: datetime) -> Finding:
+    return Finding(
+        "certificate.not_yet_valid",
+        Severity.ERROR,
+        name,
+        f"it is not valid before {not_before:%Y-%m-%d %H:%M} UTC: the clock was ahead when it was"
+        " issued, or is behind now",
+        f"Compare the clock with the right time (date), then: certctl renew {name}",
+    )
 
 
 def _expired(view: CertificateView) -> Finding:

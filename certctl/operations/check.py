@@ -14,6 +14,7 @@ from certctl.errors import CertctlError, PluginStatus
 from certctl.events import Event
 from certctl.models import CertificateStatus, Deployment, RenewalState, Version
 from certctl.operations.run import Run
+from certctl.remembered_times import believed, in_future
 from certctl.thresholds import Threshold
 
 _SEVERITY = (PluginStatus.CRITICAL, PluginStatus.WARNING, PluginStatus.UNKNOWN, PluginStatus.OK)
@@ -106,6 +107,8 @@ def check(run: Run, texts: Sequence[str], limits: Limits) -> CheckResult:
         run_age = now - history.runs[-1] if history.runs else None
         oldest = min((each.issued for each in results if each.issued is not None), default=now)
         problems += _run_problems(run_age, now - oldest, limits.run_age)
+        if history.latest_in_future is not None:
+            problems.append(_future_run(history.latest_in_future))
         if not texts and not problems and history.exit_status:
             problems.append(_failed_run(history.exit_status))
     problems.sort(key=lambda each: _SEVERITY.index(each.status))
@@ -138,6 +141,10 @@ def _certificate(name: str, limits: Limits, run: Run) -> _Result:
     else:
         remaining = _remaining(name, served.facts.not_after, served.facts.lifetime, limits, now)
         reasons += _of_expiry(remaining, served.facts.not_after)
+        if in_future(served.facts.not_before, now):
+            start = f"{served.facts.not_before:%Y-%m-%d %H:%M} UTC"
+            message = f"it is not valid before {start}; check the clock with `date`"
+            reasons.append((PluginStatus.CRITICAL, "certificate.not_yet_valid", message))
     live = status.live
     if live is not None and live.number in status.renewal_state.revoked:
         reasons.append((PluginStatus.CRITICAL, "certificate.revoked", "it is revoked"))
@@ -154,10 +161,15 @@ def _certificate(name: str, limits: Limits, run: Run) -> _Result:
     return _Result(
         _problem(name, reasons),
         remaining,
-        issued=live.issued if live is not None else None,
+        issued=_known_since(live, now) if live is not None else None,
         failing=bool(status.renewal_state.failures),
         undeployed=status.undeployed,
     )
+
+
+def _known_since(version: Version, now: datetime) -> datetime | None:
+    """Return when a version was issued, as far as a clock that was ahead did not write it."""
+    return believed(version.issued, now) or believed(version.facts.not_before, now)
 
 
 def _served(status: CertificateStatus, run: Run) -> Version | None:
@@ -260,6 +272,14 @@ def _run_problems(
     else:
         message = f"its last unattended run was {_words(run_age.total_seconds())} ago"
         yield Problem(PluginStatus.WARNING, "renew", "schedule.idle", message)
+
+
+def _future_run(at: datetime) -> Problem:
+    message = (
+        f"an unattended run is dated in the future, {at:%Y-%m-%d %H:%M} UTC: the clock was wrong"
+        " then, or is wrong now; check it with: date; timedatectl"
+    )
+    return Problem(PluginStatus.WARNING, "renew", "schedule.future", message)
 
 
 def _failed_run(exit_status: int) -> Problem:

@@ -75,6 +75,16 @@ def schedule_findings(
     if not renewed:
         return
     history = run.services.store.history()
+    if history.latest_in_future is not None:
+        yield Finding(
+            "schedule.future",
+            Severity.WARNING,
+            "renew",
+            "a scheduled run of `certctl renew` is dated in the future,"
+            f" {history.latest_in_future:%Y-%m-%d %H:%M} UTC: the clock of this machine was wrong"
+            " then, or is wrong now",
+            "Compare the clock with the right time: date; timedatectl",
+        )
     latest = max(history.runs, default=None)
     idle = None if latest is None else run.services.clock.now() - latest
     if idle is None or idle >= RUN_EXPECTED:

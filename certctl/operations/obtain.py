@@ -49,6 +49,7 @@ from certctl.operations.order_steps import (
 )
 from certctl.operations.rate_limit_forecast import order_for
 from certctl.operations.run import Run
+from certctl.remembered_times import believed
 from certctl.renewal import after_failure, after_success, decide, latest_renewal, request_of
 
 _RESUMED_FOR = timedelta(days=1)
@@ -345,10 +346,12 @@ def _replaced_cert_id(context: OrderContext) -> str | None:
 def _resumable(pending: PendingOrder, context: OrderContext) -> Order | None:
     """Return the order of an earlier run if it may still be finished.
 
-    An order older than a day is abandoned: something is permanently wrong with it.
+    An order older than a day is abandoned: something is permanently wrong with it. So is one whose
+    age is unknown, since it is dated in the future.
     """
     now = context.run.services.clock.now()
-    if pending.url is None or now - pending.created > _RESUMED_FOR:
+    created = believed(pending.created, now)
+    if pending.url is None or created is None or now - created > _RESUMED_FOR:
         return None
     try:
         order = context.client.order(pending.url)

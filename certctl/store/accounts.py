@@ -120,7 +120,7 @@ class Accounts:
         remove_file(self._next_key(account))
 
     def ledger(self, account: Account) -> Sequence[LedgerEntry]:
-        return self._ledger(account).read()
+        return self._ledger(account).read(self._clock.now())
 
     def add_to_ledger(
         self, account: Account, entries: Sequence[LedgerEntry], now: datetime

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from certctl.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.names import certificate_name
+from certctl.remembered_times import believed
 from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json
 from certctl.store.layout import Layout
@@ -23,6 +24,9 @@ from certctl.version import VERSION
 _LIMIT = 256 * 1024
 _FIRST_READ = 8 * 1024
 """Bytes to read first: the interpreter allocates as much as is requested for each read."""
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""A pipe in place of the file must not block."""
 
 Signature = list[int]
 """Identifies one state of a file: mtime in nanoseconds, size, inode; or that of several files."""
@@ -92,7 +96,7 @@ class Idle:
 
     def _is_idle(self, name: str, now: datetime) -> bool:
         try:
-            descriptor = os.open(f"{self._renewals}{name}.json", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"{self._renewals}{name}.json", _FLAGS)
             try:
                 data = os.read(descriptor, _FIRST_READ)
                 if len(data) == _FIRST_READ:
@@ -103,7 +107,8 @@ class Idle:
             at = state["next_action_at"]
             live = self._live(name)
             return (
-                (at is None or now < datetime.fromisoformat(at))
+                believed(datetime.fromisoformat(state["saved_at"]), now) is not None
+                and (at is None or now < datetime.fromisoformat(at))
                 and state["version"] == FORMAT
                 and state["seen"]
                 == {

@@ -14,6 +14,7 @@ from pathlib import Path
 from certctl.errors import StoreCorrupt
 from certctl.models import LedgerEntry
 from certctl.rate_limits import still_counted
+from certctl.remembered_state import believed_entries
 from certctl.store.documents import read_document, write_document
 from certctl.store.records import from_ledger_entry, to_ledger_entry
 
@@ -27,13 +28,16 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> list[LedgerEntry]:
-        """Return the entries, oldest first. Raises `StoreError` if the file cannot be read."""
+    def read(self, now: datetime) -> list[LedgerEntry]:
+        """Return the entries, oldest first, without those in the future. Raises `StoreError` if the
+        file cannot be read.
+        """
         try:
             fields = read_document(self._path)
             if fields is None:
                 return []
-            return [to_ledger_entry(each) for each in fields.objects("asked")]
+            entries = [to_ledger_entry(each) for each in fields.objects("asked")]
+            return believed_entries(entries, now)
         except StoreCorrupt:
             return []
 
@@ -41,5 +45,5 @@ class Ledger:
         """Add entries, and drop those that no longer count. Raises `StoreError`."""
         if not self._path.parent.is_dir():
             return  # the account has been removed in the meantime
-        entries = still_counted([*self.read(), *new], now, _MAX_NAMES)
+        entries = still_counted([*self.read(now), *new], now, _MAX_NAMES)
         write_document(self._path, {"asked": [from_ledger_entry(each) for each in entries]})

@@ -127,7 +127,7 @@ class LocalStore:
         not_live = None
         if live is not None and deployment.wanted not in {None, live.number}:
             not_live = self._versions.read_or_warn(name, deployment.wanted or 0)
-        renewal_state = self._state_files.renewal(name)
+        renewal_state = self._state_files.renewal(name, not_live or live, self._clock.now())
         return CertificateStatus(
             name=name,
             live=live,
@@ -144,7 +144,7 @@ class LocalStore:
         return self._summary_cache.load(names, now)
 
     def cache_rows(self, rows: Mapping[str, tuple[Json, datetime]]) -> None:
-        self._summary_cache.save(rows)
+        self._summary_cache.save(rows, self._clock.now())
 
     def save_renewal_state(
         self, name: str, renewal_state: RenewalState, *, next_action_at: datetime | None
@@ -160,6 +160,7 @@ class LocalStore:
             last_version=self._last_version(name),
             next_action_at=next_action_at,
             seen=self._idle.snapshot(name, self._specs.seen(name), files),
+            now=self._clock.now(),
         )
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
@@ -199,7 +200,7 @@ class LocalStore:
         is no such version, `FilesDamaged` if its files cannot be restored.
         """
         self._versions.restore(name, number)
-        saved = self._state_files.deployment(name)
+        saved = self._state_files.deployment(name, self._clock.now())
         if saved is None or saved.wanted != number:
             self._state_files.save_deployment(name, _with_wanted(saved or Deployment(), number))
         self._versions.make_live(name, number)
@@ -252,7 +253,7 @@ class LocalStore:
         write_atomic(path, download)
 
     def history(self) -> RunHistory:
-        return self._runs.history()
+        return self._runs.history(self._clock.now())
 
     def record_run(
         self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
@@ -298,7 +299,7 @@ class LocalStore:
     def _intact_files(self, name: str, number: int) -> Signature | None:
         known = self._versions.intact_signature(name, number)
         if known is None and (live := self._live(name)) is not None:
-            self._state_files.renewal(name)
+            self._state_files.renewal(name, live, self._clock.now())
             self._damage(live)
             known = self._versions.intact_signature(name, number)
         return known
@@ -311,7 +312,7 @@ class LocalStore:
         """Return the deployment state. Without one, derive it from the archive: the live version,
         or else the newest, is wanted, and none is known to be deployed.
         """
-        saved = self._state_files.deployment(name)
+        saved = self._state_files.deployment(name, self._clock.now())
         if saved is not None:
             return saved
         newest = live or next(reversed(self.versions(name)), None)
@@ -319,7 +320,7 @@ class LocalStore:
 
     def _owns_copy(self, name: str, path: str) -> bool:
         """Return whether a certificate has a spec and writes a file outside the home directory."""
-        saved = self._state_files.deployment(name)
+        saved = self._state_files.deployment(name, self._clock.now())
         return self._layout.spec(name).exists() and (saved is None or path in saved.copies)
 
     def _last_version(self, name: str) -> int:

@@ -1,5 +1,7 @@
 """The state kept between runs: `renewal/NAME.json` and `deployed/NAME.json`.
 
+Times in them that cannot be true by the clock do not count (`certctl.remembered_times`).
+
 These files can be lost without harm. One that cannot be parsed counts as missing, with a warning,
 and is renamed to `NAME.json.corrupt` when a new one is written. `certctl.store.local` decides what
 a missing file means.
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from certctl.errors import StoreCorrupt
-from certctl.models import Deployment, RenewalState
+from certctl.models import Deployment, RenewalState, Version
+from certctl.remembered_state import believed_deployment, believed_renewal_state
 from certctl.store.documents import Fields, Json, read_document, timestamp, write_document
 from certctl.store.layout import Layout
 from certctl.store.records import (
@@ -35,12 +38,15 @@ class StateFiles:
         self._warn = warn
         self._seen: dict[str, object] = {}
 
-    def renewal(self, name: str) -> RenewalState:
-        """Return the renewal state; an empty one if it is missing or cannot be parsed."""
+    def renewal(self, name: str, version: Version | None, now: datetime) -> RenewalState:
+        """Return the renewal state of a certificate with this current version; an empty one if it
+        is missing or cannot be parsed.
+        """
 
         def read(fields: Fields) -> RenewalState:
             self._seen[name] = fields.values.get("seen")
-            return to_renewal_state(fields)
+            saved_at = fields.time_or_none("saved_at")
+            return believed_renewal_state(to_renewal_state(fields), version, saved_at, now)
 
         self._seen[name] = None
         return self._read(self._layout.renewal(name), read) or RenewalState()
@@ -64,11 +70,13 @@ class StateFiles:
         last_version: int,
         next_action_at: datetime | None,
         seen: Json,
+        now: datetime,
     ) -> None:
         """Write the renewal state, and what `certctl.store.idle` compares later."""
         self._replace(
             self._layout.renewal(name),
             {
+                "saved_at": timestamp(now),
                 "next_action_at": timestamp(next_action_at),
                 "seen": seen,
                 "last_version": last_version,
@@ -77,9 +85,12 @@ class StateFiles:
             to_renewal_state,
         )
 
-    def deployment(self, name: str) -> Deployment | None:
+    def deployment(self, name: str, now: datetime) -> Deployment | None:
         """Return the deployment state; None if it is missing or cannot be parsed."""
-        return self._read(self._layout.deployed(name), to_deployment)
+        return self._read(
+            self._layout.deployed(name),
+            lambda fields: believed_deployment(to_deployment(fields), now),
+        )
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
         """Write the deployment state."""
@@ -89,7 +100,8 @@ class StateFiles:
         """Remove the renewal state, except the highest version number and the compromised keys,
         which must not be used again.
         """
-        compromised = self.renewal(name).compromised_keys
+        found = self._read(self._layout.renewal(name), to_renewal_state) or RenewalState()
+        compromised = found.compromised_keys
         if not last_version and not compromised:
             remove_file(self._layout.renewal(name))
             return

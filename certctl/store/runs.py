@@ -6,6 +6,7 @@ from datetime import datetime
 
 from certctl.errors import StoreError
 from certctl.models import LastAlert, RunHistory
+from certctl.remembered_state import believed_history
 from certctl.store.documents import Fields, read_document, timestamp, write_document
 from certctl.store.layout import Layout
 
@@ -18,17 +19,17 @@ class Runs:
     def __init__(self, layout: Layout) -> None:
         self._path = layout.runs
 
-    def history(self) -> RunHistory:
+    def history(self, now: datetime) -> RunHistory:
         """Return the latest runs; an empty history if it cannot be read."""
         try:
             fields = read_document(self._path)
-            return RunHistory() if fields is None else _history(fields)
+            return RunHistory() if fields is None else believed_history(_history(fields), now)
         except StoreError:
             return RunHistory()
 
     def record(self, now: datetime, exit_status: int, last_alert: LastAlert | None) -> None:
         """Add a run. Runs with a later time are dropped: the clock was set back."""
-        before = self.history()
+        before = self.history(now)
         known = [each for each in before.runs if each < now][-_MAX_RUNS + 1 :]
         succeeded_at = now if exit_status == 0 else before.succeeded_at
         write_document(

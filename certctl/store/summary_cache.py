@@ -17,6 +17,7 @@ from typing import Any
 from certctl.errors import StoreError
 from certctl.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.names import certificate_name
+from certctl.remembered_times import believed
 from certctl.settings import Settings
 from certctl.store.documents import FORMAT, Json, timestamp
 from certctl.store.layout import Layout
@@ -46,7 +47,7 @@ class SummaryCache:
         This also records the state of all files before the caller reads them: a later change is
         found the next time.
         """
-        cached = self._read()
+        cached = self._read(now)
         found: dict[str, Json] = {}
         for name in names:
             seen = self._seen[name] = self._signatures(certificate_name(name))
@@ -58,7 +59,7 @@ class SummaryCache:
                     found[name] = {**entry["row"], "until": entry["until"]}
         return found
 
-    def save(self, rows: Mapping[str, tuple[Json, datetime]]) -> None:
+    def save(self, rows: Mapping[str, tuple[Json, datetime]], now: datetime) -> None:
         """Replace the cached rows; each has the time until which it is valid. All names must have
         been passed to `load`. Does nothing if the file cannot be written.
         """
@@ -66,14 +67,23 @@ class SummaryCache:
             name: {"seen": self._seen[name], "until": timestamp(until), "row": row}
             for name, (row, until) in rows.items()
         }
-        document = {"version": FORMAT, "made_by": self._made_by, "rows": entries}
+        document = {
+            "version": FORMAT,
+            "made_by": self._made_by,
+            "made_at": timestamp(now),
+            "rows": entries,
+        }
         with suppress(StoreError):
             write_atomic(self._layout.list_cache, json.dumps(document).encode())
 
-    def _read(self) -> Mapping[str, dict[str, Any]]:
+    def _read(self, now: datetime) -> Mapping[str, dict[str, Any]]:
         try:
             document = json.loads(read_own(self._layout.list_cache, _LIMIT) or b"{}")
-            if document["version"] == FORMAT and document["made_by"] == self._made_by:
+            if (
+                document["version"] == FORMAT
+                and document["made_by"] == self._made_by
+                and believed(datetime.fromisoformat(document["made_at"]), now) is not None
+            ):
                 return dict(document["rows"])
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             pass

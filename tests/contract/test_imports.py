@@ -30,6 +30,8 @@ LEVELS = {
     "account_recovery": 1,
     "ari": 1,
     "renewal": 1,
+    "remembered_times": 1,
+    "remembered_state": 1,
     "service_address": 1,
     "thresholds": 1,
     "rate_limits": 1,

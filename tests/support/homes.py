@@ -57,7 +57,7 @@ def add_certificate(
         saved = store.save_version(spec, version, material)
         if deployed:
             store.save_deployment(name, Deployment(saved.number, saved.number, now))
-        asked = RenewalState(ask_ca_at=now + timedelta(days=1000))
+        asked = RenewalState(ask_ca_at=saved.facts.not_after)
         status = replace(store.status(name), renewal_state=renewal_state or asked)
         spec = store.spec(name)
         at = next_action(spec, status, now)

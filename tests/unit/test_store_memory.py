@@ -44,7 +44,7 @@ DEPLOYMENT = Deployment(
     deployed_at=NOW,
     failures=1,
     last_error=ERROR,
-    retry_at=LATER,
+    retry_at=NOW + timedelta(days=1),
     verified_at=NOW,
 )
 
