@@ -9,10 +9,13 @@ other module sees a time that does not count.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 TOLERANCE = timedelta(seconds=10)
 """How far the clocks of machines that share a home directory may differ."""
+
+EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
+"""A clock that shows an earlier time is behind: certctl did not exist then."""
 
 
 def believed(

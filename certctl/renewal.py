@@ -22,7 +22,7 @@ from certctl.models import (
     Request,
     Version,
 )
-from certctl.remembered_times import in_future
+from certctl.remembered_times import EARLIEST, in_future
 
 BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
 """The backoff that Let's Encrypt recommends after consecutive failures; the last one repeats."""
@@ -36,6 +36,9 @@ SHORTEST_PAUSE = timedelta(seconds=5)
 """The minimum time between attempts for a certificate that is about to expire, unless its whole
 lifetime is only seconds.
 """
+
+LONGEST_INTERVAL = timedelta(days=1)
+"""A longer interval between runs of `renew` does not make a certificate due any earlier."""
 
 SHORT_LIVED = timedelta(days=10)
 """A certificate with a shorter lifetime is renewed when half of it is left, not a third."""
@@ -125,9 +128,10 @@ def is_ahead(version: Version, now: datetime) -> bool:
     """Return whether a version was issued while the clocks here and at its CA were ahead: it is not
     valid yet, and a new one would be.
 
-    If only the clock here is behind now, a new version would not be valid either.
+    If the clock here is behind now, or was when the version was issued, a new one is no better.
     """
-    return in_future(version.facts.not_before, now) and in_future(version.issued, now)
+    ahead = in_future(version.facts.not_before, now) and in_future(version.issued, now)
+    return ahead and now >= EARLIEST
 
 
 def renewal_time(version: Version) -> datetime:

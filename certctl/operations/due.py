@@ -15,9 +15,8 @@ from certctl.operations.parallel import in_parallel
 from certctl.operations.rate_limit_forecast import order_for
 from certctl.operations.run import Run
 from certctl.operations.specs import load, protect_public, staging_of
-from certctl.renewal import decide, in_backoff, interval_too_long
+from certctl.renewal import LONGEST_INTERVAL, decide, in_backoff, interval_too_long
 
-_LONGEST_INTERVAL = timedelta(days=1)
 _THREADS = 16
 """Certificates that are checked in parallel: ARI queries are what takes time."""
 
@@ -145,7 +144,7 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
         status = _with_renewal_info(spec, status, run)
     now, live = run.services.clock.now(), status.live
     expires = live.facts.not_after if live is not None else None
-    next_run = min(request.interval or timedelta(0), _LONGEST_INTERVAL)
+    next_run = min(request.interval or timedelta(0), LONGEST_INTERVAL)
     decision = decide(spec, status, now, next_run)
     if request.dry_run:
         staging_of(spec)  # fail before any hook runs if the CA has no staging directory

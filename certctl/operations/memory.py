@@ -6,13 +6,21 @@ The caller holds the certificate's lock.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from certctl.errors import CaUnavailable, CertctlError, DeployFailed, RateLimited
 from certctl.events import Failed
-from certctl.models import LastError
+from certctl.models import CertificateStatus, LastError
 from certctl.operations.run import Run
 from certctl.operations.specs import load
-from certctl.renewal import after_failure, after_postponement, decide, next_action, no_longer_due
+from certctl.renewal import (
+    LONGEST_INTERVAL,
+    after_failure,
+    after_postponement,
+    decide,
+    next_action,
+    no_longer_due,
+)
 
 
 def update_next_action(name: str, run: Run) -> None:
@@ -29,17 +37,32 @@ def update_next_action(name: str, run: Run) -> None:
 def record_failure(name: str, error: CertctlError, run: Run, *, tried: bool = True) -> None:
     """Record and report a failed attempt. `tried` is False if the attempt was only postponed, since
     others had failed for a reason that applies to all.
+
+    Only reported is a failure to renew by force, or to change, a certificate that is not due:
+    `renew` has nothing to do for it, so it is not failing.
     """
     store, now = run.services.store, run.services.clock.now()
     run.services.emit(Failed(name, now, error.code, error.message))
     if name not in store.names():
         return
     status = store.status(name)
+    if not _is_due(name, status, run):
+        return
     facts = status.live.facts if status.live else None
     rule = after_failure if tried else after_postponement
     store.save_renewal_state(
         name, rule(status.renewal_state, error, now, facts), next_action_at=now
     )
+
+
+def _is_due(name: str, status: CertificateStatus, run: Run) -> bool:
+    """Return whether `renew` would order a certificate now, apart from its backoff."""
+    interval = run.services.store.history().interval or timedelta(0)
+    try:
+        spec = load(run, name)
+    except CertctlError:
+        return True  # what it should be is unknown: the failure counts
+    return decide(spec, status, run.services.clock.now(), min(interval, LONGEST_INTERVAL)).due
 
 
 def earlier_error(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:

@@ -343,8 +343,9 @@ def test_an_explanation_has_the_window_the_time_chosen_and_the_page(by_ari: Mach
 
 def test_an_explanation_says_why_nothing_happens(machine: Machine) -> None:
     machine.issue("a.example", options={"deploy.deploy_hook": "false"})
+    machine.pass_time(61 * DAY)
     machine.ca.fail("a.example")
-    machine.renew("a.example", force=True)
+    machine.renew("a.example")
 
     found = told(machine)
 
