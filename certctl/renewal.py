@@ -104,15 +104,9 @@ def decide(
         return RenewalDecision(False, None, "stopped", "renewal is turned off (autorenew = false)")
     if live is None:
         return RenewalDecision(True, now, "missing", "there is no certificate yet")
-    if live.facts.not_after <= now:
-        return RenewalDecision(True, now, "expired", "it has expired")
-    if live.number in renewal_state.revoked:
-        return RenewalDecision(True, now, "revoked", "it has been revoked")
-    if status.damage is not None:
-        return RenewalDecision(True, now, "damaged", f"its files are damaged: {status.damage}")
-    if is_ahead(live, now):
-        why = "it is not valid yet: it was issued while the clock was ahead"
-        return RenewalDecision(True, now, "not_yet_valid", why)
+    unusable = _unusable(live, status, now)
+    if unusable is not None:
+        return RenewalDecision(True, now, *unusable)
     if renewal_state.paused_until is not None and renewal_state.paused_until > now:
         return RenewalDecision(
             False, renewal_state.paused_until, "paused", "the pause after a rollback is over"
@@ -273,6 +267,20 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
         # In an open window the decision depends on the run interval, so every run decides.
         moments.append(max(info.start, now))
     return min((each for each in moments if each is not None), default=None)
+
+
+def _unusable(live: Version, status: CertificateStatus, now: datetime) -> tuple[str, str] | None:
+    """Return the reason, as a word and in words, why a version cannot be served; None if it can."""
+    found = None
+    if live.facts.not_after <= now:
+        found = "expired", "it has expired"
+    elif live.number in status.renewal_state.revoked:
+        found = "revoked", "it has been revoked"
+    elif status.damage is not None:
+        found = "damaged", f"its files are damaged: {status.damage}"
+    elif is_ahead(live, now):
+        found = "not_yet_valid", "it is not valid yet: it was issued while the clock was ahead"
+    return found
 
 
 def _by_ari(
