@@ -296,7 +296,7 @@ def test_a_rate_limit_for_all_says_later(machine: Machine) -> None:
 def test_an_outage_says_later_and_the_old_version_stays(machine: Machine) -> None:
     machine.issue("a.example")
     machine.pass_time(61 * DAY)
-    machine.ca.script("directory", response(503, "<html>later</html>"), times=5)
+    machine.ca.script("directory", response(503, "<html>later</html>"), times=8)
 
     report = machine.renew()
 
