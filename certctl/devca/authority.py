@@ -23,7 +23,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from certctl.devca.jws import encode
 from certctl.errors import ConfigurationError
-from certctl.system.files import ensure_directory, read_if_exists, write_atomic
+from certctl.system.files import ensure_directory, read_own, write_atomic
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -203,7 +203,7 @@ def open_authority(directory: Path | None, now: datetime) -> Authority:
 
 def read_root(directory: Path) -> bytes | None:
     """Return the root to trust, None if `directory` has none yet."""
-    return read_if_exists(directory / ROOT_FILE, _MAX_BYTES)
+    return read_own(directory / ROOT_FILE, _MAX_BYTES)
 
 
 def pem(certificate: x509.Certificate) -> bytes:
@@ -221,7 +221,7 @@ def cert_id(certificate: x509.Certificate) -> str:
 
 def _key(directory: Path | None, name: str) -> Key:
     path = directory / f"{name}.key" if directory else None
-    data = read_if_exists(path, _MAX_BYTES) if path else None
+    data = read_own(path, _MAX_BYTES) if path else None
     if data is not None:
         try:
             loaded = serialization.load_pem_private_key(data, None)
@@ -245,7 +245,7 @@ def _key(directory: Path | None, name: str) -> Key:
 
 
 def _load_certificates(directory: Path | None, name: str) -> list[x509.Certificate] | None:
-    data = read_if_exists(directory / f"{name}.pem", _MAX_BYTES) if directory else None
+    data = read_own(directory / f"{name}.pem", _MAX_BYTES) if directory else None
     if data is None:
         return None
     try:

@@ -22,11 +22,12 @@ from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
 from certctl.errors import LockHeld
 from certctl.models import Endpoint
+from certctl.system import trust
 from certctl.system.clock import SystemClock
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     ensure_directory,
-    read_if_exists,
+    read_own,
     remove_file,
     write_atomic,
 )
@@ -100,7 +101,7 @@ def announced(endpoint: Endpoint, state: Path) -> Iterator[None]:
 
 def served_endpoint(state: Path) -> Endpoint | None:
     """Return the CA that another process announced for a directory, None if there is none."""
-    data = read_if_exists(state / _SERVED_FILE, _MAX_BYTES)
+    data = read_own(state / _SERVED_FILE, _MAX_BYTES)
     try:
         return None if data is None else replace(Endpoint(**json.loads(data)), moves=True)
     except (ValueError, TypeError):
@@ -125,8 +126,14 @@ def zone_server(zone: MockZone, state: Path) -> Iterator[DnsServer]:
 
 
 def lock_state(state: Path, *, timeout: float, stop: Event | None = None) -> FileLock:
-    """Return the lock on a state directory, which is created if missing. Raises `LockHeld`."""
+    """Return the lock on a state directory, which is created if missing.
+
+    Raises `LockHeld`, and `ConfigurationError` if another user can write to the directory: they
+    could put a CA of their own there.
+    """
+    trust.refuse_path(state.absolute())
     ensure_directory(state, PRIVATE_DIRECTORY)
+    trust.refuse_path(state.absolute())
     return acquire(
         state / "lock",
         exclusive=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from certctl.system.files import read_if_exists, write_atomic
+from certctl.system.files import read_own, write_atomic
 
 _PORTS = range(14_000, 16_000)
 """The range for the first choice, below the kernel's ports for outgoing connections."""
@@ -33,5 +33,5 @@ class KeptPort:
             write_atomic(self._path, f"{port}\n".encode())
 
     def _known(self) -> int | None:
-        text = (read_if_exists(self._path, 100) or b"").decode("ascii", "replace").strip()
+        text = (read_own(self._path, 100) or b"").decode("ascii", "replace").strip()
         return int(text) if text.isdigit() and 0 < int(text) < 65536 else None

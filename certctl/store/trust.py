@@ -8,6 +8,7 @@ files in them are checked when they are read (`certctl.system.files.read_own`).
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,16 +99,16 @@ def create_trusted_directory(layout: Layout, home_trust: HomeTrust, directory: P
 def _problem(path: Path) -> ConfigurationError | None:
     try:
         facts = path.lstat()
-        trust.refuse(path, facts)
-        if not stat.S_ISLNK(facts.st_mode):
-            return None
-        if path.name in _NO_LINKS:
+        link = stat.S_ISLNK(facts.st_mode)
+        if link and path.name in _NO_LINKS:
             return ConfigurationError(
                 f"{path} is a symbolic link; certctl would write to another directory",
-                hint=f"rm {path}",
+                hint=f"rm {shlex.quote(str(path))}",
                 code=trust.CODE,
             )
-        trust.refuse_path(path)
+        trust.refuse(path, facts)
+        if link:
+            trust.refuse_path(path)
     except FileNotFoundError:
         return None
     except ConfigurationError as error:

@@ -377,6 +377,24 @@ def test_the_home_that_the_development_ca_creates_lets_a_key_group_through(
     }
 
 
+@root_only
+@pytest.mark.parametrize("place", [".", "root.key", "root.pem"])
+def test_the_root_of_a_development_ca_that_another_user_could_have_written_is_not_printed(
+    tmp_path: Path, place: str
+) -> None:
+    state = tmp_path / "state"
+    assert certctl("dev-ca", "root", "--state", str(state), home=tmp_path / "home").exit_status == 0
+    (state / place).exists() or pytest.fail(f"there is no {place}")
+    os.chown(state / place, OTHER, -1)
+    if place == "root.key":
+        (state / "root.pem").unlink()
+
+    ended = certctl("dev-ca", "root", "--state", str(state), home=tmp_path / "home")
+
+    assert (ended.exit_status != 0, ended.stdout) == (True, "")
+    assert f"belongs to user id {OTHER}" in ended.stderr
+
+
 # Users other than root.
 
 

@@ -163,15 +163,15 @@ def root(invocation: Invocation, state: str | None) -> Result:
     """
     from certctl.devca import authority  # noqa: PLC0415 - not for --help
     from certctl.system.clock import SystemClock  # noqa: PLC0415 - not for --help
-    from certctl.system.files import ensure_directory  # noqa: PLC0415 - not for --help
+    from certctl.system.trust import refuse_path  # noqa: PLC0415 - not for --help
 
     directory = _state_directory(invocation, state)
     path = directory / authority.ROOT_FILE
+    refuse_path(directory.absolute())
     pem = authority.read_root(directory)
     if pem is None:
         from certctl.devca.endpoint import lock_state  # noqa: PLC0415 - not for --help
 
-        ensure_directory(directory)
         with lock_state(directory, timeout=10):
             pem = authority.open_authority(directory, SystemClock().now()).root_pem
     text = pem.decode("ascii").rstrip("\n")
