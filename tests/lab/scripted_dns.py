@@ -41,7 +41,9 @@ class ScriptedDns:
     for what does not exist below (RFC 4592), and a DNAME redirects what is below it. `rcodes` sets
     the response code of single names; an answer for one of `truncated` never fits into a datagram.
     It listens `over` both protocols, or one, calls `gate` with each name before it answers, and
-    refers what is in `referrals` to a zone below. `asked` has the questions that came.
+    refers what is in `referrals` to a zone below. `asked` has the questions that came. `forged`
+    makes the bytes that are sent of the right reply. It takes dynamic updates and does nothing; it
+    signs nothing.
     """
 
     records: Mapping[tuple[str, str], tuple[str, ...]]
@@ -50,6 +52,7 @@ class ScriptedDns:
     referrals: Mapping[tuple[str, str], str] = field(default_factory=dict)
     over: tuple[str, ...] = ("udp", "tcp")
     gate: Callable[[str], object] = str
+    forged: Callable[[dns.message.Message], bytes] = dns.message.Message.to_wire
     ttl: int = 1
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
@@ -73,7 +76,7 @@ class ScriptedDns:
         self._opened.close()
 
     def answer(self, wire: bytes, over: str) -> bytes:
-        query = dns.message.from_wire(wire)
+        query = dns.message.from_wire(wire, keyring=False)
         (question,) = query.question
         name = question.name.to_text(omit_final_dot=True)
         kind = dns.rdatatype.to_text(question.rdtype)
@@ -95,7 +98,7 @@ class ScriptedDns:
             reply.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", held, *values))
         else:
             reply.answer += self._redirection(question.name)
-        return reply.to_wire()
+        return self.forged(reply)
 
     def _owner(self, name: str) -> str:
         """Return whose records are those of `name`: its own, or a wildcard's."""
