@@ -6,7 +6,9 @@ to import (cryptography).
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
 from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -36,6 +38,14 @@ _RSA_BITS: dict[str, int] = {
     AccountKeyType.RS256: 2048,
 }
 _CURVE_NAMES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
+
+_EC_PEM = re.compile(rb"-----BEGIN ((?:EC )?PRIVATE KEY)-----([A-Za-z0-9+/=\s]+)-----END \1-----")
+_EC_PUBLIC_KEY = bytes.fromhex("2a8648ce3d0201")
+_OIDS: dict[bytes, type[ec.EllipticCurve]] = {
+    bytes.fromhex("2a8648ce3d030107"): ec.SECP256R1,
+    bytes.fromhex("2b81040022"): ec.SECP384R1,
+    bytes.fromhex("2b81040023"): ec.SECP521R1,
+}
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -89,8 +99,9 @@ def _generate(kind: str) -> bytes:
 def load_private_key(pem: bytes) -> PrivateKey:
     """Return the key in `pem`. Raises `ConfigurationError`, which does not quote the file."""
     # Errors of cryptography may quote the file, so their text is not passed on.
+    key: object
     try:
-        key = load_pem_private_key(pem, password=None)
+        key = _ec_key(pem) or load_pem_private_key(pem, password=None)
     except TypeError:
         raise _key_refused(
             "it is encrypted", "Decrypt it with: openssl pkey -in FILE -out NEW_FILE"
@@ -100,6 +111,74 @@ def load_private_key(pem: bytes) -> PrivateKey:
     if not isinstance(key, PrivateKey):
         raise _key_refused("it is neither an RSA nor an ECDSA key", None)
     return key
+
+
+def standard_pem(pem: bytes) -> bytes:
+    """Return a private key in a notation that every library reads. Anything else is returned
+    unchanged.
+    """
+    key = _ec_key(pem)
+    return (
+        pem if key is None else key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+def _ec_key(pem: bytes) -> ec.EllipticCurvePrivateKey | None:
+    """Return an EC key whose private value has too many or too few octets; None for anything else.
+
+    RFC 5915 §3 fixes their number, but GnuTLS adds an octet for the sign to half of all keys, and
+    others omit leading zeros. cryptography reads neither.
+    """
+    found = _EC_PEM.search(pem)
+    if found is None:
+        return None
+    try:
+        fields = _sequence(base64.b64decode(found[2]))
+        curve = None
+        if found[1] == b"PRIVATE KEY":
+            algorithm = _items(fields[1][1])
+            if algorithm[0][1] != _EC_PUBLIC_KEY:
+                return None
+            curve = algorithm[1][1]
+            fields = _sequence(fields[2][1])
+        octets, tagged = fields[1][1], dict(fields[2:])
+        if 0xA0 in tagged:
+            curve = _items(tagged[0xA0])[0][1]
+        kind = _OIDS[curve or b""]
+    except (ValueError, IndexError, KeyError):
+        return None
+    value, size = int.from_bytes(octets), (kind().key_size + 7) // 8
+    if len(octets) == size or value >> (8 * size) or not value:
+        return None
+    try:
+        key = ec.derive_private_key(value, kind())
+    except ValueError:
+        return None
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    stated = _items(tagged[0xA1])[0][1][1:] if 0xA1 in tagged else point
+    return key if stated == point else None
+
+
+def _sequence(der: bytes) -> list[tuple[int, bytes]]:
+    """Return the elements of a DER sequence, each as tag and content. Raises `ValueError`."""
+    items = _items(der)
+    if len(items) != 1 or items[0][0] != 0x30:
+        raise ValueError("not a sequence")
+    return _items(items[0][1])
+
+
+def _items(der: bytes) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    while der:
+        tag, length, start = der[0], der[1], 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(der[2:start])
+        if start + length > len(der):
+            raise ValueError("cut off")
+        found.append((tag, der[start : start + length]))
+        der = der[start + length :]
+    return found
 
 
 def _key_refused(reason: str, hint: str | None) -> ConfigurationError:

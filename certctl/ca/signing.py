@@ -14,6 +14,7 @@ import josepy
 from acme import jws, messages
 from josepy import b64
 
+from certctl import keys
 from certctl.errors import ConfigurationError
 
 _CURVES: Mapping[str, josepy.JWASignature] = {
@@ -45,7 +46,7 @@ class Signer:
     def load(cls, pem: bytes, kid: str | None = None) -> Signer:
         """Return a signer for an unencrypted RSA or EC private key. Raises `ConfigurationError`."""
         try:
-            key = josepy.JWK.load(pem)
+            key = josepy.JWK.load(keys.standard_pem(pem))
         except (josepy.Error, ValueError, TypeError):
             # The cause may quote the key.
             raise _unusable("it cannot be read") from None
