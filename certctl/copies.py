@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from certctl.errors import UsageError
-from certctl.models import CopyFormat, CopySpec
+from certctl.models import CopyFormat, CopySpec, Pkcs12Encryption
 
-_ATTRIBUTES = ("owner", "group", "mode", "password_file")
-_ATTRIBUTE = re.compile(r"(.*),(owner|group|mode|password[-_]file)=([^,]*)\Z", re.DOTALL)
+_ATTRIBUTES = ("owner", "group", "mode", "password_file", "encryption", "in_place")
+_ATTRIBUTE = re.compile(
+    r"(.*),(?:(owner|group|mode|password[-_]file|encryption)=([^,]*)|(in[-_]place))\Z", re.DOTALL
+)
 _MODE = re.compile(r"(?:0o?)?([0-7]{3})\Z")
 _HINT = (
     "Give FORMAT:PATH, such as fullchain:/etc/ssl/example.pem or "
@@ -25,7 +27,8 @@ READABLE = 0o444
 
 
 def canonical_copy(value: object) -> str:
-    """Return a copy as `FORMAT:PATH[,owner=...][,group=...][,mode=...][,password_file=...]`.
+    """Return a copy as `FORMAT:PATH[,owner=...][,group=...][,mode=...][,password_file=...]` and so
+    on.
 
     `value` is such a string or a table with the keys `to`, `format` and so on. Raises `UsageError`
     (`usage.copy`).
@@ -39,12 +42,12 @@ def canonical_copy(value: object) -> str:
 
 def parse_copy(text: str) -> CopySpec:
     """Return the copy described by `text`. Raises `UsageError` (`usage.copy`)."""
-    rest, attributes = text, dict[str, str]()
+    rest, attributes = text, dict[str, str | bool]()
     while found := _ATTRIBUTE.match(rest):
-        rest, key = found[1], found[2].replace("-", "_")
+        rest, key = found[1], (found[2] or found[4]).replace("-", "_")
         if key in attributes:
             raise _wrong(text, f"{key} is given twice")
-        attributes[key] = found[3]
+        attributes[key] = True if found[4] else found[3]
     format_, colon, path = rest.partition(":")
     if not colon or not path:
         raise _wrong(text, "the format or the path is missing")
@@ -54,20 +57,24 @@ def parse_copy(text: str) -> CopySpec:
 def format_copy(copy: CopySpec) -> str:
     """Return a copy as a string, the inverse of `parse_copy`."""
     return f"{copy.format}:{copy.to}" + "".join(
-        f",{key}={value}" for key, value in copy_table(copy).items() if key in _ATTRIBUTES
+        ",in-place" if value is True else f",{key}={value}"
+        for key, value in copy_table(copy).items()
+        if key in _ATTRIBUTES
     )
 
 
-def copy_table(copy: CopySpec) -> dict[str, str]:
+def copy_table(copy: CopySpec) -> dict[str, str | bool]:
     """Return a copy as a TOML table."""
     mode = None if copy.mode is None else f"{copy.mode:04o}"
-    values = {
+    values: dict[str, str | bool | None] = {
         "to": copy.to,
         "format": copy.format.value,
         "owner": copy.owner,
         "group": copy.group,
         "mode": mode,
         "password_file": copy.password_file,
+        "encryption": copy.encryption and copy.encryption.value,
+        "in_place": copy.in_place,
     }
     return {key: value for key, value in values.items() if value}
 
@@ -113,7 +120,11 @@ def _of_table(values: Mapping[str, object]) -> CopySpec:
     unknown = sorted(str(key) for key in values.keys() - {"to", "format", *_ATTRIBUTES})
     if unknown:
         raise _wrong(dict(values), f"unknown key {unknown[0]!r}")
-    texts = {key: value for key, value in values.items() if key != "mode" and value != ""}
+    in_place = values.get("in_place", False)
+    if not isinstance(in_place, bool):
+        raise _wrong(dict(values), "in_place must be true or false")
+    others = {"mode", "in_place"}
+    texts = {key: value for key, value in values.items() if key not in others and value != ""}
     if not all(isinstance(each, str) and each.isprintable() for each in texts.values()):
         raise _wrong(dict(values), "each value must be a line of text")
     if not texts.get("to"):
@@ -126,15 +137,48 @@ def _of_table(values: Mapping[str, object]) -> CopySpec:
         raise _wrong(dict(values), reason) from None
     if (format_ is CopyFormat.PKCS12) != ("password_file" in texts):
         raise _wrong(dict(values), "password_file is required for pkcs12 and not allowed otherwise")
+    if format_ is not CopyFormat.PKCS12 and "encryption" in texts:
+        raise _wrong(dict(values), "encryption is only for pkcs12")
     mode = values.get("mode")
+    number = None if mode in (None, "") else int(canonical_mode(mode), 8)
+    refused = None if number is None else too_open(format_, number)
+    if refused is not None:
+        raise _wrong(dict(values), refused)
     return CopySpec(
         to=str(texts["to"]),
         format=format_,
         owner=_text(texts, "owner"),
         group=_text(texts, "group"),
-        mode=None if mode in (None, "") else int(canonical_mode(mode), 8),
+        mode=number,
         password_file=_text(texts, "password_file"),
+        encryption=_encryption(values, _text(texts, "encryption")),
+        in_place=in_place,
     )
+
+
+def too_open(form: CopyFormat, mode: int) -> str | None:
+    """Return why a copy must not have a mode: others could read its private key, or change it; None
+    if it may have it. A PKCS#12 file may be read by all, since its password protects the key.
+    """
+    if mode & 0o002:
+        return f"mode {mode:04o} would let every user change the file"
+    if not form.secret:
+        return None
+    if mode & 0o020:
+        return f"mode {mode:04o} would let a group change the file with the private key"
+    if mode & 0o004 and form is not CopyFormat.PKCS12:
+        return (
+            f"mode {mode:04o} would let every user read the private key; use group=GROUP,mode=0640"
+        )
+    return None
+
+
+def _encryption(values: Mapping[str, object], text: str | None) -> Pkcs12Encryption | None:
+    try:
+        return None if text is None else Pkcs12Encryption(text.lower())
+    except ValueError:
+        known = ", ".join(Pkcs12Encryption)
+        raise _wrong(dict(values), f"encryption must be one of {known}") from None
 
 
 def _text(values: Mapping[str, object], key: str) -> str | None:

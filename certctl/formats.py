@@ -10,11 +10,12 @@ import base64
 from collections.abc import Iterable
 
 from certctl.errors import ConfigurationError, InspectionFailed
-from certctl.models import CopyFormat, Material
+from certctl.models import CopyFormat, Material, Pkcs12Encryption
 
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 _LINE = 64
+_LEGACY_ROUNDS = 20_000
 
 
 def split_certificates(pem: bytes) -> list[bytes]:
@@ -47,9 +48,15 @@ def to_pem(der: bytes) -> bytes:
 
 
 def contents(
-    form: CopyFormat, material: Material, *, name: str, password: str | None = None
+    form: CopyFormat,
+    material: Material,
+    *,
+    name: str,
+    password: str | None = None,
+    encryption: Pkcs12Encryption | None = None,
 ) -> bytes:
-    """Return a certificate in a format; `name` and `password` are used only for PKCS#12.
+    """Return a certificate in a format; `name`, `password` and `encryption` are used only for
+    PKCS#12.
 
     Raises `ConfigurationError` if the format requires a private key and there is none.
     """
@@ -75,28 +82,51 @@ def contents(
         case CopyFormat.COMBINED:
             return material.combined or b""
         case CopyFormat.PKCS12:
-            return _to_pkcs12(material, name, password or "")
+            return _to_pkcs12(material, name, password or "", encryption)
 
 
-def _to_pkcs12(material: Material, name: str, password: str) -> bytes:
+def _to_pkcs12(
+    material: Material, name: str, password: str, encryption: Pkcs12Encryption | None
+) -> bytes:
     # slow to import, and used only for this format
     from cryptography import x509  # noqa: PLC0415
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         BestAvailableEncryption,
-        load_pem_private_key,
+        KeySerializationEncryption,
+        PrivateFormat,
         pkcs12,
     )
 
-    key = load_pem_private_key(material.privkey or b"", None)
-    return pkcs12.serialize_key_and_certificates(
-        name.encode(),
-        key,  # type: ignore[arg-type] # all our key types are allowed
-        x509.load_pem_x509_certificate(material.cert),
-        [x509.load_pem_x509_certificate(each) for each in split_certificates(material.chain)]
-        if material.chain.strip()
-        else None,
-        BestAvailableEncryption(password.encode()),
-    )
+    from certctl import keys  # noqa: PLC0415
+
+    algorithm: KeySerializationEncryption = BestAvailableEncryption(password.encode())
+    if encryption is Pkcs12Encryption.LEGACY:
+        # What Windows Server 2016, macOS and many appliances read: PBE with SHA-1 and 3DES.
+        algorithm = (
+            PrivateFormat.PKCS12.encryption_builder()
+            .kdf_rounds(_LEGACY_ROUNDS)
+            .key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
+            .hmac_hash(hashes.SHA1())  # noqa: S303 - see above
+            .build(password.encode())
+        )
+    try:
+        return pkcs12.serialize_key_and_certificates(
+            name.encode(),
+            keys.load_private_key(material.privkey or b""),
+            x509.load_pem_x509_certificate(material.cert),
+            [x509.load_pem_x509_certificate(each) for each in split_certificates(material.chain)]
+            if material.chain.strip()
+            else None,
+            algorithm,
+        )
+    except UnsupportedAlgorithm as error:
+        raise ConfigurationError(
+            f"OpenSSL on this machine does not support the {encryption} encryption of PKCS#12",
+            hint="Use the modern encryption.",
+            code="configuration.pkcs12",
+        ) from error
 
 
 def _decode(pem: bytes) -> list[bytes]:

@@ -232,12 +232,20 @@ class CopyFormat(StrEnum):
         return self in {CopyFormat.PRIVKEY, CopyFormat.COMBINED, CopyFormat.PKCS12}
 
 
+class Pkcs12Encryption(StrEnum):
+    """How a PKCS#12 file is encrypted: `LEGACY` is for programs that do not read the modern one."""
+
+    MODERN = "modern"
+    LEGACY = "legacy"
+
+
 @dataclass(frozen=True)
 class CopySpec:
     """A file to write at each deploy.
 
     Owner, group and mode are those of any newly created file if None. `password_file` contains the
-    password of a PKCS#12 file.
+    password of a PKCS#12 file, and `encryption` says how that file is encrypted. A file that cannot
+    be replaced, such as a mount point, is overwritten `in_place`.
     """
 
     to: str
@@ -246,6 +254,30 @@ class CopySpec:
     group: str | None = None
     mode: int | None = None
     password_file: str | None = None
+    encryption: Pkcs12Encryption | None = None
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """A file outside the home directory as it was before it was changed; `content` is None if it
+    did not exist. `in_place`: it is restored by overwriting it.
+    """
+
+    path: str
+    content: bytes | None = field(default=None, repr=False)
+    mode: int = 0o600
+    owner: int = -1
+    group: int = -1
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class InterruptedCopies:
+    """A journal entry: the files that were being replaced, in the state from before."""
+
+    entry: str
+    files: tuple[SavedFile, ...]
 
 
 @dataclass(frozen=True)

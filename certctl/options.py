@@ -645,7 +645,7 @@ OPTIONS: tuple[Option, ...] = (
         "log_file",
         Kind.PATH,
         None,
-        "Append a log of all events to this file.",
+        "Append a log of all events to this file; - is standard error.",
         flag="--log-file",
     ),
     Option(

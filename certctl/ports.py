@@ -19,6 +19,7 @@ from certctl.models import (
     Delivery,
     Deployment,
     Endpoint,
+    InterruptedCopies,
     LastAlert,
     LedgerEntry,
     Leftover,
@@ -29,6 +30,7 @@ from certctl.models import (
     RenewalState,
     RunHistory,
     RunSummary,
+    SavedFile,
     ServiceAddress,
     Task,
     TxtRecord,
@@ -281,6 +283,22 @@ class Journal(Protocol):
         """Return the names of certificates that have placements in the journal."""
         ...
 
+    def record_copies(self, name: str, files: Sequence[SavedFile]) -> str:
+        """Record files as they are before copies of a certificate overwrite them; return the id of
+        the entry.
+        """
+        ...
+
+    def interrupted_copies(self, name: str) -> Sequence[InterruptedCopies]:
+        """Return the files that interrupted runs left half-written. The caller holds the
+        certificate's lock.
+        """
+        ...
+
+    def with_interrupted_copies(self) -> Sequence[str]:
+        """Return the names of certificates that have half-written copies."""
+        ...
+
     def record_post_hooks(self, commands: Sequence[str], timeout: float) -> str:
         """Record the post hooks that belong to the pre hooks about to run; return the id of the
         entry.
@@ -412,7 +430,9 @@ class Store(Protocol):
         ...
 
     def check_access(self, spec: CertificateSpec) -> None:
-        """Raise `ConfigurationError` if the key group and mode of the spec cannot be applied."""
+        """Raise `ConfigurationError` if the key group and mode of the spec cannot be applied, or if
+        no version could be made live.
+        """
         ...
 
     def grant_access(self, spec: CertificateSpec) -> None:

@@ -190,6 +190,8 @@ def with_absolute_paths(
             result[key] = tuple(absolute_option(each, directory) for each in value)
         elif key == "challenge.dns_credentials" and "/" in str(value):
             result[key] = one(str(value))
+        elif key == "log_file" and value == "-":
+            result[key] = value  # standard error
         elif table[key].kind is Kind.PATH and isinstance(value, str):
             result[key] = one(value)
         else:

@@ -68,7 +68,9 @@ def open_run(
             sinks.append(stack.enter_context(Lines(output.stdout)).sink)
         log_file = settings.text("log_file")
         if log_file is not None:
-            log = stack.enter_context(Log(Path(environment.directory, log_file)))
+            log = stack.enter_context(
+                Log(log_file if log_file == "-" else Path(environment.directory, log_file))
+            )
             sinks.append(log.sink)
             stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))
         if output.verbosity > 1:

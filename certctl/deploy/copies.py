@@ -1,25 +1,30 @@
 """Copies of a certificate outside the home directory: all are written to temporary files first,
-then renamed one right after the other.
+then renamed one right after the other. If one cannot be, those before it are put back.
 
 `certctl.operations` decides which certificate owns a destination and which version is copied.
 """
 
 from __future__ import annotations
 
-import grp
-import pwd
+import errno
+import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from certctl import formats
-from certctl.copies import READABLE
+from certctl.copies import READABLE, format_copy
 from certctl.errors import ConfigurationError, StoreError
-from certctl.models import CopyFormat, CopySpec, Delivery
+from certctl.models import CopyFormat, CopySpec, Delivery, SavedFile
+from certctl.system.destinations import Obstacle, not_replaceable, obstacle
 from certctl.system.files import (
     PRIVATE_FILE,
+    as_store_error,
     check_trusted,
+    overwrite,
+    read_regular,
     remove_file,
     rename,
     temporary_for,
@@ -27,14 +32,27 @@ from certctl.system.files import (
     write_new,
 )
 from certctl.system.secrets import read_secret
+from certctl.system.users import group_id, user_id
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A copy that is on disk under a temporary name."""
+    """A copy that is on disk under a temporary name, or with `in_place` still to be written."""
 
     temporary: Path
     final: Path
+    copy: CopySpec
+    data: bytes = field(repr=False)
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was at a destination: `backup` has the old file, None if there was none."""
+
+    staged: Staged
+    backup: Path | None = None
+    content: bytes | None = field(default=None, repr=False)
 
 
 def destination(copy: CopySpec, name: str) -> Path:
@@ -58,8 +76,8 @@ def destination(copy: CopySpec, name: str) -> Path:
 def check_copy(copy: CopySpec, name: str) -> None:
     """Check as much of a copy as is possible without a certificate.
 
-    Raises `ConfigurationError` if its directory is missing or writable by other users, or if its
-    owner, group or password file does not exist.
+    Raises `ConfigurationError` if its directory is missing or writable by other users, if what is
+    there cannot be replaced, or if its owner, group or password file does not exist.
     """
     path = destination(copy, name)
     if not path.parent.is_dir():
@@ -70,6 +88,7 @@ def check_copy(copy: CopySpec, name: str) -> None:
             code="deploy.copy",
         )
     check_trusted(path.parent)
+    _check_existing(copy, path, name)
     _owner(copy)
     _group(copy)
     _password(copy)
@@ -87,24 +106,92 @@ def stage(copies: Sequence[CopySpec], delivery: Delivery) -> list[Staged]:
             check_copy(copy, name)
             final = destination(copy, name)
             data = formats.contents(
-                copy.format, delivery.material, name=name, password=_password(copy)
+                copy.format,
+                delivery.material,
+                name=name,
+                password=_password(copy),
+                encryption=copy.encryption,
             )
             _clean_up(final)
+            in_place = copy.in_place and final.exists()
             temporary = final.with_name(temporary_name(final.name))
-            staged.append(Staged(temporary, final))
-            write_new(temporary, data, _mode(copy), _group(copy), owner=_owner(copy))
+            staged.append(Staged(temporary, final, copy, data, in_place))
+            if not in_place:
+                write_new(temporary, data, _mode(copy), _group(copy), owner=_owner(copy))
     except BaseException:
         discard(staged)
         raise
     return staged
 
 
-def commit(staged: Sequence[Staged]) -> None:
-    """Rename staged copies to their final names, one right after the other. A symbolic link at the
-    destination is replaced, not followed. Raises `StoreError`.
+def before(staged: Sequence[Staged]) -> list[SavedFile]:
+    """Return what is at the destinations now, for the journal; nothing if all of them are replaced
+    by renaming, so that none can be left half-written. Raises `StoreError`.
     """
-    for each in staged:
-        rename(each.temporary, each.final)
+    if not any(each.in_place for each in staged):
+        return []
+    return [_saved(each) for each in staged]
+
+
+def put_back(saved: Sequence[SavedFile]) -> None:
+    """Restore files to what they were before an interrupted run changed them. Raises `StoreError`
+    if one of them cannot be restored; the others have been.
+    """
+    problems: list[StoreError] = []
+    for each in saved:
+        path = Path(each.path)
+        temporary = path.with_name(temporary_name(path.name))
+        try:
+            if _is_unchanged(path, each):
+                continue
+            if each.content is None:
+                remove_file(path)
+            elif each.in_place and path.exists():
+                overwrite(path, each.content)
+            else:
+                _clean_up(path)
+                write_new(temporary, each.content, each.mode, each.group, owner=each.owner)
+                rename(temporary, path)
+        except StoreError as error:
+            problems.append(error)
+            with suppress(StoreError):
+                remove_file(temporary)
+    if problems:
+        raise problems[0]
+
+
+def _is_unchanged(path: Path, saved: SavedFile) -> bool:
+    try:
+        return read_regular(path, _LIMIT) == saved.content
+    except (OSError, StoreError):
+        return False
+
+
+def commit(staged: Sequence[Staged]) -> None:
+    """Make staged copies final, one right after the other. A symbolic link at the destination is
+    replaced, not followed.
+
+    If one of them cannot be written, those before it are put back. Raises `StoreError`, and
+    `ConfigurationError` if a destination can only be written in place.
+    """
+    kept: list[_Kept] = []
+    done: list[_Kept] = []
+    try:
+        for each in staged:
+            kept.append(_keep(each))  # noqa: PERF401 - those before a failure are needed
+        # Those written in place first: with them more can go wrong.
+        for old in sorted(kept, key=lambda each: not each.staged.in_place):
+            done.append(old)
+            _put(old.staged)
+    except BaseException as error:
+        for old in reversed(done):
+            _undo(old, error)
+        raise
+    finally:
+        for old in kept:
+            if old.backup is not None:
+                with suppress(StoreError):
+                    remove_file(old.backup)
 
 
 def discard(staged: Sequence[Staged]) -> None:
@@ -114,6 +201,131 @@ def discard(staged: Sequence[Staged]) -> None:
             remove_file(each.temporary)
 
 
+def _put(staged: Staged) -> None:
+    copy = staged.copy
+    if not staged.in_place:
+        rename(staged.temporary, staged.final)
+        return
+    mode = copy.mode
+    if mode is None and copy.format.secret:
+        # Whatever the old file was, the key is not for everyone.
+        mode = stat.S_IMODE(staged.final.stat().st_mode) & ~0o027
+    overwrite(staged.final, staged.data, mode, _group(copy), owner=_owner(copy))
+
+
+def _keep(staged: Staged) -> _Kept:
+    """Keep what is at a destination, so that it can be put back.
+
+    A second name for the old file fails exactly if it could not be replaced: if it is a mount point
+    or immutable. Raises `ConfigurationError` then.
+    """
+    final = staged.final
+    if staged.in_place:
+        return _Kept(staged, content=_content(final))
+    if not os.path.lexists(final):
+        return _Kept(staged)
+    backup = final.with_name(temporary_name(final.name))
+    try:
+        os.link(final, backup, follow_symlinks=False)
+    except OSError as error:
+        found = obstacle(final)
+        if error.errno == errno.EXDEV and found is None:
+            found = Obstacle("is a mount point", in_place=True)
+        if found is not None:
+            raise _cannot_replace(staged.copy, final, found) from error
+        return _Kept(staged, _copied(final, backup))  # a file system without hard links
+    return _Kept(staged, backup)
+
+
+def _copied(final: Path, backup: Path) -> Path | None:
+    """Copy the old file to `backup`; return None if it may not be read."""
+    try:
+        if final.is_symlink():
+            backup.symlink_to(final.readlink())
+        else:
+            facts = final.stat()
+            mode = stat.S_IMODE(facts.st_mode)
+            write_new(backup, _content(final), mode, facts.st_gid, owner=facts.st_uid)
+    except (OSError, StoreError):
+        return None
+    return backup
+
+
+def _undo(kept: _Kept, cause: BaseException) -> None:
+    """Put back what was at a destination. A failure is added to the error that is reported."""
+    staged = kept.staged
+    try:
+        if kept.content is not None:
+            overwrite(staged.final, kept.content)
+        elif staged.temporary.exists():
+            return  # it was not renamed
+        elif kept.backup is not None:
+            rename(kept.backup, staged.final)
+        else:
+            remove_file(staged.final)
+    except StoreError as error:
+        cause.add_note(f"{staged.final} could not be put back: {error.message}")
+        if isinstance(cause, StoreError):
+            cause.message += f"; {staged.final} could not be put back: {error.message}"
+
+
+def _saved(staged: Staged) -> SavedFile:
+    path = str(staged.final)
+    with as_store_error("read", path):
+        try:
+            facts = staged.final.stat()
+        except FileNotFoundError:
+            return SavedFile(path)
+    mode = stat.S_IMODE(facts.st_mode)
+    content = _content(staged.final)
+    return SavedFile(path, content, mode, facts.st_uid, facts.st_gid, staged.in_place)
+
+
+def _content(path: Path) -> bytes:
+    with as_store_error("read", path):
+        return read_regular(path, _LIMIT)
+
+
+def _check_existing(copy: CopySpec, path: Path, name: str) -> None:
+    """Raise `ConfigurationError` if what is at a destination cannot be replaced or overwritten."""
+    kind = not_replaceable(path)
+    if kind is not None:
+        raise ConfigurationError(
+            f"{name} cannot be copied to {path}, which is {kind}",
+            hint=f"Choose a regular file: certctl edit {name} --copy {copy.format}:PATH",
+            name=name,
+            code="deploy.copy",
+        )
+    found = obstacle(path)
+    if copy.in_place and path.exists():
+        check_trusted(path)
+        if (found is not None and not found.in_place) or not os.access(path, os.W_OK):
+            reason = "cannot be written" if found is None else found.reason
+            raise ConfigurationError(
+                f"{path} {reason}, so {name} cannot be copied to it",
+                hint=f"Make it writable, for example: chattr -i {path}",
+                name=name,
+                code="deploy.copy",
+            )
+    elif found is not None:
+        raise _cannot_replace(copy, path, found, name)
+
+
+def _cannot_replace(
+    copy: CopySpec, path: Path, found: Obstacle, name: str | None = None
+) -> ConfigurationError:
+    again = format_copy(replace(copy, in_place=True))
+    return ConfigurationError(
+        f"{path} {found.reason}, so it cannot be replaced by a new file",
+        hint=f"Mount or use its directory instead, or write it in place: --copy {again}"
+        if found.in_place
+        else f"Make it writable: chattr -i -a {path}",
+        name=name,
+        code="deploy.copy",
+    )
+
+
+_LIMIT = 1 << 20
 _SUFFIXES = {CopyFormat.PKCS12: ".p12", CopyFormat.DER: ".der"}
 
 
@@ -137,19 +349,19 @@ def _password(copy: CopySpec) -> str | None:
 def _owner(copy: CopySpec) -> int | None:
     if copy.owner is None:
         return None
-    try:
-        return pwd.getpwnam(copy.owner).pw_uid
-    except KeyError:
-        raise _not_found("user", copy.owner, "useradd") from None
+    found = user_id(copy.owner)
+    if found is None:
+        raise _not_found("user", copy.owner, "useradd")
+    return found
 
 
 def _group(copy: CopySpec) -> int | None:
     if copy.group is None:
         return None
-    try:
-        return grp.getgrnam(copy.group).gr_gid
-    except KeyError:
-        raise _not_found("group", copy.group, "groupadd") from None
+    found = group_id(copy.group)
+    if found is None:
+        raise _not_found("group", copy.group, "groupadd")
+    return found
 
 
 def _not_found(kind: str, name: str, command: str) -> ConfigurationError:

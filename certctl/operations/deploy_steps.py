@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from certctl.deploy.copies import check_copy, commit, destination, discard, stage
+from certctl.deploy.copies import before, check_copy, commit, destination, discard, put_back, stage
 from certctl.deploy.hook_environment import run_variables, variables
 from certctl.deploy.hooks import Hook, deploy_hooks, run_hook
 from certctl.deploy.loading import create_target
@@ -119,25 +119,50 @@ def check_copies(spec: CertificateSpec, run: Run) -> None:
 
 
 def write_copies(rollout: Rollout, run: Run) -> Rollout:
-    """Write the copies: first all to temporary files, then record their paths, then rename each."""
+    """Write the copies: first all to temporary files, then record their paths, then rename each.
+    What a killed run left half-written is put back first.
+    """
     copies: list[CopySpec] = [*rollout.spec.deploy.copies]
     for target in rollout.targets:
         copies += target.plugin.copies(rollout.delivery)
     store, name = run.services.store, rollout.name
+    restore_copies(name, run)
     paths = _claimed(copies, name, run)
     staged = stage(copies, rollout.delivery)
     try:
         current = store.status(name).deployment
         if current.copies != paths:
             store.save_deployment(name, replace(current, copies=paths))
+        old = before(staged)
+        entry = store.journal.record_copies(name, old) if old else None
     except BaseException:
         discard(staged)
         raise
     try:
         commit(staged)
-    finally:
+    except BaseException:
         discard(staged)
+        restore_copies(name, run)
+        raise
+    discard(staged)
+    if entry is not None:
+        store.journal.remove(entry)
     return replace(rollout, copies=paths)
+
+
+def restore_copies(name: str, run: Run) -> None:
+    """Put back the copies that a killed run, or one that could not put them back itself, left
+    half-written. The caller holds the certificate's lock.
+
+    What cannot be put back is a warning: the deployment is pending, and writes them all again.
+    """
+    journal = run.services.store.journal
+    for each in journal.interrupted_copies(name):
+        try:
+            put_back(each.files)
+        except CertctlError as error:
+            run.warn(f"a half-written copy could not be put back: {error.message}", name)
+        journal.remove(each.entry)
 
 
 def run_deploy_hooks(rollout: Rollout, run: Run) -> Rollout:

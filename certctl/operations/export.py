@@ -6,16 +6,22 @@ from pathlib import Path
 
 from certctl import formats
 from certctl.errors import UsageError
-from certctl.models import CopyFormat
+from certctl.models import CopyFormat, Pkcs12Encryption
 from certctl.operations.run import Run
 from certctl.operations.specs import require
-from certctl.system.files import PRIVATE_FILE, write_atomic
+from certctl.system.destinations import not_replaceable
+from certctl.system.files import PRIVATE_FILE, check_trusted, write_atomic
 
 _PUBLIC = 0o644
 
 
 def export(
-    run: Run, name: str, format_: CopyFormat, number: int | None, password: str | None
+    run: Run,
+    name: str,
+    format_: CopyFormat,
+    number: int | None,
+    password: str | None,
+    encryption: Pkcs12Encryption | None = None,
 ) -> tuple[int, bytes]:
     """Return the number of a version and its bytes in a format; by default the live version.
 
@@ -34,17 +40,33 @@ def export(
             )
         number = live.number
     material = store.material(name, number, with_key=format_.secret)
-    return number, formats.contents(format_, material, name=name, password=password)
+    data = formats.contents(format_, material, name=name, password=password, encryption=encryption)
+    return number, data
 
 
 def write(path: Path, data: bytes, format_: CopyFormat, *, force: bool) -> None:
     """Write an export; one with a private key is readable by its owner only.
 
-    Raises `UsageError` if the file exists, unless with `force`; `StoreError`.
+    Raises `UsageError` if the file exists, unless with `force`, or is no regular file;
+    `ConfigurationError` if other users can write to its directory; `StoreError`.
     """
+    require_replaceable(path)
+    check_trusted(path.parent)
     if not force and (path.exists() or path.is_symlink()):
         raise UsageError(
             f"{path} already exists",
             hint="Replace it with --force, or choose another file.",
         )
     write_atomic(path, data, PRIVATE_FILE if format_.secret else _PUBLIC)
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise `UsageError` if a file at `path` would take the place of a device, a pipe or a
+    directory.
+    """
+    kind = not_replaceable(path)
+    if kind is not None:
+        raise UsageError(
+            f"{path} is {kind}, which is never replaced by a file",
+            hint="Give the path of a regular file; - is standard output.",
+        )

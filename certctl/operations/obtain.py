@@ -77,6 +77,7 @@ def obtain(
     state. Raises an error of `certctl.errors`, and leaves the old version live.
     """
     store, now = run.services.store, run.services.clock.now()
+    store.check_access(spec)
     remove_leftovers(spec.name, run)
     status = store.status(spec.name)
     by_ari = status.live is not None and decide(spec, status, now).reason == "ari"

@@ -57,6 +57,8 @@ def renew(request: RenewRequest, run: Run) -> Report:
             errors += _run_outstanding_post_hooks(run)
         if certificates := store.journal.with_leftovers():
             _remove_leftovers(certificates, run)
+        for name in store.journal.with_interrupted_copies():
+            _restore_copies(name, run)
         if candidates:
             request = replace(request, interval=store.history().interval)
         if candidates:
@@ -259,6 +261,19 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
 
     # In parallel, so that records of one zone are removed together.
     deque(in_parallel(remove, names, threads=run.services.settings.integer("jobs")), maxlen=0)
+
+
+def _restore_copies(name: str, run: Run) -> None:
+    """Put back copies that a killed run left half-written, unless another process does it."""
+    from certctl.operations.deploy_steps import restore_copies  # noqa: PLC0415 - an idle run needs none
+
+    try:
+        run.lock(name, timeout=0)
+        restore_copies(name, run)
+    except LockHeld:
+        return
+    finally:
+        run.release(name)
 
 
 def _warn_of_interval(found: DueWork, interval: timedelta | None, run: Run) -> None:

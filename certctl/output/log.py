@@ -14,20 +14,28 @@ from typing import Self
 from certctl.errors import CertctlError, ConfigurationError, UsageError
 from certctl.events import Event
 from certctl.output.descriptions import describe
+from certctl.system.destinations import open_stream
 from certctl.system.trust import open_for_appending
 from certctl.text import MESSAGE, escaped
 
+_STANDARD_ERROR = 2
+
 
 class Log:
-    """A log file, open while its context lasts. Raises `UsageError` if it cannot be opened."""
+    """A log file, open while its context lasts; `-`, `/dev/stdout` and `/dev/stderr` are the
+    streams of this process. Raises `UsageError` if it cannot be opened.
+    """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
         self._descriptor = -1
 
     def __enter__(self) -> Self:
         try:
-            self._descriptor = open_for_appending(self._path)
+            stream = _stream(self._path)
+            self._descriptor = (
+                open_for_appending(Path(self._path)) if stream is None else os.dup(stream)
+            )
         except ConfigurationError as error:
             raise UsageError(
                 f"the log file {self._path} cannot be written: {error.message}",
@@ -37,7 +45,7 @@ class Log:
         except OSError as error:
             raise UsageError(
                 f"the log file {self._path} cannot be written: {error.strerror}",
-                hint="Choose another file with --log-file FILE.",
+                hint="Choose another file with --log-file FILE; - is standard error.",
             ) from error
         return self
 
@@ -67,3 +75,10 @@ class Log:
             os.write(self._descriptor, f"{stamp} certctl[{os.getpid()}] {body}\n".encode())
         except OSError:
             return
+
+
+def _stream(path: str) -> int | None:
+    """Return the open descriptor that a path stands for; `-` is standard error, since results go to
+    standard output.
+    """
+    return _STANDARD_ERROR if path == "-" else open_stream(path)

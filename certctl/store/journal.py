@@ -1,8 +1,9 @@
 """The journal: what must be cleaned up if a run is interrupted, one JSON file per entry.
 
 Challenge placements belong to a certificate and are read with its lock held. Post hooks belong to a
-run and are read with the run lock held. Secrets are never written: they are looked up again when an
-entry is read.
+run and are read with the run lock held. Secrets of DNS providers are never written: they are looked
+up again when an entry is read. Copies that are overwritten are kept with their contents, which may
+be a private key.
 """
 
 from __future__ import annotations
@@ -14,18 +15,34 @@ from pathlib import Path
 from typing import TypeVar
 
 from certctl.errors import StoreCorrupt, StoreError
-from certctl.models import ChallengeSpec, Leftover, OutstandingPostHooks, Placement, Value
+from certctl.models import (
+    ChallengeSpec,
+    InterruptedCopies,
+    Leftover,
+    OutstandingPostHooks,
+    Placement,
+    SavedFile,
+    Value,
+)
 from certctl.names import certificate_name
 from certctl.options import Option
 from certctl.store.documents import Fields, read_document, write_document
 from certctl.store.layout import Layout
-from certctl.store.records import from_challenge, from_placements, to_challenge, to_placements
+from certctl.store.records import (
+    from_challenge,
+    from_placements,
+    from_saved_files,
+    to_challenge,
+    to_placements,
+    to_saved_files,
+)
 from certctl.system.files import as_store_error, remove_file, rename
 
 SecretLookup = Callable[[str, str | None], Mapping[str, Value]]
 """Returns a DNS provider's secret options, given a certificate's name and the provider's name."""
 
 _PLACEMENTS = re.compile(r"placements-(.+)-[0-9a-f]{16}\Z")
+_COPIES = re.compile(r"copies-(.+)-[0-9a-f]{16}\Z")
 _POST_HOOKS = re.compile(r"post-hooks-[0-9a-f]{16}\Z")
 
 _Entry = TypeVar("_Entry")
@@ -91,8 +108,24 @@ class Journal:
             ),
         )
 
+    def record_copies(self, name: str, files: Sequence[SavedFile]) -> str:
+        entry = f"copies-{certificate_name(name)}-{_unique()}"
+        self._write(entry, {"files": from_saved_files(files)})
+        return entry
+
+    def interrupted_copies(self, name: str) -> Sequence[InterruptedCopies]:
+        return self._read(
+            lambda entry: (found := _COPIES.match(entry)) and found[1] == name,
+            lambda entry, fields: InterruptedCopies(entry, to_saved_files(fields)),
+        )
+
+    def with_interrupted_copies(self) -> Sequence[str]:
+        found = (_COPIES.match(entry) for entry in self._entries())
+        return sorted({each[1] for each in found if each})
+
     def remove(self, entry: str) -> None:
-        if not (_PLACEMENTS.match(entry) or _POST_HOOKS.match(entry)) or "/" in entry:
+        known = (_PLACEMENTS, _POST_HOOKS, _COPIES)
+        if not any(each.match(entry) for each in known) or "/" in entry:
             raise StoreError(f"{entry!r} is not a journal entry")
         remove_file(self._path(entry))
 

@@ -212,6 +212,7 @@ class LocalStore:
 
     def check_access(self, spec: CertificateSpec) -> None:
         key_group(spec)
+        self._versions.check_links(spec.name)
 
     def grant_access(self, spec: CertificateSpec) -> None:
         self._versions.set_access(spec)

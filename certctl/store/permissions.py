@@ -6,7 +6,6 @@ Nobody else may write anything.
 
 from __future__ import annotations
 
-import grp
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from certctl.store.layout import Layout
 from certctl.store.trust import HomeTrust
 from certctl.system import trust
 from certctl.system.files import check_own
+from certctl.system.users import group_id
 
 _TRAVERSABLE = 0o001
 _KEY_FILES = ("privkey.pem", "combined.pem")
@@ -87,9 +87,7 @@ def _group_findings(layout: Layout, spec: CertificateSpec) -> Iterator[Finding]:
     """Yield what prevents the group that a spec names from reading the keys."""
     if spec.key_group is None:
         return
-    try:
-        grp.getgrnam(spec.key_group)
-    except KeyError:
+    if group_id(spec.key_group) is None:
         yield Finding(
             "key.group",
             Severity.ERROR,
@@ -129,12 +127,7 @@ def _all_key_findings(layout: Layout, specs: Mapping[str, CertificateSpec]) -> I
 def _access(spec: CertificateSpec | None) -> _Access:
     if spec is None:
         return _Access()
-    group = None
-    if spec.key_group is not None:
-        try:
-            group = grp.getgrnam(spec.key_group).gr_gid
-        except KeyError:
-            group = None
+    group = None if spec.key_group is None else group_id(spec.key_group)
     bits = 0o040 if group is not None else 0
     return _Access(bits if spec.key_mode is None else spec.key_mode & 0o077, group)
 

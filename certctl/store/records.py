@@ -7,6 +7,7 @@ No secret is written here: keys are in PEM files, and a challenge's secret optio
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar
@@ -28,6 +29,7 @@ from certctl.models import (
     RenewalInfo,
     RenewalState,
     Request,
+    SavedFile,
     Value,
     Version,
 )
@@ -246,6 +248,44 @@ def to_placements(fields: Fields) -> tuple[Placement, ...]:
         )
         for each in fields.objects("placements")
     )
+
+
+def from_saved_files(files: Iterable[SavedFile]) -> list[Json]:
+    """The files of a journal entry, their contents in base64."""
+    return [
+        {
+            "path": each.path,
+            "content": None if each.content is None else base64.b64encode(each.content).decode(),
+            "mode": each.mode,
+            "owner": each.owner,
+            "group": each.group,
+            "in_place": each.in_place,
+        }
+        for each in files
+    ]
+
+
+def to_saved_files(fields: Fields) -> tuple[SavedFile, ...]:
+    """Files as they were before they were changed."""
+    return tuple(
+        SavedFile(
+            path=each.string("path"),
+            content=_decoded(each, "content"),
+            mode=each.integer("mode"),
+            owner=each.integer("owner"),
+            group=each.integer("group"),
+            in_place=each.boolean("in_place"),
+        )
+        for each in fields.objects("files")
+    )
+
+
+def _decoded(fields: Fields, key: str) -> bytes | None:
+    text = fields.string_or_none(key)
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except ValueError:
+        raise fields.invalid(key, "base64") from None
 
 
 def from_challenge(challenge: ChallengeSpec, secrets: Iterable[str]) -> Json:

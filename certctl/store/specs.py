@@ -273,7 +273,7 @@ def _set(document: TOMLDocument, key: str, value: Value) -> None:
     node[leaf] = _item(value)
 
 
-def _tables(tables: Sequence[Mapping[str, str]]) -> Any:
+def _tables(tables: Sequence[Mapping[str, str | bool]]) -> Any:
     import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
 
     array = tomlkit.aot()

@@ -8,7 +8,6 @@ has checked that key, certificate and chain match.
 from __future__ import annotations
 
 import errno
-import grp
 import os
 import re
 import stat
@@ -48,6 +47,7 @@ from certctl.system.files import (
     write_atomic,
     write_new,
 )
+from certctl.system.users import group_id
 
 _LIMIT = 1 << 20
 _LOST = frozenset(
@@ -263,6 +263,28 @@ class Versions:
             if directory.is_dir():
                 set_directory_access(directory, _directory_mode(mode, group), group)
 
+    def check_links(self, name: str) -> None:
+        """Check that a link can be created and replaced where the live links are; does nothing if
+        this certificate has one. Raises `ConfigurationError` if the file system has no links.
+        """
+        if self._layout.live(name).is_symlink():
+            return
+        directory = self._layout.create_directory(self._layout.live_links)
+        link = directory / temporary_name(name)
+        try:
+            link.symlink_to(self._layout.live_target(name, 1))
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}:
+                raise store_error("create a link in", directory, error) from error
+            raise ConfigurationError(
+                f"the file system of {self._layout.home} does not support symbolic links, which"
+                f" certctl needs for the live versions: {error.strerror}",
+                hint="Choose a home directory on another file system: --home DIR",
+                name=name,
+                code="configuration.home",
+            ) from error
+        remove_file(link)
+
     def make_live(self, name: str, number: int) -> None:
         """Make a version live atomically. Raises `StoreError`."""
         self._layout.create_directory(self._layout.live_links)
@@ -361,11 +383,11 @@ def key_group(spec: CertificateSpec) -> int | None:
     """Return the id of the group in a spec, None without one. Raises `ConfigurationError`."""
     if spec.key_group is None:
         return None
-    try:
-        return grp.getgrnam(spec.key_group).gr_gid
-    except KeyError:
+    found = group_id(spec.key_group)
+    if found is None:
         raise ConfigurationError(
             f"group {spec.key_group!r} (key group of {spec.name}) does not exist on this machine",
             hint=f"Choose another group with --key-group, or run: groupadd {spec.key_group}",
             name=spec.name,
-        ) from None
+        )
+    return found

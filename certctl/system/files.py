@@ -108,6 +108,49 @@ def write_new(
         _write_new(path.name, data, mode, group, directory, owner)
 
 
+def overwrite(
+    path: Path,
+    data: bytes,
+    mode: int | None = None,
+    group: int | None = None,
+    *,
+    owner: int | None = None,
+) -> None:
+    """Write other contents into an existing regular file, and sync it. Not atomic: a reader may see
+    a mixture, and so does everyone after a crash. Links are followed.
+
+    Mode, group and owner change only if given. Raises `StoreError`.
+    """
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+    with as_store_error("write", path):
+        descriptor = os.open(path, flags)
+        try:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            if mode is not None or group is not None or owner is not None:
+                kept = stat.S_IMODE(facts.st_mode)
+                _set_access(descriptor, kept if mode is None else mode, group, owner)
+            if len(data) > facts.st_size and hasattr(os, "posix_fallocate"):
+                _reserve(descriptor, len(data))
+            written = 0
+            while written < len(data):
+                written += os.pwrite(descriptor, data[written:], written)
+            os.ftruncate(descriptor, len(data))
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Allocate space before anything is overwritten, so that a full disk changes nothing."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENODEV}:
+            raise
+
+
 def ensure_directory(path: Path, mode: int = PRIVATE_DIRECTORY, group: int | None = None) -> None:
     """Create a directory durably, regardless of the umask. Missing parents are created so that
     others can traverse them: a home directory that is created for a private directory in it must

@@ -103,6 +103,38 @@ def test_pkcs12_wants_a_password_and_is_opened_with_it(home: Path, tmp_path: Pat
     assert "open sesame" not in finished.stdout + finished.stderr
 
 
+@pytest.mark.parametrize("key_type", ["ecdsa", "rsa"])
+def test_a_legacy_pkcs12_file_is_read_by_programs_that_know_only_that(
+    tmp_path: Path, key_type: str
+) -> None:
+    home, password, out = tmp_path / "home", tmp_path / "password", tmp_path / "a.p12"
+    add_certificate(home, NAME, rsa_key=key_type == "rsa")
+    password.touch(mode=0o600)
+    password.write_text("open sesame\n")
+    words = ["export", NAME, "--format", "pkcs12", "--out", str(out), "--force"]
+    words += ["--password-file", str(password)]
+
+    described = {}
+    for encryption in ("legacy", "modern"):
+        finished = certctl(*words, "--encryption", encryption, home=home)
+        assert finished.exit_status == 0
+        opened = subprocess.run(
+            ["openssl", "pkcs12", "-in", out, "-passin", "pass:open sesame", "-nodes", "-info"],
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert opened.stdout.count("BEGIN PRIVATE KEY") == 1
+        assert opened.stdout.count("BEGIN CERTIFICATE") == 2
+        described[encryption] = opened.stderr
+
+    assert "MAC: sha1" in described["legacy"]
+    assert described["legacy"].count("pbeWithSHA1And3-KeyTripleDES-CBC") == 2
+    assert "PBES2" in described["modern"]
+    refused = certctl("export", NAME, "--encryption", "legacy", home=home)
+    assert refused.exit_status == 2
+
+
 @pytest.mark.parametrize("form", ["der", "pkcs12"])
 def test_what_is_no_text_needs_a_file(home: Path, form: str) -> None:
     finished = certctl("export", NAME, "--format", form, home=home)

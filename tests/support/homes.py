@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from certctl.integrity import CERTIFICATE_FILES, KEY_FILES
@@ -36,6 +36,8 @@ from certctl.x509 import facts
 from tests.lab.clock import SteerableClock
 from tests.support.nouns import CA, LIFETIME
 
+P256 = ec.SECP256R1()
+
 
 def add_certificate(
     home: Path,
@@ -45,12 +47,13 @@ def add_certificate(
     deployed: bool = True,
     renewal_state: RenewalState | None = None,
     chosen: Mapping[str, Value] | None = None,
+    rsa_key: bool = False,
 ) -> Version:
     """Put a certificate of 90 days, issued `age` ago, into a home; return its version."""
     now = datetime.now(UTC)
     identifiers = (Identifier(IdentifierType.DNS, name),)
     spec = resolve(name, identifiers, {"ca": CA, **(chosen or {})}, Settings())
-    version, material = issued(spec, (now - age).replace(microsecond=0))
+    version, material = issued(spec, (now - age).replace(microsecond=0), rsa_key=rsa_key)
     store = LocalStore(home, Settings(), SteerableClock(now))
     with store.lock(name, timeout=0):
         store.save_spec(spec)
@@ -95,10 +98,15 @@ def add_copies(home: Path, count: int, *, first: int = 0) -> None:
 
 
 def issued(
-    spec: CertificateSpec, start: datetime, lifetime: timedelta = LIFETIME
+    spec: CertificateSpec,
+    start: datetime,
+    lifetime: timedelta = LIFETIME,
+    *,
+    rsa_key: bool = False,
 ) -> tuple[Version, Material]:
     """Return a certificate for a spec, with its key and the root that signed it."""
-    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root_key = ec.generate_private_key(P256)
+    key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(P256)
     root_name = _name("A Test Root")
     end = start + lifetime
     root = (
@@ -127,7 +135,7 @@ def issued(
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
     start: datetime,
     end: datetime,
 ) -> x509.CertificateBuilder:

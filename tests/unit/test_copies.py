@@ -13,7 +13,7 @@ from certctl.copies import (
     parse_copy,
 )
 from certctl.errors import UsageError
-from certctl.models import CopyFormat, CopySpec
+from certctl.models import CopyFormat, CopySpec, Pkcs12Encryption
 
 ATTRIBUTE = st.text(
     st.characters(codec="utf-8", exclude_characters=",", categories=["L", "N", "P"]), min_size=1
@@ -24,7 +24,8 @@ COPIES = st.builds(
     format=st.sampled_from([each for each in CopyFormat if each is not CopyFormat.PKCS12]),
     owner=st.none() | ATTRIBUTE,
     group=st.none() | ATTRIBUTE,
-    mode=st.none() | st.integers(0, 0o777),
+    mode=st.none() | st.integers(0, 0o777).map(lambda mode: mode & ~0o026),
+    in_place=st.booleans(),
 )
 
 
@@ -53,6 +54,18 @@ def test_a_table_and_a_text_say_the_same(copy: CopySpec) -> None:
             "pkcs12:/a.p12,password-file=/secret",
             CopySpec("/a.p12", CopyFormat.PKCS12, password_file="/secret"),
         ),
+        (
+            "pkcs12:/a.p12,encryption=Legacy,password_file=/secret,mode=0644",
+            CopySpec(
+                "/a.p12",
+                CopyFormat.PKCS12,
+                mode=0o644,
+                password_file="/secret",
+                encryption=Pkcs12Encryption.LEGACY,
+            ),
+        ),
+        ("cert:/a,in-place,mode=0664", CopySpec("/a", CopyFormat.CERT, mode=0o664, in_place=True)),
+        ("cert:/in-place", CopySpec("/in-place", CopyFormat.CERT)),
     ],
 )
 def test_what_a_text_asks_for(text: str, copy: CopySpec) -> None:
@@ -74,6 +87,15 @@ def test_what_a_text_asks_for(text: str, copy: CopySpec) -> None:
         ({"format": "cert", "to": "/a", "user": "root"}, "unknown key 'user'"),
         ({"format": "cert", "to": "/a\n/b"}, "must be a line of text"),
         (7, "must be a string or a table"),
+        ("privkey:/a,mode=0666", "mode 0666 would let every user change the file"),
+        ("cert:/a,mode=0666", "mode 0666 would let every user change the file"),
+        ("privkey:/a,mode=0644", "mode 0644 would let every user read the private key"),
+        ("combined:/a,mode=0604", "mode 0604 would let every user read the private key"),
+        ("combined:/a,mode=0660", "mode 0660 would let a group change the file"),
+        ("pkcs12:/a,password_file=/b,mode=0660", "mode 0660 would let a group change the file"),
+        ("pkcs12:/a,password_file=/b,encryption=rot13", "encryption must be one of modern, legacy"),
+        ("cert:/a,encryption=legacy", "encryption is only for pkcs12"),
+        ({"format": "cert", "to": "/a", "in_place": "yes"}, "in_place must be true or false"),
     ],
 )
 def test_an_invalid_copy_is_rejected_with_the_reason(value: object, reason: str) -> None:

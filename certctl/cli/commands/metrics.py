@@ -11,6 +11,8 @@ from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.output.document import Result
 
+_STANDARD_OUTPUT = 1
+
 
 @click.command(
     "metrics",
@@ -23,7 +25,7 @@ from certctl.output.document import Result
 @click.option(
     "--out",
     metavar="FILE",
-    help="Write the metrics to this file, atomically and with mode 0644.",
+    help="Write the metrics to this file, atomically and with mode 0644; - is standard output.",
 )
 @click.pass_obj
 def command(invocation: Invocation, out: str | None) -> Result:
@@ -31,14 +33,23 @@ def command(invocation: Invocation, out: str | None) -> Result:
 
     The textfile collector of the node exporter reads such files.
     """
+    from certctl.operations.export import require_replaceable  # noqa: PLC0415 - not for --help
     from certctl.operations.overview import overview  # noqa: PLC0415 - not for --help
     from certctl.output.metrics import metrics_text  # noqa: PLC0415 - as above
+    from certctl.system.destinations import open_stream, write_stream  # noqa: PLC0415 - as above
     from certctl.system.files import write_atomic  # noqa: PLC0415 - as above
 
     with open_run(invocation, untrusted="warn") as run:
         views, history = overview(run), run.services.store.history()
         text = metrics_text(views, history)
-        path = None if out is None else Path(invocation.environment.directory, out)
+        stream = _STANDARD_OUTPUT if out is None else open_stream(out)
+        if stream is not None and stream != _STANDARD_OUTPUT:
+            write_stream(stream, text)
+            return Result({"certificates": len(views), "file": out, "text": None}, [])
+        path = None
+        if out is not None and stream is None:
+            path = Path(invocation.environment.directory, out)
+            require_replaceable(path)
         if path is not None:
             if path.suffix != ".prom":
                 run.warn(
