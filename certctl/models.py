@@ -652,7 +652,8 @@ class PersistentRecord:
 @dataclass(frozen=True)
 class Task:
     """What a solver needs to complete a challenge (RFC 8555 §8). `persistent_record` is set for
-    dns-persist-01, which has no token.
+    dns-persist-01, which has no token. `deadline` is when the order is given up, as a time of the
+    clock's `monotonic`.
     """
 
     identifier: Identifier
@@ -662,6 +663,7 @@ class Task:
     account_url: str
     certificate: str
     persistent_record: PersistentRecord | None = None
+    deadline: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from certctl import persistent_validation
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.dns.provider_choice import ChosenProviders
+from certctl.dns.record_names import NAME_CODE, check_name
 from certctl.dns.shared_lookups import DnsLookups
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError
@@ -96,7 +97,8 @@ class Dns01Solver:
             )
         queried_name = _record_name(task)
         self._provider.require()
-        name, zone = self._locate(queried_name)
+        self._lookups.note_deadline(task)
+        name, zone = self._locate(queried_name, task.deadline)
         return Placement(
             solver=NAME,
             certificate=task.certificate,
@@ -122,7 +124,8 @@ class Dns01Solver:
     def wait(self, placements: Sequence[Placement]) -> None:
         """Return once all authoritative servers have all values. Raises `PropagationTimeout`."""
         if not self._challenge.dns_skip_propagation:
-            self._lookups.propagation.wait(_records(placements))
+            deadline = self._lookups.deadline(placements)
+            self._lookups.propagation.wait(_records(placements), deadline)
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return at once: certctl cannot observe queries to the name servers."""
@@ -137,11 +140,12 @@ class Dns01Solver:
     def close(self) -> None:
         self._lookups.close()
 
-    def _locate(self, name: str) -> tuple[str, str]:
+    def _locate(self, name: str, deadline: float | None) -> tuple[str, str]:
+        check_name(name)
         try:
-            found = self._lookups.zones.locate(name)
-        except ChallengeError:
-            if not self._challenge.dns_skip_propagation:
+            found = self._lookups.zones.locate(name, deadline)
+        except ChallengeError as error:
+            if not self._challenge.dns_skip_propagation or error.code == NAME_CODE:
                 raise
             # --dns-skip-propagation may be set because this machine cannot query the DNS.
             # A provider that needs the zone raises an error.

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from certctl import persistent_validation
 from certctl.challenges.system import SolverSystem
+from certctl.dns.record_names import check_name
 from certctl.dns.shared_lookups import DnsLookups
 from certctl.errors import ChallengeError, Interrupted
 from certctl.models import ChallengeSpec, ChallengeType, PersistentRecord, Placement, Task
@@ -45,11 +46,13 @@ class DnsPersistSolver:
 
     def plan(self, task: Task) -> Placement:
         """Return the contents that the record must have. Raises `ChallengeError`."""
+        self._lookups.note_deadline(task)
         record = task.persistent_record
         if record is None:
             raise ChallengeError(
                 f"{task.identifier}: the challenge is {task.type}, not dns-persist-01", code=CODE
             )
+        check_name(persistent_validation.record_name(record.domain))
         return Placement(
             solver=NAME,
             certificate=task.certificate,
@@ -73,9 +76,11 @@ class DnsPersistSolver:
         """
         if self._challenge.dns_skip_propagation:
             return
-        deadline = self._system.clock.monotonic() + self._challenge.dns_propagation_timeout
+        clock, order_ends = self._system.clock, self._lookups.deadline(placements)
+        deadline = clock.monotonic() + self._challenge.dns_propagation_timeout
+        deadline = deadline if order_ends is None else min(deadline, order_ends)
         for record in dict.fromkeys(map(_record, placements)):
-            while not self._is_published(record, last=self._system.clock.monotonic() >= deadline):
+            while not self._is_published(record, order_ends, last=clock.monotonic() >= deadline):
                 if self._system.clock.wait(self._system.stop, _PAUSE_SECONDS):
                     raise Interrupted("stopped while looking up a record in the DNS")
 
@@ -88,14 +93,16 @@ class DnsPersistSolver:
     def close(self) -> None:
         self._lookups.close()
 
-    def _is_published(self, record: PersistentRecord, *, last: bool) -> bool:
+    def _is_published(
+        self, record: PersistentRecord, deadline: float | None, *, last: bool
+    ) -> bool:
         """Return whether all servers have the record. Raises `ChallengeError` if none has it, or if
         some do not have it and this is the `last` check.
         """
         from certctl.dns import authoritative_txt  # noqa: PLC0415 - dnspython is slow to import
 
         name = persistent_validation.record_name(record.domain)
-        _, readings = authoritative_txt.read(name, self._lookups.zones)
+        _, readings = authoritative_txt.read(name, self._lookups.zones, deadline)
         now = self._system.clock.now()
         have = [
             each

@@ -16,7 +16,7 @@ from certctl.dns.queries import NoReply, query
 from certctl.dns.zones import Location, NameServer, Zones
 
 SECONDS = 3.0
-_PARALLEL = 16
+_PARALLEL = 32
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,14 @@ class Reading:
     problem: str | None = None
 
 
-def read(name: str, zones: Zones) -> tuple[Location, tuple[Reading, ...]]:
+def read(
+    name: str, zones: Zones, deadline: float | None = None
+) -> tuple[Location, tuple[Reading, ...]]:
     """Return the location of the records of `name`, after following CNAMEs, and the values on each
-    server of the zone. Raises `ChallengeError` if the zone or its servers cannot be found.
+    server of the zone. Raises `ChallengeError` if the zone or its servers cannot be found, also by
+    the `deadline`.
     """
-    location = zones.locate(name)
+    location = zones.locate(name, deadline)
 
     def ask(name_server: NameServer) -> Reading:
         try:
@@ -44,7 +47,7 @@ def read(name: str, zones: Zones) -> tuple[Location, tuple[Reading, ...]]:
         return Reading(name_server, frozenset(texts(answer)))
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return location, tuple(pool.map(ask, zones.name_servers(location.zone)))
+        return location, tuple(pool.map(ask, zones.name_servers(location.zone, deadline)))
 
 
 def without_unreachable_family(readings: tuple[Reading, ...]) -> tuple[Reading, ...]:

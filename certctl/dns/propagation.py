@@ -54,12 +54,13 @@ class WaitPolicy:
 
 @dataclass(eq=False)
 class _Order:
-    """An order that is waiting. `authoritative` and `public` are the states of the servers;
-    `public` is None until the authoritative servers have all records. `finished` is set when the
-    order may continue, or has failed (`error`).
+    """An order that is waiting, no longer than `until`. `authoritative` and `public` are the states
+    of the servers; `public` is None until the authoritative servers have all records. `finished` is
+    set when the order may continue, or has failed (`error`).
     """
 
     started: float
+    until: float
     wanted: Mapping[str, frozenset[str]]
     authoritative: list[ServerState]
     public: list[ServerState] | None = None
@@ -91,12 +92,13 @@ class Propagation:
         self._closed = False
         self._pool = ThreadPoolExecutor(_PARALLEL_EXCHANGES, thread_name_prefix="propagation")
 
-    def wait(self, records: Sequence[TxtRecord]) -> None:
+    def wait(self, records: Sequence[TxtRecord], deadline: float | None = None) -> None:
         """Return once a quorum of the authoritative servers of each zone has all values, and then
         all public resolvers have them.
 
-        Raises `PropagationTimeout`, naming each server and the values that it does not have,
-        `ChallengeError` if the servers cannot be found, and `Interrupted`.
+        Waits no longer than the policy's timeout, and never beyond the `deadline`, a time of the
+        clock's `monotonic`. Raises `PropagationTimeout`, naming each server and the values that it
+        does not have, `ChallengeError` if the servers cannot be found, and `Interrupted`.
         """
         if not records:
             return
@@ -105,10 +107,12 @@ class Propagation:
         states = [
             ServerState(zone, name_server, values)
             for zone, values in wanted.items()
-            for name_server in self._zones.name_servers(zone)
+            for name_server in self._zones.name_servers(zone, deadline)
         ]
         everything = {name: values for some in wanted.values() for name, values in some.items()}
-        order = _Order(started, everything, states)
+        until = started + self._policy.timeout
+        until = until if deadline is None else min(until, deadline)
+        order = _Order(started, until, everything, states)
         with self._guard:
             self._orders.append(order)
             self._query(order)
@@ -158,7 +162,7 @@ class Propagation:
         with self._guard:
             now = self._clock.monotonic()
             for each in list(self._orders):
-                if now - each.started >= self._policy.timeout:
+                if now >= each.until:
                     self._finish(each, self._timeout_error(each, now))
             if not self._orders:
                 self._polling = False
@@ -166,8 +170,7 @@ class Propagation:
             age = now - max(each.started for each in self._orders)
             names = len({name for each in self._orders for name in each.wanted})
             pause = max(min(age + FIRST_PAUSE, LONGEST_PAUSE), names / QUERIES_PER_SECOND)
-            left = self._policy.timeout - (now - min(each.started for each in self._orders))
-            return min(pause, left)
+            return min(pause, min(each.until for each in self._orders) - now)
 
     def _query(self, order: _Order) -> None:
         """Query the servers for the values that they do not have yet.

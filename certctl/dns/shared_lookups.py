@@ -6,11 +6,12 @@ Settings are validated at creation; dnspython is imported, and queries are sent,
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from certctl.dns.addresses import check_server
 from certctl.dns.quorum import parse_quorum
-from certctl.models import ChallengeSpec
+from certctl.models import ChallengeSpec, Placement, Task
 from certctl.ports import Clock
 
 if TYPE_CHECKING:
@@ -35,6 +36,19 @@ class DnsLookups:
         self._guard = threading.RLock()
         self._zones: Zones | None = None
         self._propagation: Propagation | None = None
+        self._deadlines: dict[str, float | None] = {}
+
+    def note_deadline(self, task: Task) -> None:
+        """Remember when the order of a task is given up."""
+        with self._guard:
+            self._deadlines[task.certificate] = task.deadline
+
+    def deadline(self, placements: Iterable[Placement]) -> float | None:
+        """Return when the first of the orders of these placements is given up, None if none is."""
+        names = {each.certificate for each in placements}
+        with self._guard:
+            noted = [self._deadlines.get(each) for each in names]
+        return min((each for each in noted if each is not None), default=None)
 
     @property
     def zones(self) -> Zones:

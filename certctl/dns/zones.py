@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -17,6 +16,7 @@ import dns.rdatatype
 import dns.rrset
 
 from certctl.dns.queries import NoReply, Server, query
+from certctl.dns.record_names import check_name
 from certctl.dns.resolver import Resolver, TimeLimit
 from certctl.dns.split_horizon import other_view
 from certctl.errors import ChallengeError
@@ -93,7 +93,8 @@ class Zones:
         `monotonic`, and after `LOCATE_SECONDS`.
         """
         limit = TimeLimit.until(self._clock, LOCATE_SECONDS, deadline)
-        chain = [parsed_name(name)]
+        check_name(name)
+        chain = [dns.name.from_text(name)]
         while True:
             zone, answer = self._ask(chain[-1], limit, spare=self._spare_resolver)
             longer = self._followed(answer, chain, limit)
@@ -101,6 +102,7 @@ class Zones:
                 if _target(answer, chain[-1]) is not None:
                     zone = self._zone_of_alias(chain[-1], limit)
                 self._remember_cut(zone)
+                check_name(_text(chain[-1]))
                 return Location(_text(chain[-1]), _text(zone))
             chain = longer
 
@@ -351,18 +353,6 @@ def name_servers(
             code="challenge.dns.zone",
         )
     return tuple(sorted(found.values()))
-
-
-def parsed_name(text: str) -> dns.name.Name:
-    """Return a name of the DNS. Raises `ChallengeError` if the text is none, or is too long."""
-    try:
-        return dns.name.from_text(text)
-    except (dns.exception.DNSException, ValueError) as error:
-        raise ChallengeError(
-            f"{text!r} is not a name that the DNS can have",
-            hint="A name has at most 253 characters, and each label between two dots has 1 to 63.",
-            code="challenge.dns.name",
-        ) from error
 
 
 def _find_zone(

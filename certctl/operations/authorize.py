@@ -212,6 +212,7 @@ def _task(authorization: Authorization, challenge: Challenge, context: OrderCont
         account_url=context.account.url,
         certificate=context.spec.name,
         persistent_record=client.persistent_record(identifier, challenge) if tokenless else None,
+        deadline=context.deadline,
     )
 
 

@@ -1,6 +1,8 @@
 """Zones and name servers, against DNS servers that answer as a test tells them to."""
 
 import threading
+from contextlib import ExitStack
+from dataclasses import replace
 
 import dns.rcode
 import pytest
@@ -9,9 +11,17 @@ from certctl.challenges.dns01 import create
 from certctl.challenges.system import SolverSystem
 from certctl.dns.queries import Server
 from certctl.dns.resolver import Resolver
-from certctl.dns.zones import CACHE_SECONDS, Location, NameServer, Zones, name_servers
-from certctl.errors import ChallengeError, Interrupted
-from certctl.models import ChallengeSpec, ChallengeType, Task, Value
+from certctl.dns.zones import (
+    CACHE_SECONDS,
+    MAX_ADDRESSES,
+    MAX_NAME_SERVERS,
+    Location,
+    NameServer,
+    Zones,
+    name_servers,
+)
+from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
+from certctl.models import ChallengeSpec, ChallengeType, Identifier, IdentifierType, Task, Value
 from certctl.names import parse_identifier
 from certctl.ports import Solver
 from tests.lab.clock import SteerableClock
@@ -295,3 +305,115 @@ def test_names_stay_a_labels_on_their_way_into_the_dns() -> None:
         found = locate("_acme-challenge.xn--bcher-kva.example", script)
 
     assert found == Location("_acme-challenge.xn--bcher-kva.example", "xn--bcher-kva.example")
+
+
+def test_of_a_thousand_name_servers_only_the_first_are_looked_up() -> None:
+    hosts = [f"ns{number:04}.example.com" for number in range(1500)]
+    records = {
+        ("example.com", "SOA"): SOA,
+        ("example.com", "NS"): tuple(f"{host}." for host in hosts),
+        (hosts[0], "A"): tuple(f"192.0.2.{number}" for number in range(200)),
+        (hosts[1], "A"): ("127.0.0.1",),
+    }
+    with ScriptedDns(records) as script:
+        found = name_servers("example.com", resolver_of(script))
+
+    assert len(found) == MAX_ADDRESSES + 1
+    looked_up = {each.split()[0] for each in script.asked} - {"example.com"}
+    assert looked_up == set(hosts[:MAX_NAME_SERVERS])
+
+
+def test_the_servers_behind_one_that_does_not_answer_are_asked_side_by_side() -> None:
+    hosts = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+    together = threading.Barrier(len(hosts) - 1)
+    with ScriptedDns(zone(servers=hosts)) as resolver, ExitStack() as servers:
+        for host in hosts[1:]:
+            one = ScriptedDns(
+                zone(), gate=lambda _: together.wait(10), host=host, port=resolver.port
+            )
+            servers.enter_context(one)
+
+        assert locate(NAME, resolver) == Location(NAME, "example.com")
+
+    assert [each for each in resolver.asked if NAME in each] == []
+
+
+def test_no_query_is_sent_after_the_deadline() -> None:
+    clock = SteerableClock()
+    with (
+        ScriptedDns(zone()) as script,
+        pytest.raises(ChallengeError, match="took too long") as caught,
+    ):
+        Zones(resolver_of(script), clock).locate(NAME, deadline=clock.monotonic())
+
+    assert (script.asked, caught.value.code) == ([], "challenge.dns.lookup")
+
+
+def test_an_order_waits_for_its_records_no_longer_than_until_its_own_deadline() -> None:
+    clock = SteerableClock()
+    challenge = ChallengeSpec(method="dns", dns_provider="exec", plugin={"dns.exec.hook": "true"})
+    with ScriptedDns(zone()) as script:
+        solver = create(
+            replace(challenge, dns_resolver=script.address),
+            SolverSystem(clock, threading.Event()),
+        )
+        placement = solver.plan(replace(TASK, deadline=clock.monotonic() + 3))
+        with pytest.raises(PropagationTimeout):
+            solver.wait([placement])
+        solver.close()
+
+    assert sum(clock.waits) == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a b.example", "a..example", "$(id).example", f"{'a' * 64}.example", "a.b." * 70 + "example",
+     "\u0430.example", "a\n.example", ""],
+)  # fmt: skip
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_name_that_the_dns_cannot_have_is_refused_before_anything_is_looked_up(
+    value: str, skip: bool
+) -> None:
+    plugin: dict[str, Value] = {"dns.exec.hook": "true"}
+    task = replace(TASK, identifier=Identifier(IdentifierType.DNS, value))
+    with ScriptedDns({}) as script:
+        challenge = ChallengeSpec(
+            method="dns",
+            dns_provider="exec",
+            dns_resolver=script.address,
+            dns_skip_propagation=skip,
+            plugin=plugin,
+        )
+        solver = create(challenge, SolverSystem(SteerableClock(), threading.Event()))
+        with pytest.raises(ChallengeError, match="is not a domain name"):
+            solver.plan(task)
+
+    assert script.asked == []
+
+
+def test_a_cname_cannot_lead_to_a_name_that_a_hook_should_not_be_passed() -> None:
+    records = zone() | {(NAME, "CNAME"): ("a|id.example.com.",)}
+    with ScriptedDns(records) as script, pytest.raises(ChallengeError) as caught:
+        locate(NAME, script)
+
+    assert caught.value.code == "challenge.dns.name"
+
+
+def test_without_the_check_a_resolver_is_not_asked_for_the_record() -> None:
+    with (
+        ScriptedDns(zone(servers=("127.0.0.2",))) as resolver,
+        ScriptedDns(zone(), host="127.0.0.2", port=resolver.port) as server,
+    ):
+        found = unchecked(resolver, "exec", {"dns.exec.hook": "true"}).plan(TASK)
+
+    assert (found.data["name"], found.data["zone"]) == (NAME, "example.com")
+    assert server.asked == [f"{NAME} SOA udp"]
+    assert [each for each in resolver.asked if NAME in each] == []
+
+
+def test_without_the_check_not_even_servers_out_of_reach_make_it_ask_the_resolver() -> None:
+    with ScriptedDns(zone(servers=("127.0.0.99",))) as script:
+        found = unchecked(script, "exec", {"dns.exec.hook": "true"}).plan(TASK)
+
+    assert (found.data["name"], found.data["zone"]) == (NAME, "example.com")
+    assert [each for each in script.asked if NAME in each] == []
