@@ -384,10 +384,15 @@ class ValidationFailed(ChallengeError):
 class PropagationTimeout(ChallengeError):
     """The TXT records did not appear on enough authoritative servers in time.
 
-    The message names the servers and the records that they lack.
+    The message names the servers and the records that they lack. `on_some`: each record is on at
+    least one server of its zone, so that a CA may find it.
     """
 
     code = "challenge.dns.propagation"
+
+    def __init__(self, message: str, *, hint: str | None = None, on_some: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.on_some = on_some
 
 
 # Deployment and alerts.

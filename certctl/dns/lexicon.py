@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from certctl.credentials import is_secret
 from certctl.dns.api_errors import ProviderError, with_retries
 from certctl.dns.profiles import secret_values
+from certctl.dns.split_horizon import other_view
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted
 from certctl.models import TxtRecord, Value
@@ -218,9 +219,11 @@ class LexiconProvider:
                 )
         if failures:
             # `from None`: the original exception contains the request, and with it the secret
-            raise ProviderError.from_exception(
-                failures[0], self._name, zone, self._secrets
-            ) from None
+            error = ProviderError.from_exception(failures[0], self._name, zone, self._secrets)
+            if not error.retryable:
+                # Often the provider does not have this zone.
+                error.hint = f"{error.hint} {other_view(zone)}"
+            raise error from None
 
 
 class _NotDone(Exception):

@@ -253,7 +253,7 @@ class Propagation:
     def _timeout_error(self, order: _Order, now: float) -> PropagationTimeout:
         seconds, states = now - order.started, self._blocking(order)
         if order.public is None:
-            return authoritative_timeout(states, seconds, self._policy.quorum)
+            return authoritative_timeout(states, seconds, self._policy.quorum, order.authoritative)
         cached: dict[str, float] = {}
         for state in states:
             server = state.name_server.server

@@ -15,6 +15,7 @@ import dns.rdatatype
 
 from certctl.dns.queries import NoReply, Server
 from certctl.dns.quorum import Quorum
+from certctl.dns.split_horizon import other_view
 from certctl.dns.zones import NameServer
 from certctl.errors import PropagationTimeout
 
@@ -128,10 +129,25 @@ def _blocking_in_zone(states: Sequence[ServerState], quorum: Quorum) -> list[Ser
     return blocked
 
 
+def on_no_server(states: Iterable[ServerState]) -> tuple[str, ...]:
+    """Return the zones that have a value on none of their servers, sorted."""
+    nowhere: dict[str, set[tuple[str, str]]] = {}
+    for state in states:
+        missing = {(name, value) for name, some in state.missing.items() for value in some}
+        nowhere[state.zone] = nowhere.get(state.zone, missing) & missing
+    return tuple(sorted(zone for zone, values in nowhere.items() if values))
+
+
 def authoritative_timeout(
-    states: Sequence[ServerState], seconds: float, quorum: Quorum
+    states: Sequence[ServerState],
+    seconds: float,
+    quorum: Quorum,
+    every: Sequence[ServerState] = (),
 ) -> PropagationTimeout:
-    """Return the error that lists the values that authoritative servers do not have."""
+    """Return the error that lists the values that authoritative servers do not have. `states` are
+    the servers that were waited for, `every` are all servers.
+    """
+    nowhere = on_no_server(every or states)
     enough = (
         "not every authoritative server has"
         if str(quorum) == "all"
@@ -140,7 +156,9 @@ def authoritative_timeout(
     return PropagationTimeout(
         f"after {seconds:.0f} s, {enough} the TXT records: {_described(states)}",
         hint="Wait longer with --dns-propagation-timeout SECONDS, fix the server that lags behind,"
-        " or skip the check with --dns-skip-propagation.",
+        " or skip the check with --dns-skip-propagation."
+        + "".join(f" {other_view(zone)}" for zone in nowhere[:1]),
+        on_some=not nowhere,
     )
 
 
@@ -161,6 +179,7 @@ def resolver_timeout(
         f" public resolver: {_described(states)}{''.join(ages)}",
         hint="Wait longer with --dns-propagation-timeout SECONDS, or leave out"
         " --dns-public-resolver.",
+        on_some=True,
     )
 
 

@@ -149,6 +149,23 @@ def test_a_server_of_the_second_family_that_answers_is_counted() -> None:
         wait(script, RECORD)
 
 
+def test_only_a_record_that_is_on_no_server_may_belong_to_another_view_of_the_zone() -> None:
+    hosts = ("127.0.0.1", "127.0.0.2")
+    hints: list[tuple[bool, bool]] = []
+    for text in ("other", "value"):
+        records = zone(servers=hosts) | {(NAME, "TXT"): (f'"{text}"',)}
+        with (
+            ScriptedDns(records) as script,
+            ScriptedDns(zone(servers=hosts), host="127.0.0.2", port=script.port),
+            pytest.raises(PropagationTimeout) as caught,
+        ):
+            wait(script, RECORD, timeout=0)
+        said = "found the zone example.com. If others see" in (caught.value.hint or "")
+        hints.append((said, caught.value.on_some))
+
+    assert hints == [(True, False), (False, True)]
+
+
 def test_a_closed_port_is_reported_at_once() -> None:
     records = zone(servers=("127.0.0.99",))
     with (

@@ -1,9 +1,12 @@
 """DNS-01 against real BIND: written by signed updates or by a hook, awaited on every server."""
 
+import contextlib
 import shlex
+import socket
+import socketserver
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +15,10 @@ import pytest
 
 from certctl.challenges.dns01 import create, txt_value
 from certctl.challenges.system import SolverSystem
-from certctl.dns.providers.rfc2136 import MAX_CHANGES_PER_UPDATE
+from certctl.dns.providers.rfc2136 import MAX_CHANGES_PER_UPDATE, Rfc2136Provider
+from certctl.dns.tsig_keys import read_key_file
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted, PropagationTimeout
-from certctl.models import ChallengeSpec, ChallengeType, Placement, Task, Value
+from certctl.models import ChallengeSpec, ChallengeType, Placement, Task, TxtRecord, Value
 from certctl.names import parse_identifier
 from certctl.ports import Solver
 from certctl.system.clock import SystemClock
@@ -22,6 +26,7 @@ from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
+from tests.support.http01 import needs_ipv6
 
 
 def spec(server: BindServer, plugin: Mapping[str, Value], provider: str) -> ChallengeSpec:
@@ -228,6 +233,69 @@ def test_every_address_of_the_server_is_tried(bind: BindServer) -> None:
 
     assert bind.txt("_acme-challenge.localhost.example.test") != []
     solver.cleanup(placements)
+
+
+@contextlib.contextmanager
+def answering(place: tuple[str, int], answer: bytes | None) -> Iterator[None]:
+    """Something that accepts connections over IPv6: it sends `answer` and closes them, or keeps
+    them open in silence if that is None.
+    """
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if answer is None:
+                self.request.recv(65_536)
+                self.request.recv(65_536)
+            else:
+                self.request.sendall(answer)
+
+    class Server(socketserver.ThreadingTCPServer):
+        address_family = socket.AF_INET6
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Server(place, Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("answer", [None, b"", b"\0\5hello"], ids=["silent", "closing", "nonsense"])
+def test_an_address_of_the_server_that_gives_no_answer_is_skipped(
+    bind: BindServer, answer: bytes | None
+) -> None:
+    key = read_key_file(str(bind.keyfile), None, None)
+    provider = Rfc2136Provider(
+        "ns.test", bind.port, key, answer_seconds=0.3, look_up=lambda _: ("::1", bind.host)
+    )
+    name = "_acme-challenge.skipped.example.test"
+    record = TxtRecord(name, "value", "example.test", "skipped.example.test")
+
+    with answering(("::1", bind.port), answer):
+        provider.present([record])
+
+    assert bind.txt(name) == ["value"]
+    provider.cleanup([record])
+
+
+def test_a_zone_that_the_server_does_not_have_may_be_another_view_of_it(bind: BindServer) -> None:
+    solver = solver_for(update_spec(bind))
+    (placement,) = place(solver, "elsewhere.example.test")
+    elsewhere = replace(placement, data={**placement.data, "zone": "internal.test"})
+
+    with pytest.raises(ChallengeError) as caught:
+        solver.present([elsewhere])
+
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith(
+        "found the zone internal.test. If others see another zone there (split horizon), use a"
+        " resolver that sees what the CA sees: --dns-resolver ADDRESS[:PORT]."
+    )
 
 
 def test_a_server_that_is_not_there_is_an_error_that_names_it(bind: BindServer) -> None:

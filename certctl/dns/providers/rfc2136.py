@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from certctl.dns import tsig_keys
 from certctl.dns.addresses import split_port
 from certctl.dns.batches import Batches, Refused
+from certctl.dns.split_horizon import other_view
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError, ConfigurationError
 from certctl.models import TxtRecord, Value
@@ -80,7 +81,10 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 TTL_SECONDS = 60
+CONNECT_SECONDS = 4.0
 ANSWER_SECONDS = 10.0
+MAX_ADDRESSES = 8
+"""Addresses of the server that are tried."""
 MAX_CHANGES_PER_UPDATE = 100
 """So many fit into a message even if all names have the maximum length, 255 octets."""
 
@@ -112,10 +116,22 @@ class _Change:
 class Rfc2136Provider:
     """Writes TXT values with dynamic updates to one server; concurrent changes of several orders to
     a zone are combined in one update.
+
+    `look_up` returns the addresses of the server; each has `answer_seconds` to answer an update.
     """
 
-    def __init__(self, host: str, port: int, key: TsigKey | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        key: TsigKey | None,
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+        look_up: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
         self._host = host
+        self._answer_seconds = answer_seconds
+        self._look_up = look_up or addresses_of
         self._address = host
         self._port = port
         self._key = key
@@ -223,9 +239,17 @@ class Rfc2136Provider:
         where = f"{self._host}:{self._port}"
         try:
             answer = self._exchange(update)
+        except TimeoutError as error:
+            raise ChallengeError(
+                f"{where} did not accept a connection for the update of {zone} in"
+                f" {CONNECT_SECONDS:g} s",
+                hint="Check that the server is running, and that the firewall allows TCP to its"
+                " port.",
+                code=_CODE,
+            ) from error
         except dns.exception.Timeout as error:
             raise ChallengeError(
-                f"{where} did not answer the update of {zone} in {ANSWER_SECONDS:g} s",
+                f"{where} did not answer the update of {zone} in {self._answer_seconds:g} s",
                 hint="Check that the server is running, and that the firewall allows TCP to its"
                 " port.",
                 code=_CODE,
@@ -249,20 +273,36 @@ class Rfc2136Provider:
         return rcode
 
     def _exchange(self, update: dns.update.UpdateMessage) -> dns.message.Message:
-        """Return the answer from the first address of the server that accepts a connection."""
+        """Return the answer from the first address of the server that gives one; the address that
+        answered last is tried first.
+
+        An address that accepts no connection, is silent or answers with nonsense is skipped:
+        `localhost` resolves to ::1 first, but some name servers listen only on 127.0.0.1. Raises
+        the error of the last one, and `dns.tsig.PeerError` of any: that is an answer.
+        """
+        import dns.exception  # noqa: PLC0415 - as in `_update`
+
+        addresses = list(self._look_up(self._host))[:MAX_ADDRESSES]
+        addresses.sort(key=lambda each: each != self._address)
+        for address in addresses[:-1]:
+            with contextlib.suppress(
+                OSError, EOFError, dns.exception.Timeout, dns.exception.FormError
+            ):
+                return self._exchange_with(address, update)
+        return self._exchange_with(addresses[-1], update)
+
+    def _exchange_with(self, address: str, update: dns.update.UpdateMessage) -> dns.message.Message:
         import socket  # noqa: PLC0415 - as in `_update`
 
         import dns.query  # noqa: PLC0415 - as in `_update`
 
-        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
-        for address in addresses[:-1]:
-            # `localhost` resolves to ::1 first, but some name servers listen only on 127.0.0.1.
-            with contextlib.suppress(OSError):
-                self._address = address
-                return dns.query.tcp(update, address, timeout=ANSWER_SECONDS, port=self._port)
-        self._address = addresses[-1]
-        return dns.query.tcp(update, self._address, timeout=ANSWER_SECONDS, port=self._port)
+        with socket.create_connection((address, self._port), CONNECT_SECONDS) as connection:
+            connection.setblocking(False)
+            answer = dns.query.tcp(
+                update, address, self._answer_seconds, self._port, sock=connection
+            )
+        self._address = address
+        return answer
 
     def _refused_signature(
         self, error: dns.exception.DNSException, zone: str, where: str
@@ -282,6 +322,8 @@ class Rfc2136Provider:
         if rcode == "NOERROR":
             return
         reason, hint = _RCODES.get(rcode, ("", "See the server's log for the reason."))
+        if rcode in _OTHER_ZONE:
+            hint += f" {other_view(zone)}"
         raise Refused(
             f"{self._host}:{self._port} refused the update of {zone}: {rcode}{reason}",
             hint=hint,
@@ -313,6 +355,8 @@ _MALFORMED_RESPONSE = (
     "its response is malformed ({error})",
     "Check --rfc2136-server, and whether it needs a TSIG key (--rfc2136-key-file).",
 )
+# What a server returns that does not have the zone that was found.
+_OTHER_ZONE = frozenset({"REFUSED", "NOTAUTH", "NOTZONE", "NXDOMAIN"})
 _RCODES: Mapping[str, tuple[str, str]] = {
     "REFUSED": (
         ", this key is not permitted to change these names",
@@ -332,6 +376,14 @@ _RCODES: Mapping[str, tuple[str, str]] = {
         "See the server's log; often its user cannot write to the directory of the zone file.",
     ),
 }
+
+
+def addresses_of(host: str) -> tuple[str, ...]:
+    """Return the addresses of a host name, in the system's order. Raises `OSError`."""
+    import socket  # noqa: PLC0415 - as in `_update`
+
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
 def _txt(value: str) -> dns.rdata.Rdata:
