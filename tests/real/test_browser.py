@@ -44,8 +44,8 @@ def test_a_browser_that_trusts_the_root_opens_both_names_and_another_opens_none(
 
     for name, page in first.items():
         assert f'"host":"{name}"' in page.document, page.log
-    assert refused.document == ""
-    assert "ERR_CERT_AUTHORITY_INVALID" in refused.log
+    assert '"host":' not in refused.document
+    assert "ERR_CERT_AUTHORITY_INVALID" in refused.log or "net_error -202" in refused.log
     assert renewed.exit_status == 0, renewed
     assert (shown, new != old) == (True, True)
     assert f'"host":"{NAMES[0]}"' in second.document, second.log

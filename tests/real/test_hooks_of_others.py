@@ -422,7 +422,7 @@ def test_the_http_hook_that_uacme_brings(pebble: PebbleServer, tmp_path: Path) -
 
     assert (renewed.exit_status, renewed.stderr) == (0, "")
     assert here.version("uacme-http.example") == 2
-    assert "HTTP-01, by UACME_CHALLENGE_PATH" in here.certctl("show", "uacme-http.example").stdout
+    assert "HTTP-01, hook UACME_CHALLENGE_PATH" in here.certctl("show", "uacme-http.example").stdout
     assert list(challenges.iterdir()) == []
 
 
