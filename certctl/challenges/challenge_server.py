@@ -13,6 +13,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from certctl.system.descriptors import raise_descriptor_limit
@@ -96,8 +97,10 @@ class ChallengeServer:
         for listener in self._listeners:
             self._loop.remove_reader(listener)
             listener.close()
-        for task in tuple(self._starting):
+        starting = tuple(self._starting)
+        for task in starting:
             task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
         for connection in tuple(connections):
             connection.drop()
         # One iteration of the loop lets the dropped transports close their sockets.
@@ -123,7 +126,12 @@ class ChallengeServer:
             accepted.setblocking(False)
             task = self._loop.create_task(self._start(accepted, connections))
             self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+            task.add_done_callback(partial(self._started, accepted))
+
+    def _started(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
+        if task.cancelled():  # perhaps before its first step, which would have closed the socket
+            accepted.close()
 
     async def _start(self, accepted: socket.socket, connections: Connections) -> None:
         try:

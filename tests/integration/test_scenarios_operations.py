@@ -84,7 +84,7 @@ def test_scenario_06_a_pause_shows_its_url_and_is_tried_no_more_in_this_run(
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_scenario_07_an_answer_in_html_says_later(machine: Machine, status: int) -> None:
-    machine.ca.script("new-order", response(status, "<html>busy</html>"), times=5)
+    machine.ca.script("new-order", response(status, "<html>busy</html>"), times=8)
 
     report = machine.issue("a.example")
 
