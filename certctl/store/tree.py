@@ -13,7 +13,7 @@ from pathlib import Path
 
 from certctl.models import CertificateFiles, Version
 from certctl.store.layout import Layout
-from certctl.system.files import as_store_error, check_trusted
+from certctl.system.files import as_store_error, check_own, check_trusted
 
 _EVENTS = {"pre", "deploy", "post"}
 
@@ -62,6 +62,7 @@ class LocalTree:
             ]
             executables = [each for each in found if _is_executable(each)]
         for each in executables:
+            check_own(each)
             check_trusted(each)
         return [str(each) for each in executables]
 

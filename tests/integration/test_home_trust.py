@@ -406,13 +406,13 @@ def reachable() -> Iterator[Path]:
         yield Path(name)
 
 
-def renew_as(user: int, home: Path) -> tuple[int, str]:
-    """Run `renew` as another user; return the exit status and standard error."""
+def renew_as(user: int, home: Path, *command: str) -> tuple[int, str]:
+    """Run `renew` or another command as another user; return its exit status and standard error."""
     if sys.platform != "linux" or shutil.which("setpriv") is None:
         pytest.skip("setpriv is needed to give up root")
     prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
     ended = subprocess.run(
-        [*prefix, sys.executable, "-m", "certctl", "renew"],
+        [*prefix, sys.executable, "-m", "certctl", *(command or ("renew",))],
         env={**os.environ, "CERTCTL_HOME": str(home)},
         capture_output=True,
         text=True,
@@ -455,6 +455,35 @@ def test_the_private_group_of_a_user_may_write_and_any_other_may_not(reachable: 
     os.chown(home, -1, OTHER_GROUP)
     status, error = renew_as(DAEMON, home)
     assert (status, f"chmod go-w {home}" in error) == (2, True)
+
+
+@root_only
+def test_a_hook_that_a_shared_group_can_write_is_refused_for_another_user_too(
+    reachable: Path,
+) -> None:
+    home = reachable / "home"
+    add_certificate(home, NAME)
+    hook = home / "hooks" / "deploy.d" / "reload"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\n")
+    give(home, DAEMON)
+    os.chown(hook, -1, OTHER_GROUP)
+    hook.chmod(0o775)
+
+    status, error = renew_as(DAEMON, home, "deploy", NAME)
+
+    assert (status, f"chmod go-w {hook}" in error) == (4, True)
+
+
+# Pipes, which would have to be waited for.
+
+
+@pytest.mark.parametrize("file", [f"renewal/{NAME}.json", f"deployed/{NAME}.json", "run.json"])
+def test_a_pipe_in_place_of_a_state_that_can_be_lost_stops_nothing(home: Path, file: str) -> None:
+    (home / file).unlink(missing_ok=True)
+    os.mkfifo(home / file, 0o600)
+
+    assert certctl_process("list", home=home).exit_status == 0
 
 
 # The log file.
