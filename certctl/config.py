@@ -18,8 +18,9 @@ from certctl.credentials import (
 )
 from certctl.errors import ConfigurationError
 from certctl.models import Value
+from certctl.paths import absolute_path, home_expanded, require_utf8
 from certctl.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
-from certctl.spec import home_expanded, with_absolute_paths, with_method
+from certctl.spec import with_absolute_paths, with_method
 from certctl.system.files import read_trusted
 
 FILE_NAME = "certctl.toml"
@@ -31,17 +32,18 @@ def home_directory(
 ) -> Path:
     """Return the home directory: from the flag, `CERTCTL_HOME`, or the default for the user.
 
-    Relative paths are resolved against `directory`.
+    Relative paths are resolved against `directory`. Raises `ConfigurationError` if the path cannot
+    be used (see `certctl.paths`).
     """
     given = flag or environment.get("CERTCTL_HOME")
     if given:
-        return Path(directory, home_expanded(given))
+        return absolute_path(given, directory)
     if user_id == 0:
         return Path("/etc/certctl")
     configured = Path(environment.get("XDG_CONFIG_HOME", ""))
     if not configured.is_absolute():  # as the XDG base directory specification requires
         configured = home_expanded(environment.get("HOME", "~")) / ".config"
-    return configured / "certctl"
+    return absolute_path(configured / "certctl", directory)
 
 
 def load(
@@ -111,6 +113,7 @@ def _read_environment(
         option = options.of_variable(variable)
         if option is None:
             continue
+        require_utf8(text, f"the environment variable {variable}:")
         try:
             values[option.key] = parse(option, text)
         except ConfigurationError as error:

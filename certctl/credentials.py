@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from certctl.errors import ConfigurationError, UsageError
 from certctl.models import Value
+from certctl.paths import absolute_path
 
 AUTO = "auto"
 """As a provider: use the credentials that `[dns.zones]` configures for each zone."""
@@ -237,5 +238,4 @@ def _table(given: object, name: str, where: str) -> Mapping[str, object]:
 
 
 def _absolute(path: str, directory: str) -> str:
-    # on strings: pathlib has no equivalent of normpath
-    return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111, PTH118
+    return os.path.normpath(absolute_path(path, directory))

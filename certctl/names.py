@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from certctl.errors import InvalidIdentifier, UsageError
 from certctl.models import Identifier, IdentifierType
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+_EMOJI_MODIFIERS = frozenset("\ufe0f\u200d\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 _CERTIFICATE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 
@@ -67,8 +69,23 @@ def email_address(text: str) -> str:
         ) from error
 
 
+def stored_name(text: str) -> str:
+    """Return the name under which a certificate that a user named is stored: a name in Unicode in
+    A-labels, as `default_certificate_name` chose it; any other text unchanged.
+    """
+    if text.isascii():
+        return text
+    try:
+        return _to_a_labels(text, text)
+    except InvalidIdentifier:
+        return text
+
+
 def certificate_name(text: str) -> str:
-    """Return `text` if it is a safe name for a certificate and its files. Raises `UsageError`."""
+    """Return `text` if it is a safe name for a certificate and its files, a name in Unicode as its
+    A-labels. Raises `UsageError`.
+    """
+    text = stored_name(text)
     if _CERTIFICATE_NAME.match(text) is None or ".." in text:
         raise UsageError(
             f"{text!r} is not a valid certificate name",
@@ -102,6 +119,11 @@ def display_name(identifier: Identifier) -> str:
         return prefix + idna.decode(identifier.base)
     except idna.IDNAError:
         return identifier.value
+
+
+def unicode_name(name: str) -> str:
+    """Return the name of a certificate with its A-labels in Unicode, if they are valid."""
+    return display_name(Identifier(IdentifierType.DNS, name))
 
 
 def reverse_name(identifier: Identifier) -> str:
@@ -168,9 +190,36 @@ def _problem(name: str) -> str | None:
             if bad
             else "it has an empty label"
         )
+    bad = next((each for each in labels if each.startswith("xn--") and not _is_a_label(each)), None)
+    if bad is not None:
+        return f"the label {bad!r} is not a valid internationalised label (RFC 5890)"
     if labels[-1].isdigit():
         return "its last label is a number, but it is not an IP address"
     return None
+
+
+def _is_a_label(label: str) -> bool:
+    """Return whether a label that starts with `xn--` is the A-label of a Unicode label (RFC 5890
+    §2.3.2.1). Emoji are accepted too, although IDNA2008 excludes them: some registries have them,
+    and CAs issue for these names.
+    """
+    import idna  # noqa: PLC0415 - slow to import, and few names need it
+
+    encoded = label.removeprefix("xn--")
+    try:
+        decoded = encoded.encode("ascii").decode("punycode")
+        if decoded.isascii() or decoded.encode("punycode").decode("ascii") != encoded:
+            return False
+        words = "".join(each for each in decoded if not _is_emoji(each))
+        if words:
+            idna.check_label(words)
+    except (UnicodeError, idna.IDNAError):
+        return False
+    return True
+
+
+def _is_emoji(character: str) -> bool:
+    return unicodedata.category(character) == "So" or character in _EMOJI_MODIFIERS
 
 
 def _hint(text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from certctl.copies import parse_copy, with_paths
 from certctl.credentials import absolute_option, read_options
@@ -25,6 +24,7 @@ from certctl.models import (
 )
 from certctl.names import parse_identifiers
 from certctl.options import Kind, Option
+from certctl.paths import absolute_path
 from certctl.service_address import parse_service
 from certctl.settings import Settings, Source, check, flatten, unknown
 
@@ -166,10 +166,13 @@ def with_persistent_validation(given: Mapping[str, Value]) -> dict[str, Value]:
 def with_absolute_paths(
     chosen: Mapping[str, Value], table: Mapping[str, Option], directory: str
 ) -> dict[str, Value]:
-    """Return the choices with all paths made absolute, relative to `directory`."""
+    """Return the choices with all paths made absolute, relative to `directory`.
+
+    Raises `ConfigurationError` for a path that cannot be made absolute, or is not UTF-8.
+    """
 
     def one(path: str) -> str:
-        return os.path.normpath(Path(directory, home_expanded(path)))
+        return os.path.normpath(absolute_path(path, directory))
 
     def webroot(text: str) -> str:
         name, path = split_webroot(text)
@@ -203,18 +206,6 @@ def target_of(key: str) -> str | None:
     """Return the deploy target of a key `deploy.TARGET.OPTION`; None for other keys."""
     parts = key.split(".")
     return parts[1] if len(parts) == 3 and parts[0] == "deploy" else None
-
-
-def home_expanded(path: str) -> Path:
-    """Return a path with `~` expanded. Raises `ConfigurationError` if the user is unknown."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ConfigurationError(
-            f"cannot expand {path}: the user does not exist or has no home directory",
-            hint="Give an absolute path.",
-            code="configuration.value",
-        ) from None
 
 
 def split_webroot(text: str) -> tuple[str | None, str]:

@@ -15,23 +15,39 @@ import click
 
 from certctl.cli.invocation import Invocation
 from certctl.errors import CertctlError
+from certctl.names import stored_name, unicode_name
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+
+class CertificateName(click.ParamType):  # type: ignore[type-arg]  # generic since Click 8.5
+    """The name of a certificate as it is stored; on the command line also in Unicode."""
+
+    name = "name"
+
+    def convert(
+        self,
+        value: str,
+        param: click.Parameter | None,  # noqa: ARG002 - Click's signature
+        ctx: click.Context | None,  # noqa: ARG002 - as above
+    ) -> str:
+        return stored_name(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the certificates whose names start with `incomplete`, except those that are
+        already on the command line.
+        """
+        given = ctx.params.get(param.name or "") or ()
+        found = [each for each in sorted(_certificates(ctx)) if each not in given]
+        if not incomplete.isascii():
+            found = [unicode_name(each) for each in found]
+        return _items(found, incomplete)
+
+
 _Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
-
-
-def certificate_names(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the certificates whose names start with `incomplete`, except those that are already on
-    the command line.
-    """
-    given = context.params.get(parameter.name or "") or ()
-    return _items(
-        [each for each in sorted(_certificates(context)) if each not in given], incomplete
-    )
 
 
 def setting_values(key: str) -> _Completer:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from certctl.paths import UNREACHABLE
+
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment of one command."""
+    """The environment of one command; `directory` is `UNREACHABLE` if it cannot be determined."""
 
     stdin: TextIO
     stdout: TextIO
@@ -39,6 +41,8 @@ def of_this_process() -> Environment:
 
 def _working_directory() -> Path:
     try:
-        return Path.cwd()
-    except FileNotFoundError:  # it was removed
-        return Path("/")
+        found = Path.cwd()
+    except OSError:  # removed, unmounted, not permitted, or its file server is gone
+        return UNREACHABLE
+    # Some C libraries return "(unreachable)/..." for a directory outside of the root directory.
+    return found if found.is_absolute() else UNREACHABLE

@@ -23,6 +23,7 @@ from certctl.cli.parameters import Group, common_parameters
 from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError, unexpected
 from certctl.output.console import PrintableStream, terminal_text
 from certctl.output.document import Result
+from certctl.paths import is_utf8, shown_bytes
 from certctl.version import VERSION
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def _discard_buffered_output(environment: Environment) -> None:
 def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
     """Return the command's result, also if it fails; None if it printed its output itself."""
     try:
+        _require_text(arguments)
         returned: Any = group.main(
             list(arguments), prog_name="certctl", standalone_mode=False, obj=invocation
         )
@@ -182,6 +184,17 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
     except Exception as error:  # noqa: BLE001 - the one handler at the top
         return _failed(unexpected(error), invocation)
     return returned if isinstance(returned, Result) else None
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Raise `UsageError` if an argument is not UTF-8: it could not be saved in any file."""
+    for each in arguments:
+        if not is_utf8(each):
+            raise UsageError(
+                f"the argument {shown_bytes(each)} is not valid UTF-8",
+                hint="Rename the file, or correct the encoding of the terminal or script.",
+                code="usage.encoding",
+            )
 
 
 def _failed(error: CertctlError, invocation: Invocation) -> Result:

@@ -26,6 +26,7 @@ from certctl.output.console import Output, PrintableStream
 from certctl.output.json_lines import Lines
 from certctl.output.log import Log
 from certctl.output.progress import Progress
+from certctl.paths import absolute_path
 from certctl.store.audit import Audit
 from certctl.store.local import LocalStore
 from certctl.store.tree import LocalTree
@@ -69,7 +70,7 @@ def open_run(
         log_file = settings.text("log_file")
         if log_file is not None:
             log = stack.enter_context(
-                Log(log_file if log_file == "-" else Path(environment.directory, log_file))
+                Log(log_file if log_file == "-" else absolute_path(log_file, environment.directory))
             )
             sinks.append(log.sink)
             stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))

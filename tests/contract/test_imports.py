@@ -24,6 +24,7 @@ LEVELS = {
     "urls": 0,
     "version": 0,
     "credentials": 1,
+    "paths": 1,
     "options": 1,
     "settings": 1,
     "spec": 1,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
@@ -67,7 +67,7 @@ def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> ti
     "subjects",
     nargs=-1,
     metavar="[NAME|HOST[:PORT][/starttls=PROTOCOL]]...",
-    shell_complete=certificate_names,
+    type=CertificateName(),
 )
 @click.option(
     "-w",

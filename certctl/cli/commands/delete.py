@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
@@ -20,7 +20,7 @@ from certctl.output.document import Result
         "certctl delete old.example.com --yes",
     ),
 )
-@click.argument("name", metavar="NAME", shell_complete=certificate_names)
+@click.argument("name", metavar="NAME", type=CertificateName())
 @yes_option
 @settings("lock_timeout")
 @click.pass_obj

@@ -12,6 +12,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.errors import UsageError
 from certctl.output.document import Json, Result
+from certctl.paths import absolute_path
 
 _NEXT_STEPS = (
     "For your own nginx, if port 80 can be reached from the internet:",
@@ -50,7 +51,7 @@ def command(invocation: Invocation, keep: str | None) -> Result:
             temporary = tempfile.TemporaryDirectory(prefix="certctl-demo-")
             home = Path(stack.enter_context(temporary))
         else:
-            home = _new_directory(Path(invocation.environment.directory, keep))
+            home = _new_directory(absolute_path(keep, invocation.environment.directory))
         display = stack.enter_context(display_for(invocation.output))
         result = run_demo(home, display, stop)
         display.end()

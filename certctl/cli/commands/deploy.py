@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         "certctl deploy --pending",
     ),
 )
-@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
+@click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
 @click.option("--pending", is_flag=True, help="Deploy the certificates that are not deployed yet.")
 @settings("lock_timeout")
 @click.pass_obj

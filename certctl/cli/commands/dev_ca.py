@@ -19,6 +19,7 @@ from certctl.cli.parameters import Command, Group, examples
 from certctl.errors import CertctlError, UsageError
 from certctl.models import Endpoint
 from certctl.output.document import Json, Result
+from certctl.paths import absolute_path
 
 if TYPE_CHECKING:
     from certctl.devca.settings import DevCaSettings
@@ -183,7 +184,7 @@ def root(invocation: Invocation, state: str | None) -> Result:
 def _state_directory(invocation: Invocation, given: str | None) -> Path:
     environment = invocation.environment
     if given:
-        return Path(environment.directory, given)
+        return absolute_path(given, environment.directory)
     home = config.home_directory(
         invocation.home,
         environment.variables,
@@ -208,7 +209,7 @@ def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
         eab_keys=dict(_eab_key(each, directory) for each in given["eab"]),
     )
     if given["profiles"]:
-        found.profiles |= settings.load_profiles(Path(directory, given["profiles"]))
+        found.profiles |= settings.load_profiles(absolute_path(given["profiles"], directory))
     for each in given["fault"]:
         name, _, value = each.partition("=")
         if name == "processing":

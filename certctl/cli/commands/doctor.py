@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         "certctl doctor '*.example.org' --dns rfc2136 --rfc2136-server 192.0.2.53",
     ),
 )
-@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
+@click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
 @click.option(
     "--write/--no-write",
     default=None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         "certctl edit example.com --deploy haproxy --on-failure rollback",
     ),
 )
-@click.argument("name", metavar="NAME", shell_complete=certificate_names)
+@click.argument("name", metavar="NAME", type=CertificateName())
 @click.option("--add", multiple=True, metavar="NAME", help="Add a name. Can be repeated.")
 @click.option("--remove", multiple=True, metavar="NAME", help="Remove a name. Can be repeated.")
 @spec_options

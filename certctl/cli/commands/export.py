@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.errors import UsageError
 from certctl.models import CopyFormat, Pkcs12Encryption
 from certctl.output.document import Json, Result
+from certctl.paths import absolute_path
 
 _BINARY = frozenset({CopyFormat.PKCS12, CopyFormat.DER})
 _STANDARD_OUTPUT = 1
@@ -27,7 +26,7 @@ _STANDARD_OUTPUT = 1
         "certctl export example.com --format pkcs12 --password-file pw --out e.p12",
     ),
 )
-@click.argument("name", metavar="NAME", shell_complete=certificate_names)
+@click.argument("name", metavar="NAME", type=CertificateName())
 @click.option(
     "--format",
     "form",
@@ -81,7 +80,9 @@ def command(
     if encryption is not None and chosen is not CopyFormat.PKCS12:
         raise UsageError("--encryption is only for --format pkcs12")
     encrypted = None if encryption is None else Pkcs12Encryption(encryption)
-    password = None if password_file is None else read_secret(Path(directory, password_file))
+    password = (
+        None if password_file is None else read_secret(absolute_path(password_file, directory))
+    )
     with open_run(invocation) as run:
         number, data = export(run, name, chosen, number, password, encrypted)
         exported: dict[str, Json] = {"name": name, "version": number, "format": chosen.value}
@@ -92,7 +93,7 @@ def command(
         if stream is not None:
             write_stream(stream, data)
             return Result({**exported, "path": out}, [])
-        path = Path(directory, out).absolute()
+        path = absolute_path(out, directory)
         write(path, data, chosen, force=force)
     return Result({**exported, "path": str(path)}, [f"{name}: version {number} is in {path}."])
 

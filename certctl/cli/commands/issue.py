@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, SectionedOption, examples, json_lines_option, yes_option
 from certctl.cli.session import open_run
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         "certctl issue example.com --ca dev",
     ),
 )
-@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=certificate_names)
+@click.argument("names", nargs=-1, metavar="NAME...", type=CertificateName())
 @click.option(
     "-d",
     "--domain",
@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     help="Another name for the certificate. Can be repeated.",
 )
 @click.option(
-    "--name", metavar="NAME", help="Name of the certificate, by default its first domain name."
+    "--name",
+    type=CertificateName(),
+    metavar="NAME",
+    help="Name of the certificate, by default its first domain name.",
 )
 @click.option(
     "--csr",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.output.document import Result
+from certctl.paths import absolute_path
 
 _STANDARD_OUTPUT = 1
 
@@ -48,7 +47,7 @@ def command(invocation: Invocation, out: str | None) -> Result:
             return Result({"certificates": len(views), "file": out, "text": None}, [])
         path = None
         if out is not None and stream is None:
-            path = Path(invocation.environment.directory, out)
+            path = absolute_path(out, invocation.environment.directory)
             require_replaceable(path)
         if path is not None:
             if path.suffix != ".prom":

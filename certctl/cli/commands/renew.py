@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples, json_lines_option, settings
 from certctl.cli.session import open_run
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         "certctl renew --dry-run",
     ),
 )
-@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=certificate_names)
+@click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
 @click.option("--force", is_flag=True, help="Renew even if not due, or waiting after a failure.")
 @click.option(
     "--dry-run", is_flag=True, help="Test against the CA's staging directory, and save nothing."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         "certctl revoke --cert-path cert.pem --key-path key.pem",
     ),
 )
-@click.argument("name", required=False, metavar="[NAME]", shell_complete=certificate_names)
+@click.argument("name", required=False, metavar="[NAME]", type=CertificateName())
 @click.option(
     "--cert-path",
     type=click.Path(exists=True, dir_okay=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
@@ -21,7 +21,7 @@ from certctl.output.document import Result
         "certctl rollback example.com --to 3",
     ),
 )
-@click.argument("name", metavar="NAME", shell_complete=certificate_names)
+@click.argument("name", metavar="NAME", type=CertificateName())
 @click.option(
     "--to",
     "number",

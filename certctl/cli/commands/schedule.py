@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,14 @@ def _program() -> tuple[str, ...]:
     """Return the command that runs this certctl: the absolute path it was called by, or this
     interpreter with the module. A link such as /usr/local/bin/certctl is not resolved.
     """
-    called = Path(sys.argv[0]).absolute()
-    if called.name == "certctl" and os.access(called, os.X_OK) and called.is_file():
+    called = Path(sys.argv[0])
+    with suppress(OSError):  # the working directory may be gone
+        called = called.absolute()
+    if (
+        called.is_absolute()
+        and called.name == "certctl"
+        and os.access(called, os.X_OK)
+        and called.is_file()
+    ):
         return (str(called),)
     return (sys.executable, "-m", "certctl")

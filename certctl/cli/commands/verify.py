@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.completion import certificate_names
+from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "services",
     nargs=-1,
     metavar="[NAME|HOST[:PORT][/starttls=PROTOCOL]]...",
-    shell_complete=certificate_names,
+    type=CertificateName(),
 )
 @click.option(
     "--wait",
