@@ -15,6 +15,7 @@ from certctl.events import HookFinished, HookStarted
 from certctl.models import RunSummary
 from certctl.ports import Alert
 from certctl.settings import Settings
+from certctl.system.commands import cause_of_status
 from certctl.system.process import run
 from certctl.text import escaped, output_lines
 
@@ -82,6 +83,9 @@ class FailureHook:
             if done.timed_out
             else f"failed with exit status {done.exit_status}"
         )
+        cause = cause_of_status(self._command, done.exit_status, environment)
+        if cause is not None:
+            outcome = f"{outcome} ({cause.text})"
         output = " ".join(output_lines(done.output, most=_SHOWN_LINES, longest=_SHOWN_COLUMNS))[
             -_SHOWN_COLUMNS:
         ]

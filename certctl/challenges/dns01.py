@@ -23,7 +23,15 @@ from certctl.dns.record_names import NAME_CODE, check_name
 from certctl.dns.shared_lookups import DnsLookups
 from certctl.dns.system import ProviderSystem
 from certctl.errors import ChallengeError
-from certctl.models import ChallengeSpec, ChallengeType, IdentifierType, Placement, Task, TxtRecord
+from certctl.models import (
+    ChallengeSpec,
+    ChallengeType,
+    Identifier,
+    IdentifierType,
+    Placement,
+    Task,
+    TxtRecord,
+)
 from certctl.options import Option
 from certctl.ports import Solver
 
@@ -83,6 +91,10 @@ class Dns01Solver:
         chosen = self._challenge.dns_challenge
         # A type that the user set explicitly is the only one: perhaps only its record is delegated.
         return (chosen,) if chosen != ChallengeType.DNS_01 else _DEFAULT_TYPES
+
+    def check(self, identifiers: Sequence[Identifier]) -> None:  # noqa: ARG002 - for all names
+        """Raise `UsageError` or `ConfigurationError` if the provider cannot be used."""
+        self._provider.require()
 
     def plan(self, task: Task) -> Placement:
         """Return the record's name, after the CNAMEs of `_acme-challenge`, and its zone.

@@ -12,7 +12,7 @@ from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.errors import ConfigurationError
 from certctl.hook_protocols import HookAction, HookAnswer, chosen_protocol
-from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
+from certctl.models import ChallengeSpec, ChallengeType, Identifier, Placement, Task
 from certctl.names import parse_identifier
 from certctl.options import Option
 from certctl.ports import Solver
@@ -38,6 +38,7 @@ def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
         _CODE,
         "Run the command by hand with the variables CERTCTL_HTTP_* set",
         challenge.hook_timeout,
+        ("--http-hook", "--http-cleanup-hook"),
     )
     protocol = chosen_protocol(challenge.http_hook_protocol, cleanup_hook)
     return HttpHookSolver(AnswerHooks(hook, cleanup_hook, protocol, manner, system.stop))
@@ -53,6 +54,10 @@ class HttpHookSolver:
     @property
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.HTTP_01,)
+
+    def check(self, identifiers: Sequence[Identifier]) -> None:  # noqa: ARG002 - for all names
+        """Raise `ConfigurationError` if the command cannot start."""
+        self._hooks.require_runnable()
 
     def plan(self, task: Task) -> Placement:
         check_task(task)

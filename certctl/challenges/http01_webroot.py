@@ -73,6 +73,12 @@ class WebrootSolver:
     def challenge_types(self) -> Sequence[str]:
         return (ChallengeType.HTTP_01,)
 
+    def check(self, identifiers: Sequence[Identifier]) -> None:
+        """Raise `ChallengeError` if a name's webroot does not exist, or a link leads out of it."""
+        for each in identifiers:
+            with _translated_errors(root := self._root(each)):
+                webroot_directory.find_directory(root, DIRECTORIES)
+
     def plan(self, task: Task) -> Placement:
         """Return the file's location, and how many of its parent directories must be created.
 

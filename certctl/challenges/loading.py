@@ -6,13 +6,13 @@ Solvers are imported when they are needed, so that importing this module stays f
 from __future__ import annotations
 
 import importlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from types import MappingProxyType
 from typing import Protocol, cast
 
 from certctl.challenges.system import SolverSystem, no_port_lock
 from certctl.errors import ConfigurationError
-from certctl.models import ChallengeSpec
+from certctl.models import ChallengeSpec, Identifier
 from certctl.options import Option
 from certctl.ports import Solver
 from certctl.settings import unknown
@@ -22,6 +22,7 @@ __all__ = [
     "MODULES",
     "SolverModule",
     "SolverSystem",
+    "check_solver",
     "create_solver",
     "no_port_lock",
     "sharing_key",
@@ -60,6 +61,16 @@ def create_solver(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
     invalid settings.
     """
     return _module(challenge.method).create(challenge, system)
+
+
+def check_solver(solver: Solver, identifiers: Sequence[Identifier]) -> None:
+    """Have a solver check its settings for these names, if it can, before anything is ordered.
+
+    Raises `ConfigurationError`, `UsageError` or `ChallengeError`. `check` is optional for plug-ins.
+    """
+    check = getattr(solver, "check", None)
+    if check is not None:
+        check(identifiers)
 
 
 def sharing_key(challenge: ChallengeSpec) -> Hashable:

@@ -1,36 +1,24 @@
 """Finds hooks and reload commands that cannot start: missing, not executable, or unsafe programs.
 
-Used by `doctor`; nothing is run. Only the first word of a shell command line is checked, and not
-if it is a keyword or a builtin of the shell.
+Used by `doctor`; nothing is run.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from certctl.errors import CertctlError, ConfigurationError
 from certctl.models import CertificateSpec, Finding, Severity
+from certctl.system.commands import obstacle, program_of
 from certctl.system.files import check_trusted
 from certctl.system.process import clean_environment
 
 EVENTS = ("pre", "deploy", "post")
 
 _SETTINGS = "certctl.toml"
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-_PLAIN = re.compile(r"[A-Za-z0-9_./+@:-]+\Z")
-_SHELL_WORDS = frozenset(
-    {
-        *(".", ":", "alias", "break", "case", "cd", "command", "continue", "echo", "eval", "exec"),
-        *("exit", "export", "false", "for", "function", "if", "kill", "local", "printf", "pwd"),
-        *("read", "return", "set", "shift", "source", "test", "time", "times", "trap", "true"),
-        *("type", "ulimit", "umask", "unset", "until", "wait", "while"),
-    }
-)
 
 
 def command_findings(spec: CertificateSpec, variables: Mapping[str, str]) -> Iterator[Finding]:
@@ -84,19 +72,6 @@ def directory_findings(home: Path) -> Iterator[Finding]:
                 )
 
 
-def program_of(command: str) -> str | None:
-    """Return the program that a shell command line starts with; None if it cannot be determined
-    without the shell.
-
-    Raises ValueError if a quote is not closed.
-    """
-    for word in shlex.split(command, comments=True):
-        if _ASSIGNMENT.match(word):
-            continue
-        return word if _PLAIN.match(word) and word not in _SHELL_WORDS else None
-    return None
-
-
 def _command_findings(
     name: str, kind: str, command: str, variables: Mapping[str, str]
 ) -> Iterator[Finding]:
@@ -113,20 +88,18 @@ def _command_findings(
         return
     if program is None:
         return
-    path = clean_environment(variables)["PATH"]
-    found = program if "/" in program else shutil.which(program, path=path)
-    if found is None or not Path(found).exists():
-        yield _missing(name, kind, command, program)
-        return
-    if not os.access(found, os.X_OK):
+    problem = obstacle(command, variables)
+    if problem is not None:
         yield Finding(
-            "hook.not_executable",
+            "hook.missing" if problem.missing else "hook.not_executable",
             Severity.ERROR,
             name,
-            f"the {kind} calls {found}, which is not executable: {command}",
-            f"Make it executable: chmod +x {found}",
+            f"the {kind} cannot be run: {problem.text}: {command}",
+            f"{problem.fix} {_change(name, kind)}" if problem.missing else problem.fix,
         )
         return
+    path = clean_environment(variables)["PATH"]
+    found = shutil.which(program, path=path) or program
     try:
         check_trusted(Path(found))
     except ConfigurationError as error:
@@ -146,22 +119,3 @@ def _change(name: str, kind: str) -> str:
     if name == _SETTINGS:
         return f"Change {kind} in {_SETTINGS}"
     return f"Change the {kind}: certctl edit {name} --{kind.replace(' ', '-')} COMMAND"
-
-
-def _missing(name: str, kind: str, command: str, program: str) -> Finding:
-    if "/" not in program:
-        return Finding(
-            "hook.missing",
-            Severity.ERROR,
-            name,
-            f"the {kind} calls {program}, which was not found in PATH: {command}",
-            f"Install it, or use its full path. {_change(name, kind)}",
-        )
-    relative = "" if program.startswith("/") else " (hooks run in the directory /)"
-    return Finding(
-        "hook.missing",
-        Severity.ERROR,
-        name,
-        f"the {kind} calls {program}, which does not exist{relative}: {command}",
-        f"Install it, or call a different program. {_change(name, kind)}",
-    )

@@ -16,7 +16,8 @@ from certctl.errors import HookFailed, Interrupted
 from certctl.events import EventSink, HookFinished, HookStarted
 from certctl.models import CertificateSpec
 from certctl.ports import Clock, Tree
-from certctl.system.process import WORKING_DIRECTORY, Completed
+from certctl.system.commands import Obstacle, cause_of_status
+from certctl.system.process import Completed
 from certctl.system.process import run as run_process
 from certctl.text import escaped, output_lines
 
@@ -93,9 +94,12 @@ def run_hook(
     if completed.stopped:
         raise _interrupted(hook, name, "was interrupted")
     if completed.timed_out or completed.exit_status != 0:
+        cause = cause_of_status(hook.command, completed.exit_status, environment)
+        why = f"\n  {cause.text}" if cause is not None else ""
         raise HookFailed(
-            f"the {_kind(hook)} {_outcome(completed, timeout)}: {_shown(hook)}{_output(completed)}",
-            hint=_hint(hook, name, completed),
+            f"the {_kind(hook)} {_outcome(completed, timeout)}: {_shown(hook)}{why}"
+            + _output(completed),
+            hint=_hint(hook, name, completed, cause),
             name=name or None,
         )
 
@@ -136,15 +140,11 @@ def _output(completed: Completed) -> str:
     return "".join(f"\n  {line}" for line in lines or ["(no output)"])
 
 
-def _hint(hook: Hook, name: str, completed: Completed) -> str:
+def _hint(hook: Hook, name: str, completed: Completed, cause: Obstacle | None) -> str:
     retry = _how_to_retry(hook, name)
     if completed.timed_out:
         return f"If it needs more time, increase --hook-timeout. {retry}"
-    if completed.exit_status == 126:
-        return f"Check that it is executable (chmod +x). {retry}"
-    if completed.exit_status == 127:
-        return f"Use full paths: hooks run in the directory {WORKING_DIRECTORY}. {retry}"
-    return retry
+    return retry if cause is None else f"{cause.fix} {retry}"
 
 
 def _how_to_retry(hook: Hook, name: str) -> str:

@@ -32,10 +32,13 @@ class ChosenProviders:
 
     def require(self) -> None:
         """Create the certificate's own provider, before any DNS queries. Raises `UsageError` or
-        `ConfigurationError` if that fails, or if no provider is configured at all.
+        `ConfigurationError` if that fails, if the provider already knows that it cannot work, or if
+        no provider is configured at all.
         """
         if self._own:
-            self._provider("")
+            check = getattr(self._provider(""), "check", None)
+            if check is not None:
+                check()
         elif not self._credentials.zones:
             raise _no_provider()
 

@@ -24,6 +24,7 @@ from certctl.models import (
     LimitedAction,
     Order,
 )
+from certctl.operations.preflight import check_validation
 from certctl.operations.run import Run
 from certctl.system.files import read_if_exists
 
@@ -64,7 +65,12 @@ class OrderContext:
 def order_context(
     spec: CertificateSpec, account: Account, run: Run, counts_as: LedgerEntry | None = None
 ) -> OrderContext:
-    """Return the context for ordering all names of a spec; the order timeout starts now."""
+    """Return the context for ordering all names of a spec; the order timeout starts now.
+
+    Raises `ConfigurationError`, `UsageError` or `ChallengeError` if the challenges could not be
+    completed with the spec's settings.
+    """
+    check_validation(spec, run)
     allowed = run.services.settings.seconds("order_timeout")
     deadline = run.services.clock.monotonic() + allowed
     client = run.client(spec.ca, spec.ca_bundle, account).until(deadline)

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from certctl.errors import ChallengeError, Interrupted
+from certctl.errors import ChallengeError, ConfigurationError, Interrupted
 from certctl.hook_protocols import HookAction, HookAnswer, HookCall, HookProtocol, hook_calls
 from certctl.system import process
+from certctl.system.commands import Obstacle, cause_of_status, obstacle
 from certctl.text import printable
 
 _SHOWN_CHARACTERS = 2000
@@ -19,13 +20,14 @@ _SHOWN_CHARACTERS = 2000
 @dataclass(frozen=True)
 class HookSettings:
     """What all calls have in common: the hook's name in errors (`the DNS hook`), the errors' code
-    and hint, and the time limit of each call in seconds.
+    and hint, the time limit of each call in seconds, and the flags that set the two commands.
     """
 
     description: str
     code: str
     hint: str
     timeout: float
+    flags: tuple[str, str]
 
 
 class AnswerHooks:
@@ -102,7 +104,20 @@ class AnswerHooks:
             )
         if completed.exit_status == 0 and not completed.timed_out:
             return completed.printed
-        raise self._failed(f"{action} {first.subject}", completed)
+        cause = cause_of_status(self._command(action, call), completed.exit_status, environment)
+        raise self._failed(f"{action} {first.subject}", completed, cause)
+
+    def require_runnable(self) -> None:
+        """Raise `ConfigurationError` if a command cannot start, before anything depends on it."""
+        flags = self._settings.flags
+        for flag, command in zip(flags, (self._hook, self._cleanup_hook), strict=True):
+            problem = None if command is None else obstacle(command)
+            if problem is not None:
+                raise ConfigurationError(
+                    f"{self._settings.description} cannot be run: {problem.text}",
+                    hint=f"{problem.fix} The command is set with {flag}.",
+                    code=f"{self._settings.code}.cannot_run",
+                )
 
     def _command(self, action: HookAction, call: HookCall) -> str:
         command = self._hook
@@ -111,19 +126,23 @@ class AnswerHooks:
         # The arguments are passed to the last command of the line.
         return command.rstrip("; \t") + ' "$@"' if call.arguments else command
 
-    def _failed(self, doing: str, completed: process.Completed) -> ChallengeError:
+    def _failed(
+        self, doing: str, completed: process.Completed, cause: Obstacle | None
+    ) -> ChallengeError:
         settings = self._settings
         how = (
             f"was terminated after {completed.seconds:.0f} s, its time limit"
             if completed.timed_out
             else f"failed with exit status {completed.exit_status}"
         )
+        if cause is not None:
+            how = f"{how}: {cause.text}"
         output = printable(completed.output.strip()[-_SHOWN_CHARACTERS:], _SHOWN_CHARACTERS)
         longer = " Or set a longer limit with --hook-timeout." if completed.timed_out else ""
         return ChallengeError(
             f"{settings.description} ({doing}) {how}"
             + (f"; output: {output}" if output else " without output"),
-            hint=f"{settings.hint}.{longer}",
+            hint=f"{settings.hint}.{longer}" if cause is None else cause.fix,
             code=settings.code,
         )
 

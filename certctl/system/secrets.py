@@ -63,6 +63,7 @@ def secret_from_command(command: str, *, timeout: float, stop: threading.Event) 
     Raises `ConfigurationError`, which never contains the output, and `Interrupted`.
     """
     from certctl.system import process  # noqa: PLC0415 - few secrets come from a command
+    from certctl.system.commands import cause_of_status  # noqa: PLC0415 - as above
 
     completed = process.run(
         command, environment={}, timeout=timeout, stop=stop, separate_stdout=True
@@ -75,9 +76,13 @@ def secret_from_command(command: str, *, timeout: float, stop: threading.Event) 
             if completed.timed_out
             else f"failed with exit status {completed.exit_status}"
         )
+        cause = cause_of_status(command, completed.exit_status)
+        why = "" if cause is None else f" ({cause.text})"
         raise ConfigurationError(
-            f"the command that prints a secret {how}: {command}",
-            hint="Run the command by hand, as the user who runs certctl.",
+            f"the command that prints a secret {how}{why}: {command}",
+            hint="Run the command by hand, as the user who runs certctl."
+            if cause is None
+            else cause.fix,
             code=_CODE,
         )
     return _text(completed.printed.encode(), f"the output of `{command}`")

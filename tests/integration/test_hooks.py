@@ -330,8 +330,8 @@ def test_a_hook_that_a_signal_ended_names_the_signal() -> None:
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("./deploy.sh", "Use full paths"),
-        (("/etc/passwd",), "Check that it is executable (chmod +x)."),
+        ("./deploy.sh", "Use its full path."),
+        (("/etc/passwd",), "Make it executable (chmod +x /etc/passwd)."),
     ],
     ids=["a relative path", "not executable"],
 )

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,16 @@ def home(tmp_path: Path) -> Path:
 
 
 def run(
-    home: Path, *arguments: str | bytes, directory: Path | None = None, **variables: str | bytes
+    home: Path,
+    *arguments: str | bytes,
+    directory: Path | None = None,
+    variables: Mapping[str, str | bytes] | None = None,
 ) -> tuple[int, str, str]:
     """Run certctl in a process of its own; return its exit status and what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "certctl", *arguments],
         capture_output=True,
-        env={**os.environ, "CERTCTL_HOME": str(home), **variables},  # type: ignore[dict-item]
+        env={**os.environ, "CERTCTL_HOME": str(home), **(variables or {})},
         cwd=directory,
         timeout=60,
         check=False,
@@ -87,9 +91,13 @@ def test_a_command_that_fails_knows_the_name_all_the_same(
 def test_completion_offers_a_name_as_it_was_begun(
     home: Path, typed: str, offered: list[str]
 ) -> None:
-    status, stdout, _ = run(
-        home, _CERTCTL_COMPLETE="bash_complete", COMP_WORDS=f"certctl show {typed}", COMP_CWORD="2"
-    )
+    variables = {
+        "_CERTCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"certctl show {typed}",
+        "COMP_CWORD": "2",
+    }
+
+    status, stdout, _ = run(home, variables=variables)
 
     assert (status, [each.partition(",")[2] for each in stdout.split()]) == (0, offered)
 
@@ -126,7 +134,7 @@ def test_the_error_for_such_an_argument_is_json_if_asked_for(home: Path) -> None
     [{"CERTCTL_RELOAD": b"\xff"}, {"CERTCTL_HOME": b"/srv/\xff"}, {"CERTCTL_CA_BUNDLE": b"/\xff"}],
 )
 def test_a_variable_that_is_not_utf8_is_refused(home: Path, variables: dict[str, bytes]) -> None:
-    status, stdout, stderr = run(home, "list", **variables)
+    status, stdout, stderr = run(home, "list", variables=variables)
 
     assert (status, stdout) == (2, "")
     assert "is not valid UTF-8" in stderr

@@ -98,9 +98,14 @@ class ExecProvider:
             _CODE,
             "Run the command by hand with the variables CERTCTL_DNS_* set",
             system.hook_timeout,
+            ("--dns-hook", "--dns-cleanup-hook"),
         )
         self._protocol = protocol or chosen_protocol(None, cleanup_hook)
         self._hooks = AnswerHooks(hook, cleanup_hook, self._protocol, manner, system.stop)
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if a command cannot start."""
+        self._hooks.require_runnable()
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Run the hook for each record, in order. Raises `ChallengeError` at the first failure."""
