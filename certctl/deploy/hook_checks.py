@@ -90,13 +90,12 @@ def _command_findings(
         return
     problem = obstacle(command, variables)
     if problem is not None:
-        yield Finding(
-            "hook.missing" if problem.missing else "hook.not_executable",
-            Severity.ERROR,
-            name,
-            f"the {kind} cannot be run: {problem.text}: {command}",
-            f"{problem.fix} {_change(name, kind)}" if problem.missing else problem.fix,
-        )
+        text = f"the {kind} cannot be run: {problem.text}: {command}"
+        if problem.missing:
+            fix = f"{problem.fix} {_change(name, kind)}"
+            yield Finding("hook.missing", Severity.ERROR, name, text, fix)
+        else:
+            yield Finding("hook.not_executable", Severity.ERROR, name, text, problem.fix)
         return
     path = clean_environment(variables)["PATH"]
     found = shutil.which(program, path=path) or program

@@ -8,7 +8,7 @@ from dataclasses import replace
 from certctl.ca.directories import ca_kind, directory_url, label, staging_url
 from certctl.errors import CertctlError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, CertificateStatus, Identifier, Value
-from certctl.names import certificate_name, default_certificate_name
+from certctl.names import certificate_name, default_certificate_name, unicode_name
 from certctl.operations.run import Run
 from certctl.settings import Source
 from certctl.spec import merge_choices, resolve
@@ -158,4 +158,6 @@ def unknown_certificate(name: str, known: set[str]) -> UnknownCertificate:
 
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "To list all certificates, run: certctl list"
-    return UnknownCertificate(f"there is no certificate named {name}", hint=hint, name=name)
+    written = unicode_name(name)
+    named = name if written == name else f"{written} ({name})"
+    return UnknownCertificate(f"there is no certificate named {named}", hint=hint, name=name)
