@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from certctl import formats
-from certctl.errors import ConfigurationError, FilesDamaged, InspectionFailed
+from certctl.errors import FilesDamaged, InspectionFailed
 from certctl.models import Material, Version
 
 CERTIFICATE_FILES = ("cert.pem", "chain.pem", "fullchain.pem")
@@ -75,14 +75,15 @@ def check(version: Version, files: Files, unreadable: Mapping[str, str] | None =
     parts = {name: _parts(files.get(name)) for name in file_names(version)}
     leaf = _leaf(version, parts)
     chain = None if leaf is None else _chain(version, leaf, parts)
-    key = _key(version, parts) if version.has_key else None
+    every = dict.fromkeys(each for found in parts.values() for each in found.keys)
+    fitting = [each for each in every if _fits(version, each)]
     public = None if leaf is None or chain is None else Material(leaf, formats.join(chain))
     material = public
     if version.has_key and public is not None:
-        material = None if key is None else replace(public, privkey=key)
+        material = replace(public, privkey=fitting[0]) if fitting else None
     problems = dict(unreadable or {})
     for name, found in parts.items():
-        problem = _problem(name, files.get(name), found, leaf, chain, version)
+        problem = _problem(name, files.get(name), found, _wanted(name, leaf, chain), fitting)
         if problem is not None:
             problems.setdefault(name, problem)
     return Integrity(material, public, problems)
@@ -171,34 +172,25 @@ def _chain(version: Version, leaf: bytes, parts: Mapping[str, _Parts]) -> tuple[
     return next((each for each in candidates if _digest(each) == version.chain_sha256), None)
 
 
-def _key(version: Version, parts: Mapping[str, _Parts]) -> bytes | None:
-    every = dict.fromkeys(each for name in KEY_FILES for each in parts[name].keys)
-    return next((each for each in every if _fits(version, each)), None)
-
-
 def _fits(version: Version, privkey: bytes) -> bool:
     from certctl import keys  # noqa: PLC0415 - slow, and only for files that have changed
 
-    try:
-        return keys.key_sha256(privkey) == version.facts.key_sha256
-    except ConfigurationError:
-        return False
+    return keys.fits(privkey, version.facts.key_sha256)
 
 
 def _problem(
     name: str,
     data: bytes | None,
     found: _Parts,
-    leaf: bytes | None,
-    chain: tuple[bytes, ...] | None,
-    version: Version,
+    wanted: tuple[bytes, ...] | None,
+    fitting: Sequence[bytes],
 ) -> str | None:
     """Return what is wrong with a file; None if it is intact."""
     if data is None:
         return "is missing"
     has_key = name in KEY_FILES
-    intact = _wanted(name, leaf, chain) == found.certificates and not found.foreign
-    intact &= len(found.keys) == has_key and all(_fits(version, each) for each in found.keys)
+    intact = wanted == found.certificates and not found.foreign
+    intact &= len(found.keys) == has_key and all(each in fitting for each in found.keys)
     if intact:
         return None
     if not data.strip():
@@ -207,7 +199,7 @@ def _problem(
         return "is cut off, or contains something else"
     if has_key and not found.keys:
         return "contains no private key"
-    if has_key and not _fits(version, found.keys[0]):
+    if has_key and found.keys[0] not in fitting:
         return "contains a key that does not fit the certificate"
     return (
         f"does not contain the {'chain' if name == 'chain.pem' else 'certificate'} that was issued"

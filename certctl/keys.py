@@ -11,9 +11,9 @@ import hashlib
 import re
 from typing import Protocol
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -85,6 +85,26 @@ def key_sha256(privkey: bytes) -> str:
     Raises `ConfigurationError` if it is not a supported private key in PEM format.
     """
     return digest_of_key(load_private_key(privkey).public_key())
+
+
+def fits(privkey: bytes, key_sha256: str) -> bool:
+    """Return whether a private key in PEM format belongs to the public key with this digest.
+
+    Quicker than loading the key for use, which takes most of a second for a long RSA key: whether
+    its numbers belong together is shown by a signature.
+    """
+    try:
+        key = _ec_key(privkey) or load_pem_private_key(
+            privkey, password=None, unsafe_skip_rsa_key_validation=True
+        )
+        if not isinstance(key, PrivateKey) or digest_of_key(key.public_key()) != key_sha256:
+            return False
+        if isinstance(key, rsa.RSAPrivateKey):
+            signed = key.sign(b"certctl", padding.PKCS1v15(), hashes.SHA256())
+            key.public_key().verify(signed, b"certctl", padding.PKCS1v15(), hashes.SHA256())
+    except (TypeError, ValueError, UnsupportedAlgorithm, InvalidSignature):
+        return False
+    return True
 
 
 def _generate(kind: str) -> bytes:

@@ -207,9 +207,10 @@ def _put(staged: Staged) -> None:
         rename(staged.temporary, staged.final)
         return
     mode = copy.mode
-    if mode is None and copy.format.secret:
-        # Whatever the old file was, the key is not for everyone.
-        mode = stat.S_IMODE(staged.final.stat().st_mode) & ~0o027
+    if mode is None:
+        # Whatever the old file was, the key is not for everyone, and nobody else may change it.
+        others = 0o027 if copy.format.secret else 0o002
+        mode = stat.S_IMODE(staged.final.stat().st_mode) & ~others
     overwrite(staged.final, staged.data, mode, _group(copy), owner=_owner(copy))
 
 
@@ -298,7 +299,7 @@ def _check_existing(copy: CopySpec, path: Path, name: str) -> None:
         )
     found = obstacle(path)
     if copy.in_place and path.exists():
-        check_trusted(path)
+        check_trusted(path.resolve().parent)
         if (found is not None and not found.in_place) or not os.access(path, os.W_OK):
             reason = "cannot be written" if found is None else found.reason
             raise ConfigurationError(

@@ -77,10 +77,11 @@ def write_atomic(
     """Replace or create the file at `path` atomically: a reader sees the old or the new bytes.
 
     The bytes are written and synced under a temporary name, which is then renamed. A symbolic link
-    at `path` is replaced, not followed. Mode and group do not depend on the umask. Raises
-    `StoreError`.
+    at `path` is replaced, not followed; a device or a pipe is never replaced. Mode and group do not
+    depend on the umask. Raises `StoreError`.
     """
     with as_store_error("write", path), open_directory(path.parent) as directory:
+        _refuse_special(path.name, directory)
         temporary = temporary_name(path.name)
         try:
             _write_new(temporary, data, mode, group, directory)
@@ -431,6 +432,16 @@ def _write_new(
         _sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _refuse_special(name: str, directory: int) -> None:
+    """Raise OSError if a device, a pipe or a socket is there."""
+    try:
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EEXIST, "it exists and is not a regular file")
 
 
 def _set_access(descriptor: int, mode: int, group: int | None, owner: int | None = None) -> None:

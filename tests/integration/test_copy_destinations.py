@@ -286,6 +286,35 @@ def test_copies_on_a_file_system_without_hard_links_are_put_back_too(there: Path
     assert stat.S_IMODE((there / "a").stat().st_mode) == 0o640
 
 
+@pytest.mark.skipif(not ROOT, reason="only root may give files to others")
+def test_a_file_in_place_that_was_given_to_another_user_is_written_again(
+    machine: Machine, there: Path
+) -> None:
+    (there / "key.pem").write_text("old")
+
+    issue(machine, f"privkey:{there}/key.pem,in-place,owner=54321,group=54321,mode=0440")
+    renewed = machine.renew(force=True)
+
+    live = machine.home / "live" / NAME
+    assert renewed.exit_status == 0
+    assert (there / "key.pem").read_bytes() == (live / "privkey.pem").read_bytes()
+    assert (there / "key.pem").stat().st_uid == 54321
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give a directory to another user")
+def test_a_link_into_a_directory_of_another_user_is_not_followed_in_place(
+    machine: Machine, there: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 54321, 54321)
+    (theirs / "key.pem").touch()
+    (there / "key.pem").symlink_to(theirs / "key.pem")
+
+    with pytest.raises(ConfigurationError, match="theirs belongs to user id 54321"):
+        issue(machine, f"privkey:{there}/key.pem,in-place")
+
+
 # Devices
 
 

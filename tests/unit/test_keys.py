@@ -3,12 +3,18 @@
 import base64
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from certctl import keys
 from certctl.ca.signing import Signer
 from certctl.errors import ConfigurationError
+from certctl.models import KeyType
 
 CURVES = [
     (ec.SECP256R1(), "2a8648ce3d030107", 32),
@@ -80,3 +86,25 @@ def test_what_is_no_key_is_refused(der: bytes) -> None:
     for label in ("EC PRIVATE KEY", "PRIVATE KEY"):
         with pytest.raises(ConfigurationError, match="not a private key"):
             keys.load_private_key(pem(label, der))
+
+
+@pytest.mark.parametrize("kind", [KeyType.ECDSA_P384, KeyType.RSA_2048])
+def test_a_key_fits_its_own_public_key_only(kind: KeyType) -> None:
+    key, other = keys.generate_key(kind), keys.generate_key(kind)
+
+    assert keys.fits(key, keys.key_sha256(key))
+    assert not keys.fits(other, keys.key_sha256(key))
+    assert not keys.fits(b"no key", keys.key_sha256(key))
+
+
+def test_an_rsa_key_whose_private_number_is_wrong_does_not_fit() -> None:
+    good = rsa.generate_private_key(65537, 2048)
+    numbers = good.private_numbers()
+    wrong = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d ^ 2, numbers.dmp1 ^ 2, numbers.dmq1, numbers.iqmp,
+        numbers.public_numbers,
+    )  # fmt: skip
+    bad = wrong.private_key(unsafe_skip_rsa_key_validation=True)
+    text = bad.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    assert not keys.fits(text, keys.digest_of_key(good.public_key()))

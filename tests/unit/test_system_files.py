@@ -347,3 +347,13 @@ def test_a_secret_can_come_through_a_pipe() -> None:
         assert read_secret(Path(f"/dev/fd/{reading}")) == "s3cret"
     finally:
         os.close(reading)
+
+
+def test_a_pipe_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(StoreError, match="not a regular file"):
+        files.write_atomic(tmp_path / "pipe", b"x")
+
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()
