@@ -690,6 +690,16 @@ class Leftover:
 
 
 @dataclass(frozen=True)
+class TemporaryFile:
+    """A temporary file or directory that a killed process left; `name` is the certificate that it
+    belongs to, None if it belongs to none.
+    """
+
+    path: str
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class OutstandingPostHooks:
     """A journal entry: post hooks that must run because their pre hooks were started."""
 

@@ -33,6 +33,7 @@ from certctl.models import (
     SavedFile,
     ServiceAddress,
     Task,
+    TemporaryFile,
     TxtRecord,
     Version,
 )
@@ -481,6 +482,32 @@ class Store(Protocol):
         """Lock a certificate, waiting up to `timeout` seconds; also removes temporary files that a
         crash left behind. Raises `LockHeld`.
         """
+        ...
+
+    def check_spec_file(self, name: str) -> None:
+        """Check that the file of a spec can be read, without parsing it. Raises
+        `UnknownCertificate`, `ConfigurationError` and `StoreError`.
+        """
+        ...
+
+    def leftovers(self, now: datetime) -> Sequence[TemporaryFile]:
+        """Return the temporary files and directories that killed processes left behind."""
+        ...
+
+    def remove_leftover(self, found: TemporaryFile) -> None:
+        """Remove one that `leftovers` returned. Raises `LockHeld` if another process works on its
+        certificate, `StoreError`.
+        """
+        ...
+
+    def names_with_leftovers(self) -> Sequence[str]:
+        """Return the certificates, also deleted ones, with temporary files outside their own
+        directories.
+        """
+        ...
+
+    def names_without_spec(self) -> Sequence[str]:
+        """Return the certificates that have versions, but no spec, so that they are not renewed."""
         ...
 
     def lock_run(self, *, timeout: float) -> HeldLock:

@@ -129,6 +129,7 @@ def check(run: Run, texts: Sequence[str], limits: Limits) -> CheckResult:
 def _certificate(name: str, limits: Limits, run: Run) -> _Result:
     store, now = run.services.store, run.services.clock.now()
     try:
+        store.check_spec_file(name)
         status = store.status(name)
         served = _served(status, run)
     except CertctlError as error:

@@ -1,4 +1,5 @@
-"""Doctor: find and explain what would make an issuance or a renewal fail. It is purely diagnostic.
+"""Doctor: find and explain what would make an issuance or a renewal fail. It is purely diagnostic,
+unless it is asked to remove leftovers.
 
 Each check is in the module of what it checks, and returns findings. This module selects the checks,
 runs them in parallel and sorts the findings. For a name without a certificate it checks the spec
@@ -38,6 +39,7 @@ from certctl.operations.challenge_self_test import (
 )
 from certctl.operations.deployment_findings import deployment_findings
 from certctl.operations.doctor_cas import CaAccount, CaChecks
+from certctl.operations.leftover_findings import leftover_findings
 from certctl.operations.machine_findings import (
     MachineContext,
     schedule_findings,
@@ -59,7 +61,8 @@ _ORDER = tuple(Severity)
 @dataclass(frozen=True)
 class DoctorRequest:
     """A request to `doctor`: the names of certificates or domain names, all certificates if empty;
-    the options given; whether the challenge self-test runs (`write`; None: if names are given).
+    the options given; whether temporary files that killed runs left are removed (`fix`); whether
+    the challenge self-test runs (`write`; None: if names are given).
     Without names, the names of the first `max_certificates` certificates only are checked.
     """
 
@@ -68,6 +71,7 @@ class DoctorRequest:
     write: bool | None = None
     context: MachineContext = field(default_factory=MachineContext)
     max_certificates: int = MAX_CERTIFICATES
+    fix: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ def _checks(
     cas = CaChecks(run)
     checks = [
         _Check("", "the home directory", lambda: permission_findings(home, existing)),
+        _Check("", "leftovers", lambda: leftover_findings(run, remove=request.fix)),
         _Check("", "the hooks", lambda: directory_findings(home)),
         _Check("", "the disk", lambda: space_findings(home, disk_space_at(home))),
         _Check("", "the failure hook", lambda: alert_findings(failure_hook, context.variables)),

@@ -59,6 +59,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
             _remove_leftovers(certificates, run)
         for name in store.journal.with_interrupted_copies():
             _restore_copies(name, run)
+        _remove_temporary_files(run)
         if candidates:
             request = replace(request, interval=store.history().interval)
         if candidates:
@@ -272,8 +273,30 @@ def _restore_copies(name: str, run: Run) -> None:
         restore_copies(name, run)
     except LockHeld:
         return
+    except Interrupted:
+        raise
+    except CertctlError as error:
+        run.warn(f"its copies could not be restored: {error.message}", name)
     finally:
         run.release(name)
+
+
+def _remove_temporary_files(run: Run) -> None:
+    """Remove what killed runs left of certificates that may never be locked again, such as the keys
+    of a certificate that was being deleted.
+    """
+    for name in run.services.store.names_with_leftovers():
+        run.check()
+        try:
+            run.lock(name, timeout=0)  # taking the lock removes them
+        except LockHeld:
+            continue
+        except Interrupted:
+            raise
+        except CertctlError as error:
+            run.warn(f"its temporary files could not be removed: {error.message}", name)
+        finally:
+            run.release(name)
 
 
 def _warn_of_interval(found: DueWork, interval: timedelta | None, run: Run) -> None:

@@ -140,7 +140,8 @@ class Journal:
         self, wanted: Callable[[str], object], read: Callable[[str, Fields], _Entry]
     ) -> list[_Entry]:
         """Return the entries for which `wanted` is true, in the order in which they were written.
-        An entry that cannot be parsed is renamed, with a warning, so that it is not read again.
+        An entry that cannot be parsed is renamed, with a warning, so that it is not read again. One
+        that cannot be read is left out, with a warning: it must not stop what does not need it.
         """
         found: list[tuple[int, str, _Entry]] = []
         for entry in self._entries():
@@ -153,10 +154,20 @@ class Journal:
                     with as_store_error("read the status of", path):
                         found.append((path.stat().st_mtime_ns, entry, read(entry, fields)))
             except StoreCorrupt as error:
-                aside = path.with_name(f"{path.name}.corrupt")
-                rename(path, aside)
-                self._warn(f"{error.message}. The entry is ignored and kept as {aside}.")
+                self._set_aside(path, error)
+            except StoreError as error:
+                self._warn(f"{error.message}. The entry is ignored in this run.")
         return [each for *_, each in sorted(found, key=lambda item: item[:2])]
+
+    def _set_aside(self, path: Path, problem: StoreCorrupt) -> None:
+        aside = path.with_name(f"{path.name}.corrupt")
+        try:
+            rename(path, aside)
+        except StoreError:
+            # an earlier one, of another kind, has that name
+            aside = path.with_name(f"{path.name}-{_unique()}.corrupt")
+            rename(path, aside)
+        self._warn(f"{problem.message}. The entry is ignored and kept as {aside}.")
 
     def _entries(self) -> list[str]:
         with as_store_error("list", self._layout.journal):

@@ -10,8 +10,13 @@ from __future__ import annotations
 import os
 import re
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from certctl.errors import UsageError
+from certctl.models import TemporaryFile
+from certctl.names import certificate_name
+from certctl.remembered_times import in_future
 from certctl.store.layout import Layout
 from certctl.system.files import as_store_error, remove_tree, temporary_for
 
@@ -25,6 +30,12 @@ _OWNER = {
     "pending": re.compile(r"(.+)\Z"),
 }
 """Matches the certificate's name in the final name of a file in a shared directory."""
+
+_OF_OTHERS = {"dev-ca", "hooks", "locks"}
+"""Directories in which the store writes no temporary files."""
+
+_OLD = timedelta(minutes=10)
+"""No process needs longer to write a file."""
 
 
 class Leftovers:
@@ -51,6 +62,40 @@ class Leftovers:
         for path in found:
             remove_tree(path)
 
+    def names(self) -> list[str]:
+        """Return the certificates, also deleted ones, whose temporary files are in the shared
+        directories: of a process that works on them now, or of one that was killed.
+        """
+        return sorted(each for each in self._list() if _is_name(each))
+
+    def all(self, now: datetime) -> list[TemporaryFile]:
+        """Return all temporary files and directories below the home directory, sorted.
+
+        One that belongs to no certificate could be in use, and is left out until it is old. Raises
+        `StoreError`.
+        """
+        found: list[TemporaryFile] = []
+        for parent, directories, files in os.walk(self._layout.home):
+            names = [each for each in (*directories, *files) if temporary_for(each) is not None]
+            directories[:] = [
+                each for each in directories if each not in names and each not in _OF_OTHERS
+            ]
+            for each in names:
+                path = Path(parent, each)
+                owner = self._owner(path)
+                if owner is not None or _is_old(path, now):
+                    found.append(TemporaryFile(str(path), owner))
+        return sorted(found, key=lambda each: each.path)
+
+    def _owner(self, path: Path) -> str | None:
+        """Return the certificate that a temporary file belongs to."""
+        directory, *below = path.relative_to(self._layout.home).parts
+        if len(below) > 1 and directory in {"archive", "pending"}:
+            return below[0]
+        pattern = _OWNER.get(directory)
+        belongs = pattern.match(temporary_for(path.name) or "") if pattern and below else None
+        return belongs[1] if belongs is not None and _is_name(belongs[1]) else None
+
     def _list(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
         for directory, owner in _OWNER.items():
@@ -59,6 +104,22 @@ class Leftovers:
                 if belongs is not None:
                     found.setdefault(belongs[1], []).append(path)
         return found
+
+
+def _is_old(path: Path, now: datetime) -> bool:
+    try:
+        changed = datetime.fromtimestamp(path.lstat().st_ctime, UTC)
+    except OSError:
+        return False
+    return in_future(changed, now) or now - changed >= _OLD
+
+
+def _is_name(text: str) -> bool:
+    try:
+        certificate_name(text)
+    except UsageError:
+        return False
+    return True
 
 
 def clean_up_directory(directory: Path) -> None:
@@ -73,4 +134,8 @@ def _temporary_paths(directory: Path) -> list[Path]:
             entries = os.listdir(directory)  # noqa: PTH208 - only names are needed
         except FileNotFoundError:
             return []
-    return [directory / each for each in entries if temporary_for(each) is not None]
+    return [
+        directory / each
+        for each in entries
+        if each.startswith(".new-") and temporary_for(each) is not None
+    ]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from certctl.errors import ConfigurationError, LockHeld, UnknownCertificate
+from certctl.errors import ConfigurationError, LockHeld, StoreError, UnknownCertificate
 from certctl.models import (
     CertificateSpec,
     CertificateStatus,
@@ -23,6 +23,7 @@ from certctl.models import (
     PendingOrder,
     RenewalState,
     RunHistory,
+    TemporaryFile,
     Value,
     Version,
 )
@@ -42,7 +43,7 @@ from certctl.store.specs import Specs
 from certctl.store.summary_cache import SummaryCache
 from certctl.store.trust import HomeTrust, create_trusted_directory
 from certctl.store.versions import Versions, key_group
-from certctl.system.files import write_atomic
+from certctl.system.files import remove_tree, temporary_for, write_atomic
 from certctl.system.locks import FileLock, acquire
 
 
@@ -274,6 +275,28 @@ class LocalStore:
             held.release()
             raise
         return held
+
+    def names_with_leftovers(self) -> Sequence[str]:
+        return self._leftovers.names()
+
+    def check_spec_file(self, name: str) -> None:
+        self._specs.check_file(name)
+
+    def leftovers(self, now: datetime) -> Sequence[TemporaryFile]:
+        return self._leftovers.all(now)
+
+    def remove_leftover(self, found: TemporaryFile) -> None:
+        path = Path(found.path)
+        if not path.is_relative_to(self._layout.home) or temporary_for(path.name) is None:
+            raise StoreError(f"{path} is not a temporary file of this home directory")
+        if found.name is None:
+            remove_tree(path)
+            return
+        with self.lock(found.name, timeout=0):
+            remove_tree(path)
+
+    def names_without_spec(self) -> Sequence[str]:
+        return self._versions.names_without(self._specs.names())
 
     def lock_run(self, *, timeout: float) -> FileLock:
         return self._acquire(self._layout.run_lock, "the right to run pre and post hooks", timeout)

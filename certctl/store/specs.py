@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certctl.copies import copy_table, parse_copy
-from certctl.errors import ConfigurationError, UnknownCertificate, UsageError
+from certctl.errors import ConfigurationError, StoreError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, Value
 from certctl.names import certificate_name
 from certctl.options import Option
@@ -73,7 +73,13 @@ class Specs:
         wanted = value.encode()
         found: list[str] = []
         for name in self.names():
-            text = read_if_exists(self._layout.spec(name), _LIMIT) or b""
+            try:
+                text = read_if_exists(self._layout.spec(name), _LIMIT)
+            except StoreError:
+                text = None
+            if text is None:
+                found.append(name)  # its reader will say what is wrong
+                continue
             # Users may have written an internationalised name in Unicode.
             if wanted in text.lower() or not text.isascii():
                 found.append(name)
@@ -90,14 +96,15 @@ class Specs:
         """Return the spec without recording its signature: `seen` does not change."""
         return self._load(name)[0]
 
+    def check_file(self, name: str) -> None:
+        """Raise what `read` raises if the file cannot be read; it is not parsed."""
+        self._data(name)
+
     def _load(self, name: str) -> tuple[CertificateSpec, Signature]:
         path = self._layout.spec(name)
+        data, facts = self._data(name)
         try:
-            data, facts = read_trusted(path, _LIMIT)
-        except FileNotFoundError:
-            raise self._unknown(name) from None
-        try:
-            document = tomllib.loads(data.decode("utf-8-sig"))
+            document = tomllib.loads(data.decode("utf-8"))
         except ValueError as error:
             raise ConfigurationError(
                 f"{path}: {error}",
@@ -106,6 +113,20 @@ class Specs:
                 code="configuration.toml",
             ) from error
         return from_table(name, document, self._settings, str(path)), signature(facts)
+
+    def _data(self, name: str) -> tuple[bytes, os.stat_result]:
+        path = self._layout.spec(name)
+        try:
+            return read_trusted(path, _LIMIT)
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise ConfigurationError(
+                    f"{path} is a link to {path.readlink()}, which does not exist",
+                    hint=f"Restore that file, or remove the link: rm {path}",
+                    name=name,
+                    code="configuration.file",
+                ) from None
+            raise self._unknown(name) from None
 
     def seen(self, name: str) -> Signature | None:
         """Return the signature of the spec's file at the last `read` or `save`; None if there was

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +88,16 @@ class Versions:
             except FileNotFoundError:
                 return []
         return sorted(int(each) for each in entries if re.fullmatch(r"[1-9][0-9]{0,8}", each))
+
+    def names_without(self, known: Iterable[str]) -> list[str]:
+        """Return the names, other than those that are `known`, that have versions; sorted."""
+        with as_store_error("list", self._layout.archive):
+            try:
+                names = os.listdir(self._layout.archive)  # noqa: PTH208 - only names are needed
+            except FileNotFoundError:
+                return []
+        unknown = set(names).difference(known)
+        return sorted(each for each in unknown if not each.startswith(".") and self.numbers(each))
 
     def live_number(self, name: str) -> int | None:
         """Return the version number that the live link points to, None if there is no such link."""

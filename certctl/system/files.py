@@ -305,7 +305,7 @@ def read_private(path: Path, limit: int, *, commands: bool = False) -> bytes:
     commands and belongs to another user; `StoreError` if it cannot be read. A pipe is read to its
     end.
     """
-    with as_store_error("read", path), _open_for_reading(path) as descriptor:
+    with as_store_error("read", path), _open_for_reading(path, pipes=True) as descriptor:
         facts = os.fstat(descriptor)
         mode = stat.S_IMODE(facts.st_mode)
         if commands:
@@ -324,14 +324,18 @@ def read_trusted(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
     read.
 
     The open file is checked, so that an attacker gains nothing by replacing it at that moment.
-    Raises `ConfigurationError` if another user could have written it, FileNotFoundError if it does
-    not exist, `StoreError` if it cannot be read.
+    Raises `ConfigurationError` if another user could have written it or it is not a regular file,
+    FileNotFoundError if it does not exist, `StoreError` if it cannot be read.
     """
     try:
         with _open_for_reading(path) as descriptor:
             facts = os.fstat(descriptor)
             trust.refuse(path, facts)
             return _read_all(descriptor, path, limit), facts
+    except StoreCorrupt as error:
+        raise ConfigurationError(
+            error.message, hint=error.hint, code="configuration.file"
+        ) from error
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -411,12 +415,30 @@ def open_directory(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _open_for_reading(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _open_for_reading(path: Path, *, pipes: bool = False) -> Iterator[int]:
+    """Open a regular file; anything else is refused, since reading it might never end."""
+    # without O_NONBLOCK, opening a pipe waits for a writer
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
+        kind = _kind(os.fstat(descriptor).st_mode)
+        if kind is not None and not pipes:
+            raise StoreCorrupt(
+                f"{path} is not a regular file, but a {kind}",
+                hint="Remove it, or put a regular file in its place.",
+            )
+        if kind is not None:
+            os.set_blocking(descriptor, True)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _kind(mode: int) -> str | None:
+    """Return what something is that is not a regular file, None for a regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    kinds = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def _write_new(

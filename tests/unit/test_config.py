@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from certctl.config import home_directory, load
-from certctl.errors import ConfigurationError, StoreError
+from certctl.errors import ConfigurationError
 from certctl.models import Value
 from certctl.operations.plugins import option_table
 from certctl.settings import Settings, Source
@@ -171,7 +171,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_a_directory_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "certctl.toml").mkdir()
 
-    with pytest.raises(StoreError, match="Is a directory") as caught:
+    with pytest.raises(ConfigurationError, match="not a regular file, but a directory") as caught:
         read(tmp_path)
 
     assert str(tmp_path / "certctl.toml") in caught.value.message

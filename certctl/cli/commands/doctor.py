@@ -35,9 +35,16 @@ if TYPE_CHECKING:
     help="Test the challenge: publish a test token or TXT record, check it, and remove it. The"
     " default is --write if names are given.",
 )
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Show and remove files that killed runs left.",
+)
 @spec_options
 @click.pass_obj
-def command(invocation: Invocation, names: Sequence[str], write: bool | None) -> Result:
+def command(
+    invocation: Invocation, names: Sequence[str], write: bool | None, *, fix: bool
+) -> Result:
     """Find problems that would make an issuance or a renewal fail, and how to fix them.
 
     NAME is a certificate, or a domain name that has none yet; by default all certificates are
@@ -53,6 +60,7 @@ def command(invocation: Invocation, names: Sequence[str], write: bool | None) ->
             names=tuple(dict.fromkeys(names)),
             given=given_options(invocation),
             write=write,
+            fix=fix,
             context=MachineContext(invocation.environment.variables),
         )
         diagnosis = diagnose(request, run)
