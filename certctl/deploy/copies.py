@@ -301,10 +301,13 @@ def _check_existing(copy: CopySpec, path: Path, name: str) -> None:
     if copy.in_place and path.exists():
         check_trusted(path.resolve().parent)
         if (found is not None and not found.in_place) or not os.access(path, os.W_OK):
-            reason = "cannot be written" if found is None else found.reason
+            fixed = found is not None and not found.in_place
+            reason = found.reason if found is not None and fixed else "is not writable"
             raise ConfigurationError(
                 f"{path} {reason}, so {name} cannot be copied to it",
-                hint=f"Make it writable, for example: chattr -i {path}",
+                hint=f"chattr -i -a {path}"
+                if fixed
+                else "Mount it writable, or check its permissions and those of its file system.",
                 name=name,
                 code="deploy.copy",
             )

@@ -31,7 +31,7 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 Signature = list[int]
 """Identifies one state of a file: mtime in nanoseconds, size, inode; or that of several files."""
 
-_FILES = (*CERTIFICATE_FILES, *KEY_FILES)
+_FILES = ("issued.json", *CERTIFICATE_FILES, *KEY_FILES)
 
 
 def signature(facts: os.stat_result) -> Signature:
@@ -40,7 +40,7 @@ def signature(facts: os.stat_result) -> Signature:
 
 
 def files_signature(directory: str | os.PathLike[str]) -> Signature:
-    """Return the signature of the PEM files in a version's directory, one file after the other. A
+    """Return the signature of the files in a version's directory, one file after the other. A
     missing file counts as three zeros.
     """
     found: Signature = []

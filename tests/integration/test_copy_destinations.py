@@ -190,6 +190,18 @@ def test_a_file_that_must_be_written_in_place_is_and_keeps_what_it_is(
     assert list((machine.home / "journal").glob("*")) == []
 
 
+def test_a_read_only_mount_cannot_be_written_in_place_either(
+    machine: Machine, there: Path, mount: Callable[[Path], Path]
+) -> None:
+    mount(there / "cert.pem")
+    subprocess.run(["mount", "-o", "remount,bind,ro", there / "cert.pem"], check=True)
+
+    with pytest.raises(ConfigurationError, match=r"cert\.pem is not writable"):
+        issue(machine, f"fullchain:{there}/cert.pem,in-place")
+
+    assert machine.ca.count("new-order") == 0
+
+
 def test_a_key_written_in_place_is_not_left_readable_for_all(machine: Machine, there: Path) -> None:
     (there / "key.pem").write_text("old")
     (there / "key.pem").chmod(0o644)

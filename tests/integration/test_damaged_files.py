@@ -123,6 +123,33 @@ def test_what_cannot_be_restored_is_ordered_and_never_taken_from_an_older_versio
     assert copy.read_bytes() == (live(machine) / "combined.pem").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        remove("issued.json"),
+        empty("issued.json"),
+        lambda directory: (directory / "issued.json").write_text("{}"),
+        lambda directory: shutil.rmtree(directory.resolve()),
+        lambda directory: [each.unlink() for each in directory.iterdir()],
+    ],
+    ids=["removed", "emptied", "of another format", "the whole version", "all its files"],
+)
+def test_a_version_that_cannot_be_described_any_more_is_ordered_again(
+    machine: Machine, damage: Callable[[Path], object]
+) -> None:
+    machine.issue(NAME)
+    machine.renew()
+
+    damage(live(machine))
+    ordered = machine.renew()
+    idle = machine.renew()
+
+    assert [each.action for each in ordered.outcomes] == ["issued"]
+    assert idle.outcomes == ()
+    assert machine.live(NAME).number == 2
+    assert key_matches(live(machine))
+
+
 def test_a_damaged_certificate_whose_order_fails_is_retried_with_backoff(machine: Machine) -> None:
     machine.issue(NAME)
     for name in ("privkey.pem", "combined.pem"):
