@@ -69,7 +69,8 @@ class CertctlError(Exception):
     """A failure: its cause (`message`), what to do next (`hint`), and the certificate (`name`).
 
     `resumable`: an order that this error interrupted can be finished by a later run. `multiline`:
-    the message and the hint may have line breaks.
+    the message and the hint may have line breaks. `nothing_placed`: a challenge response that could
+    not be placed left nothing behind, since it was refused, or never attempted.
     """
 
     code: str = "internal"
@@ -77,6 +78,7 @@ class CertctlError(Exception):
     failure: ClassVar[Failure] = Failure.TRANSIENT
     resumable: ClassVar[bool] = False
     multiline: ClassVar[bool] = False
+    nothing_placed: bool = False
 
     def __init__(
         self,
@@ -162,6 +164,7 @@ class ConfigurationError(CertctlError):
     code = "configuration"
     exit_status = ExitStatus.USAGE
     failure = Failure.CONFIGURATION
+    nothing_placed = True
 
 
 class Interrupted(CertctlError):

@@ -681,12 +681,27 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class CleanupState:
+    """The failed attempts to remove a response: how many, since when, when the next one is due, and
+    the last error.
+    """
+
+    failures: int = 0
+    since: datetime | None = None
+    retry_at: datetime | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Leftover:
-    """A journal entry: placements of an earlier run, and the settings needed to remove them."""
+    """A journal entry: placements of an earlier run, the settings needed to remove them, and the
+    attempts to do so that failed.
+    """
 
     entry: str
     challenge: ChallengeSpec
     placements: tuple[Placement, ...]
+    state: CleanupState = CleanupState()
 
 
 @dataclass(frozen=True)

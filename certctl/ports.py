@@ -280,6 +280,10 @@ class Journal(Protocol):
         """
         ...
 
+    def save_cleanup(self, leftover: Leftover) -> None:
+        """Save the state of the attempts to remove an entry's placements."""
+        ...
+
     def with_leftovers(self) -> Sequence[str]:
         """Return the names of certificates that have placements in the journal."""
         ...

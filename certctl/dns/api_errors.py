@@ -56,6 +56,8 @@ class ProviderError(ChallengeError):
         )
         self.retryable = code in (_RATE_LIMITED, _UNAVAILABLE)
         self.retry_after = retry_after
+        # Wrong credentials and too many requests are answered before anything is changed.
+        self.nothing_placed = code in (_CREDENTIALS, _RATE_LIMITED)
 
     @classmethod
     def from_exception(

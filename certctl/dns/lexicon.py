@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from certctl.cleanup import partly_placed
 from certctl.credentials import is_secret
 from certctl.dns.api_errors import ProviderError, with_retries
 from certctl.dns.profiles import secret_values
@@ -130,8 +131,9 @@ class LexiconProvider:
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Add the values. Raises `ChallengeError` with the API's error, and `Interrupted`."""
-        for zone, some in _by_zone(records).items():
-            self._in_zone(zone, some, "create_record", self._system.stop)
+        for index, (zone, some) in enumerate(_by_zone(records).items()):
+            with partly_placed(index > 0 or len(some) > 1):
+                self._in_zone(zone, some, "create_record", self._system.stop)
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Remove the values, continuing after an error; raises the first error at the end.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from certctl.cleanup import partly_placed
 from certctl.credentials import AUTO, DnsCredentials, Profile, read_options
 from certctl.dns.loading import ProviderSystem, create_provider, is_builtin_or_plugin, options_of
 from certctl.dns.profiles import find_profile, settings_of, settings_of_environment
@@ -57,8 +58,9 @@ class ChosenProviders:
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Add the values, each with its credentials. Raises the error of the first that fails."""
-        for credentials, some in _by_credentials(records).items():
-            self._provider(credentials).present(some)
+        for index, (credentials, some) in enumerate(_by_credentials(records).items()):
+            with partly_placed(index > 0):
+                self._provider(credentials).present(some)
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Remove the values, continuing after an error; raises the first error at the end."""

@@ -7,22 +7,27 @@ after a crash.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from certctl.errors import AcmeError, CertctlError, ChallengeError, ValidationFailed
+from certctl.cleanup import GIVEN_UP_AFTER, after_failure, is_due, is_given_up
+from certctl.errors import AcmeError, CertctlError, ChallengeError, Interrupted, ValidationFailed
 from certctl.events import ChallengesPresented, ChallengesSeen, OrderReady
 from certctl.models import (
     Authorization,
     Challenge,
     ChallengeType,
+    Leftover,
     LimitedAction,
     Order,
     Placement,
     Task,
 )
 from certctl.operations.order_steps import OrderContext
+from certctl.operations.parallel import in_parallel
 from certctl.operations.run import Run
 
 if TYPE_CHECKING:
@@ -41,6 +46,7 @@ _OPTIONS_OF_TYPE = (
 """What to type for each type of challenge."""
 
 _PARALLEL_LOOKUPS = 16
+_MAX_SHOWN = 8
 
 
 def authorize(order: Order, context: OrderContext) -> Order:
@@ -83,14 +89,31 @@ def _record_failures(error: ValidationFailed, context: OrderContext) -> None:
             context.note(LimitedAction.FAILURE, [each])
 
 
-def remove_leftovers(name: str, run: Run) -> None:
-    """Remove the challenge responses that an earlier run for this certificate left behind.
+def remove_leftovers(name: str, run: Run, *, all_now: bool = False) -> None:
+    """Remove the challenge responses that earlier runs for this certificate left behind, in
+    parallel.
 
-    Those that cannot be removed now cause a warning and stay in the journal for the next run.
+    Those that cannot be removed cause a warning and stay in the journal. They are tried again after
+    a pause, which `all_now` ignores, and given up in the end.
     """
-    for leftover in run.services.store.journal.leftovers(name):
+    now = run.services.clock.now()
+    leftovers = run.services.store.journal.leftovers(name)
+    due = [each for each in leftovers if all_now or is_due(each.state, now)]
+    deque(
+        in_parallel(lambda each: _remove_leftover(each, name, run), due, threads=_PARALLEL_LOOKUPS),
+        maxlen=0,
+    )
+
+
+def _remove_leftover(leftover: Leftover, name: str, run: Run) -> None:
+    try:
         solver = run.solver(leftover.challenge)
-        _clean_up(solver, leftover.placements, leftover.entry, name, run)
+    except Interrupted:
+        raise
+    except CertctlError as error:
+        _keep(leftover, error, name, run)
+        return
+    _clean_up(solver, leftover, name, run)
 
 
 def _validate(
@@ -106,8 +129,13 @@ def _validate(
     placements = _placements(solver, tasks)
     challenge = run.challenge(context.spec)
     entry = run.services.store.journal.record_placements(challenge, placements)
+    nothing_placed = False
     try:
-        solver.present(placements)
+        try:
+            solver.present(placements)
+        except CertctlError as error:
+            nothing_placed = error.nothing_placed
+            raise
         names = tuple(task.identifier.value for task in tasks)
         types = ", ".join(dict.fromkeys(task.type for task in tasks))
         run.services.emit(ChallengesPresented(name, clock.now(), types, names))
@@ -121,7 +149,8 @@ def _validate(
         solver.wait_for_validation(placements)
         return client.await_ready(order, deadline=context.deadline)
     finally:
-        _clean_up(solver, placements, entry, name, run)
+        leftover = Leftover(entry, challenge, placements)
+        _clean_up(solver, leftover, name, run, nothing_placed=nothing_placed)
 
 
 def _refused(
@@ -217,17 +246,50 @@ def _task(authorization: Authorization, challenge: Challenge, context: OrderCont
 
 
 def _clean_up(
-    solver: Solver, placements: Sequence[Placement], entry: str, name: str, run: Run
+    solver: Solver, leftover: Leftover, name: str, run: Run, *, nothing_placed: bool = False
 ) -> None:
-    """Remove the responses. If that fails, warn and keep the journal entry; raise nothing, so that
-    an earlier error is not masked.
+    """Remove the responses. If that fails, warn and keep the journal entry, unless there is nothing
+    to remove; raise nothing, so that an earlier error is not masked.
     """
     try:
-        solver.cleanup(placements)
+        solver.cleanup(leftover.placements)
     except CertctlError as error:
-        run.warn(f"a challenge response could not be removed: {error.message}", name)
-    else:
-        run.services.store.journal.remove(entry)
+        if not nothing_placed:
+            _keep(leftover, error, name, run)
+            return
+    run.services.store.journal.remove(leftover.entry)
+
+
+def _keep(leftover: Leftover, error: CertctlError, name: str, run: Run) -> None:
+    """Keep a journal entry for a later attempt, or give it up, and warn."""
+    journal, now = run.services.store.journal, run.services.clock.now()
+    state = after_failure(leftover.state, error, now)
+    problem = f"a challenge response could not be removed: {error.message}"
+    if is_given_up(state, now):
+        journal.remove(leftover.entry)
+        where = ", ".join(map(described, leftover.placements[:_MAX_SHOWN]))
+        run.warn(
+            f"{problem}; it has failed for {GIVEN_UP_AFTER.days} days and is not tried any more."
+            f" Remove by hand what is left: {where}",
+            name,
+        )
+        return
+    journal.save_cleanup(replace(leftover, state=state))
+    run.warn(
+        f"{problem}; `certctl renew` tries again later, and `certctl dns cleanup` shows what is"
+        " left",
+        name,
+    )
+
+
+def described(placement: Placement) -> str:
+    """Return where a response is, for a message: a record, a file, or the name that it is for."""
+    data = placement.data
+    if "zone" in data:
+        return f'{data["name"]} TXT "{data["value"]}"'
+    if "root" in data:
+        return f"the file {data['token']} below {data['root']}"
+    return f"the response for {placement.identifier} ({placement.solver})"
 
 
 def _deactivate(authorizations: Sequence[Authorization], context: OrderContext) -> None:

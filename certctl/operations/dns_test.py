@@ -5,7 +5,7 @@ authoritative server has it, and remove it. Each step is timed. No CA is involve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from certctl.errors import CertctlError, Interrupted, UsageError
@@ -99,9 +99,14 @@ def _run_steps(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTe
                 queried = not challenge.dns_skip_propagation
                 details.append(f"at {', '.join(result.servers)}" if queried else "not checked")
     finally:
-        with _step("remove", result, run):
-            solver.cleanup(placements)
+        if any(each.nothing_placed for each in result.errors):
+            with suppress(CertctlError):
+                solver.cleanup(placements)
             journal.remove(entry)
+        else:
+            with _step("remove", result, run):
+                solver.cleanup(placements)
+                journal.remove(entry)
     return result
 
 

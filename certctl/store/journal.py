@@ -30,9 +30,11 @@ from certctl.store.documents import Fields, read_document, write_document
 from certctl.store.layout import Layout
 from certctl.store.records import (
     from_challenge,
+    from_cleanup,
     from_placements,
     from_saved_files,
     to_challenge,
+    to_cleanup,
     to_placements,
     to_saved_files,
 )
@@ -85,11 +87,19 @@ class Journal:
         def read(entry: str, fields: Fields) -> Leftover:
             challenge = fields.object("challenge")
             secrets = self._secrets(certificate, challenge.string_or_none("dns_provider"))
-            return Leftover(entry, to_challenge(challenge, secrets), to_placements(fields))
+            return Leftover(
+                entry, to_challenge(challenge, secrets), to_placements(fields), to_cleanup(fields)
+            )
 
         return self._read(
             lambda entry: (found := _PLACEMENTS.match(entry)) and found[1] == certificate, read
         )
+
+    def save_cleanup(self, leftover: Leftover) -> None:
+        path = self._path(leftover.entry)
+        fields = read_document(path)
+        if fields is not None:
+            write_document(path, {**fields.values, "cleanup": from_cleanup(leftover.state)})
 
     def with_leftovers(self) -> Sequence[str]:
         found = (_PLACEMENTS.match(entry) for entry in self._entries())

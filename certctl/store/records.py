@@ -17,6 +17,7 @@ from certctl.models import (
     AccountKeyType,
     CertificateFacts,
     ChallengeSpec,
+    CleanupState,
     Deployment,
     Identifier,
     IdentifierType,
@@ -286,6 +287,29 @@ def _decoded(fields: Fields, key: str) -> bytes | None:
         return None if text is None else base64.b64decode(text, validate=True)
     except ValueError:
         raise fields.invalid(key, "base64") from None
+
+
+def from_cleanup(state: CleanupState) -> Json:
+    """The failed attempts to remove the placements of a journal entry."""
+    return {
+        "failures": state.failures,
+        "since": timestamp(state.since),
+        "retry_at": timestamp(state.retry_at),
+        "error": state.error,
+    }
+
+
+def to_cleanup(fields: Fields) -> CleanupState:
+    """The failed attempts to remove the placements; none if the field is missing."""
+    found = fields.object_or_none("cleanup")
+    if found is None:
+        return CleanupState()
+    return CleanupState(
+        failures=found.integer("failures"),
+        since=found.time_or_none("since"),
+        retry_at=found.time_or_none("retry_at"),
+        error=found.string("error"),
+    )
 
 
 def from_challenge(challenge: ChallengeSpec, secrets: Iterable[str]) -> Json:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from certctl.cleanup import partly_placed
 from certctl.errors import ChallengeError, ConfigurationError, Interrupted
 from certctl.hook_protocols import HookAction, HookAnswer, HookCall, HookProtocol, hook_calls
 from certctl.system import process
@@ -15,6 +16,8 @@ from certctl.system.commands import Obstacle, cause_of_status, obstacle
 from certctl.text import printable
 
 _SHOWN_CHARACTERS = 2000
+_NEVER_RAN = (126, 127)
+"""The shell's exit statuses for a command that cannot be run, or is not found."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class AnswerHooks:
         """Run the hook for the responses, in order. Raises `ChallengeError` at the first failure,
         and `Interrupted`.
         """
-        for call in hook_calls(self._protocol, HookAction.PRESENT, answers):
-            with self._one_at_a_time:
+        calls = hook_calls(self._protocol, HookAction.PRESENT, answers)
+        for index, call in enumerate(calls):
+            with self._one_at_a_time, partly_placed(index > 0):
                 printed = self._run(HookAction.PRESENT, call, answers, self._stop)
                 for position in call.positions:
                     self._printed[_key(answers[position])] = printed
@@ -139,12 +143,14 @@ class AnswerHooks:
             how = f"{how}: {cause.text}"
         output = printable(completed.output.strip()[-_SHOWN_CHARACTERS:], _SHOWN_CHARACTERS)
         longer = " Or set a longer limit with --hook-timeout." if completed.timed_out else ""
-        return ChallengeError(
+        failed = ChallengeError(
             f"{settings.description} ({doing}) {how}"
             + (f"; output: {output}" if output else " without output"),
             hint=f"{settings.hint}.{longer}" if cause is None else cause.fix,
             code=settings.code,
         )
+        failed.nothing_placed = completed.exit_status in _NEVER_RAN and not completed.timed_out
+        return failed
 
 
 def _key(answer: HookAnswer) -> tuple[str, str, str]:

@@ -30,6 +30,7 @@ LEVELS = {
     "spec": 1,
     "account_recovery": 1,
     "ari": 1,
+    "cleanup": 1,
     "renewal": 1,
     "remembered_times": 1,
     "remembered_state": 1,

@@ -10,6 +10,7 @@ from certctl.cli.parameters import Command, Group, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.dns.loading import provider_options
+from certctl.errors import UsageError
 from certctl.output.document import Result
 
 
@@ -21,10 +22,11 @@ from certctl.output.document import Result
         "certctl dns show cloudflare",
         "certctl dns test example.com --dns-credentials work",
         "certctl dns persist example.com",
+        "certctl dns cleanup",
     ),
 )
 def command() -> None:
-    """List, show and test DNS providers, and create persistent records."""
+    """List, show and test DNS providers, create persistent records, and clean up."""
 
 
 @command.command(
@@ -93,6 +95,37 @@ def test(invocation: Invocation, domain: str) -> Result:
 
     with open_run(invocation) as run:
         return dns_test_result(run_dns_test(domain, given_options(invocation), run))
+
+
+@command.command(
+    "cleanup",
+    cls=Command,
+    plugin_options=provider_options,
+    epilog=examples("certctl dns cleanup", "certctl dns cleanup --retry"),
+)
+@click.argument("names", nargs=-1)
+@click.option("--retry", is_flag=True, help="Try again now to remove them.")
+@click.option("--drop", is_flag=True, help="Forget them, without removing them.")
+@settings("lock_timeout")
+@click.pass_obj
+def cleanup(invocation: Invocation, names: tuple[str, ...], retry: bool, drop: bool) -> Result:
+    """Show the challenge responses that could not be removed.
+
+    These are records, files and responses published by hooks, of all certificates or of those
+    NAMES. `renew` tries again after pauses of one hour to one day, and gives up after seven days.
+    """
+    from certctl.operations.leftovers import CleanupAction, clean_up_leftovers  # noqa: PLC0415 - not for --help
+    from certctl.output.leftovers import leftovers_result  # noqa: PLC0415 - as above
+    from certctl.output.times import Times  # noqa: PLC0415 - as above
+
+    if retry and drop:
+        raise UsageError("--retry and --drop cannot be combined")
+    action = CleanupAction.SHOW
+    if retry or drop:
+        action = CleanupAction.RETRY if retry else CleanupAction.DROP
+    with open_run(invocation) as run:
+        found = clean_up_leftovers(names, action, run)
+        return leftovers_result(found, action, Times(local=invocation.output.terminal))
 
 
 command.add_command(dns_persist.command)

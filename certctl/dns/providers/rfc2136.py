@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from certctl.cleanup import partly_placed
 from certctl.dns import tsig_keys
 from certctl.dns.addresses import split_port
 from certctl.dns.batches import Batches, Refused
@@ -113,6 +114,10 @@ class _Change:
     add: bool
 
 
+class _NotConnected(Exception):
+    """No connection to the server could be opened, so that it has made no change."""
+
+
 class Rfc2136Provider:
     """Writes TXT values with dynamic updates to one server; concurrent changes of several orders to
     a zone are combined in one update.
@@ -140,8 +145,10 @@ class Rfc2136Provider:
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Add the values. Raises `ChallengeError` with the server's response code."""
-        for zone, some in _by_zone(records).items():
-            self._batches(zone).do([_Change(each, add=True) for each in some])
+        for index, (zone, some) in enumerate(_by_zone(records).items()):
+            # Of so many values, a part may have been written in an update of its own.
+            with partly_placed(index > 0 or len(some) > MAX_CHANGES_PER_UPDATE):
+                self._batches(zone).do([_Change(each, add=True) for each in some])
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Delete the values, continuing after an error; raises the first error at the end."""
@@ -239,14 +246,15 @@ class Rfc2136Provider:
         where = f"{self._host}:{self._port}"
         try:
             answer = self._exchange(update)
-        except TimeoutError as error:
-            raise ChallengeError(
-                f"{where} did not accept a connection for the update of {zone} in"
-                f" {CONNECT_SECONDS:g} s",
-                hint="Check that the server is running, and that the firewall allows TCP to its"
-                " port.",
+        except _NotConnected as error:
+            unreached = ChallengeError(
+                f"cannot send the update of {zone} to {where}: {error}",
+                hint="Check --rfc2136-server, that the server is running, and that it accepts TCP"
+                " connections.",
                 code=_CODE,
-            ) from error
+            )
+            unreached.nothing_placed = True
+            raise unreached from error
         except dns.exception.Timeout as error:
             raise ChallengeError(
                 f"{where} did not answer the update of {zone} in {self._answer_seconds:g} s",
@@ -282,21 +290,38 @@ class Rfc2136Provider:
         """
         import dns.exception  # noqa: PLC0415 - as in `_update`
 
-        addresses = list(self._look_up(self._host))[:MAX_ADDRESSES]
+        try:
+            addresses = list(self._look_up(self._host))[:MAX_ADDRESSES]
+        except OSError as error:
+            raise _NotConnected(error.strerror or str(error)) from error
         addresses.sort(key=lambda each: each != self._address)
+        sent = False
         for address in addresses[:-1]:
-            with contextlib.suppress(
-                OSError, EOFError, dns.exception.Timeout, dns.exception.FormError
-            ):
+            try:
                 return self._exchange_with(address, update)
-        return self._exchange_with(addresses[-1], update)
+            except _NotConnected:
+                continue
+            except (OSError, EOFError, dns.exception.Timeout, dns.exception.FormError):
+                sent = True
+        try:
+            return self._exchange_with(addresses[-1], update)
+        except _NotConnected as error:
+            if sent:  # an address that was connected may have made the change
+                raise ConnectionError(0, str(error)) from error
+            raise
 
     def _exchange_with(self, address: str, update: dns.update.UpdateMessage) -> dns.message.Message:
         import socket  # noqa: PLC0415 - as in `_update`
 
         import dns.query  # noqa: PLC0415 - as in `_update`
 
-        with socket.create_connection((address, self._port), CONNECT_SECONDS) as connection:
+        try:
+            opened = socket.create_connection((address, self._port), CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise _NotConnected(f"no connection in {CONNECT_SECONDS:g} s") from error
+        except OSError as error:
+            raise _NotConnected(error.strerror or str(error)) from error
+        with opened as connection:
             connection.setblocking(False)
             answer = dns.query.tcp(
                 update, address, self._answer_seconds, self._port, sock=connection
@@ -310,12 +335,14 @@ class Rfc2136Provider:
         reason, hint = _SIGNATURE_PROBLEMS.get(type(error).__name__, _MALFORMED_RESPONSE)
         name = self._key.name if self._key is not None else "(none)"
         algorithm = self._key.algorithm if self._key is not None else "none"
-        return ChallengeError(
+        refused = ChallengeError(
             f"{where} did not accept the update of {zone}: "
             + reason.format(name=name, algorithm=algorithm, error=type(error).__name__),
             hint=hint,
             code=_CODE,
         )
+        refused.nothing_placed = type(error).__name__.startswith("Peer")
+        return refused
 
     def _check(self, rcode: str, zone: str) -> None:
         """Raise `Refused` unless the update succeeded."""
@@ -324,11 +351,13 @@ class Rfc2136Provider:
         reason, hint = _RCODES.get(rcode, ("", "See the server's log for the reason."))
         if rcode in _OTHER_ZONE:
             hint += f" {other_view(zone)}"
-        raise Refused(
+        refused = Refused(
             f"{self._host}:{self._port} refused the update of {zone}: {rcode}{reason}",
             hint=hint,
             code=_CODE,
         )
+        refused.nothing_placed = True
+        raise refused
 
 
 _WRONG_SECRET = "Compare the key with the server's: secret and algorithm must be the same."  # noqa: S105 - a hint

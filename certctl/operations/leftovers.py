@@ -1,0 +1,76 @@
+"""Challenge responses that could not be removed: shows them, tries again, or forgets them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from certctl.errors import UsageError
+from certctl.models import CleanupState, Leftover
+from certctl.operations.authorize import described, remove_leftovers
+from certctl.operations.run import Run
+
+
+class CleanupAction(StrEnum):
+    """What to do with the responses that are left."""
+
+    SHOW = "show"
+    RETRY = "retry"
+    DROP = "drop"
+
+
+@dataclass(frozen=True)
+class LeftResponse:
+    """A response that is left: its certificate, the name that it validated, where it is, and the
+    attempts to remove it.
+    """
+
+    certificate: str
+    identifier: str
+    where: str
+    state: CleanupState
+
+
+def clean_up_leftovers(
+    names: Sequence[str], action: CleanupAction, run: Run
+) -> tuple[LeftResponse, ...]:
+    """Return the responses of these certificates (all, if none are given) that are left: before
+    they are forgotten (`DROP`), or after another attempt to remove them (`RETRY`).
+
+    Raises `UsageError` for a certificate without any, and `LockHeld`.
+    """
+    journal = run.services.store.journal
+    known = journal.with_leftovers()
+    unknown = [each for each in names if each not in known]
+    if unknown:
+        raise UsageError(
+            f"no challenge response is left of {', '.join(unknown)}",
+            hint="To show all that are left: certctl dns cleanup",
+            code="usage.name",
+        )
+    found: list[LeftResponse] = []
+    for name in names or known:
+        if action is CleanupAction.SHOW:
+            found += _responses(name, journal.leftovers(name))
+            continue
+        run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
+        try:
+            if action is CleanupAction.RETRY:
+                remove_leftovers(name, run, all_now=True)
+            left = journal.leftovers(name)
+            if action is CleanupAction.DROP:
+                for each in left:
+                    journal.remove(each.entry)
+        finally:
+            run.release(name)
+        found += _responses(name, left)
+    return tuple(found)
+
+
+def _responses(name: str, leftovers: Sequence[Leftover]) -> list[LeftResponse]:
+    return [
+        LeftResponse(name, placement.identifier, described(placement), leftover.state)
+        for leftover in leftovers
+        for placement in leftover.placements
+    ]
