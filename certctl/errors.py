@@ -393,8 +393,15 @@ class PropagationTimeout(ChallengeError):
 
     code = "challenge.dns.propagation"
 
-    def __init__(self, message: str, *, hint: str | None = None, on_some: bool = False) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        on_some: bool = False,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
         self.on_some = on_some
 
 

@@ -13,7 +13,7 @@ from certctl import persistent_validation
 from certctl.challenges.system import SolverSystem
 from certctl.dns.record_names import check_name
 from certctl.dns.shared_lookups import DnsLookups
-from certctl.errors import ChallengeError, Interrupted
+from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
 from certctl.models import ChallengeSpec, ChallengeType, PersistentRecord, Placement, Task
 from certctl.options import Option
 from certctl.ports import Solver
@@ -119,12 +119,13 @@ class DnsPersistSolver:
             for each in [each for each in readings if each not in have][:_MAX_SHOWN]
         )
         wanted = persistent_validation.text_of(record)
-        raise ChallengeError(
+        raise PropagationTimeout(
             f"there is no valid dns-persist-01 record for {record.domain} at {name}: {problems};"
             f' it should be TXT "{wanted}"',
             hint=f"Add the record, or have certctl write it: certctl dns persist"
             f" {'--wildcard ' if record.wildcard else ''}{record.domain} --dns PROVIDER",
             code=CODE,
+            on_some=bool(have),
         )
 
 

@@ -14,7 +14,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from certctl.cleanup import GIVEN_UP_AFTER, after_failure, is_due, is_given_up
-from certctl.errors import AcmeError, CertctlError, ChallengeError, Interrupted, ValidationFailed
+from certctl.errors import (
+    AcmeError,
+    CertctlError,
+    ChallengeError,
+    Interrupted,
+    PropagationTimeout,
+    ValidationFailed,
+)
 from certctl.events import ChallengesPresented, ChallengesSeen, OrderReady
 from certctl.models import (
     Authorization,
@@ -29,6 +36,7 @@ from certctl.models import (
 from certctl.operations.order_steps import OrderContext
 from certctl.operations.parallel import in_parallel
 from certctl.operations.run import Run
+from certctl.renewal import is_near_expiry
 
 if TYPE_CHECKING:
     from certctl.ports import Solver
@@ -141,7 +149,7 @@ def _validate(
         run.services.emit(ChallengesPresented(name, clock.now(), types, names))
         started = clock.monotonic()
         with run.idle():
-            solver.wait(placements)
+            _wait(solver, placements, context)
         run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - started))
         refused = client.answer_all(challenges)
         if refused:
@@ -151,6 +159,23 @@ def _validate(
     finally:
         leftover = Leftover(entry, challenge, placements)
         _clean_up(solver, leftover, name, run, nothing_placed=nothing_placed)
+
+
+def _wait(solver: Solver, placements: Sequence[Placement], context: OrderContext) -> None:
+    """Return once the CA would see the responses, or could on some servers near the expiry of the
+    live certificate: one server that is permanently down must not let it expire.
+    """
+    run, name = context.run, context.spec.name
+    try:
+        solver.wait(placements)
+    except PropagationTimeout as error:
+        live = run.services.store.status(name).live
+        if not (error.on_some and is_near_expiry(live, run.services.clock.now())):
+            raise
+        run.warn(
+            f"{error.message}; the certificate expires soon, so the CA is asked to validate anyway",
+            name,
+        )
 
 
 def _refused(
