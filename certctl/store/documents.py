@@ -121,11 +121,11 @@ class Fields:
         text = self.string(key)
         try:
             value = datetime.fromisoformat(text)
-        except ValueError:
+            if value.tzinfo is None:
+                raise self.invalid(key, "a time with an offset from UTC")
+            return value.astimezone(UTC)
+        except (ValueError, OverflowError):  # the offset can lead out of the calendar
             raise self.invalid(key, "a time") from None
-        if value.tzinfo is None:
-            raise self.invalid(key, "a time with an offset from UTC")
-        return value.astimezone(UTC)
 
     def time_or_none(self, key: str) -> datetime | None:
         """Return a time, in UTC."""

@@ -108,6 +108,7 @@ class Idle:
             live = self._live(name)
             return (
                 believed(datetime.fromisoformat(state["saved_at"]), now) is not None
+                and not state["failures"]  # counts in every run until it is resolved
                 and (at is None or now < datetime.fromisoformat(at))
                 and state["version"] == FORMAT
                 and state["seen"]

@@ -217,6 +217,17 @@ def test_each_file_is_read_without_what_a_clock_that_was_ahead_wrote(tmp_path: P
     assert open_store(tmp_path).history() == RunHistory(latest_in_future=FUTURE)
 
 
+def test_a_certificate_that_fails_never_sleeps(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    save(store)
+    store.save_spec(wanted())
+    store.save_deployment(NAME, Deployment(wanted=1, deployed=1, deployed_at=NOW))
+
+    store.save_renewal_state(NAME, RenewalState(1, NOW, failed(NOW), NOW), next_action_at=FUTURE)
+
+    assert list(store.possibly_due([NAME], NOW)) == [NAME]
+
+
 @pytest.mark.parametrize("saved_at", [FUTURE.isoformat(), None], ids=["in the future", "unknown"])
 def test_a_state_saved_by_a_clock_that_was_ahead_lets_no_certificate_sleep(
     tmp_path: Path, saved_at: str | None

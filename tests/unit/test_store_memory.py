@@ -96,10 +96,11 @@ def test_an_unknown_name_has_an_empty_status(tmp_path: Path) -> None:
         b"{}",
         b'{"version": 2}',
         b'{"version": 1, "failures": "many", "revoked": 7}',
+        b'{"version": 1, "failures": 1, "retry_at": "0001-01-01T00:00:00+14:00"}',
         b"[" * 100_000,
         b" " * 5_000_000,
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_damaged_state_counts_as_missing_and_deployment_is_pending(
     tmp_path: Path, damage: bytes
