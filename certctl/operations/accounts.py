@@ -33,6 +33,7 @@ from certctl.operations.run import Run
 from certctl.operations.specs import load
 from certctl.rate_limits import Overrun, usages
 from certctl.remembered_state import believed_entries
+from certctl.settings import Source
 from certctl.system.secrets import read_secret
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def choose_account(run: Run, directory: str, chosen: str | None) -> Account | No
 
 
 def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
-    """Return the account at a CA; register one if there is none.
+    """Return the account at a CA; register one if there is none. Warns of options that an account
+    that exists does not use.
 
     Email addresses, key type, agreement to the terms of service and external account binding come
     from the settings. Raises `ConsentRequired` with the URL of the terms if they have not been
@@ -106,6 +108,7 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
         ca_bundle = ca_bundle or existing.ca_bundle
         current = refresh(run, replace(existing, ca_bundle=ca_bundle))
         if current.status == "valid":
+            _warn_of_unused_options(run, current)
             return Registration(current, created=False)
         lost = current if current.status == UNKNOWN else None
     terms = _consent(run, run.client(directory, ca_bundle), directory)
@@ -212,6 +215,43 @@ def changed_since(run: Run, account: Account) -> Account | None:
     current = next((each for each in saved if each.id == account.id), account)
     changed = (current.url, current.created) != (account.url, account.created)
     return current if changed else None
+
+
+def use_account(run: Run, directory: str, ca_bundle: str | None, chosen: str | None) -> Account:
+    """Return the account to order with, as `ensure_account` does, for a command on which a user may
+    have given options of a new account: warns of those that an existing one does not use.
+    """
+    existing = choose_account(run, directory, chosen)
+    if existing is None:
+        return register(run, directory, ca_bundle).account
+    _warn_of_unused_options(run, existing)
+    return existing
+
+
+def _warn_of_unused_options(run: Run, account: Account) -> None:
+    """Warn of options on the command line that only a new account would use."""
+    settings = run.services.settings
+    given = settings.given(Source.FLAG)
+    selection = f" --ca {as_typed(account.directory_url)} --account {account.id}"
+    emails = settings.texts("account.email")
+    if "account.email" in given and set(_contact(emails)) != set(account.contact):
+        options = " ".join(f"--email {each}" for each in emails)
+        has = ", ".join(each.removeprefix("mailto:") for each in account.contact) or "none"
+        run.warn(
+            f"there is already an account with {label(account.directory_url)}; its contact was not"
+            f" changed ({has}). To change it, run: certctl account update {options}{selection}"
+        )
+    if "account.key_type" in given and given["account.key_type"] != account.key_type.value:
+        run.warn(
+            f"there is already an account with {label(account.directory_url)}; its key was not"
+            f" changed ({account.key_type.value}). To change it, run: certctl account rollover"
+            f" --account-key-type {given['account.key_type']}{selection}"
+        )
+    if given.keys() & {"account.eab_kid", "account.eab_hmac_key_file"}:
+        run.warn(
+            f"there is already an account with {label(account.directory_url)}; the external account"
+            " binding was not used"
+        )
 
 
 def ensure_account(run: Run, directory: str, ca_bundle: str | None, chosen: str | None) -> Account:

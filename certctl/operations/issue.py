@@ -20,13 +20,13 @@ from certctl.models import (
     RenewalDecision,
     Value,
 )
-from certctl.operations.accounts import ensure_account
+from certctl.operations.accounts import use_account
 from certctl.operations.deliver import deliver
 from certctl.operations.dry_run import dry_run
 from certctl.operations.live_version import activate_wanted, mark_undeployed
 from certctl.operations.memory import record_failure, update_next_action
 from certctl.operations.obtain import names_missing, obtain
-from certctl.operations.preflight import check_deployment
+from certctl.operations.preflight import check_deployment, check_validation
 from certctl.operations.rate_limit_forecast import order_for, warn_of_limits
 from certctl.operations.report import Report
 from certctl.operations.run import Run
@@ -65,13 +65,15 @@ def issue(request: IssueRequest, run: Run) -> Report:
     """Issue and deploy one certificate, or report that nothing is due."""
     spec = _requested_spec(request, run)
     check_deployment(spec, run)
+    if _is_set_up(spec, request, run):
+        check_validation(spec, run)
     errors: list[CertctlError] = []
     try:
         if request.dry_run:
             outcome = _dry_run(spec, request, run, errors)
         else:
             confirmed = _confirm_names(spec, request, run)
-            ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
+            use_account(run, spec.ca, spec.ca_bundle, spec.account)
             run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
             spec = _recheck(spec, request, confirmed, run)
             errors += run_outstanding_post_hooks(run)
@@ -79,6 +81,15 @@ def issue(request: IssueRequest, run: Run) -> Report:
     except Interrupted as stopped:
         return Report(errors=(*errors, stopped), considered=1, interrupted=True)
     return Report((outcome,), tuple(errors), considered=1, dry_run=request.dry_run)
+
+
+def _is_set_up(spec: CertificateSpec, request: IssueRequest, run: Run) -> bool:
+    """Return whether a command sets up domain validation, or tests it."""
+    return (
+        request.dry_run
+        or spec.name not in run.services.store.names()
+        or any(key.startswith(("challenge.", "dns.")) for key in request.given or {})
+    )
 
 
 def edit(

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from certctl.ca.orders import mentioned
-from certctl.errors import CertificateNotFound
+from certctl.errors import (
+    CertificateNotFound,
+    ConfigurationError,
+    UsageError,
+)
+from certctl.operations.accounts import register
 from certctl.operations.report import Report
 from tests.lab.scripted_ca.faults import problem, removing, setting
 from tests.lab.scripted_ca.problems import document
@@ -339,4 +344,84 @@ def test_what_a_certificate_lacks_is_said_once(machine: Machine) -> None:
     report = machine.issue("a.example", "b.example", options={"allow_subset": True})
 
     assert codes(report) == ["certificate.incomplete"]
+    assert machine.happened("run.warning") == []
+
+
+# Before anything is ordered
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"challenge.dns_provider": "nosuch"},
+        {"challenge.dns_credentials": "nosuch"},
+        {"challenge.dns_provider": "rfc2136"},  # without its server
+        {"challenge.dns_provider": "auto"},  # without zones
+        {"challenge.method": "webroot"},  # without a directory
+        {"challenge.method": "http-hook"},  # without a command
+        {"challenge.method": "nosuch"},
+    ],
+    ids=str,
+)
+def test_domain_validation_that_is_set_up_wrongly_is_reported_before_the_ca_is_asked(
+    machine: Machine, options: dict[str, str], dry_run: bool
+) -> None:
+    if "challenge.method" not in options:
+        options = {"challenge.method": "dns", **options}
+
+    with pytest.raises((UsageError, ConfigurationError)):
+        machine.issue("a.example", options=options, dry_run=dry_run)
+
+    assert machine.ca.requests == []
+
+
+def test_a_certificate_that_needs_nothing_does_not_need_its_provider_either(
+    machine: Machine,
+) -> None:
+    machine.issue("a.example")
+
+    report = machine.issue("a.example")
+
+    assert [each.action for each in report.outcomes] == ["unchanged"]
+
+
+ACCOUNT_OPTIONS: dict[str, Any] = {
+    "account.email": ("ops@example.com",),
+    "account.key_type": "rs256",
+    "account.eab_kid": "kid",
+}
+
+
+@pytest.mark.parametrize("key", list(ACCOUNT_OPTIONS))
+@pytest.mark.parametrize("command", ["issue", "register"])
+def test_options_of_a_new_account_are_not_ignored_in_silence_by_one_that_exists(
+    machine: Machine, command: str, key: str
+) -> None:
+    machine.issue("a.example")
+    machine.events.clear()
+    options = {key: ACCOUNT_OPTIONS[key]}
+
+    if command == "issue":
+        machine.issue("b.example", options=options)
+    else:
+        with machine.run(options) as run:
+            register(run, machine.ca.directory_url, str(machine.ca.ca_bundle))
+
+    (warned,) = machine.happened("run.warning")
+    (account,) = machine.store.accounts.all()
+    command_of = {
+        "account.email": "certctl account update --email ops@example.com",
+        "account.key_type": "certctl account rollover --account-key-type rs256",
+    }
+    assert command_of.get(key, "binding was not used") in warned.message
+    assert (account.contact, account.key_type.value) == ((), "es256")
+
+
+def test_options_that_the_account_has_already_are_no_reason_for_a_warning(machine: Machine) -> None:
+    options: dict[str, Any] = {"account.email": ("ops@example.com",), "account.key_type": "es256"}
+    machine.issue("a.example", options=options)
+
+    machine.issue("b.example", options=options)
+
     assert machine.happened("run.warning") == []
