@@ -186,7 +186,8 @@ def _outcome_lines(
         case "busy":
             return [Paragraph(f"{name}: skipped; {outcome.reason}.")]
         case "dry-run":
-            return [f"{name}: the dry run succeeded; nothing was saved."]
+            more = f" {outcome.reason}." if outcome.reason else ""
+            return [Paragraph(f"{name}: the dry run succeeded; nothing was saved.{more}")]
         case "updated":
             return [Paragraph(f"{name}: options saved{renewal and '; '}{renewal}.")]
         case "deployed":

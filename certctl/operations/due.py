@@ -14,7 +14,7 @@ from certctl.operations.memory import earlier_error, update_next_action
 from certctl.operations.parallel import in_parallel
 from certctl.operations.rate_limit_forecast import order_for
 from certctl.operations.run import Run
-from certctl.operations.specs import load, protect_public, staging_of
+from certctl.operations.specs import load, protect_public
 from certctl.renewal import LONGEST_INTERVAL, decide, in_backoff, interval_too_long
 
 _THREADS = 16
@@ -147,7 +147,11 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
     next_run = min(request.interval or timedelta(0), LONGEST_INTERVAL)
     decision = decide(spec, status, now, next_run)
     if request.dry_run:
-        staging_of(spec)  # fail before any hook runs if the CA has no staging directory
+        from certctl.operations.dry_run import (  # noqa: PLC0415 - an idle run needs no CA
+            require_dry_run,
+        )
+
+        require_dry_run(spec, run)  # fail before any hook runs
     elif decision.due:
         protect_public(spec, status, force=request.force)
     too_long = None

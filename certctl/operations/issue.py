@@ -22,7 +22,7 @@ from certctl.models import (
 )
 from certctl.operations.accounts import use_account
 from certctl.operations.deliver import deliver
-from certctl.operations.dry_run import dry_run
+from certctl.operations.dry_run import dry_run, require_dry_run
 from certctl.operations.live_version import activate_wanted, mark_undeployed
 from certctl.operations.memory import record_failure, update_next_action
 from certctl.operations.obtain import names_missing, obtain
@@ -39,7 +39,6 @@ from certctl.operations.specs import (
     new_name,
     protect_public,
     require,
-    staging_of,
 )
 from certctl.renewal import decide
 from certctl.settings import Source
@@ -294,13 +293,13 @@ def _dry_run(
     spec: CertificateSpec, request: IssueRequest, run: Run, errors: list[CertctlError]
 ) -> Outcome:
     outcome = Outcome(spec.name, "dry-run", _domains(spec))
-    staging_of(spec)  # fail before any hook runs if the CA has no staging directory
+    require_dry_run(spec, run)  # fail before any hook runs
     run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
     run_hooks = run_pre_hooks([spec], run)
     try:
         if spec.name in run_hooks.refused:
             raise run_hooks.refused[spec.name]
-        dry_run(spec, run, request.csr)
+        outcome = replace(outcome, reason=dry_run(spec, run, request.csr))
     except Interrupted:
         raise
     except CertctlError as error:

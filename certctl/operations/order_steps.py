@@ -164,7 +164,7 @@ def collect(
     else the saved one.
     """
     context.run.check()
-    request, key_sha256 = _request(context, privkey, csr)
+    request, key_sha256 = signing_request(context, privkey, csr)
     order = context.client.finalize(order, request, deadline=context.deadline)
     inspected = _download(context, order, key_sha256)
     for warning in inspected.warnings:
@@ -184,10 +184,12 @@ def replacement_refused(error: AcmeError) -> bool:
     return error.status in {403, 409} and error.type in {None, "unauthorized", "conflict"}
 
 
-def _request(
+def signing_request(
     context: OrderContext, privkey: bytes | None, given: bytes | None
 ) -> tuple[bytes, str]:
-    """Return the request in DER, and the digest of the public key that must be certified."""
+    """Return the request in DER, and the digest of the public key that must be certified. Raises
+    `UsageError` if the saved request cannot be used.
+    """
     if privkey is not None:
         return x509.build_csr(privkey, context.identifiers), keys.key_sha256(privkey)
     spec, store = context.spec, context.run.services.store

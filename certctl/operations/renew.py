@@ -198,8 +198,7 @@ def _attempted(
         return replace(work.outcome("failed"), error=refusal)
     try:
         if request.dry_run:
-            dry_run(spec, run)
-            return work.outcome("dry-run")
+            return replace(work.outcome("dry-run"), reason=dry_run(spec, run))
         version = obtain(spec, run, forced=request.force)
     except CertctlError as error:
         breaker.record(spec.ca, error)

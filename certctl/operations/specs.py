@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certctl.ca.directories import ca_kind, directory_url, label, staging_url
+from certctl.ca.directories import ca_kind, directory_url, label
 from certctl.errors import CertctlError, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, CertificateStatus, Identifier, Value
 from certctl.names import certificate_name, default_certificate_name, unicode_name
@@ -128,19 +128,6 @@ def protect_public(spec: CertificateSpec, status: CertificateStatus, *, force: b
             name=spec.name,
             code="usage.not_public",
         )
-
-
-def staging_of(spec: CertificateSpec) -> str:
-    """Return the staging directory URL of the spec's CA. Raises `UsageError` if it has none."""
-    staging = staging_url(spec.ca)
-    if staging is None:
-        raise UsageError(
-            f"{label(spec.ca)} has no staging directory for a dry run",
-            hint="Use a CA that has one: --ca letsencrypt --dry-run",
-            name=spec.name,
-            code="usage.no_staging",
-        )
-    return staging
 
 
 def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -453,7 +453,9 @@ def test_a_request_of_which_the_key_was_compromised_is_refused(machine: Machine)
 # -- rehearsals and interruptions
 
 
-def test_a_dry_run_at_a_ca_without_staging_is_an_error_that_says_so(machine: Machine) -> None:
+def test_a_dry_run_at_a_ca_without_staging_or_an_account_is_an_error_that_says_so(
+    machine: Machine,
+) -> None:
     with pytest.raises(UsageError) as refused:
         machine.issue("a.example", options={"deploy.pre_hook": "exit 1"}, dry_run=True)
 

@@ -164,16 +164,19 @@ def test_a_random_delay_is_waited_for_only_where_something_is_due(machine: Machi
     assert machine.live("a.example").number == 2
 
 
-def test_a_dry_run_at_a_ca_without_staging_changes_nothing_and_says_so(machine: Machine) -> None:
+def test_a_dry_run_at_a_ca_without_staging_changes_no_certificate_and_says_so(
+    machine: Machine,
+) -> None:
     machine.issue("a.example")
     machine.renew()
-    before = everything_below(machine.home)
+    before = everything_below(machine.home / "archive")
 
     report = machine.renew(dry_run=True)
 
-    assert report.exit_status == 2
-    assert [error.code for error in report.all_errors] == ["usage.no_staging"]
-    assert everything_below(machine.home) == before
+    (outcome,) = report.outcomes
+    assert (report.exit_status, outcome.action) == (0, "dry-run")
+    assert "has no staging directory" in str(outcome.reason)
+    assert everything_below(machine.home / "archive") == before
 
 
 # -- failures

@@ -425,3 +425,52 @@ def test_options_that_the_account_has_already_are_no_reason_for_a_warning(machin
     machine.issue("b.example", options=options)
 
     assert machine.happened("run.warning") == []
+
+
+# A dry run at a CA without a staging directory
+
+
+def test_a_dry_run_without_staging_validates_with_the_account_and_abandons_the_order(
+    machine: Machine,
+) -> None:
+    machine.issue("a.example")
+
+    report = machine.issue("b.example", "c.example", dry_run=True)
+
+    (outcome,) = report.outcomes
+    assert (report.exit_status, outcome.action) == (0, "dry-run")
+    assert "has no staging directory" in str(outcome.reason)
+    assert "the order was abandoned" in str(outcome.reason)
+    assert (machine.ca.count("new-order"), machine.ca.count("finalize")) == (2, 1)
+    assert list(machine.store.names()) == ["a.example"]
+    assert machine.store.pending("b.example") is None
+
+
+def test_a_dry_run_without_staging_fails_as_the_order_would(machine: Machine) -> None:
+    machine.issue("a.example")
+    machine.ca.fail("c.example")
+
+    report = machine.issue("b.example", "c.example", dry_run=True)
+
+    assert (report.exit_status, codes(report)) == (1, ["challenge.failed"])
+    assert machine.ca.count("finalize") == 1
+
+
+def test_a_dry_run_without_staging_leaves_no_authorization_pending(machine: Machine) -> None:
+    machine.issue("a.example")
+    machine.ca.validate_http01, machine.ca.validated_after = None, 1000
+    machine.ca.retry_after = 30
+
+    report = machine.issue("b.example", options={"order_timeout": 120.0}, dry_run=True)
+
+    assert codes(report) == ["acme.order_timeout"]
+    assert machine.ca.payloads("authorization")[-1] == {"status": "deactivated"}
+
+
+def test_a_dry_run_registers_no_account_without_staging(machine: Machine) -> None:
+    with pytest.raises(UsageError) as refused:
+        machine.issue("a.example", dry_run=True)
+
+    assert refused.value.code == "usage.no_staging"
+    assert f"certctl register --ca {machine.ca.directory_url}" in str(refused.value.hint)
+    assert machine.ca.requests == []

@@ -58,7 +58,9 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Issue even if nothing is due.")
 @click.option(
-    "--dry-run", is_flag=True, help="Test against the CA's staging directory, and save nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Test against the CA's staging directory, or without one up to validation. Save nothing.",
 )
 @yes_option
 @json_lines_option

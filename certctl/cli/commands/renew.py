@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
 @click.option("--force", is_flag=True, help="Renew even if not due, or waiting after a failure.")
 @click.option(
-    "--dry-run", is_flag=True, help="Test against the CA's staging directory, and save nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Test against the CA's staging directory, or without one up to validation. Save nothing.",
 )
 @json_lines_option
 @settings("jobs", "random_delay", "lock_timeout", "order_timeout")
