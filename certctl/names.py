@@ -23,6 +23,7 @@ _CERTIFICATE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 def parse_identifier(text: str) -> Identifier:
     """Return the identifier for a DNS name (IDN and `*.` allowed), an IPv4 or an IPv6 address.
 
+    A name may have a single label, for which only private CAs issue: `single_labels` finds these.
     Raises `InvalidIdentifier` with the reason.
     """
     stripped = text.strip()
@@ -40,6 +41,17 @@ def parse_identifiers(texts: Iterable[str]) -> tuple[Identifier, ...]:
     """
     split = (part for text in texts for part in text.split(",") if part.strip())
     return tuple(dict.fromkeys(parse_identifier(part) for part in split))
+
+
+def single_labels(identifiers: Iterable[Identifier]) -> tuple[str, ...]:
+    """Return the names without a dot, such as `printer` and `*.printer`, which mean something on a
+    local network only.
+    """
+    return tuple(
+        each.value
+        for each in identifiers
+        if each.type is IdentifierType.DNS and "." not in each.base
+    )
 
 
 def email_address(text: str) -> str:
@@ -181,8 +193,6 @@ def _problem(name: str) -> str | None:
         return "an IP address in a certificate cannot have a zone index (%...)"
     if len(name) > 253:
         return f"it is {len(name)} characters long, the maximum is 253"
-    if len(labels) < 2:
-        return "it has no dot"
     bad = next((label for label in labels if _LABEL.match(label) is None), None)
     if bad is not None:
         return (

@@ -149,6 +149,13 @@ def ca_kind(url: str) -> CaKind:
     return "public" if any(url == each.url for each in KNOWN_CAS) else "private"
 
 
+def is_for_local_names(url: str) -> bool:
+    """Return whether the CA with this directory URL may issue for names of a local network: not if
+    it is a public CA, which must not (CA/Browser Forum Baseline Requirements §7.1.4.2).
+    """
+    return url == DEV or ca_kind(url) == "private"
+
+
 def _by_name(name: str) -> KnownCa | None:
     return next((each for each in KNOWN_CAS if each.name == name), None)
 

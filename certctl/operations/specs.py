@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certctl.ca.directories import ca_kind, directory_url, label
-from certctl.errors import CertctlError, UnknownCertificate, UsageError
+from certctl.ca.directories import ca_kind, directory_url, is_for_local_names, label
+from certctl.errors import CertctlError, InvalidIdentifier, UnknownCertificate, UsageError
 from certctl.models import CertificateSpec, CertificateStatus, Identifier, Value
-from certctl.names import certificate_name, default_certificate_name, unicode_name
+from certctl.names import (
+    certificate_name,
+    default_certificate_name,
+    single_labels,
+    unicode_name,
+)
 from certctl.operations.run import Run
 from certctl.settings import Source
 from certctl.spec import merge_choices, resolve
@@ -17,7 +22,21 @@ from certctl.spec import merge_choices, resolve
 def load(run: Run, name: str) -> CertificateSpec:
     """Return the spec of a certificate, its CA as a directory URL. Raises `UnknownCertificate`."""
     spec = run.services.store.spec(certificate_name(name))
-    return replace(spec, ca=directory_url(spec.ca))
+    spec = replace(spec, ca=directory_url(spec.ca))
+    _require_full_names(spec)
+    return spec
+
+
+def _require_full_names(spec: CertificateSpec) -> None:
+    """Raise `InvalidIdentifier` for names without a dot at a CA that does not issue for them."""
+    local = single_labels(spec.identifiers)
+    if local and not is_for_local_names(spec.ca):
+        raise InvalidIdentifier(
+            f"{label(spec.ca)} does not issue for {', '.join(local)}: it has no dot",
+            hint=f"Give the full name, such as {local[0]}.example.com. A private CA may issue for a"
+            " name of the local network: --ca https://CA/directory",
+            name=spec.name,
+        )
 
 
 def changed(
@@ -69,7 +88,9 @@ def _with_ca(
     kept: dict[str, Value] = {**chosen, "ca": directory_url(spec.ca)}
     if spec.ca_bundle is not None:
         kept["ca_bundle"] = spec.ca_bundle
-    return resolve(name, identifiers, kept, settings)
+    spec = resolve(name, identifiers, kept, settings)
+    _require_full_names(spec)
+    return spec
 
 
 def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> CertificateSpec | None:

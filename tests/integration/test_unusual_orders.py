@@ -10,6 +10,7 @@ from certctl.ca.orders import mentioned
 from certctl.errors import (
     CertificateNotFound,
     ConfigurationError,
+    InvalidIdentifier,
     UsageError,
 )
 from certctl.operations.accounts import register
@@ -474,3 +475,37 @@ def test_a_dry_run_registers_no_account_without_staging(machine: Machine) -> Non
     assert refused.value.code == "usage.no_staging"
     assert f"certctl register --ca {machine.ca.directory_url}" in str(refused.value.hint)
     assert machine.ca.requests == []
+
+
+# Names of a local network
+
+
+def test_a_private_ca_issues_for_names_without_a_dot(machine: Machine) -> None:
+    first = machine.issue("printer")
+    second = machine.issue("printer", "scanner", confirmed=True)
+    third = machine.renew("printer", force=True)
+
+    assert [each.exit_status for each in (first, second, third)] == [0, 0, 0]
+    assert list(machine.store.names()) == ["printer"]
+    assert [str(each) for each in machine.live("printer").facts.identifiers] == [
+        "printer",
+        "scanner",
+    ]
+
+
+@pytest.mark.parametrize("ca", ["letsencrypt", "letsencrypt-staging", "zerossl"])
+@pytest.mark.parametrize("name", ["printer", "*.printer", "localhost"])
+def test_a_public_ca_is_not_asked_for_names_without_a_dot(
+    machine: Machine, ca: str, name: str
+) -> None:
+    with pytest.raises(InvalidIdentifier, match="has no dot") as refused:
+        machine.issue("a.example", name, options={"ca": ca})
+
+    assert f"Give the full name, such as {name}.example.com" in str(refused.value.hint)
+
+
+def test_a_certificate_with_local_names_cannot_be_moved_to_a_public_ca(machine: Machine) -> None:
+    machine.issue("printer")
+
+    with pytest.raises(InvalidIdentifier, match="has no dot"):
+        machine.issue("printer", options={"ca": "letsencrypt"})

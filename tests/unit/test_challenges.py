@@ -167,7 +167,7 @@ def test_webroots_that_contradict_each_other_are_refused(texts: list[str]) -> No
 
 def test_a_webroot_for_no_name_is_refused() -> None:
     with pytest.raises(InvalidIdentifier):
-        parse_webroots(["nonsense=/srv/a"])
+        parse_webroots(["no name=/srv/a"])
 
 
 TCP = """\
