@@ -349,6 +349,7 @@ class CertificateSpec:
     challenge: ChallengeSpec
     deploy: DeploySpec
     chosen: Mapping[str, Value] = field(default_factory=dict, repr=False)
+    common_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -364,6 +365,7 @@ class Request:
     profile: str | None = None
     csr_sha256: str | None = None
     profile_required: bool = False
+    common_name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from certctl.errors import InvalidIdentifier, UsageError
 from certctl.models import Identifier, IdentifierType
+
+MAX_COMMON_NAME = 64
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _EMOJI_MODIFIERS = frozenset("\ufe0f\u200d\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
@@ -52,6 +54,34 @@ def single_labels(identifiers: Iterable[Identifier]) -> tuple[str, ...]:
         for each in identifiers
         if each.type is IdentifierType.DNS and "." not in each.base
     )
+
+
+def common_name(value: object) -> str:
+    """Return a name for the subject of a certificate in its canonical form; "" stays as it is.
+
+    Raises `InvalidIdentifier` if it is not a name, or too long (RFC 5280 appendix A.1).
+    """
+    if not isinstance(value, str):
+        raise InvalidIdentifier(f"{value!r} is not a name")
+    if not value.strip():
+        return ""
+    name = parse_identifier(value).value
+    if len(name) > MAX_COMMON_NAME:
+        raise InvalidIdentifier(
+            f"{name} is {len(name)} characters long; a common name can have {MAX_COMMON_NAME}",
+            hint="Use a shorter one of the names.",
+        )
+    return name
+
+
+def common_name_for(wanted: str | None, identifiers: Sequence[Identifier]) -> str | None:
+    """Return the common name for an order of these names, which may lack the wanted one: the CA
+    insists on one, so that it is then the first that is short enough. None if none is wanted.
+    """
+    values = [each.value for each in identifiers]
+    if not wanted or wanted in values:
+        return wanted or None
+    return next((each for each in values if len(each) <= MAX_COMMON_NAME), None)
 
 
 def email_address(text: str) -> str:

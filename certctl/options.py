@@ -15,6 +15,7 @@ from certctl.copies import canonical_copy, canonical_key_mode
 from certctl.errors import ConfigurationError
 from certctl.hook_protocols import HTTP_PROTOCOLS
 from certctl.models import AccountKeyType, ChallengeType, KeyType, OnFailure, Value
+from certctl.names import common_name
 from certctl.service_address import canonical_service
 from certctl.urls import canonical_proxy
 
@@ -220,6 +221,19 @@ OPTIONS: tuple[Option, ...] = (
         flag="--preferred-chain",
         metavar="CN",
         in_spec=True,
+    ),
+    Option(
+        "common_name",
+        Kind.TEXT,
+        None,
+        "Name for the subject of the certificate, for a CA that insists on a common name: one of "
+        "the names, of at most 64 characters. Empty for none.",
+        flag="--common-name",
+        metavar="NAME",
+        in_spec=True,
+        in_file=False,
+        variable="",
+        canonical=common_name,
     ),
     Option(
         "csr",

@@ -53,6 +53,7 @@ def request_of(spec: CertificateSpec) -> Request:
         profile=spec.required_profile or spec.profile,
         csr_sha256=spec.csr,
         profile_required=spec.required_profile is not None,
+        common_name=None if spec.csr else spec.common_name,
     )
 
 
@@ -80,6 +81,10 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
         )
     elif wanted.profile_required and not request.profile_required:
         found.append(f"profile {wanted.profile} is now required")
+    if wanted.common_name != request.common_name:
+        found.append(
+            f"common name {wanted.common_name or 'none'} instead of {request.common_name or 'none'}"
+        )
     if wanted.ca != request.ca:
         found.append(f"CA {wanted.ca} instead of {request.ca}")
     return tuple(found)

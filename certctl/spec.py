@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from certctl.copies import parse_copy, with_paths
 from certctl.credentials import absolute_option, read_options
-from certctl.errors import ConfigurationError, InvalidIdentifier
+from certctl.errors import ConfigurationError, InvalidIdentifier, UsageError
 from certctl.models import (
     CertificateSpec,
     ChallengeSpec,
@@ -256,7 +256,21 @@ def resolve(
         challenge=_challenge(effective),
         deploy=_deploy(effective),
         chosen=dict(chosen),
+        common_name=_common_name(name, effective.text("common_name"), identifiers),
     )
+
+
+def _common_name(name: str, chosen: str | None, identifiers: Sequence[Identifier]) -> str | None:
+    """Return the common name, None for none. Raises `UsageError` if it is not one of the names."""
+    names = [each.value for each in identifiers]
+    if chosen and chosen not in names:
+        raise UsageError(
+            f"the common name {chosen} is not one of the names of the certificate",
+            hint=f"Choose one of {', '.join(names[:5])}, or none: --common-name ''",
+            name=name,
+            code="usage.common_name",
+        )
+    return chosen or None
 
 
 def _challenge(settings: Settings) -> ChallengeSpec:

@@ -88,21 +88,29 @@ def matches(privkey: bytes, cert: bytes) -> bool:
 # Requests
 
 
-def build_csr(privkey: bytes, identifiers: Iterable[Identifier]) -> bytes:
+def build_csr(
+    privkey: bytes, identifiers: Iterable[Identifier], common_name: str | None = None
+) -> bytes:
     """Return a signed CSR (RFC 2986) for `identifiers`, as DER.
 
-    The subject is empty and all names are in the SAN: a common name is limited to 64 characters,
-    cannot be an IP address, and is omitted by newer profiles; no CA needs it (RFC 8555 §7.4).
+    All names are in the SAN. By default the subject is empty: a common name is limited to 64
+    characters, and newer profiles omit it; few CAs insist on one (RFC 8555 §7.4).
     """
     key = keys.load_private_key(privkey)
     names = [_general_name(each) for each in identifiers]
     request = (
         x509.CertificateSigningRequestBuilder()
-        .subject_name(x509.Name([]))
+        .subject_name(_subject(common_name))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, keys.signature_hash(key))
     )
     return request.public_bytes(Encoding.DER)
+
+
+def _subject(common_name: str | None) -> x509.Name:
+    if common_name is None:
+        return x509.Name([])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def read_csr(data: bytes) -> CsrFacts:

@@ -77,6 +77,7 @@ _CERTIFICATE = (
     "profile",
     "required_profile",
     "preferred_chain",
+    "common_name",
     "allow_subset",
     "key_group",
     "key_mode",

@@ -126,6 +126,12 @@ def _requested_spec(request: IssueRequest, run: Run) -> CertificateSpec:
     given = dict(request.given or {})
     identifiers = request.identifiers
     if request.csr is not None:
+        if given.get("common_name"):
+            raise UsageError(
+                "--csr and --common-name cannot be combined",
+                hint="The signing request has the subject already.",
+                code="usage.csr",
+            )
         csr = x509.read_csr(request.csr)
         identifiers = identifiers or csr.identifiers
         if set(identifiers) != set(csr.identifiers):

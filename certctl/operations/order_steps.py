@@ -24,6 +24,7 @@ from certctl.models import (
     LimitedAction,
     Order,
 )
+from certctl.names import common_name_for
 from certctl.operations.preflight import check_validation
 from certctl.operations.run import Run
 from certctl.system.files import read_if_exists
@@ -191,7 +192,8 @@ def signing_request(
     `UsageError` if the saved request cannot be used.
     """
     if privkey is not None:
-        return x509.build_csr(privkey, context.identifiers), keys.key_sha256(privkey)
+        subject = common_name_for(context.spec.common_name, context.identifiers)
+        return x509.build_csr(privkey, context.identifiers, subject), keys.key_sha256(privkey)
     spec, store = context.spec, context.run.services.store
     kept = given or store.csr(spec.name)
     request = None if kept is None else x509.read_csr(kept)

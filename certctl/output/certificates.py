@@ -130,6 +130,8 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
         ]
     if spec.profile or spec.required_profile:
         rows.append(("profile", str(spec.required_profile or spec.profile)))
+    if spec.common_name:
+        rows.append(("common name", spec.common_name))
     rows.append(("validation", _challenge_text(details)))
     rows.append(("deployed", _deployed_text(view, times)))
     rows += _deployment_rows(spec)

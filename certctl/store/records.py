@@ -392,6 +392,7 @@ def _from_request(request: Request) -> Json:
         "profile": request.profile,
         "csr_sha256": request.csr_sha256,
         "profile_required": request.profile_required,
+        "common_name": request.common_name,
     }
 
 
@@ -408,6 +409,7 @@ def _to_request(fields: Fields) -> Request:
         # If the field is missing, that is no reason to issue a new certificate.
         profile_required="profile_required" not in fields.values
         or fields.boolean("profile_required"),
+        common_name=fields.string_or_none("common_name"),
     )
 
 

@@ -1,10 +1,13 @@
 """Orders at CAs that differ from RFC 8555, or fail half-way: what can be issued is issued, and a
 name that only the CA chose is never validated."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from certctl.ca.orders import mentioned
 from certctl.errors import (
@@ -509,3 +512,54 @@ def test_a_certificate_with_local_names_cannot_be_moved_to_a_public_ca(machine: 
 
     with pytest.raises(InvalidIdentifier, match="has no dot"):
         machine.issue("printer", options={"ca": "letsencrypt"})
+
+
+# A common name
+
+
+def requested_common_name(machine: Machine) -> str | None:
+    """The common name in the last signing request."""
+    encoded = machine.ca.payloads("finalize")[-1]["csr"]
+    der = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    found = x509.load_der_x509_csr(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else None
+
+
+def test_a_common_name_is_requested_only_on_demand_and_renewals_keep_it(machine: Machine) -> None:
+    machine.issue("a.example", "b.example")
+    first = requested_common_name(machine)
+    machine.issue("a.example", "b.example", options={"common_name": "b.example"})
+    second = requested_common_name(machine)
+    machine.renew("a.example", force=True)
+
+    assert (first, second, requested_common_name(machine)) == (None, "b.example", "b.example")
+    assert machine.live("a.example").number == 3
+
+
+def test_a_common_name_that_is_changed_or_removed_is_a_reason_to_reissue(machine: Machine) -> None:
+    machine.issue("a.example", "b.example", options={"common_name": "b.example"})
+    again = machine.issue("a.example", "b.example", options={"common_name": "b.example"})
+    changed = machine.issue("a.example", "b.example", options={"common_name": "a.example"})
+    machine.issue("a.example", "b.example", options={"common_name": ""})
+
+    assert again.outcomes[0].action == "unchanged"
+    assert "common name a.example instead of b.example" in str(changed.outcomes[0].reason)
+    assert requested_common_name(machine) is None
+    assert machine.live("a.example").number == 3
+
+
+def test_the_common_name_has_to_be_one_of_the_names(machine: Machine) -> None:
+    with pytest.raises(UsageError, match="not one of the names"):
+        machine.issue("a.example", options={"common_name": "b.example"})
+
+    assert machine.ca.requests == []
+
+
+def test_an_order_without_the_name_chosen_as_common_name_has_another(machine: Machine) -> None:
+    machine.ca.fail("b.example")
+    options: dict[str, Any] = {"common_name": "b.example", "allow_subset": True}
+
+    report = machine.issue(f"{'x' * 60}.example", "a.example", "b.example", options=options)
+
+    assert codes(report) == ["certificate.incomplete"]
+    assert requested_common_name(machine) == "a.example"
