@@ -121,7 +121,10 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Account:
-    """An account at a CA (RFC 8555 §7.1.2); `id` is the name of its directory in the store."""
+    """An account at a CA (RFC 8555 §7.1.2); `id` is the name of its directory in the store.
+
+    `key_changed` is when its key was last changed, None if it has its first one.
+    """
 
     id: str
     directory_url: str
@@ -132,6 +135,7 @@ class Account:
     terms_of_service: str | None = None
     created: datetime | None = None
     ca_bundle: str | None = None
+    key_changed: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,14 @@ class AcmeClient:
         other._network = self._network.signed_by(Signer.load(key, account_url))
         return other
 
+    def patient_with_new_key(self) -> AcmeClient:
+        """Return a client for an account whose key was changed a moment ago: it repeats requests
+        that servers of the CA refuse which do not know the key yet. Close only this one.
+        """
+        other = copy.copy(self)
+        other._network = self._network.patient_with_new_key()
+        return other
+
     def until(self, deadline: float) -> AcmeClient:
         """Return a client whose requests, retries and waits together end at `deadline`, in terms of
         the clock's `monotonic`, with `OrderTimeout`. It shares everything else with this client;

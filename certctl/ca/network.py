@@ -30,7 +30,7 @@ from acme.client import ClientNetwork
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
 
-from certctl.ca import messages
+from certctl.ca import key_caches, messages
 from certctl.ca.connection_errors import NEVER_SENT, TLS_FAILED, connection_error
 from certctl.ca.directories import DEV, as_typed
 from certctl.ca.documented_limits import DocumentedLimits
@@ -137,6 +137,7 @@ class Network(ClientNetwork):
         limiter = Limiter(clock, known.rates, known.others)
         self._shared = _Shared(limiter, ParallelRequests(clock, limiter.concurrent))
         self._deadline = math.inf
+        self._key_is_new = False
         # Use nothing from the environment except proxies, looked up once per host: requests would
         # let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
         self.session.trust_env = False
@@ -158,6 +159,15 @@ class Network(ClientNetwork):
         """Return a network over the same connections and nonces whose requests `signer` signs."""
         other = copy.copy(self)
         other._signer = signer
+        other._key_is_new = False
+        return other
+
+    def patient_with_new_key(self) -> Network:
+        """Return a network over the same connections that repeats requests which the CA may have
+        refused because not all of its servers know the signer's key yet.
+        """
+        other = copy.copy(self)
+        other._key_is_new = True
         return other
 
     def until(self, deadline: float) -> Network:
@@ -292,9 +302,19 @@ class Network(ClientNetwork):
         headers = {"Content-Type": self.JOSE_CONTENT_TYPE}
         if accept is not None:
             headers["Accept"] = accept
-        return self._with_retries(
-            lambda: self._send_signed(url, raw, resource, headers), resend=resend
-        )
+        delays = key_caches.DELAYS if self._key_is_new else ()
+        for delay in (*delays, None):
+            try:
+                return self._with_retries(
+                    lambda: self._send_signed(url, raw, resource, headers), resend=resend
+                )
+            except AcmeError as error:
+                refused = key_caches.may_be_refused_key(error)
+                if delay is None or not refused or delay > self._left():
+                    raise
+                self._notify(f"{self.host} may not know the new account key yet", delay)
+            self.pause(delay)
+        raise AssertionError  # unreachable: the last attempt returns or raises
 
     def _send_signed(
         self, url: str, payload: bytes, resource: Resource, headers: Mapping[str, str]

@@ -304,7 +304,8 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
                 accounts.drop_next_key(account)
             raise
         accounts.promote_next_key(account)
-        changed = replace(account, key_type=kind or account.key_type)
+        now = run.services.clock.now()
+        changed = replace(account, key_type=kind or account.key_type, key_changed=now)
         accounts.update(changed)
         run.forget_client(account)
         _warn_about_hashed_records(changed, run)
@@ -550,7 +551,7 @@ def _finish_rollover(run: Run, account: Account) -> Account:
     if in_use is AccountKey.NEW:
         accounts.promote_next_key(account)
         run.forget_client(account)
-        account = replace(account, key_type=kind)
+        account = replace(account, key_type=kind, key_changed=run.services.clock.now())
         accounts.update(account)
     elif in_use is AccountKey.OLD:
         accounts.drop_next_key(account)

@@ -165,6 +165,7 @@ class Run:
         """
         from certctl.ca.client import AcmeClient  # noqa: PLC0415 - an idle run needs no network
         from certctl.ca.documented_limits import documented_limits  # noqa: PLC0415 - an idle run needs no network
+        from certctl.ca.key_caches import may_be_cached  # noqa: PLC0415 - an idle run needs no network
 
         with self._guard:
             index = (directory_url, ca_bundle, account.id if account else None)
@@ -172,9 +173,12 @@ class Run:
                 key = self.services.store.accounts.key(account)
                 anonymous = self.client(directory_url, ca_bundle)
                 try:
-                    self._clients[index] = anonymous.with_key(key, account.url)
+                    client = anonymous.with_key(key, account.url)
                 except ConfigurationError as error:
                     raise self._unusable_key(account, error) from error
+                if may_be_cached(account.key_changed, self.services.clock.now()):
+                    client = client.patient_with_new_key()
+                self._clients[index] = client
             elif index not in self._clients:
                 client = AcmeClient(
                     self.endpoint(directory_url, ca_bundle),

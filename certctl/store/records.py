@@ -50,6 +50,7 @@ def from_account(account: Account) -> Json:
         "terms_of_service": account.terms_of_service,
         "created": timestamp(account.created),
         "ca_bundle": account.ca_bundle,
+        "key_changed": timestamp(account.key_changed),
     }
 
 
@@ -65,6 +66,7 @@ def to_account(id: str, fields: Fields) -> Account:  # noqa: A002 - as in `Accou
         terms_of_service=fields.string_or_none("terms_of_service"),
         created=fields.time_or_none("created"),
         ca_bundle=fields.string_or_none("ca_bundle"),
+        key_changed=fields.time_or_none("key_changed"),
     )
 
 

@@ -2,6 +2,7 @@
 name that only the CA chose is never validated."""
 
 import base64
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from certctl.errors import (
     InvalidIdentifier,
     UsageError,
 )
-from certctl.operations.accounts import register
+from certctl.operations.accounts import register, rollover
 from certctl.operations.report import Report
 from tests.lab.scripted_ca.faults import problem, removing, setting
 from tests.lab.scripted_ca.problems import document
@@ -563,3 +564,56 @@ def test_an_order_without_the_name_chosen_as_common_name_has_another(machine: Ma
 
     assert codes(report) == ["certificate.incomplete"]
     assert requested_common_name(machine) == "a.example"
+
+
+# After a key rollover
+
+
+def roll_over(machine: Machine) -> None:
+    with machine.run() as run:
+        rollover(run, machine.store.accounts.all()[0])
+
+
+@pytest.mark.parametrize(("kind", "status"), [("unauthorized", 403), ("malformed", 400)])
+@pytest.mark.parametrize("resource", ["new-order", "authorization", "challenge", "finalize"])
+def test_servers_that_do_not_know_a_new_account_key_yet_are_asked_again(
+    machine: Machine, resource: str, kind: str, status: int
+) -> None:
+    machine.issue("a.example")
+    roll_over(machine)
+    machine.ca.script(resource, problem(kind, status, "JWS verification error"), times=3)
+
+    report = machine.issue("b.example")
+
+    assert report.exit_status == 0
+    assert len(machine.ca.issued) == 2
+
+
+@pytest.mark.parametrize(
+    "since", [None, timedelta(minutes=6), timedelta(days=-400)], ids=["never", "long ago", "ahead"]
+)
+def test_a_refusal_is_not_repeated_if_the_account_key_was_not_changed_just_now(
+    machine: Machine, since: timedelta | None
+) -> None:
+    machine.issue("a.example")
+    if since is not None:
+        roll_over(machine)
+        machine.clock.advance(since.total_seconds())
+    machine.ca.script("new-order", problem("malformed", 400))
+
+    report = machine.issue("b.example")
+
+    assert codes(report) == ["acme.refused"]
+    assert machine.ca.count("new-order") == 2
+
+
+def test_a_refusal_that_lasts_is_reported_after_a_quarter_of_a_minute(machine: Machine) -> None:
+    machine.issue("a.example")
+    roll_over(machine)
+    machine.ca.script("new-order", problem("malformed", 400), times=5)
+    waited = sum(machine.clock.waits)
+
+    report = machine.issue("b.example")
+
+    assert codes(report) == ["acme.refused"]
+    assert sum(machine.clock.waits) - waited == 15
