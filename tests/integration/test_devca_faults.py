@@ -137,7 +137,7 @@ def test_a_fault_that_cannot_be_meant_is_refused(
 def test_the_log_has_every_request_with_its_answer(client: RawClient) -> None:
     client.manage("DELETE", "requests")
     client.post(str(client.kid))
-    client.order("nodot")
+    client.order("a b.example")
 
     found = client.manage("GET", "requests").json
 

@@ -75,7 +75,7 @@ def test_the_same_order_again_is_the_same_while_it_is_open(client: RawClient) ->
         ([1], "malformed"),
         ([{"type": "dns"}], "malformed"),
         ([{"type": "email", "value": "a@b.example"}], "unsupportedIdentifier"),
-        ([{"type": "dns", "value": "nodot"}], "rejectedIdentifier"),
+        ([{"type": "dns", "value": "a b.example"}], "rejectedIdentifier"),
         ([{"type": "dns", "value": "a_b.example"}], "rejectedIdentifier"),
         ([{"type": "dns", "value": "a.*.example"}], "rejectedIdentifier"),
         ([{"type": "dns", "value": "192.0.2.1"}], "malformed"),
@@ -93,10 +93,10 @@ def test_identifiers_that_no_certificate_can_have_are_refused(
 
 
 def test_every_refused_identifier_has_a_subproblem(client: RawClient) -> None:
-    refused = client.order("a.example", "nodot", "x_y.example")
+    refused = client.order("a.example", "a b.example", "x_y.example")
 
     parts = refused.json["subproblems"]
-    assert [each["identifier"]["value"] for each in parts] == ["nodot", "x_y.example"]
+    assert [each["identifier"]["value"] for each in parts] == ["a b.example", "x_y.example"]
     assert {each["type"].rpartition(":")[2] for each in parts} == {"rejectedIdentifier"}
 
 

@@ -616,4 +616,4 @@ def test_a_refusal_that_lasts_is_reported_after_a_quarter_of_a_minute(machine: M
     report = machine.issue("b.example")
 
     assert codes(report) == ["acme.refused"]
-    assert sum(machine.clock.waits) - waited == 15
+    assert 15 <= sum(machine.clock.waits) - waited < 16

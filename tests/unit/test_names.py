@@ -10,12 +10,15 @@ from certctl.errors import InvalidIdentifier, UsageError
 from certctl.models import Identifier, IdentifierType
 from certctl.names import (
     certificate_name,
+    common_name,
+    common_name_for,
     default_certificate_name,
     display_name,
     email_address,
     parse_identifier,
     parse_identifiers,
     reverse_name,
+    single_labels,
     stored_name,
     unicode_name,
 )
@@ -78,6 +81,8 @@ def test_an_address_that_is_none_is_refused(text: str) -> None:
         ("a-b.c--d.example", DNS, "a-b.c--d.example"),
         ("1.example", DNS, "1.example"),
         (LONGEST, DNS, LONGEST),
+        ("Printer.", DNS, "printer"),
+        ("*.printer", DNS, "*.printer"),
         ("192.0.2.1", IP, "192.0.2.1"),
         ("2001:db8::1", IP, "2001:db8::1"),
         ("2001:DB8:0:0:0:0:0:1", IP, "2001:db8::1"),
@@ -87,6 +92,50 @@ def test_an_address_that_is_none_is_refused(text: str) -> None:
 )
 def test_a_name_becomes_its_canonical_form(text: str, kind: IdentifierType, value: str) -> None:
     assert parse_identifier(text) == Identifier(kind, value)
+
+
+def test_names_of_a_local_network_are_those_without_a_dot() -> None:
+    names = parse_identifiers(["printer", "*.printer", "a.example", "*.a.example", "::1"])
+
+    assert single_labels(names) == ("printer", "*.printer")
+
+
+@pytest.mark.parametrize(
+    ("value", "result"),
+    [
+        ("B\u00fccher.example", "xn--bcher-kva.example"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("*.a.example", "*.a.example"),
+        ("", ""),
+        (" ", ""),
+        (f"{'a' * 56}.example", f"{'a' * 56}.example"),
+    ],
+)
+def test_a_common_name_is_a_canonical_name_or_empty(value: str, result: str) -> None:
+    assert common_name(value) == result
+
+
+@pytest.mark.parametrize("value", [f"{'a' * 57}.example", "no name", 1, None])
+def test_what_cannot_be_a_common_name_is_rejected(value: object) -> None:
+    with pytest.raises(InvalidIdentifier):
+        common_name(value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "result"),
+    [
+        (None, ["a.example"], None),
+        ("", ["a.example"], None),
+        ("b.example", ["a.example", "b.example"], "b.example"),
+        ("b.example", ["a.example"], "a.example"),
+        ("b.example", [f"{'a' * 60}.example", "c.example"], "c.example"),
+        ("b.example", [f"{'a' * 60}.example"], None),
+    ],
+)
+def test_an_order_without_the_common_name_takes_another_of_its_names(
+    wanted: str | None, names: list[str], result: str | None
+) -> None:
+    assert common_name_for(wanted, parse_identifiers(names)) == result
 
 
 @pytest.mark.parametrize(
