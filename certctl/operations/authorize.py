@@ -48,8 +48,7 @@ _OPTIONS_OF_TYPE = (
     (ChallengeType.HTTP_01, "--webroot DIR"),
     (ChallengeType.TLS_ALPN_01, "--tls-alpn"),
     (ChallengeType.DNS_01, "--dns PROVIDER"),
-    (ChallengeType.DNS_ACCOUNT_01, "--dns PROVIDER --dns-challenge dns-account-01"),
-    (ChallengeType.DNS_PERSIST_01, "--dns-persist"),
+    (ChallengeType.DNS_ACCOUNT_01, "--dns PROVIDER"),
 )
 """What to type for each type of challenge."""
 
@@ -247,7 +246,9 @@ def other_challenges_hint(offered: Sequence[str], *, wildcard: bool) -> str:
     """Return what to use instead, if the CA does not offer the chosen challenge for a name: only
     what is among the types that it offers.
     """
-    found = [option for type_, option in _OPTIONS_OF_TYPE if type_ in offered]
+    found = list(dict.fromkeys(option for type_, option in _OPTIONS_OF_TYPE if type_ in offered))
+    if not found and ChallengeType.DNS_PERSIST_01 in offered:
+        found = ["--dns-persist"]  # an experimental draft, which needs a record beforehand
     if not found:
         return "certctl supports none of these challenges. Another CA may offer others (--ca)."
     options = f"{', '.join(found[:-1])} or {found[-1]}" if len(found) > 1 else found[0]

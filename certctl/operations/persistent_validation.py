@@ -29,6 +29,7 @@ from certctl.models import (
 from certctl.operations.account_recovery import with_account
 from certctl.operations.authorize import other_challenges_hint
 from certctl.operations.order_steps import OrderContext, order_context
+from certctl.operations.preflight import check_validation
 from certctl.operations.run import Run
 from certctl.operations.specs import changed, find, new, new_name
 
@@ -74,6 +75,7 @@ def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
         context = order_context(spec, account, run)
         return context, _records(request, context)
 
+    check_validation(spec, run)
     context, records = with_account(run, spec, spec.account, asked)
     found = [_record_status(each, request, spec, run) for each in records]
     missing = [each for each, state in zip(records, found, strict=True) if state.why is not None]

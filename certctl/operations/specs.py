@@ -31,8 +31,9 @@ def _require_full_names(spec: CertificateSpec) -> None:
     """Raise `InvalidIdentifier` for names without a dot at a CA that does not issue for them."""
     local = single_labels(spec.identifiers)
     if local and not is_for_local_names(spec.ca):
+        no_dot = "it has no dot" if len(local) == 1 else "they have no dot"
         raise InvalidIdentifier(
-            f"{label(spec.ca)} does not issue for {', '.join(local)}: it has no dot",
+            f"{label(spec.ca)} does not issue for {', '.join(local)}: {no_dot}",
             hint=f"Give the full name, such as {local[0]}.example.com. A private CA may issue for a"
             " name of the local network: --ca https://CA/directory",
             name=spec.name,

@@ -216,6 +216,8 @@ def test_a_ca_that_fails_on_replaces_gets_the_order_without_it(
 
 # What to type next
 
+WILDCARD = "A wildcard can be validated through DNS only: use --dns PROVIDER."
+
 
 def hint_of(report: Report) -> str | None:
     (error,) = report.all_errors
@@ -231,7 +233,10 @@ def hint_of(report: Report) -> str | None:
             "Choose another challenge: --standalone, --webroot DIR or --dns PROVIDER.",
         ),
         (["dns-01"], False, "Choose another challenge: --dns PROVIDER."),
-        (["dns-01"], True, "A wildcard can be validated through DNS only: use --dns PROVIDER."),
+        (["dns-01"], True, WILDCARD),
+        (["dns-01", "dns-account-01", "dns-persist-01"], True, WILDCARD),
+        (["dns-account-01"], True, WILDCARD),
+        (["dns-persist-01"], False, "Choose another challenge: --dns-persist."),
         (
             ["email-reply-00"],
             False,
@@ -506,6 +511,11 @@ def test_a_public_ca_is_not_asked_for_names_without_a_dot(
         machine.issue("a.example", name, options={"ca": ca})
 
     assert f"Give the full name, such as {name}.example.com" in str(refused.value.hint)
+
+
+def test_several_names_without_a_dot_are_named_together(machine: Machine) -> None:
+    with pytest.raises(InvalidIdentifier, match="printer, scanner: they have no dot"):
+        machine.issue("printer", "a.example", "scanner", options={"ca": "letsencrypt"})
 
 
 def test_a_certificate_with_local_names_cannot_be_moved_to_a_public_ca(machine: Machine) -> None:
