@@ -20,6 +20,7 @@ from certctl.events import Retrying, Warned
 from certctl.models import Account, CertificateSpec, ChallengeSpec, Endpoint, LedgerEntry
 from certctl.operations.job_slots import PrioritySemaphore
 from certctl.operations.services import Services
+from certctl.system.core_dumps import forbid_core_dumps
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient
@@ -167,6 +168,7 @@ class Run:
         from certctl.ca.documented_limits import documented_limits  # noqa: PLC0415 - an idle run needs no network
         from certctl.ca.key_caches import may_be_cached  # noqa: PLC0415 - an idle run needs no network
 
+        forbid_core_dumps()  # keys are about to be created or read
         with self._guard:
             index = (directory_url, ca_bundle, account.id if account else None)
             if index not in self._clients and account is not None:

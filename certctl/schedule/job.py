@@ -15,6 +15,11 @@ from certctl.errors import UsageError
 MARK = "Written by `certctl schedule install`"
 """Marks the files that certctl wrote; files without it are never changed."""
 
+ISOLATED = ("-I", "-m", "certctl")
+"""How Python runs certctl so that neither the working directory, nor PYTHON* variables, nor the
+user's own packages decide which code is loaded.
+"""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -55,6 +55,8 @@ CapabilityBoundingSet=CAP_AUDIT_WRITE CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SE
 CapabilityBoundingSet=CAP_FSETID CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID
 CapabilityBoundingSet=CAP_SYS_RESOURCE
 KeyringMode=private
+# A core dump would contain private keys.
+LimitCORE=0
 LockPersonality=yes
 NoNewPrivileges=yes
 PrivateDevices=yes

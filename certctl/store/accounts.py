@@ -23,6 +23,7 @@ from certctl.store.ledger import Ledger
 from certctl.store.leftovers import clean_up_directory
 from certctl.store.records import from_account, to_account
 from certctl.store.trust import HomeTrust, create_trusted_directory
+from certctl.system.core_dumps import forbid_core_dumps
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     as_store_error,
@@ -71,6 +72,7 @@ class Accounts:
     def key(self, account: Account) -> bytes:
         path = self._layout.account(account) / "key.pem"
         check_own(path)
+        forbid_core_dumps()
         return read_private(path, _LIMIT)
 
     def save(self, account: Account, key: bytes) -> Account:

@@ -43,6 +43,7 @@ from certctl.store.specs import Specs
 from certctl.store.summary_cache import SummaryCache
 from certctl.store.trust import HomeTrust, create_trusted_directory
 from certctl.store.versions import Versions, key_group
+from certctl.system.core_dumps import forbid_core_dumps
 from certctl.system.files import remove_tree, temporary_for, write_atomic
 from certctl.system.locks import FileLock, acquire
 
@@ -176,6 +177,8 @@ class LocalStore:
         return [each for each in found if each is not None]
 
     def material(self, name: str, number: int, *, with_key: bool = True) -> Material:
+        if with_key:
+            forbid_core_dumps()
         return self._versions.material(name, number, with_key=with_key)
 
     def restore_files(self, name: str, number: int) -> Sequence[str]:

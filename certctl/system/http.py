@@ -241,14 +241,16 @@ def ping(
     roots: str | None = None,
     proxy: Proxy | None = None,
 ) -> int:
-    """Send one request without a body and return the status code of the response.
+    """Send one request without a body and return the status code of the response, whose body is
+    ignored.
 
     It takes at most `seconds`. Redirects are not followed, and only proxy variables are taken from
     the environment, unless `proxy` is given.
     Raises `RequestFailed`, also if the URL is not valid or the PEM file `roots` cannot be read.
     """
     headers = {"User-Agent": user_agent}
-    return _send(requests.Request(method, url, headers=headers), seconds, roots, proxy).status
+    request = requests.Request(method, url, headers=headers)
+    return _send(request, seconds, roots, proxy, with_body=False).status
 
 
 def post_json(
@@ -292,7 +294,12 @@ def unverified_date(url: str, *, seconds: float, stop: threading.Event | None) -
 
 
 def _send(
-    request: requests.Request, seconds: float, roots: str | None, proxy: Proxy | None
+    request: requests.Request,
+    seconds: float,
+    roots: str | None,
+    proxy: Proxy | None,
+    *,
+    with_body: bool = True,
 ) -> HttpResponse:
     with requests.Session() as session:
         session.trust_env = False
@@ -305,12 +312,14 @@ def _send(
                 session.prepare_request(request),
                 timeout=seconds,
                 allow_redirects=False,
+                stream=True,  # the body is read below, if at all
                 proxies=dict(proxies_for(request.url, proxy or Proxy())),
             ) as response:
                 return HttpResponse(
                     response.status_code,
                     response.reason or "",
-                    response.text,
+                    # Not `text`: decoding with the charset that a server names can take seconds.
+                    response.content.decode("utf-8", errors="replace") if with_body else "",
                     response.headers.get("Retry-After"),
                 )
         except ConfigurationError as error:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from certctl.schedule.scheduler import Machine
 
 _HOME_OF_ROOT = Path("/etc/certctl")
+_WHERE = "import certctl.version as v, pathlib; print(pathlib.Path(v.__file__).parents[0])"
+"""What another interpreter runs to print the directory of its certctl."""
+_SECONDS = 30.0
 
 
 @click.group(
@@ -107,17 +110,22 @@ def _job(invocation: Invocation, run: Run) -> Job:
 
 
 def _program() -> tuple[str, ...]:
-    """Return the command that runs this certctl: the absolute path it was called by, or this
-    interpreter with the module. A link such as /usr/local/bin/certctl is not resolved.
+    """Return the command that runs this certctl: this interpreter, isolated, with the module. If
+    that would not find this certctl, as with `pip install --user`, it is the absolute path that
+    certctl was called by; a link such as /usr/local/bin/certctl is not resolved.
     """
+    from certctl.schedule.job import ISOLATED  # noqa: PLC0415 - not for --help
+    from certctl.system.process import run  # noqa: PLC0415 - as above
+
+    isolated = (sys.executable, *ISOLATED)
+    package = str(Path(__file__).parents[2])
+    found = run([sys.executable, "-I", "-c", _WHERE], environment={}, timeout=_SECONDS)
+    if found.exit_status == 0 and found.output.strip() == package:
+        return isolated
     called = Path(sys.argv[0])
     with suppress(OSError):  # the working directory may be gone
         called = called.absolute()
-    if (
-        called.is_absolute()
-        and called.name == "certctl"
-        and os.access(called, os.X_OK)
-        and called.is_file()
-    ):
+    runs = called.is_absolute() and called.is_file() and os.access(called, os.X_OK)
+    if called.name == "certctl" and runs:
         return (str(called),)
     return (sys.executable, "-m", "certctl")
