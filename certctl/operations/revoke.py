@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from certctl import keys, x509
+from certctl import formats, keys, x509
 from certctl.account_recovery import may_be_unknown
 from certctl.ca.directories import directory_url
 from certctl.errors import AccountError, AcmeError, DeployFailed, UsageError
@@ -90,13 +90,21 @@ def revoke(
 def revoke_file(
     run: Run, ca: str | None, certificate: bytes, key: bytes | None, reason: RevocationReason
 ) -> Revocation:
-    """Revoke a certificate from a PEM file, with its own key or with the account at `ca`.
+    """Revoke the first certificate in a PEM file, with its own key or with the account at `ca`. Any
+    others are its chain.
 
     If it is a version in the archive, that is recorded as revoked. Without `ca`, it is the CA that
     issued that version, else the CA of the settings.
     """
     settings = run.services.settings
+    certificate, *chain = formats.split_certificates(certificate)
     facts = x509.facts(certificate)
+    if chain:
+        names = ", ".join(each.value for each in facts.identifiers)
+        run.warn(
+            f"the file contains {1 + len(chain)} certificates; only the first one is revoked"
+            f" (serial {facts.serial}, for {names or 'no name'})"
+        )
     archived = _archived_version(run, facts.sha256)
     issuing = archived.request.ca if archived is not None else settings.required_text("ca")
     directory = directory_url(ca or issuing)

@@ -233,6 +233,17 @@ def test_a_file_of_ours_is_revoked_by_the_account_that_ordered_it(machine: Machi
     assert machine.live("a.example").number == 2
 
 
+def test_of_a_file_with_its_chain_the_first_certificate_is_revoked(machine: Machine) -> None:
+    machine.issue("a.example")
+
+    with machine.run() as run:
+        pem = pem_of(machine, "a.example", 1, "fullchain.pem")
+        revocation = revoke_file(run, None, pem, None, RevocationReason.SUPERSEDED)
+
+    assert (revocation.name, revocation.already) == ("a.example", False)
+    assert at_the_ca(machine) == [(serial(machine, "a.example", 1), 4)]
+
+
 def test_a_file_is_revoked_by_its_own_key_without_an_account(
     machine: Machine, tmp_path: Path
 ) -> None:
