@@ -149,7 +149,11 @@ class WebrootSolver:
 
 def _directory(placement: Placement) -> Directory:
     data = placement.data
-    return Directory(data["root"], tuple(data["folder"].split("/")), int(data["missing"]))
+    return Directory(
+        data["root"],
+        tuple(each for each in data["folder"].split("/") if each),
+        int(data["missing"]),
+    )
 
 
 @contextlib.contextmanager
@@ -159,8 +163,10 @@ def _translated_errors(root: str) -> Iterator[None]:
         yield
     except OutsideWebroot as error:
         raise ChallengeError(
-            f"{error}: certctl does not follow symbolic links out of a webroot",
-            hint="Set --webroot to the directory that the link points into.",
+            f"{error}: certctl does not follow symbolic links out of a webroot that other users"
+            " created",
+            hint="Set --webroot to the directory that the link points into, or have root create the"
+            " link.",
             code=_CODE,
         ) from error
     except FileNotFoundError as error:

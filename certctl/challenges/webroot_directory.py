@@ -1,13 +1,15 @@
 """Writes and removes files below a webroot, which other users may be able to change.
 
 Each path component is opened relative to its parent and without following symbolic links, so that
-no file outside the webroot is changed. Nothing here is specific to challenges.
+no file outside the webroot is changed, except by way of links that root created. Nothing here is
+specific to challenges.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,21 +37,44 @@ class Directory:
 
 
 def find_directory(root: str, parts: Sequence[str]) -> Directory:
-    """Return the directory `parts` below `root`. Symbolic links are followed if they stay there.
+    """Return the directory `parts` below `root`. A symbolic link is followed if it stays there, or
+    if root or this user created it: then its target takes the place of `root`.
 
-    Raises `OutsideWebroot` if one does not, and `OSError` if `root` is not a readable directory.
+    Raises `OutsideWebroot` for any other link, and `OSError` if the root is not a readable
+    directory.
     """
     # Before Python 3.13, `Path.resolve` raises RuntimeError for a loop of symbolic links.
     real_root = Path(os.path.realpath(root, strict=True))
     with os.scandir(real_root):
         pass
-    target = Path(os.path.realpath(real_root.joinpath(*parts)))
-    if not target.is_relative_to(real_root):
-        raise OutsideWebroot(f"{real_root.joinpath(*parts)} leads to {target}, outside {real_root}")
-    relative = target.relative_to(real_root).parts
+    current = real_root
+    for depth, part in enumerate(parts):
+        link = current / part
+        current = Path(os.path.realpath(link))
+        if current.is_relative_to(real_root):
+            continue
+        if not is_trusted_link(link):
+            raise OutsideWebroot(f"{link} leads to {current}, outside {real_root}")
+        return find_directory(str(current), parts[depth + 1 :])
+    relative = current.relative_to(real_root).parts
     chain = [real_root.joinpath(*relative[:depth]) for depth in range(1, len(relative) + 1)]
     missing = sum(not os.path.lexists(each) for each in chain)
     return Directory(str(real_root), relative, missing)
+
+
+def is_trusted_link(path: Path) -> bool:
+    """Return whether a symbolic link was created by root or by the user who runs certctl, who could
+    name its target as the webroot just as well.
+
+    A hard link to somebody else's symbolic link has the owner of the original, so a link with
+    several names is not trusted.
+    """
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    owned = status.st_uid in {0, os.geteuid()}
+    return stat.S_ISLNK(status.st_mode) and owned and status.st_nlink == 1
 
 
 def write(directory: Directory, name: str, content: bytes) -> None:

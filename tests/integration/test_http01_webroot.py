@@ -179,23 +179,76 @@ def test_processes_that_come_and_go_do_not_take_each_others_directories_away(roo
     assert failures == []
 
 
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link to another user")
+
+
+@as_root
 @pytest.mark.parametrize("link", [".well-known", ".well-known/acme-challenge"])
-def test_a_link_out_of_the_webroot_is_refused(root: Path, tmp_path: Path, link: str) -> None:
+def test_a_link_out_of_the_webroot_that_another_user_created_is_refused(
+    root: Path, tmp_path: Path, link: str
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (root / link).parent.mkdir(exist_ok=True)
     (root / link).symlink_to(outside)
+    os.chown(root / link, NOBODY, NOBODY, follow_symlinks=False)
 
     error = refusal(solver_at(root))
 
-    assert str(outside) in error.message
+    assert f"{root / link} leads to {outside}, outside {root}" in error.message
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "inside"),
+    [(".well-known", "acme-challenge/abc"), (".well-known/acme-challenge", "abc")],
+)
+def test_a_link_out_of_the_webroot_that_root_created_is_followed(
+    root: Path, tmp_path: Path, link: str, inside: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / link).parent.mkdir(exist_ok=True)
+    (root / link).symlink_to(outside)
+    solver = solver_at(root)
+
+    placements = present(solver, "abc")
+    assert (outside / inside).read_text() == "abc.thumbprint"
+
+    solver.cleanup(placements)
+    assert list(outside.iterdir()) == []
+    assert (root / link).is_symlink()
+
+
+@as_root
+def test_behind_a_link_of_root_a_link_of_another_user_is_refused(
+    root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "outside").mkdir()
+    (root / ".well-known").symlink_to(tmp_path / "shared")
+    link = tmp_path / "shared" / "acme-challenge"
+    link.symlink_to(tmp_path / "outside")
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+
+    assert f"{link} leads to {tmp_path / 'outside'}" in refusal(solver_at(root)).message
+
+
+@as_root
+def test_a_hard_link_to_a_link_of_root_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    os.link(tmp_path / "link", root / ".well-known", follow_symlinks=False)
+
+    assert str(tmp_path / "outside") in refusal(solver_at(root)).message
 
 
 def test_a_link_out_of_the_webroot_that_dangles_is_refused(root: Path, tmp_path: Path) -> None:
     (root / ".well-known").symlink_to(tmp_path / "not-there-yet")
 
-    assert "not-there-yet" in refusal(solver_at(root)).message
+    with pytest.raises(ChallengeError):
+        present(solver_at(root), "abc")
 
 
 def test_a_link_that_stays_inside_is_followed(root: Path) -> None:
