@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from certctl.errors import CertctlError
 from certctl.models import CleanupState
+from certctl.remembered_times import believed
 
 FIRST_PAUSE = timedelta(hours=1)
 LONGEST_PAUSE = timedelta(days=1)
@@ -19,13 +20,14 @@ GIVEN_UP_AFTER = timedelta(days=7)
 
 
 def is_due(state: CleanupState, now: datetime) -> bool:
-    """Return whether to try now. A pause longer than the longest was written by a wrong clock."""
-    return state.retry_at is None or state.retry_at <= now or state.retry_at - now > LONGEST_PAUSE
+    """Return whether to try now."""
+    retry_at = believed(state.retry_at, now, LONGEST_PAUSE)
+    return retry_at is None or retry_at <= now
 
 
 def after_failure(state: CleanupState, error: CertctlError, now: datetime) -> CleanupState:
     """Return the state after one more failed attempt; the pauses double up to the longest one."""
-    since = state.since if state.since is not None and state.since <= now else now
+    since = believed(state.since, now) or now
     pause = min(FIRST_PAUSE * 2 ** min(state.failures, 8), LONGEST_PAUSE)
     return CleanupState(state.failures + 1, since, now + pause, error.message)
 
