@@ -51,7 +51,7 @@ def parse_copy(text: str) -> CopySpec:
     format_, colon, path = rest.partition(":")
     if not colon or not path:
         raise _wrong(text, "the format or the path is missing")
-    return _of_table({"format": format_, "to": path, **attributes})
+    return _of_table({"format": format_, "to": path, **attributes}, text)
 
 
 def format_copy(copy: CopySpec) -> str:
@@ -116,34 +116,36 @@ def canonical_key_mode(value: object) -> str:
     return mode
 
 
-def _of_table(values: Mapping[str, object]) -> CopySpec:
+def _of_table(values: Mapping[str, object], text: str | None = None) -> CopySpec:
+    """Return the copy that a table describes. Errors show `text`, if it was given as such."""
+    shown = dict(values) if text is None else text
     unknown = sorted(str(key) for key in values.keys() - {"to", "format", *_ATTRIBUTES})
     if unknown:
-        raise _wrong(dict(values), f"unknown key {unknown[0]!r}")
+        raise _wrong(shown, f"unknown key {unknown[0]!r}")
     in_place = values.get("in_place", False)
     if not isinstance(in_place, bool):
-        raise _wrong(dict(values), "in_place must be true or false")
+        raise _wrong(shown, "in_place must be true or false")
     others = {"mode", "in_place"}
     texts = {key: value for key, value in values.items() if key not in others and value != ""}
     if not all(isinstance(each, str) and each.isprintable() for each in texts.values()):
-        raise _wrong(dict(values), "each value must be a line of text")
+        raise _wrong(shown, "each value must be a line of text")
     if not texts.get("to"):
-        raise _wrong(dict(values), "the path (to) is missing")
+        raise _wrong(shown, "the path (to) is missing")
     try:
         format_ = CopyFormat(str(texts.get("format", "")).lower())
     except ValueError:
         given = texts.get("format")
         reason = "the format is missing" if given is None else f"unknown format {given!r}"
-        raise _wrong(dict(values), reason) from None
+        raise _wrong(shown, reason) from None
     if (format_ is CopyFormat.PKCS12) != ("password_file" in texts):
-        raise _wrong(dict(values), "password_file is required for pkcs12 and not allowed otherwise")
+        raise _wrong(shown, "password_file is required for pkcs12 and not allowed otherwise")
     if format_ is not CopyFormat.PKCS12 and "encryption" in texts:
-        raise _wrong(dict(values), "encryption is only for pkcs12")
+        raise _wrong(shown, "encryption is only for pkcs12")
     mode = values.get("mode")
     number = None if mode in (None, "") else int(canonical_mode(mode), 8)
     refused = None if number is None else too_open(format_, number)
     if refused is not None:
-        raise _wrong(dict(values), refused)
+        raise _wrong(shown, refused)
     return CopySpec(
         to=str(texts["to"]),
         format=format_,
@@ -151,7 +153,7 @@ def _of_table(values: Mapping[str, object]) -> CopySpec:
         group=_text(texts, "group"),
         mode=number,
         password_file=_text(texts, "password_file"),
-        encryption=_encryption(values, _text(texts, "encryption")),
+        encryption=_encryption(shown, _text(texts, "encryption")),
         in_place=in_place,
     )
 
@@ -173,12 +175,12 @@ def too_open(form: CopyFormat, mode: int) -> str | None:
     return None
 
 
-def _encryption(values: Mapping[str, object], text: str | None) -> Pkcs12Encryption | None:
+def _encryption(shown: object, text: str | None) -> Pkcs12Encryption | None:
     try:
         return None if text is None else Pkcs12Encryption(text.lower())
     except ValueError:
         known = ", ".join(Pkcs12Encryption)
-        raise _wrong(dict(values), f"encryption must be one of {known}") from None
+        raise _wrong(shown, f"encryption must be one of {known}") from None
 
 
 def _text(values: Mapping[str, object], key: str) -> str | None:

@@ -127,7 +127,7 @@ def read_csr(data: bytes) -> CsrFacts:
         key_type, digest = keys.describe_key(request.public_key())
         der = request.public_bytes(Encoding.DER)
     except _MALFORMED as error:
-        raise _csr_refused(f"it cannot be parsed: {error}") from error
+        raise _csr_refused(f"it cannot be parsed: {_reason(error)}") from error
     if not signed:
         raise _csr_refused("it is not signed with its own key")
     if not identifiers:
@@ -323,7 +323,7 @@ def _load_anchors(anchors: bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(anchors)
     except ValueError as error:
         raise ConfigurationError(
-            f"the CA bundle cannot be parsed: {error}", code="configuration.ca_bundle"
+            f"the CA bundle cannot be parsed: {_reason(error)}", code="configuration.ca_bundle"
         ) from error
 
 
@@ -343,7 +343,8 @@ def _reading() -> Iterator[None]:
             yield
     except _MALFORMED as error:
         raise InspectionFailed(
-            f"a certificate cannot be parsed: {error}", code="certificate.refused.unreadable"
+            f"a certificate cannot be parsed: {_reason(error)}",
+            code="certificate.refused.unreadable",
         ) from error
 
 
@@ -449,6 +450,11 @@ def _parsed(text: str) -> Identifier:
         return parse_identifier(text)
     except InvalidIdentifier as error:
         raise _csr_refused(error.message) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what `cryptography` reports, without the internals of its parser."""
+    return str(error).partition(": ParseError {")[0]
 
 
 def _csr_refused(reason: str) -> UsageError:

@@ -82,7 +82,7 @@ class DnsPersistSolver:
         for record in dict.fromkeys(map(_record, placements)):
             while not self._is_published(record, order_ends, last=clock.monotonic() >= deadline):
                 if self._system.clock.wait(self._system.stop, _PAUSE_SECONDS):
-                    raise Interrupted("stopped while looking up a record in the DNS")
+                    raise Interrupted("stopped while looking up a record in DNS")
 
     def wait_for_validation(self, placements: Sequence[Placement]) -> None:
         """Return at once: certctl cannot observe queries to the name servers."""

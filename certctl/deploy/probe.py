@@ -229,7 +229,7 @@ def _relevant_results(checks: Sequence[_Check]) -> list[ProbeResult]:
 
 
 def _unresolved(service: ServiceAddress, name: str, system: ProbeSystem) -> ProbeResult:
-    reason = "the host has no address in the DNS"
+    reason = "the host has no address in DNS"
     return ProbeResult(service, "", name, system.clock.now(), error=reason)
 
 

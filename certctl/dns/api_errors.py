@@ -25,6 +25,8 @@ _MAX_CHARACTERS = 300
 # Some APIs take their key as part of the URL.
 _QUERY = re.compile(r"(https?://[^\s?'\"<>)]*)\?[^\s'\"<>)]*")
 _USER = re.compile(r"(https?://)[^/\s@'\"]+@")
+_CONNECTION = re.compile(r"\A(?:<.*?>|\w+\(.*?\)): ")
+"""The connection object at the start of a message of urllib3."""
 
 _RATE_LIMITED = "challenge.dns.rate_limited"
 _UNAVAILABLE = "challenge.dns.unavailable"
@@ -82,7 +84,7 @@ class ProviderError(ChallengeError):
         else:
             # Network errors are OSErrors in requests and most other libraries.
             code = _UNAVAILABLE if isinstance(error, OSError) else _REJECTED
-        text = str(error)
+        text = _text_of(error)
         return cls(provider, subject, f"{name}: {text}" if text else name, secrets, code=code)
 
     @classmethod
@@ -140,8 +142,16 @@ def _hint(code: str, provider: str) -> str:
     if code == _RATE_LIMITED:
         return "Wait and run the same command again; --jobs 1 orders one certificate at a time."
     if code == _UNAVAILABLE:
-        return "Run the same command again later."
+        return (
+            "Check that this machine can reach the provider, and run the same command again later."
+        )
     return f"List its options with certctl dns show {provider}; test them with certctl dns test."
+
+
+def _text_of(error: Exception) -> str:
+    """Return the message of an exception; of a failed connection in `requests`, only its reason."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return _CONNECTION.sub("", str(reason)) if isinstance(reason, Exception) else str(error)
 
 
 def _seconds(text: object) -> float | None:

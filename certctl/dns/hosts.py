@@ -113,9 +113,9 @@ def _refused(code: dns.rcode.Rcode) -> str:
 
 def _without_address(host: Host) -> Finding:
     if not host.exists:
-        message = "the name does not exist in the DNS (NXDOMAIN)"
+        message = "the name does not exist in DNS (NXDOMAIN)"
         if host.aliases:
-            message = f"it is an alias of {host.aliases[-1]}, which does not exist in the DNS"
+            message = f"it is an alias of {host.aliases[-1]}, which does not exist in DNS"
         return Finding(
             "dns.nxdomain",
             Severity.ERROR,
@@ -148,4 +148,4 @@ def _aliases(name: str, answer: dns.message.Message) -> Iterable[str]:
 
 def _description(host: Host) -> str:
     aliases = "".join(f"an alias of {each}, " for each in host.aliases)
-    return f"{aliases}it has {', '.join(host.addresses)}"
+    return f"{aliases}it resolves to {', '.join(host.addresses)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "lexicon"
 DISTRIBUTION = "dns-lexicon"
-INSTALL = "pip install 'certctl[lexicon]'"
+INSTALL = f"{sys.executable} -m pip install {DISTRIBUTION}"
 
 CALL_SECONDS = 60.0
 """How many seconds a call may take with all its requests; Lexicon itself has no time limit."""

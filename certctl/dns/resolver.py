@@ -60,7 +60,7 @@ class TimeLimit:
         """Raise `ChallengeError` if the time is up."""
         if self.clock.monotonic() >= self.at:
             raise ChallengeError(
-                f"the lookups in the DNS for {name} took too long",
+                f"the DNS lookups for {name} took too long",
                 hint="Check the name servers of its zone and the resolver; to use another one:"
                 " --dns-resolver ADDRESS[:PORT].",
                 code="challenge.dns.lookup",
@@ -105,7 +105,7 @@ class Resolver:
     def check(self) -> None:
         """Raise `Interrupted` if the run has been interrupted."""
         if self._stop.is_set():
-            raise Interrupted("stopped while looking up names in the DNS")
+            raise Interrupted("stopped while looking up names in DNS")
 
     def server_at(self, address: str) -> Server:
         """Return the authoritative server at `address`. NS records have no ports, so it is 53.

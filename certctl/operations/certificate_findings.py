@@ -52,7 +52,7 @@ def _revoked(view: CertificateView) -> Finding:
         Severity.ERROR,
         view.name,
         "its live version is revoked",
-        f"certctl renew {view.name}, or if it is no longer needed: certctl delete {view.name}",
+        f"certctl edit {view.name}, or if it is no longer needed: certctl delete {view.name}",
     )
 
 
@@ -92,7 +92,7 @@ def _undeployed(view: CertificateView) -> Finding:
         "certificate.undeployed",
         Severity.ERROR,
         view.name,
-        f"the wanted version is not deployed yet{_last_error(view)}",
+        f"the version that should be live is not deployed yet{_last_error(view)}",
         f"certctl deploy {view.name}",
     )
 
@@ -103,7 +103,7 @@ def _stopped(view: CertificateView) -> Finding:
         Severity.INFO,
         view.name,
         f"it is not renewed automatically: {view.why}",
-        f"certctl renew {view.name}",
+        f"To turn renewal on again: certctl edit {view.name}",
     )
 
 

@@ -50,8 +50,10 @@ def explain(run: Run, name: str) -> Explanation:
             )
         )
     if status.live is not None:
-        facts += _ari_facts(status.live, status.renewal_state, now)
-        facts += _lifetime_facts(status.live)
+        if spec.autorenew:
+            facts += _ari_facts(status.live, status.renewal_state, now)
+            facts += _lifetime_facts(status.live)
+        facts.append(Fact("expires", status.live.facts.not_after, "it expires"))
     facts += _attempt_facts(status)
     facts += [_limit_fact(each) for each in usage_for(spec, status, run)]
     if history.runs:
@@ -114,7 +116,6 @@ def _lifetime_facts(live: Version) -> list[Fact]:
             latest_renewal(live),
             "a sixth of its lifetime is left: it is renewed then even if ARI suggests later",
         ),
-        Fact("expires", live.facts.not_after, "it expires"),
     ]
 
 

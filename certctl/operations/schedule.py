@@ -127,7 +127,8 @@ def _chosen(job: Job, machine: Machine, wanted: str | None) -> Scheduler:
     what = "neither systemd nor cron is" if wanted is None else f"{wanted} is not"
     raise ConfigurationError(
         f"{what} available for this user on this machine",
-        hint=f"Install cron, or use another scheduler to run every hour: {' '.join(job.command)}",
+        hint="Choose another one with --with, install cron, or run this every hour in another way: "
+        f"{' '.join(job.command)}",
         code="schedule.unavailable",
     )
 

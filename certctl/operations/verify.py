@@ -248,7 +248,7 @@ def _service(text: str, known: set[str]) -> ServiceAddress:
 def _check_service(service: ServiceAddress, run: Run) -> list[Verification]:
     found_addresses = addresses(service.host)
     if not found_addresses:
-        missing = "it has no address in the DNS"
+        missing = "it has no address in DNS"
         fix = "Check the spelling, or verify it by its address: certctl verify ADDRESS[:PORT]"
         return [Verification(None, service, "", str(service.host), problem=missing, fix=fix)]
     with ThreadPoolExecutor(_PARALLEL) as pool:

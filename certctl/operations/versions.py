@@ -121,7 +121,7 @@ def _refuse_unfit(run: Run, version: Version, status: CertificateStatus) -> None
     if reason is not None:
         raise UsageError(
             f"version {version.number} of {version.name} {reason}",
-            hint="Choose another version from `certctl show`, or get a new one: "
+            hint=f"List its versions with: certctl show {version.name}. To get a new one: "
             f"certctl renew --force {version.name}",
             name=version.name,
             code="usage.unfit_version",

@@ -123,6 +123,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     if live is not None:
         rows += [
             ("version", f"{live.number}, issued {times.day(live.issued)} by {live.facts.issuer}"),
+            *_kept_row(details.versions, live),
             ("valid until", f"{times.minute(live.facts.not_after)} ({left(view.seconds_left)})"),
             ("key", live.facts.key_type),
             ("serial", live.facts.serial),
@@ -150,6 +151,13 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     if details.files is not None:
         lines += ["", *files_lines(details.files)]
     return lines
+
+
+def _kept_row(versions: Sequence[Version], live: Version) -> list[tuple[str, str]]:
+    """Return the row with the numbers of the versions that are kept besides the live one."""
+    others = [str(each.number) for each in versions if each.number != live.number]
+    label = "version" if len(others) == 1 else "versions"
+    return [("also kept", f"{label} {', '.join(others)}")] if others else []
 
 
 def renewal_text(at: datetime | None, why: str, *, due: bool, times: Times) -> str:

@@ -44,7 +44,7 @@ _CERTIFICATE_METRICS: Mapping[str, tuple[str, Callable[[CertificateView], Sample
         lambda view: None if view.problem else view.failures,
     ),
     "certctl_certificate_deployment_pending": (
-        "1 if the wanted version is not deployed yet.",
+        "1 if the version that should be live is not deployed yet.",
         lambda view: None if view.problem else view.live is not None and not view.deployed,
     ),
     "certctl_certificate_deploy_failures": (

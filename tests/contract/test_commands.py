@@ -299,6 +299,9 @@ def test_a_secret_has_no_flag_and_no_place_in_a_file_for_all() -> None:
         (["list", "--jsn"], "no such option '--jsn'", "Did you mean '--json'?"),
         (["issue", "--key-type", "dsa"], "dsa", "certctl issue --help"),
         (["rollback", "a.example", "--to", "0"], "--to", "certctl rollback --help"),
+        (["rollback", "a.example", "--to", "x"], "'x' is not a whole number", "rollback --help"),
+        (["issue", "a.example", "--copy", "pem:/a"], "'pem:/a' is not a valid copy", "fullchain"),
+        (["issue", "a.example", "--verify", "a:99999"], "99999", "[IPV6]:PORT"),
         (
             ["issue", "example.com", "--lock-timeout", "soon"],
             "'--lock-timeout': 'soon' is not a duration",

@@ -42,7 +42,7 @@ def test_a_name_that_is_ready_has_nothing_in_the_way_and_no_order_is_placed(
     found = doctor(machine, "a.example")
 
     assert told(found) == []
-    assert one(found, "dns.addresses").message == "it has 127.0.0.1"
+    assert one(found, "dns.addresses").message == "it resolves to 127.0.0.1"
     assert found.certificates == 1
     assert machine.ca.sequence() == ["directory"]
     assert left_behind(machine) == []
@@ -229,7 +229,7 @@ def test_a_profile_that_the_ca_does_not_offer_is_told(
 @pytest.mark.parametrize(
     ("records", "rcodes", "code", "message"),
     [
-        ({}, {"a.example": dns.rcode.NXDOMAIN}, "dns.nxdomain", "does not exist in the DNS"),
+        ({}, {"a.example": dns.rcode.NXDOMAIN}, "dns.nxdomain", "does not exist in DNS"),
         ({("a.example", "TXT"): ("x",)}, {}, "dns.no_address", "has no A or AAAA record"),
         ({}, {"a.example": dns.rcode.SERVFAIL}, "dns.lookup", "SERVFAIL"),
         (

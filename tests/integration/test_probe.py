@@ -202,7 +202,7 @@ def test_a_host_without_addresses_is_no_success(bench: Bench) -> None:
         ServiceAddress("nowhere.invalid", 443), ["a.example"], "00" * 32, bench.system(timeout=0)
     )
 
-    assert result.error == "the host has no address in the DNS"
+    assert result.error == "the host has no address in DNS"
 
 
 def test_a_server_with_a_certificate_of_each_kind_is_asked_for_the_other_one(bench: Bench) -> None:

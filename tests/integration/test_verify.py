@@ -385,7 +385,7 @@ def test_a_host_without_addresses_is_told(machine: Machine) -> None:
 
     assert errors(found) == [
         (
-            "nowhere.invalid: it has no address in the DNS",
+            "nowhere.invalid: it has no address in DNS",
             "Check the spelling, or verify it by its address: certctl verify ADDRESS[:PORT]",
         )
     ]

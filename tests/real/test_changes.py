@@ -88,6 +88,7 @@ def test_a_rollback_is_live_deployed_and_left_alone_by_renew(
     renewed = here.certctl("renew")
 
     assert (finished.exit_status, renewed.exit_status) == (0, 0)
+    assert "Its renewal is paused until " in finished.stdout
     assert (here.version("back.example"), here.leaf("back.example")) == (1, first)
     assert told.read_text().split() == ["1", "2", "1"]
 
@@ -102,6 +103,7 @@ def test_a_rollback_goes_to_the_version_named_and_a_later_one_is_newer_than_all(
 
     assert here.certctl("rollback", "to.example", "--to", "1").exit_status == 0
     assert here.version("to.example") == 1
+    assert "also kept    versions 2, 3" in here.certctl("show", "to.example").stdout
     assert here.certctl("renew", "--force").exit_status == 0
     assert here.version("to.example") == 4
 

@@ -107,7 +107,7 @@ def test_an_alias_is_followed_to_where_its_records_stand(
     _, found = doctor(tmp_path, devca, zones, "alias.doctor.test")
 
     assert found["dns.addresses"]["message"] == (
-        "an alias of pointed.doctor-elsewhere.test, it has 127.0.0.1"
+        "an alias of pointed.doctor-elsewhere.test, it resolves to 127.0.0.1"
     )
     assert found["caa.forbidden"]["message"].startswith(
         "the CAA records of pointed.doctor-elsewhere.test permit third.example to issue, not "

@@ -3,6 +3,7 @@
 import tomllib
 
 import pytest
+import requests
 
 from certctl.credentials import (
     DnsCredentials,
@@ -179,6 +180,20 @@ def test_what_an_api_says_becomes_a_code_and_keeps_its_secret(
     assert (failure.code, failure.retryable) == (code, later)
     assert "hunter2" not in failure.message
     assert "cloudflare could not change example.com" in failure.message
+
+
+def test_a_host_that_cannot_be_reached_is_named_without_the_internals_of_the_library() -> None:
+    session = requests.Session()
+    session.trust_env = False
+    with session, pytest.raises(requests.ConnectionError) as caught:
+        session.get("http://127.0.0.1:1/zones?page=1", timeout=5)
+
+    failure = ProviderError.from_exception(caught.value, "cloudflare", "example.com", [])
+
+    assert failure.message.partition(": [")[0] == (
+        "the DNS provider cloudflare could not change example.com: ConnectionError: "
+        "Failed to establish a new connection"
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from certctl.output.document import Json, Result
 from certctl.paths import absolute_path
 
 _NEXT_STEPS = (
-    "For your own nginx, if port 80 can be reached from the internet:",
-    "  certctl doctor example.com",
-    "  certctl issue example.com --agree-tos --deploy nginx",
+    "If your own nginx serves /var/www/html to the Internet on port 80:",
+    "  certctl doctor example.com --webroot /var/www/html",
+    "  certctl issue example.com --agree-tos --webroot /var/www/html --deploy nginx",
     "To renew it automatically:",
     "  certctl schedule install",
 )

@@ -43,6 +43,6 @@ def command(invocation: Invocation, names: Sequence[str], pending: bool) -> Resu
     with open_run(invocation) as run:
         report = deploy(run, tuple(names), pending=pending)
         lines = report_lines(report, run, invocation)
-        if not report.outcomes and invocation.output.terminal:
+        if not report.outcomes:
             lines = ["No deployment is pending."]
         return report_result(report, lines)

@@ -11,6 +11,8 @@ from certctl.cli.session import open_run
 from certctl.cli.specs import report_lines
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
+from certctl.output.times import Times
+from certctl.renewal import latest_renewal
 
 
 @click.command(
@@ -40,4 +42,10 @@ def command(invocation: Invocation, name: str, number: int | None) -> Result:
 
     with open_run(invocation) as run:
         report = rollback(run, name, number)
-        return report_result(report, report_lines(report, run, invocation))
+        lines = report_lines(report, run, invocation)
+        times = Times(local=invocation.output.terminal)
+        for each in (outcome.version for outcome in report.outcomes):
+            if lines and each is not None and latest_renewal(each) > run.services.clock.now():
+                until = times.minute(latest_renewal(each))
+                lines.append(f"  Its renewal is paused until {until}.")
+        return report_result(report, lines)
