@@ -284,6 +284,13 @@ class AcmeClient:
                 self._answered -= stuck.challenges  # so that their authorizations are given up
             raise stuck.error from None
 
+    def await_validated(self, order: Order, urls: Sequence[str], *, deadline: float) -> None:
+        """Return once these authorizations of the order are valid, while others are still pending.
+        `deadline` is in terms of the clock's `monotonic`. Raises `ValidationFailed` or
+        `OrderFailed`.
+        """
+        orders.await_validated(self._network, order, urls, deadline=deadline)
+
     def finalize(self, order: Order, csr: bytes, *, deadline: float) -> Order:
         """Submit the certificate signing request (DER), and return the order once it is `valid`.
         Raises `OrderFailed`.

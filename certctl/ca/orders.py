@@ -256,6 +256,24 @@ def await_ready(
     return order
 
 
+def await_validated(
+    network: Network, order: Order, urls: Sequence[str], *, deadline: float
+) -> None:
+    """Return once the CA has validated these authorizations of an order that has more of them.
+
+    `deadline` is in terms of the clock's `monotonic`. Raises `ValidationFailed` with the CA's
+    reason for each identifier, or `OrderTimeout`.
+    """
+    timer = _PollTimer(network, deadline)
+    while urls:
+        if not timer.wait(None):
+            raise _failure(network, order, deadline)
+        unfinished = _read_unfinished(network, urls)
+        if any(_failure_reason(each) is not None for each in unfinished):
+            raise _failure(network, order, deadline)
+        urls = [each.url for each in unfinished]
+
+
 def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> Order:
     """Submit the certificate signing request (DER) and return the order once it is `valid`, with
     its certificate's URL (RFC 8555 §7.4).

@@ -8,9 +8,10 @@ after a crash.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from certctl.cleanup import GIVEN_UP_AFTER, after_failure, is_due, is_given_up
@@ -37,6 +38,7 @@ from certctl.operations.order_steps import OrderContext
 from certctl.operations.parallel import in_parallel
 from certctl.operations.run import Run
 from certctl.renewal import is_near_expiry
+from certctl.response_batches import in_batches, record_of
 
 if TYPE_CHECKING:
     from certctl.ports import Solver
@@ -73,7 +75,9 @@ def authorize(order: Order, context: OrderContext) -> Order:
         if pending:
             pairs = zip(pending, challenges, strict=True)
             tasks = [_task(each, challenge, context) for each, challenge in pairs]
-            ready = _validate(order, tasks, challenges, solver, context)
+            ready = _validate(
+                order, _responses(pending, challenges, tasks, solver), solver, context
+            )
         else:
             ready = client.await_ready(order, deadline=context.deadline)
     except CertctlError as error:
@@ -123,17 +127,52 @@ def _remove_leftover(leftover: Leftover, name: str, run: Run) -> None:
     _clean_up(solver, leftover, name, run)
 
 
-def _validate(
-    order: Order,
-    tasks: Sequence[Task],
+@dataclass(frozen=True)
+class _Response:
+    """A challenge, and where its response goes."""
+
+    authorization: Authorization
+    challenge: Challenge
+    task: Task
+    placement: Placement
+
+
+def _responses(
+    pending: Sequence[Authorization],
     challenges: Sequence[Challenge],
+    tasks: Sequence[Task],
     solver: Solver,
-    context: OrderContext,
+) -> list[_Response]:
+    placements = _placements(solver, tasks)
+    return [_Response(*each) for each in zip(pending, challenges, tasks, placements, strict=True)]
+
+
+def _validate(
+    order: Order, responses: Sequence[_Response], solver: Solver, context: OrderContext
 ) -> Order:
-    """Present the responses, have the CA validate them, and return the order once it is ready."""
+    """Present the responses, have the CA validate them, and return the order once it is ready.
+
+    Names whose records are all delegated to one target are validated in batches, since servers and
+    resolvers limit how many values one name can have.
+    """
+    client, deadline = context.client, context.deadline
+    *first, last = in_batches(responses, lambda each: record_of(each.placement))
+    for batch in first:
+        urls = [each.authorization.url for each in batch]
+        with _answered(batch, solver, context):
+            client.await_validated(order, urls, deadline=deadline)
+    with _answered(last, solver, context):
+        return client.await_ready(order, deadline=deadline)
+
+
+@contextmanager
+def _answered(
+    responses: Sequence[_Response], solver: Solver, context: OrderContext
+) -> Iterator[None]:
+    """Present responses and tell the CA to validate them; remove them in the end."""
     client, run, name = context.client, context.run, context.spec.name
     clock = run.services.clock
-    placements = _placements(solver, tasks)
+    placements = tuple(each.placement for each in responses)
     challenge = run.challenge(context.spec)
     entry = run.services.store.journal.record_placements(challenge, placements)
     nothing_placed = False
@@ -143,18 +182,18 @@ def _validate(
         except CertctlError as error:
             nothing_placed = error.nothing_placed
             raise
-        names = tuple(task.identifier.value for task in tasks)
-        types = ", ".join(dict.fromkeys(task.type for task in tasks))
+        names = tuple(each.task.identifier.value for each in responses)
+        types = ", ".join(dict.fromkeys(each.task.type for each in responses))
         run.services.emit(ChallengesPresented(name, clock.now(), types, names))
         started = clock.monotonic()
         with run.idle():
             _wait(solver, placements, context)
         run.services.emit(ChallengesSeen(name, clock.now(), clock.monotonic() - started))
-        refused = client.answer_all(challenges)
+        refused = client.answer_all([each.challenge for each in responses])
         if refused:
-            raise _refused(refused, tasks, challenges, name)
+            raise _refused(refused, responses, name)
         solver.wait_for_validation(placements)
-        return client.await_ready(order, deadline=context.deadline)
+        yield
     finally:
         leftover = Leftover(entry, challenge, placements)
         _clean_up(solver, leftover, name, run, nothing_placed=nothing_placed)
@@ -178,16 +217,12 @@ def _wait(solver: Solver, placements: Sequence[Placement], context: OrderContext
 
 
 def _refused(
-    refused: Mapping[str, AcmeError],
-    tasks: Sequence[Task],
-    challenges: Sequence[Challenge],
-    name: str,
+    refused: Mapping[str, AcmeError], responses: Sequence[_Response], name: str
 ) -> ValidationFailed:
-    pairs = zip(tasks, challenges, strict=True)
     reasons = {
-        task.identifier.value: refused[challenge.url].message
-        for task, challenge in pairs
-        if challenge.url in refused
+        each.task.identifier.value: refused[each.challenge.url].message
+        for each in responses
+        if each.challenge.url in refused
     }
     details = "; ".join(f"{value}: {reason}" for value, reason in reasons.items())
     return ValidationFailed(

@@ -43,6 +43,7 @@ LEVELS = {
     "persistent_validation": 1,
     "hook_protocols": 1,
     "x509": 1,
+    "response_batches": 1,
     "chain": 1,
     "formats": 1,
     "integrity": 1,

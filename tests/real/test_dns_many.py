@@ -1,5 +1,6 @@
 """Many certificates of one zone in one run: one wait for all, and no record is lost or left."""
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from certctl.events import ChallengesPresented
+from certctl.response_batches import MAX_VALUES
 from tests.lab.bind import BindSecondary, BindServer
 from tests.lab.pebble import PebbleServer
 from tests.lab.processes import wait_until
@@ -14,6 +17,7 @@ from tests.lab.programs import require
 from tests.real.driver import Host, host, names
 
 ZONE = "many.test"
+PRESENTED = ChallengesPresented.kind
 CERTIFICATES = [f"n{number}.{ZONE}" for number in range(20)]
 
 
@@ -98,3 +102,35 @@ def test_after_a_kill_in_the_midst_of_many_the_next_run_removes_all_records_and_
     assert site.primary.dump(ZONE) == site.before
     assert {site.here.version(name) for name in CERTIFICATES} == {1}
     assert site.here.leftovers() == []
+
+
+def test_names_that_are_all_delegated_to_one_name_are_validated_in_batches(tmp_path: Path) -> None:
+    require("named", "pebble")
+    for each in ("primary", "pebble"):
+        (tmp_path / each).mkdir()
+    count = 3 * MAX_VALUES - 2
+    target = f"all.{ZONE}"
+    delegated = [f"d{number}.{ZONE}" for number in range(count)]
+    aliases = f"$GENERATE 0-{count - 1} _acme-challenge.d$.{ZONE}. 300 CNAME {target}."
+    primary = BindServer(directory=tmp_path / "primary", zones={ZONE: aliases})
+    with (
+        primary,
+        PebbleServer(directory=tmp_path / "pebble", dns_server=primary.address) as pebble,
+    ):
+        here = host(
+            tmp_path,
+            pebble,
+            f'challenge.dns_provider = "rfc2136"\nchallenge.dns_resolver = "{primary.address}"\n'
+            f'dns.rfc2136.server = "{primary.address}"\n'
+            f'dns.rfc2136.key_file = "{primary.keyfile}"\n',
+        )
+        before = primary.dump(ZONE)
+        done = here.certctl("issue", *delegated, "--json-lines")
+        after = primary.dump(ZONE)
+
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    sizes = [len(each["facts"]["identifiers"]) for each in events if each.get("kind") == PRESENTED]
+    assert done.exit_status == 0, done
+    assert sizes == [MAX_VALUES, MAX_VALUES, MAX_VALUES - 2]
+    assert len(names(here.leaf(delegated[0]))) == count
+    assert after == before
