@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 _OBJECTS_BETWEEN_COLLECTIONS = 200_000
@@ -22,8 +23,10 @@ def entry() -> NoReturn:
 
     status = main()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+        # A result that could not be written has its status already; messages change none.
+        with suppress(OSError, ValueError):
+            if stream is not None:
+                stream.flush()
     os._exit(status)
 
 

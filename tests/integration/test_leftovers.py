@@ -1,12 +1,14 @@
 """Challenge responses that cannot be removed: what leaves none, when the others are tried again."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from certctl.cleanup import GIVEN_UP_AFTER
+from certctl.errors import ConfigurationError
 from certctl.models import Value
 from certctl.operations.leftovers import CleanupAction, clean_up_leftovers
 from tests.lab.bind import BindServer
@@ -62,7 +64,8 @@ def hook_of(directory: Path, *, present: int, cleanup: int) -> str:
 def test_a_hook_that_never_ran_leaves_nothing_to_remove(
     machine: Machine, options: Mapping[str, Value]
 ) -> None:
-    machine.issue("a.example", options=options)
+    with suppress(ConfigurationError):  # found before an order where the hook is named by its path
+        machine.issue("a.example", options=options)
 
     assert (machine.store.journal.with_leftovers(), not_removed(machine)) == ([], [])
 

@@ -386,7 +386,7 @@ def test_a_mistake_in_the_environment_is_named_by_its_variable(
         (("issu", "x.example"), "Did you mean certctl issue?"),
         (("issue", "https://url.example/"), "Give only the host name: url.example"),
         (("issue", "a@mail.example"), "Give it with --email"),
-        (("issue", "no-dot"), "it has no dot"),
+        (("issue", "no-dot", "--ca", "letsencrypt"), "no dot"),
         (("issue",), "no name was given"),
         (("issue", "x.example", "--http-prt", "80"), "--http-port"),
         (("issue", "x.example", "--key-type", "rsa-1024"), "rsa-2048"),
