@@ -62,10 +62,16 @@ class Front:
 
     def comes_to_serve(self, name: str, leaf: x509.Certificate) -> bool:
         """Whether `leaf` is shown to who asks for `name`, or soon is: after a graceful reload a
-        process that is about to end may take a last connection.
+        process that is about to end may take a last connection, or reset it.
         """
+
+        def shown() -> bool:
+            with contextlib.suppress(ConnectionError):
+                return self.served(name) == leaf
+            return False
+
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: self.served(name) == leaf, f"the certificate of {name}")
+            wait_until(shown, f"the certificate of {name}")
             return True
         return False
 
