@@ -68,7 +68,7 @@ def _handshake_message(received: bytes) -> bytes:
         except IndexError:
             raise IncompleteHello from None
         if not fragment:
-            raise InvalidHello  # RFC 8446 §5.1: no empty fragments, which could come for ever
+            raise InvalidHello  # RFC 8446 §5.1: no empty fragments, of which there could be no end
         message += fragment
     raise InvalidHello
 
