@@ -1,6 +1,6 @@
 """Loads settings from `certctl.toml`, then the environment, then the flags of a command.
 
-Reading and precedence are here; `certctl.options` defines the settings.
+Reading and precedence are here; `certctl.rules.options` defines the settings.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from certctl.credentials import (
+from certctl.model.errors import ConfigurationError
+from certctl.model.values import Value
+from certctl.rules.credentials import (
     TABLE,
     ZONES,
     read_tables,
     without_tables,
 )
-from certctl.errors import ConfigurationError
-from certctl.models import Value
-from certctl.paths import absolute_path, home_expanded, require_utf8
-from certctl.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
-from certctl.spec import with_absolute_paths, with_method
+from certctl.rules.paths import absolute_path, home_expanded, require_utf8
+from certctl.rules.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
+from certctl.rules.spec import with_absolute_paths, with_method
 from certctl.system.files import read_trusted
 
 FILE_NAME = "certctl.toml"
@@ -33,7 +33,7 @@ def home_directory(
     """Return the home directory: from the flag, `CERTCTL_HOME`, or the default for the user.
 
     Relative paths are resolved against `directory`. Raises `ConfigurationError` if the path cannot
-    be used (see `certctl.paths`).
+    be used (see `certctl.rules.paths`).
     """
     given = flag or environment.get("CERTCTL_HOME")
     if given:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from certctl.alerts.loading import AlertSystem
 from certctl.alerts.messages import body, title
-from certctl.errors import AlertFailed, ConfigurationError
-from certctl.events import Warned
-from certctl.models import RunSummary
-from certctl.ports import Alert
-from certctl.settings import Settings
+from certctl.model.errors import AlertFailed, ConfigurationError
+from certctl.model.events import Warned
+from certctl.model.ports import Alert
+from certctl.model.run import RunSummary
+from certctl.rules.settings import Settings
 from certctl.system.secrets import read_secret
 
 _MAX_BYTES = 1500
@@ -37,7 +37,7 @@ def create(settings: Settings, system: AlertSystem) -> Alert:
 
 
 class Apprise:
-    """Implements `certctl.ports.Alert`."""
+    """Implements `certctl.model.ports.Alert`."""
 
     def __init__(self, urls: list[str], path: Path, system: AlertSystem) -> None:
         self._urls = urls

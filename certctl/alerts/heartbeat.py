@@ -10,10 +10,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from certctl.alerts.loading import AlertSystem
-from certctl.errors import AlertFailed
-from certctl.models import Proxy, RunSummary
-from certctl.ports import Alert
-from certctl.settings import Settings
+from certctl.model.ca import Proxy
+from certctl.model.errors import AlertFailed
+from certctl.model.ports import Alert
+from certctl.model.run import RunSummary
+from certctl.rules.settings import Settings
 from certctl.system.proxy import proxy_from
 from certctl.version import VERSION
 
@@ -39,7 +40,7 @@ def create(settings: Settings, system: AlertSystem) -> Alert:  # noqa: ARG001 - 
 
 
 class Heartbeat:
-    """Implements `certctl.ports.Alert`."""
+    """Implements `certctl.model.ports.Alert`."""
 
     def __init__(self, url: str, method: str, roots: str | None, proxy: Proxy) -> None:
         self._proxy = proxy

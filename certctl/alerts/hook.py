@@ -10,14 +10,14 @@ from dataclasses import asdict
 
 from certctl.alerts.loading import AlertSystem
 from certctl.alerts.messages import body, truncated
-from certctl.errors import AlertFailed
-from certctl.events import HookFinished, HookStarted
-from certctl.models import RunSummary
-from certctl.ports import Alert
-from certctl.settings import Settings
+from certctl.model.errors import AlertFailed
+from certctl.model.events import HookFinished, HookStarted
+from certctl.model.ports import Alert
+from certctl.model.run import RunSummary
+from certctl.model.text import escaped, output_lines
+from certctl.rules.settings import Settings
 from certctl.system.commands import cause_of_status
 from certctl.system.process import run
-from certctl.text import escaped, output_lines
 
 EVENT = "failure"
 _SHOWN_LINES = 20
@@ -48,7 +48,7 @@ def variables(summary: RunSummary) -> dict[str, str]:
 
 
 class FailureHook:
-    """Implements `certctl.ports.Alert`."""
+    """Implements `certctl.model.ports.Alert`."""
 
     def __init__(self, command: str, timeout: float, system: AlertSystem) -> None:
         self._command = command

@@ -12,9 +12,9 @@ from threading import Event as StopEvent
 from types import MappingProxyType
 from typing import Protocol
 
-from certctl.events import EventSink
-from certctl.ports import Alert, Clock
-from certctl.settings import Settings
+from certctl.model.events import EventSink
+from certctl.model.ports import Alert, Clock
+from certctl.rules.settings import Settings
 
 _BY_SETTING = MappingProxyType(
     {

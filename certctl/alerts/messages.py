@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certctl.models import RunFailure, RunSummary
+from certctl.model.run import RunFailure, RunSummary
 
 MAX_BYTES = 100_000
 """The maximum size of one text: Linux limits one environment variable to 128 KiB."""

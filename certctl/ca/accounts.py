@@ -14,7 +14,7 @@ from certctl.ca.messages import AccountState
 from certctl.ca.network import Network
 from certctl.ca.problems import Resource
 from certctl.ca.signing import ExternalAccount, Signer, external_binding, key_change
-from certctl.errors import AccountError, AcmeError, CaUnavailable, TermsChanged
+from certctl.model.errors import AccountError, AcmeError, CaUnavailable, TermsChanged
 
 _BOTH_KEPT = (
     "The old and the new key are both kept. The next use of the account asks the CA again: certctl"

@@ -12,14 +12,14 @@ from certctl.ca import messages
 from certctl.ca.network import Network
 from certctl.ca.problems import Resource
 from certctl.ca.signing import Signer, base64url
-from certctl.errors import (
+from certctl.model.ca import Order
+from certctl.model.errors import (
     AcmeError,
     BadResponse,
     CaUnavailable,
     CertificateNotFound,
     RateLimited,
 )
-from certctl.models import Order
 
 _MISSING_DELAYS = (0.5, 1.0, 2.0)
 """Seconds before a certificate that a valid order has, but that the CA does not find, is requested

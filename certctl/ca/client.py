@@ -21,17 +21,11 @@ from certctl.ca.messages import AccountState, Directory
 from certctl.ca.network import TIMEOUT, Network
 from certctl.ca.renewal_info import RenewalInfoSource
 from certctl.ca.signing import ExternalAccount, Signer
-from certctl.errors import AcmeError, BadResponse, CertctlError
-from certctl.models import (
-    Authorization,
-    Challenge,
-    Endpoint,
-    Identifier,
-    Order,
-    PersistentRecord,
-    SuggestedWindow,
-)
-from certctl.ports import Clock
+from certctl.model.ca import Authorization, Challenge, Endpoint, Order, SuggestedWindow
+from certctl.model.errors import AcmeError, BadResponse, CertctlError
+from certctl.model.identifiers import Identifier
+from certctl.model.ports import Clock
+from certctl.model.validation import PersistentRecord
 
 __all__ = ["AccountKey", "AccountState", "AcmeClient", "Directory", "ExternalAccount"]
 

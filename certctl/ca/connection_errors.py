@@ -13,9 +13,9 @@ import requests
 from urllib3.exceptions import NewConnectionError
 
 from certctl.ca.problems import Resource
-from certctl.errors import AcmeError, BadResponse, CaUnavailable
+from certctl.model.errors import AcmeError, BadResponse, CaUnavailable
+from certctl.model.text import printable
 from certctl.system.http import OUTSIDE_VALIDITY
-from certctl.text import printable
 
 _WRONG_CLOCK = timedelta(hours=1)
 

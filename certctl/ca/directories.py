@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from certctl.errors import UsageError
-from certctl.urls import is_loopback, without_password
+from certctl.model.errors import UsageError
+from certctl.model.urls import is_loopback, without_password
 
 CaKind = Literal["public", "staging", "private"]
 

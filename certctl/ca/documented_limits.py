@@ -13,8 +13,8 @@ from types import MappingProxyType
 from certctl.ca.directories import label
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Rate
-from certctl.models import LimitedAction
-from certctl.rate_limits import Limit, Per, RegisteredDomain
+from certctl.model.ca import LimitedAction
+from certctl.rules.rate_limits import Limit, Per, RegisteredDomain
 
 _HOUR = timedelta(hours=1)
 _WEEK = timedelta(days=7)

@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from certctl.ca.client import AcmeClient, Directory
 from certctl.ca.directories import as_typed, label
 from certctl.ca.problems import shown_terms
-from certctl.errors import AccountError, AcmeError
-from certctl.models import Account, CertificateSpec, Finding, Severity
+from certctl.model.ca import Account
+from certctl.model.errors import AccountError, AcmeError
+from certctl.model.run import Finding, Severity
+from certctl.model.spec import CertificateSpec
 
 SMALL_SKEW = timedelta(minutes=1)
 LARGE_SKEW = timedelta(hours=1)

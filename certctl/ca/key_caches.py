@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from certctl.errors import AcmeError
+from certctl.model.errors import AcmeError
 
 CACHED_FOR = timedelta(minutes=5)
 """How long after a key rollover a refusal may come from a cache."""

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from certctl.ca.problems import MAX_URL_LENGTH, Resource, links, problem, web_url
-from certctl.errors import BadResponse
-from certctl.models import Authorization, Challenge, Identifier, IdentifierType, Order
-from certctl.text import NAME, WORD, printable, texts
+from certctl.model.ca import Authorization, Challenge, Order
+from certctl.model.errors import BadResponse
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.text import NAME, WORD, printable, texts
 
 if TYPE_CHECKING:
     from requests import Response

@@ -40,7 +40,8 @@ from certctl.ca.problems import Resource, error_from
 from certctl.ca.rate_limiter import Limiter
 from certctl.ca.retry_after import http_date, retry_after
 from certctl.ca.signing import Signer
-from certctl.errors import (
+from certctl.model.ca import Endpoint
+from certctl.model.errors import (
     AcmeError,
     BadResponse,
     CaUnavailable,
@@ -49,8 +50,8 @@ from certctl.errors import (
     OrderTimeout,
     RateLimited,
 )
-from certctl.models import Endpoint
-from certctl.ports import Clock
+from certctl.model.ports import Clock
+from certctl.model.urls import is_loopback
 from certctl.system.http import (
     BoundedAdapter,
     RequestStopped,
@@ -58,7 +59,6 @@ from certctl.system.http import (
     unverified_date,
 )
 from certctl.system.proxy import proxies_for
-from certctl.urls import is_loopback
 from certctl.version import VERSION
 
 _Item = TypeVar("_Item")

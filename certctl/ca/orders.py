@@ -17,7 +17,8 @@ from certctl.ca import messages
 from certctl.ca.network import MORE_TIME, Network
 from certctl.ca.problems import Resource
 from certctl.ca.signing import base64url
-from certctl.errors import (
+from certctl.model.ca import Authorization, Challenge, Order
+from certctl.model.errors import (
     AccountError,
     AcmeError,
     BadResponse,
@@ -29,7 +30,7 @@ from certctl.errors import (
     RateLimited,
     ValidationFailed,
 )
-from certctl.models import Authorization, Challenge, Identifier, Order
+from certctl.model.identifiers import Identifier
 
 _FIRST_DELAY = 0.02
 _LONGEST_DELAY = 5.0

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from http import HTTPStatus
 from typing import TypeVar
 
-from certctl.errors import CaUnavailable
-from certctl.ports import Clock
+from certctl.model.errors import CaUnavailable
+from certctl.model.ports import Clock
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

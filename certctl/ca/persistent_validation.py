@@ -6,10 +6,12 @@ the URL, the name and the account's key, after a prefix from the directory.
 
 from __future__ import annotations
 
-from certctl import persistent_validation
 from certctl.ca.network import Network
-from certctl.errors import BadResponse
-from certctl.models import Challenge, ChallengeType, Identifier, PersistentRecord
+from certctl.model.ca import Challenge, ChallengeType
+from certctl.model.errors import BadResponse
+from certctl.model.identifiers import Identifier
+from certctl.model.validation import PersistentRecord
+from certctl.rules import persistent_validation
 
 _MAX_ISSUERS = 10
 _MAX_NAME_LENGTH = 253

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from certctl.ca.retry_after import retry_after
-from certctl.errors import (
+from certctl.model.errors import (
     AccountError,
     AccountPaused,
     AcmeError,
@@ -27,7 +27,7 @@ from certctl.errors import (
     RateLimited,
     TermsChanged,
 )
-from certctl.text import NAME, WORD, printable, quoted
+from certctl.model.text import NAME, WORD, printable, quoted
 
 if TYPE_CHECKING:
     from requests import Response

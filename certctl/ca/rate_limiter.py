@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certctl.ca.problems import Resource
-from certctl.errors import AcmeError
-from certctl.ports import Clock
+from certctl.model.errors import AcmeError
+from certctl.model.ports import Clock
 
 _STEP_BACK, _LARGEST_STEP = 0.8, 0.7
 _RECOVERY = 1.03

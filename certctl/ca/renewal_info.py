@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from certctl.ca.messages import json_object
 from certctl.ca.network import Network
 from certctl.ca.problems import Resource, web_url
-from certctl.errors import AcmeError, CaUnavailable, RateLimited, RenewalInfoUnavailable
-from certctl.models import SuggestedWindow
+from certctl.model.ca import SuggestedWindow
+from certctl.model.errors import AcmeError, CaUnavailable, RateLimited, RenewalInfoUnavailable
 
 SHORTEST_WAIT, LONGEST_WAIT, DEFAULT_WAIT = 60.0, 86400.0, 6 * 3600.0
 """Seconds between two requests for one certificate: the bounds on a CA's `Retry-After`, and the

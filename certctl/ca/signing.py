@@ -14,8 +14,8 @@ import josepy
 from acme import jws, messages
 from josepy import b64
 
-from certctl import keys
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
+from certctl.rules import keys
 
 _CURVES: Mapping[str, josepy.JWASignature] = {
     "secp256r1": josepy.ES256,

@@ -15,29 +15,24 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-from certctl import persistent_validation
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.dns.provider_choice import ChosenProviders
 from certctl.dns.record_names import NAME_CODE, check_name
 from certctl.dns.shared_lookups import DnsLookups
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError
-from certctl.models import (
-    ChallengeSpec,
-    ChallengeType,
-    Identifier,
-    IdentifierType,
-    Placement,
-    Task,
-    TxtRecord,
-)
-from certctl.options import Option
-from certctl.ports import Solver
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Placement, Task, TxtRecord
+from certctl.rules import persistent_validation
+from certctl.rules.options import Option
 
 NAME = "dns"
 OPTIONS: tuple[Option, ...] = ()
-"""No options of its own: providers declare theirs, and `certctl.options` has the others."""
+"""No options of its own: providers declare theirs, and `certctl.rules.options` has the others."""
 
 _DEFAULT_TYPES = (ChallengeType.DNS_01, ChallengeType.DNS_ACCOUNT_01)
 

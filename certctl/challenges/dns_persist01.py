@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from certctl import persistent_validation
 from certctl.challenges.system import SolverSystem
 from certctl.dns.record_names import check_name
 from certctl.dns.shared_lookups import DnsLookups
-from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
-from certctl.models import ChallengeSpec, ChallengeType, PersistentRecord, Placement, Task
-from certctl.options import Option
-from certctl.ports import Solver
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, Interrupted, PropagationTimeout
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import PersistentRecord, Placement, Task
+from certctl.rules import persistent_validation
+from certctl.rules.options import Option
 
 NAME = "dns-persist"
 OPTIONS: tuple[Option, ...] = ()
-"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.rules.options`."""
 
 CODE = "challenge.dns.persist"
 _PAUSE_SECONDS = 1.0

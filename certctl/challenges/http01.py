@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from certctl.errors import ChallengeError
-from certctl.models import ChallengeType, Placement, Task
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError
+from certctl.model.validation import Placement, Task
 
 DIRECTORIES = (".well-known", "acme-challenge")
 PREFIX = "/.well-known/acme-challenge/"

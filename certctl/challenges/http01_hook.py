@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from certctl.challenges.http01 import check_task, placement
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ConfigurationError
-from certctl.hook_protocols import HookAction, HookAnswer, chosen_protocol
-from certctl.models import ChallengeSpec, ChallengeType, Identifier, Placement, Task
-from certctl.names import parse_identifier
-from certctl.options import Option
-from certctl.ports import Solver
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ConfigurationError
+from certctl.model.identifiers import Identifier
+from certctl.model.names import parse_identifier
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Placement, Task
+from certctl.rules.hook_protocols import HookAction, HookAnswer, chosen_protocol
+from certctl.rules.options import Option
 from certctl.system.answer_hooks import AnswerHooks, HookSettings
 
 NAME = "http-hook"
 OPTIONS: tuple[Option, ...] = ()
-"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.rules.options`."""
 
 _CODE = "challenge.http.hook"
 

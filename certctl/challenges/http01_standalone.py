@@ -18,13 +18,15 @@ from certctl.challenges.listeners import HTTP_01, open_when_free
 from certctl.challenges.port_turns import PortTurn
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
-from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
-from certctl.options import Option
-from certctl.ports import Solver
+from certctl.model.ca import ChallengeType
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Placement, Task
+from certctl.rules.options import Option
 
 NAME = "standalone"
 OPTIONS: tuple[Option, ...] = ()
-"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.rules.options`."""
 
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:

@@ -15,16 +15,19 @@ from certctl.challenges.http01 import DIRECTORIES, check_task, checked_token, pl
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.challenges.webroot_directory import Directory, OutsideWebroot
-from certctl.errors import ChallengeError, ConfigurationError
-from certctl.models import ChallengeSpec, ChallengeType, Identifier, Placement, Task
-from certctl.names import parse_identifier
-from certctl.options import Option
-from certctl.ports import Solver
-from certctl.spec import split_webroot
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, ConfigurationError
+from certctl.model.identifiers import Identifier
+from certctl.model.names import parse_identifier
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Placement, Task
+from certctl.rules.options import Option
+from certctl.rules.spec import split_webroot
 
 NAME = "webroot"
 OPTIONS: tuple[Option, ...] = ()
-"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.rules.options`."""
 
 _CODE = "challenge.http.webroot"
 

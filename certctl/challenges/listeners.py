@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from certctl.challenges.port_holders import describe_holder, may_become_free
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ChallengeError
+from certctl.model.errors import ChallengeError
 
 BACKLOG = 1024
 PORT_WAIT_SECONDS = 60.0

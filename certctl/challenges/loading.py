@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import Protocol, cast
 
 from certctl.challenges.system import SolverSystem, no_port_lock
-from certctl.errors import ConfigurationError
-from certctl.models import ChallengeSpec, Identifier
-from certctl.options import Option
-from certctl.ports import Solver
-from certctl.settings import unknown
+from certctl.model.errors import ConfigurationError
+from certctl.model.identifiers import Identifier
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.rules.options import Option
+from certctl.rules.settings import unknown
 
 __all__ = [
     "GROUP",

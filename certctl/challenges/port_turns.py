@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 
 from certctl.challenges.system import SolverSystem
-from certctl.errors import LockHeld
-from certctl.ports import HeldLock
+from certctl.model.errors import LockHeld
+from certctl.model.ports import HeldLock
 
 TURN_TIMEOUT_SECONDS = 300.0
 """How many seconds to wait for a turn."""

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit
 
 from certctl.challenges.http01 import PREFIX
-from certctl.models import Identifier
-from certctl.text import printable
+from certctl.model.identifiers import Identifier
+from certctl.model.text import printable
 
 SECONDS = 8.0
 MAX_REDIRECTS = 10
@@ -74,7 +74,7 @@ def check_tls_alpn_answer(
     """Return if the certificate that `address` presents to a CA validating `identifier` contains
     the digest of `expected`. Raises `NotReached` otherwise.
     """
-    from certctl.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
+    from certctl.rules.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
         is_answer,
         server_name,
     )

@@ -6,10 +6,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Self
 
-from certctl.credentials import EMPTY, DnsCredentials
 from certctl.dns.system import KeyedLocks, no_terminal
-from certctl.models import Proxy
-from certctl.ports import Clock, HeldLock, Instruct, LockPort
+from certctl.model.ca import Proxy
+from certctl.model.ports import Clock, HeldLock, Instruct, LockPort
+from certctl.rules.credentials import EMPTY, DnsCredentials
 
 
 class _NullLock:

@@ -17,15 +17,17 @@ from certctl.challenges.listeners import TLS_ALPN_01, open_when_free
 from certctl.challenges.port_turns import PortTurn
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ChallengeError, Interrupted
-from certctl.models import ChallengeSpec, ChallengeType, Placement, Task
-from certctl.names import parse_identifier
-from certctl.options import Option
-from certctl.ports import Solver
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, Interrupted
+from certctl.model.names import parse_identifier
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Placement, Task
+from certctl.rules.options import Option
 
 NAME = "tls-alpn"
 OPTIONS: tuple[Option, ...] = ()
-"""No options of its own: the settings named `challenge.*` are in `certctl.options`."""
+"""No options of its own: the settings named `challenge.*` are in `certctl.rules.options`."""
 
 _TURN_POLL_SECONDS = 0.05
 
@@ -55,7 +57,7 @@ class TlsAlpnSolver:
         return (ChallengeType.TLS_ALPN_01,)
 
     def plan(self, task: Task) -> Placement:
-        from certctl.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
+        from certctl.rules.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
             server_name,
         )
 
@@ -143,7 +145,7 @@ class TlsAlpnSolver:
 
     def _serve(self, placement: Placement) -> None:
         from certctl.challenges.tls_alpn01_server import tls_context  # noqa: PLC0415 - see `_open`
-        from certctl.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
+        from certctl.rules.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
             validation_certificate,
         )
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from certctl.cli.invocation import Invocation
-from certctl.errors import CertctlError
-from certctl.names import stored_name, unicode_name
+from certctl.model.errors import CertctlError
+from certctl.model.names import stored_name, unicode_name
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

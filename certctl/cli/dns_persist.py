@@ -12,12 +12,12 @@ from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, report_lines
 from certctl.dns.loading import provider_options
-from certctl.errors import ChallengeError, UsageError
-from certctl.names import parse_identifiers
+from certctl.model.errors import ChallengeError, UsageError
+from certctl.model.names import parse_identifiers
 from certctl.output.certificates import report_result
 from certctl.output.document import Json, Result
-from certctl.settings import duration
-from certctl.spec import with_persistent_validation
+from certctl.rules.settings import duration
+from certctl.rules.spec import with_persistent_validation
 
 
 @click.command(

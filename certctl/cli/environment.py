@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from certctl.paths import UNREACHABLE
+from certctl.rules.paths import UNREACHABLE
 
 
 @dataclass(frozen=True)

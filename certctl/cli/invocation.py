@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from certctl.cli.environment import Environment
-from certctl.errors import CertctlError
-from certctl.models import Value
+from certctl.model.errors import CertctlError
+from certctl.model.values import Value
 from certctl.output.console import Output, terminal_text
 from certctl.output.document import Result
 

@@ -20,10 +20,10 @@ import click
 from certctl.cli.environment import Environment, of_this_process
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Group, common_parameters
-from certctl.errors import CertctlError, ExitStatus, Interrupted, UsageError, unexpected
+from certctl.model.errors import CertctlError, ExitStatus, Interrupted, UsageError, unexpected
 from certctl.output.console import PrintableStream, terminal_text
 from certctl.output.document import Result
-from certctl.paths import is_utf8, shown_bytes
+from certctl.rules.paths import is_utf8, shown_bytes
 from certctl.version import VERSION
 
 if TYPE_CHECKING:

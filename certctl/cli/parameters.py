@@ -14,10 +14,10 @@ import click
 
 from certctl.cli.completion import KNOWN_VALUES, setting_values
 from certctl.cli.invocation import Invocation
-from certctl.errors import ConfigurationError, UsageError
-from certctl.models import Value
-from certctl.options import OPTIONS, Kind, Option
-from certctl.settings import check, parse
+from certctl.model.errors import ConfigurationError, UsageError
+from certctl.model.values import Value
+from certctl.rules.options import OPTIONS, Kind, Option
+from certctl.rules.settings import check, parse
 
 GENERAL = "Options"
 """The heading of options that have no heading of their own."""

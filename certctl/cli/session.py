@@ -16,20 +16,20 @@ from typing import Literal
 from certctl import config
 from certctl.ca.directories import DEV
 from certctl.cli.invocation import Invocation
-from certctl.errors import CertctlError
-from certctl.events import Event, EventSink
-from certctl.models import Endpoint
-from certctl.operations.plugins import option_table
-from certctl.operations.run import Run
-from certctl.operations.services import Services
+from certctl.engine.plugins import option_table
+from certctl.engine.run import Run
+from certctl.engine.services import Services
+from certctl.model.ca import Endpoint
+from certctl.model.errors import CertctlError
+from certctl.model.events import Event, EventSink
 from certctl.output.console import Output, PrintableStream
 from certctl.output.json_lines import Lines
 from certctl.output.log import Log
 from certctl.output.progress import Progress
-from certctl.paths import absolute_path
-from certctl.store.audit import Audit
-from certctl.store.local import LocalStore
-from certctl.store.tree import LocalTree
+from certctl.rules.paths import absolute_path
+from certctl.store.home.audit import Audit
+from certctl.store.home.local import LocalStore
+from certctl.store.home.tree import LocalTree
 from certctl.system.clock import SystemClock
 
 

@@ -13,15 +13,17 @@ import click
 
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import DOMAIN_VALIDATION, SectionedOption, settings
-from certctl.errors import ConsentRequired, UsageError
-from certctl.models import Outcome, Value, Version
-from certctl.operations.plugins import option_table
-from certctl.operations.report import Report
-from certctl.operations.run import Run
+from certctl.engine.plugins import option_table
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.model.certificate import Version
+from certctl.model.errors import ConsentRequired, UsageError
+from certctl.model.run import Outcome
+from certctl.model.values import Value
 from certctl.output.certificates import files_lines, renewal_text
 from certctl.output.console import Paragraph
 from certctl.output.times import Times, left
-from certctl.spec import with_absolute_paths
+from certctl.rules.spec import with_absolute_paths
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _FILE_LIMIT = 1_000_000

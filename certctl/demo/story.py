@@ -24,21 +24,22 @@ from certctl.ca.directories import DEV
 from certctl.demo.application import application
 from certctl.demo.visitors import Visit, Visitor, load
 from certctl.devca.endpoint import dev_endpoint
-from certctl.errors import CertctlError, Interrupted
-from certctl.events import Event, HookFinished
-from certctl.models import Endpoint, RevocationReason, Value
-from certctl.names import parse_identifiers
-from certctl.operations.accounts import register
+from certctl.engine.order.accounts import register
+from certctl.engine.plugins import option_table
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.engine.services import Services
+from certctl.model.ca import Endpoint, RevocationReason
+from certctl.model.errors import CertctlError, Interrupted
+from certctl.model.events import Event, HookFinished
+from certctl.model.names import parse_identifiers
+from certctl.model.values import Value
 from certctl.operations.issue import IssueRequest, issue
-from certctl.operations.plugins import option_table
 from certctl.operations.renew import RenewRequest, renew
-from certctl.operations.report import Report
 from certctl.operations.revoke import Afterwards, revoke, revoke_file
-from certctl.operations.run import Run
-from certctl.operations.services import Services
-from certctl.settings import Settings, Source
-from certctl.store.local import LocalStore
-from certctl.store.tree import LocalTree
+from certctl.rules.settings import Settings, Source
+from certctl.store.home.local import LocalStore
+from certctl.store.home.tree import LocalTree
 from certctl.system.clock import SystemClock
 
 NAMES = ("shop.example", "blog.example")
@@ -108,7 +109,7 @@ class DemoFailed(CertctlError):
 
 
 def run_demo(home: Path, display: Display, stop: threading.Event) -> DemoResult:
-    """Run the demo in the empty directory `home`. Raises an error of `certctl.errors`;
+    """Run the demo in the empty directory `home`. Raises an error of `certctl.model.errors`;
     `Interrupted` if `stop` was set.
     """
     clock = SystemClock()

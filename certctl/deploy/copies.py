@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from certctl import formats
-from certctl.copies import READABLE, format_copy
-from certctl.errors import ConfigurationError, StoreError
-from certctl.models import CopyFormat, CopySpec, Delivery, SavedFile
+from certctl.model.delivery import Delivery, SavedFile
+from certctl.model.errors import ConfigurationError, StoreError
+from certctl.model.spec import CopyFormat, CopySpec
+from certctl.rules import formats
+from certctl.rules.copies import READABLE, format_copy
 from certctl.system.destinations import Obstacle, not_replaceable, obstacle
 from certctl.system.files import (
     PRIVATE_FILE,

@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from certctl.errors import CertctlError, ConfigurationError
-from certctl.models import CertificateSpec, Finding, Severity
+from certctl.model.errors import CertctlError, ConfigurationError
+from certctl.model.run import Finding, Severity
+from certctl.model.spec import CertificateSpec
 from certctl.system.commands import obstacle, program_of
 from certctl.system.files import check_trusted
 from certctl.system.process import clean_environment

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from certctl.models import CertificateFiles, Version
+from certctl.model.certificate import Version
+from certctl.model.delivery import CertificateFiles
 
 MAX_BYTES = 100_000
 """The maximum size of a list of names: Linux limits one environment variable to 128 KiB."""

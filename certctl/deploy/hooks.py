@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Event as StopEvent
 
-from certctl.errors import HookFailed, Interrupted
-from certctl.events import EventSink, HookFinished, HookStarted
-from certctl.models import CertificateSpec
-from certctl.ports import Clock, Tree
+from certctl.model.errors import HookFailed, Interrupted
+from certctl.model.events import EventSink, HookFinished, HookStarted
+from certctl.model.ports import Clock, Tree
+from certctl.model.spec import CertificateSpec
+from certctl.model.text import escaped, output_lines
 from certctl.system.commands import Obstacle, cause_of_status
 from certctl.system.process import Completed
 from certctl.system.process import run as run_process
-from certctl.text import escaped, output_lines
 
 SHOWN_LINES = 20
 """How many lines of a failed hook's output its error includes."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from certctl.deploy import targets
-from certctl.models import Value
-from certctl.options import Option
-from certctl.ports import DeployTarget
+from certctl.model.ports import DeployTarget
+from certctl.model.values import Value
+from certctl.rules.options import Option
 from certctl.system.plugins import Plugins
 
 if TYPE_CHECKING:

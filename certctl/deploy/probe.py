@@ -16,13 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event as StopEvent
 
-from certctl import x509
 from certctl.deploy.handshake import TIMEOUT, HandshakeFailed, KeyKind, PresentedChain, handshake
-from certctl.errors import InspectionFailed, Interrupted
-from certctl.events import EventSink, Verified, VerifyFailed
-from certctl.models import CertificateFacts, ProbeResult, ServiceAddress
-from certctl.ports import Clock
-from certctl.service_address import format_service
+from certctl.model.certificate import CertificateFacts
+from certctl.model.delivery import ProbeResult
+from certctl.model.errors import InspectionFailed, Interrupted
+from certctl.model.events import EventSink, Verified, VerifyFailed
+from certctl.model.ports import Clock
+from certctl.model.spec import ServiceAddress
+from certctl.rules import x509
+from certctl.rules.service_address import format_service
 
 DEFAULT_TIMEOUT = 30.0
 FIRST_PAUSE = 0.2

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from certctl.text import printable
+from certctl.model.text import printable
 
 MAX_BYTES = 64 * 1024
 """The most that a server may send before the TLS handshake."""
@@ -130,7 +130,7 @@ def ldap(session: PlaintextSession) -> None:
 PROTOCOLS: Mapping[str, Callable[[PlaintextSession], None]] = MappingProxyType(
     {"smtp": smtp, "imap": imap, "pop3": pop3, "ldap": ldap}
 )
-"""The exchange for each protocol that `certctl.service_address` accepts."""
+"""The exchange for each protocol that `certctl.rules.service_address` accepts."""
 
 
 def _smtp_reply(session: PlaintextSession, expected_code: str) -> list[str]:

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certctl.deploy.hooks import Hook, HookSystem, run_hook
-from certctl.errors import ConfigurationError, HookFailed
-from certctl.models import CopySpec, Delivery, Value
+from certctl.model.delivery import Delivery
+from certctl.model.errors import ConfigurationError, HookFailed
+from certctl.model.spec import CopySpec
+from certctl.model.values import Value
 from certctl.system.process import Completed, clean_environment
 from certctl.system.process import run as run_process
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from certctl.devca.jws import encode
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
 from certctl.system.files import ensure_directory, read_own, write_atomic
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

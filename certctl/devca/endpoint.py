@@ -20,8 +20,8 @@ from certctl.devca.kept_port import KeptPort
 from certctl.devca.server import DevCa
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
-from certctl.errors import LockHeld
-from certctl.models import Endpoint
+from certctl.model.ca import Endpoint
+from certctl.model.errors import LockHeld
 from certctl.system import trust
 from certctl.system.clock import SystemClock
 from certctl.system.files import (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any, Literal
 
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 
 Kind = Literal["bad-nonce", "server-error", "unavailable", "rate-limited", "lost-reply"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from certctl.devca.problems import Problem, compound
 from certctl.devca.settings import Profile
-from certctl.errors import UsageError
-from certctl.names import parse_identifier
+from certctl.model.errors import UsageError
+from certctl.model.names import parse_identifier
 
 _SHOWN = 253
 

@@ -25,7 +25,7 @@ from certctl.devca.settings import (
 )
 from certctl.devca.state import State
 from certctl.devca.wire import Reply, Request, json_reply
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 
 
 def answer(state: State, log: RequestLog, request: Request) -> Reply:

@@ -1,7 +1,7 @@
 """Errors of the development CA as problem documents (RFC 8555 §6.7, RFC 9457).
 
 One exception, raised anywhere and converted to a document at the HTTP layer. These errors are sent
-to ACME clients; the errors that certctl shows to users are in `certctl.errors`.
+to ACME clients; the errors that certctl shows to users are in `certctl.model.errors`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from certctl.errors import StoreError
+from certctl.model.errors import StoreError
 from certctl.system.files import as_store_error
 
 

@@ -33,8 +33,8 @@ from certctl.devca.settings import DevCaSettings
 from certctl.devca.state import State
 from certctl.devca.validation import ValidationTask, Validator
 from certctl.devca.zone import MockZone
-from certctl.errors import ConfigurationError
-from certctl.ports import Clock
+from certctl.model.errors import ConfigurationError
+from certctl.model.ports import Clock
 from certctl.system.clock import SystemClock
 from certctl.system.files import PRIVATE_DIRECTORY, ensure_directory, write_atomic
 

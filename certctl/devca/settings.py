@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from certctl.devca.faults import Faults
-from certctl.errors import ConfigurationError, UsageError
+from certctl.model.errors import ConfigurationError, UsageError
 from certctl.system.files import read_bounded
 
 HTTP_PORT = 5002

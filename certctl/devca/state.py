@@ -13,7 +13,7 @@ from certctl.devca.jws import PublicKey
 from certctl.devca.records import Records
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
-from certctl.ports import Clock
+from certctl.model.ports import Clock
 
 _MAX_NONCES = 100_000
 

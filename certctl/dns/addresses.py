@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
 
 DNS_PORT = 53
 

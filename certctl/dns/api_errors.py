@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from certctl.errors import ChallengeError, Interrupted
-from certctl.ports import Clock
-from certctl.text import printable
+from certctl.model.errors import ChallengeError, Interrupted
+from certctl.model.ports import Clock
+from certctl.model.text import printable
 
 PAUSES = (2.0, 5.0, 15.0)
 """Seconds between the attempts, unless the API sends a Retry-After."""

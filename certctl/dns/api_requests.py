@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from certctl.dns.api_errors import ProviderError, with_retries
-from certctl.errors import ConfigurationError
-from certctl.models import Proxy
-from certctl.ports import Clock
+from certctl.model.ca import Proxy
+from certctl.model.errors import ConfigurationError
+from certctl.model.ports import Clock
 from certctl.version import VERSION
 
 SECONDS = 30.0

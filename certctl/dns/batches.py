@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from certctl.errors import ChallengeError
+from certctl.model.errors import ChallengeError
 
 _Item = TypeVar("_Item")
 

@@ -16,8 +16,9 @@ import dns.rdatatype
 from dns.rdtypes.ANY.CAA import CAA
 
 from certctl.dns.resolver import Resolver
-from certctl.errors import ChallengeError
-from certctl.models import Finding, Identifier, Severity
+from certctl.model.errors import ChallengeError
+from certctl.model.identifiers import Identifier
+from certctl.model.run import Finding, Severity
 
 _CRITICAL = 128
 _CRITICAL_TO_SOME = 1

@@ -16,8 +16,8 @@ import dns.rcode
 import dns.rdatatype
 
 from certctl.dns.resolver import Resolver
-from certctl.errors import ChallengeError
-from certctl.models import Finding, Severity
+from certctl.model.errors import ChallengeError
+from certctl.model.run import Finding, Severity
 
 
 @dataclass(frozen=True)

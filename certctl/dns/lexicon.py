@@ -17,16 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from certctl.cleanup import partly_placed
-from certctl.credentials import is_secret
 from certctl.dns.api_errors import ProviderError, with_retries
 from certctl.dns.profiles import secret_values
 from certctl.dns.split_horizon import other_view
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError, ConfigurationError, Interrupted
-from certctl.models import TxtRecord, Value
-from certctl.options import Kind, Option
-from certctl.ports import DnsProvider
+from certctl.model.errors import ChallengeError, ConfigurationError, Interrupted
+from certctl.model.ports import DnsProvider
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
+from certctl.rules.cleanup import partly_placed
+from certctl.rules.credentials import is_secret
+from certctl.rules.options import Kind, Option
 
 if TYPE_CHECKING:
     from argparse import Action

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from certctl.dns import lexicon, providers
 from certctl.dns.system import ProviderSystem
-from certctl.errors import UsageError
-from certctl.models import Value
-from certctl.options import Option
-from certctl.ports import DnsProvider
+from certctl.model.errors import UsageError
+from certctl.model.ports import DnsProvider
+from certctl.model.values import Value
+from certctl.rules.options import Option
 from certctl.system.plugins import Plugins
 
 __all__ = [

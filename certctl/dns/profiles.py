@@ -1,7 +1,7 @@
 """Converts a credentials profile to its provider's settings: checks options and reads secrets.
 
 Secrets are read when a provider is created, kept in memory only, and never shown. The format of
-profiles is defined in `certctl.credentials`.
+profiles is defined in `certctl.rules.credentials`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from certctl.credentials import (
+from certctl.dns.system import ProviderSystem
+from certctl.model.errors import ConfigurationError
+from certctl.model.values import Value
+from certctl.rules.credentials import (
     SOURCES,
     DnsCredentials,
     Profile,
@@ -20,11 +23,8 @@ from certctl.credentials import (
     read_profile,
     unknown_profile,
 )
-from certctl.dns.system import ProviderSystem
-from certctl.errors import ConfigurationError
-from certctl.models import Value
-from certctl.options import Kind, Option
-from certctl.settings import check, parse
+from certctl.rules.options import Kind, Option
+from certctl.rules.settings import check, parse
 from certctl.system.files import read_private
 from certctl.system.secrets import read_secret, secret_from_command, systemd_credential
 

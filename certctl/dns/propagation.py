@@ -27,9 +27,9 @@ from certctl.dns.queries import NoReply, Server
 from certctl.dns.quorum import Quorum
 from certctl.dns.server_connections import Answer, QueryQueue, ServerConnection
 from certctl.dns.zones import NameServer, Zones
-from certctl.errors import Interrupted, PropagationTimeout
-from certctl.models import TxtRecord
-from certctl.ports import Clock
+from certctl.model.errors import Interrupted, PropagationTimeout
+from certctl.model.ports import Clock
+from certctl.model.validation import TxtRecord
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0

@@ -17,7 +17,7 @@ from certctl.dns.queries import NoReply, Server
 from certctl.dns.quorum import Quorum
 from certctl.dns.split_horizon import other_view
 from certctl.dns.zones import NameServer
-from certctl.errors import PropagationTimeout
+from certctl.model.errors import PropagationTimeout
 
 _MAX_SHOWN = 8
 

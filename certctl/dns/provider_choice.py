@@ -9,14 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from certctl.cleanup import partly_placed
-from certctl.credentials import AUTO, DnsCredentials, Profile, read_options
 from certctl.dns.loading import ProviderSystem, create_provider, is_builtin_or_plugin, options_of
 from certctl.dns.profiles import find_profile, settings_of, settings_of_environment
-from certctl.errors import CertctlError, ConfigurationError
-from certctl.models import ChallengeSpec, TxtRecord, Value
-from certctl.options import Option
-from certctl.ports import DnsProvider
+from certctl.model.errors import CertctlError, ConfigurationError
+from certctl.model.ports import DnsProvider
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
+from certctl.rules.cleanup import partly_placed
+from certctl.rules.credentials import AUTO, DnsCredentials, Profile, read_options
+from certctl.rules.options import Option
 
 
 class ChosenProviders:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
 
 _QUORUM = re.compile(r"([0-9]{1,4})(%?)\Z")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from certctl.errors import ChallengeError
+from certctl.model.errors import ChallengeError
 
 NAME_CODE = "challenge.dns.name"
 

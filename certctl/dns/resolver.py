@@ -17,8 +17,8 @@ import dns.resolver
 
 from certctl.dns.addresses import DNS_PORT, check_server
 from certctl.dns.queries import NoReply, Server, query
-from certctl.errors import ChallengeError, Interrupted
-from certctl.ports import Clock
+from certctl.model.errors import ChallengeError, Interrupted
+from certctl.model.ports import Clock
 
 QUERY_SECONDS = 3.0
 ROUNDS = 2

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from certctl.dns.addresses import check_server
 from certctl.dns.quorum import parse_quorum
-from certctl.models import ChallengeSpec, Placement, Task
-from certctl.ports import Clock
+from certctl.model.ports import Clock
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Placement, Task
 
 if TYPE_CHECKING:
     from certctl.dns.propagation import Propagation

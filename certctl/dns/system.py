@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from certctl.models import Proxy
-from certctl.ports import Clock, Instruct
+from certctl.model.ca import Proxy
+from certctl.model.ports import Clock, Instruct
 
 
 class KeyedLocks:

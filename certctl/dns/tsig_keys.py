@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
 
 ALGORITHMS = (
     "hmac-sha256",

@@ -19,8 +19,8 @@ from certctl.dns.queries import NoReply, Server, query
 from certctl.dns.record_names import check_name
 from certctl.dns.resolver import Resolver, TimeLimit
 from certctl.dns.split_horizon import other_view
-from certctl.errors import ChallengeError
-from certctl.ports import Clock
+from certctl.model.errors import ChallengeError
+from certctl.model.ports import Clock
 
 CACHE_SECONDS = 300.0
 LOCATE_SECONDS = 60.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from certctl import formats
-from certctl.errors import UsageError
-from certctl.models import CopyFormat, Pkcs12Encryption
-from certctl.operations.run import Run
-from certctl.operations.specs import require
+from certctl.engine.run import Run
+from certctl.engine.specs import require
+from certctl.model.errors import UsageError
+from certctl.model.spec import CopyFormat, Pkcs12Encryption
+from certctl.rules import formats
 from certctl.system.destinations import not_replaceable
 from certctl.system.files import PRIVATE_FILE, check_trusted, write_atomic
 

@@ -9,29 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from certctl import x509
-from certctl.credentials import TABLE, from_environment
-from certctl.errors import CertctlError, ConsentRequired, Interrupted, UsageError
-from certctl.models import (
-    CertificateSpec,
-    CertificateStatus,
-    Identifier,
-    Outcome,
-    RenewalDecision,
-    Value,
-)
-from certctl.operations.accounts import use_account
-from certctl.operations.deliver import deliver
-from certctl.operations.dry_run import dry_run, require_dry_run
-from certctl.operations.live_version import activate_wanted, mark_undeployed
-from certctl.operations.memory import record_failure, update_next_action
-from certctl.operations.obtain import names_missing, obtain
-from certctl.operations.preflight import check_deployment, check_validation
-from certctl.operations.rate_limit_forecast import order_for, warn_of_limits
-from certctl.operations.report import Report
-from certctl.operations.run import Run
-from certctl.operations.run_hooks import run_outstanding_post_hooks, run_post_hooks, run_pre_hooks
-from certctl.operations.specs import (
+from certctl.engine.delivery.deliver import deliver
+from certctl.engine.delivery.hooks import run_outstanding_post_hooks, run_post_hooks, run_pre_hooks
+from certctl.engine.delivery.live_version import activate_wanted, mark_undeployed
+from certctl.engine.dry_run import dry_run, require_dry_run
+from certctl.engine.memory import record_failure, update_next_action
+from certctl.engine.order.accounts import use_account
+from certctl.engine.order.obtain import names_missing, obtain
+from certctl.engine.order.rate_limits import order_for, warn_of_limits
+from certctl.engine.preflight import check_deployment, check_validation
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.engine.specs import (
     changed,
     find,
     load,
@@ -40,8 +29,17 @@ from certctl.operations.specs import (
     protect_public,
     require,
 )
-from certctl.renewal import decide
-from certctl.settings import Source
+from certctl.model.certificate import RenewalDecision
+from certctl.model.errors import CertctlError, ConsentRequired, Interrupted, UsageError
+from certctl.model.identifiers import Identifier
+from certctl.model.run import Outcome
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.model.values import Value
+from certctl.rules import x509
+from certctl.rules.credentials import TABLE, from_environment
+from certctl.rules.renewal import decide
+from certctl.rules.settings import Source
 
 
 @dataclass(frozen=True)

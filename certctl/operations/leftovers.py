@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from certctl.errors import UsageError
-from certctl.models import CleanupState, Leftover
-from certctl.operations.authorize import described, remove_leftovers
-from certctl.operations.run import Run
+from certctl.engine.order.authorize import described, remove_leftovers
+from certctl.engine.run import Run
+from certctl.model.errors import UsageError
+from certctl.model.validation import CleanupState, Leftover
 
 
 class CleanupAction(StrEnum):

@@ -11,27 +11,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from certctl import persistent_validation
 from certctl.ca.directories import label
-from certctl.errors import ChallengeError, UsageError
-from certctl.models import (
-    Account,
-    CertificateSpec,
-    Challenge,
-    ChallengeType,
-    Identifier,
-    IdentifierType,
-    PersistentRecord,
-    Placement,
-    Task,
-    Value,
-)
-from certctl.operations.account_recovery import with_account
-from certctl.operations.authorize import other_challenges_hint
-from certctl.operations.order_steps import OrderContext, order_context
-from certctl.operations.preflight import check_validation
-from certctl.operations.run import Run
-from certctl.operations.specs import changed, find, new, new_name
+from certctl.engine.order.account_recovery import with_account
+from certctl.engine.order.authorize import other_challenges_hint
+from certctl.engine.order.steps import OrderContext, order_context
+from certctl.engine.preflight import check_validation
+from certctl.engine.run import Run
+from certctl.engine.specs import changed, find, new, new_name
+from certctl.model.ca import Account, Challenge, ChallengeType
+from certctl.model.errors import ChallengeError, UsageError
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.spec import CertificateSpec
+from certctl.model.validation import PersistentRecord, Placement, Task
+from certctl.model.values import Value
+from certctl.rules import persistent_validation
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient

@@ -14,21 +14,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from certctl.errors import CertctlError, Interrupted, LockHeld, unexpected
-from certctl.events import CertificateFinished, CertificateStarted, RunStarted
-from certctl.models import Outcome
-from certctl.operations.circuit_breaker import CircuitBreaker
-from certctl.operations.due import DueWork, RenewRequest, Work, find_work, recheck, skipped
-from certctl.operations.memory import record_failure, update_next_action
-from certctl.operations.parallel import in_parallel
-from certctl.operations.rate_limit_forecast import warn_of_limits
-from certctl.operations.report import Report
-from certctl.operations.run import Run
+from certctl.engine.circuit_breaker import CircuitBreaker
+from certctl.engine.due import DueWork, RenewRequest, Work, find_work, recheck, skipped
+from certctl.engine.memory import record_failure, update_next_action
+from certctl.engine.order.rate_limits import warn_of_limits
+from certctl.engine.parallel import in_parallel
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.engine.specs import require
+from certctl.model.errors import CertctlError, Interrupted, LockHeld, unexpected
+from certctl.model.events import CertificateFinished, CertificateStarted, RunStarted
+from certctl.model.run import Outcome
 from certctl.operations.run_report import report_run
-from certctl.operations.specs import require
 
 if TYPE_CHECKING:
-    from certctl.operations.run_hooks import RunHooks
+    from certctl.engine.delivery.hooks import RunHooks
 
 __all__ = ["RenewRequest", "renew"]
 
@@ -110,7 +110,7 @@ def _order_all(
     errors: list[CertctlError],
 ) -> None:
     """Order what is due between the pre and the post hooks, and deploy it batch by batch."""
-    from certctl.operations.run_hooks import run_post_hooks, run_pre_hooks  # noqa: PLC0415 - an idle run needs none
+    from certctl.engine.delivery.hooks import run_post_hooks, run_pre_hooks  # noqa: PLC0415 - an idle run needs none
 
     if not request.dry_run:
         warn_of_limits([(each.spec, each.ledger_entry) for each in due if each.ledger_entry], run)
@@ -177,8 +177,8 @@ def _attempted(
     work: Work, request: RenewRequest, run_hooks: RunHooks, breaker: CircuitBreaker, run: Run
 ) -> Outcome:
     """Do what one certificate needs, unless another process did it in the meantime."""
-    from certctl.operations.dry_run import dry_run  # noqa: PLC0415 - an idle run needs no CA
-    from certctl.operations.obtain import (  # noqa: PLC0415 - an idle run needs no CA
+    from certctl.engine.dry_run import dry_run  # noqa: PLC0415 - an idle run needs no CA
+    from certctl.engine.order.obtain import (  # noqa: PLC0415 - an idle run needs no CA
         names_missing,
         obtain,
     )
@@ -224,7 +224,7 @@ def _pending_deployment(work: Work, request: RenewRequest, run: Run) -> Outcome:
 
 def _deployed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
     """Deploy what was issued or is pending, record each next action, and release the locks."""
-    from certctl.operations.deliver import deliver  # noqa: PLC0415 - an idle run needs none
+    from certctl.engine.delivery.deliver import deliver  # noqa: PLC0415 - an idle run needs none
 
     names = [each.name for each in outcomes if each.action in {"issued", "deployed"}]
     try:
@@ -242,7 +242,7 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
 
     Certificates locked by another process are left to it.
     """
-    from certctl.operations.authorize import (  # noqa: PLC0415 - an idle run needs no CA
+    from certctl.engine.order.authorize import (  # noqa: PLC0415 - an idle run needs no CA
         remove_leftovers,
     )
 
@@ -265,7 +265,7 @@ def _remove_leftovers(names: Sequence[str], run: Run) -> None:
 
 def _restore_copies(name: str, run: Run) -> None:
     """Put back copies that a killed run left half-written, unless another process does it."""
-    from certctl.operations.deploy_steps import restore_copies  # noqa: PLC0415 - an idle run needs none
+    from certctl.engine.delivery.steps import restore_copies  # noqa: PLC0415 - an idle run needs none
 
     try:
         run.lock(name, timeout=0)
@@ -326,6 +326,6 @@ def _delay(request: RenewRequest, run: Run) -> None:
 
 
 def _run_outstanding_post_hooks(run: Run) -> list[CertctlError]:
-    from certctl.operations.run_hooks import run_outstanding_post_hooks  # noqa: PLC0415 - idle runs need none
+    from certctl.engine.delivery.hooks import run_outstanding_post_hooks  # noqa: PLC0415 - idle runs need none
 
     return run_outstanding_post_hooks(run)

@@ -12,23 +12,26 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from certctl import formats, keys, x509
-from certctl.account_recovery import may_be_unknown
 from certctl.ca.directories import directory_url
-from certctl.errors import AccountError, AcmeError, DeployFailed, UsageError
-from certctl.events import Revoked
-from certctl.models import CertificateSpec, Material, Outcome, RevocationReason, Version
-from certctl.operations.accounts import accounts_at, choose_account, shared_lock
-from certctl.operations.deliver import deliver
-from certctl.operations.memory import update_next_action
-from certctl.operations.obtain import obtain
-from certctl.operations.report import Report
-from certctl.operations.run import Run
-from certctl.operations.run_hooks import run_post_hooks, run_pre_hooks
-from certctl.operations.specs import load, protect_public, require
+from certctl.engine.delivery.deliver import deliver
+from certctl.engine.delivery.hooks import run_post_hooks, run_pre_hooks
+from certctl.engine.memory import update_next_action
+from certctl.engine.order.accounts import accounts_at, choose_account, shared_lock
+from certctl.engine.order.obtain import obtain
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.engine.specs import load, protect_public, require
+from certctl.model.ca import RevocationReason
+from certctl.model.certificate import Material, Version
+from certctl.model.errors import AccountError, AcmeError, DeployFailed, UsageError
+from certctl.model.events import Revoked
+from certctl.model.run import Outcome
+from certctl.model.spec import CertificateSpec
+from certctl.rules import formats, keys, x509
+from certctl.rules.account_recovery import may_be_unknown
 
 if TYPE_CHECKING:
-    from certctl.models import Account
+    from certctl.model.ca import Account
 
 
 class Afterwards(StrEnum):

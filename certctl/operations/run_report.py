@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from certctl.errors import AlertFailed, CertctlError, ExitStatus, StoreError
-from certctl.models import LastAlert, RunFailure, RunSummary
-from certctl.operations.report import Report
-from certctl.operations.run import Run
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.model.errors import AlertFailed, CertctlError, ExitStatus, StoreError
+from certctl.model.run import LastAlert, RunFailure, RunSummary
 
 if TYPE_CHECKING:
-    from certctl.ports import Alert
+    from certctl.model.ports import Alert
 
 REMINDER_INTERVAL = timedelta(days=1)
 """After this time, an unchanged failure is reported again."""

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from certctl.errors import ConfigurationError, UsageError
-from certctl.operations.run import Run
+from certctl.engine.run import Run
+from certctl.model.errors import ConfigurationError, UsageError
+from certctl.rules.settings import Settings, Source
 from certctl.schedule.cron import Cron, Crontab
 from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Installed, Machine, Scheduler, is_ours
 from certctl.schedule.systemd import Systemd
-from certctl.settings import Settings, Source
 from certctl.system.files import check_trusted
 from certctl.system.timers import timers_for
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from certctl.errors import LockHeld, UsageError
-from certctl.models import CertificateStatus, DeployResult, Outcome, Version
-from certctl.names import certificate_name
-from certctl.operations.deliver import deliver
-from certctl.operations.memory import update_next_action
-from certctl.operations.report import Report
-from certctl.operations.run import Run
-from certctl.operations.specs import require
-from certctl.renewal import latest_renewal
+from certctl.engine.delivery.deliver import deliver
+from certctl.engine.memory import update_next_action
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.engine.specs import require
+from certctl.model.certificate import Version
+from certctl.model.delivery import DeployResult
+from certctl.model.errors import LockHeld, UsageError
+from certctl.model.names import certificate_name
+from certctl.model.run import Outcome
+from certctl.model.status import CertificateStatus
+from certctl.rules.renewal import latest_renewal
 
 
 def rollback(run: Run, name: str, number: int | None) -> Report:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from certctl.ca.directories import as_typed
-from certctl.models import Account
+from certctl.model.ca import Account
 from certctl.output.certificates import pairs
 from certctl.output.document import Json
 from certctl.output.times import Times, moment
-from certctl.rate_limits import Usage
+from certctl.rules.rate_limits import Usage
 
 _MOST_LIMITS = 10
 

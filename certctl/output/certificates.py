@@ -10,27 +10,20 @@ from dataclasses import asdict
 from datetime import datetime
 
 from certctl.ca.directories import label_with_kind
-from certctl.copies import copy_table, format_copy
-from certctl.credentials import AUTO
-from certctl.errors import CertctlError
-from certctl.models import (
-    CertificateFiles,
-    CertificateSpec,
-    ChallengeSpec,
-    DeployResult,
-    LastError,
-    OnFailure,
-    Outcome,
-    ProbeResult,
-    Version,
-)
-from certctl.operations.overview import CertificateDetails, CertificateView
-from certctl.operations.report import Report
+from certctl.engine.report import Report
+from certctl.inspection.overview import CertificateDetails, CertificateView
+from certctl.model.certificate import LastError, Version
+from certctl.model.delivery import CertificateFiles, DeployResult, ProbeResult
+from certctl.model.errors import CertctlError
+from certctl.model.run import Outcome
+from certctl.model.spec import CertificateSpec, ChallengeSpec, OnFailure
+from certctl.model.text import escaped
 from certctl.output.console import Paragraph, Row, Table
 from certctl.output.document import Json, Result, error_object
 from certctl.output.times import Times, left, left_in_short, moment
-from certctl.service_address import format_service
-from certctl.text import escaped
+from certctl.rules.copies import copy_table, format_copy
+from certctl.rules.credentials import AUTO
+from certctl.rules.service_address import format_service
 
 _STYLE = {
     "expired": "bold red",

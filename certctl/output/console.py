@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from certctl.errors import CertctlError, UsageError, ValidationFailed
+from certctl.model.errors import CertctlError, UsageError, ValidationFailed
+from certctl.model.text import MESSAGE, escaped
 from certctl.output import document
 from certctl.output.document import Result
-from certctl.text import MESSAGE, escaped
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,9 +5,9 @@ The text says what happened to which certificate. Callers add the time.
 
 from __future__ import annotations
 
-from certctl import events
-from certctl.events import Event
-from certctl.text import escaped
+from certctl.model import events
+from certctl.model.events import Event
+from certctl.model.text import escaped
 
 _WIDTH = 60
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from certctl.errors import CertctlError, ExitStatus, PluginStatus, ValidationFailed
-from certctl.text import safe_json
+from certctl.model.errors import CertctlError, ExitStatus, PluginStatus, ValidationFailed
+from certctl.model.text import safe_json
 
 SCHEMA = 1
 

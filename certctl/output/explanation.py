@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certctl.operations.explain import Explanation
+from certctl.inspection.explain import Explanation
 from certctl.output.certificates import renewal_text
 from certctl.output.console import Paragraph
 from certctl.output.document import Json

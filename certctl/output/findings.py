@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from certctl.errors import ExitStatus
-from certctl.models import Finding, Severity
-from certctl.operations.doctor import Diagnosis
+from certctl.inspection.doctor import Diagnosis
+from certctl.model.errors import ExitStatus
+from certctl.model.run import Finding, Severity
 from certctl.output.console import Labelled, Paragraph
 from certctl.output.document import Json, Result
 

@@ -12,8 +12,8 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self, TextIO
 
-from certctl.events import Event
-from certctl.store.audit import line
+from certctl.model.events import Event
+from certctl.store.home.audit import line
 
 
 class Lines:

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from certctl.errors import CertctlError, ConfigurationError, UsageError
-from certctl.events import Event
+from certctl.model.errors import CertctlError, ConfigurationError, UsageError
+from certctl.model.events import Event
+from certctl.model.text import MESSAGE, escaped
 from certctl.output.descriptions import describe
 from certctl.system.destinations import open_stream
 from certctl.system.trust import open_for_appending
-from certctl.text import MESSAGE, escaped
 
 _STANDARD_ERROR = 2
 

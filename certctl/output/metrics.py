@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from certctl.errors import ConfigurationError
-from certctl.models import RunHistory
-from certctl.operations.overview import CertificateView
+from certctl.inspection.overview import CertificateView
+from certctl.model.errors import ConfigurationError
+from certctl.model.run import RunHistory
 from certctl.version import VERSION
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from certctl.errors import CertctlError, PluginStatus
-from certctl.operations.check import CheckResult, Problem, Remaining
+from certctl.inspection.check import CheckResult, Problem, Remaining
+from certctl.model.errors import CertctlError, PluginStatus
+from certctl.model.text import MESSAGE, printable
 from certctl.output.document import Json, Result
 from certctl.output.times import left
-from certctl.text import MESSAGE, printable
 
 _MOST_PROBLEMS = 5
 _MOST_SUBJECTS = 8

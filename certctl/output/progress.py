@@ -13,11 +13,11 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from certctl import events
-from certctl.events import Event
+from certctl.model import events
+from certctl.model.events import Event
+from certctl.model.text import escaped
 from certctl.output.console import Output
 from certctl.output.descriptions import describe
-from certctl.text import escaped
 
 _DRAWN_EVENTS = (
     events.OrderPlaced,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.operations.dns_test import DnsTestResult
-from certctl.operations.providers import ProviderDetails, ProviderView
-from certctl.options import Option
+from certctl.inspection.dns_test import DnsTestResult
+from certctl.inspection.providers import ProviderDetails, ProviderView
 from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
+from certctl.rules.options import Option
 
 
 def providers_table(views: Sequence[ProviderView]) -> Table:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.errors import worst
-from certctl.operations.verify import Verification, Verifications
+from certctl.inspection.verify import Verification, Verifications
+from certctl.model.errors import worst
+from certctl.model.ports import Clock
 from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
 from certctl.output.times import left_in_short, moment
-from certctl.ports import Clock
-from certctl.service_address import format_service
+from certctl.rules.service_address import format_service
 
 _DISTRUST = (
     ("unable to get", "no: unknown issuer"),

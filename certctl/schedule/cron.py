@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certctl.errors import StoreError
+from certctl.model.errors import StoreError
 from certctl.schedule.job import MARK, Job
 from certctl.schedule.scheduler import (
     Installed,

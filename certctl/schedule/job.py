@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 
 MARK = "Written by `certctl schedule install`"
 """Marks the files that certctl wrote; files without it are never changed."""

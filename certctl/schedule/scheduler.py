@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from certctl.errors import StoreError
+from certctl.model.errors import StoreError
 from certctl.schedule.job import MARK, Job
 from certctl.system.files import read_if_exists, remove_file, write_atomic
 from certctl.system.process import run

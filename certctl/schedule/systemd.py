@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certctl.errors import StoreError
+from certctl.model.errors import StoreError
 from certctl.schedule.job import MARK, Job
 from certctl.schedule.scheduler import (
     Installed,

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from certctl.cleanup import partly_placed
-from certctl.errors import ChallengeError, ConfigurationError, Interrupted
-from certctl.hook_protocols import HookAction, HookAnswer, HookCall, HookProtocol, hook_calls
+from certctl.model.errors import ChallengeError, ConfigurationError, Interrupted
+from certctl.model.text import printable
+from certctl.rules.cleanup import partly_placed
+from certctl.rules.hook_protocols import HookAction, HookAnswer, HookCall, HookProtocol, hook_calls
 from certctl.system import process
 from certctl.system.commands import Obstacle, cause_of_status, obstacle
-from certctl.text import printable
 
 _SHOWN_CHARACTERS = 2000
 _NEVER_RAN = (126, 127)

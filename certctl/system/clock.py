@@ -1,4 +1,4 @@
-"""The system clock, an implementation of `certctl.ports.Clock`."""
+"""The system clock, an implementation of `certctl.model.ports.Clock`."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from certctl.errors import ConfigurationError, StoreCorrupt, StoreError
+from certctl.model.errors import ConfigurationError, StoreCorrupt, StoreError
 from certctl.system import trust
 
 PRIVATE_FILE = 0o600

@@ -33,8 +33,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from certctl.errors import ConfigurationError
-from certctl.models import Proxy
+from certctl.model.ca import Proxy
+from certctl.model.errors import ConfigurationError
 from certctl.system.proxy import proxies_for
 
 if TYPE_CHECKING:

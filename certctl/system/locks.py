@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from certctl.errors import Interrupted, LockHeld, StoreError
-from certctl.ports import Clock
+from certctl.model.errors import Interrupted, LockHeld, StoreError
+from certctl.model.ports import Clock
 from certctl.system.files import store_error
 
 _FIRST_PAUSE = 0.005

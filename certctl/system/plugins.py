@@ -16,7 +16,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from certctl.errors import ConfigurationError, UsageError
+from certctl.model.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from certctl.errors import ConfigurationError
-from certctl.models import Proxy
-from certctl.settings import Settings
+from certctl.model.ca import Proxy
+from certctl.model.errors import ConfigurationError
+from certctl.model.urls import DIRECT, environment_proxy, is_loopback
+from certctl.rules.settings import Settings
 from certctl.system.secrets import read_secret
-from certctl.urls import DIRECT, environment_proxy, is_loopback
 
 
 def proxies_for(url: str, proxy: Proxy) -> Mapping[str, str]:

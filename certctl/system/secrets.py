@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from certctl.errors import ConfigurationError, Interrupted, StoreError
+from certctl.model.errors import ConfigurationError, Interrupted, StoreError
 from certctl.system.files import read_bounded, read_private
 
 _LIMIT = 64 * 1024

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
 
 CODE = "configuration.permissions"
 

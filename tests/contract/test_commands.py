@@ -11,10 +11,11 @@ import pytest
 from certctl.alerts.hook import variables as failure_variables
 from certctl.cli.main import COMMANDS
 from certctl.deploy.hook_environment import run_variables, variables
-from certctl.models import CertificateFiles, RunSummary
-from certctl.operations.plugins import plugin_options
-from certctl.options import OPTIONS
-from certctl.settings import check
+from certctl.engine.plugins import plugin_options
+from certctl.model.delivery import CertificateFiles
+from certctl.model.run import RunSummary
+from certctl.rules.options import OPTIONS
+from certctl.rules.settings import check
 from certctl.version import VERSION
 from tests.support.command import certctl, certctl_process, every_command
 from tests.unit.store_samples import issued

@@ -21,7 +21,6 @@ from certctl.ca.directories import KNOWN_CAS
 from certctl.challenges import http01_hook
 from certctl.challenges.system import SolverSystem
 from certctl.cli.main import COMMANDS
-from certctl.credentials import read_tables
 from certctl.deploy.hook_environment import run_variables, variables
 from certctl.deploy.hooks import HookSystem
 from certctl.deploy.system import TargetSystem
@@ -29,30 +28,21 @@ from certctl.dns import lexicon
 from certctl.dns.loading import kind_of, provider_names
 from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
-from certctl.errors import PRECEDENCE, ExitStatus, HookFailed, PluginStatus
-from certctl.events import Deployed, Event
-from certctl.models import (
-    Account,
-    AccountKeyType,
-    CertificateFiles,
-    ChallengeSpec,
-    CopySpec,
-    Delivery,
-    Deployment,
-    Material,
-    PendingOrder,
-    Placement,
-    RenewalState,
-    RunSummary,
-    ServiceAddress,
-    TxtRecord,
-)
-from certctl.operations.overview import CertificateView
-from certctl.operations.plugins import plugin_options
-from certctl.options import OPTIONS
+from certctl.engine.plugins import plugin_options
+from certctl.inspection.overview import CertificateView
+from certctl.model.ca import Account, AccountKeyType
+from certctl.model.certificate import Material, PendingOrder, RenewalState
+from certctl.model.delivery import CertificateFiles, Delivery, Deployment
+from certctl.model.errors import PRECEDENCE, ExitStatus, HookFailed, PluginStatus
+from certctl.model.events import Deployed, Event
+from certctl.model.run import RunSummary
+from certctl.model.spec import ChallengeSpec, CopySpec, ServiceAddress
+from certctl.model.validation import Placement, TxtRecord
 from certctl.output.document import Result, render
-from certctl.store import records
-from certctl.store.audit import line
+from certctl.rules.credentials import read_tables
+from certctl.rules.options import OPTIONS
+from certctl.store.home import records
+from certctl.store.home.audit import line
 from certctl.system.process import INHERITED
 from tests.lab.clock import SteerableClock
 from tests.support.command import every_command

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from certctl.models import Severity
+from certctl.model.run import Severity
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| `([a-z0-9_.]+)` \| ([a-z, ]+) \| (.+) \|$", re.MULTILINE)

@@ -14,8 +14,10 @@ from typing import Any, get_args
 import pytest
 
 from certctl.cli.main import COMMANDS
-from certctl.errors import DeployFailed, ExitStatus
-from certctl.models import DeployResult, LastError, Outcome, RenewalState
+from certctl.model.certificate import LastError, RenewalState
+from certctl.model.delivery import DeployResult
+from certctl.model.errors import DeployFailed, ExitStatus
+from certctl.model.run import Outcome
 from certctl.output.certificates import outcome_object
 from tests.support.command import Finished, certctl, certctl_process
 from tests.support.homes import add_certificate

@@ -20,11 +20,11 @@ HEAVY = {"acme", "josepy", "requests", "cryptography", "dns", "rich", "tomlkit",
 ORDERING = {
     "certctl.ca.client",
     "certctl.ca.network",
-    "certctl.operations.authorize",
-    "certctl.operations.deliver",
-    "certctl.operations.obtain",
-    "certctl.keys",
-    "certctl.x509",
+    "certctl.engine.order.authorize",
+    "certctl.engine.delivery.deliver",
+    "certctl.engine.order.obtain",
+    "certctl.rules.keys",
+    "certctl.rules.x509",
 }
 """What an order or a deploy needs, and nothing else does."""
 
@@ -89,7 +89,7 @@ def test_plug_ins_are_not_looked_for_where_none_is_named(
 
     loaded = loaded_by(run(*arguments, home=home))
 
-    assert "certctl.settings" in loaded
+    assert "certctl.rules.settings" in loaded
     assert {each for each in loaded if each.startswith(PLUG_INS)} == set()
     assert "importlib.metadata" not in loaded
 

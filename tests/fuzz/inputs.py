@@ -12,7 +12,7 @@ import requests
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from certctl.errors import CertctlError
+from certctl.model.errors import CertctlError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 LONGEST_MESSAGE = 4_000

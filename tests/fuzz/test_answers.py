@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from certctl.ca import messages
 from certctl.ca.problems import Resource, error_from
 from certctl.ca.retry_after import LONGEST, retry_after
-from certctl.errors import AcmeError, CertctlError
+from certctl.model.errors import AcmeError, CertctlError
 from tests.fuzz.inputs import (
     attempt,
     fuzzed,

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.ca import messages
-from certctl.errors import CertctlError
-from certctl.formats import split_certificates
-from certctl.keys import key_sha256, load_private_key
-from certctl.models import Identifier, IdentifierType
-from certctl.x509 import inspect, read_csr
+from certctl.model.errors import CertctlError
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.rules.formats import split_certificates
+from certctl.rules.keys import key_sha256, load_private_key
+from certctl.rules.x509 import inspect, read_csr
 from tests.fuzz.inputs import attempt, fuzzed, is_fit_to_print, response
 from tests.lab.certificates import make_server_certificate
 

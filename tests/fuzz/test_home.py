@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import ExitStatus
+from certctl.model.errors import ExitStatus
 from tests.fuzz.inputs import few
 from tests.support.command import certctl
 from tests.support.homes import add_certificate

@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import CertctlError
-from certctl.names import (
+from certctl.model.errors import CertctlError
+from certctl.model.names import (
     certificate_name,
     default_certificate_name,
     display_name,

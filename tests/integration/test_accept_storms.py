@@ -21,7 +21,7 @@ from tests.lab.ports import free_port
 from tests.support.http01 import http_task, real_system
 from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.tls_alpn01 import TlsAlpnSolver
-from certctl.models import ChallengeType
+from certctl.model.ca import ChallengeType
 from dataclasses import replace
 port, task = free_port(), http_task("token", name="a.example")
 if method == "tls-alpn":

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import CertctlError
-from certctl.models import Account
+from certctl.model.ca import Account
+from certctl.model.errors import CertctlError
 from tests.lab.scripted_ca.faults import problem, response
 from tests.lab.scripted_ca.settings import ALWAYS
 from tests.lab.scripted_dns import ScriptedDns

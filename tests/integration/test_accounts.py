@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import (
+from certctl.engine.order import accounts
+from certctl.model.ca import Account, AccountKeyType
+from certctl.model.errors import (
     AccountError,
     CertctlError,
     ConsentRequired,
@@ -15,9 +17,7 @@ from certctl.errors import (
     TermsChanged,
     UsageError,
 )
-from certctl.keys import account_key_type
-from certctl.models import Account, AccountKeyType
-from certctl.operations import accounts
+from certctl.rules.keys import account_key_type
 from tests.lab.scripted_ca.faults import Fault, drop_connection, problem, response
 from tests.lab.scripted_ca.settings import ALWAYS
 from tests.support.operations import Machine

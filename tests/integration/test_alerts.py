@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from certctl.alerts.hook import variables
-from certctl.errors import ExitStatus
-from certctl.events import Warned
-from certctl.models import RunFailure, RunSummary
-from certctl.operations.report import Report
+from certctl.engine.report import Report
+from certctl.model.errors import ExitStatus
+from certctl.model.events import Warned
+from certctl.model.run import RunFailure, RunSummary
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import START
 from tests.lab.scripted_ca.faults import problem

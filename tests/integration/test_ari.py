@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certctl.ca.client import AcmeClient
-from certctl.errors import RenewalInfoUnavailable
-from certctl.events import Warned
-from certctl.operations.explain import explain
+from certctl.inspection.explain import explain
+from certctl.model.errors import RenewalInfoUnavailable
+from certctl.model.events import Warned
 from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import Fault, delay, problem, raw, response, setting
 from tests.lab.scripted_ca.server import ScriptedCA

@@ -18,7 +18,8 @@ import pytest
 
 from certctl import config
 from certctl.ca.client import AcmeClient
-from certctl.errors import (
+from certctl.model.ca import AccountKeyType, Endpoint, Proxy
+from certctl.model.errors import (
     AcmeError,
     BadResponse,
     CaUnavailable,
@@ -26,9 +27,9 @@ from certctl.errors import (
     ExitStatus,
     Interrupted,
 )
-from certctl.models import AccountKeyType, Endpoint, Identifier, Proxy
-from certctl.names import parse_identifiers
-from certctl.settings import Settings
+from certctl.model.identifiers import Identifier
+from certctl.model.names import parse_identifiers
+from certctl.rules.settings import Settings
 from certctl.system.clock import SystemClock
 from certctl.system.http import ping
 from certctl.system.proxy import proxies_for, proxy_from

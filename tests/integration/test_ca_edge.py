@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certctl.ca.client import AcmeClient
 from certctl.ca.documented_limits import documented_limits
-from certctl.errors import AcmeError, BadResponse, CaUnavailable, Interrupted, OrderFailed
-from certctl.names import parse_identifiers
+from certctl.model.errors import AcmeError, BadResponse, CaUnavailable, Interrupted, OrderFailed
+from certctl.model.names import parse_identifiers
 from certctl.system.clock import SystemClock
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.chains import full

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from certctl.models import LastError, RenewalState
-from certctl.operations.check import Limits, check
-from certctl.settings import Settings
-from certctl.store.local import LocalStore
-from certctl.thresholds import parse_threshold
+from certctl.inspection.check import Limits, check
+from certctl.model.certificate import LastError, RenewalState
+from certctl.rules.settings import Settings
+from certctl.rules.thresholds import parse_threshold
+from certctl.store.home.local import LocalStore
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import problem

@@ -4,9 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certctl.operations.check import Limits, check
-from certctl.operations.overview import overview
-from certctl.thresholds import parse_threshold
+from certctl.inspection.check import Limits, check
+from certctl.inspection.overview import overview
+from certctl.rules.thresholds import parse_threshold
 from tests.lab.scripted_ca.faults import problem, response
 from tests.support.operations import Machine, codes, lines
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
 from tests.support.operations import Machine, lines, noting
 
 NAME = "a.example"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from certctl.deploy import copies
-from certctl.errors import ConfigurationError
-from certctl.models import CopyFormat, CopySpec
+from certctl.model.errors import ConfigurationError
+from certctl.model.spec import CopyFormat, CopySpec
 from certctl.system.destinations import is_mount_point, not_replaceable, open_stream
 from tests.support.command import certctl, certctl_process
 from tests.support.homes import add_certificate
@@ -278,7 +278,7 @@ def test_copies_on_a_file_system_without_hard_links_are_put_back_too(there: Path
         "    if event == 'os.rename' and os.fspath(facts[1]) == 'b': raise OSError(5, 'failed')\n"
         "sys.addaudithook(fail)\n"
         "from certctl.deploy.copies import Staged, commit\n"
-        "from certctl.models import CopyFormat, CopySpec\n"
+        "from certctl.model.spec import CopyFormat, CopySpec\n"
         "there = Path(sys.argv[1])\n"
         "spec = CopySpec('/x', CopyFormat.CERT)\n"
         "commit([Staged(there / f'.new-{each}-00000000', there / each, spec, b'')"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import FilesDamaged
+from certctl.model.errors import FilesDamaged
 from tests.support.command import certctl
 from tests.support.homes import add_certificate
 from tests.support.operations import Machine, key_matches, lines, noting

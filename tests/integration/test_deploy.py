@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import UsageError
-from certctl.models import CertificateStatus
-from certctl.operations.overview import details, overview
-from certctl.operations.report import Report
+from certctl.engine.report import Report
+from certctl.inspection.overview import details, overview
+from certctl.model.errors import UsageError
+from certctl.model.status import CertificateStatus
 from certctl.operations.versions import deploy
 from tests.support.operations import Machine, executable, lines, noting
 

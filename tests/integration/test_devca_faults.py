@@ -12,8 +12,8 @@ import pytest
 from certctl.challenges.dns01 import txt_value
 from certctl.devca.faults import Faults
 from certctl.devca.server import DevCa
-from certctl.errors import AcmeError, CaUnavailable, RateLimited
-from certctl.names import parse_identifiers
+from certctl.model.errors import AcmeError, CaUnavailable, RateLimited
+from certctl.model.names import parse_identifiers
 from tests.integration.devca_client import RawClient
 from tests.support.ca_clients import Caller, csr_for
 

@@ -11,8 +11,8 @@ from cryptography import x509
 from certctl.devca.endpoint import DIRECTORY, dev_endpoint
 from certctl.devca.server import DevCa
 from certctl.devca.settings import DevCaSettings, load_profiles
-from certctl.errors import ConfigurationError, LockHeld
-from certctl.models import Endpoint
+from certctl.model.ca import Endpoint
+from certctl.model.errors import ConfigurationError, LockHeld
 from tests.integration.devca_client import RawClient, csr
 from tests.lab.ports import free_port
 from tests.support.command import certctl_process

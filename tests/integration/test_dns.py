@@ -20,10 +20,14 @@ from certctl.dns.zones import (
     Zones,
     name_servers,
 )
-from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
-from certctl.models import ChallengeSpec, ChallengeType, Identifier, IdentifierType, Task, Value
-from certctl.names import parse_identifier
-from certctl.ports import Solver
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, Interrupted, PropagationTimeout
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.names import parse_identifier
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Task
+from certctl.model.values import Value
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_dns import NAME, SOA, ScriptedDns, zone
 

@@ -8,8 +8,8 @@ import pytest
 
 from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError, Interrupted
-from certctl.models import TxtRecord
+from certctl.model.errors import ChallengeError, Interrupted
+from certctl.model.validation import TxtRecord
 from certctl.system.clock import SystemClock
 
 ONE = TxtRecord("_acme-challenge.example.com", "-v 1; $(id)", "example.com", "example.com")

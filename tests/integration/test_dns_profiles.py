@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from certctl.credentials import DnsCredentials, Profile, read_profile
 from certctl.dns.loading import create_provider, options_of
 from certctl.dns.profiles import find_profile, settings_of, settings_of_environment
 from certctl.dns.provider_choice import ChosenProviders
 from certctl.dns.system import ProviderSystem
-from certctl.errors import CertctlError, ConfigurationError, UsageError
-from certctl.models import ChallengeSpec, TxtRecord, Value
-from certctl.options import Kind, Option
+from certctl.model.errors import CertctlError, ConfigurationError, UsageError
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
+from certctl.rules.credentials import DnsCredentials, Profile, read_profile
+from certctl.rules.options import Kind, Option
 from certctl.system.clock import SystemClock
 
 OPTIONS = (

@@ -15,8 +15,8 @@ from certctl.dns.quorum import Quorum, parse_quorum
 from certctl.dns.resolver import Resolver
 from certctl.dns.server_connections import MAX_DATAGRAMS
 from certctl.dns.zones import Zones
-from certctl.errors import ChallengeError, Interrupted, PropagationTimeout
-from certctl.models import TxtRecord
+from certctl.model.errors import ChallengeError, Interrupted, PropagationTimeout
+from certctl.model.validation import TxtRecord
 from tests.lab.clock import SteerableClock
 from tests.lab.processes import wait_until
 from tests.lab.scripted_dns import NAME, SOA, ScriptedDns, zone

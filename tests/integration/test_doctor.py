@@ -16,8 +16,8 @@ import pytest
 from certctl.ca.health import clock_findings
 from certctl.challenges.reachability import NotReached, check_http_answer
 from certctl.dns.hosts import Host, address_findings
-from certctl.errors import Interrupted, UsageError
-from certctl.models import Value
+from certctl.model.errors import Interrupted, UsageError
+from certctl.model.values import Value
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import START
 from tests.lab.scripted_ca.faults import response

@@ -12,15 +12,18 @@ from pathlib import Path
 import pytest
 
 from certctl.deploy.hook_checks import alert_findings, command_findings, directory_findings
-from certctl.models import CertificateSpec, Finding, LastError, RenewalState, Value
-from certctl.operations.certificate_findings import state_findings
-from certctl.operations.machine_findings import MachineContext, schedule_findings, space_findings
-from certctl.operations.run import Run
-from certctl.operations.services import Services
-from certctl.settings import Settings
-from certctl.store.local import LocalStore
-from certctl.store.permissions import permission_findings
-from certctl.store.tree import LocalTree
+from certctl.engine.run import Run
+from certctl.engine.services import Services
+from certctl.inspection.certificate_findings import state_findings
+from certctl.inspection.machine_findings import MachineContext, schedule_findings, space_findings
+from certctl.model.certificate import LastError, RenewalState
+from certctl.model.run import Finding
+from certctl.model.spec import CertificateSpec
+from certctl.model.values import Value
+from certctl.rules.settings import Settings
+from certctl.store.home.local import LocalStore
+from certctl.store.home.permissions import permission_findings
+from certctl.store.home.tree import LocalTree
 from certctl.system.space import DiskSpace, disk_space_at
 from certctl.system.timers import timers_for, user_crontab
 from tests.lab.clock import SteerableClock

@@ -14,9 +14,11 @@ from certctl.challenges.dns01 import create
 from certctl.challenges.system import SolverSystem
 from certctl.dns.resolver import Resolver
 from certctl.dns.zones import Location, Zones
-from certctl.errors import ChallengeError
-from certctl.models import ChallengeSpec, ChallengeType, Task
-from certctl.names import parse_identifier
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError
+from certctl.model.names import parse_identifier
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Task
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_dns import NAME, ScriptedDns, zone
 

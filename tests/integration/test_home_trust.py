@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from certctl import events
-from certctl.store.audit import Audit
-from certctl.store.permissions import permission_findings
+from certctl.model import events
+from certctl.store.home.audit import Audit
+from certctl.store.home.permissions import permission_findings
 from tests.support.command import certctl, certctl_process
 from tests.support.homes import add_certificate
 from tests.support.operations import Machine

@@ -11,20 +11,13 @@ import pytest
 
 from certctl.deploy.hook_environment import run_variables, space_separated, variables
 from certctl.deploy.hooks import Hook, HookSystem, deploy_hooks, run_hook
-from certctl.errors import HookFailed, Interrupted
-from certctl.events import Event, HookFinished, HookStarted
-from certctl.models import (
-    CertificateFacts,
-    CertificateFiles,
-    CertificateSpec,
-    ChallengeSpec,
-    DeploySpec,
-    KeyType,
-    Request,
-    Version,
-)
-from certctl.names import parse_identifiers
-from certctl.options import OPTIONS
+from certctl.model.certificate import CertificateFacts, Request, Version
+from certctl.model.delivery import CertificateFiles
+from certctl.model.errors import HookFailed, Interrupted
+from certctl.model.events import Event, HookFinished, HookStarted
+from certctl.model.names import parse_identifiers
+from certctl.model.spec import CertificateSpec, ChallengeSpec, DeploySpec, KeyType
+from certctl.rules.options import OPTIONS
 from tests.lab.clock import START, SteerableClock
 
 NAMES = parse_identifiers(["example.com", "*.example.com", "192.0.2.1"])

@@ -18,8 +18,8 @@ from certctl.challenges.http01_server import MAX_REQUEST_BYTES, HttpConnection
 from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.listeners import open_listeners
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ChallengeError
-from certctl.models import Placement
+from certctl.model.errors import ChallengeError
+from certctl.model.validation import Placement
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.support.http01 import (
@@ -335,7 +335,7 @@ LISTEN_UNPRIVILEGED = """
 import os
 import encodings.idna  # looked for by getaddrinfo, and another user may not find it
 from certctl.challenges.listeners import open_listeners
-from certctl.errors import ChallengeError
+from certctl.model.errors import ChallengeError
 os.setuid(65534)
 try:
     open_listeners("127.0.0.1", 81)

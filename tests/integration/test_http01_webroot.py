@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from certctl.challenges.http01_webroot import WebrootSolver
-from certctl.errors import ChallengeError
-from certctl.models import Placement
+from certctl.model.errors import ChallengeError
+from certctl.model.validation import Placement
 from tests.support.http01 import http_task
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from certctl.challenges.http01_hook import create
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ChallengeError, ConfigurationError, Interrupted
-from certctl.models import ChallengeSpec
-from certctl.ports import Solver
+from certctl.model.errors import ChallengeError, ConfigurationError, Interrupted
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
 from certctl.system.clock import SystemClock
 from tests.support.command import certctl
 from tests.support.http01 import http_task, real_system

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from certctl.ca.directories import directory_url
-from certctl.errors import AcmeError, ConsentRequired, UsageError, ValidationFailed
-from certctl.keys import generate_key
-from certctl.models import Identifier, IdentifierType, KeyType, RevocationReason
-from certctl.operations.report import Report
+from certctl.engine.report import Report
+from certctl.model.ca import RevocationReason
+from certctl.model.errors import AcmeError, ConsentRequired, UsageError, ValidationFailed
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.spec import KeyType
 from certctl.operations.revoke import Afterwards, revoke
-from certctl.x509 import build_csr
+from certctl.rules.keys import generate_key
+from certctl.rules.x509 import build_csr
 from tests.lab.scripted_ca.chains import wrong_key
 from tests.lab.scripted_ca.faults import calls, problem
 from tests.support.operations import Machine, key_matches, reached_at

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import ConfigurationError
-from certctl.store.permissions import permission_findings
+from certctl.model.errors import ConfigurationError
+from certctl.store.home.permissions import permission_findings
 from tests.support.operations import Machine
 
 NAME = "a.example"

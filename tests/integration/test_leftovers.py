@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from certctl.cleanup import GIVEN_UP_AFTER
-from certctl.errors import ConfigurationError
-from certctl.models import Value
+from certctl.model.errors import ConfigurationError
+from certctl.model.values import Value
 from certctl.operations.leftovers import CleanupAction, clean_up_leftovers
+from certctl.rules.cleanup import GIVEN_UP_AFTER
 from tests.lab.bind import BindServer
 from tests.lab.ports import free_port
 from tests.support.command import certctl

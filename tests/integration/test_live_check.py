@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.models import Value
-from certctl.operations.overview import overview
+from certctl.inspection.overview import overview
+from certctl.model.values import Value
 from certctl.operations.versions import deploy
 from certctl.output.certificates import outcome_object
 from tests.lab.certificates import make_server_certificate

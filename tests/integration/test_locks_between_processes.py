@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import ConsentRequired
-from certctl.names import parse_identifiers
+from certctl.model.errors import ConsentRequired
+from certctl.model.names import parse_identifiers
 from certctl.operations.issue import edit, issue
 from tests.lab.scripted_ca.faults import calls
 from tests.support.operations import Machine, key_matches

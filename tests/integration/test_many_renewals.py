@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from certctl.errors import CaUnavailable, RateLimited, UsageError, ValidationFailed
-from certctl.events import CertificateFinished, RunStarted
-from certctl.operations.circuit_breaker import CircuitBreaker
-from certctl.operations.parallel import in_parallel
+from certctl.engine.circuit_breaker import CircuitBreaker
+from certctl.engine.parallel import in_parallel
+from certctl.model.errors import CaUnavailable, RateLimited, UsageError, ValidationFailed
+from certctl.model.events import CertificateFinished, RunStarted
 from tests.lab.scripted_ca.faults import problem
 from tests.support.operations import Machine
 

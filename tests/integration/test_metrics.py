@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from certctl.models import RenewalState
-from certctl.settings import Settings
-from certctl.store.local import LocalStore
+from certctl.model.certificate import RenewalState
+from certctl.rules.settings import Settings
+from certctl.store.home.local import LocalStore
 from tests.lab.clock import SteerableClock
 from tests.support.command import certctl
 from tests.support.homes import add_certificate

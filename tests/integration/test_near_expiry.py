@@ -3,8 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
-from certctl.models import Value
-from certctl.renewal import latest_renewal, renewal_time
+from certctl.model.values import Value
+from certctl.rules.renewal import latest_renewal, renewal_time
 from tests.lab.bind import BindServer
 from tests.lab.programs import require
 from tests.support.operations import Machine, codes

@@ -12,9 +12,9 @@ from certctl.ca.client import AcmeClient
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Rate
-from certctl.errors import CaUnavailable, RateLimited, RenewalInfoUnavailable
-from certctl.models import Endpoint
-from certctl.names import parse_identifiers
+from certctl.model.ca import Endpoint
+from certctl.model.errors import CaUnavailable, RateLimited, RenewalInfoUnavailable
+from certctl.model.names import parse_identifiers
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import problem, response
 from tests.lab.scripted_ca.server import ScriptedCA

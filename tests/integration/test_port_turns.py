@@ -11,11 +11,11 @@ import pytest
 from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.port_turns import MIN_TURN_SECONDS
 from certctl.challenges.system import SolverSystem
-from certctl.errors import LockHeld
-from certctl.models import Placement
-from certctl.ports import Clock
-from certctl.settings import Settings
-from certctl.store.local import LocalStore
+from certctl.model.errors import LockHeld
+from certctl.model.ports import Clock
+from certctl.model.validation import Placement
+from certctl.rules.settings import Settings
+from certctl.store.home.local import LocalStore
 from certctl.system.clock import SystemClock
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from certctl.deploy.probe import WILDCARD_LABEL, ProbeSystem, probe
-from certctl.errors import Interrupted
-from certctl.events import Event
-from certctl.models import ServiceAddress
+from certctl.model.errors import Interrupted
+from certctl.model.events import Event
+from certctl.model.spec import ServiceAddress
 from certctl.system.clock import SystemClock
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import UnknownCertificate
-from certctl.operations.overview import overview
+from certctl.inspection.overview import overview
+from certctl.model.errors import UnknownCertificate
 from tests.lab.scripted_ca.faults import problem, response
 from tests.support.operations import Machine
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from certctl.models import ChallengeSpec, Task
-from certctl.operations.report import Report
+from certctl.engine.report import Report
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Task
 from tests.lab.scripted_ca.faults import drop_connection, problem
 from tests.support.operations import Machine, key_matches, lines, noting
 

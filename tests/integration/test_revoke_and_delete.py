@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import AcmeError, DeployFailed, UnknownCertificate, UsageError
-from certctl.keys import generate_key
-from certctl.models import KeyType, RevocationReason
-from certctl.operations.report import Report
+from certctl.engine.report import Report
+from certctl.model.ca import RevocationReason
+from certctl.model.errors import AcmeError, DeployFailed, UnknownCertificate, UsageError
+from certctl.model.spec import KeyType
 from certctl.operations.revoke import Afterwards, Revocation, revoke, revoke_file
 from certctl.operations.versions import delete, rollback
-from certctl.x509 import build_csr, facts
+from certctl.rules.keys import generate_key
+from certctl.rules.x509 import build_csr, facts
 from tests.lab.scripted_ca.faults import calls, problem
 from tests.support.operations import Machine, key_matches, lines, noting
 

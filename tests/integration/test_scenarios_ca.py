@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from certctl.ca.client import AcmeClient
-from certctl.errors import (
+from certctl.model.errors import (
     AccountPaused,
     AcmeError,
     BadResponse,
     CaUnavailable,
     RateLimited,
 )
-from certctl.names import parse_identifiers
+from certctl.model.names import parse_identifiers
 from certctl.system.clock import SystemClock
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import (

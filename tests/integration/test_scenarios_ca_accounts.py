@@ -7,15 +7,15 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certctl.ca.client import AccountKey, AcmeClient, ExternalAccount
-from certctl.errors import (
+from certctl.model.ca import AccountKeyType
+from certctl.model.errors import (
     AccountError,
     AcmeError,
     CaUnavailable,
     EabRequired,
     TermsChanged,
 )
-from certctl.models import AccountKeyType
-from certctl.names import parse_identifiers
+from certctl.model.names import parse_identifiers
 from tests.lab.scripted_ca.faults import (
     drop_connection,
     problem,

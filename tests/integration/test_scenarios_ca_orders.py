@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from certctl.ca.client import AcmeClient
-from certctl.errors import (
+from certctl.model.errors import (
     AcmeError,
     BadResponse,
     CaUnavailable,
     OrderFailed,
     ValidationFailed,
 )
-from certctl.names import parse_identifiers
+from certctl.model.names import parse_identifiers
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca import chains
 from tests.lab.scripted_ca.faults import (

@@ -8,9 +8,9 @@ from certctl.ca.client import AcmeClient
 from certctl.devca.dns_server import DnsServer
 from certctl.devca.server import DevCa
 from certctl.devca.settings import DevCaSettings
-from certctl.errors import BadResponse
-from certctl.models import Challenge
-from certctl.names import parse_identifier
+from certctl.model.ca import Challenge
+from certctl.model.errors import BadResponse
+from certctl.model.names import parse_identifier
 from tests.support.command import certctl
 
 SHOP = parse_identifier("*.shop.example")

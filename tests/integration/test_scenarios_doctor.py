@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dns.rcode
 
-from certctl.errors import AcmeError
+from certctl.model.errors import AcmeError
 from tests.lab.scripted_ca.faults import problem
 from tests.support.doctor import HERE, doctor, one, told
 from tests.support.operations import Machine

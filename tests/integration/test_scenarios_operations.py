@@ -10,12 +10,12 @@ from datetime import timedelta
 
 import pytest
 
-from certctl.errors import AccountError, AccountPaused, RateLimited, ValidationFailed
-from certctl.formats import split_certificates
-from certctl.models import Account, RevocationReason
-from certctl.operations import accounts
+from certctl.engine.order import accounts
+from certctl.model.ca import Account, RevocationReason
+from certctl.model.errors import AccountError, AccountPaused, RateLimited, ValidationFailed
 from certctl.operations.revoke import Afterwards, revoke
-from certctl.x509 import topmost_issuer
+from certctl.rules.formats import split_certificates
+from certctl.rules.x509 import topmost_issuer
 from tests.lab.scripted_ca.chains import (
     Chain,
     backwards,

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from certctl import config
-from certctl.errors import CertctlError, ConfigurationError, StoreError, UsageError
-from certctl.events import Event, Warned
+from certctl.engine.run import Run
+from certctl.engine.services import Services
+from certctl.model.errors import CertctlError, ConfigurationError, StoreError, UsageError
+from certctl.model.events import Event, Warned
 from certctl.operations import schedule
-from certctl.operations.run import Run
 from certctl.operations.schedule import Schedule
-from certctl.operations.services import Services
 from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Machine
-from certctl.store.local import LocalStore
-from certctl.store.tree import LocalTree
+from certctl.store.home.local import LocalStore
+from certctl.store.home.tree import LocalTree
 from tests.lab.clock import START, SteerableClock
 from tests.support.operations import executable, lines
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import ConfigurationError, UsageError
-from certctl.models import Value
-from certctl.operations.report import Report
+from certctl.engine.report import Report
+from certctl.model.errors import ConfigurationError, UsageError
+from certctl.model.values import Value
 from tests.support.operations import Machine, executable, lines, noting
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.operations.doctor import DoctorRequest, diagnose
+from certctl.inspection.doctor import DoctorRequest, diagnose
 from tests.support.command import certctl
 from tests.support.homes import add_certificate
 from tests.support.operations import Machine, codes, lines, noting

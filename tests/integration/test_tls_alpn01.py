@@ -17,10 +17,11 @@ from certctl.challenges.challenge_server import MAX_CONNECTIONS
 from certctl.challenges.system import SolverSystem
 from certctl.challenges.tls_alpn01 import TlsAlpnSolver
 from certctl.challenges.tls_alpn01_server import MAX_HANDSHAKE_BYTES
-from certctl.errors import ChallengeError, Interrupted
-from certctl.models import ChallengeType, Placement, Task
-from certctl.names import parse_identifier
-from certctl.validation_certificate import ACME_IDENTIFIER, validation_certificate
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, Interrupted
+from certctl.model.names import parse_identifier
+from certctl.model.validation import Placement, Task
+from certctl.rules.validation_certificate import ACME_IDENTIFIER, validation_certificate
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.processes import wait_until

@@ -11,14 +11,14 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from certctl.ca.orders import mentioned
-from certctl.errors import (
+from certctl.engine.order.accounts import register, rollover
+from certctl.engine.report import Report
+from certctl.model.errors import (
     CertificateNotFound,
     ConfigurationError,
     InvalidIdentifier,
     UsageError,
 )
-from certctl.operations.accounts import register, rollover
-from certctl.operations.report import Report
 from tests.lab.scripted_ca.faults import problem, removing, setting
 from tests.lab.scripted_ca.problems import document
 from tests.support.operations import Machine, codes

@@ -11,7 +11,7 @@ _LEAST_SECONDS = 1e-6
 
 
 class SteerableClock:
-    """Implements `certctl.ports.Clock`. Waiting takes no time: it moves the clock instead."""
+    """Implements `certctl.model.ports.Clock`. Waiting takes no time: it moves the clock instead."""
 
     def __init__(
         self, start: datetime = START, *, on_wait: Callable[[float], None] | None = None

@@ -13,12 +13,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certctl.ca.client import AccountKey, AcmeClient, ExternalAccount
-from certctl.errors import AccountError, AcmeError, EabRequired, ValidationFailed
-from certctl.keys import generate_key
-from certctl.models import AccountKeyType, KeyType, Order
-from certctl.names import parse_identifiers
+from certctl.model.ca import AccountKeyType, Order
+from certctl.model.errors import AccountError, AcmeError, EabRequired, ValidationFailed
+from certctl.model.names import parse_identifiers
+from certctl.model.spec import KeyType
+from certctl.rules.keys import generate_key
+from certctl.rules.x509 import build_csr
 from certctl.system.clock import SystemClock
-from certctl.x509 import build_csr
 from tests.conftest import EAB_KEYS
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import require

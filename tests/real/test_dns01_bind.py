@@ -17,10 +17,13 @@ from certctl.challenges.dns01 import create, txt_value
 from certctl.challenges.system import SolverSystem
 from certctl.dns.providers.rfc2136 import MAX_CHANGES_PER_UPDATE, Rfc2136Provider
 from certctl.dns.tsig_keys import read_key_file
-from certctl.errors import ChallengeError, ConfigurationError, Interrupted, PropagationTimeout
-from certctl.models import ChallengeSpec, ChallengeType, Placement, Task, TxtRecord, Value
-from certctl.names import parse_identifier
-from certctl.ports import Solver
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, ConfigurationError, Interrupted, PropagationTimeout
+from certctl.model.names import parse_identifier
+from certctl.model.ports import Solver
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Placement, Task, TxtRecord
+from certctl.model.values import Value
 from certctl.system.clock import SystemClock
 from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.events import ChallengesPresented
-from certctl.response_batches import MAX_VALUES
+from certctl.model.events import ChallengesPresented
+from certctl.rules.response_batches import MAX_VALUES
 from tests.lab.bind import BindSecondary, BindServer
 from tests.lab.pebble import PebbleServer
 from tests.lab.processes import wait_until

@@ -15,9 +15,9 @@ import pytest
 
 from certctl.dns.loading import create_provider
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError, Interrupted
-from certctl.models import TxtRecord
-from certctl.ports import DnsProvider
+from certctl.model.errors import ChallengeError, Interrupted
+from certctl.model.ports import DnsProvider
+from certctl.model.validation import TxtRecord
 from certctl.system.clock import SystemClock
 from tests.lab.bind import BindServer, DnsEndpoint
 from tests.lab.pebble import PebbleServer

@@ -11,9 +11,10 @@ import pytest
 
 from certctl.dns.loading import create_provider
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError, ConfigurationError
-from certctl.models import TxtRecord, Value
-from certctl.ports import DnsProvider
+from certctl.model.errors import ChallengeError, ConfigurationError
+from certctl.model.ports import DnsProvider
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
 from certctl.system.clock import SystemClock
 from tests.lab.bind import BindServer
 from tests.lab.clock import SteerableClock

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certctl.ca.client import AcmeClient
-from certctl.models import Endpoint
+from certctl.model.ca import Endpoint
 from certctl.system.clock import SystemClock
 from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer

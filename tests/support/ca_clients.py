@@ -12,11 +12,13 @@ from pathlib import Path
 
 from certctl.ca.client import AcmeClient, Directory
 from certctl.ca.documented_limits import DocumentedLimits
-from certctl.keys import generate_account_key, generate_key
-from certctl.models import AccountKeyType, Authorization, Endpoint, Identifier, KeyType, Order
-from certctl.names import parse_identifiers
-from certctl.ports import Clock
-from certctl.x509 import build_csr
+from certctl.model.ca import AccountKeyType, Authorization, Endpoint, Order
+from certctl.model.identifiers import Identifier
+from certctl.model.names import parse_identifiers
+from certctl.model.ports import Clock
+from certctl.model.spec import KeyType
+from certctl.rules.keys import generate_account_key, generate_key
+from certctl.rules.x509 import build_csr
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.server import ScriptedCA
 

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 
 import dns.rcode
 
-from certctl.models import Endpoint, Finding, Value
-from certctl.operations.doctor import MAX_CERTIFICATES, Diagnosis, DoctorRequest, diagnose
-from certctl.operations.machine_findings import MachineContext
-from certctl.ports import EndpointFactory
+from certctl.inspection.doctor import MAX_CERTIFICATES, Diagnosis, DoctorRequest, diagnose
+from certctl.inspection.machine_findings import MachineContext
+from certctl.model.ca import Endpoint
+from certctl.model.ports import EndpointFactory
+from certctl.model.run import Finding
+from certctl.model.values import Value
 from tests.lab.scripted_dns import ScriptedDns
 from tests.support.operations import Machine
 

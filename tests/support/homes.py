@@ -15,24 +15,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from certctl.integrity import CERTIFICATE_FILES, KEY_FILES
-from certctl.models import (
-    CertificateSpec,
-    Deployment,
-    Identifier,
-    IdentifierType,
-    Material,
-    RenewalState,
-    Value,
-    Version,
-)
-from certctl.renewal import next_action, request_of
-from certctl.settings import Settings
-from certctl.spec import resolve
-from certctl.store.idle import Idle, files_signature, signature
-from certctl.store.layout import Layout
-from certctl.store.local import LocalStore
-from certctl.x509 import facts
+from certctl.model.certificate import Material, RenewalState, Version
+from certctl.model.delivery import Deployment
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.spec import CertificateSpec
+from certctl.model.values import Value
+from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
+from certctl.rules.renewal import next_action, request_of
+from certctl.rules.settings import Settings
+from certctl.rules.spec import resolve
+from certctl.rules.x509 import facts
+from certctl.store.home.idle import Idle, files_signature, signature
+from certctl.store.home.layout import Layout
+from certctl.store.home.local import LocalStore
 from tests.lab.clock import SteerableClock
 from tests.support.nouns import CA, LIFETIME
 

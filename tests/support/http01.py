@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 
 from certctl.challenges.system import SolverSystem
-from certctl.models import ChallengeType, Task
-from certctl.names import parse_identifier
+from certctl.model.ca import ChallengeType
+from certctl.model.names import parse_identifier
+from certctl.model.validation import Task
 from certctl.system.clock import SystemClock
 
 PATH = "/.well-known/acme-challenge/"

@@ -3,19 +3,15 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from certctl.models import (
-    CertificateFacts,
-    CertificateSpec,
-    CertificateStatus,
-    Deployment,
-    RenewalState,
-    Value,
-    Version,
-)
-from certctl.names import parse_identifiers
-from certctl.renewal import request_of
-from certctl.settings import Settings
-from certctl.spec import resolve
+from certctl.model.certificate import CertificateFacts, RenewalState, Version
+from certctl.model.delivery import Deployment
+from certctl.model.names import parse_identifiers
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.model.values import Value
+from certctl.rules.renewal import request_of
+from certctl.rules.settings import Settings
+from certctl.rules.spec import resolve
 
 ISSUED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CA = "https://ca.example/directory"

@@ -25,20 +25,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certctl import config
-from certctl.events import Event
-from certctl.models import CertificateStatus, Endpoint, Value, Version
-from certctl.names import parse_identifiers
+from certctl.engine.plugins import option_table
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.engine.services import Services
+from certctl.model.ca import Endpoint
+from certctl.model.certificate import Version
+from certctl.model.events import Event
+from certctl.model.names import parse_identifiers
+from certctl.model.ports import EndpointFactory
+from certctl.model.status import CertificateStatus
+from certctl.model.values import Value
 from certctl.operations.issue import IssueRequest, issue
-from certctl.operations.plugins import option_table
 from certctl.operations.renew import RenewRequest, renew
-from certctl.operations.report import Report
-from certctl.operations.run import Run
-from certctl.operations.services import Services
-from certctl.ports import EndpointFactory
-from certctl.settings import Settings
-from certctl.spec import with_absolute_paths
-from certctl.store.local import LocalStore
-from certctl.store.tree import LocalTree
+from certctl.rules.settings import Settings
+from certctl.rules.spec import with_absolute_paths
+from certctl.store.home.local import LocalStore
+from certctl.store.home.tree import LocalTree
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import calls

@@ -12,24 +12,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from certctl.integrity import chain_sha256
-from certctl.models import (
-    CertificateFacts,
-    CertificateSpec,
-    Identifier,
-    IdentifierType,
-    KeyType,
-    Material,
-    Request,
-    Value,
-    Version,
-)
-from certctl.ports import Store, Tree
-from certctl.settings import Settings
-from certctl.spec import resolve
-from certctl.store.local import LocalStore
-from certctl.store.tree import LocalTree
-from certctl.x509 import facts as certificate_facts
+from certctl.model.certificate import CertificateFacts, Material, Request, Version
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.ports import Store, Tree
+from certctl.model.spec import CertificateSpec, KeyType
+from certctl.model.values import Value
+from certctl.rules.integrity import chain_sha256
+from certctl.rules.settings import Settings
+from certctl.rules.spec import resolve
+from certctl.rules.x509 import facts as certificate_facts
+from certctl.store.home.local import LocalStore
+from certctl.store.home.tree import LocalTree
 from tests.lab.clock import SteerableClock
 
 REPOSITORY = Path(__file__).parents[2]

@@ -4,8 +4,7 @@ from itertools import product
 
 import pytest
 
-from certctl.account_recovery import AccountState, Facts, may_be_unknown, obstacle, state_after
-from certctl.errors import (
+from certctl.model.errors import (
     AccountError,
     AcmeError,
     CaUnavailable,
@@ -14,6 +13,13 @@ from certctl.errors import (
     OrderFailed,
     RateLimited,
     TermsChanged,
+)
+from certctl.rules.account_recovery import (
+    AccountState,
+    Facts,
+    may_be_unknown,
+    obstacle,
+    state_after,
 )
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.ari import (
+from certctl.model.ca import SuggestedWindow
+from certctl.model.certificate import RenewalInfo, RenewalState, Version
+from certctl.rules.ari import (
     PERMANENT,
     TEMPORARY,
     after_answer,
@@ -17,8 +19,7 @@ from certctl.ari import (
     next_request_time,
     renewal_info_for,
 )
-from certctl.models import RenewalInfo, RenewalState, SuggestedWindow, Version
-from certctl.renewal import (
+from certctl.rules.renewal import (
     after_success,
     decide,
     interval_too_long,

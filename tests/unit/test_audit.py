@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from certctl import events
-from certctl.events import Event
-from certctl.store.audit import Audit
+from certctl.model import events
+from certctl.model.events import Event
+from certctl.store.home.audit import Audit
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DEPLOYED = events.Deployed("a.example", NOW, 3)

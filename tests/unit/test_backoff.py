@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import (
+from certctl.model.certificate import CertificateFacts, LastError, RenewalInfo, RenewalState
+from certctl.model.delivery import Deployment
+from certctl.model.errors import (
     AcmeError,
     DeployFailed,
     Failure,
     RateLimited,
     ValidationFailed,
 )
-from certctl.models import CertificateFacts, Deployment, LastError, RenewalInfo, RenewalState
-from certctl.renewal import (
+from certctl.rules.renewal import (
     SHORTEST_PAUSE,
     after_failure,
     after_success,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from certctl.ca.messages import directory
 from certctl.ca.problems import Resource, error_from, links, problem, shown_terms
 from certctl.ca.retry_after import LONGEST, retry_after
-from certctl.errors import (
+from certctl.model.errors import (
     AccountError,
     AccountPaused,
     AcmeError,

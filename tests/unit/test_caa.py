@@ -3,8 +3,8 @@
 import pytest
 
 from certctl.dns.caa import IssuanceRequest, Property, caa_violations, parse_property
-from certctl.models import Finding
-from certctl.names import parse_identifier
+from certctl.model.names import parse_identifier
+from certctl.model.run import Finding
 
 ACCOUNT = "https://ca.example/acct/1"
 CA = IssuanceRequest("example-ca", ("ca.example", "ca2.example"), ACCOUNT, "http-01")

@@ -21,9 +21,11 @@ from certctl.challenges.loading import create_solver, sharing_key
 from certctl.challenges.port_holders import Listener, parse_table
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
-from certctl.errors import ChallengeError, ConfigurationError, InvalidIdentifier
-from certctl.models import ChallengeSpec, ChallengeType, Task
-from certctl.names import parse_identifier
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, ConfigurationError, InvalidIdentifier
+from certctl.model.names import parse_identifier
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Task
 from tests.lab.clock import SteerableClock
 from tests.lab.programs import require
 
@@ -269,8 +271,8 @@ def run_with_plugin(directory: Path, code: str) -> str:
 CREATE_THEIRS = """
 import threading
 from certctl.challenges.loading import SolverSystem, create_solver
-from certctl.errors import CertctlError
-from certctl.models import ChallengeSpec
+from certctl.model.errors import CertctlError
+from certctl.model.spec import ChallengeSpec
 from tests.lab.clock import SteerableClock
 system = SolverSystem(SteerableClock(), threading.Event())
 try:
@@ -296,7 +298,7 @@ def test_a_plugin_that_cannot_be_loaded_is_an_error_that_names_it(tmp_path: Path
 
 
 PROVIDER = """
-from certctl.options import Kind, Option
+from certctl.rules.options import Kind, Option
 OPTIONS = (Option("dns.theirs.zone", Kind.TEXT, None, "A zone.", in_spec=True),)
 def create(settings, system):
     return dict(settings)
@@ -305,7 +307,7 @@ def create(settings, system):
 LIST_PROVIDERS = """
 import threading
 from certctl.dns.loading import ProviderSystem, create_provider, provider_names, provider_options
-from certctl.operations.plugins import option_table
+from certctl.engine.plugins import option_table
 from tests.lab.clock import SteerableClock
 system = ProviderSystem(SteerableClock(), threading.Event())
 print({"exec", "rfc2136", "theirs"} <= set(provider_names()))
@@ -330,7 +332,7 @@ def test_finding_solvers_and_options_imports_nothing_heavy() -> None:
     code = """
 import sys
 import certctl.challenges.loading
-from certctl.operations.plugins import option_table
+from certctl.engine.plugins import option_table
 assert "dns.rfc2136.server" in option_table()
 heavy = {"asyncio", "dns", "email", "importlib.metadata", "requests", "socket", "subprocess"}
 print(*sorted(heavy & set(sys.modules)))

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from certctl.cleanup import GIVEN_UP_AFTER, LONGEST_PAUSE, after_failure, is_due, is_given_up
-from certctl.errors import ChallengeError
-from certctl.models import CleanupState
+from certctl.model.errors import ChallengeError
+from certctl.model.validation import CleanupState
+from certctl.rules.cleanup import GIVEN_UP_AFTER, LONGEST_PAUSE, after_failure, is_due, is_given_up
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ERROR = ChallengeError("no answer")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from certctl.config import home_directory, load
-from certctl.errors import ConfigurationError
-from certctl.models import Value
-from certctl.operations.plugins import option_table
-from certctl.settings import Settings, Source
+from certctl.engine.plugins import option_table
+from certctl.model.errors import ConfigurationError
+from certctl.model.values import Value
+from certctl.rules.settings import Settings, Source
 
 
 def read(

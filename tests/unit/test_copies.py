@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.copies import (
+from certctl.model.errors import UsageError
+from certctl.model.spec import CopyFormat, CopySpec, Pkcs12Encryption
+from certctl.rules.copies import (
     canonical_copy,
     canonical_key_mode,
     canonical_mode,
@@ -12,8 +14,6 @@ from certctl.copies import (
     format_copy,
     parse_copy,
 )
-from certctl.errors import UsageError
-from certctl.models import CopyFormat, CopySpec, Pkcs12Encryption
 
 ATTRIBUTE = st.text(
     st.characters(codec="utf-8", exclude_characters=",", categories=["L", "N", "P"]), min_size=1

@@ -5,15 +5,15 @@ import tomllib
 import pytest
 import requests
 
-from certctl.credentials import (
+from certctl.dns.api_errors import ProviderError, redacted
+from certctl.model.errors import ConfigurationError, UsageError
+from certctl.rules.credentials import (
     DnsCredentials,
     is_secret,
     read_options,
     read_tables,
     without_tables,
 )
-from certctl.dns.api_errors import ProviderError, redacted
-from certctl.errors import ConfigurationError, UsageError
 
 WHERE = "certctl.toml"
 

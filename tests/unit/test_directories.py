@@ -11,7 +11,7 @@ from certctl.ca.directories import (
     label_with_kind,
     staging_url,
 )
-from certctl.errors import ExitStatus, UsageError
+from certctl.model.errors import ExitStatus, UsageError
 
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 PRODUCTION = "https://acme-v02.api.letsencrypt.org/directory"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from certctl.dns.batches import Batches, Refused
-from certctl.errors import ChallengeError
+from certctl.model.errors import ChallengeError
 from tests.lab.processes import wait_until
 
 

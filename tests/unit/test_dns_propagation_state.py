@@ -17,7 +17,7 @@ from certctl.dns.propagation_state import (
 from certctl.dns.queries import NoReply, Server
 from certctl.dns.quorum import Quorum, parse_quorum
 from certctl.dns.zones import NameServer
-from certctl.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError
 
 NAME = "_acme-challenge.example.com"
 ALL = Quorum()

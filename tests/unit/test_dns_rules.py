@@ -14,10 +14,10 @@ from certctl.dns.providers import exec as exec_provider
 from certctl.dns.queries import Server
 from certctl.dns.resolver import parse_server
 from certctl.dns.tsig_keys import TsigKey, make_key, read_key_file
-from certctl.errors import ConfigurationError
-from certctl.hook_protocols import HookAction, HookProtocol, hook_calls
-from certctl.models import TxtRecord
-from certctl.options import OPTIONS
+from certctl.model.errors import ConfigurationError
+from certctl.model.validation import TxtRecord
+from certctl.rules.hook_protocols import HookAction, HookProtocol, hook_calls
+from certctl.rules.options import OPTIONS
 
 SECRET = bytes(range(32))
 # Has `//` inside, which is no comment there.

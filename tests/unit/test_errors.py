@@ -5,8 +5,8 @@ from itertools import permutations
 
 import pytest
 
-from certctl import errors
-from certctl.errors import AcmeError, CertctlError, ExitStatus, Failure, LockHeld, worst
+from certctl.model import errors
+from certctl.model.errors import AcmeError, CertctlError, ExitStatus, Failure, LockHeld, worst
 
 PROMISED = {
     "CertctlError": ("internal", 1),

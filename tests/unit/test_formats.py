@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl import formats
-from certctl.errors import InspectionFailed
+from certctl.model.errors import InspectionFailed
+from certctl.rules import formats
 
 FIRST, SECOND = b"first certificate " * 10, b"second certificate " * 7
 KEY_TEXT = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"

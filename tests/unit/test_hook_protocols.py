@@ -4,16 +4,17 @@ import pytest
 
 from certctl.challenges import http01_hook
 from certctl.dns.loading import provider_options
-from certctl.errors import ConfigurationError
-from certctl.hook_protocols import (
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ConfigurationError
+from certctl.model.validation import Placement
+from certctl.rules.hook_protocols import (
     HookAction,
     HookAnswer,
     HookProtocol,
     chosen_protocol,
     hook_calls,
 )
-from certctl.models import ChallengeType, Placement
-from certctl.options import OPTIONS
+from certctl.rules.options import OPTIONS
 
 ONE = HookAnswer(
     "dns-01",

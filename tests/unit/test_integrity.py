@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certctl import integrity
-from certctl.errors import FilesDamaged
-from certctl.models import Material, Version
+from certctl.model.certificate import Material, Version
+from certctl.model.errors import FilesDamaged
+from certctl.rules import integrity
 from tests.support.homes import issued
 from tests.unit.store_samples import wanted
 

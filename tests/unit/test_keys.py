@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from certctl import keys
 from certctl.ca.signing import Signer
-from certctl.errors import ConfigurationError
-from certctl.models import KeyType
+from certctl.model.errors import ConfigurationError
+from certctl.model.spec import KeyType
+from certctl.rules import keys
 
 CURVES = [
     (ec.SECP256R1(), "2a8648ce3d030107", 32),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import Interrupted, LockHeld, StoreError
+from certctl.model.errors import Interrupted, LockHeld, StoreError
 from certctl.system.clock import SystemClock
 from certctl.system.locks import FileLock, acquire, holder
 from tests.lab.clock import SteerableClock

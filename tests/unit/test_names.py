@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import InvalidIdentifier, UsageError
-from certctl.models import Identifier, IdentifierType
-from certctl.names import (
+from certctl.model.errors import InvalidIdentifier, UsageError
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.names import (
     certificate_name,
     common_name,
     common_name_for,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import ConfigurationError
-from certctl.models import Value
-from certctl.options import OPTIONS, Kind, Option
-from certctl.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
+from certctl.model.errors import ConfigurationError
+from certctl.model.values import Value
+from certctl.rules.options import OPTIONS, Kind, Option
+from certctl.rules.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
 
 TABLE = OptionTable()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import (
+from certctl.model.ca import Account, AccountKeyType
+from certctl.model.errors import (
     CertctlError,
     ExitStatus,
     HookFailed,
@@ -17,7 +18,6 @@ from certctl.errors import (
     UsageError,
     ValidationFailed,
 )
-from certctl.models import Account, AccountKeyType
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.certificates import pairs
 from certctl.output.console import Labelled, Output, Paragraph, Row, Table

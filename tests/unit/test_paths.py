@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import ConfigurationError
-from certctl.paths import UNREACHABLE, absolute_path, is_utf8, shown_bytes
+from certctl.model.errors import ConfigurationError
+from certctl.rules.paths import UNREACHABLE, absolute_path, is_utf8, shown_bytes
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.models import PersistentRecord
-from certctl.persistent_validation import (
+from certctl.model.validation import PersistentRecord
+from certctl.rules.persistent_validation import (
     ANY_NAME,
     hashed_account,
     mismatch,

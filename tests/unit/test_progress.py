@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl import events
-from certctl.errors import HookFailed, UsageError
+from certctl.model import events
+from certctl.model.errors import HookFailed, UsageError
 from certctl.output.console import Output
 from certctl.output.descriptions import describe
 from certctl.output.log import Log

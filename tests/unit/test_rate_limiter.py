@@ -11,7 +11,7 @@ import pytest
 from certctl.ca.network import BUSY_BACKOFF
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Limiter, Rate
-from certctl.errors import CaUnavailable, RateLimited
+from certctl.model.errors import CaUnavailable, RateLimited
 from tests.lab.clock import SteerableClock
 
 ORDER, NONCE, ARI = Resource.NEW_ORDER, Resource.NEW_NONCE, Resource.RENEWAL_INFO

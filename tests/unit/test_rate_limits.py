@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Rate
-from certctl.models import LedgerEntry, LimitedAction
-from certctl.rate_limits import (
+from certctl.model.ca import LedgerEntry, LimitedAction
+from certctl.rules.rate_limits import (
     RETENTION,
     Limit,
     Per,

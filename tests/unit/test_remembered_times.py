@@ -9,24 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.models import (
-    Deployment,
-    LastAlert,
-    LastError,
-    LedgerEntry,
-    LimitedAction,
-    RenewalInfo,
-    RenewalState,
-    RunHistory,
-)
-from certctl.remembered_state import (
+from certctl.model.ca import LedgerEntry, LimitedAction
+from certctl.model.certificate import LastError, RenewalInfo, RenewalState
+from certctl.model.delivery import Deployment
+from certctl.model.run import LastAlert, RunHistory
+from certctl.rules.remembered_state import (
     believed_deployment,
     believed_entries,
     believed_history,
     believed_renewal_state,
 )
-from certctl.remembered_times import TOLERANCE, believed
-from certctl.renewal import BACKOFF, LONGEST_PAUSE, decide, in_backoff, latest_renewal
+from certctl.rules.remembered_times import TOLERANCE, believed
+from certctl.rules.renewal import BACKOFF, LONGEST_PAUSE, decide, in_backoff, latest_renewal
 from tests.support.nouns import ISSUED, SPEC, days, issued, status
 from tests.unit.store_samples import NAME, NOW, open_store, save, wanted
 

@@ -7,17 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import CertctlError
-from certctl.models import (
-    CertificateSpec,
-    Deployment,
-    KeyType,
-    RenewalState,
-    Request,
-    Value,
-    Version,
-)
-from certctl.renewal import (
+from certctl.model.certificate import RenewalState, Request, Version
+from certctl.model.delivery import Deployment
+from certctl.model.errors import CertctlError
+from certctl.model.spec import CertificateSpec, KeyType
+from certctl.model.values import Value
+from certctl.rules.renewal import (
     after_failure,
     after_success,
     decide,

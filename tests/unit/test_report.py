@@ -2,7 +2,9 @@
 
 import pytest
 
-from certctl.errors import (
+from certctl.engine.report import Report
+from certctl.model.delivery import DeployResult
+from certctl.model.errors import (
     CaUnavailable,
     CertctlError,
     ConfigurationError,
@@ -13,8 +15,7 @@ from certctl.errors import (
     RateLimited,
     ValidationFailed,
 )
-from certctl.models import DeployResult, Outcome
-from certctl.operations.report import Report
+from certctl.model.run import Outcome
 
 
 def issued(name: str = "ok.example") -> Outcome:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from certctl.models import Placement
-from certctl.response_batches import in_batches, record_of
+from certctl.model.validation import Placement
+from certctl.rules.response_batches import in_batches, record_of
 
 
 @pytest.mark.parametrize(

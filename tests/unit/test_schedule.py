@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 from certctl.schedule.cron import cron_command, cron_file, next_run
 from certctl.schedule.job import Job, job_for
 from certctl.schedule.systemd import quoted, service_unit, timer_unit

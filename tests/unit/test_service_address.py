@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import UsageError
-from certctl.models import ServiceAddress
-from certctl.service_address import (
+from certctl.model.errors import UsageError
+from certctl.model.spec import ServiceAddress
+from certctl.rules.service_address import (
     STARTTLS_PORTS,
     format_service,
     looks_like_service,

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.errors import ConfigurationError
-from certctl.models import CertificateSpec, KeyType, Value
-from certctl.names import parse_identifiers
-from certctl.operations.plugins import option_table
-from certctl.settings import Settings, Source
-from certctl.spec import (
+from certctl.engine.plugins import option_table
+from certctl.model.errors import ConfigurationError
+from certctl.model.names import parse_identifiers
+from certctl.model.spec import CertificateSpec, KeyType
+from certctl.model.values import Value
+from certctl.rules.settings import Settings, Source
+from certctl.rules.spec import (
     from_table,
     merge_choices,
     resolve,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from certctl.models import Deployment, LastError, RenewalInfo, RenewalState
-from certctl.settings import Settings, Source
-from certctl.store.local import LocalStore
+from certctl.model.certificate import LastError, RenewalInfo, RenewalState
+from certctl.model.delivery import Deployment
+from certctl.rules.settings import Settings, Source
+from certctl.store.home.local import LocalStore
 from tests.unit.store_samples import NAME, NOW, mode, open_store, save, wanted
 
 LATER = NOW + timedelta(days=60)

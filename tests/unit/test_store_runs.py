@@ -7,21 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import ConfigurationError, LockHeld, StoreCorrupt, StoreError
-from certctl.models import (
-    Account,
-    AccountKeyType,
-    ChallengeSpec,
-    Leftover,
-    OutstandingPostHooks,
-    PendingOrder,
-    Placement,
-    Value,
-)
-from certctl.options import OPTIONS, Kind, Option
-from certctl.settings import OptionTable, Settings, Source
-from certctl.store.layout import account_id, ca_directory_name
-from certctl.store.tree import LocalTree
+from certctl.model.ca import Account, AccountKeyType
+from certctl.model.certificate import PendingOrder
+from certctl.model.errors import ConfigurationError, LockHeld, StoreCorrupt, StoreError
+from certctl.model.run import OutstandingPostHooks
+from certctl.model.spec import ChallengeSpec
+from certctl.model.validation import Leftover, Placement
+from certctl.model.values import Value
+from certctl.rules.options import OPTIONS, Kind, Option
+from certctl.rules.settings import OptionTable, Settings, Source
+from certctl.store.home.layout import account_id, ca_directory_name
+from certctl.store.home.tree import LocalTree
 from tests.unit.store_samples import NAME, NOW, everything_below, issued, mode, open_store, wanted
 
 CA = "https://acme-v02.api.letsencrypt.org/directory"

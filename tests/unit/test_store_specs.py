@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certctl.errors import ConfigurationError, UnknownCertificate
-from certctl.models import Identifier, IdentifierType, Value
-from certctl.options import OPTIONS, Option
-from certctl.settings import OptionTable, Settings, Source
+from certctl.model.errors import ConfigurationError, UnknownCertificate
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.values import Value
+from certctl.rules.options import OPTIONS, Option
+from certctl.rules.settings import OptionTable, Settings, Source
 from tests.unit.store_samples import NAME, everything_below, mode, open_store, wanted
 
 EDITED = """\

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import (
+from certctl.model.delivery import Deployment
+from certctl.model.errors import (
     ConfigurationError,
     FilesDamaged,
     LockHeld,
@@ -15,8 +16,7 @@ from certctl.errors import (
     UnknownCertificate,
     UsageError,
 )
-from certctl.models import Deployment
-from certctl.store.tree import LocalTree
+from certctl.store.home.tree import LocalTree
 from tests.unit.store_samples import (
     NAME,
     NOW,

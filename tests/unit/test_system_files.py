@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certctl.errors import ConfigurationError, StoreError
+from certctl.model.errors import ConfigurationError, StoreError
 from certctl.system import files
 from certctl.system.secrets import read_secret
 from tests.unit.store_samples import REPOSITORY, everything_below, mode

@@ -20,9 +20,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl import events, x509
 from certctl.ca.directories import directory_url
-from certctl.errors import (
+from certctl.model import events
+from certctl.model.errors import (
     AcmeError,
     CertctlError,
     HookFailed,
@@ -30,13 +30,14 @@ from certctl.errors import (
     UsageError,
     ValidationFailed,
 )
-from certctl.names import certificate_name, parse_identifier
+from certctl.model.names import certificate_name, parse_identifier
+from certctl.model.text import escaped, output_lines, printable, safe_json, texts
 from certctl.output.console import Labelled, Output, PrintableStream, Row, Table
 from certctl.output.descriptions import describe
 from certctl.output.document import Result
 from certctl.output.log import Log
-from certctl.store.audit import line
-from certctl.text import escaped, output_lines, printable, safe_json, texts
+from certctl.rules import x509
+from certctl.store.home.audit import line
 from tests.support.command import certctl
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from certctl.errors import UsageError
-from certctl.thresholds import parse_threshold
+from certctl.model.errors import UsageError
+from certctl.rules.thresholds import parse_threshold
 
 DAY = timedelta(days=1)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from certctl.errors import ConfigurationError, ExitStatus
-from certctl.urls import canonical_proxy, environment_proxy
+from certctl.model.errors import ConfigurationError, ExitStatus
+from certctl.model.urls import canonical_proxy, environment_proxy
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl import keys, x509
-from certctl.errors import ConfigurationError, InspectionFailed, UsageError
-from certctl.models import AccountKeyType, Identifier, IdentifierType, KeyType
-from certctl.names import parse_identifiers
+from certctl.model.ca import AccountKeyType
+from certctl.model.errors import ConfigurationError, InspectionFailed, UsageError
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.names import parse_identifiers
+from certctl.model.spec import KeyType
+from certctl.rules import keys, x509
 from tests.lab.programs import require
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

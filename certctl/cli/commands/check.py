@@ -14,12 +14,12 @@ from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
-from certctl.errors import CertctlError
-from certctl.operations.check import Limits, check
+from certctl.inspection.check import Limits, check
+from certctl.model.errors import CertctlError
 from certctl.output.document import Result
 from certctl.output.monitoring_plugin import check_result, unknown_result
-from certctl.settings import duration
-from certctl.thresholds import Threshold, parse_threshold
+from certctl.rules.settings import duration
+from certctl.rules.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,7 +29,7 @@ def command(invocation: Invocation, name: str) -> Result:
 
     A server that still uses the files fails at its next reload.
     """
-    from certctl.operations.overview import details  # noqa: PLC0415 - not for --help
+    from certctl.inspection.overview import details  # noqa: PLC0415 - not for --help
     from certctl.operations.versions import delete, require_deletable  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:

@@ -10,9 +10,9 @@ import click
 
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 from certctl.output.document import Json, Result
-from certctl.paths import absolute_path
+from certctl.rules.paths import absolute_path
 
 _NEXT_STEPS = (
     "If your own nginx serves /var/www/html to the Internet on port 80:",

@@ -11,7 +11,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import report_lines
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 

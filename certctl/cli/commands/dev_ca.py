@@ -16,10 +16,10 @@ import click
 from certctl import config
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, Group, examples
-from certctl.errors import CertctlError, UsageError
-from certctl.models import Endpoint
+from certctl.model.ca import Endpoint
+from certctl.model.errors import CertctlError, UsageError
 from certctl.output.document import Json, Result
-from certctl.paths import absolute_path
+from certctl.rules.paths import absolute_path
 
 if TYPE_CHECKING:
     from certctl.devca.settings import DevCaSettings

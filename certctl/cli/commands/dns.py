@@ -10,7 +10,7 @@ from certctl.cli.parameters import Command, Group, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.dns.loading import provider_options
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 from certctl.output.document import Result
 
 
@@ -37,7 +37,7 @@ def command() -> None:
 )
 def list_(search: str) -> Result:
     """List DNS providers, and what needs to be installed for them."""
-    from certctl.operations.providers import more_to_install, providers  # noqa: PLC0415 - late
+    from certctl.inspection.providers import more_to_install, providers  # noqa: PLC0415 - late
     from certctl.output.providers import providers_table, view_object  # noqa: PLC0415 - as above
 
     views = providers(search)
@@ -54,7 +54,7 @@ def list_(search: str) -> Result:
 @click.argument("provider")
 def show(provider: str) -> Result:
     """Show the options of a provider, with an example for certctl.toml."""
-    from certctl.operations import providers  # noqa: PLC0415 - not for --help
+    from certctl.inspection import providers  # noqa: PLC0415 - not for --help
     from certctl.output.providers import details_lines, details_object  # noqa: PLC0415 - as above
 
     details = providers.provider(provider)
@@ -90,7 +90,7 @@ def test(invocation: Invocation, domain: str) -> Result:
     the certificate of DOMAIN are used, or else the settings. Each step is timed. No CA is
     contacted.
     """
-    from certctl.operations.dns_test import run_dns_test  # noqa: PLC0415 - not for --help
+    from certctl.inspection.dns_test import run_dns_test  # noqa: PLC0415 - not for --help
     from certctl.output.providers import dns_test_result  # noqa: PLC0415 - as above
 
     with open_run(invocation) as run:

@@ -11,7 +11,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, spec_options
-from certctl.operations.plugins import plugin_options
+from certctl.engine.plugins import plugin_options
 from certctl.output.document import Result
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def command(
     checked. Give the same options as for `issue`. The CA is only asked for its directory and the
     account's status.
     """
-    from certctl.operations.doctor import DoctorRequest, diagnose  # noqa: PLC0415 - not for --help
-    from certctl.operations.machine_findings import MachineContext  # noqa: PLC0415 - as above
+    from certctl.inspection.doctor import DoctorRequest, diagnose  # noqa: PLC0415 - not for --help
+    from certctl.inspection.machine_findings import MachineContext  # noqa: PLC0415 - as above
     from certctl.output.findings import diagnosis_result  # noqa: PLC0415 - as above
 
     with open_run(invocation, untrusted="ignore") as run:

@@ -11,8 +11,8 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, report_lines, spec_options
-from certctl.names import parse_identifiers
-from certctl.operations.plugins import plugin_options
+from certctl.engine.plugins import plugin_options
+from certctl.model.names import parse_identifiers
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 

@@ -8,7 +8,7 @@ from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
-from certctl.operations.explain import explain
+from certctl.inspection.explain import explain
 from certctl.output.document import Result
 from certctl.output.explanation import explanation_lines, explanation_object
 from certctl.output.times import Times

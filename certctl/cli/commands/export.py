@@ -8,10 +8,10 @@ from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
-from certctl.errors import UsageError
-from certctl.models import CopyFormat, Pkcs12Encryption
+from certctl.model.errors import UsageError
+from certctl.model.spec import CopyFormat, Pkcs12Encryption
 from certctl.output.document import Json, Result
-from certctl.paths import absolute_path
+from certctl.rules.paths import absolute_path
 
 _BINARY = frozenset({CopyFormat.PKCS12, CopyFormat.DER})
 _STANDARD_OUTPUT = 1

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from certctl.cli.parameters import Command, examples, help_of_command, no_such_command
-from certctl.errors import UsageError
+from certctl.model.errors import UsageError
 from certctl.output.document import Result
 
 

@@ -10,8 +10,8 @@ from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
-from certctl.errors import worst
-from certctl.operations.overview import overview
+from certctl.inspection.overview import overview
+from certctl.model.errors import worst
 from certctl.output.certificates import table, view_object
 from certctl.output.document import Result
 from certctl.output.times import Times

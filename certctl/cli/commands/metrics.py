@@ -8,7 +8,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
 from certctl.output.document import Result
-from certctl.paths import absolute_path
+from certctl.rules.paths import absolute_path
 
 _STANDARD_OUTPUT = 1
 
@@ -32,8 +32,8 @@ def command(invocation: Invocation, out: str | None) -> Result:
 
     The textfile collector of the node exporter reads such files.
     """
+    from certctl.inspection.overview import overview  # noqa: PLC0415 - not for --help
     from certctl.operations.export import require_replaceable  # noqa: PLC0415 - not for --help
-    from certctl.operations.overview import overview  # noqa: PLC0415 - not for --help
     from certctl.output.metrics import metrics_text  # noqa: PLC0415 - as above
     from certctl.system.destinations import open_stream, write_stream  # noqa: PLC0415 - as above
     from certctl.system.files import write_atomic  # noqa: PLC0415 - as above

@@ -12,8 +12,8 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples, settings, yes_option
 from certctl.cli.session import open_run
 from certctl.cli.specs import read_file, report_lines, require_confirmation
-from certctl.errors import UsageError
-from certctl.models import RevocationReason
+from certctl.model.ca import RevocationReason
+from certctl.model.errors import UsageError
 from certctl.output.certificates import outcome_object
 from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
@@ -90,8 +90,8 @@ def command(
 def _named(
     invocation: Invocation, name: str, why: RevocationReason, afterwards: str | None
 ) -> Result:
+    from certctl.engine.specs import require  # noqa: PLC0415 - not for --help
     from certctl.operations.revoke import Afterwards, revoke  # noqa: PLC0415 - not for --help
-    from certctl.operations.specs import require  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         require(run, (name,))

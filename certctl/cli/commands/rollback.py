@@ -12,7 +12,7 @@ from certctl.cli.specs import report_lines
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 from certctl.output.times import Times
-from certctl.renewal import latest_renewal
+from certctl.rules.renewal import latest_renewal
 
 
 @click.command(

@@ -17,7 +17,7 @@ from certctl.output.document import Result
 from certctl.output.times import Times
 
 if TYPE_CHECKING:
-    from certctl.operations.run import Run
+    from certctl.engine.run import Run
     from certctl.schedule.job import Job
     from certctl.schedule.scheduler import Machine
 

@@ -8,7 +8,7 @@ from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, examples
 from certctl.cli.session import open_run
-from certctl.operations.overview import details
+from certctl.inspection.overview import details
 from certctl.output.certificates import details_lines, details_object
 from certctl.output.document import Result
 from certctl.output.times import Times

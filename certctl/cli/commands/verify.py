@@ -45,7 +45,7 @@ def command(invocation: Invocation, services: Sequence[str], wait: float) -> Res
     NAME is a certificate of this home directory (all by default), checked at each service and
     address that serves it. HOST is any service; PROTOCOL is smtp, imap, pop3 or ldap.
     """
-    from certctl.operations.verify import verify  # noqa: PLC0415 - not for --help
+    from certctl.inspection.verify import verify  # noqa: PLC0415 - not for --help
     from certctl.output.verification import verification_result  # noqa: PLC0415 - as above
 
     with open_run(invocation, untrusted="warn") as run:

@@ -16,11 +16,13 @@ from pathlib import Path
 from threading import Event
 
 from certctl.deploy.system import TargetSystem, text
-from certctl.errors import ConfigurationError, HookFailed
-from certctl.models import CopyFormat, CopySpec, Delivery, ServiceAddress, Value
-from certctl.options import Kind, Option
-from certctl.ports import DeployTarget
-from certctl.text import printable
+from certctl.model.delivery import Delivery
+from certctl.model.errors import ConfigurationError, HookFailed
+from certctl.model.ports import DeployTarget
+from certctl.model.spec import CopyFormat, CopySpec, ServiceAddress
+from certctl.model.text import printable
+from certctl.model.values import Value
+from certctl.rules.options import Kind, Option
 
 OPTIONS: tuple[Option, ...] = (
     Option(

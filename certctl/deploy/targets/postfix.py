@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
-from certctl.models import Delivery, ServiceAddress, Value
-from certctl.options import Kind, Option
-from certctl.ports import DeployTarget
+from certctl.model.delivery import Delivery
+from certctl.model.ports import DeployTarget
+from certctl.model.spec import ServiceAddress
+from certctl.model.values import Value
+from certctl.rules.options import Kind, Option
 
 OPTIONS: tuple[Option, ...] = (
     Option(

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
-from certctl.errors import ConfigurationError
-from certctl.models import Delivery, ServiceAddress, Value
-from certctl.options import Kind, Option
-from certctl.ports import DeployTarget
+from certctl.model.delivery import Delivery
+from certctl.model.errors import ConfigurationError
+from certctl.model.ports import DeployTarget
+from certctl.model.spec import ServiceAddress
+from certctl.model.values import Value
+from certctl.rules.options import Kind, Option
 from certctl.system.files import check_trusted, write_atomic
 
 OPTIONS: tuple[Option, ...] = (

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from certctl.dns.api_requests import Api
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError, ConfigurationError, StoreError
-from certctl.models import TxtRecord, Value
-from certctl.options import Kind, Option
-from certctl.ports import DnsProvider
+from certctl.model.errors import ChallengeError, ConfigurationError, StoreError
+from certctl.model.ports import DnsProvider
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
+from certctl.rules.options import Kind, Option
 
 OPTIONS: tuple[Option, ...] = (
     Option(

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from certctl import persistent_validation
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError, ConfigurationError
-from certctl.hook_protocols import (
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import ChallengeError, ConfigurationError
+from certctl.model.ports import DnsProvider
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
+from certctl.rules import persistent_validation
+from certctl.rules.hook_protocols import (
     DNS_PROTOCOLS,
     NEED_RECORD_NAME,
     HookAction,
@@ -19,9 +23,7 @@ from certctl.hook_protocols import (
     HookProtocol,
     chosen_protocol,
 )
-from certctl.models import ChallengeType, TxtRecord, Value
-from certctl.options import Kind, Option
-from certctl.ports import DnsProvider
+from certctl.rules.options import Kind, Option
 
 OPTIONS: tuple[Option, ...] = (
     Option(

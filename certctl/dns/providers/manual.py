@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError
-from certctl.models import TxtRecord, Value
-from certctl.options import Option
-from certctl.ports import DnsProvider
+from certctl.model.errors import ChallengeError
+from certctl.model.ports import DnsProvider
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
+from certctl.rules.options import Option
 
 OPTIONS: tuple[Option, ...] = ()
 

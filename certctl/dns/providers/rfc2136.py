@@ -12,16 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from certctl.cleanup import partly_placed
 from certctl.dns import tsig_keys
 from certctl.dns.addresses import split_port
 from certctl.dns.batches import Batches, Refused
 from certctl.dns.split_horizon import other_view
 from certctl.dns.system import ProviderSystem
-from certctl.errors import ChallengeError, ConfigurationError
-from certctl.models import TxtRecord, Value
-from certctl.options import Kind, Option
-from certctl.ports import DnsProvider
+from certctl.model.errors import ChallengeError, ConfigurationError
+from certctl.model.ports import DnsProvider
+from certctl.model.validation import TxtRecord
+from certctl.model.values import Value
+from certctl.rules.cleanup import partly_placed
+from certctl.rules.options import Kind, Option
 
 if TYPE_CHECKING:
     import dns.message

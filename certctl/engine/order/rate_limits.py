@@ -1,0 +1,93 @@
+"""Warn before a run would exceed a CA's known rate limits, and show how much of them is used.
+
+Nothing is refused here: only the CA's answer counts, since other clients may use the same limits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from certctl.ca.directories import label
+from certctl.ca.documented_limits import documented_limits, registered_domains
+from certctl.engine.order.accounts import choose_account, registration_times
+from certctl.engine.run import Run
+from certctl.model.ca import Account, LedgerEntry, LimitedAction
+from certctl.model.errors import CertctlError, StoreError
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.rules.ari import renewal_info_for
+from certctl.rules.rate_limits import Usage, overruns, usages, usages_for
+
+_MAX_WARNINGS = 5
+"""Warnings for each CA; a run with thousands of names could exceed as many limits."""
+
+
+def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> LedgerEntry:
+    """Return how an order for a certificate would count towards its CA's limits."""
+    live, names = status.live, tuple(each.value for each in spec.identifiers)
+    if live is None or live.request.ca != spec.ca:
+        return LedgerEntry(LimitedAction.ORDER, now, names)
+    info = renewal_info_for(live, status.renewal_state)
+    return LedgerEntry(
+        LimitedAction.ORDER,
+        now,
+        names,
+        renewal=set(live.request.identifiers) == set(spec.identifiers),
+        replaces=info is not None and info.start <= now < live.facts.not_after,
+    )
+
+
+def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, LedgerEntry]], run: Run) -> None:
+    """Warn of the limits that these orders would exceed."""
+    by_account: defaultdict[tuple[str, str | None], list[LedgerEntry]] = defaultdict(list)
+    for spec, asked in wanted:
+        if documented_limits(spec.ca).limits:
+            by_account[spec.ca, spec.account].append(asked)
+    for (ca, account), orders in by_account.items():
+        _warn(ca, account, orders, run)
+
+
+def usage_of(account: Account, run: Run) -> list[Usage]:
+    """Return how much of its CA's limits an account uses, highest usage first."""
+    limits = documented_limits(account.directory_url).limits
+    if not limits:
+        return []
+    past = [*_ledger(account, run), *registration_times(run, account.directory_url)]
+    return usages(limits, past, run.services.clock.now(), registered_domains())
+
+
+def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> list[Usage]:
+    """Return the usage of the limits that an order for a certificate counts towards."""
+    limits = documented_limits(spec.ca).limits
+    try:
+        account = choose_account(run, spec.ca, spec.account) if limits else None
+    except CertctlError:
+        account = None
+    if account is None:
+        return []
+    now = run.services.clock.now()
+    order = order_for(spec, status, now)
+    return usages_for(limits, _ledger(account, run), order, now, registered_domains())
+
+
+def _warn(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry], run: Run) -> None:
+    try:
+        account = choose_account(run, ca, wanted_account)
+    except CertctlError:
+        return  # each order will report the error
+    past = _ledger(account, run) if account else []
+    now = run.services.clock.now()
+    found = overruns(documented_limits(ca).limits, past, orders, now, registered_domains())
+    for overrun in found[:_MAX_WARNINGS]:
+        run.warn(f"{label(ca)} allows {overrun}")
+    if len(found) > _MAX_WARNINGS:
+        run.warn(f"{len(found) - _MAX_WARNINGS} more limits of {label(ca)} would be exceeded")
+
+
+def _ledger(account: Account, run: Run) -> Sequence[LedgerEntry]:
+    try:
+        return run.services.store.accounts.ledger(account)
+    except StoreError:
+        return ()

@@ -1,0 +1,61 @@
+"""Checks of a spec's deployment before anything is ordered: missing targets, copies that cannot be
+written, a missing group, commands that cannot start; and of its domain validation.
+"""
+
+from __future__ import annotations
+
+from certctl.engine.delivery.steps import check_copies, targets_of
+from certctl.engine.run import Run
+from certctl.model.errors import CertctlError, ConfigurationError
+from certctl.model.spec import CertificateSpec
+from certctl.rules.spec import target_of
+from certctl.system.commands import names_a_path, obstacle
+
+
+def check_deployment(spec: CertificateSpec, run: Run) -> None:
+    """Raise `UsageError` or `ConfigurationError` if the certificate could not be deployed.
+
+    Warns of options for targets that the spec does not use.
+    """
+    try:
+        run.services.store.check_access(spec)
+        _check_commands(spec)
+        targets_of(spec, run, {})
+        check_copies(spec, run)
+    except CertctlError as error:
+        error.name = error.name or spec.name
+        raise
+    unused = {target_of(key) for key in spec.chosen} - {None, *spec.deploy.targets}
+    for target in sorted(str(each) for each in unused):
+        run.warn(f"the options for {target} have no effect without --deploy {target}", spec.name)
+
+
+def check_validation(spec: CertificateSpec, run: Run) -> None:
+    """Raise `ConfigurationError`, `UsageError` or `ChallengeError` if the challenges could not be
+    completed: a hook that cannot start, a key file that cannot be read, a webroot that is missing.
+    """
+    from certctl.challenges.loading import check_solver  # noqa: PLC0415 - an idle run needs no solver
+
+    check_solver(run.solver(run.challenge(spec)), spec.identifiers)
+
+
+def _check_commands(spec: CertificateSpec) -> None:
+    """Raise `ConfigurationError` for a hook or reload command whose path cannot be run. A program
+    without a path may be installed later.
+    """
+    deploy = spec.deploy
+    commands = {
+        "--pre-hook": deploy.pre_hook,
+        "--deploy-hook": deploy.deploy_hook,
+        "--reload": deploy.reload,
+        "--post-hook": deploy.post_hook,
+    }
+    for flag, command in commands.items():
+        problem = obstacle(command) if command and names_a_path(command) else None
+        if problem is not None:
+            raise ConfigurationError(
+                f"the command of {flag} cannot be run: {problem.text}",
+                hint=problem.fix,
+                name=spec.name,
+                code="hook.cannot_run",
+            )

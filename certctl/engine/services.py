@@ -1,0 +1,33 @@
+"""`Services`: what operations need, built once by the command line or by a library's caller.
+
+What a run shares and must release is in `certctl.engine.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from certctl.dns.system import no_terminal
+from certctl.model.events import EventSink
+from certctl.model.ports import Ask, Clock, EndpointFactory, Instruct, Store, Tree
+from certctl.rules.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """The dependencies of an operation.
+
+    `endpoints` maps the directory URL of each CA that runs inside this process to its factory.
+    """
+
+    store: Store
+    tree: Tree
+    clock: Clock
+    settings: Settings
+    emit: EventSink
+    ask: Ask
+    instruct: Instruct = no_terminal
+    random: Random = field(default_factory=Random)
+    endpoints: Mapping[str, EndpointFactory] = field(default_factory=dict)

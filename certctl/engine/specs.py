@@ -1,0 +1,175 @@
+"""Specs as operations need them: loaded with the CA's directory URL, and found by name or names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from certctl.ca.directories import ca_kind, directory_url, is_for_local_names, label
+from certctl.engine.run import Run
+from certctl.model.errors import CertctlError, InvalidIdentifier, UnknownCertificate, UsageError
+from certctl.model.identifiers import Identifier
+from certctl.model.names import (
+    certificate_name,
+    default_certificate_name,
+    single_labels,
+    unicode_name,
+)
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.model.values import Value
+from certctl.rules.settings import Source
+from certctl.rules.spec import merge_choices, resolve
+
+
+def load(run: Run, name: str) -> CertificateSpec:
+    """Return the spec of a certificate, its CA as a directory URL. Raises `UnknownCertificate`."""
+    spec = run.services.store.spec(certificate_name(name))
+    spec = replace(spec, ca=directory_url(spec.ca))
+    _require_full_names(spec)
+    return spec
+
+
+def _require_full_names(spec: CertificateSpec) -> None:
+    """Raise `InvalidIdentifier` for names without a dot at a CA that does not issue for them."""
+    local = single_labels(spec.identifiers)
+    if local and not is_for_local_names(spec.ca):
+        no_dot = "it has no dot" if len(local) == 1 else "they have no dot"
+        raise InvalidIdentifier(
+            f"{label(spec.ca)} does not issue for {', '.join(local)}: {no_dot}",
+            hint=f"Give the full name, such as {local[0]}.example.com. A private CA may issue for a"
+            " name of the local network: --ca https://CA/directory",
+            name=spec.name,
+        )
+
+
+def changed(
+    run: Run, spec: CertificateSpec, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
+) -> CertificateSpec:
+    """Return the spec with new names, and with the given options in place of the old ones."""
+    default_settings = {
+        key: value
+        for key, value in _default_settings(run).items()
+        if not _has_own_choice(key, spec.chosen)
+    }
+    return _with_ca(
+        run, spec.name, identifiers, merge_choices(spec.chosen, {**default_settings, **given})
+    )
+
+
+def new(
+    run: Run, name: str, identifiers: tuple[Identifier, ...], given: Mapping[str, Value]
+) -> CertificateSpec:
+    """Return the spec of a new certificate; given options override the environment."""
+    return _with_ca(run, name, identifiers, merge_choices(_default_settings(run), given))
+
+
+def _default_settings(run: Run) -> dict[str, Value]:
+    """Return the certificate options set in the environment, except secrets.
+
+    They are saved in the spec, since cron does not have the shell's environment.
+    """
+    settings = run.services.settings
+    return {
+        key: value
+        for key, value in settings.given(Source.ENVIRONMENT).items()
+        if settings.table[key].in_spec and not settings.table[key].secret
+    }
+
+
+def _has_own_choice(key: str, chosen: Mapping[str, Value]) -> bool:
+    """Return whether the certificate has its own value, which the environment does not override."""
+    way = key.startswith(("challenge.", "dns."))
+    return key in chosen or (way and "challenge.method" in chosen)
+
+
+def _with_ca(
+    run: Run, name: str, identifiers: tuple[Identifier, ...], chosen: Mapping[str, Value]
+) -> CertificateSpec:
+    """Return a spec that stores its CA and root certificates, so that `renew` needs no flags."""
+    settings = run.services.settings
+    spec = resolve(name, identifiers, chosen, settings)
+    kept: dict[str, Value] = {**chosen, "ca": directory_url(spec.ca)}
+    if spec.ca_bundle is not None:
+        kept["ca_bundle"] = spec.ca_bundle
+    spec = resolve(name, identifiers, kept, settings)
+    _require_full_names(spec)
+    return spec
+
+
+def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> CertificateSpec | None:
+    """Find an existing certificate by name, by its exact set of names, or by its first name.
+
+    Returns None if there is none. An unreadable spec is skipped with a warning, unless its name
+    matches.
+    """
+    store = run.services.store
+    if name is not None:
+        return load(run, name) if certificate_name(name) in store.names() else None
+    likely = default_certificate_name(identifiers, ())
+    candidates = [likely, f"{likely}-wildcard"]
+    names = store.names_mentioning(identifiers[0].value)
+    by_first: CertificateSpec | None = None
+    for each in sorted(names, key=lambda name: name not in candidates):
+        try:
+            spec = load(run, each)
+        except CertctlError as error:
+            if each in candidates:
+                raise
+            run.warn(f"skipped {each} when searching for the certificate: {error.message}")
+            continue
+        if set(spec.identifiers) == set(identifiers):
+            return spec
+        if by_first is None and spec.identifiers[0] == identifiers[0]:
+            by_first = spec
+    return by_first
+
+
+def new_name(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> str:
+    """Return the name of a new certificate. Raises `UsageError` if it is taken."""
+    if name is not None:
+        return certificate_name(name)
+    taken = run.services.store.names()
+    chosen = default_certificate_name(identifiers, taken)
+    if chosen in taken:
+        raise UsageError(
+            f"there is another certificate named {chosen}",
+            hint="Choose another name with --name NAME.",
+            code="usage.name",
+        )
+    return chosen
+
+
+def protect_public(spec: CertificateSpec, status: CertificateStatus, *, force: bool) -> None:
+    """Raise `UsageError` if an untrusted certificate would replace a publicly trusted one."""
+    live = status.live
+    if force or live is None or ca_kind(live.request.ca) != "public":
+        return
+    if ca_kind(spec.ca) != "public":
+        raise UsageError(
+            f"{spec.name} has a certificate from {label(live.request.ca)}; "
+            f"one from {label(spec.ca)} would not be trusted by browsers",
+            hint="Issue a separate certificate with --name NAME, or replace it with --force.",
+            name=spec.name,
+            code="usage.not_public",
+        )
+
+
+def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `names` without duplicates. Raises `UnknownCertificate` for one without a spec."""
+    known = set(run.services.store.names())
+    for name in names:
+        if certificate_name(name) not in known:
+            raise unknown_certificate(name, known)
+    return tuple(dict.fromkeys(names))
+
+
+def unknown_certificate(name: str, known: set[str]) -> UnknownCertificate:
+    """Return the error for an unknown certificate name, with the closest existing name."""
+    import difflib  # noqa: PLC0415 - only an error needs it
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "To list all certificates, run: certctl list"
+    written = unicode_name(name)
+    named = name if written == name else f"{written} ({name})"
+    return UnknownCertificate(f"there is no certificate named {named}", hint=hint, name=name)

@@ -1,0 +1,274 @@
+"""Doctor: find and explain what would make an issuance or a renewal fail. It is purely diagnostic,
+unless it is asked to remove leftovers.
+
+Each check is in the module of what it checks, and returns findings. This module selects the checks,
+runs them in parallel and sorts the findings. For a name without a certificate it checks the spec
+that `issue` would create.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from certctl.ca.directories import ca_kind, label
+from certctl.deploy.hook_checks import alert_findings, command_findings, directory_findings
+from certctl.dns.caa import caa_findings
+from certctl.dns.hosts import Host, address_findings, look_up
+from certctl.dns.resolver import Resolver
+from certctl.engine.run import Run
+from certctl.engine.specs import changed, find, load, new
+from certctl.inspection.certificate_findings import state_findings
+from certctl.inspection.challenge_self_test import (
+    ChallengeSelfTest,
+    challenge_type,
+    self_test_challenges,
+)
+from certctl.inspection.deployment_findings import deployment_findings
+from certctl.inspection.doctor_cas import CaAccount, CaChecks
+from certctl.inspection.leftover_findings import leftover_findings
+from certctl.inspection.machine_findings import (
+    MachineContext,
+    schedule_findings,
+    space_findings,
+    version_findings,
+)
+from certctl.model.ca import ChallengeType
+from certctl.model.errors import CertctlError, Interrupted
+from certctl.model.events import Checking
+from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.names import certificate_name, default_certificate_name, parse_identifier
+from certctl.model.run import Finding, Severity
+from certctl.model.spec import CertificateSpec
+from certctl.model.values import Value
+from certctl.store.home.permissions import permission_findings
+from certctl.system.space import disk_space_at
+
+MAX_CERTIFICATES = 100
+"""How many certificates' names are checked if none are given."""
+
+_PARALLEL = 8
+_ORDER = tuple(Severity)
+
+
+@dataclass(frozen=True)
+class DoctorRequest:
+    """A request to `doctor`: the names of certificates or domain names, all certificates if empty;
+    the options given; whether temporary files that killed runs left are removed (`fix`); whether
+    the challenge self-test runs (`write`; None: if names are given).
+    Without names, the names of the first `max_certificates` certificates only are checked.
+    """
+
+    names: tuple[str, ...] = ()
+    given: Mapping[str, Value] = field(default_factory=dict)
+    write: bool | None = None
+    context: MachineContext = field(default_factory=MachineContext)
+    max_certificates: int = MAX_CERTIFICATES
+    fix: bool = False
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings, errors first, and the number of certificates whose names were checked."""
+
+    findings: tuple[Finding, ...]
+    certificates: int
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A certificate to check; `exists` is whether it has a spec in the store."""
+
+    spec: CertificateSpec
+    exists: bool
+
+
+def diagnose(request: DoctorRequest, run: Run) -> Diagnosis:
+    """Run all checks and return the findings. Raises `Interrupted`, and `UsageError` for an invalid
+    name.
+    """
+    subjects, findings = _subjects(request, run)
+    selected = subjects if request.names else subjects[: request.max_certificates]
+    checks = _checks(request, subjects, selected, run)
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="doctor") as pool:
+        findings += state_findings([each.spec.name for each in subjects if each.exists], run)
+        for found in pool.map(lambda check: _run_check(check, run), checks):
+            findings += found
+    if len(selected) < len(subjects):
+        findings.append(_not_all(len(selected), len(subjects)))
+    run.check()
+    ordered = sorted(dict.fromkeys(findings), key=lambda each: _ORDER.index(each.severity))
+    return Diagnosis(tuple(ordered), len(selected))
+
+
+# Checks
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A check of the certificate `name` ("" for a check of the machine); `what` is a phrase that
+    says what is checked.
+    """
+
+    name: str
+    what: str
+    findings: Callable[[], Iterable[Finding]]
+
+
+def _run_check(check: _Check, run: Run) -> list[Finding]:
+    """Return the findings of a check; if the check itself fails, that is a finding, too."""
+    if run.stop.is_set():
+        return []
+    run.services.emit(Checking(check.name, run.services.clock.now(), check.what))
+    findings: list[Finding] = []
+    try:
+        findings.extend(check.findings())
+    except Interrupted:
+        return []
+    except CertctlError as error:
+        findings.append(
+            Finding(
+                "doctor.failed",
+                Severity.WARNING,
+                check.name or check.what,
+                f"{check.what} could not be checked: {error.message}",
+                error.hint,
+            )
+        )
+    return findings
+
+
+def _checks(
+    request: DoctorRequest,
+    subjects: Sequence[_Subject],
+    selected: Sequence[_Subject],
+    run: Run,
+) -> list[_Check]:
+    """Return the checks of the machine, of each CA and of each certificate; `selected` are those
+    whose names and CAs are checked.
+    """
+    context, home = request.context, Path(run.services.tree.home)
+    specs = [each.spec for each in subjects]
+    existing = [each.spec for each in subjects if each.exists]
+    write = request.write if request.write is not None else bool(request.names)
+    failure_hook = run.services.settings.text("on_failure_hook")
+    cas = CaChecks(run)
+    checks = [
+        _Check("", "the home directory", lambda: permission_findings(home, existing)),
+        _Check("", "leftovers", lambda: leftover_findings(run, remove=request.fix)),
+        _Check("", "the hooks", lambda: directory_findings(home)),
+        _Check("", "the disk", lambda: space_findings(home, disk_space_at(home))),
+        _Check("", "the failure hook", lambda: alert_findings(failure_hook, context.variables)),
+        _Check("", "the deployment", lambda: deployment_findings(specs, run)),
+        _Check("", "the schedule", lambda: schedule_findings(context, existing, run)),
+        _Check("", "the versions", version_findings),
+    ]
+    for ca_account in dict.fromkeys(_ca_account(each.spec) for each in selected):
+        what = f"the CA {label(ca_account[0])}"
+        checks.append(_Check("", what, partial(cas.findings, ca_account)))
+    for each in selected:
+        check = partial(_names_findings, each.spec, cas, run, write=write)
+        checks.append(_Check(each.spec.name, "its names", check))
+    for each in subjects:
+        commands = partial(command_findings, each.spec, context.variables)
+        checks.append(_Check(each.spec.name, "its hooks", commands))
+    return checks
+
+
+def _ca_account(spec: CertificateSpec) -> CaAccount:
+    return spec.ca, spec.ca_bundle, spec.account
+
+
+# The names of a certificate
+
+
+def _names_findings(
+    spec: CertificateSpec, cas: CaChecks, run: Run, *, write: bool
+) -> Iterator[Finding]:
+    """Yield what would keep the CA from reaching the names of a certificate or from issuing for
+    them, and the findings of the challenge self-test, which presents responses only with `write`.
+    """
+    challenge, endpoint = run.challenge(spec), run.endpoint(spec.ca, spec.ca_bundle)
+    resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
+    yield from cas.profile(spec)
+    kind = challenge_type(challenge, run)
+    hosts: dict[str, Host] = {}
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="doctor-names") as pool:
+        if not kind.startswith("dns"):
+            for host in pool.map(lambda each: _host(each, resolver), spec.identifiers):
+                hosts[host.name] = host
+        issuance = cas.issuance_request(spec, kind)
+        named = [each for each in spec.identifiers if each.type is IdentifierType.DNS]
+        if issuance is not None:
+            for found in pool.map(lambda each: caa_findings(each, issuance, resolver), named):
+                yield from found
+    public = ca_kind(spec.ca) != "private" and endpoint.http_port is None
+    for host in hosts.values():
+        yield from address_findings(host, public=public)
+    if kind == ChallengeType.DNS_PERSIST_01:
+        return  # the content of its record is known only once the CA has sent the challenge
+    port = endpoint.tls_alpn_port if kind == ChallengeType.TLS_ALPN_01 else endpoint.http_port
+    account_url = (issuance.account_url if issuance is not None else None) or ""
+    yield from self_test_challenges(
+        ChallengeSelfTest(spec, challenge, hosts, port, write, account_url), run
+    )
+
+
+def _host(identifier: Identifier, resolver: Resolver) -> Host:
+    if identifier.type is IdentifierType.IP:
+        return Host(identifier.value, addresses=(identifier.value,))
+    return look_up(identifier.base, resolver)
+
+
+# Selection of certificates
+
+
+def _subjects(request: DoctorRequest, run: Run) -> tuple[list[_Subject], list[Finding]]:
+    """Return the certificates to check, and a finding for each whose spec cannot be read."""
+    known = run.services.store.names()
+    subjects: list[_Subject] = []
+    unreadable: list[Finding] = []
+    for text in request.names or known:
+        name = text if text in known else _existing_certificate(text, run)
+        if name is None:
+            subjects.append(_Subject(_new_spec(text, request, run), exists=False))
+            continue
+        try:
+            spec = load(run, name)
+            if request.given:
+                spec = changed(run, spec, spec.identifiers, request.given)
+            subjects.append(_Subject(spec, exists=True))
+        except CertctlError as error:
+            fix = error.hint or f"certctl show {name}"
+            unreadable.append(
+                Finding("certificate.unreadable", Severity.ERROR, name, error.message, fix)
+            )
+    return subjects, unreadable
+
+
+def _existing_certificate(text: str, run: Run) -> str | None:
+    """Return the existing certificate that `issue` would use for a domain name; None if it would
+    create one. Raises `InvalidIdentifier`.
+    """
+    found = find(run, None, (parse_identifier(text),))
+    return None if found is None else found.name
+
+
+def _new_spec(text: str, request: DoctorRequest, run: Run) -> CertificateSpec:
+    """Return the spec that `issue` would create for a domain name. Raises `InvalidIdentifier`."""
+    identifiers = (parse_identifier(text),)
+    name = certificate_name(default_certificate_name(identifiers, ()))
+    return new(run, name, identifiers, request.given)
+
+
+def _not_all(checked: int, total: int) -> Finding:
+    return Finding(
+        "doctor.not_all",
+        Severity.INFO,
+        "names",
+        f"the names of only {checked} of {total} certificates were checked",
+        "To check others: certctl doctor NAME...",
+    )

@@ -1,0 +1,151 @@
+"""Explain when and why a certificate is renewed: every fact behind the decision, with its time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certctl.engine.order.rate_limits import usage_for
+from certctl.engine.run import Run
+from certctl.engine.specs import load, require
+from certctl.model.certificate import RenewalDecision, RenewalState, Version
+from certctl.model.delivery import Deployment
+from certctl.model.status import CertificateStatus
+from certctl.rules.ari import renewal_info_for
+from certctl.rules.rate_limits import Usage
+from certctl.rules.renewal import decide, interval_too_long, latest_renewal, renewal_time
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact that the decision depends on. `key` is stable; `at` is its time, if it has one."""
+
+    key: str
+    at: datetime | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A decision with its facts, in the order of the rules."""
+
+    name: str
+    decision: RenewalDecision
+    facts: tuple[Fact, ...]
+
+
+def explain(run: Run, name: str) -> Explanation:
+    """Return when and why a certificate is renewed. Queries no CA and changes nothing. Raises
+    `UnknownCertificate`.
+    """
+    require(run, (name,))
+    spec, status = load(run, name), run.services.store.status(name)
+    now, history = run.services.clock.now(), run.services.store.history()
+    decision = decide(spec, status, now, history.interval or now - now)
+    facts: list[Fact] = []
+    if status.renewal_state.paused_until is not None and status.renewal_state.paused_until > now:
+        facts.append(
+            Fact(
+                "pause",
+                status.renewal_state.paused_until,
+                "renewal is paused until then (rollback)",
+            )
+        )
+    if status.live is not None:
+        if spec.autorenew:
+            facts += _ari_facts(status.live, status.renewal_state, now)
+            facts += _lifetime_facts(status.live)
+        facts.append(Fact("expires", status.live.facts.not_after, "it expires"))
+    facts += _attempt_facts(status)
+    facts += [_limit_fact(each) for each in usage_for(spec, status, run)]
+    if history.runs:
+        facts.append(Fact("last_run", history.runs[-1], "last unattended run of `renew`"))
+    if history.interval is not None:
+        hours = history.interval.total_seconds() / 3600
+        facts.append(Fact("interval", None, f"`renew` usually runs every {hours:.1f} hours"))
+        if status.live is not None and interval_too_long(
+            status.live, status.renewal_state, history.interval
+        ):
+            facts.append(Fact("interval_too_long", None, "that is too rare for this certificate"))
+    return Explanation(name, decision, tuple(facts))
+
+
+def _ari_facts(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:
+    info = renewal_info_for(live, renewal_state)
+    facts: list[Fact] = []
+    if info is not None:
+        facts += [
+            Fact("window_start", info.start, "start of the window suggested by its CA (ARI)"),
+            Fact("chosen", info.chosen, "randomly chosen renewal time in that window"),
+            Fact("window_end", info.end, "end of the window"),
+        ]
+        if info.explanation_url:
+            facts.append(
+                Fact("explanation", None, f"explanation by its CA: {info.explanation_url}")
+            )
+        if info.withdrawn:
+            facts.append(Fact("withdrawn", None, "its CA moved that window into the past"))
+    elif renewal_state.ask_ca_at is None:
+        facts.append(
+            Fact("no_renewal_info", None, "its CA has not been queried for a window (ARI) yet")
+        )
+    elif renewal_state.unanswered:
+        facts.append(
+            Fact(
+                "no_renewal_info",
+                None,
+                f"ARI queries to its CA failed {renewal_state.unanswered} times in a row",
+            )
+        )
+    else:
+        facts.append(
+            Fact("no_renewal_info", None, "its CA does not support ARI: the lifetime decides")
+        )
+    if renewal_state.ask_ca_at is not None and now < renewal_state.ask_ca_at < live.facts.not_after:
+        facts.append(Fact("next_ari_query", renewal_state.ask_ca_at, "next ARI query to its CA"))
+    if renewal_state.renewed_by_ari is not None:
+        facts.append(
+            Fact("renewed_by_ari", renewal_state.renewed_by_ari, "last renewed because of ARI")
+        )
+    return facts
+
+
+def _lifetime_facts(live: Version) -> list[Fact]:
+    return [
+        Fact("without_ari", renewal_time(live), "renewal time without ARI"),
+        Fact(
+            "latest_renewal",
+            latest_renewal(live),
+            "a sixth of its lifetime is left: it is renewed then even if ARI suggests later",
+        ),
+    ]
+
+
+def _limit_fact(usage: Usage) -> Fact:
+    text = f"rate limit of its CA: {usage} used"
+    if usage.available_at is not None:
+        return Fact("limit", usage.available_at, f"{text}; more are possible from then on")
+    return Fact("limit", None, text)
+
+
+def _attempt_facts(status: CertificateStatus) -> list[Fact]:
+    facts = _failure_facts("order", "the last attempt", status.renewal_state)
+    if status.undeployed:
+        facts.append(Fact("undeployed", None, "its deployment is pending"))
+        facts += _failure_facts("deploy", "the last deployment", status.deployment)
+    return facts
+
+
+def _failure_facts(key: str, what: str, state: RenewalState | Deployment) -> list[Fact]:
+    error = state.last_error
+    if error is None:
+        return []
+    times = f"{state.failures} times in a row" if state.failures > 1 else "once"
+    facts = [
+        Fact(
+            f"{key}_failed", error.at, f"{what} failed, {times} ({error.failure}): {error.message}"
+        )
+    ]
+    if state.retry_at is not None:
+        facts.append(Fact(f"{key}_retry", state.retry_at, "not tried again before that time"))
+    return facts

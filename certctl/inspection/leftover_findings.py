@@ -1,0 +1,56 @@
+"""Findings of `doctor` about what killed processes left behind, and its removal (`--fix`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from certctl.engine.run import Run
+from certctl.model.errors import CertctlError
+from certctl.model.run import Finding, Severity, TemporaryFile
+
+
+def leftover_findings(run: Run, *, remove: bool) -> Iterator[Finding]:
+    """Yield a finding for each temporary file that a killed process left, which is then removed if
+    `remove` is set, and for each certificate that has versions, but no spec.
+    """
+    store = run.services.store
+    for found in store.leftovers(run.services.clock.now()):
+        yield _removed(found, run) if remove else _left(found)
+    for name in store.names_without_spec():
+        yield _without_spec(name)
+
+
+def _left(found: TemporaryFile) -> Finding:
+    return Finding(
+        "leftover.file",
+        Severity.WARNING,
+        found.path,
+        "a process that was killed left this behind; it may contain a private key",
+        "To remove it: certctl doctor --fix",
+    )
+
+
+def _removed(found: TemporaryFile, run: Run) -> Finding:
+    run.warn(f"removing {found.path}, which a killed process left behind", found.name or "")
+    try:
+        run.services.store.remove_leftover(found)
+    except CertctlError as error:
+        return Finding(
+            "leftover.kept",
+            Severity.WARNING,
+            found.path,
+            f"it could not be removed: {error.message}",
+            error.hint,
+        )
+    return Finding("leftover.removed", Severity.INFO, found.path, "this leftover was removed")
+
+
+def _without_spec(name: str) -> Finding:
+    return Finding(
+        "certificate.without_spec",
+        Severity.WARNING,
+        name,
+        f"it has files in archive/{name}, but no certificates/{name}.toml, so it is not renewed:"
+        " its deletion was interrupted, or that file was removed",
+        f"Restore the file, or delete the rest: certctl delete {name}",
+    )

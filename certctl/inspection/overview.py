@@ -1,0 +1,260 @@
+"""One row for each certificate, for `list` and `show`.
+
+Reads only small files; parses no key and no certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from certctl.ca.directories import ca_kind, label
+from certctl.engine.run import Run
+from certctl.engine.specs import load, require
+from certctl.model.certificate import LastError, RenewalDecision, Version
+from certctl.model.delivery import CertificateFiles
+from certctl.model.errors import CertctlError
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.rules.renewal import decide
+
+_MANY = 100
+"""The number of certificates from which caching their rows pays off."""
+
+
+@dataclass(frozen=True)
+class LiveVersion:
+    """What a row contains about the live version."""
+
+    number: int
+    not_before: datetime
+    not_after: datetime
+    serial: str
+    sha256: str
+    issuer: str
+    key_type: str
+
+
+@dataclass(frozen=True)
+class CertificateView:
+    """One certificate as shown to users; times are UTC, `problem` is why it could not be read.
+    `failures` and `deploy_failures` count consecutive failures.
+
+    `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
+    `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
+    """
+
+    name: str
+    state: str
+    names: tuple[str, ...] = ()
+    ca: str = ""
+    public: bool = True
+    live: LiveVersion | None = None
+    seconds_left: float | None = None
+    renews_at: datetime | None = None
+    due: bool = False
+    why: str = ""
+    deployed: bool = False
+    deployed_version: int | None = None
+    verified_at: datetime | None = None
+    failures: int = 0
+    deploy_failures: int = 0
+    last_error: LastError | None = None
+    damage: str | None = None
+    problem: CertctlError | None = None
+
+
+@dataclass(frozen=True)
+class CertificateDetails:
+    """A view with all its details, for `show`."""
+
+    view: CertificateView
+    spec: CertificateSpec
+    status: CertificateStatus
+    versions: tuple[Version, ...]
+    files: CertificateFiles | None
+
+
+def overview(run: Run, names: Sequence[str] = ()) -> list[CertificateView]:
+    """Return a row for each of the certificates named, by default for all, sorted by name."""
+    chosen = require(run, tuple(names)) or run.services.store.names()
+    if names or len(chosen) < _MANY:
+        return [_row(run, name)[0] for name in chosen]
+    return _many(run, chosen)
+
+
+def details(run: Run, name: str) -> CertificateDetails:
+    """Return everything about one certificate. Raises `UnknownCertificate`."""
+    require(run, (name,))
+    spec, status = load(run, name), run.services.store.status(name)
+    now = run.services.clock.now()
+    return CertificateDetails(
+        view=_view(spec, status, decide(spec, status, now), now),
+        spec=spec,
+        status=status,
+        versions=tuple(run.services.store.versions(name)),
+        files=run.services.tree.files(status.live) if status.live else None,
+    )
+
+
+def _many(run: Run, names: Sequence[str]) -> list[CertificateView]:
+    """Return a row for each of many certificates, from the cache for those that have not changed:
+    reading ten thousand takes seconds.
+    """
+    store, now = run.services.store, run.services.clock.now()
+    known = store.cached_rows(names, now)
+    fresh: dict[str, tuple[Mapping[str, object], datetime]] = {}
+    views: list[CertificateView] = []
+    for name in names:
+        view, until = _from_cache(name, known.get(name), now) or _row(run, name)
+        views.append(view)
+        if until is not None:
+            fresh[name] = known.get(name) or _to_cache(view), until
+    if len(fresh) - len(known) >= _MANY:
+        store.cache_rows(fresh)
+    return views
+
+
+def _row(run: Run, name: str) -> tuple[CertificateView, datetime | None]:
+    """Return a certificate's row and until when it is valid; None if it can change at any time."""
+    try:
+        spec, status = load(run, name), run.services.store.status(name)
+    except CertctlError as error:
+        error.name = error.name or name
+        return CertificateView(name, "unreadable", problem=error), None
+    now = run.services.clock.now()
+    decision = decide(spec, status, now)
+    return _view(spec, status, decision, now), _valid_until(status, decision, now)
+
+
+def _valid_until(
+    status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> datetime | None:
+    """Return until when a row is valid (except for the time left) if no file changes."""
+    live, renewal_state = status.live, status.renewal_state
+    failed = renewal_state.last_error or status.deployment.last_error
+    if live is None or decision.due or failed or status.damage:
+        return None
+    moments = (decision.at, live.facts.not_after, renewal_state.paused_until)
+    return min((each for each in moments if each is not None and each > now), default=None)
+
+
+def _view(
+    spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> CertificateView:
+    live = status.live
+    return CertificateView(
+        name=spec.name,
+        state=_state(status, decision.due, decision.reason, now),
+        names=tuple(each.value for each in spec.identifiers),
+        ca=label(spec.ca),
+        public=ca_kind(live.request.ca if live else spec.ca) == "public",
+        live=_live(live) if live else None,
+        seconds_left=(live.facts.not_after - now).total_seconds() if live else None,
+        renews_at=decision.at,
+        due=decision.due,
+        why=decision.why,
+        deployed=live is not None and not status.undeployed,
+        deployed_version=status.deployment.deployed,
+        verified_at=status.deployment.verified_at if not status.undeployed else None,
+        failures=status.renewal_state.failures,
+        deploy_failures=status.deployment.failures,
+        last_error=status.renewal_state.last_error or status.deployment.last_error,
+        damage=status.damage,
+    )
+
+
+def _live(version: Version) -> LiveVersion:
+    facts = version.facts
+    return LiveVersion(
+        version.number,
+        facts.not_before,
+        facts.not_after,
+        facts.serial,
+        facts.sha256,
+        facts.issuer,
+        facts.key_type,
+    )
+
+
+def _to_cache(view: CertificateView) -> dict[str, object]:
+    """Return a row as plain JSON for the cache, without the time left."""
+    live = view.live
+    if live is None:
+        raise ValueError("a certificate without a version has no row to cache")
+    at = view.renews_at
+    return {
+        "state": view.state,
+        "names": view.names,
+        "ca": view.ca,
+        "public": view.public,
+        "live": [
+            live.number,
+            live.not_before.isoformat(),
+            live.not_after.isoformat(),
+            live.serial,
+            live.sha256,
+            live.issuer,
+            live.key_type,
+        ],
+        "renews_at": None if at is None else at.isoformat(),
+        "why": view.why,
+        "deployed": view.deployed,
+        "deployed_version": view.deployed_version,
+        "verified_at": view.verified_at.isoformat() if view.verified_at else None,
+    }
+
+
+def _from_cache(
+    name: str, row: Mapping[str, Any] | None, now: datetime
+) -> tuple[CertificateView, datetime] | None:
+    """Return the row that `_to_cache` wrote, and until when it is valid; None if there is no
+    readable one.
+    """
+    if row is None:
+        return None
+    try:
+        number, not_before, not_after, *others = row["live"]
+        live = LiveVersion(
+            number, datetime.fromisoformat(not_before), datetime.fromisoformat(not_after), *others
+        )
+        at, seen = row["renews_at"], row["verified_at"]
+        view = CertificateView(
+            name=name,
+            state=row["state"],
+            names=tuple(row["names"]),
+            ca=row["ca"],
+            public=row["public"],
+            live=live,
+            seconds_left=(live.not_after - now).total_seconds(),
+            renews_at=None if at is None else datetime.fromisoformat(at),
+            why=row["why"],
+            deployed=row["deployed"],
+            deployed_version=row["deployed_version"],
+            verified_at=None if seen is None else datetime.fromisoformat(seen),
+        )
+        return view, datetime.fromisoformat(row["until"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> str:
+    """Return the most important state: what affects visitors first, then what needs attention."""
+    live = status.live
+    if live is None:
+        return "missing"
+    if live.facts.not_after <= now:
+        return "expired"
+    if live.number in status.renewal_state.revoked:
+        return "revoked"
+    if status.damage is not None:
+        return "damaged"
+    if status.renewal_state.failures:
+        return "failing"
+    if status.undeployed:
+        return "undeployed"
+    if reason == "stopped":
+        return "stopped"
+    return "due" if due else "valid"

@@ -1,0 +1,171 @@
+"""The desired state of a certificate: what is requested, how it is validated and deployed.
+
+Frozen dataclasses of standard-library types. All times are timezone-aware UTC, all durations are
+in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from certctl.model.ca import ChallengeType
+from certctl.model.identifiers import Identifier
+from certctl.model.values import Value
+
+
+class KeyType(StrEnum):
+    """Key types for certificates."""
+
+    ECDSA_P256 = "ecdsa-p256"
+    ECDSA_P384 = "ecdsa-p384"
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+
+
+@dataclass(frozen=True)
+class ChallengeSpec:
+    """How the names of a certificate are validated.
+
+    `plugin` has the options of the DNS provider by key; `dns_options` has those given as KEY=VALUE,
+    none of which is a secret.
+    """
+
+    method: str
+    http_address: str | None = None
+    http_port: int = 80
+    tls_alpn_address: str | None = None
+    tls_alpn_port: int = 443
+    webroots: tuple[str, ...] = ()
+    http_hook: str | None = None
+    http_cleanup_hook: str | None = None
+    http_hook_protocol: str | None = None
+    dns_provider: str | None = None
+    dns_challenge: str = ChallengeType.DNS_01
+    dns_credentials: str | None = None
+    dns_options: tuple[str, ...] = ()
+    dns_resolver: str | None = None
+    dns_follow_cname: bool = True
+    dns_skip_propagation: bool = False
+    dns_propagation_timeout: float = 120
+    dns_propagation_quorum: str = "all"
+    dns_public_resolvers: tuple[str, ...] = ()
+    hook_timeout: float = 300
+    plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
+
+
+class CopyFormat(StrEnum):
+    """File formats for copies and exports of a certificate."""
+
+    FULLCHAIN = "fullchain"
+    CERT = "cert"
+    CHAIN = "chain"
+    PRIVKEY = "privkey"
+    COMBINED = "combined"
+    PKCS12 = "pkcs12"
+    DER = "der"
+
+    @property
+    def secret(self) -> bool:
+        """Whether the file contains the private key."""
+        return self in {CopyFormat.PRIVKEY, CopyFormat.COMBINED, CopyFormat.PKCS12}
+
+
+class Pkcs12Encryption(StrEnum):
+    """How a PKCS#12 file is encrypted: `LEGACY` is for programs that do not read the modern one."""
+
+    MODERN = "modern"
+    LEGACY = "legacy"
+
+
+@dataclass(frozen=True)
+class CopySpec:
+    """A file to write at each deploy.
+
+    Owner, group and mode are those of any newly created file if None. `password_file` contains the
+    password of a PKCS#12 file, and `encryption` says how that file is encrypted. A file that cannot
+    be replaced, such as a mount point, is overwritten `in_place`.
+    """
+
+    to: str
+    format: CopyFormat
+    owner: str | None = None
+    group: str | None = None
+    mode: int | None = None
+    password_file: str | None = None
+    encryption: Pkcs12Encryption | None = None
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class ServiceAddress:
+    """Where a certificate is served: host (name or address; None for this machine) and port.
+
+    `starttls` is the protocol in which TLS is started, if it does not start at once.
+    """
+
+    host: str | None
+    port: int = 443
+    starttls: str | None = None
+
+
+class OnFailure(StrEnum):
+    """What to do if a configuration test, a reload or the live check fails."""
+
+    KEEP = "keep"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True)
+class DeploySpec:
+    """Hooks, copies, reloads and live checks of a certificate; each part is optional.
+
+    Hooks and `reload` are shell command lines; `targets` are the names of deploy targets and
+    `plugin` has their options by key. The live check connects to `verify`, or if that is empty to
+    the addresses on which the targets listen; it retries for `verify_timeout` seconds. `probe`
+    turns it off.
+    """
+
+    pre_hook: str | None = None
+    deploy_hook: str | None = None
+    post_hook: str | None = None
+    reload: str | None = None
+    hook_timeout: float = 300
+    targets: tuple[str, ...] = ()
+    copies: tuple[CopySpec, ...] = ()
+    verify: tuple[ServiceAddress, ...] = ()
+    probe: bool = True
+    verify_timeout: float = 30
+    on_failure: OnFailure = OnFailure.KEEP
+    plugin: Mapping[str, Value] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class CertificateSpec:
+    """The desired state of a certificate.
+
+    `chosen` has the user's own choices, which are all that the spec file contains; the other fields
+    are those choices combined with the defaults.
+    """
+
+    name: str
+    identifiers: tuple[Identifier, ...]
+    ca: str
+    ca_bundle: str | None
+    account: str | None
+    key_type: KeyType
+    reuse_key: bool
+    profile: str | None
+    required_profile: str | None
+    preferred_chain: str | None
+    csr: str | None
+    autorenew: bool
+    allow_subset: bool
+    key_group: str | None
+    key_mode: int | None
+    challenge: ChallengeSpec
+    deploy: DeploySpec
+    chosen: Mapping[str, Value] = field(default_factory=dict, repr=False)
+    common_name: str | None = None

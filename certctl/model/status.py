@@ -1,0 +1,37 @@
+"""The current state of a certificate on this machine.
+
+Frozen dataclasses of standard-library types. All times are timezone-aware UTC, all durations are
+in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from certctl.model.certificate import RenewalState, Version
+from certctl.model.delivery import Deployment
+
+
+@dataclass(frozen=True)
+class CertificateStatus:
+    """The current state of a certificate.
+
+    `wanted_not_live` is the wanted version if another one is live: because its deploy failed and
+    was rolled back, or because the run was interrupted. `damage` says what is wrong with the files
+    of the live version, None if they are intact.
+    """
+
+    name: str
+    live: Version | None
+    deployment: Deployment
+    renewal_state: RenewalState
+    wanted_not_live: Version | None = None
+    damage: str | None = None
+
+    @property
+    def undeployed(self) -> bool:
+        """Whether the wanted version is not live or not deployed yet."""
+        wanted = self.deployment.wanted
+        if wanted is None:
+            return False
+        return self.live is None or self.live.number != wanted or self.deployment.deployed != wanted

@@ -1,0 +1,89 @@
+"""ACME renewal information (ARI, RFC 9773): what an answer means, and when to request it again.
+
+Pure functions of the models and a time; `certctl.ca.renewal_info` requests it from the CA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+
+from certctl.model.ca import SuggestedWindow
+from certctl.model.certificate import RenewalInfo, RenewalState, Version
+
+PERMANENT = timedelta(hours=6)
+"""The retry interval after an answer that is permanently unusable (RFC 9773 §4.3.3)."""
+
+TEMPORARY = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), PERMANENT)
+"""The retry intervals while the CA cannot be reached; the last one repeats."""
+
+
+def next_request_time(
+    version: Version, renewal_state: RenewalState, now: datetime
+) -> datetime | None:
+    """Return when the CA may next be asked about a version; None if it must not be asked.
+
+    That is if the version has expired or has no CertID (RFC 9773 §4.1, §4.3).
+    """
+    if version.facts.ari_id is None or version.facts.not_after <= now:
+        return None
+    return renewal_state.ask_ca_at or now
+
+
+def renewal_info_for(version: Version, renewal_state: RenewalState) -> RenewalInfo | None:
+    """Return the renewal information for this version; None if there is none yet."""
+    info = renewal_state.renewal_info
+    return info if info is not None and info.cert_id == version.facts.ari_id else None
+
+
+def after_answer(
+    renewal_state: RenewalState,
+    version: Version,
+    window: SuggestedWindow,
+    now: datetime,
+    random: Random,
+) -> RenewalState:
+    """Return the renewal state with the CA's answer.
+
+    The renewal time is chosen once per certificate and window, uniformly (RFC 9773 §4.2).
+    """
+    before = renewal_info_for(version, renewal_state)
+    if before is not None and (before.start, before.end) == (window.start, window.end):
+        info = replace(before, explanation_url=window.explanation_url)
+    else:
+        info = RenewalInfo(
+            cert_id=version.facts.ari_id or "",
+            start=window.start,
+            end=window.end,
+            chosen=window.start + (window.end - window.start) * random.random(),
+            explanation_url=window.explanation_url,
+            withdrawn=before is not None
+            and window.end <= now
+            and (before.withdrawn or before.end > now),
+        )
+    again = now + timedelta(seconds=window.retry_after)
+    return replace(renewal_state, renewal_info=info, ask_ca_at=again, unanswered=0)
+
+
+def after_no_answer(
+    renewal_state: RenewalState, now: datetime, *, permanent: bool, retry_after: float | None
+) -> RenewalState:
+    """Return the renewal state after the CA gave no usable answer; an earlier one remains valid.
+
+    `retry_after` is seconds, None if the CA sent no Retry-After.
+    """
+    failures = renewal_state.unanswered + 1
+    pause = PERMANENT if permanent else TEMPORARY[min(failures, len(TEMPORARY)) - 1]
+    if retry_after is not None:
+        pause = max(pause, min(timedelta(seconds=retry_after), timedelta(days=1)))
+    return replace(renewal_state, ask_ca_at=now + pause, unanswered=failures)
+
+
+def after_not_offered(renewal_state: RenewalState, version: Version) -> RenewalState:
+    """Return the renewal state for a CA without renewal information: it is not asked again about
+    this version.
+    """
+    return replace(
+        renewal_state, renewal_info=None, ask_ca_at=version.facts.not_after, unanswered=0
+    )

@@ -1,0 +1,96 @@
+"""What an earlier run recorded, without the times that do not count (`rules.remembered_times`).
+
+Pure functions of the models and a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from certctl.model.ca import LedgerEntry
+from certctl.model.certificate import RenewalState, Version
+from certctl.model.delivery import Deployment
+from certctl.model.run import RunHistory
+from certctl.rules.remembered_times import believed, in_future
+from certctl.rules.renewal import BACKOFF, LONGEST_PAUSE, latest_renewal
+
+
+def believed_renewal_state(
+    renewal_state: RenewalState,
+    version: Version | None,
+    saved_at: datetime | None,
+    now: datetime,
+) -> RenewalState:
+    """Return the renewal state of a certificate with this current version, without what does not
+    count. `saved_at` is when the state was saved, None if unknown.
+
+    A failure in the future does not count at all. Versions that are revoked and keys that are
+    compromised are not a matter of time.
+    """
+    state = replace(
+        renewal_state,
+        renewed_by_ari=believed(renewal_state.renewed_by_ari, now),
+        retry_at=believed(renewal_state.retry_at, now, _longest_pause(version, now)),
+        paused_until=_believed_pause(renewal_state.paused_until, version, now),
+    )
+    valid = version.facts.not_after - now if version is not None else timedelta(0)
+    asked = believed(state.ask_ca_at, now, max(valid, timedelta(0)))
+    if asked is None or in_future(saved_at, now):
+        state = replace(state, ask_ca_at=None, unanswered=0)
+    failed_at = state.last_error.at if state.last_error is not None else None
+    if in_future(state.last_attempt, now) or in_future(failed_at, now):
+        return replace(state, failures=0, last_attempt=None, last_error=None, retry_at=None)
+    return state
+
+
+def believed_deployment(deployment: Deployment, now: datetime) -> Deployment:
+    """Return the deployment state without what does not count."""
+    state = replace(
+        deployment,
+        deployed_at=believed(deployment.deployed_at, now),
+        verified_at=believed(deployment.verified_at, now),
+        retry_at=believed(deployment.retry_at, now, BACKOFF[-1]),
+    )
+    if state.last_error is not None and in_future(state.last_error.at, now):
+        return replace(state, failures=0, last_error=None, retry_at=None)
+    return state
+
+
+def believed_history(history: RunHistory, now: datetime) -> RunHistory:
+    """Return the run history without what does not count; `latest_in_future` is the latest run that
+    was left out, and `exit_status` is None if it belongs to that run.
+    """
+    runs = tuple(each for each in history.runs if not in_future(each, now))
+    left_out = [each for each in history.runs if in_future(each, now)]
+    last_alert = history.last_alert
+    return replace(
+        history,
+        runs=runs,
+        exit_status=None if left_out else history.exit_status,
+        succeeded_at=believed(history.succeeded_at, now),
+        last_alert=None if last_alert and in_future(last_alert.at, now) else last_alert,
+        latest_in_future=max(left_out, default=None),
+    )
+
+
+def believed_entries(entries: Iterable[LedgerEntry], now: datetime) -> list[LedgerEntry]:
+    """Return the entries of a ledger that count."""
+    return [each for each in entries if not in_future(each.at, now)]
+
+
+def _longest_pause(version: Version | None, now: datetime) -> timedelta:
+    """Return how far away the next attempt can be: while a version is valid, before it expires."""
+    if version is None or version.facts.not_after <= now:
+        return LONGEST_PAUSE
+    return min(LONGEST_PAUSE, version.facts.not_after - now)
+
+
+def _believed_pause(
+    paused_until: datetime | None, version: Version | None, now: datetime
+) -> datetime | None:
+    """Return the end of the pause after a rollback; it depends only on the version."""
+    if version is None:
+        return None
+    return believed(paused_until, now, latest_renewal(version) - now)

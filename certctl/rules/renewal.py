@@ -1,0 +1,334 @@
+"""When a certificate is due and why, and when to retry after a failure.
+
+Pure functions of the models and a time: no files, no network, no cryptography.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from certctl.model.certificate import (
+    CertificateFacts,
+    LastError,
+    RenewalDecision,
+    RenewalState,
+    Request,
+    Version,
+)
+from certctl.model.delivery import Deployment
+from certctl.model.errors import AcmeError, CertctlError
+from certctl.model.identifiers import Identifier
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.rules.ari import next_request_time, renewal_info_for
+from certctl.rules.remembered_times import EARLIEST, in_future
+
+BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
+"""The backoff that Let's Encrypt recommends after consecutive failures; the last one repeats."""
+
+LONGEST_PAUSE = timedelta(days=7)
+"""The longest time between attempts, whatever the CA's Retry-After: the longest window of a known
+rate limit.
+"""
+
+SHORTEST_PAUSE = timedelta(seconds=5)
+"""The minimum time between attempts for a certificate that is about to expire, unless its whole
+lifetime is only seconds.
+"""
+
+LONGEST_INTERVAL = timedelta(days=1)
+"""A longer interval between runs of `renew` does not make a certificate due any earlier."""
+
+SHORT_LIVED = timedelta(days=10)
+"""A certificate with a shorter lifetime is renewed when half of it is left, not a third."""
+
+
+def request_of(spec: CertificateSpec) -> Request:
+    """Return what the spec requests from the CA; it is stored with the resulting version."""
+    return Request(
+        identifiers=spec.identifiers,
+        key_type=None if spec.csr else spec.key_type,
+        ca=spec.ca,
+        profile=spec.required_profile or spec.profile,
+        csr_sha256=spec.csr,
+        profile_required=spec.required_profile is not None,
+        common_name=None if spec.csr else spec.common_name,
+    )
+
+
+def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
+    """Return the differences between the spec and a version's request, as one phrase each."""
+    wanted = request_of(spec)
+    found: list[str] = []
+    added = _names(set(wanted.identifiers) - set(request.identifiers))
+    removed = _names(set(request.identifiers) - set(wanted.identifiers))
+    if added:
+        found.append(f"adds {added}")
+    if removed:
+        found.append(f"removes {removed}")
+    if wanted.csr_sha256 != request.csr_sha256:
+        found.append(
+            "another certificate signing request"
+            if wanted.csr_sha256
+            else "a private key managed by certctl instead of a signing request"
+        )
+    elif wanted.key_type != request.key_type:
+        found.append(f"key {wanted.key_type} instead of {request.key_type}")
+    if wanted.profile != request.profile:
+        found.append(
+            f"profile {wanted.profile or 'default'} instead of {request.profile or 'default'}"
+        )
+    elif wanted.profile_required and not request.profile_required:
+        found.append(f"profile {wanted.profile} is now required")
+    if wanted.common_name != request.common_name:
+        found.append(
+            f"common name {wanted.common_name or 'none'} instead of {request.common_name or 'none'}"
+        )
+    if wanted.ca != request.ca:
+        found.append(f"CA {wanted.ca} instead of {request.ca}")
+    return tuple(found)
+
+
+def decide(
+    spec: CertificateSpec,
+    status: CertificateStatus,
+    now: datetime,
+    interval: timedelta = timedelta(0),
+) -> RenewalDecision:
+    """Return whether the certificate is due at `now`, or when it will be, and by which rule.
+
+    `interval` is the time until the next run, zero if unknown. The rules, in order: no certificate,
+    expired, revoked, damaged files, issued while the clock was ahead, paused after a rollback, spec
+    and request differ, withdrawn by the CA, the window suggested by the CA (ARI, RFC 9773), then
+    the fallback schedule: a third of the lifetime is left, or half of a lifetime below ten days.
+    """
+    # A version whose deployment is pending counts as the current one.
+    live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
+    if not spec.autorenew:
+        return RenewalDecision(False, None, "stopped", "renewal is turned off (autorenew = false)")
+    if live is None:
+        return RenewalDecision(True, now, "missing", "there is no certificate yet")
+    unusable = _unusable(live, status, now)
+    if unusable is not None:
+        return RenewalDecision(True, now, *unusable)
+    if renewal_state.paused_until is not None and renewal_state.paused_until > now:
+        return RenewalDecision(
+            False, renewal_state.paused_until, "paused", "the pause after a rollback is over"
+        )
+    changed = differences(spec, live.request)
+    if changed:
+        why = "its specification has changed: " + "; ".join(changed)
+        return RenewalDecision(True, now, "changed", why)
+    return _by_ari(live, renewal_state, now, interval) or _by_schedule(live, now)
+
+
+def is_ahead(version: Version, now: datetime) -> bool:
+    """Return whether a version was issued while the clocks here and at its CA were ahead: it is not
+    valid yet, and a new one would be.
+
+    If the clock here is behind now, or was when the version was issued, a new one is no better.
+    """
+    ahead = in_future(version.facts.not_before, now) and in_future(version.issued, now)
+    return ahead and now >= EARLIEST
+
+
+def renewal_time(version: Version) -> datetime:
+    """Return when a version becomes due by the fallback schedule."""
+    lifetime = version.facts.lifetime
+    left = lifetime / 2 if lifetime < SHORT_LIVED else lifetime / 3
+    return version.facts.not_after - left
+
+
+def latest_renewal(version: Version) -> datetime:
+    """Return when a version is renewed at the latest, regardless of ARI or a pause: when a sixth of
+    its lifetime is left.
+    """
+    return version.facts.not_after - version.facts.lifetime / 6
+
+
+def is_near_expiry(live: Version | None, now: datetime) -> bool:
+    """Return whether a live version is due without any delay: a check that would keep certctl from
+    asking the CA does more harm than a refusal of the CA.
+    """
+    return live is not None and now >= latest_renewal(live)
+
+
+def interval_too_long(
+    version: Version, renewal_state: RenewalState, interval: timedelta
+) -> tuple[timedelta, str] | None:
+    """If runs come at longer intervals than the time for renewing a version, return that time and
+    its name.
+    """
+    info = renewal_info_for(version, renewal_state)
+    if info is not None and interval > info.end - info.start:
+        return info.end - info.start, "the renewal window suggested by its CA"
+    left = latest_renewal(version) - renewal_time(version)
+    return (left, "the time for renewal") if interval > left else None
+
+
+def in_backoff(renewal_state: RenewalState | Deployment, now: datetime) -> bool:
+    """Return whether the backoff after an earlier failure has not ended yet."""
+    return renewal_state.retry_at is not None and renewal_state.retry_at > now
+
+
+def backoff(
+    failures: int,
+    now: datetime,
+    *,
+    retry_after: float | None,
+    facts: CertificateFacts | None,
+) -> datetime:
+    """Return when to retry after `failures` consecutive failures (1 for the first).
+
+    `facts` are those of the certificate to be renewed, None if there is none. The delay is at most
+    a tenth of its lifetime, even once it has expired, unless the CA's Retry-After (seconds) is
+    longer. While it is valid, the delay is also at most half of the time left, so that there are
+    further attempts before it expires.
+    """
+    delay = BACKOFF[min(max(failures, 1), len(BACKOFF)) - 1]
+    if facts is not None:
+        delay = min(delay, facts.lifetime / 10)
+    if retry_after is not None:
+        delay = max(delay, min(timedelta(seconds=retry_after), LONGEST_PAUSE))
+    if facts is not None and facts.not_after > now:
+        delay = min(delay, max((facts.not_after - now) / 2, SHORTEST_PAUSE))
+    return now + delay
+
+
+def after_failure(
+    renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
+) -> RenewalState:
+    """Return the renewal state after an attempt at `now` to renew the certificate with these
+    `facts` ended with `error`.
+    """
+    failures = renewal_state.failures + 1
+    retry_after = error.retry_after if isinstance(error, AcmeError) else None
+    return replace(
+        renewal_state,
+        failures=failures,
+        last_attempt=now,
+        last_error=last_error(error, now),
+        retry_at=backoff(failures, now, retry_after=retry_after, facts=facts),
+    )
+
+
+def after_postponement(
+    renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
+) -> RenewalState:
+    """Return the renewal state after an attempt was postponed at `now`, since others had ended with
+    `error`: it counts as a failure, but does not lengthen the backoff.
+    """
+    return after_failure(
+        replace(renewal_state, failures=max(renewal_state.failures - 1, 0)), error, now, facts
+    )
+
+
+def after_success(
+    renewal_state: RenewalState, now: datetime, *, by_ari: bool = False
+) -> RenewalState:
+    """Return the renewal state after a version was saved at `now`; revocations are kept.
+
+    `by_ari`: the window suggested by the CA was the only reason for the renewal.
+    """
+    return RenewalState(
+        last_attempt=now,
+        revoked=renewal_state.revoked,
+        compromised_keys=renewal_state.compromised_keys,
+        renewed_by_ari=now if by_ari else renewal_state.renewed_by_ari,
+    )
+
+
+def no_longer_due(renewal_state: RenewalState) -> RenewalState:
+    """Return the renewal state of a certificate that is no longer due, without earlier failures."""
+    return replace(renewal_state, failures=0, last_error=None, retry_at=None)
+
+
+def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) -> Deployment:
+    """Return the deployment state after a deploy failed at `now`, with the next attempt."""
+    failures = deployment.failures + 1
+    again = deployment.deployed == deployment.wanted
+    return replace(
+        deployment,
+        deployed=None if again else deployment.deployed,
+        failures=failures,
+        last_error=last_error(error, now),
+        retry_at=backoff(failures, now, retry_after=None, facts=None),
+    )
+
+
+def last_error(error: CertctlError, at: datetime) -> LastError:
+    """Return the record of an error for the renewal or deployment state."""
+    return LastError(error.code, error.message, at, error.failure.value, error.hint)
+
+
+def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> datetime | None:
+    """Return the time before which `renew` has nothing to do for a certificate; None for never.
+
+    A failure in backoff counts as something to do: it affects the exit status of every run until it
+    is resolved.
+    """
+    if status.undeployed or status.renewal_state.failures:
+        return now
+    decision, live = decide(spec, status, now), status.live
+    if live is None or not spec.autorenew:
+        return decision.at
+    moments = [decision.at, next_request_time(live, status.renewal_state, now)]
+    info = renewal_info_for(live, status.renewal_state)
+    if info is not None and decision.at == info.chosen:
+        # In an open window the decision depends on the run interval, so every run decides.
+        moments.append(max(info.start, now))
+    return min((each for each in moments if each is not None), default=None)
+
+
+def _unusable(live: Version, status: CertificateStatus, now: datetime) -> tuple[str, str] | None:
+    """Return the reason, as a word and in words, why a version cannot be served; None if it can."""
+    found = None
+    if live.facts.not_after <= now:
+        found = "expired", "it has expired"
+    elif live.number in status.renewal_state.revoked:
+        found = "revoked", "it has been revoked"
+    elif status.damage is not None:
+        found = "damaged", f"its files are damaged: {status.damage}"
+    elif is_ahead(live, now):
+        found = "not_yet_valid", "it is not valid yet: it was issued while the clock was ahead"
+    return found
+
+
+def _by_ari(
+    live: Version, renewal_state: RenewalState, now: datetime, interval: timedelta
+) -> RenewalDecision | None:
+    """Return the decision by the window suggested by the CA (ARI); None if there is none.
+
+    ARI renews at most once per tenth of the lifetime, so that a CA whose windows are always in the
+    past does not cause endless orders. A window that the CA moves into the past is different: it
+    withdraws the certificate.
+    """
+    info = renewal_info_for(live, renewal_state)
+    if info is None:
+        return None
+    more = f" ({info.explanation_url})" if info.explanation_url else ""
+    if info.withdrawn:
+        why = f"its CA asks for immediate renewal{more}"
+        return RenewalDecision(True, now, "withdrawn", why)
+    at = min(info.chosen, latest_renewal(live))
+    if info.start <= now < info.end and info.chosen < now + interval:
+        at = min(at, now)
+    previous = renewal_state.renewed_by_ari
+    if previous is not None:
+        at = max(at, min(previous + live.facts.lifetime / 10, renewal_time(live)))
+    reason, why = "ari", f"its CA suggests renewal{more}"
+    if at == latest_renewal(live):
+        reason, why = "lifetime", "a sixth of its lifetime is left"
+    return RenewalDecision(at <= now, at, reason, why)
+
+
+def _by_schedule(live: Version, now: datetime) -> RenewalDecision:
+    at = renewal_time(live)
+    part = "half" if live.facts.lifetime < SHORT_LIVED else "a third"
+    why = f"{part} of its lifetime is left"
+    return RenewalDecision(at <= now, at, "lifetime", why)
+
+
+def _names(identifiers: set[Identifier]) -> str:
+    return ", ".join(sorted(each.value for each in identifiers))

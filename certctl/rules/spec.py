@@ -1,0 +1,343 @@
+"""Converts spec files to `CertificateSpec` and back.
+
+A spec file contains only what the user chose. Everything else comes from the settings at the time
+the file is loaded, so a default changed in `certctl.toml` applies to every certificate that does
+not override it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from certctl.model.errors import ConfigurationError, InvalidIdentifier, UsageError
+from certctl.model.identifiers import Identifier
+from certctl.model.names import parse_identifiers
+from certctl.model.spec import CertificateSpec, ChallengeSpec, DeploySpec, KeyType, OnFailure
+from certctl.model.values import Value
+from certctl.rules.copies import parse_copy, with_paths
+from certctl.rules.credentials import absolute_option, read_options
+from certctl.rules.options import Kind, Option
+from certctl.rules.paths import absolute_path
+from certctl.rules.service_address import parse_service
+from certctl.rules.settings import Settings, Source, check, flatten, unknown
+
+FORMAT = 1
+
+_METHOD = "challenge.method"
+_ONLY_FOR_METHOD = {
+    "challenge.http_address": "standalone",
+    "challenge.http_port": "standalone",
+    "challenge.tls_alpn_address": "tls-alpn",
+    "challenge.tls_alpn_port": "tls-alpn",
+    "challenge.webroots": "webroot",
+    "challenge.http_hook": "http-hook",
+    "challenge.http_cleanup_hook": "http-hook",
+    "challenge.http_hook_protocol": "http-hook",
+}
+
+
+_DNS_WRITERS = {"challenge.dns_provider", "challenge.dns_credentials"}
+
+
+def from_table(
+    name: str, document: Mapping[str, object], settings: Settings, where: str
+) -> CertificateSpec:
+    """Return the spec for a file's TOML document; `where` is the file's name in errors.
+
+    Raises `ConfigurationError` for an unknown key, an invalid value, or a missing list of names.
+    """
+    rest = dict(document)
+    if rest.pop("version", FORMAT) != FORMAT:
+        raise ConfigurationError(
+            f"{where}: unsupported format version; this certctl supports only version {FORMAT}"
+        )
+    names = rest.pop("names", None)
+    if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
+        raise ConfigurationError(
+            f"{where}: names must be a list of at least one name",
+            hint='Write, for example: names = ["example.com"]',
+        )
+    try:
+        identifiers = parse_identifiers(names)
+    except InvalidIdentifier as error:
+        message = f"{where}: {error.message}"
+        raise ConfigurationError(message, hint=error.hint, name=name, code=error.code) from None
+    try:
+        chosen = read_choices(rest, settings.table, where)
+    except ConfigurationError as error:
+        error.name = name
+        raise
+    return resolve(name, identifiers, chosen, settings)
+
+
+def to_table(spec: CertificateSpec) -> dict[str, Value]:
+    """Return the contents of the spec file by dotted key: `version`, `names` and the choices."""
+    return {
+        "version": FORMAT,
+        "names": tuple(each.value for each in spec.identifiers),
+        **{key: spec.chosen[key] for key in sorted(spec.chosen)},
+    }
+
+
+def read_choices(
+    document: Mapping[str, object], table: Mapping[str, Option], where: str
+) -> dict[str, Value]:
+    """Return the choices in a document by dotted key, checked against the table of options, with
+    the challenge method that they imply.
+    """
+    chosen: dict[str, Value] = {}
+    for key, value in flatten(document).items():
+        option = table.get(key)
+        if option is None or not option.in_spec:
+            raise unknown(key, (each.key for each in table.values() if each.in_spec), where)
+        try:
+            chosen[key] = check(option, value)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{where}: {error.message}", hint=error.hint, code=error.code
+            ) from None
+    return with_method(chosen)
+
+
+def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return `values` with the challenge method implied by a DNS provider, webroot or hook."""
+    implied = {
+        "challenge.dns_provider": "dns",
+        "challenge.dns_credentials": "dns",
+        "challenge.webroots": "webroot",
+        "challenge.http_hook": "http-hook",
+    }
+    method = next((method for key, method in implied.items() if values.get(key)), None)
+    if method is None or _METHOD in values:
+        return dict(values)
+    return {**values, _METHOD: method}
+
+
+def merge_choices(current: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return `current` updated with `given`; choices that conflict with a new one are dropped."""
+    chosen = {**current, **with_method(given)}
+    method = chosen.get(_METHOD)
+    if _METHOD in with_method(given):
+        dropped = {
+            key for key, only in _ONLY_FOR_METHOD.items() if only != method and key not in given
+        }
+        if method == "dns-persist":
+            # No records are written, but the DNS is queried.
+            dropped |= {key for key in chosen if _for_writing(key) and key not in given}
+        elif method != "dns":
+            dropped |= {key for key in chosen if _for_dns(key) and key not in given}
+        # A new provider or new credentials replace the old ones and their options.
+        if _DNS_WRITERS & given.keys():
+            dropped |= (_DNS_WRITERS | {"challenge.dns_options"}) - given.keys()
+        chosen = {key: value for key, value in chosen.items() if key not in dropped}
+    if "profile" in given and "required_profile" not in given:
+        chosen.pop("required_profile", None)
+    if "required_profile" in given and "profile" not in given:
+        chosen.pop("profile", None)
+    if "deploy.verify" in given and "deploy.probe" not in given:
+        chosen.pop("deploy.probe", None)
+    if "deploy.targets" in given:
+        named = chosen["deploy.targets"]
+        others = {
+            key
+            for key in chosen
+            if (target := target_of(key)) is not None
+            and target not in (named if isinstance(named, tuple) else ())
+        }
+        chosen = {key: value for key, value in chosen.items() if key not in others - given.keys()}
+    return chosen
+
+
+def with_persistent_validation(given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the choices for a certificate that uses persistent validation (dns-persist-01),
+    without those for writing records.
+    """
+    kept = {key: value for key, value in given.items() if not _for_writing(key)}
+    return {**kept, _METHOD: "dns-persist"}
+
+
+def with_absolute_paths(
+    chosen: Mapping[str, Value], table: Mapping[str, Option], directory: str
+) -> dict[str, Value]:
+    """Return the choices with all paths made absolute, relative to `directory`.
+
+    Raises `ConfigurationError` for a path that cannot be made absolute, or is not UTF-8.
+    """
+
+    def one(path: str) -> str:
+        return os.path.normpath(absolute_path(path, directory))
+
+    def webroot(text: str) -> str:
+        name, path = split_webroot(text)
+        return one(path) if name is None else f"{name}={one(path)}"
+
+    def copy(text: str) -> str:
+        parsed = parse_copy(text)
+        paths = [each for each in (parsed.to, parsed.password_file) if each]
+        return with_paths(text, {each: one(each) for each in paths})
+
+    result: dict[str, Value] = {}
+    for key, value in chosen.items():
+        if key == "challenge.webroots" and isinstance(value, tuple):
+            result[key] = tuple(webroot(each) for each in value)
+        elif key == "deploy.copy" and isinstance(value, tuple):
+            result[key] = tuple(copy(each) for each in value)
+        elif key == "challenge.dns_options" and isinstance(value, tuple):
+            result[key] = tuple(absolute_option(each, directory) for each in value)
+        elif key == "challenge.dns_credentials" and "/" in str(value):
+            result[key] = one(str(value))
+        elif key == "log_file" and value == "-":
+            result[key] = value  # standard error
+        elif table[key].kind is Kind.PATH and isinstance(value, str):
+            result[key] = one(value)
+        else:
+            result[key] = value
+    return result
+
+
+def target_of(key: str) -> str | None:
+    """Return the deploy target of a key `deploy.TARGET.OPTION`; None for other keys."""
+    parts = key.split(".")
+    return parts[1] if len(parts) == 3 and parts[0] == "deploy" else None
+
+
+def split_webroot(text: str) -> tuple[str | None, str]:
+    """Return the name and the directory of `NAME=DIR`, or None and the directory of `DIR`.
+
+    An equals sign after a slash belongs to the directory.
+    """
+    name, equals, path = text.partition("=")
+    return (None, text) if not equals or "/" in name else (name, path)
+
+
+def resolve(
+    name: str, identifiers: Sequence[Identifier], chosen: Mapping[str, Value], settings: Settings
+) -> CertificateSpec:
+    """Return the spec: the user's choices override `certctl.toml`, which overrides the defaults.
+
+    Only secrets are taken from the environment, because they are not stored in spec files. `issue`
+    stores all other settings from the environment, so that a run from cron behaves the same.
+    """
+    options = settings.table
+    inherited = {
+        **{
+            key: value for key, value in settings.given(Source.FILE).items() if options[key].in_spec
+        },
+        **{
+            key: value
+            for key, value in settings.given(Source.ENVIRONMENT).items()
+            if options[key].in_spec and options[key].secret
+        },
+    }
+    effective = Settings(merge_choices(inherited, chosen), table=settings.table)
+    return CertificateSpec(
+        name=name,
+        identifiers=tuple(identifiers),
+        ca=effective.required_text("ca"),
+        ca_bundle=effective.text("ca_bundle"),
+        account=effective.text("account.id"),
+        key_type=KeyType(effective.required_text("key_type")),
+        reuse_key=effective.flag("reuse_key"),
+        profile=effective.text("profile"),
+        required_profile=effective.text("required_profile"),
+        preferred_chain=effective.text("preferred_chain"),
+        csr=effective.text("csr"),
+        autorenew=effective.flag("autorenew"),
+        allow_subset=effective.flag("allow_subset"),
+        key_group=effective.text("key_group"),
+        key_mode=_mode(effective.text("key_mode")),
+        challenge=_challenge(effective),
+        deploy=_deploy(effective),
+        chosen=dict(chosen),
+        common_name=_common_name(name, effective.text("common_name"), identifiers),
+    )
+
+
+def _common_name(name: str, chosen: str | None, identifiers: Sequence[Identifier]) -> str | None:
+    """Return the common name, None for none. Raises `UsageError` if it is not one of the names."""
+    names = [each.value for each in identifiers]
+    if chosen and chosen not in names:
+        raise UsageError(
+            f"the common name {chosen} is not one of the names of the certificate",
+            hint=f"Choose one of {', '.join(names[:5])}, or none: --common-name ''",
+            name=name,
+            code="usage.common_name",
+        )
+    return chosen or None
+
+
+def _challenge(settings: Settings) -> ChallengeSpec:
+    provider = settings.text("challenge.dns_provider")
+    options = settings.texts("challenge.dns_options")
+    read_options(options, provider or "PROVIDER")
+    return ChallengeSpec(
+        method=settings.required_text(_METHOD),
+        http_address=settings.text("challenge.http_address"),
+        http_port=settings.integer("challenge.http_port"),
+        tls_alpn_address=settings.text("challenge.tls_alpn_address"),
+        tls_alpn_port=settings.integer("challenge.tls_alpn_port"),
+        webroots=settings.texts("challenge.webroots"),
+        http_hook=settings.text("challenge.http_hook"),
+        http_cleanup_hook=settings.text("challenge.http_cleanup_hook"),
+        http_hook_protocol=settings.text("challenge.http_hook_protocol"),
+        dns_provider=provider,
+        dns_challenge=settings.required_text("challenge.dns_challenge"),
+        dns_credentials=settings.text("challenge.dns_credentials"),
+        dns_options=options,
+        dns_resolver=settings.text("challenge.dns_resolver"),
+        dns_follow_cname=settings.flag("challenge.dns_follow_cname"),
+        dns_skip_propagation=settings.flag("challenge.dns_skip_propagation"),
+        dns_propagation_timeout=settings.seconds("challenge.dns_propagation_timeout"),
+        dns_propagation_quorum=settings.required_text("challenge.dns_propagation_quorum"),
+        dns_public_resolvers=settings.texts("challenge.dns_public_resolvers"),
+        hook_timeout=settings.seconds("deploy.hook_timeout"),
+        plugin=_plugin(settings, provider),
+    )
+
+
+def _plugin(settings: Settings, provider: str | None) -> dict[str, Value]:
+    if provider is None:
+        return {}
+    prefix = f"dns.{provider}."
+    return {key: settings.value(key) for key in settings.table if key.startswith(prefix)}
+
+
+def _mode(text: str | None) -> int | None:
+    return None if text is None else int(text, 8)
+
+
+def _deploy(settings: Settings) -> DeploySpec:
+    targets = settings.texts("deploy.targets")
+    return DeploySpec(
+        pre_hook=settings.text("deploy.pre_hook"),
+        deploy_hook=settings.text("deploy.deploy_hook"),
+        post_hook=settings.text("deploy.post_hook"),
+        reload=settings.text("deploy.reload"),
+        hook_timeout=settings.seconds("deploy.hook_timeout"),
+        targets=targets,
+        verify=tuple(parse_service(each) for each in settings.texts("deploy.verify")),
+        probe=settings.flag("deploy.probe"),
+        verify_timeout=settings.seconds("deploy.verify_timeout"),
+        on_failure=OnFailure(settings.required_text("deploy.on_failure")),
+        copies=tuple(parse_copy(each) for each in settings.texts("deploy.copy")),
+        plugin=_target_options(settings, targets),
+    )
+
+
+def _target_options(settings: Settings, targets: Sequence[str]) -> dict[str, Value]:
+    if not targets:
+        return {}  # loading the options of deploy targets takes time
+    return {key: settings.value(key) for key in settings.table if target_of(key) in targets}
+
+
+def _for_writing(key: str) -> bool:
+    return key.startswith("dns.") or key in {
+        *_DNS_WRITERS,
+        "challenge.dns_options",
+        "challenge.dns_challenge",
+    }
+
+
+def _for_dns(key: str) -> bool:
+    return key.startswith(("challenge.dns_", "dns."))

@@ -1,0 +1,137 @@
+"""Finds the certificates that have nothing to do, by reading one small file for each.
+
+Ten thousand certificates are checked in a fraction of a second. That is why this module makes
+system calls on preformatted strings instead of using `pathlib`, and does not use the readers of
+this package. Anything unexpected makes a certificate possibly due, and then its full status is
+read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from certctl.model.names import certificate_name
+from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
+from certctl.rules.remembered_times import believed
+from certctl.rules.settings import Settings
+from certctl.store.home.documents import FORMAT, Json
+from certctl.store.home.layout import Layout
+from certctl.version import VERSION
+
+_LIMIT = 256 * 1024
+_FIRST_READ = 8 * 1024
+"""Bytes to read first: the interpreter allocates as much as is requested for each read."""
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""A pipe in place of the file must not block."""
+
+Signature = list[int]
+"""Identifies one state of a file: mtime in nanoseconds, size, inode; or that of several files."""
+
+_FILES = ("issued.json", *CERTIFICATE_FILES, *KEY_FILES)
+
+
+def signature(facts: os.stat_result) -> Signature:
+    """Return a file's signature."""
+    return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
+
+
+def files_signature(directory: str | os.PathLike[str]) -> Signature:
+    """Return the signature of the files in a version's directory, one file after the other. A
+    missing file counts as three zeros.
+    """
+    found: Signature = []
+    for path in [f"{os.fspath(directory)}/{name}" for name in _FILES]:
+        try:
+            facts = os.stat(path)  # noqa: PTH116 - see the module
+        except OSError:
+            found += (0, 0, 0)
+        else:
+            found += (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    return found
+
+
+class Idle:
+    """Compares the current files with the ones that a renewal state was saved with."""
+
+    def __init__(self, layout: Layout, settings: Settings) -> None:
+        self._renewals = f"{layout.renewals}/"
+        self._specs = f"{layout.certificates}/"
+        self._deployments = f"{layout.deployments}/"
+        self._links = f"{layout.live_links}/"
+        self._home = f"{layout.home}"
+        self._pending_orders = str(layout.pending_orders)
+        # the rules can change with the version, the defaults with certctl.toml
+        self._defaults = f"{VERSION} {settings.spec_digest()}"
+
+    def snapshot(self, name: str, spec: Signature | None, files: Signature | None) -> Json:
+        """Return what is saved with a renewal state. `spec` is the signature of the spec's file
+        when it was read for the decision, `files` that of the live version's files when they were
+        found intact: later changes have not been taken into account.
+        """
+        certificate_name(name)
+        return {
+            "spec": spec,
+            "defaults": self._defaults,
+            "live": self._live(name),
+            "deployed": self._deployed(name),
+            "files": files,
+        }
+
+    def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+        """Yield the names whose next action is due, that have a pending order, or for which
+        anything has changed since their renewal state was saved.
+        """
+        try:
+            pending = set(os.listdir(self._pending_orders))  # noqa: PTH208 - see the module
+        except OSError:
+            pending = set()
+        for name in names:
+            certificate_name(name)
+            if name in pending or not self._is_idle(name, now):
+                yield name
+
+    def _is_idle(self, name: str, now: datetime) -> bool:
+        try:
+            descriptor = os.open(f"{self._renewals}{name}.json", _FLAGS)
+            try:
+                data = os.read(descriptor, _FIRST_READ)
+                if len(data) == _FIRST_READ:
+                    data += os.read(descriptor, _LIMIT)
+            finally:
+                os.close(descriptor)
+            state = json.loads(data.decode())
+            at = state["next_action_at"]
+            live = self._live(name)
+            return (
+                believed(datetime.fromisoformat(state["saved_at"]), now) is not None
+                and not state["failures"]  # counts in every run until it is resolved
+                and (at is None or now < datetime.fromisoformat(at))
+                and state["version"] == FORMAT
+                and state["seen"]
+                == {
+                    "spec": signature(os.stat(f"{self._specs}{name}.toml")),  # noqa: PTH116
+                    "defaults": self._defaults,
+                    "live": live,
+                    "deployed": self._deployed(name),
+                    # the link is relative to its directory: ../archive/NAME/N
+                    "files": live and files_signature(self._home + live[2:]),
+                }
+            )
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return False
+
+    def _live(self, name: str) -> str | None:
+        try:
+            return os.readlink(f"{self._links}{name}")  # noqa: PTH115 - see the module
+        except FileNotFoundError:
+            return None
+
+    def _deployed(self, name: str) -> Signature | None:
+        try:
+            return signature(os.stat(f"{self._deployments}{name}.json"))  # noqa: PTH116
+        except FileNotFoundError:
+            return None

@@ -1,0 +1,205 @@
+"""The paths in the home directory, and the permissions of its directories.
+
+All paths are built here, from names that `certctl.model.names.certificate_name` accepts or from
+digests, so that no name, CA or setting can lead out of the home directory. The contents of the
+files belong to the other modules of this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from certctl.model.ca import Account
+from certctl.model.errors import StoreError
+from certctl.model.names import certificate_name
+from certctl.system.files import PRIVATE_DIRECTORY, TRAVERSABLE_DIRECTORY, ensure_directory
+
+_TRAVERSABLE = {"archive", "live"}
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+
+
+def account_id(url: str) -> str:
+    """Return the id of the account with this URL: twelve hexadecimal digits."""
+    return hashlib.sha256(url.encode()).hexdigest()[:12]
+
+
+def ca_directory_name(directory_url: str) -> str:
+    """Return the name of a CA's subdirectory, from the host and the path of its directory URL.
+
+    Two URLs may get the same name: each account's file has its directory URL.
+    """
+    parts = urlsplit(directory_url)
+    text = parts.netloc.rpartition("@")[2].lower() + parts.path
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:150].strip("._-") or "ca"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths below one home directory, which must be absolute."""
+
+    home: Path
+
+    @cached_property
+    def certificates(self) -> Path:
+        """The directory of the certificate specs."""
+        return self.home / "certificates"
+
+    def spec(self, name: str) -> Path:
+        """The spec of a certificate."""
+        return self.certificates / f"{certificate_name(name)}.toml"
+
+    def csr(self, name: str) -> Path:
+        """The certificate signing request that was given with `--csr`."""
+        return self.certificates / f"{certificate_name(name)}.csr"
+
+    @cached_property
+    def archive(self) -> Path:
+        """The directory of the versions of all certificates."""
+        return self.home / "archive"
+
+    def versions(self, name: str) -> Path:
+        """The directory of a certificate's versions."""
+        return self.archive / certificate_name(name)
+
+    def version(self, name: str, number: int) -> Path:
+        """The directory of one version."""
+        return self.versions(name) / f"{number:d}"
+
+    @cached_property
+    def live_links(self) -> Path:
+        """The directory of the links to the live versions."""
+        return self.home / "live"
+
+    def live(self, name: str) -> Path:
+        """The link to the directory of the live version."""
+        return self.live_links / certificate_name(name)
+
+    @staticmethod
+    def live_target(name: str, number: int) -> str:
+        """The target of the link to a version: relative, so that the home can be moved."""
+        return f"../archive/{certificate_name(name)}/{number:d}"
+
+    @cached_property
+    def renewals(self) -> Path:
+        """The directory of the renewal state files."""
+        return self.home / "renewal"
+
+    def renewal(self, name: str) -> Path:
+        """The renewal state of a certificate."""
+        return self.renewals / f"{certificate_name(name)}.json"
+
+    @cached_property
+    def deployments(self) -> Path:
+        """The directory of the deployment state files."""
+        return self.home / "deployed"
+
+    def deployed(self, name: str) -> Path:
+        """The deployment state of a certificate."""
+        return self.deployments / f"{certificate_name(name)}.json"
+
+    @cached_property
+    def copy_owners(self) -> Path:
+        """The directory of the records of which certificate owns which file outside home."""
+        return self.home / "copies"
+
+    def copy_owner(self, path: str) -> Path:
+        """The record of which certificate owns a file outside home."""
+        return self.copy_owners / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+
+    @cached_property
+    def pending_orders(self) -> Path:
+        """The directory of pending orders."""
+        return self.home / "pending"
+
+    def pending(self, name: str) -> Path:
+        """The directory of a certificate's pending order."""
+        return self.pending_orders / certificate_name(name)
+
+    @cached_property
+    def journal(self) -> Path:
+        """The directory of the journal: what must be cleaned up after a crash."""
+        return self.home / "journal"
+
+    @cached_property
+    def accounts(self) -> Path:
+        """The directory of all accounts."""
+        return self.home / "accounts"
+
+    def accounts_at(self, directory_url: str) -> Path:
+        """The directory of the accounts at one CA."""
+        return self.accounts / ca_directory_name(directory_url)
+
+    def account(self, account: Account) -> Path:
+        """The directory of one account. Raises `StoreError` if its id is not valid."""
+        if not is_account_id(account.id):
+            raise StoreError(f"{account.id!r} is not a valid account id")
+        return self.accounts_at(account.directory_url) / account.id
+
+    def certificate_lock(self, name: str) -> Path:
+        """The lock of one certificate."""
+        return self.home / "locks" / "certificates" / f"{certificate_name(name)}.lock"
+
+    def account_lock(self, directory_url: str) -> Path:
+        """The lock of the accounts at one CA."""
+        return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.lock"
+
+    def ledger_lock(self, directory_url: str) -> Path:
+        """The lock of the ledgers at one CA, held only while one is written."""
+        return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.ledger.lock"
+
+    @cached_property
+    def run_lock(self) -> Path:
+        """The lock for what only one run may do at a time: pre and post hooks."""
+        return self.home / "locks" / "run.lock"
+
+    def port_lock(self, port: int, *, queue: bool) -> Path:
+        """The lock of a port that only one run may use at a time, or of the next in its queue."""
+        return self.home / "locks" / "ports" / f"{port}{'.next' if queue else ''}.lock"
+
+    @cached_property
+    def runs(self) -> Path:
+        """The history of unattended `renew` runs."""
+        return self.home / "run.json"
+
+    @cached_property
+    def list_cache(self) -> Path:
+        """The cached rows of `list`."""
+        return self.home / "list.json"
+
+    @cached_property
+    def audit(self) -> Path:
+        """The audit trail."""
+        return self.home / "log" / "audit.jsonl"
+
+    def refused(self, name: str) -> Path:
+        """The last download for a certificate that was rejected."""
+        return self.home / "log" / f"{certificate_name(name)}.refused"
+
+    def hooks(self, event: str) -> Path:
+        """The directory of the hook executables for an event."""
+        return self.home / "hooks" / f"{event}.d"
+
+    def create_directory(self, directory: Path) -> Path:
+        """Create `directory`, which is below home, and its missing parents; return it.
+
+        Raises `StoreError`.
+        """
+        if not directory.is_dir():
+            ensure_directory(self.home, TRAVERSABLE_DIRECTORY)
+            top = self.home / directory.relative_to(self.home).parts[0]
+            ensure_directory(
+                top, TRAVERSABLE_DIRECTORY if top.name in _TRAVERSABLE else PRIVATE_DIRECTORY
+            )
+            ensure_directory(directory)
+        return directory
+
+
+def is_account_id(text: str) -> bool:
+    """Return whether this can be the name of an account's directory."""
+    return _ACCOUNT_ID.match(text) is not None

@@ -1,0 +1,373 @@
+"""The store in a home directory: implements `certctl.model.ports.Store` with files.
+
+This module decides the order of writes. After a crash between any two of them, either the old or
+the new version is live, and the next run can see what is left to do. The other modules of this
+package read and write the single files.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
+from certctl.model.delivery import Deployment
+from certctl.model.errors import ConfigurationError, LockHeld, StoreError, UnknownCertificate
+from certctl.model.ports import Clock
+from certctl.model.run import LastAlert, RunHistory, TemporaryFile
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.model.values import Value
+from certctl.rules.settings import Settings
+from certctl.store.home.accounts import Accounts
+from certctl.store.home.copy_owners import CopyOwners
+from certctl.store.home.documents import Json
+from certctl.store.home.idle import Idle, Signature
+from certctl.store.home.journal import Journal
+from certctl.store.home.layout import Layout
+from certctl.store.home.leftovers import Leftovers
+from certctl.store.home.memory import StateFiles
+from certctl.store.home.pending import PendingOrders
+from certctl.store.home.runs import Runs
+from certctl.store.home.specs import Specs
+from certctl.store.home.summary_cache import SummaryCache
+from certctl.store.home.trust import HomeTrust, create_trusted_directory
+from certctl.store.home.versions import Versions, key_group
+from certctl.system.core_dumps import forbid_core_dumps
+from certctl.system.files import remove_tree, temporary_for, write_atomic
+from certctl.system.locks import FileLock, acquire
+
+
+def _ignore_warning(_message: str) -> None:
+    """Drop a warning."""
+
+
+class LocalStore:
+    """Implements `certctl.model.ports.Store` below `home`, which the first write creates.
+
+    `warn` is called for files that cannot be parsed and are not essential. `stop` ends waiting for
+    a lock.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        settings: Settings,
+        clock: Clock,
+        *,
+        stop: threading.Event | None = None,
+        warn: Callable[[str], None] = _ignore_warning,
+    ) -> None:
+        self._layout = Layout(home.absolute())
+        self._trust = HomeTrust(self._layout)
+        self._settings = settings
+        self._clock = clock
+        self._stop = stop
+        self._specs = Specs(self._layout, settings, warn)
+        self._versions = Versions(self._layout, warn)
+        self._state_files = StateFiles(self._layout, warn)
+        self._pending_orders = PendingOrders(self._layout, warn)
+        self._idle = Idle(self._layout, settings)
+        self._summary_cache = SummaryCache(self._layout, settings)
+        self._leftovers = Leftovers(self._layout)
+        self._runs = Runs(self._layout)
+        self._copy_owners = CopyOwners(self._layout)
+        self._accounts = Accounts(self._layout, clock, stop, self._trust)
+        self._journal = Journal(self._layout, settings.table, self._provider_secrets, warn)
+
+    @property
+    def trust(self) -> HomeTrust:
+        """Whether other users could have written the home directory; checked for each lock."""
+        return self._trust
+
+    @property
+    def accounts(self) -> Accounts:
+        return self._accounts
+
+    @property
+    def journal(self) -> Journal:
+        return self._journal
+
+    def names(self) -> Sequence[str]:
+        return self._specs.names()
+
+    def names_mentioning(self, value: str) -> Sequence[str]:
+        return self._specs.names_mentioning(value)
+
+    def spec(self, name: str) -> CertificateSpec:
+        return self._specs.read(name)
+
+    def save_spec(self, spec: CertificateSpec) -> None:
+        self._specs.save(spec)
+
+    def csr(self, name: str) -> bytes | None:
+        return self._specs.csr(name)
+
+    def save_csr(self, name: str, pem: bytes) -> None:
+        self._specs.save_csr(name, pem)
+
+    def status(self, name: str) -> CertificateStatus:
+        """Return the status from `issued.json` and the two state files. The certificate's other
+        files are read only if they have changed since they were last found intact.
+
+        Without a deployment state, deployment is pending. A live version that cannot be parsed
+        counts as missing, so that it is replaced. Raises `StoreCorrupt` if the live link is
+        something other than a link.
+        """
+        live = self._live(name)
+        deployment = self._deployment(name, live)
+        not_live = None
+        if live is not None and deployment.wanted not in {None, live.number}:
+            not_live = self._versions.read_or_warn(name, deployment.wanted or 0)
+        renewal_state = self._state_files.renewal(name, not_live or live, self._clock.now())
+        return CertificateStatus(
+            name=name,
+            live=live,
+            deployment=deployment,
+            renewal_state=renewal_state,
+            wanted_not_live=not_live,
+            damage=None if live is None else self._damage(live),
+        )
+
+    def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+        return self._idle.possibly_due(names, now)
+
+    def cached_rows(self, names: Iterable[str], now: datetime) -> Mapping[str, Json]:
+        return self._summary_cache.load(names, now)
+
+    def cache_rows(self, rows: Mapping[str, tuple[Json, datetime]]) -> None:
+        self._summary_cache.save(rows, self._clock.now())
+
+    def save_renewal_state(
+        self, name: str, renewal_state: RenewalState, *, next_action_at: datetime | None
+    ) -> None:
+        """Write the renewal state. Call it last: any later change makes the certificate possibly
+        due.
+        """
+        live = self._versions.live_number(name)
+        files = None if live is None else self._intact_files(name, live)
+        self._state_files.save_renewal(
+            name,
+            renewal_state,
+            last_version=self._last_version(name),
+            next_action_at=next_action_at,
+            seen=self._idle.snapshot(name, self._specs.seen(name), files),
+            now=self._clock.now(),
+        )
+
+    def save_deployment(self, name: str, deployment: Deployment) -> None:
+        self._state_files.save_deployment(name, deployment)
+
+    def claim_copy(self, path: str, name: str) -> str | None:
+        return self._copy_owners.claim(path, name, self._owns_copy)
+
+    def versions(self, name: str) -> Sequence[Version]:
+        """Return the archived versions, oldest first, without those that cannot be parsed."""
+        found = (self._versions.read_or_warn(name, each) for each in self._versions.numbers(name))
+        return [each for each in found if each is not None]
+
+    def material(self, name: str, number: int, *, with_key: bool = True) -> Material:
+        if with_key:
+            forbid_core_dumps()
+        return self._versions.material(name, number, with_key=with_key)
+
+    def restore_files(self, name: str, number: int) -> Sequence[str]:
+        return self._versions.restore(name, number)
+
+    def save_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
+        """Archive the version, then set the wanted version, then switch the live link.
+
+        A crash after the first step leaves a version that `versions` returns, with its order's URL;
+        a crash after the second leaves a wanted version that is not live: deployment is pending.
+        """
+        name = version.name
+        before = self._deployment(name, self._live(name))
+        number = max(self._last_version(name), before.wanted or 0, before.deployed or 0) + 1
+        saved = replace(version, number=number, has_key=material.privkey is not None)
+        saved = self._versions.add(spec, saved, material)
+        self._state_files.save_deployment(name, _with_wanted(before, number))
+        self._versions.make_live(name, number)
+        return saved
+
+    def activate(self, name: str, number: int) -> None:
+        """Set the wanted version, then switch the live link. Raises `UnknownCertificate` if there
+        is no such version, `FilesDamaged` if its files cannot be restored.
+        """
+        self._versions.restore(name, number)
+        saved = self._state_files.deployment(name, self._clock.now())
+        if saved is None or saved.wanted != number:
+            self._state_files.save_deployment(name, _with_wanted(saved or Deployment(), number))
+        self._versions.make_live(name, number)
+
+    def revert_live(self, name: str, number: int) -> None:
+        """Only switch the live link. Raises as `activate` does."""
+        self._versions.restore(name, number)
+        self._versions.make_live(name, number)
+
+    def check_access(self, spec: CertificateSpec) -> None:
+        key_group(spec)
+        self._versions.check_links(spec.name)
+
+    def grant_access(self, spec: CertificateSpec) -> None:
+        self._versions.set_access(spec)
+
+    def prune(self, name: str, keep: int) -> None:
+        live = self._versions.live_number(name)
+        deployment = self._deployment(name, self._live(name))
+        needed = {live, deployment.wanted, deployment.deployed}
+        numbers = self._versions.numbers(name)
+        for number in numbers[: max(len(numbers) - max(keep, 1), 0)]:
+            if number not in needed:
+                self._versions.remove(name, number)
+
+    def delete(self, name: str) -> None:
+        """Remove all files of a certificate, including the rest after an interrupted `delete`.
+
+        The spec is removed first, so that no run renews a partly deleted certificate. The highest
+        version number is saved before the versions are removed.
+        """
+        last = self._last_version(name)
+        self._specs.remove(name)
+        self._state_files.forget_renewal(name, last_version=last)
+        self._pending_orders.drop(name)
+        self._versions.remove_all(name)
+        self._state_files.forget_deployment(name)
+
+    def pending(self, name: str) -> PendingOrder | None:
+        return self._pending_orders.read(name)
+
+    def save_pending(self, name: str, pending: PendingOrder) -> None:
+        self._pending_orders.save(name, pending)
+
+    def drop_pending(self, name: str) -> None:
+        self._pending_orders.drop(name)
+
+    def save_refused(self, name: str, download: bytes) -> None:
+        path = self._layout.refused(name)
+        self._layout.create_directory(path.parent)
+        write_atomic(path, download)
+
+    def history(self) -> RunHistory:
+        return self._runs.history(self._clock.now())
+
+    def record_run(
+        self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
+    ) -> None:
+        self._layout.create_directory(self._layout.home)
+        self._runs.record(now, exit_status, last_alert)
+
+    def lock(self, name: str, *, timeout: float) -> FileLock:
+        try:
+            held = self._acquire(self._layout.certificate_lock(name), name, timeout)
+        except LockHeld as error:
+            error.name = name
+            raise
+        try:
+            self._leftovers.clean_up(name)
+        except BaseException:
+            held.release()
+            raise
+        return held
+
+    def names_with_leftovers(self) -> Sequence[str]:
+        return self._leftovers.names()
+
+    def check_spec_file(self, name: str) -> None:
+        self._specs.check_file(name)
+
+    def leftovers(self, now: datetime) -> Sequence[TemporaryFile]:
+        return self._leftovers.all(now)
+
+    def remove_leftover(self, found: TemporaryFile) -> None:
+        path = Path(found.path)
+        if not path.is_relative_to(self._layout.home) or temporary_for(path.name) is None:
+            raise StoreError(f"{path} is not a temporary file of this home directory")
+        if found.name is None:
+            remove_tree(path)
+            return
+        with self.lock(found.name, timeout=0):
+            remove_tree(path)
+
+    def names_without_spec(self) -> Sequence[str]:
+        return self._versions.names_without(self._specs.names())
+
+    def lock_run(self, *, timeout: float) -> FileLock:
+        return self._acquire(self._layout.run_lock, "the right to run pre and post hooks", timeout)
+
+    def lock_port(self, port: int, *, queue: bool, timeout: float) -> FileLock:
+        subject = f"port {port}"
+        return self._acquire(self._layout.port_lock(port, queue=queue), subject, timeout)
+
+    def _acquire(self, path: Path, subject: str, timeout: float) -> FileLock:
+        create_trusted_directory(self._layout, self._trust, path.parent)
+        return acquire(
+            path,
+            exclusive=True,
+            timeout=timeout,
+            clock=self._clock,
+            subject=subject,
+            stop=self._stop,
+        )
+
+    def _live(self, name: str) -> Version | None:
+        number = self._versions.live_number(name)
+        return None if number is None else self._versions.read_or_warn(name, number)
+
+    def _intact_files(self, name: str, number: int) -> Signature | None:
+        known = self._versions.intact_signature(name, number)
+        if known is None and (live := self._live(name)) is not None:
+            self._state_files.renewal(name, live, self._clock.now())
+            self._damage(live)
+            known = self._versions.intact_signature(name, number)
+        return known
+
+    def _damage(self, live: Version) -> str | None:
+        files = self._state_files.seen(live.name).get("files")
+        return self._versions.damage(live, files if isinstance(files, list) else None)
+
+    def _deployment(self, name: str, live: Version | None) -> Deployment:
+        """Return the deployment state. Without one, derive it from the archive: the live version,
+        or else the newest, is wanted, and none is known to be deployed.
+        """
+        saved = self._state_files.deployment(name, self._clock.now())
+        if saved is not None:
+            return saved
+        newest = live or next(reversed(self.versions(name)), None)
+        return Deployment(wanted=None if newest is None else newest.number)
+
+    def _owns_copy(self, name: str, path: str) -> bool:
+        """Return whether a certificate has a spec and writes a file outside the home directory."""
+        saved = self._state_files.deployment(name, self._clock.now())
+        return self._layout.spec(name).exists() and (saved is None or path in saved.copies)
+
+    def _last_version(self, name: str) -> int:
+        return max(
+            self._state_files.last_version(name),
+            self._versions.live_number(name) or 0,
+            *self._versions.numbers(name),
+        )
+
+    def _provider_secrets(self, name: str, provider: str | None) -> Mapping[str, Value]:
+        """Return the secret options of a DNS provider: from the certificate's spec, or else from
+        the settings.
+        """
+        if provider is None:
+            return {}
+        table = self._settings.table
+        prefix = f"dns.{provider}."
+        keys = [key for key, each in table.items() if each.secret and key.startswith(prefix)]
+        try:
+            plugin = self._specs.peek(name).challenge.plugin
+        except (UnknownCertificate, ConfigurationError):
+            plugin = {}  # a first issuance that was interrupted has no spec yet
+        return {key: plugin.get(key, self._settings.value(key)) for key in keys}
+
+
+def _with_wanted(deployment: Deployment, number: int) -> Deployment:
+    """Return the deployment state with another wanted version, without the old one's results."""
+    return replace(
+        deployment, wanted=number, failures=0, last_error=None, retry_at=None, verified_at=None
+    )

@@ -1,0 +1,404 @@
+"""Versions: written once to `archive/NAME/NUMBER`, never changed, and made live by replacing one
+link atomically.
+
+`certctl.store.home.local` chooses the number and keeps the wanted and the deployed version. The
+caller has checked that key, certificate and chain match.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from certctl.model.certificate import Material, Version
+from certctl.model.errors import (
+    ConfigurationError,
+    StoreCorrupt,
+    StoreError,
+    UnknownCertificate,
+)
+from certctl.model.spec import CertificateSpec
+from certctl.rules import integrity
+from certctl.store.home.documents import corrupt, encode, read_document
+from certctl.store.home.idle import Signature, files_signature
+from certctl.store.home.layout import Layout
+from certctl.store.home.records import from_version, to_version
+from certctl.system.files import (
+    PRIVATE_DIRECTORY,
+    PRIVATE_FILE,
+    as_store_error,
+    check_own,
+    discard,
+    fsync_directory,
+    read_regular,
+    remove_file,
+    remove_tree,
+    rename,
+    replace_link,
+    set_directory_access,
+    set_file_access,
+    store_error,
+    temporary_name,
+    write_atomic,
+    write_new,
+)
+from certctl.system.users import group_id
+
+_LIMIT = 1 << 20
+_LOST = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO),
+        *(errno.EACCES, errno.EPERM, errno.EIO, errno.EINVAL),
+    }
+)
+"""Errors that mean that a file is lost; others, such as too many open files, may pass."""
+
+_PUBLIC_FILE = 0o644
+_GROUP_FILE = 0o640
+_GROUP_DIRECTORY = 0o750
+
+
+@dataclass(frozen=True)
+class _Access:
+    """Mode and group of a new file or directory; None is the group of the process."""
+
+    mode: int
+    group: int | None = None
+
+
+class Versions:
+    """The versions of all certificates below one home directory, and the links to the live ones."""
+
+    def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._warn = warn
+        self._checked: dict[tuple[str, int], tuple[Signature, str | None]] = {}
+
+    def numbers(self, name: str) -> list[int]:
+        """Return the version numbers in the archive, ascending, without checking their files."""
+        directory = self._layout.versions(name)
+        with as_store_error("list", directory):
+            try:
+                entries = os.listdir(directory)  # noqa: PTH208 - only names are needed
+            except FileNotFoundError:
+                return []
+        return sorted(int(each) for each in entries if re.fullmatch(r"[1-9][0-9]{0,8}", each))
+
+    def names_without(self, known: Iterable[str]) -> list[str]:
+        """Return the names, other than those that are `known`, that have versions; sorted."""
+        with as_store_error("list", self._layout.archive):
+            try:
+                names = os.listdir(self._layout.archive)  # noqa: PTH208 - only names are needed
+            except FileNotFoundError:
+                return []
+        unknown = set(names).difference(known)
+        return sorted(each for each in unknown if not each.startswith(".") and self.numbers(each))
+
+    def live_number(self, name: str) -> int | None:
+        """Return the version number that the live link points to, None if there is no such link."""
+        link = self._layout.live(name)
+        try:
+            target = os.fspath(link.readlink())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreCorrupt(
+                f"{link} must be a link to a version, but is not a symbolic link",
+                hint=f"Run `mv {link} {link}.old`, then create the link: certctl renew {name}",
+                name=name,
+            ) from error
+        number = Path(target).name
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+            return None
+        return int(number) if target == self._layout.live_target(name, int(number)) else None
+
+    def read(self, name: str, number: int) -> Version:
+        """Return an archived version. Raises `UnknownCertificate` if there is no such version,
+        `StoreCorrupt` if its `issued.json` cannot be parsed, `ConfigurationError` if another user
+        could have written it.
+        """
+        check_own(self._layout.versions(name))
+        check_own(self._layout.version(name, number))
+        path = self._layout.version(name, number) / "issued.json"
+        check_own(path)
+        fields = read_document(path)
+        if fields is None:
+            known = ", ".join(str(each) for each in self.numbers(name))
+            raise UnknownCertificate(
+                f"{name} has no version {number}",
+                hint=f"Versions in the archive: {known}." if known else None,
+                name=name,
+                code="usage.unknown_version",
+            )
+        version = to_version(fields)
+        if (version.name, version.number) != (name, number):
+            raise corrupt(str(path), f"it describes version {version.number} of {version.name}")
+        return version
+
+    def read_or_warn(self, name: str, number: int) -> Version | None:
+        """Return an archived version, or None, with a warning, if it cannot be parsed."""
+        try:
+            return self.read(name, number)
+        except (StoreCorrupt, UnknownCertificate) as error:
+            self._warn(f"{error.message}. This version is ignored.")
+            return None
+
+    def material(self, name: str, number: int, *, with_key: bool = True) -> Material:
+        """Return the PEM bytes of a version, from whichever of its files are intact; the key fits
+        the certificate. A missing key is an error only if `with_key`.
+
+        Raises as `read` does, and `FilesDamaged`.
+        """
+        version = self._trusted(name, number)
+        return integrity.require(version, self._check(version), with_key=with_key)
+
+    def damage(self, version: Version, intact: Signature | None) -> str | None:
+        """Return what is wrong with the files of a version; None if they are intact.
+
+        `intact` is their signature when they were last found intact by an earlier process: unless
+        it differs, they are not read. Raises `StoreError`.
+        """
+        seen = files_signature(self._layout.version(version.name, version.number))
+        key = (version.name, version.number)
+        if key not in self._checked and seen == intact:
+            self._checked[key] = seen, None
+        known = self._checked.get(key)
+        if known is None or known[0] != seen:
+            self._checked[key] = seen, self._check(version).damage
+        return self._checked[key][1]
+
+    def intact_signature(self, name: str, number: int) -> Signature | None:
+        """Return the signature with which `damage` found the files of a version intact; None if it
+        did not.
+        """
+        known = self._checked.get((name, number))
+        return None if known is None or known[1] is not None else known[0]
+
+    def restore(self, name: str, number: int) -> list[str]:
+        """Write the damaged files of a version again, from its other files; return their names.
+
+        Raises as `material` does.
+        """
+        version = self._trusted(name, number)
+        found = self._check(version)
+        if not found.problems:
+            return []
+        files = integrity.contents(integrity.require(version, found))
+        directory = self._layout.version(name, number)
+        self._checked.pop((name, number), None)
+        for filename in found.problems:
+            access = _restored_access(directory, filename)
+            write_atomic(directory / filename, files[filename], access.mode, access.group)
+        return list(found.problems)
+
+    def _trusted(self, name: str, number: int) -> Version:
+        """Return a version, none of whose files another user could have written. Raises
+        `ConfigurationError` if one could, and as `read` does.
+        """
+        version = self.read(name, number)
+        for filename in integrity.file_names(version):
+            check_own(self._layout.version(name, number) / filename)
+        return version
+
+    def _check(self, version: Version) -> integrity.Integrity:
+        files: dict[str, bytes | None] = {}
+        unreadable: dict[str, str] = {}
+        directory = self._layout.version(version.name, version.number)
+        for filename in integrity.file_names(version):
+            try:
+                files[filename] = read_regular(directory / filename, _LIMIT)
+            except OSError as error:
+                if error.errno not in _LOST:
+                    raise store_error("read", directory / filename, error) from error
+                if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                    unreadable[filename] = f"cannot be read ({error.strerror})"
+            except StoreCorrupt:
+                unreadable[filename] = "is much too large"
+        return integrity.check(version, files, unreadable)
+
+    def add(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
+        """Write a version to the archive atomically, and return it; it is not live yet.
+
+        Mode and group are those in the spec, or else those of the previous version. Raises
+        `StoreError`, `ConfigurationError` for an unknown group, and `FilesDamaged` if key and
+        certificate do not belong together.
+        """
+        version = replace(version, chain_sha256=integrity.chain_sha256(material.chain))
+        integrity.require(version, integrity.check(version, integrity.contents(material)))
+        directory = self._layout.create_directory(self._layout.versions(version.name))
+        group, mode = key_group(spec), _key_mode(spec)
+        if mode is not None:
+            set_directory_access(directory, _directory_mode(mode, group), group)
+        template = self._template(version.name)
+        temporary = directory / temporary_name("version")
+        try:
+            with as_store_error("create the directory", temporary):
+                temporary.mkdir(PRIVATE_DIRECTORY)
+            for filename, data, secret in _files(version, material):
+                access = _file_access(template, filename, group, mode, secret=secret)
+                write_new(temporary / filename, data, access.mode, access.group)
+            access = _directory_access(template, group, mode)
+            set_directory_access(temporary, access.mode, access.group)
+            rename(temporary, self._layout.version(version.name, version.number))
+        except BaseException:
+            with suppress(StoreError):
+                remove_tree(temporary)
+            raise
+        fsync_directory(directory.parent)
+        written = files_signature(self._layout.version(version.name, version.number))
+        self._checked[version.name, version.number] = written, None
+        return version
+
+    def set_access(self, spec: CertificateSpec) -> None:
+        """Set the mode and the group in the spec for all existing versions. Does nothing if the
+        spec has neither. Raises as `add` does.
+        """
+        group, mode = key_group(spec), _key_mode(spec)
+        if mode is None:
+            return
+        directories = [self._layout.version(spec.name, each) for each in self.numbers(spec.name)]
+        for directory in directories:
+            for name in ("privkey.pem", "combined.pem"):
+                if (directory / name).exists():
+                    set_file_access(directory / name, mode, group)
+            for name in ("cert.pem", "chain.pem", "fullchain.pem", "issued.json"):
+                set_file_access(directory / name, _PUBLIC_FILE, group)
+        # Outermost last: nobody can enter before the keys have the right permissions.
+        for directory in (*directories, self._layout.versions(spec.name)):
+            if directory.is_dir():
+                set_directory_access(directory, _directory_mode(mode, group), group)
+
+    def check_links(self, name: str) -> None:
+        """Check that a link can be created and replaced where the live links are; does nothing if
+        this certificate has one. Raises `ConfigurationError` if the file system has no links.
+        """
+        if self._layout.live(name).is_symlink():
+            return
+        directory = self._layout.create_directory(self._layout.live_links)
+        link = directory / temporary_name(name)
+        try:
+            link.symlink_to(self._layout.live_target(name, 1))
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}:
+                raise store_error("create a link in", directory, error) from error
+            raise ConfigurationError(
+                f"the file system of {self._layout.home} does not support symbolic links, which"
+                f" certctl needs for the live versions: {error.strerror}",
+                hint="Choose a home directory on another file system: --home DIR",
+                name=name,
+                code="configuration.home",
+            ) from error
+        remove_file(link)
+
+    def make_live(self, name: str, number: int) -> None:
+        """Make a version live atomically. Raises `StoreError`."""
+        self._layout.create_directory(self._layout.live_links)
+        replace_link(self._layout.live(name), self._layout.live_target(name, number))
+
+    def remove(self, name: str, number: int) -> None:
+        """Remove a version from the archive atomically."""
+        discard(self._layout.version(name, number))
+
+    def remove_all(self, name: str) -> None:
+        """Remove the live link, then every version."""
+        remove_file(self._layout.live(name))
+        if self._layout.versions(name).is_dir():
+            discard(self._layout.versions(name))
+            fsync_directory(self._layout.archive)
+
+    def _template(self, name: str) -> Path | None:
+        """Return the directory whose permissions a new version inherits: the live or newest one."""
+        number = self.live_number(name) or max(self.numbers(name), default=None)
+        return None if number is None else self._layout.version(name, number)
+
+
+def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]]:
+    """Return the files of a version: name, content, and whether it is secret."""
+    # Without a final newline, a PEM block would run into the next one.
+    material = Material(
+        cert=_newline_terminated(material.cert),
+        chain=_newline_terminated(material.chain),
+        privkey=None if material.privkey is None else _newline_terminated(material.privkey),
+    )
+    return [
+        ("issued.json", encode(from_version(version)), False),
+        *(
+            (filename, data, filename in integrity.KEY_FILES)
+            for filename, data in integrity.contents(material).items()
+        ),
+    ]
+
+
+def _newline_terminated(pem: bytes) -> bytes:
+    return pem if not pem or pem.endswith(b"\n") else pem + b"\n"
+
+
+def _restored_access(directory: Path, filename: str) -> _Access:
+    """Return the access of a damaged file, or if it is missing, that of the other file with the
+    key.
+    """
+    if filename not in integrity.KEY_FILES:
+        return _inherited(directory, _PUBLIC_FILE, 0)
+    for each in (filename, *integrity.KEY_FILES):
+        if (directory / each).is_file():
+            return _inherited(directory / each, PRIVATE_FILE, stat.S_IRGRP)
+    return _inherited(directory, PRIVATE_FILE, stat.S_IRGRP)
+
+
+def _file_access(
+    template: Path | None, filename: str, group: int | None, mode: int | None, *, secret: bool
+) -> _Access:
+    if not secret:
+        return _Access(_PUBLIC_FILE, group)
+    if mode is not None:
+        return _Access(mode, group)
+    return _inherited(template and template / filename, PRIVATE_FILE, stat.S_IRGRP)
+
+
+def _directory_access(template: Path | None, group: int | None, mode: int | None) -> _Access:
+    if mode is not None:
+        return _Access(_directory_mode(mode, group), group)
+    return _inherited(template, PRIVATE_DIRECTORY, stat.S_IRGRP | stat.S_IXGRP)
+
+
+def _inherited(template: Path | None, mode: int, group_bits: int) -> _Access:
+    """Return the inherited access: group and its read permission, never anything for others."""
+    try:
+        facts = None if template is None else template.stat()
+    except OSError:
+        facts = None
+    if facts is None or not facts.st_mode & group_bits:
+        return _Access(mode)
+    return _Access(mode | facts.st_mode & group_bits, facts.st_gid)
+
+
+def _key_mode(spec: CertificateSpec) -> int | None:
+    """Return the mode of the keys in a spec, None if it has neither a mode nor a group."""
+    if spec.key_mode is None and spec.key_group is not None:
+        return _GROUP_FILE
+    return spec.key_mode
+
+
+def _directory_mode(key_mode: int, group: int | None) -> int:
+    """Return a directory mode: a group gets access if it may read the keys or is in the spec."""
+    return _GROUP_DIRECTORY if key_mode & stat.S_IRGRP or group is not None else PRIVATE_DIRECTORY
+
+
+def key_group(spec: CertificateSpec) -> int | None:
+    """Return the id of the group in a spec, None without one. Raises `ConfigurationError`."""
+    if spec.key_group is None:
+        return None
+    found = group_id(spec.key_group)
+    if found is None:
+        raise ConfigurationError(
+            f"group {spec.key_group!r} (key group of {spec.name}) does not exist on this machine",
+            hint=f"Choose another group with --key-group, or run: groupadd {spec.key_group}",
+            name=spec.name,
+        )
+    return found
