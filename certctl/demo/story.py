@@ -24,7 +24,6 @@ from certctl.ca.directories import DEV
 from certctl.demo.application import application
 from certctl.demo.visitors import Visit, Visitor, load
 from certctl.devca.endpoint import dev_endpoint
-from certctl.engine.order.accounts import register
 from certctl.engine.plugins import option_table
 from certctl.engine.report import Report
 from certctl.engine.run import Run
@@ -34,6 +33,7 @@ from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.events import Event, HookFinished
 from certctl.model.names import parse_identifiers
 from certctl.model.values import Value
+from certctl.operations.accounts import register
 from certctl.operations.issue import IssueRequest, issue
 from certctl.operations.renew import RenewRequest, renew
 from certctl.operations.revoke import Afterwards, revoke, revoke_file

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from certctl.engine.order import accounts
 from certctl.model.ca import Account, AccountKeyType
 from certctl.model.errors import (
     AccountError,
@@ -17,6 +16,7 @@ from certctl.model.errors import (
     TermsChanged,
     UsageError,
 )
+from certctl.operations import accounts
 from certctl.rules.keys import account_key_type
 from tests.lab.scripted_ca.faults import Fault, drop_connection, problem, response
 from tests.lab.scripted_ca.settings import ALWAYS

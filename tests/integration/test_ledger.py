@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from certctl.engine.order.accounts import register
 from certctl.engine.order.rate_limits import usage_of
 from certctl.inspection.explain import explain
 from certctl.model.ca import LedgerEntry, LimitedAction
+from certctl.operations.accounts import register
 from tests.lab.scripted_ca.faults import problem
 from tests.support.command import certctl
 from tests.support.operations import Machine, reached_at

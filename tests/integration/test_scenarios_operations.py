@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import pytest
 
-from certctl.engine.order import accounts
 from certctl.model.ca import Account, RevocationReason
 from certctl.model.errors import AccountError, AccountPaused, RateLimited, ValidationFailed
+from certctl.operations import accounts
 from certctl.operations.revoke import Afterwards, revoke
 from certctl.rules.formats import split_certificates
 from certctl.rules.x509 import topmost_issuer

@@ -11,7 +11,6 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from certctl.ca.orders import mentioned
-from certctl.engine.order.accounts import register, rollover
 from certctl.engine.report import Report
 from certctl.model.errors import (
     CertificateNotFound,
@@ -19,6 +18,7 @@ from certctl.model.errors import (
     InvalidIdentifier,
     UsageError,
 )
+from certctl.operations.accounts import register, rollover
 from tests.lab.scripted_ca.faults import problem, removing, setting
 from tests.lab.scripted_ca.problems import document
 from tests.support.operations import Machine, codes

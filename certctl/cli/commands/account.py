@@ -49,8 +49,8 @@ def command() -> None:
 @click.pass_obj
 def show(invocation: Invocation, refresh: bool) -> Result:
     """Show the accounts in this home directory."""
-    from certctl.engine.order import accounts  # noqa: PLC0415 - not for --help
     from certctl.engine.order.rate_limits import usage_of  # noqa: PLC0415 - not for --help
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation, untrusted="warn") as run:
         chosen = (
@@ -84,7 +84,7 @@ def show(invocation: Invocation, refresh: bool) -> Result:
 @click.pass_obj
 def update(invocation: Invocation) -> Result:
     """Change contact addresses, or agree to new terms of service."""
-    from certctl.engine.order import accounts  # noqa: PLC0415 - not for --help
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         account = _account(run, invocation)
@@ -107,7 +107,7 @@ def rollover(invocation: Invocation) -> Result:
 
     The new key is registered with the CA and stored in the home directory.
     """
-    from certctl.engine.order import accounts  # noqa: PLC0415 - not for --help
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         kind = invocation.flags.get("account.key_type")
@@ -126,7 +126,7 @@ def deactivate(invocation: Invocation) -> Result:
 
     Its certificates stay valid, but their renewals will fail.
     """
-    from certctl.engine.order import accounts  # noqa: PLC0415 - not for --help
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         account = _account(run, invocation)
@@ -147,12 +147,11 @@ def forget(invocation: Invocation) -> Result:
     For an account that was deactivated, or whose CA no longer knows it or no longer exists: the CA
     is not asked. To close an account that is still valid, use `deactivate`.
     """
-    from certctl.engine.order import accounts  # noqa: PLC0415 - not for --help
-    from certctl.engine.order.account_recovery import forgettable  # noqa: PLC0415 - not for --help
+    from certctl.operations import accounts  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         account = _account(run, invocation, dead=True)
-        reason = forgettable(run, account)
+        reason = accounts.forgettable(run, account)
         if reason is not None:
             raise UsageError(
                 f"the account {account.id} is not forgotten, because {reason}",
@@ -170,7 +169,7 @@ def forget(invocation: Invocation) -> Result:
 
 
 def _account(run: Run, invocation: Invocation, *, dead: bool = False) -> Account:
-    from certctl.engine.order.accounts import account_named  # noqa: PLC0415 - not for --help
+    from certctl.operations.accounts import account_named  # noqa: PLC0415 - not for --help
 
     ca, wanted = invocation.flags.get("ca"), invocation.flags.get("account.id")
     return account_named(run, str(ca) if ca else None, str(wanted) if wanted else None, dead=dead)

@@ -37,7 +37,7 @@ def command(invocation: Invocation) -> Result:
     The HMAC key for external account binding is read from a file or from CERTCTL_EAB_HMAC_KEY.
     """
     from certctl.ca.directories import directory_url, label  # noqa: PLC0415 - not for --help
-    from certctl.engine.order.accounts import register  # noqa: PLC0415 - not for --help
+    from certctl.operations.accounts import register  # noqa: PLC0415 - not for --help
 
     with open_run(invocation) as run:
         values = run.services.settings

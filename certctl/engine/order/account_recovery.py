@@ -131,13 +131,3 @@ def _caa_records(run: Run, account: Account, spec: CertificateSpec) -> Iterator[
             where, records = relevant_set(base, resolver)
             if names_account(records, account.url):
                 yield where
-
-
-def forgettable(run: Run, account: Account) -> str | None:
-    """Return why an account should not be forgotten yet; None if nothing refers to it."""
-    using: list[str] = []
-    for name in run.services.store.names():
-        with suppress(CertctlError):
-            if load(run, name).account in {account.id, account.url}:
-                using.append(name)
-    return f"these certificates are ordered with it: {some(using)}" if using else None
