@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from threading import Event as StopEvent
 from types import MappingProxyType
 from typing import Protocol
 
 from certctl.model.events import EventSink
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Alert, Clock
 from certctl.rules.settings import Settings
 

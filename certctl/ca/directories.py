@@ -6,11 +6,11 @@ Standard library only, because listing certificates imports it too. `client` fet
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from certctl.model.errors import UsageError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.urls import is_loopback, without_password
 
 CaKind = Literal["public", "staging", "private"]

@@ -6,7 +6,7 @@ A CA missing here documents no limits that certctl could respect. The CA always 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from certctl.ca.directories import label
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Rate
 from certctl.model.ca import LimitedAction
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.rate_limits import Limit, Per, RegisteredDomain
 
 _HOUR = timedelta(hours=1)

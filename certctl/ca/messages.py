@@ -10,7 +10,7 @@ import ipaddress
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -18,6 +18,7 @@ from certctl.ca.problems import MAX_URL_LENGTH, Resource, links, problem, web_ur
 from certctl.model.ca import Authorization, Challenge, Order
 from certctl.model.errors import BadResponse
 from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import NAME, WORD, printable, texts
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
@@ -27,6 +26,7 @@ from certctl.model.errors import (
     RateLimited,
     TermsChanged,
 )
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import NAME, WORD, printable, quoted
 
 if TYPE_CHECKING:

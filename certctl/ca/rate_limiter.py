@@ -11,10 +11,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from certctl.ca.problems import Resource
 from certctl.model.errors import AcmeError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 
 _STEP_BACK, _LARGEST_STEP = 0.8, 0.7

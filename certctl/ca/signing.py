@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import josepy
@@ -15,6 +15,7 @@ from acme import jws, messages
 from josepy import b64
 
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules import keys
 
 _CURVES: Mapping[str, josepy.JWASignature] = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from certctl.challenges.port_holders import describe_holder, may_become_free
 from certctl.challenges.system import SolverSystem
 from certctl.model.errors import ChallengeError
+from certctl.model.lazy_dataclass import dataclass
 
 BACKLOG = 1024
 PORT_WAIT_SECONDS = 60.0

@@ -8,8 +8,9 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from certctl.model.lazy_dataclass import dataclass
 
 _PROC = Path("/proc")
 _TABLES = (_PROC / "net" / "tcp", _PROC / "net" / "tcp6")

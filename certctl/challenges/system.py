@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from certctl.dns.system import KeyedLocks, no_terminal
 from certctl.model.ca import Proxy
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock, HeldLock, Instruct, LockPort
 from certctl.rules.credentials import EMPTY, DnsCredentials
 

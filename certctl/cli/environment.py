@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.paths import UNREACHABLE
 
 

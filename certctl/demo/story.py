@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import urlsplit
@@ -31,6 +30,7 @@ from certctl.engine.services import Services
 from certctl.model.ca import Endpoint, RevocationReason
 from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.events import Event, HookFinished
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import parse_identifiers
 from certctl.model.values import Value
 from certctl.operations.accounts import register

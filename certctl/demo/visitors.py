@@ -8,7 +8,8 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+
+from certctl.model.lazy_dataclass import dataclass
 
 _TIMEOUT = 10.0
 

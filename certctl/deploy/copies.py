@@ -11,11 +11,12 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from certctl.model.delivery import Delivery, SavedFile
 from certctl.model.errors import ConfigurationError, StoreError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CopyFormat, CopySpec
 from certctl.rules import formats
 from certctl.rules.copies import READABLE, format_copy

@@ -10,11 +10,11 @@ import errno
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from certctl.deploy.starttls import PROTOCOLS, PlaintextSession, StarttlsRefused
+from certctl.model.lazy_dataclass import dataclass
 
 TIMEOUT = 5.0
 """Seconds that one connection may take, from its first packet to the end of the handshake."""

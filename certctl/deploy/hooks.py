@@ -9,11 +9,11 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from threading import Event as StopEvent
 
 from certctl.model.errors import HookFailed, Interrupted
 from certctl.model.events import EventSink, HookFinished, HookStarted
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock, Tree
 from certctl.model.spec import CertificateSpec
 from certctl.model.text import escaped, output_lines

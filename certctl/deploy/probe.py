@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event as StopEvent
 
 from certctl.deploy.handshake import TIMEOUT, HandshakeFailed, KeyKind, PresentedChain, handshake
@@ -21,6 +21,7 @@ from certctl.model.certificate import CertificateFacts
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import InspectionFailed, Interrupted
 from certctl.model.events import EventSink, Verified, VerifyFailed
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 from certctl.model.spec import ServiceAddress
 from certctl.rules import x509

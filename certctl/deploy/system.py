@@ -11,12 +11,12 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from certctl.deploy.hooks import Hook, HookSystem, run_hook
 from certctl.model.delivery import Delivery
 from certctl.model.errors import ConfigurationError, HookFailed
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CopySpec
 from certctl.model.values import Value
 from certctl.system.process import Completed, clean_environment

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from certctl.devca.jws import encode
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.system.files import ensure_directory, read_own, write_atomic
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from random import Random
 from typing import Any, Literal
 
 from certctl.model.errors import UsageError
+from certctl.model.lazy_dataclass import dataclass
 
 Kind = Literal["bad-nonce", "server-error", "unavailable", "rate-limited", "lost-reply"]
 

@@ -11,7 +11,6 @@ import hmac
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +18,7 @@ import josepy
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certctl.devca.problems import Problem
+from certctl.model.lazy_dataclass import dataclass
 
 ALGORITHMS = ("ES256", "ES384", "ES512", "RS256")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
 
 from certctl.devca.faults import Kind
+from certctl.model.lazy_dataclass import dataclass
 
 _MAX_LOGGED = 100_000
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from certctl.devca import jws
 from certctl.devca.problems import Problem
+from certctl.model.lazy_dataclass import dataclass
 
 LABEL = "_validation-persist"
 FORMS = ("01", "02")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from certctl.devca import jws
@@ -11,6 +10,7 @@ from certctl.devca.problems import Problem
 from certctl.devca.records import Account
 from certctl.devca.state import State
 from certctl.devca.wire import Request
+from certctl.model.lazy_dataclass import dataclass
 
 JOSE_JSON = "application/jose+json"
 SIGNED_BY_JWK = frozenset({"new-account"})

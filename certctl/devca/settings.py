@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from math import inf
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from certctl.devca.faults import Faults
 from certctl.model.errors import ConfigurationError, UsageError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.system.files import read_bounded
 
 HTTP_PORT = 5002

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from certctl.devca.authority import Authority
@@ -13,6 +13,7 @@ from certctl.devca.jws import PublicKey
 from certctl.devca.records import Records
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 
 _MAX_NONCES = 100_000

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -27,6 +26,7 @@ from certctl.devca.persistent_validation import RequiredRecord
 from certctl.devca.problems import Problem
 from certctl.devca.settings import DevCaSettings
 from certctl.devca.zone import MockZone
+from certctl.model.lazy_dataclass import dataclass
 
 SECONDS = 10.0
 REDIRECTS = 10

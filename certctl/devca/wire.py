@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
+
+from certctl.model.lazy_dataclass import dataclass
 
 PROBLEM_JSON = "application/problem+json"
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlsplit
 
 from certctl.dns.api_errors import ProviderError, with_retries
 from certctl.model.ca import Proxy
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 from certctl.version import VERSION
 

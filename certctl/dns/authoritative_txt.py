@@ -7,13 +7,13 @@ form. The caller interprets the values.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import dns.rcode
 
 from certctl.dns.propagation_state import texts
 from certctl.dns.queries import NoReply, query
 from certctl.dns.zones import Location, NameServer, Zones
+from certctl.model.lazy_dataclass import dataclass
 
 SECONDS = 3.0
 _PARALLEL = 32

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import dns.name
 import dns.rcode
@@ -18,6 +18,7 @@ from dns.rdtypes.ANY.CAA import CAA
 from certctl.dns.resolver import Resolver
 from certctl.model.errors import ChallengeError
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Finding, Severity
 
 _CRITICAL = 128

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import dns.message
 import dns.name
@@ -17,6 +16,7 @@ import dns.rdatatype
 
 from certctl.dns.resolver import Resolver
 from certctl.model.errors import ChallengeError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Finding, Severity
 
 

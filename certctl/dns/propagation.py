@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import dns.message
 
@@ -28,6 +28,7 @@ from certctl.dns.quorum import Quorum
 from certctl.dns.server_connections import Answer, QueryQueue, ServerConnection
 from certctl.dns.zones import NameServer, Zones
 from certctl.model.errors import Interrupted, PropagationTimeout
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 from certctl.model.validation import TxtRecord
 

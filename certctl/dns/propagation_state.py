@@ -6,7 +6,7 @@ Plain values and rules; `propagation` sends the queries.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import dns.message
 import dns.name
@@ -18,6 +18,7 @@ from certctl.dns.quorum import Quorum
 from certctl.dns.split_horizon import other_view
 from certctl.dns.zones import NameServer
 from certctl.model.errors import PropagationTimeout
+from certctl.model.lazy_dataclass import dataclass
 
 _MAX_SHOWN = 8
 

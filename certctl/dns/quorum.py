@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 
 _QUORUM = re.compile(r"([0-9]{1,4})(%?)\Z")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from dataclasses import dataclass
 from typing import Self
 
 import dns.exception
@@ -18,6 +17,7 @@ import dns.resolver
 from certctl.dns.addresses import DNS_PORT, check_server
 from certctl.dns.queries import NoReply, Server, query
 from certctl.model.errors import ChallengeError, Interrupted
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 
 QUERY_SECONDS = 3.0

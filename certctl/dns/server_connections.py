@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import dns.exception
 import dns.flags
@@ -19,6 +19,7 @@ import dns.message
 import dns.name
 
 from certctl.dns.queries import NoReply, Server
+from certctl.model.lazy_dataclass import dataclass
 
 UDP_SECONDS = 1.5
 TCP_SECONDS = 1.5

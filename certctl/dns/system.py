@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from certctl.model.ca import Proxy
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock, Instruct
 
 

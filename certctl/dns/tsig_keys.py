@@ -6,11 +6,12 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from pathlib import Path
 
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 
 ALGORITHMS = (
     "hmac-sha256",

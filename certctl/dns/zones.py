@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import dns.flags
 import dns.message
@@ -20,6 +20,7 @@ from certctl.dns.record_names import check_name
 from certctl.dns.resolver import Resolver, TimeLimit
 from certctl.dns.split_horizon import other_view
 from certctl.model.errors import ChallengeError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 
 CACHE_SECONDS = 300.0

@@ -5,7 +5,6 @@ Ten thousand requests after the first refusal are pointless, and may prolong a r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
 
 from certctl.model.errors import (
@@ -15,6 +14,7 @@ from certctl.model.errors import (
     CertctlError,
     RateLimited,
 )
+from certctl.model.lazy_dataclass import dataclass
 
 _THRESHOLD = 3
 """Consecutive refusals of one kind after which no more requests are sent to a CA."""

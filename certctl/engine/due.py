@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certctl.engine.delivery.live_version import activate_wanted
@@ -16,6 +16,7 @@ from certctl.model.ca import LedgerEntry
 from certctl.model.delivery import DeployResult
 from certctl.model.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unexpected
 from certctl.model.events import Skipped
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from certctl.model.errors import CertctlError, ExitStatus, worst
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 
 

@@ -6,11 +6,12 @@ What a run shares and must release is in `certctl.engine.run`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 
 from certctl.dns.system import no_terminal
 from certctl.model.events import EventSink
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Ask, Clock, EndpointFactory, Instruct, Store, Tree
 from certctl.rules.settings import Settings
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 from certctl.challenges.reachability import NotReached, check_http_answer, check_tls_alpn_answer
@@ -20,6 +19,7 @@ from certctl.engine.run import Run
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import CertctlError, Interrupted, LockHeld
 from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Solver
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec, ChallengeSpec

@@ -7,7 +7,7 @@ thousand of them take a moment. Services get a live check. Nothing is written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certctl.engine.run import Run
@@ -15,6 +15,7 @@ from certctl.model.certificate import RenewalState, Version
 from certctl.model.delivery import Deployment
 from certctl.model.errors import CertctlError, PluginStatus
 from certctl.model.events import Event
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.status import CertificateStatus
 from certctl.rules.remembered_times import believed, in_future
 from certctl.rules.thresholds import Threshold

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from certctl.engine.order.authorize import remove_leftovers
 from certctl.engine.run import Run
@@ -14,6 +14,7 @@ from certctl.engine.specs import changed, find, new
 from certctl.inspection.challenge_self_test import throwaway_task
 from certctl.model.errors import CertctlError, Interrupted, UsageError
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import default_certificate_name, parse_identifiers
 from certctl.model.spec import CertificateSpec
 from certctl.model.validation import Placement

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from certctl.model.ca import ChallengeType
 from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.events import Checking
 from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import certificate_name, default_certificate_name, parse_identifier
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec

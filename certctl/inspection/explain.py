@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from certctl.engine.order.rate_limits import usage_for
@@ -10,6 +9,7 @@ from certctl.engine.run import Run
 from certctl.engine.specs import load, require
 from certctl.model.certificate import RenewalDecision, RenewalState, Version
 from certctl.model.delivery import Deployment
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.status import CertificateStatus
 from certctl.rules.ari import renewal_info_for
 from certctl.rules.rate_limits import Usage

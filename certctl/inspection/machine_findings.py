@@ -7,13 +7,14 @@ import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 
 from certctl.engine.run import Run
 from certctl.model.errors import CertctlError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec
 from certctl.operations.schedule import RENEW_COMMAND

@@ -6,7 +6,6 @@ Reads only small files; parses no key and no certificate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from certctl.engine.specs import load, require
 from certctl.model.certificate import LastError, RenewalDecision, Version
 from certctl.model.delivery import CertificateFiles
 from certctl.model.errors import CertctlError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import decide

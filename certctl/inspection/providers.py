@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from certctl.dns import lexicon
 from certctl.dns.loading import kind_of, options_of, provider_names
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.credentials import is_secret
 from certctl.rules.options import Option
 

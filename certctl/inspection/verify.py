@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certctl.deploy.handshake import HandshakeFailed, PresentedChain, handshake, trust_error
@@ -31,6 +31,7 @@ from certctl.model.errors import (
 )
 from certctl.model.events import Checking, Verified, VerifyFailed
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec, ServiceAddress
 from certctl.rules import formats, x509
 from certctl.rules.service_address import (

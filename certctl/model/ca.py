@@ -6,11 +6,12 @@ in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 
 
 class AccountKeyType(StrEnum):

@@ -6,9 +6,10 @@ A sink may be called from any thread. It never blocks and never raises.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
+
+from certctl.model.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

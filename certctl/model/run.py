@@ -6,13 +6,13 @@ in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
 from certctl.model.certificate import Version
 from certctl.model.delivery import DeployResult
+from certctl.model.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from certctl.model.ca import ChallengeType
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.values import Value
 
 

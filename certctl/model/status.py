@@ -6,10 +6,9 @@ in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from certctl.model.certificate import RenewalState, Version
 from certctl.model.delivery import Deployment
+from certctl.model.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True)

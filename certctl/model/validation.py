@@ -7,10 +7,10 @@ in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import ChallengeSpec
 
 

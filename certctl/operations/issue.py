@@ -7,7 +7,7 @@ confirmation. Options given again are saved and deployed; options left out keep 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from certctl.engine.delivery.deliver import deliver
 from certctl.engine.delivery.hooks import run_outstanding_post_hooks, run_post_hooks, run_pre_hooks
@@ -32,6 +32,7 @@ from certctl.engine.specs import (
 from certctl.model.certificate import RenewalDecision
 from certctl.model.errors import CertctlError, ConsentRequired, Interrupted, UsageError
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus

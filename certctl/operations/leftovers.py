@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from certctl.engine.order.authorize import described, remove_leftovers
 from certctl.engine.run import Run
 from certctl.model.errors import UsageError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.validation import CleanupState, Leftover
 
 

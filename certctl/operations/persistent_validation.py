@@ -7,7 +7,7 @@ Their content depends on the account and on the CA. They are not journalled, sin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from certctl.engine.specs import changed, find, new, new_name
 from certctl.model.ca import Account, Challenge, ChallengeType
 from certctl.model.errors import ChallengeError, UsageError
 from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.model.validation import PersistentRecord, Placement, Task
 from certctl.model.values import Value

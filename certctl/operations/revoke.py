@@ -8,7 +8,7 @@ used again.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from certctl.model.ca import RevocationReason
 from certctl.model.certificate import Material, Version
 from certctl.model.errors import AccountError, AcmeError, DeployFailed, UsageError
 from certctl.model.events import Revoked
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.rules import formats, keys, x509

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from certctl.engine.run import Run
 from certctl.model.errors import ConfigurationError, UsageError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.settings import Settings, Source
 from certctl.schedule.cron import Cron, Crontab
 from certctl.schedule.job import Job

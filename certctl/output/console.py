@@ -11,10 +11,11 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from certctl.model.errors import CertctlError, UsageError, ValidationFailed
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import MESSAGE, escaped
 from certctl.output import document
 from certctl.output.document import Result

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from certctl.model.errors import CertctlError, ExitStatus, PluginStatus, ValidationFailed
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import safe_json
 
 SCHEMA = 1

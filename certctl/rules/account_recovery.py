@@ -7,7 +7,6 @@ Pure. `operations.account_recovery` asks the CA and applies them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from certctl.model.errors import (
@@ -18,6 +17,7 @@ from certctl.model.errors import (
     RateLimited,
     TermsChanged,
 )
+from certctl.model.lazy_dataclass import dataclass
 
 _UNKNOWN = "accountDoesNotExist"
 _REFUSED = "unauthorized"

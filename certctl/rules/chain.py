@@ -8,7 +8,6 @@ are left out. Pure, like `certctl.rules.x509`, which decides about key and names
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from cryptography import x509
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from certctl.model.errors import InspectionFailed
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import printable
 
 MAX_CERTIFICATES = 20

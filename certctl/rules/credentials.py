@@ -11,10 +11,11 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 
 from certctl.model.errors import ConfigurationError, UsageError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.values import Value
 from certctl.rules.paths import absolute_path
 

@@ -8,12 +8,13 @@ and never go through a shell.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 
 
 class HookProtocol(StrEnum):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from certctl.model.certificate import Material, Version
 from certctl.model.errors import FilesDamaged, InspectionFailed
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules import formats
 
 CERTIFICATE_FILES = ("cert.pem", "chain.pem", "fullchain.pem")

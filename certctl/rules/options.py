@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 from certctl.model.ca import AccountKeyType, ChallengeType
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import common_name
 from certctl.model.spec import KeyType, OnFailure
 from certctl.model.urls import canonical_proxy

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certctl.model.ca import LedgerEntry, LimitedAction
+from certctl.model.lazy_dataclass import dataclass
 
 RETENTION = timedelta(days=7)
 """The longest window of a known CA; older entries are dropped."""

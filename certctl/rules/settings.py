@@ -12,10 +12,11 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from certctl.model.errors import CertctlError, ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.values import Value
 from certctl.rules.credentials import EMPTY, DnsCredentials
 from certctl.rules.options import OPTIONS, Kind, Option

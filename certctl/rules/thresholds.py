@@ -6,11 +6,11 @@ Parses `1/3`, `0.2`, `15%` and `7d`. The caller compares.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
 
 from certctl.model.errors import UsageError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.settings import duration
 
 _RATIO = re.compile(r"(\d{1,6})/(\d{1,6})\Z")

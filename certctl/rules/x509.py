@@ -13,7 +13,6 @@ import ipaddress
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -27,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from certctl.model.certificate import CertificateFacts
 from certctl.model.errors import ConfigurationError, InspectionFailed, InvalidIdentifier, UsageError
 from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import parse_identifier
 from certctl.model.text import NAME, escaped, printable
 from certctl.rules import chain, formats, keys

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from certctl.model.errors import UsageError
+from certctl.model.lazy_dataclass import dataclass
 
 MARK = "Written by `certctl schedule install`"
 """Marks the files that certctl wrote; files without it are never changed."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from certctl.model.errors import StoreError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.schedule.job import MARK, Job
 from certctl.system.files import read_if_exists, remove_file, write_atomic
 from certctl.system.process import run

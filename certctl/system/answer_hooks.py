@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from certctl.model.errors import ChallengeError, ConfigurationError, Interrupted
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import printable
 from certctl.rules.cleanup import partly_placed
 from certctl.rules.hook_protocols import HookAction, HookAnswer, HookCall, HookProtocol, hook_calls

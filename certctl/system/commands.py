@@ -12,9 +12,9 @@ import shlex
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from certctl.model.lazy_dataclass import dataclass
 from certctl.system.process import WORKING_DIRECTORY, clean_environment
 
 CANNOT_RUN = 126

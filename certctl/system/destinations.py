@@ -13,9 +13,9 @@ import re
 import stat
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from certctl.model.lazy_dataclass import dataclass
 from certctl.system.files import as_store_error
 
 _MAX_LINKS = 40

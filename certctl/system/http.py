@@ -21,7 +21,7 @@ import math
 import ssl
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,6 +35,7 @@ from urllib3.exceptions import HTTPError
 
 from certctl.model.ca import Proxy
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.system.proxy import proxies_for
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import os
 import pwd
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from certctl.model.lazy_dataclass import dataclass
 from certctl.system.process import run
 
 _CRON_FILES = ("etc/crontab", "etc/anacrontab")

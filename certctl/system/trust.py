@@ -15,10 +15,10 @@ import shlex
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 
 CODE = "configuration.permissions"
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
 
 from certctl.dns.api_requests import Api
 from certctl.dns.system import ProviderSystem
 from certctl.model.errors import ChallengeError, ConfigurationError, StoreError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import DnsProvider
 from certctl.model.validation import TxtRecord
 from certctl.model.values import Value

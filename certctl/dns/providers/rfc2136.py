@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from certctl.dns import tsig_keys
@@ -18,6 +17,7 @@ from certctl.dns.batches import Batches, Refused
 from certctl.dns.split_horizon import other_view
 from certctl.dns.system import ProviderSystem
 from certctl.model.errors import ChallengeError, ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import DnsProvider
 from certctl.model.validation import TxtRecord
 from certctl.model.values import Value

@@ -7,12 +7,13 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from certctl.deploy.hook_environment import run_variables
 from certctl.deploy.hooks import Hook, HookSystem, run_hook
 from certctl.engine.run import Run
 from certctl.model.errors import CertctlError, HookFailed, LockHeld
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import HeldLock
 from certctl.model.run import Outcome, OutstandingPostHooks
 from certctl.model.spec import CertificateSpec

@@ -9,7 +9,7 @@ deployment stays pending and is tried again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from certctl.engine.delivery.live_check import check_live
 from certctl.engine.delivery.steps import (
@@ -24,6 +24,7 @@ from certctl.engine.delivery.steps import (
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
 from certctl.model.errors import CertctlError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import OnFailure
 
 

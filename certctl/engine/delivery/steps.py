@@ -7,7 +7,7 @@ it. `deliver` runs the steps in order.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from certctl.deploy.copies import before, check_copy, commit, destination, discard, put_back, stage
@@ -19,6 +19,7 @@ from certctl.engine.run import Run
 from certctl.model.certificate import Version
 from certctl.model.delivery import Delivery, Deployment, ProbeResult
 from certctl.model.errors import CertctlError, ConfigurationError, Interrupted
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import DeployTarget
 from certctl.model.spec import CertificateSpec, CopySpec, ServiceAddress
 from certctl.rules.spec import target_of

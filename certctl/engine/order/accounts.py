@@ -7,7 +7,7 @@ operations on accounts do. No lock is held while the user is prompted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from certctl.model.errors import (
     UsageError,
 )
 from certctl.model.events import AccountRegistered
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import email_address
 from certctl.rules.account_recovery import AccountState, state_after
 from certctl.rules.rate_limits import Overrun, usages

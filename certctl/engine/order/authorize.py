@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from certctl.engine.order.steps import OrderContext
@@ -27,6 +27,7 @@ from certctl.model.errors import (
     ValidationFailed,
 )
 from certctl.model.events import ChallengesPresented, ChallengesSeen, OrderReady
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.validation import Leftover, Placement, Task
 from certctl.rules.cleanup import GIVEN_UP_AFTER, after_failure, is_due, is_given_up
 from certctl.rules.renewal import is_near_expiry

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from certctl.engine.order.account_recovery import with_account
@@ -40,6 +40,7 @@ from certctl.model.errors import (
 )
 from certctl.model.events import CertificateSaved, Failed, OrderPlaced
 from certctl.model.identifiers import Identifier
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for

@@ -7,7 +7,7 @@ These steps write nothing to disk except the solvers' journal entries and a reje
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from certctl.engine.run import Run
 from certctl.model.ca import Account, LedgerEntry, LimitedAction, Order
 from certctl.model.errors import AcmeError, BadResponse, CaUnavailable, InspectionFailed, UsageError
 from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import common_name_for
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from certctl.model.ca import Account
 from certctl.model.errors import StoreError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import certificate_name
 from certctl.system.files import PRIVATE_DIRECTORY, TRAVERSABLE_DIRECTORY, ensure_directory
 

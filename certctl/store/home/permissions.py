@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from certctl.model.errors import CertctlError, ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec
 from certctl.store.home.layout import Layout

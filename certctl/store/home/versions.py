@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from certctl.model.certificate import Material, Version
@@ -23,6 +23,7 @@ from certctl.model.errors import (
     StoreError,
     UnknownCertificate,
 )
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.rules import integrity
 from certctl.store.home.documents import corrupt, encode, read_document
