@@ -212,11 +212,5 @@ def _translated(error: click.ClickException, invocation: Invocation) -> UsageErr
     invocation.command = path.partition(" ")[2]
     message, suggests, suggestion = error.format_message().partition(" Did you mean ")
     message = message.rstrip(".").replace("is not a valid integer range", "is not a whole number")
-    cause = error.__cause__
-    if suggests:
-        hint = f"Did you mean {suggestion}"
-    elif isinstance(cause, CertctlError) and cause.hint:
-        hint = cause.hint
-    else:
-        hint = f"{path} --help"
+    hint = f"Did you mean {suggestion}" if suggests else f"{path} --help"
     return UsageError(message[:1].lower() + message[1:], hint=hint)

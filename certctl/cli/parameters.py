@@ -14,7 +14,7 @@ import click
 
 from certctl.cli.completion import KNOWN_VALUES, setting_values
 from certctl.cli.invocation import Invocation
-from certctl.model.errors import ConfigurationError, UsageError
+from certctl.model.errors import CertctlError, ConfigurationError, UsageError
 from certctl.model.values import Value
 from certctl.rules.options import OPTIONS, Kind, Option
 from certctl.rules.settings import check, parse
@@ -68,7 +68,7 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
             given: Value = parse(option, value) if isinstance(value, str) else check(option, value)
         except ConfigurationError as error:
             message = error.message.removeprefix(f"{option.key}: ")
-            raise click.BadParameter(message, ctx=context, param=parameter) from error
+            raise bad_value(context, parameter, error, message) from error
         context.find_root().ensure_object(Invocation).flags[option.key] = given
 
     attributes: dict[str, Any] = {
@@ -88,12 +88,41 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
         case Kind.TEXTS:
             attributes |= {"multiple": True, "metavar": option.metavar}
         case Kind.CHOICE:
-            attributes |= {"type": click.Choice(option.choices, case_sensitive=False)}
+            attributes |= {"type": _Choice(option.choices)}
         case Kind.PATH:
             attributes |= {"type": click.Path(), "metavar": option.metavar or option.kind.value}
         case _:
             attributes |= {"metavar": option.metavar or option.kind.value}
     return [option.flag or "", name], attributes
+
+
+class _Choice(click.Choice):  # type: ignore[type-arg]  # generic since Click 8.2
+    """The values of a setting, for help and completion; the setting itself checks them."""
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - Click's signature
+        ctx: click.Context | None,  # noqa: ARG002 - as above
+    ) -> Any:
+        return value
+
+
+def bad_value(
+    context: click.Context,
+    parameter: click.Parameter,
+    error: CertctlError,
+    message: str | None = None,
+) -> CertctlError:
+    """Return an error that also names the option with the wrong value. It has the class, the code
+    and the hint of `error`, so that they are the same however the value was given.
+    """
+    told = error.message if message is None else message
+    return type(error)(
+        f"invalid value for {parameter.get_error_hint(context)}: {told}",
+        hint=error.hint,
+        code=error.code,
+    )
 
 
 class SectionedOption(click.Option):
@@ -294,8 +323,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args and args[0] not in known and not args[0].startswith("-"):
-            _, _, path = ctx.command_path.partition(" ")
-            ctx.find_root().ensure_object(Invocation).command = path
+            _remember_command(ctx)
             raise no_such_command(args[0], known, ctx.command_path)
         return super().resolve_command(ctx, args)
 
@@ -338,10 +366,12 @@ class Command(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # Click's parser leaves it out of some errors
             raise
+        except CertctlError:
+            _remember_command(ctx)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        _, _, path = ctx.command_path.partition(" ")
-        ctx.find_root().ensure_object(Invocation).command = path
+        _remember_command(ctx)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -365,6 +395,12 @@ class Command(click.Command):
 
     def _is_short(self, ctx: click.Context) -> bool:
         return self._has_short_help and not ctx.meta.get(_SHOW_ALL)
+
+
+def _remember_command(ctx: click.Context) -> None:
+    """Store the name of the command for the document that reports its result."""
+    _, _, path = ctx.command_path.partition(" ")
+    ctx.find_root().ensure_object(Invocation).command = path
 
 
 def _records(option: click.Option, ctx: click.Context) -> list[tuple[str, str]]:

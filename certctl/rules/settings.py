@@ -279,6 +279,9 @@ def _wrong(option: Option, value: object) -> ConfigurationError:
         Kind.CHOICE: "one of " + ", ".join(option.choices),
         Kind.TEXTS: "a list of strings",
     }.get(option.kind, "a line of text")
+    near = difflib.get_close_matches(str(value).lower(), option.choices, n=1)
     return ConfigurationError(
-        f"{option.key}: {given} is not {expected}", code="configuration.value"
+        f"{option.key}: {given} is not {expected}",
+        hint=f"Did you mean {near[0]}?" if near else None,
+        code="configuration.value",
     )

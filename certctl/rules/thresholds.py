@@ -44,6 +44,7 @@ def parse_threshold(text: str) -> Threshold:
     raise UsageError(
         f"{text!r} is neither a fraction of the lifetime nor a duration with a unit",
         hint="Give a fraction such as 1/3, 0.2 or 15%, or a duration such as 12h or 7d.",
+        code="usage.threshold",
     )
 
 

@@ -12,10 +12,10 @@ import click
 
 from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples
+from certctl.cli.parameters import Command, bad_value, examples
 from certctl.cli.session import open_run
 from certctl.inspection.check import Limits, check
-from certctl.model.errors import CertctlError
+from certctl.model.errors import CertctlError, UsageError
 from certctl.output.document import Result
 from certctl.output.monitoring_plugin import check_result, unknown_result
 from certctl.rules.settings import duration
@@ -40,17 +40,20 @@ class PluginCommand(Command):
         return super().make_context(info_name, args, parent, **extra)
 
 
-def _threshold(_context: click.Context, _parameter: click.Parameter, value: str) -> Threshold:
+def _threshold(context: click.Context, parameter: click.Parameter, value: str) -> Threshold:
     try:
         return parse_threshold(value)
     except CertctlError as error:
-        raise click.BadParameter(error.message) from error
+        raise bad_value(context, parameter, error) from error
 
 
-def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta | None:
+def _age(context: click.Context, parameter: click.Parameter, value: str) -> timedelta | None:
     seconds = duration(value)
     if seconds is None:
-        raise click.BadParameter(f"{value!r} is not a duration such as 26h or 2d")
+        error = UsageError(
+            f"{value!r} is not a duration", hint="Give a duration such as 26h or 2d."
+        )
+        raise bad_value(context, parameter, error)
     return timedelta(seconds=min(seconds, 1e9)) if seconds else None
 
 
