@@ -1,11 +1,12 @@
 """`--json-lines`: each event is printed as one line of JSON on standard output as it happens.
 
-The format is that of the audit log. The result of the command is the last line, written by
-`certctl.output.console`.
+Lines have the keys of the audit trail, with `schema` instead of that file's version. The result
+of the command is the last line, written by `certctl.output.console`.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -13,7 +14,8 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from certctl.model.events import Event
-from certctl.store.home.audit import line
+from certctl.output.document import SCHEMA
+from certctl.store.home.audit import event_object
 
 
 class Lines:
@@ -47,7 +49,8 @@ class Lines:
     def _drain(self) -> None:
         with suppress(OSError):
             while (event := self._next()) is not None:
-                self._stream.write(line(event))
+                document = {"schema": SCHEMA, **event_object(event)}
+                self._stream.write(f"{json.dumps(document)}\n")
             self._stream.flush()
 
     def _next(self) -> Event | None:

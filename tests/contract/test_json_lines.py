@@ -17,7 +17,7 @@ from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.command import Finished, certctl, certctl_process
 from tests.support.homes import add_copies
 
-LINE = {"version", "at", "kind", "name", "facts"}
+LINE = {"schema", "at", "kind", "name", "facts"}
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def test_each_event_is_a_line_and_the_result_is_the_last(tmp_path: Path, ca: Scr
         "deploy.done",
     ]
     assert {frozenset(each) for each in events} == {frozenset(LINE)}
+    assert {each["schema"] for each in events} == {result["schema"]}
     assert [each["name"] for each in events] == [None, *["a.example"] * 2, None, None, "a.example"]
     assert list(result) == ["kind", "schema", "command", "status", "exit_code", "data", "errors"]
     assert (result["kind"], result["schema"], result["command"]) == ("result", 1, "issue")

@@ -73,11 +73,15 @@ class Audit:
 
 
 def line(event: Event) -> str:
-    """Return an event as one line of JSON; times are RFC 3339 in UTC."""
+    """Return the line of the audit trail for an event."""
+    return json.dumps({"version": FORMAT, **event_object(event)}) + "\n"
+
+
+def event_object(event: Event) -> dict[str, object]:
+    """Return an event as JSON: `at`, `kind`, `name` and `facts`; times are RFC 3339 in UTC."""
     facts = {each.name: _plain(getattr(event, each.name)) for each in fields(event)}
     at, name = facts.pop("at"), facts.pop("name") or None
-    document = {"version": FORMAT, "at": at, "kind": event.kind, "name": name, "facts": facts}
-    return json.dumps(document) + "\n"
+    return {"at": at, "kind": event.kind, "name": name, "facts": facts}
 
 
 def _plain(value: object) -> object:
