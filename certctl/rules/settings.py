@@ -279,9 +279,19 @@ def _wrong(option: Option, value: object) -> ConfigurationError:
         Kind.CHOICE: "one of " + ", ".join(option.choices),
         Kind.TEXTS: "a list of strings",
     }.get(option.kind, "a line of text")
-    near = difflib.get_close_matches(str(value).lower(), option.choices, n=1)
     return ConfigurationError(
         f"{option.key}: {given} is not {expected}",
-        hint=f"Did you mean {near[0]}?" if near else None,
+        hint=_right(option, value),
         code="configuration.value",
     )
+
+
+def _right(option: Option, value: object) -> str:
+    near = difflib.get_close_matches(str(value).lower(), option.choices, n=1)
+    if near:
+        return f"Did you mean {near[0]}?"
+    if option.default is None or isinstance(option.default, bool | tuple):
+        return "docs/configuration.md describes every setting."
+    default = option.default
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return f"Correct it, or leave it out for the default, {shown}."

@@ -371,7 +371,7 @@ def test_a_value_that_an_option_does_not_take_is_a_document_too(tmp_path: Path) 
     (error,) = found["errors"]
     assert (found["command"], error["code"]) == ("issue", "configuration.value")
     assert "'--lock-timeout': 'soon' is not a duration" in error["message"]
-    assert (error["hint"], error["name"]) == (None, None)
+    assert error["hint"] == "Correct it, or leave it out for the default, 60."
 
 
 def test_a_usage_error_of_a_process_is_a_document_too(tmp_path: Path) -> None:
