@@ -28,6 +28,7 @@ from certctl.model.errors import (
 )
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import NAME, WORD, printable, quoted
+from certctl.rules.waiting import again
 
 if TYPE_CHECKING:
     from requests import Response
@@ -147,7 +148,7 @@ def error_from(
         status=status,
         retry_after=wait,
         reasons=[(value, text) for value, text in said.identifiers if value],
-        hint=_hint(said, kind, response, resource, f" --ca {ca}" if ca else ""),
+        hint=_hint(said, kind, response, resource, f" --ca {ca}" if ca else "", again(now, wait)),
     )
 
 
@@ -172,7 +173,12 @@ def _kind(said: Problem, status: int, resource: Resource, wait: float | None) ->
 
 
 def _hint(
-    said: Problem, kind: type[AcmeError], response: Response, resource: Resource, chosen: str
+    said: Problem,
+    kind: type[AcmeError],
+    response: Response,
+    resource: Resource,
+    chosen: str,
+    again: str | None,
 ) -> str | None:
     if kind is AccountPaused:
         return (
@@ -193,7 +199,8 @@ def _hint(
         )
     if kind is RateLimited:
         help_url = _link(response, "help")
-        return f"See {help_url}." if help_url else None
+        sentences = [f"Try again {again}." if again else "", f"See {help_url}." if help_url else ""]
+        return " ".join(each for each in sentences if each) or None
     if kind is AccountError:
         return _account_hint(said, resource, chosen)
     return _asked_for(said, resource, chosen) or _HINTS.get(said.type or "")

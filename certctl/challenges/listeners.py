@@ -42,9 +42,11 @@ class Purpose:
 HTTP_01 = Purpose(
     "HTTP-01",
     "challenge.http",
-    "Let that server serve the answer (--webroot DIR); or stop it while certctl runs (--pre-hook"
-    " and --post-hook); or have certctl listen on another port (--http-port) and the server forward"
-    " /.well-known/acme-challenge/ to it.",
+    "If it is nginx or Apache, `certctl secure NAME` sets everything up. Or let that server serve"
+    " the answer from its document root (--webroot DIR); or have it forward"
+    " /.well-known/acme-challenge/ to certctl on another port (--http-port 8080;"
+    " `certctl snippet nginx NAME --http-port 8080` prints the lines); or stop it while certctl"
+    " runs (--pre-hook and --post-hook).",
     "Run certctl as root; or allow all users to open the port"
     " (sysctl net.ipv4.ip_unprivileged_port_start=80), or only certctl's interpreter"
     " (setcap cap_net_bind_service=+ep); or forward port 80 to a port above 1023"

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from certctl.ca.directories import DEV
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import DOMAIN_VALIDATION, SectionedOption, settings
 from certctl.engine.plugins import option_table
@@ -176,6 +177,27 @@ def report_lines(
     elif everything and not report.outcomes and not report.errors and not report.interrupted:
         lines.append(f"Nothing is due ({_counted(report.considered)}).")
     return lines
+
+
+def schedule_lines(report: Report, run: Run, invocation: Invocation) -> list[object]:
+    """Return the last line of `issue` if nothing will renew what it issued."""
+    from certctl.inspection.scheduled import (  # noqa: PLC0415 - not for --help
+        INSTALL,
+        MachineContext,
+        is_renewed,
+    )
+
+    kept = [each.name for each in report.outcomes if each.version is not None]
+    if report.dry_run or not any(_is_renewable(name, run) for name in kept):
+        return []
+    if is_renewed(MachineContext(invocation.environment.variables), run):
+        return []
+    return [Paragraph(f"Nothing renews it automatically yet. To schedule that, run: {INSTALL}")]
+
+
+def _is_renewable(name: str, run: Run) -> bool:
+    spec = run.services.store.spec(name)
+    return spec.autorenew and spec.ca != DEV
 
 
 def _outcome_lines(

@@ -21,6 +21,7 @@ from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import LONGEST_INTERVAL, decide, in_backoff, interval_too_long
+from certctl.rules.waiting import until
 
 _THREADS = 16
 """Certificates that are checked in parallel: ARI queries are what takes time."""
@@ -171,10 +172,13 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
     outcomes: list[Outcome] = []
     work: list[Work] = []
     if decision.due:
-        error = earlier_error(name, status.renewal_state.last_error)
+        error = earlier_error(
+            name, status.renewal_state.last_error, until(status.renewal_state, now)
+        )
         outcomes.append(Outcome(name, "waiting", domains, error=error))
     if status.undeployed and in_backoff(status.deployment, now):
-        error = earlier_error(name, status.deployment.last_error, deploy=True)
+        when = until(status.deployment, now)
+        error = earlier_error(name, status.deployment.last_error, when, deploy=True)
         pending = DeployResult(name, status.deployment.wanted or 0, deployed=False, error=error)
         outcomes.append(Outcome(name, "undeployed", domains, live, deploy=pending))
     elif status.undeployed:

@@ -66,17 +66,25 @@ def _is_due(name: str, status: CertificateStatus, run: Run) -> bool:
     return decide(spec, status, run.services.clock.now(), min(interval, LONGEST_INTERVAL)).due
 
 
-def earlier_error(name: str, last: LastError | None, *, deploy: bool = False) -> CertctlError:
-    """Return the error of an earlier attempt whose backoff has not ended: it still counts."""
+def earlier_error(
+    name: str, last: LastError | None, next_attempt: str | None = None, *, deploy: bool = False
+) -> CertctlError:
+    """Return the error of an earlier attempt whose backoff has not ended: it still counts.
+    `next_attempt` is when that is, in words.
+    """
     if last is None:
         return CertctlError("an earlier attempt failed", name=name)
     when = f"{last.at:%Y-%m-%d %H:%M} UTC"
-    message = f"failed at {when}; waiting before the next attempt: {last.message}"
+    until = f" ({next_attempt})" if next_attempt else ""
+    message = f"failed at {when}; waiting before the next attempt{until}: {last.message}"
+    limited = last.failure == RateLimited.failure
     hint = last.hint or f"To retry now, run: certctl renew --force {name}"
+    if limited:  # what is forced counts towards the limit, too; the old hint's times are past
+        hint = "The next run of renew after that time tries again by itself."
     if deploy:
         return DeployFailed(message, hint=last.hint, name=name, code=last.code)
     if last.code == CaUnavailable.code:
         return CaUnavailable(message, hint=hint, name=name)
-    if last.failure == RateLimited.failure:
+    if limited:
         return RateLimited(message, hint=hint, name=name, code=last.code)
     return CertctlError(message, hint=hint, name=name, code=last.code)

@@ -103,7 +103,7 @@ def _stopped(view: CertificateView) -> Finding:
         Severity.INFO,
         view.name,
         f"it is not renewed automatically: {view.why}",
-        f"To turn renewal on again: certctl edit {view.name}",
+        f"certctl edit {view.name} --autorenew",
     )
 
 

@@ -7,10 +7,13 @@ thousand of them take a moment. Services get a live check. Nothing is written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certctl.engine.run import Run
+from certctl.engine.specs import load
+from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.certificate import RenewalState, Version
 from certctl.model.delivery import Deployment
 from certctl.model.errors import CertctlError, PluginStatus
@@ -90,8 +93,11 @@ class _Result:
     undeployed: bool = False
 
 
-def check(run: Run, texts: Sequence[str], limits: Limits) -> CheckResult:
+def check(
+    run: Run, texts: Sequence[str], limits: Limits, context: MachineContext | None = None
+) -> CheckResult:
     """Check certificates by name and services by host; all certificates if `texts` is empty.
+    `context` is where to look for a schedule; None: nowhere.
 
     Raises `UnknownCertificate`, `UsageError`, `StoreError` and `Interrupted`.
     """
@@ -101,7 +107,8 @@ def check(run: Run, texts: Sequence[str], limits: Limits) -> CheckResult:
     managed = set(known).intersection(requested)
     names = [each for each in requested if each in managed]
     services = [each for each in requested if each not in managed]
-    results = [_certificate(each, limits, run) for each in names]
+    stopped = _stopped(run) if names else frozenset()
+    results = [_certificate(each, limits, run, stopped=each in stopped) for each in names]
     results += [_service(each, limits, run) for each in services]
     problems = [each.problem for each in results if each.problem is not None]
     run_age = None
@@ -109,7 +116,9 @@ def check(run: Run, texts: Sequence[str], limits: Limits) -> CheckResult:
         history, now = store.history(), run.services.clock.now()
         run_age = now - history.runs[-1] if history.runs else None
         oldest = min((each.issued for each in results if each.issued is not None), default=now)
-        problems += _run_problems(run_age, now - oldest, limits.run_age)
+        scheduled = run_age is not None or context is None or is_renewed(context, run)
+        waited = now - oldest if scheduled else None
+        problems += _run_problems(run_age, waited, limits.run_age)
         if history.latest_in_future is not None:
             problems.append(_future_run(history.latest_in_future))
         if not texts and not problems and history.exit_status:
@@ -129,7 +138,23 @@ def check(run: Run, texts: Sequence[str], limits: Limits) -> CheckResult:
 # Certificates
 
 
-def _certificate(name: str, limits: Limits, run: Run) -> _Result:
+def _stopped(run: Run) -> frozenset[str]:
+    """Return the certificates whose renewal is turned off. Only specs that mention the setting are
+    read, unless it is off by default.
+    """
+    store = run.services.store
+    suspects = store.names_mentioning("autorenew")
+    if not run.services.settings.flag("autorenew"):
+        suspects = store.names()
+    found: set[str] = set()
+    for name in suspects:
+        with suppress(CertctlError):  # one that cannot be read has a problem of its own
+            if not load(run, name).autorenew:
+                found.add(name)
+    return frozenset(found)
+
+
+def _certificate(name: str, limits: Limits, run: Run, *, stopped: bool) -> _Result:
     store, now = run.services.store, run.services.clock.now()
     try:
         store.check_spec_file(name)
@@ -155,6 +180,8 @@ def _certificate(name: str, limits: Limits, run: Run) -> _Result:
     if status.damage is not None:
         message = f"its files are damaged: {status.damage}"
         reasons.append((PluginStatus.CRITICAL, "certificate.damaged", message))
+    if stopped:
+        reasons.append((PluginStatus.WARNING, "certificate.stopped", "its renewal is turned off"))
     if status.undeployed:
         message = f"version {status.deployment.wanted} is not deployed yet"
         message += _failures(status.deployment)
@@ -263,12 +290,20 @@ def _problem(subject: str, reasons: Sequence[tuple[PluginStatus, str, str]]) -> 
 
 
 def _run_problems(
-    run_age: timedelta | None, certificate_age: timedelta, longest: timedelta | None
+    run_age: timedelta | None, waited: timedelta | None, longest: timedelta | None
 ) -> Iterator[Problem]:
-    """Yield a problem if `renew` does not run unattended. If it never has, the age of the oldest
-    certificate counts, so that a new installation has some time to get there.
+    """Yield a problem if `renew` does not run unattended. If it is scheduled, but has not run yet,
+    the age of the oldest certificate (`waited`) counts, so that a new installation has some time to
+    get there; `waited` is None if nothing is scheduled.
     """
-    if longest is None or (certificate_age if run_age is None else run_age) <= longest:
+    if longest is None:
+        return
+    if run_age is None and waited is None:
+        message = f"nothing runs renew on a schedule; to schedule it: {INSTALL}"
+        yield Problem(PluginStatus.WARNING, "renew", "schedule.missing", message)
+        return
+    age = waited if run_age is None else run_age
+    if age is None or age <= longest:
         return
     if run_age is None:
         message = "it has never run unattended; to schedule it: certctl schedule install"

@@ -31,11 +31,11 @@ from certctl.inspection.deployment_findings import deployment_findings
 from certctl.inspection.doctor_cas import CaAccount, CaChecks
 from certctl.inspection.leftover_findings import leftover_findings
 from certctl.inspection.machine_findings import (
-    MachineContext,
     schedule_findings,
     space_findings,
     version_findings,
 )
+from certctl.inspection.scheduled import MachineContext
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.events import Checking

@@ -5,44 +5,27 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import field
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 
 from certctl.engine.run import Run
+from certctl.inspection.scheduled import INSTALL, RUN_EXPECTED, MachineContext, timers
 from certctl.model.errors import CertctlError
-from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec
-from certctl.operations.schedule import RENEW_COMMAND
 from certctl.rules.renewal import interval_too_long
 from certctl.system.space import DiskSpace
-from certctl.system.timers import Timer, timers_for, user_crontab
+from certctl.system.timers import Timer
 from certctl.version import VERSION
-
-RUN_EXPECTED = timedelta(days=2)
-"""How long ago the last scheduled run of `renew` may be before that is a finding."""
 
 LITTLE_SPACE = 100 * 1024 * 1024
 NO_SPACE = 10 * 1024 * 1024
 FEW_FILES = 1000
 
-_INSTALL_SCHEDULE = "certctl schedule install"
 _LIBRARIES = ("acme", "cryptography", "dnspython", "requests")
-
-
-@dataclass(frozen=True)
-class MachineContext:
-    """The environment of `doctor`: the caller's variables, the root of the file system that cron
-    and systemd read, and whether to read this user's crontab.
-    """
-
-    variables: Mapping[str, str] = field(default_factory=dict)
-    root: Path = Path("/")
-    ask_crontab: bool = True
 
 
 def space_findings(home: Path, space: DiskSpace | None) -> Iterator[Finding]:
@@ -90,28 +73,31 @@ def schedule_findings(
     latest = max(history.runs, default=None)
     idle = None if latest is None else run.services.clock.now() - latest
     if idle is None or idle >= RUN_EXPECTED:
-        yield from _not_running(context, idle)
+        if history.external:
+            yield _external(idle)
+        else:
+            yield from _not_running(context, idle)
     elif history.interval is not None:
         yield from _cadence(history.interval, renewed, run)
 
 
 def _not_running(context: MachineContext, idle: timedelta | None) -> Iterator[Finding]:
     """Yield why `renew` does not run on a schedule."""
-    timers = _timers(context)
-    if not timers:
+    found = timers(context)
+    if not found:
         yield Finding(
             "schedule.missing",
             Severity.WARNING,
             "renew",
             "nothing runs `certctl renew` on a schedule: no systemd timer and no cron job was found"
             f"{_last_run(idle)}",
-            _INSTALL_SCHEDULE,
+            INSTALL,
         )
         return
-    for each in timers:
+    for each in found:
         if not each.enabled:
             yield _disabled(each, context)
-    enabled = [each for each in timers if each.enabled]
+    enabled = [each for each in found if each.enabled]
     if enabled:
         yield Finding(
             "schedule.idle",
@@ -122,6 +108,17 @@ def _not_running(context: MachineContext, idle: timedelta | None) -> Iterator[Fi
             "Check the log of cron or of the timer (journalctl -u certctl), and that it uses this"
             " home directory.",
         )
+
+
+def _external(idle: timedelta | None) -> Finding:
+    return Finding(
+        "schedule.idle",
+        Severity.INFO if idle is None else Severity.WARNING,
+        "renew",
+        "something else should run `certctl renew` (certctl schedule external)"
+        f"{_last_run(idle) or ', but there has been no scheduled run yet'}",
+        "Check what runs it, and that it uses this home directory.",
+    )
 
 
 def _disabled(timer: Timer, context: MachineContext) -> Finding:
@@ -158,18 +155,8 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
         name,
         f"`certctl renew` runs every {_hours(interval)}, but {what} is only {_hours(time)}"
         f" long{more}",
-        _INSTALL_SCHEDULE,
+        INSTALL,
     )
-
-
-def _timers(context: MachineContext) -> list[Timer]:
-    home = context.variables.get("HOME")
-    units = Path(home) / ".config" / "systemd" / "user" if home else None
-    own = user_crontab(RENEW_COMMAND) if context.ask_crontab else None
-    return [
-        *timers_for(RENEW_COMMAND, root=context.root, user_units=units),
-        *([own] if own is not None else []),
-    ]
 
 
 def _last_run(idle: timedelta | None) -> str:

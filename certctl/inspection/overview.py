@@ -6,6 +6,7 @@ Reads only small files; parses no key and no certificate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +41,8 @@ class LiveVersion:
 @dataclass(frozen=True)
 class CertificateView:
     """One certificate as shown to users; times are UTC, `problem` is why it could not be read.
-    `failures` and `deploy_failures` count consecutive failures.
+    `failures` and `deploy_failures` count consecutive failures. `has_target`: something on this
+    machine is told of a new version, or given a copy of it, or checked for it.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
     `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
@@ -64,6 +66,8 @@ class CertificateView:
     last_error: LastError | None = None
     damage: str | None = None
     problem: CertctlError | None = None
+    autorenew: bool = True
+    has_target: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,15 @@ def overview(run: Run, names: Sequence[str] = ()) -> list[CertificateView]:
     """Return a row for each of the certificates named, by default for all, sorted by name."""
     chosen = require(run, tuple(names)) or run.services.store.names()
     if names or len(chosen) < _MANY:
-        return [_row(run, name)[0] for name in chosen]
-    return _many(run, chosen)
+        return _with_hooks([_row(run, name)[0] for name in chosen], run)
+    return _with_hooks(_many(run, chosen), run)
+
+
+def _with_hooks(views: list[CertificateView], run: Run) -> list[CertificateView]:
+    """Return the rows; with deploy hooks for every certificate, each has a target."""
+    if all(each.has_target for each in views) or not _deploys_everything(run):
+        return views
+    return [replace(each, has_target=True) for each in views]
 
 
 def details(run: Run, name: str) -> CertificateDetails:
@@ -91,7 +102,7 @@ def details(run: Run, name: str) -> CertificateDetails:
     spec, status = load(run, name), run.services.store.status(name)
     now = run.services.clock.now()
     return CertificateDetails(
-        view=_view(spec, status, decide(spec, status, now), now),
+        view=_with_hooks([_view(spec, status, decide(spec, status, now), now)], run)[0],
         spec=spec,
         status=status,
         versions=tuple(run.services.store.versions(name)),
@@ -163,7 +174,24 @@ def _view(
         deploy_failures=status.deployment.failures,
         last_error=status.renewal_state.last_error or status.deployment.last_error,
         damage=status.damage,
+        autorenew=spec.autorenew,
+        has_target=_has_target(spec),
     )
+
+
+def _has_target(spec: CertificateSpec) -> bool:
+    deploy = spec.deploy
+    return bool(
+        deploy.targets or deploy.copies or deploy.verify or deploy.deploy_hook or deploy.reload
+    )
+
+
+def _deploys_everything(run: Run) -> bool:
+    """Return whether there are deploy hooks that run for every certificate."""
+    try:
+        return bool(run.services.tree.hooks("deploy"))
+    except CertctlError:
+        return True  # one that others could have changed: a deployment reports it
 
 
 def _live(version: Version) -> LiveVersion:
@@ -204,6 +232,8 @@ def _to_cache(view: CertificateView) -> dict[str, object]:
         "deployed": view.deployed,
         "deployed_version": view.deployed_version,
         "verified_at": view.verified_at.isoformat() if view.verified_at else None,
+        "autorenew": view.autorenew,
+        "has_target": view.has_target,
     }
 
 
@@ -234,6 +264,8 @@ def _from_cache(
             deployed=row["deployed"],
             deployed_version=row["deployed_version"],
             verified_at=None if seen is None else datetime.fromisoformat(seen),
+            autorenew=row["autorenew"],
+            has_target=row["has_target"],
         )
         return view, datetime.fromisoformat(row["until"])
     except (KeyError, TypeError, ValueError):

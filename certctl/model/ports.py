@@ -467,6 +467,10 @@ class Store(Protocol):
         """
         ...
 
+    def record_external_schedule(self, *, external: bool) -> None:
+        """Record whether something other than certctl's own timer or cron job runs `renew`."""
+        ...
+
     def lock(self, name: str, *, timeout: float) -> HeldLock:
         """Lock a certificate, waiting up to `timeout` seconds; also removes temporary files that a
         crash left behind. Raises `LockHeld`.

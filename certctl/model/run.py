@@ -30,7 +30,8 @@ class RunHistory:
     `exit_status` is that of the latest run and `succeeded_at` the time of the latest success, None
     if unknown. `last_alert` is None if no failure is outstanding that an alert was sent about.
     `latest_in_future` is the latest run that a wrong clock has dated in the future; it is not among
-    `runs`.
+    `runs`. `external`: something other than a timer or cron job of certctl's runs `renew`, as the
+    user has said.
     """
 
     runs: tuple[datetime, ...] = ()
@@ -38,6 +39,7 @@ class RunHistory:
     succeeded_at: datetime | None = None
     last_alert: LastAlert | None = None
     latest_in_future: datetime | None = None
+    external: bool = False
 
     @property
     def interval(self) -> timedelta | None:

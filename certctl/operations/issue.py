@@ -117,6 +117,8 @@ def edit(
         raise UsageError(
             f"{name} would have no names left", hint=f"To delete it, run: certctl delete {name}"
         )
+    if not spec.autorenew:
+        given = {"autorenew": False, **given}  # an edit turns renewal on only if it says so
     return IssueRequest(identifiers, name=name, given=given, confirmed=True)
 
 

@@ -21,18 +21,16 @@ from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Installed, Machine, Scheduler, is_ours
 from certctl.schedule.systemd import Systemd
 from certctl.system.files import check_trusted
-from certctl.system.timers import timers_for
+from certctl.system.timers import RENEW_COMMAND, timers_for
 
 _PROXY_VARIABLES = frozenset({"https_proxy", "all_proxy"})
-
-RENEW_COMMAND = ("certctl", "renew")
-"""The words that identify a line that runs `certctl renew`."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """What runs, or would run. `done` describes each change that was made; `others` are schedules
-    not created by certctl; `last_run` is when `renew` last ran unattended.
+    not created by certctl; `last_run` is when `renew` last ran unattended. `external`: the user has
+    said that something else runs it.
     """
 
     command: tuple[str, ...]
@@ -43,6 +41,12 @@ class Schedule:
     done: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     last_run: datetime | None = None
+    external: bool = False
+
+
+def note_external(run: Run, *, external: bool) -> None:
+    """Record in the home directory whether something else runs `renew`."""
+    run.services.store.record_external_schedule(external=external)
 
 
 def install(
@@ -98,7 +102,8 @@ def show(run: Run, job: Job, machine: Machine) -> Schedule:
             return _described(run, job, each, [], _others(job, machine))
     available = [each for each in _schedulers(machine) if each.available()]
     if not available:
-        return Schedule(job.command, None, "", None, {}, last_run=_last_run(run))
+        external = run.services.store.history().external
+        return Schedule(job.command, None, "", None, {}, (), (), _last_run(run), external)
     return _described(run, job, available[0], [], _others(job, machine))
 
 
@@ -167,6 +172,7 @@ def _described(
         done=tuple(done),
         others=others,
         last_run=_last_run(run),
+        external=run.services.store.history().external,
     )
 
 

@@ -66,6 +66,7 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "key_type": live.key_type if live else None,
         "renews_at": moment(view.renews_at),
         "why": view.why,
+        "autorenew": view.autorenew,
         "deployed": view.deployed,
         "deployed_version": view.deployed_version,
         "verified_at": moment(view.verified_at),
@@ -84,7 +85,6 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
         "challenge": spec.challenge.method,
         "dns_provider": spec.challenge.dns_provider,
         "dns_credentials": spec.challenge.dns_credentials,
-        "autorenew": spec.autorenew,
         "files": _files(details.files),
         "hooks": {
             "pre": spec.deploy.pre_hook,
@@ -223,14 +223,16 @@ def pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
     ca = label_with_kind(view.ca, public=view.public)
-    deployed = "-" if view.live is None else ("yes" if view.deployed else "no")
+    deployed = "yes" if view.deployed else "no"
+    if view.live is None or (view.deployed and not view.has_target):
+        deployed = "-"
     if view.deployed and view.verified_at is not None:
         deployed = "verified"
     return (
         view.name,
         view.state,
         left_in_short(view.seconds_left),
-        times.day(view.renews_at),
+        times.day(view.renews_at) if view.autorenew else "off",
         deployed,
         ca,
         view.live.key_type if view.live else "-",
@@ -285,6 +287,8 @@ def _deployed_text(view: CertificateView, times: Times) -> str:
         return "no: nothing was issued yet"
     if view.deployed and view.verified_at is not None:
         return f"yes; live check passed at {times.minute(view.verified_at)}"
+    if view.deployed and not view.has_target:
+        return "- (no server is told of it: set --deploy, --reload, --deploy-hook or --copy)"
     if view.deployed:
         return "yes"
     if view.deployed_version is None:

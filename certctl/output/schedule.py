@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from certctl.operations.schedule import Schedule
 from certctl.output.certificates import pairs
+from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
 from certctl.output.times import Times, moment
 
@@ -24,6 +25,15 @@ def removed_result(found: Schedule) -> Result:
     return Result(_object(found), _sentences(found.done) or ["No schedule is installed."])
 
 
+def external_result(*, external: bool) -> Result:
+    """Return the result of `schedule external`."""
+    if not external:
+        line = "Forgotten. Check what renews the certificates: certctl schedule show"
+    else:
+        line = "Noted: something else runs certctl renew. To undo: certctl schedule external --undo"
+    return Result({"external": external}, [Paragraph(line)])
+
+
 def shown_result(found: Schedule, times: Times) -> Result:
     """Return the result of `schedule show`."""
     if found.installed is not None:
@@ -33,6 +43,8 @@ def shown_result(found: Schedule, times: Times) -> Result:
     else:
         lines = ["No schedule is installed. Install it: certctl schedule install"]
     lines += [f"{each} runs certctl renew." for each in found.others]
+    if found.external:
+        lines.append("Something else runs certctl renew, as noted with: certctl schedule external")
     if found.scheduler is None:
         return Result(_object(found), lines)
     lines.append(f"It would use {found.scheduler} and write:")
@@ -78,4 +90,5 @@ def _object(found: Schedule) -> dict[str, Json]:
         "current": installed.current if installed else False,
         "done": list(found.done),
         "others": list(found.others),
+        "external": found.external,
     }

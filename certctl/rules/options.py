@@ -251,6 +251,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.BOOLEAN,
         True,
         "Renew the certificate automatically when it is due.",
+        flag="--autorenew/--no-autorenew",
         in_spec=True,
     ),
     Option(

@@ -40,6 +40,8 @@ lifetime is only seconds.
 LONGEST_INTERVAL = timedelta(days=1)
 """A longer interval between runs of `renew` does not make a certificate due any earlier."""
 
+STOPPED = "renewal is turned off (autorenew = false)"
+
 SHORT_LIVED = timedelta(days=10)
 """A certificate with a shorter lifetime is renewed when half of it is left, not a third."""
 
@@ -106,7 +108,7 @@ def decide(
     # A version whose deployment is pending counts as the current one.
     live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
     if not spec.autorenew:
-        return RenewalDecision(False, None, "stopped", "renewal is turned off (autorenew = false)")
+        return RenewalDecision(False, None, "stopped", STOPPED)
     if live is None:
         return RenewalDecision(True, now, "missing", "there is no certificate yet")
     unusable = _unusable(live, status, now)

@@ -14,6 +14,9 @@ from pathlib import Path
 from certctl.model.lazy_dataclass import dataclass
 from certctl.system.process import run
 
+RENEW_COMMAND = ("certctl", "renew")
+"""The words that identify a line that runs `certctl renew`."""
+
 _CRON_FILES = ("etc/crontab", "etc/anacrontab")
 _CRON_DIRECTORIES = ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily", "var/spool/cron/crontabs")
 _UNIT_DIRECTORIES = (

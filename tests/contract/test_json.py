@@ -55,6 +55,7 @@ CERTIFICATE: Shape = {
     "key_type": str | None,
     "renews_at": str | None,
     "why": str,
+    "autorenew": bool,
     "deployed": bool,
     "deployed_version": int | None,
     "verified_at": str | None,
@@ -69,7 +70,6 @@ DETAILS: Shape = {
     "challenge": str,
     "dns_provider": str | None,
     "dns_credentials": str | None,
-    "autorenew": bool,
     "files": dict | None,
     "hooks": dict,
     "targets": list,
@@ -159,6 +159,7 @@ SCHEDULE: Shape = {
     "current": bool,
     "done": list,
     "others": list,
+    "external": bool,
 }
 
 UNCONFIGURED = {"demo", "dev-ca", "help"}

@@ -117,6 +117,7 @@ def test_a_check_of_certificates_parses_none(tmp_path: Path) -> None:
     home = tmp_path / "home"
     add_certificate(home, "a.example")
     add_certificate(home, "b.example")
+    certctl_process("schedule", "external", home=home)
 
     finished = run("check", home=home)
 

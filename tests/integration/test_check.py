@@ -211,6 +211,7 @@ def test_that_renew_never_ran_is_a_warning_once_certificates_are_old_enough(
     tmp_path: Path,
 ) -> None:
     add_certificate(tmp_path, "a.example", age=DAY)
+    certctl("schedule", "external", home=tmp_path)
     assert plugin(tmp_path).exit_status == OK
 
     add_certificate(tmp_path, "b.example", age=3 * DAY)
@@ -218,6 +219,43 @@ def test_that_renew_never_ran_is_a_warning_once_certificates_are_old_enough(
 
     assert finished.exit_status == WARNING
     assert "renew: it has never run unattended" in finished.stdout
+
+
+def test_that_nothing_runs_renew_is_a_warning_at_once(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example")
+
+    finished = plugin(tmp_path)
+
+    assert finished.exit_status == WARNING
+    assert "nothing runs renew on a schedule; to schedule it: certctl schedule install" in (
+        finished.stdout
+    )
+    certctl("schedule", "external", home=tmp_path)
+    assert plugin(tmp_path).exit_status == OK
+    certctl("schedule", "external", "--undo", home=tmp_path)
+    assert plugin(tmp_path).exit_status == WARNING
+
+
+def test_a_run_keeps_the_note_that_something_else_runs_renew(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example")
+    certctl("schedule", "external", home=tmp_path)
+    ran(tmp_path, timedelta(hours=1))
+
+    shown = certctl("schedule", "show", "--json", home=tmp_path)
+
+    assert shown.json()["data"]["external"] is True
+
+
+def test_a_certificate_whose_renewal_is_turned_off_is_a_warning(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example", chosen={"autorenew": False})
+    add_certificate(tmp_path, "b.example")
+    ran(tmp_path, timedelta(hours=1))
+
+    finished = plugin(tmp_path)
+
+    assert finished.exit_status == WARNING
+    assert "1 with problems: a.example: its renewal is turned off" in finished.stdout
+    assert plugin(tmp_path, "b.example").exit_status == OK
 
 
 def test_a_run_that_failed_for_a_reason_of_no_certificate_is_a_warning(tmp_path: Path) -> None:
@@ -318,6 +356,7 @@ def test_a_certificate_whose_memory_is_no_directory_of_ours_is_unknown(tmp_path:
     add_certificate(tmp_path, "a.example")
     (tmp_path / "live" / "a.example").unlink()
     (tmp_path / "live" / "a.example").mkdir()
+    ran(tmp_path, timedelta(hours=1))
 
     finished = plugin(tmp_path)
 

@@ -15,7 +15,8 @@ from certctl.deploy.hook_checks import alert_findings, command_findings, directo
 from certctl.engine.run import Run
 from certctl.engine.services import Services
 from certctl.inspection.certificate_findings import state_findings
-from certctl.inspection.machine_findings import MachineContext, schedule_findings, space_findings
+from certctl.inspection.machine_findings import schedule_findings, space_findings
+from certctl.inspection.scheduled import MachineContext
 from certctl.model.certificate import LastError, RenewalState
 from certctl.model.run import Finding
 from certctl.model.spec import CertificateSpec

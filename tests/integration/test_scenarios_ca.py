@@ -149,7 +149,9 @@ def test_scenario_05_rate_limited(ca: ScriptedCA, client: AcmeClient) -> None:
     with pytest.raises(RateLimited, match="too many orders") as refusal:
         client.new_order(NAMES)
     assert refusal.value.retry_after == 3600
-    assert refusal.value.hint == "See https://ca.example/help."
+    hint = str(refusal.value.hint)
+    assert hint.startswith("Try again at ")
+    assert hint.endswith(" UTC, in 1 hour. See https://ca.example/help.")
     assert ca.count("new-order") == 1
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dns.rcode
 
 from certctl.inspection.doctor import MAX_CERTIFICATES, Diagnosis, DoctorRequest, diagnose
-from certctl.inspection.machine_findings import MachineContext
+from certctl.inspection.scheduled import MachineContext
 from certctl.model.ca import Endpoint
 from certctl.model.ports import EndpointFactory
 from certctl.model.run import Finding

@@ -22,6 +22,7 @@ from certctl.model.errors import (
     RateLimited,
     TermsChanged,
 )
+from certctl.rules.waiting import again
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 URN = "urn:ietf:params:acme:error:"
@@ -135,7 +136,10 @@ def test_a_rate_limit_keeps_its_time_and_its_help() -> None:
     body = f'{{"type": "{URN}rateLimited", "detail": "too many"}}'
     link = '<https://ca.example/dir>;rel="index", <https://ca.example/limits>;rel="help"'
     said = error(429, body, {"Retry-After": "3600", "Link": link})
-    assert (said.retry_after, said.hint) == (3600, "See https://ca.example/limits.")
+    assert (said.retry_after, said.hint) == (
+        3600,
+        f"Try again {again(NOW, 3600)}. See https://ca.example/limits.",
+    )
 
 
 def test_changed_terms_are_named() -> None:
@@ -169,7 +173,7 @@ def test_a_url_that_nobody_should_open_is_not_in_a_hint(url: str) -> None:
     assert changed.hint == (
         "Read the CA's terms of service, then run: certctl account update --agree-tos"
     )
-    assert (limited.hint, moved.hint) == (None, None)
+    assert (limited.hint, moved.hint) == (f"Try again {again(NOW, 60)}.", None)
 
 
 @pytest.mark.parametrize("url", NOT_FOR_A_BROWSER)

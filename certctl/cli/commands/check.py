@@ -15,6 +15,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, bad_value, examples
 from certctl.cli.session import open_run
 from certctl.inspection.check import Limits, check
+from certctl.inspection.scheduled import MachineContext
 from certctl.model.errors import CertctlError, UsageError
 from certctl.output.document import Result
 from certctl.output.monitoring_plugin import check_result, unknown_result
@@ -114,4 +115,5 @@ def command(
     3 UNKNOWN, unlike that of other commands.
     """
     with open_run(invocation, untrusted="warn") as run:
-        return check_result(check(run, subjects, Limits(warning, critical, run_age)))
+        context = MachineContext(invocation.environment.variables)
+        return check_result(check(run, subjects, Limits(warning, critical, run_age), context))

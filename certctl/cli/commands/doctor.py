@@ -52,7 +52,7 @@ def command(
     account's status.
     """
     from certctl.inspection.doctor import DoctorRequest, diagnose  # noqa: PLC0415 - not for --help
-    from certctl.inspection.machine_findings import MachineContext  # noqa: PLC0415 - as above
+    from certctl.inspection.scheduled import MachineContext  # noqa: PLC0415 - as above
     from certctl.output.findings import diagnosis_result  # noqa: PLC0415 - as above
 
     with open_run(invocation, untrusted="ignore") as run:

@@ -8,7 +8,7 @@ import click
 
 from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import Command, examples
+from certctl.cli.parameters import Command, examples, settings
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options, report_lines, spec_options
 from certctl.engine.plugins import plugin_options
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
         "certctl edit example.com --add shop.example.com --remove old.example.com",
         "certctl edit example.com --key-type ecdsa-p384",
         "certctl edit example.com --deploy haproxy --on-failure rollback",
+        "certctl edit example.com --no-autorenew",
     ),
 )
 @click.argument("name", metavar="NAME", type=CertificateName())
 @click.option("--add", multiple=True, metavar="NAME", help="Add a name. Can be repeated.")
 @click.option("--remove", multiple=True, metavar="NAME", help="Remove a name. Can be repeated.")
+@settings("autorenew")
 @spec_options
 @click.pass_obj
 def command(invocation: Invocation, name: str, add: Sequence[str], remove: Sequence[str]) -> Result:

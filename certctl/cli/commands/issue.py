@@ -11,7 +11,13 @@ from certctl.cli.completion import CertificateName
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, SectionedOption, examples, json_lines_option, yes_option
 from certctl.cli.session import open_run
-from certctl.cli.specs import given_options, read_file, report_lines, spec_options
+from certctl.cli.specs import (
+    given_options,
+    read_file,
+    report_lines,
+    schedule_lines,
+    spec_options,
+)
 from certctl.engine.plugins import plugin_options
 from certctl.model.names import parse_identifiers
 from certctl.output.certificates import report_result
@@ -26,8 +32,7 @@ if TYPE_CHECKING:
     cls=Command,
     plugin_options=plugin_options,
     epilog=examples(
-        "certctl issue example.com www.example.com --deploy nginx",
-        "certctl issue example.com --webroot /var/www/html",
+        "certctl issue example.com --webroot /var/www/html --deploy nginx",
         "certctl issue '*.example.com' --dns rfc2136 --rfc2136-server 192.0.2.53",
         "certctl issue example.com --ca dev",
     ),
@@ -94,4 +99,5 @@ def command(
             dry_run=dry_run,
         )
         report = issue(request, run)
-        return report_result(report, report_lines(report, run, invocation))
+        lines = report_lines(report, run, invocation)
+        return report_result(report, [*lines, *schedule_lines(report, run, invocation)])

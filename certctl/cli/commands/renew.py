@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     help="Test against the CA's staging directory, or without one up to validation. Save nothing.",
 )
 @json_lines_option
-@settings("jobs", "random_delay", "lock_timeout", "order_timeout")
+@settings("account.agree_tos", "jobs", "random_delay", "lock_timeout", "order_timeout")
 @click.pass_obj
 def command(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool) -> Result:
     """Renew certificates that are due, and retry pending deployments.

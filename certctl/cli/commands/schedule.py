@@ -34,6 +34,7 @@ _SECONDS = 30.0
         "certctl schedule install",
         "certctl schedule show",
         "certctl schedule remove",
+        "certctl schedule external",
     ),
 )
 def command() -> None:
@@ -93,6 +94,23 @@ def remove(invocation: Invocation) -> Result:
     with open_run(invocation) as run:
         found = schedule.remove(run, _job(invocation, run), _machine(invocation))
     return removed_result(found)
+
+
+@command.command("external", cls=Command)
+@click.option("--undo", is_flag=True, help="Forget that something else runs it.")
+@click.pass_obj
+def external(invocation: Invocation, undo: bool) -> Result:
+    """Note that something else runs `certctl renew`.
+
+    For example the scheduler of a cluster. `issue`, `list`, `check` and `doctor` then no longer
+    report that nothing renews the certificates. Once `renew` has run, they report if it stops.
+    """
+    from certctl.operations import schedule  # noqa: PLC0415 - not for --help
+    from certctl.output.schedule import external_result  # noqa: PLC0415 - as above
+
+    with open_run(invocation) as run:
+        schedule.note_external(run, external=not undo)
+    return external_result(external=not undo)
 
 
 def _machine(invocation: Invocation) -> Machine:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certctl.ca.directories import as_typed, label
+from certctl.ca.directories import as_typed, label, staging_url
 from certctl.ca.documented_limits import documented_limits
 from certctl.ca.problems import shown_terms
 from certctl.engine.run import Run
@@ -293,6 +293,8 @@ def consent(run: Run, client: AcmeClient, directory: str) -> str | None:
     terms = client.directory.terms_of_service
     if terms is None or run.services.settings.flag("account.agree_tos"):
         return terms
+    if _agreed_at_its_public_ca(run, terms, directory):
+        return terms
     shown = shown_terms(terms)
     if run.services.ask(f"Do you agree to the terms of service of {label(directory)}?\n{shown}"):
         return terms
@@ -315,6 +317,17 @@ def _binding(run: Run, client: AcmeClient, directory: str) -> ExternalAccount | 
             f"--ca {as_typed(directory)} --eab-kid KID --eab-hmac-key-file FILE",
         )
     return eab
+
+
+def _agreed_at_its_public_ca(run: Run, terms: str, directory: str) -> bool:
+    """Return whether an account at the CA whose staging directory this is has agreed to the same
+    terms, so that a dry run need not ask again.
+    """
+    return any(
+        each.terms_of_service == terms and staging_url(each.directory_url) == directory
+        for each in run.services.store.accounts.all()
+        if each.status == "valid" and each.directory_url != directory
+    )
 
 
 def _external_account(run: Run) -> ExternalAccount | None:

@@ -259,6 +259,10 @@ class LocalStore:
         self._layout.create_directory(self._layout.home)
         self._runs.record(now, exit_status, last_alert)
 
+    def record_external_schedule(self, *, external: bool) -> None:
+        self._layout.create_directory(self._layout.home)
+        self._runs.record_external(self._clock.now(), external=external)
+
     def lock(self, name: str, *, timeout: float) -> FileLock:
         try:
             held = self._acquire(self._layout.certificate_lock(name), name, timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from certctl.model.errors import StoreError
@@ -31,15 +32,31 @@ class Runs:
         """Add a run. Runs with a later time are dropped: the clock was set back."""
         before = self.history(now)
         known = [each for each in before.runs if each < now][-_MAX_RUNS + 1 :]
-        succeeded_at = now if exit_status == 0 else before.succeeded_at
+        self._save(
+            replace(
+                before,
+                runs=(*known, now),
+                exit_status=exit_status,
+                succeeded_at=now if exit_status == 0 else before.succeeded_at,
+                last_alert=last_alert,
+            )
+        )
+
+    def record_external(self, now: datetime, *, external: bool) -> None:
+        """Record whether something else runs `renew`; the runs are kept."""
+        self._save(replace(self.history(now), external=external))
+
+    def _save(self, history: RunHistory) -> None:
+        last_alert, at = history.last_alert, history.succeeded_at
         write_document(
             self._path,
             {
-                "runs": [timestamp(each) for each in (*known, now)],
-                "exit_status": exit_status,
-                "succeeded_at": timestamp(succeeded_at),
+                "runs": [timestamp(each) for each in history.runs],
+                "exit_status": history.exit_status,
+                "succeeded_at": timestamp(at),
                 "told": last_alert
                 and {"at": timestamp(last_alert.at), "failures": list(last_alert.failures)},
+                "external": history.external,
             },
         )
 
@@ -51,4 +68,5 @@ def _history(fields: Fields) -> RunHistory:
         exit_status=fields.integer_or_none("exit_status"),
         succeeded_at=fields.time_or_none("succeeded_at"),
         last_alert=None if told is None else LastAlert(told.time("at"), told.strings("failures")),
+        external=fields.boolean("external", default=False),
     )
