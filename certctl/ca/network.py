@@ -36,6 +36,7 @@ from certctl.ca.directories import DEV, as_typed
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import Directory
 from certctl.ca.parallel_requests import ParallelRequests
+from certctl.ca.polling import PollTally
 from certctl.ca.problems import Resource, error_from
 from certctl.ca.rate_limiter import Limiter
 from certctl.ca.retry_after import http_date, retry_after
@@ -104,6 +105,7 @@ class _Shared:
     nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=_NONCES_KEPT), repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
+    polled: PollTally = field(default_factory=PollTally)
     proxies: dict[str, Mapping[str, str]] = field(default_factory=dict)
     server_time: datetime | None = None
     latency: float = 0.0
@@ -247,6 +249,11 @@ class Network(ClientNetwork):
         before the first request.
         """
         return self._shared.latency
+
+    @property
+    def polled(self) -> PollTally:
+        """What waits for this CA, in all threads."""
+        return self._shared.polled
 
     def retry_after(self, response: requests.Response) -> float | None:
         """Return the seconds to wait according to the response's `Retry-After`, None without it."""

@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from certctl.ca import messages
 from certctl.ca.network import MORE_TIME, Network
+from certctl.ca.polling import PollTimer
 from certctl.ca.problems import Resource
 from certctl.ca.signing import base64url
 from certctl.model.ca import Authorization, Challenge, Order
@@ -32,14 +33,6 @@ from certctl.model.errors import (
 )
 from certctl.model.identifiers import Identifier
 
-_FIRST_DELAY = 0.02
-_LONGEST_DELAY = 5.0
-_LONGEST_ASKED = 60.0
-"""Seconds. A CA that asks for more is still polled this often: one asks for a day for what takes
-seconds, and one poll per minute is no load.
-"""
-
-_POLLS_PER_AUTHORIZATION_CHECK = 6
 _FAILURE_COLLECTION_DELAYS = (0.25, 0.5, 1.0)
 """Seconds between polls of the remaining authorizations after one has failed. All failures are
 reported together, because every further attempt counts against the CA's limit on failures.
@@ -236,24 +229,22 @@ def await_ready(
     is not certain that the CA has begun to validate them. Raises `ValidationFailed` with the CA's
     reason for each identifier, `OrderFailed`, or `Stuck`.
     """
-    timer = _PollTimer(network, deadline)
     stuck_at = network.clock.monotonic() + _STUCK_SECONDS if doubtful else math.inf
-    polls = 0
     open_urls = order.authorization_urls
-    while order.status not in {"ready", "processing", "valid"}:
-        # Wait first: no CA has validated anything yet, so an immediate poll would be wasted.
-        if order.status == "invalid" or not timer.wait(order.retry_after):
-            raise _failure(network, order, deadline)
-        order = read_order(network, order.url, known=order)
-        polls += 1
-        if polls % _POLLS_PER_AUTHORIZATION_CHECK == 0 and order.status == "pending":
-            # Some CAs leave an order pending although an authorization has failed.
-            unfinished = _read_unfinished(network, open_urls)
-            if any(_failure_reason(each) is not None for each in unfinished):
+    with PollTimer(network, deadline) as timer:
+        while order.status not in {"ready", "processing", "valid"}:
+            # Wait first: no CA has validated anything yet, so an immediate poll would be wasted.
+            if order.status == "invalid" or not timer.wait(order.retry_after):
                 raise _failure(network, order, deadline)
-            if network.clock.monotonic() >= stuck_at:
-                _require_progress(network, unfinished, doubtful)
-            open_urls = tuple(each.url for each in unfinished)
+            order = read_order(network, order.url, known=order)
+            if order.status == "pending" and timer.authorizations_due():
+                # Some CAs leave an order pending although an authorization has failed.
+                unfinished = _read_unfinished(network, open_urls)
+                if any(_failure_reason(each) is not None for each in unfinished):
+                    raise _failure(network, order, deadline)
+                if network.clock.monotonic() >= stuck_at:
+                    _require_progress(network, unfinished, doubtful)
+                open_urls = tuple(each.url for each in unfinished)
     return order
 
 
@@ -265,14 +256,14 @@ def await_validated(
     `deadline` is in terms of the clock's `monotonic`. Raises `ValidationFailed` with the CA's
     reason for each identifier, or `OrderTimeout`.
     """
-    timer = _PollTimer(network, deadline)
-    while urls:
-        if not timer.wait(None):
-            raise _failure(network, order, deadline)
-        unfinished = _read_unfinished(network, urls)
-        if any(_failure_reason(each) is not None for each in unfinished):
-            raise _failure(network, order, deadline)
-        urls = [each.url for each in unfinished]
+    with PollTimer(network, deadline, requests=len(urls)) as timer:
+        while urls:
+            if not timer.wait(None):
+                raise _failure(network, order, deadline)
+            unfinished = _read_unfinished(network, urls)
+            if any(_failure_reason(each) is not None for each in unfinished):
+                raise _failure(network, order, deadline)
+            urls = [each.url for each in unfinished]
 
 
 def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> Order:
@@ -282,43 +273,22 @@ def finalize(network: Network, order: Order, csr: bytes, *, deadline: float) -> 
     If the order was finalized earlier, only wait for it. `deadline` is in terms of the clock's
     `monotonic`. Raises `OrderFailed`, or `AcmeError` if the CA refuses the request.
     """
-    timer = _PollTimer(network, deadline)
     attempts = 0
-    while order.status != "valid":
-        if order.status == "invalid":
-            raise _failure(network, order, deadline)
-        if order.status == "ready":
-            attempts += 1
-            order = _send_csr(network, order, csr, is_last=attempts == _CSR_ATTEMPTS)
-            if order.status in {"valid", "invalid"}:
-                continue
-        if not timer.wait(order.retry_after):
-            raise _failure(network, order, deadline)
-        order = read_order(network, order.url, known=order)
+    with PollTimer(network, deadline) as timer:
+        while order.status != "valid":
+            if order.status == "invalid":
+                raise _failure(network, order, deadline)
+            if order.status == "ready":
+                attempts += 1
+                order = _send_csr(network, order, csr, is_last=attempts == _CSR_ATTEMPTS)
+                if order.status in {"valid", "invalid"}:
+                    continue
+            if not timer.wait(order.retry_after):
+                raise _failure(network, order, deadline)
+            order = read_order(network, order.url, known=order)
     if order.certificate_url is None:
         raise BadResponse(f"{network.host} returned a valid order without a certificate URL")
     return order
-
-
-class _PollTimer:
-    """Decides when to poll next: as the CA asks, or at growing intervals, up to the deadline."""
-
-    def __init__(self, network: Network, deadline: float) -> None:
-        self._network = network
-        self._deadline = deadline
-        self._delay = _FIRST_DELAY
-
-    def wait(self, asked: float | None) -> bool:
-        """Wait for the next poll; return False if no time is left for one."""
-        left = self._deadline - self._network.clock.monotonic()
-        if left <= 0:
-            return False
-        # The previous request's latency counts as waiting time.
-        own = max(self._delay - self._network.latency, 0.0)
-        seconds = min(asked, _LONGEST_ASKED) if asked else own
-        self._delay = min(self._delay * 2, _LONGEST_DELAY)
-        self._network.pause(min(seconds, left))
-        return True
 
 
 def mentioned(text: str, names: Sequence[str]) -> tuple[str, ...]:
