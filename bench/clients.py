@@ -2,24 +2,27 @@
 and accounts.
 
 certctl, certbot and lego answer HTTP-01 themselves; dehydrated and uacme write the answers to a
-directory, which a web server of the benchmark serves on the same port.
+directory, which a web server of the benchmark serves on the same port. The minimal client shows how
+little time any client could take.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Protocol
 
 from tests.lab.http import serving
-from tests.lab.pebble import PebbleServer
 
 NAMES = ("certctl", "certbot", "lego", "dehydrated", "uacme")
+MINIMAL = "minimal client"
 
 _UACME_HOOK = """#!/bin/sh
 [ "$2" = http-01 ] || exit 1
@@ -32,11 +35,26 @@ esac
 _TRUST = 'mount --bind "$0" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
 
 
+class Ca(Protocol):
+    """The CA that the clients are measured with. It validates HTTP-01 at `http_port`."""
+
+    @property
+    def http_port(self) -> int: ...
+
+    @property
+    def ca_bundle(self) -> Path: ...
+
+    def request_count(self) -> int:
+        """Return how many requests it has received so far."""
+        ...
+
+
 @dataclass(frozen=True)
 class Client:
     """A client. `command` returns the command that obtains a certificate for the given names,
     `prepare` is the command to run once before that. `webroot` is the directory to be served during
-    validation, None if the client has its own server.
+    validation, None if the client has its own server. `most` is how many names it can have in one
+    certificate.
     """
 
     name: str
@@ -45,38 +63,45 @@ class Client:
     variables: Mapping[str, str] = field(default_factory=dict)
     prepare: Sequence[str] = ()
     webroot: Path | None = None
+    most: int = 100
 
 
-def clients(pebble: PebbleServer, directory_url: str, directory: Path) -> list[Client]:
+def clients(ca: Ca, directory_url: str, directory: Path) -> list[Client]:
     """Return the clients that are installed and usable on this machine, certctl first."""
     directory.mkdir()
-    port, bundle = str(pebble.http_port), str(pebble.ca_bundle)
+    port, bundle = str(ca.http_port), str(ca.ca_bundle)
     found = [
         _certctl(directory_url, bundle, port, directory),
         _certbot(directory_url, bundle, port, directory),
         _lego(directory_url, bundle, port, directory),
         _dehydrated(directory_url, bundle, directory),
         _uacme(directory_url, bundle, directory),
+        _minimal(directory_url, bundle, port, directory),
     ]
     return [
-        each for each in found if shutil.which(each.name) and (each.name != "uacme" or _can_mount())
+        each
+        for each in found
+        if each.name == MINIMAL
+        or (shutil.which(each.name) and (each.name != "uacme" or _can_mount()))
     ]
 
 
 @contextmanager
-def served(client: Client, pebble: PebbleServer) -> Iterator[None]:
+def served(client: Client, ca: Ca) -> Iterator[None]:
     """Serve the client's webroot on the port that the CA validates, if it has one."""
     if client.webroot is None:
         yield
         return
     (client.webroot / ".well-known" / "acme-challenge").mkdir(parents=True, exist_ok=True)
     answering = partial(_Quiet, directory=str(client.webroot))
-    with serving(answering, pebble.http_port):
+    with serving(answering, ca.http_port):
         yield
 
 
 def version(client: Client) -> str:
     """Return a client's name and version."""
+    if not client.version:
+        return client.name
     done = subprocess.run(client.version, capture_output=True, text=True, check=False)
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
     found = next((line for line in lines if any(each.isdigit() for each in line)), "")
@@ -84,6 +109,16 @@ def version(client: Client) -> str:
         word for word in found.replace(",", " ").split() if word[:1].isdigit() or word[:2] == "v0"
     ]
     return f"{client.name} {words[0]}" if words else client.name
+
+
+def _minimal(url: str, bundle: str, port: str, directory: Path) -> Client:
+    script = str(Path(__file__).resolve().parent / "minimal.py")
+    return Client(
+        MINIMAL,
+        (),
+        lambda names: [sys.executable, script, url, bundle, port, str(directory / "min"), *names],
+        most=1,
+    )
 
 
 def _certctl(url: str, bundle: str, port: str, directory: Path) -> Client:

@@ -12,7 +12,7 @@ import json
 import ssl
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.lab.http import serving
 
 POLL_SECONDS = 0.02
+"""How often an order is read, unless the CA sends a `Retry-After`."""
 
 
 class Load:
@@ -40,37 +41,44 @@ class Load:
         self._answers: dict[str, str] = {}
         self._http_port = http_port
         self._clients = [
-            _Client(directory_url, ca_bundle, self._answers) for _ in range(connections)
+            MinimalClient(directory_url, ca_bundle, self._answers) for _ in range(connections)
         ]
         self._names = [
             [f"n{number}.load{index}.example" for number in range(each)]
             for index in range(connections)
         ]
-        self._requests = {name: _signing_request(name) for names in self._names for name in names}
+        self._requests = {name: signing_request(name) for names in self._names for name in names}
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def issue(self) -> float:
         """Obtain a certificate for each name; return the seconds that all of them took."""
-        with _answering(self._http_port, self._answers), ThreadPoolExecutor() as pool:
+        with answering(self._http_port, self._answers), ThreadPoolExecutor() as pool:
             started = time.perf_counter()
             list(pool.map(self._work, self._clients, self._names))
             return time.perf_counter() - started
 
-    def _work(self, client: _Client, names: Sequence[str]) -> None:
+    def _work(self, client: MinimalClient, names: Sequence[str]) -> None:
         for name in names:
             client.issue(name, self._requests[name])
 
 
-class _Client:
-    """One account on one connection."""
+class MinimalClient:
+    """One account on one connection: a new one, unless its key and URL are given."""
 
-    def __init__(self, directory_url: str, ca_bundle: Path, answers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        directory_url: str,
+        ca_bundle: Path,
+        answers: dict[str, str],
+        key: ec.EllipticCurvePrivateKey | None = None,
+        account: str | None = None,
+    ) -> None:
         parts = urlsplit(directory_url)
         context = ssl.create_default_context(cafile=ca_bundle)
         self._connection = http.client.HTTPSConnection(parts.netloc, context=context)
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = key or ec.generate_private_key(ec.SECP256R1())
         numbers = self._key.public_key().public_numbers()
         x, y = (_encoded(each.to_bytes(32, "big")) for each in (numbers.x, numbers.y))
         self._jwk = {"crv": "P-256", "kty": "EC", "x": x, "y": y}
@@ -83,9 +91,11 @@ class _Client:
         response = self._connection.getresponse()
         response.read()
         self._nonce = response.headers["Replay-Nonce"]
-        self._account: str | None = None
+        self.account = account
+        if account is not None:
+            return
         _, headers = self._post(self._directory["newAccount"], {"termsOfServiceAgreed": True})
-        self._account = headers["Location"]
+        self.account = headers["Location"]
 
     def issue(self, name: str, request: str) -> None:
         identifiers = [{"type": "dns", "value": name}]
@@ -98,19 +108,20 @@ class _Client:
             self._answers[token] = f"{token}.{self._thumbprint}"
             self._post(challenge["url"], {})
             order = self._awaited(headers["Location"], order)
-        order = json.loads(self._post(order["finalize"], {"csr": request})[0])
-        order = self._awaited(headers["Location"], order)
+        body, finalized = self._post(order["finalize"], {"csr": request})
+        order = self._awaited(headers["Location"], json.loads(body), finalized)
         assert b"BEGIN CERTIFICATE" in self._post(order["certificate"])[0]
 
-    def _awaited(self, url: str, order: Any) -> Any:
+    def _awaited(self, url: str, order: Any, headers: Mapping[str, str] = {}) -> Any:
         while order["status"] in {"pending", "processing"}:
-            time.sleep(POLL_SECONDS)
-            order = json.loads(self._post(url)[0])
+            time.sleep(float(headers.get("Retry-After", POLL_SECONDS)))
+            body, headers = self._post(url)
+            order = json.loads(body)
         return order
 
     def _post(self, url: str, payload: Any = None) -> tuple[bytes, Any]:
         header = {"alg": "ES256", "nonce": self._nonce, "url": url}
-        by: dict[str, Any] = {"kid": self._account} if self._account else {"jwk": self._jwk}
+        by: dict[str, Any] = {"kid": self.account} if self.account else {"jwk": self._jwk}
         protected = _encoded(json.dumps({**header, **by}).encode())
         content = "" if payload is None else _encoded(json.dumps(payload).encode())
         der = self._key.sign(f"{protected}.{content}".encode(), ec.ECDSA(SHA256()))
@@ -129,7 +140,7 @@ def _encoded(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _signing_request(name: str) -> str:
+def signing_request(name: str) -> str:
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))
@@ -140,7 +151,7 @@ def _signing_request(name: str) -> str:
 
 
 @contextmanager
-def _answering(port: int, answers: dict[str, str]) -> Iterator[None]:
+def answering(port: int, answers: dict[str, str]) -> Iterator[None]:
     """Answer HTTP-01 for the tokens in `answers`."""
 
     class Answering(BaseHTTPRequestHandler):

@@ -36,9 +36,8 @@ from certctl.ca.directories import DEV, as_typed
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import Directory
 from certctl.ca.parallel_requests import ParallelRequests
-from certctl.ca.polling import PollTally
 from certctl.ca.problems import Resource, error_from
-from certctl.ca.rate_limiter import Limiter
+from certctl.ca.rate_limiter import Limiter, PollTally
 from certctl.ca.retry_after import http_date, retry_after
 from certctl.ca.signing import Signer
 from certctl.model.ca import Endpoint

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from certctl.ca.network import Network
 from certctl.rules.polling import authorizations_check, pause_before_poll
-
-if TYPE_CHECKING:
-    from certctl.ca.network import Network
-
-
-class PollTally:
-    """How many requests it takes to look once at everything that waits for a CA. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.requests = 0
-
-    def add(self, requests: int) -> None:
-        """Add requests for one more order, or take them away again."""
-        with self._lock:
-            self.requests += requests
 
 
 class PollTimer:

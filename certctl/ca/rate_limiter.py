@@ -66,6 +66,19 @@ class _Bucket:
         return max(slot - self._tolerance - now, 0.0)
 
 
+class PollTally:
+    """How many requests it takes to look once at everything that waits for a CA. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.requests = 0
+
+    def add(self, requests: int) -> None:
+        """Add requests for one more order, or take them away again."""
+        with self._lock:
+            self.requests += requests
+
+
 class Limiter:
     """The rate limiter for one CA. Safe for many threads; it never waits itself."""
 

@@ -3,13 +3,16 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from certctl.ca.client import AcmeClient
 from certctl.ca.documented_limits import DocumentedLimits
+from certctl.ca.network import Network
+from certctl.ca.polling import PollTimer
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Rate
 from certctl.model.ca import Endpoint
@@ -18,7 +21,8 @@ from certctl.model.names import parse_identifiers
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import problem, response
 from tests.lab.scripted_ca.server import ScriptedCA
-from tests.support.ca_clients import Caller
+from tests.lab.scripted_ca.settings import ALWAYS
+from tests.support.ca_clients import Caller, csr_for
 from tests.support.operations import Machine, reached_at
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -109,6 +113,46 @@ def test_a_documented_rate_is_kept_by_all_threads_together(
             list(pool.map(lambda _: client.order(order.url), range(40)))
     # 40 requests, of which a few may go at once.
     assert clock.monotonic() - begun >= (40 - 5) / 10 - 0.001
+
+
+def test_an_order_is_done_soon_after_its_validation_and_when_the_retry_after_is_over(
+    ca: ScriptedCA, caller: Caller, client: AcmeClient, clock: SteerableClock
+) -> None:
+    """As at Let's Encrypt: validation takes a while, then the order is processing for seconds."""
+    ca.finalize_polls, ca.retry_after = 1, 3
+    order = client.new_order(NAMES)
+    validated = clock.monotonic() + 1.5
+
+    def pending_until_then(order: dict[str, Any]) -> None:
+        if order["status"] == "ready" and clock.monotonic() < validated:
+            order["status"] = "pending"
+
+    ca.on("order", pending_until_then, times=ALWAYS)
+    ready = caller.prove(client, order)
+    waited = clock.monotonic()
+    done = client.finalize(ready, csr_for(NAMES), deadline=caller.deadline)
+
+    assert done.status == "valid"
+    assert validated <= waited <= validated + 0.4
+    assert clock.monotonic() == pytest.approx(waited + 3 + 3)  # processing, still processing
+    assert ca.count("order") < 15
+
+
+def test_all_orders_that_wait_for_a_ca_share_how_often_it_is_asked(clock: SteerableClock) -> None:
+    """However many networks, one for each key, the orders are of."""
+    nobody = threading.Event()
+    network = Network(Endpoint(LETSENCRYPT), clock=clock, stop=nobody, notify=lambda *_: None)
+    with ExitStack() as orders:
+        for _ in range(99):
+            orders.enter_context(PollTimer(network.at_most(60), deadline=60))
+        with PollTimer(network, deadline=60) as timer:
+            clock.advance(5)
+            timer.wait(None)
+    with PollTimer(network, deadline=60) as timer:
+        clock.advance(1)
+        timer.wait(None)
+
+    assert clock.waits == [pytest.approx(2.0), pytest.approx(0.3)]
 
 
 def test_a_run_goes_on_when_an_overloaded_ca_has_recovered(machine: Machine) -> None:
