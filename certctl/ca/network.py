@@ -1,8 +1,7 @@
 """HTTP to one CA: signed requests, nonces, retries and waiting (RFC 8555 §6).
 
-`acme.client.ClientNetwork` provides the session and a debug log of requests and responses. This
-module adds a nonce pool for many threads, limits on every response, retries where they are safe,
-and errors that keep the CA's message and its `Retry-After`. It knows nothing of orders.
+`session` sends single requests. This module adds a nonce pool for many threads, retries where they
+are safe, and errors that keep the CA's message and its `Retry-After`. It knows nothing of orders.
 """
 
 from __future__ import annotations
@@ -18,16 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import josepy
 import requests
-from acme.client import ClientNetwork
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
 
 from certctl.ca import key_caches, messages
@@ -39,13 +34,13 @@ from certctl.ca.parallel_requests import ParallelRequests
 from certctl.ca.problems import Resource, error_from
 from certctl.ca.rate_limiter import Limiter, PollTally
 from certctl.ca.retry_after import http_date, retry_after
+from certctl.ca.session import CONNECT_TIMEOUT, Session
 from certctl.ca.signing import Signer
 from certctl.model.ca import Endpoint
 from certctl.model.errors import (
     AcmeError,
     BadResponse,
     CaUnavailable,
-    ConfigurationError,
     Interrupted,
     OrderTimeout,
     RateLimited,
@@ -53,13 +48,11 @@ from certctl.model.errors import (
 from certctl.model.ports import Clock
 from certctl.model.urls import is_loopback
 from certctl.system.http import (
-    BoundedAdapter,
     RequestStopped,
     ResponseLimitExceeded,
     unverified_date,
 )
 from certctl.system.proxy import proxies_for
-from certctl.version import VERSION
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -86,8 +79,7 @@ MORE_TIME = "To allow more time, use --order-timeout."
 TIMEOUT = 45.0
 """Seconds from sending a request to the last byte of its response."""
 
-_CONNECT_TIMEOUT = 10.0
-_CONNECTIONS_KEPT = 64
+_REPLAY_NONCE = "Replay-Nonce"
 _NONCES_KEPT = 256
 
 
@@ -111,7 +103,7 @@ class _Shared:
     nonce_by_get: bool = False
 
 
-class Network(ClientNetwork):
+class Network:
     """Requests to one CA, signed with one key. Safe for many threads. The key and account never
     change: `signed_by` returns another network over the same connections.
     """
@@ -127,7 +119,6 @@ class Network(ClientNetwork):
         timeout: float = TIMEOUT,
         documented_limits: DocumentedLimits | None = None,
     ) -> None:
-        super().__init__(user_agent=_user_agent())
         self._endpoint = endpoint
         self._clock = clock
         self._stop = stop
@@ -139,22 +130,12 @@ class Network(ClientNetwork):
         self._shared = _Shared(limiter, ParallelRequests(clock, limiter.concurrent))
         self._deadline = math.inf
         self._key_is_new = False
-        # Use nothing from the environment except proxies, looked up once per host: requests would
-        # let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
-        self.session.trust_env = False
-        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        self.session.headers.update({"Accept-Language": "en", "Accept-Encoding": "identity"})
-        adapter = _adapter(endpoint.ca_bundle, stop)
-        for scheme in ("https://", "http://"):
-            self.session.mount(scheme, adapter)
-
-    def __del__(self) -> None:
-        """Keep the session open, since other networks may share it: `close` closes it."""
+        self._session = Session(endpoint.ca_bundle, stop)
 
     def close(self) -> None:
         """Close the connections, also for every network that shares them; safe to call twice."""
         self._shared.parallel.close()
-        self.session.close()
+        self._session.close()
 
     def signed_by(self, signer: Signer) -> Network:
         """Return a network over the same connections and nonces whose requests `signer` signs."""
@@ -281,11 +262,11 @@ class Network(ClientNetwork):
         is retried once, immediately, if there was no response. Raises `AcmeError`.
         """
         try:
-            return self._exchange("GET", url, resource, timeout=_CONNECT_TIMEOUT)
+            return self._exchange("GET", url, resource, timeout=CONNECT_TIMEOUT)
         except CaUnavailable as error:
             if error.status is not None:
                 raise
-            return self._exchange("GET", url, resource, timeout=_CONNECT_TIMEOUT)
+            return self._exchange("GET", url, resource, timeout=CONNECT_TIMEOUT)
 
     def send(
         self,
@@ -305,7 +286,7 @@ class Network(ClientNetwork):
         """
         url = self._with_current_port(url)
         raw = b"" if payload is None else json.dumps(payload).encode()
-        headers = {"Content-Type": self.JOSE_CONTENT_TYPE}
+        headers = {"Content-Type": "application/jose+json"}
         if accept is not None:
             headers["Accept"] = accept
         delays = key_caches.DELAYS if self._key_is_new else ()
@@ -346,7 +327,7 @@ class Network(ClientNetwork):
             response = self._with_retries(lambda: self._request_nonce(url), resend=True)
             with suppress(IndexError):  # another thread may have taken it
                 return self._shared.nonces.pop()
-            if self.REPLAY_NONCE_HEADER not in response.headers:
+            if _REPLAY_NONCE not in response.headers:
                 break
         raise BadResponse(f"{self.host} did not return a valid nonce")
 
@@ -367,15 +348,15 @@ class Network(ClientNetwork):
                 if error.code == TLS_FAILED:
                     raise
             else:
-                if self.REPLAY_NONCE_HEADER in response.headers:
+                if _REPLAY_NONCE in response.headers:
                     return response
         response = self._exchange("GET", url, resource)
-        self._shared.nonce_by_get = self.REPLAY_NONCE_HEADER in response.headers
+        self._shared.nonce_by_get = _REPLAY_NONCE in response.headers
         return response
 
     def _keep_nonce(self, response: requests.Response) -> None:
         """Keep the nonce of a response; errors carry one too (RFC 8555 §6.5.1)."""
-        text = response.headers.get(self.REPLAY_NONCE_HEADER, "")
+        text = response.headers.get(_REPLAY_NONCE, "")
         try:
             nonce = josepy.decode_b64jose(text)
         except josepy.DeserializationError:
@@ -405,24 +386,31 @@ class Network(ClientNetwork):
         raise AssertionError  # unreachable: the last attempt returns or raises
 
     def _exchange(
-        self, method: str, url: str, resource: Resource, **kwargs: Any
+        self,
+        method: str,
+        url: str,
+        resource: Resource,
+        *,
+        timeout: float | None = None,
+        data: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send one request once the rate limiter allows it. Return a successful response; raise an
         error for any other.
         """
         self._require_safe(url, resource)
-        self._await_rate_limit(
-            resource, min(kwargs.get("timeout", RETRY_SECONDS), max(self._left(), 0.0))
-        )
+        self._await_rate_limit(resource, min(timeout or RETRY_SECONDS, max(self._left(), 0.0)))
         begun = self._clock.monotonic()
         if begun >= self._deadline:
             raise OrderTimeout(
                 f"the timeout expired before {resource} could be sent to {self.host}",
                 hint=MORE_TIME,
             )
-        kwargs["timeout"] = min(kwargs.get("timeout", self._timeout), self._left())
+        seconds = min(timeout or self._timeout, self._timeout, self._left())
         try:
-            response = self._send_request(method, url, **kwargs)
+            response = self._session.request(
+                method, url, seconds=seconds, proxies=self._proxies(url), data=data, headers=headers
+            )
         except ResponseLimitExceeded as error:
             host = urlsplit(url).netloc
             raise BadResponse(f"rejected the response of {host} to {resource}: {error}") from error
@@ -468,22 +456,12 @@ class Network(ClientNetwork):
                 )
             self.pause(hold.seconds)
 
-    def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request and read its response, with limits on both. Redirects are not followed: a
-        POST that was redirected to a GET would seem to succeed.
-        """
-        kwargs["allow_redirects"] = False
-        longest = min(kwargs.get("timeout", self._timeout), self._timeout)
-        kwargs["timeout"] = (min(_CONNECT_TIMEOUT, longest), longest)
-        kwargs["proxies"] = self._proxies(url)
-        return super()._send_request(method, url, *args, **kwargs)
-
     def _unverified_time(self, url: str) -> datetime | None:
         """Return what time it is, as far as a server that is not trusted, or this program's own
         files, can tell; only to explain an error.
         """
         direct = not self._proxies(url)
-        date = unverified_date(url, seconds=_CONNECT_TIMEOUT, stop=self._stop) if direct else None
+        date = unverified_date(url, seconds=CONNECT_TIMEOUT, stop=self._stop) if direct else None
         if date is not None and (theirs := http_date(date)) is not None:
             return theirs
         installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
@@ -532,20 +510,3 @@ def _is_transient(error: AcmeError, *, resend: bool) -> bool:
         return False
     # A server that is too busy (503) has not acted on the request.
     return resend or error.code == NEVER_SENT or error.status == HTTPStatus.SERVICE_UNAVAILABLE
-
-
-def _adapter(ca_bundle: str | None, stop: threading.Event) -> BoundedAdapter:
-    try:
-        return BoundedAdapter(ca_bundle, connections_kept=_CONNECTIONS_KEPT, stop=stop)
-    except OSError as error:
-        raise ConfigurationError(
-            "cannot read trusted root certificates from "
-            f"{ca_bundle or DEFAULT_CA_BUNDLE_PATH}: {error.strerror or error}",
-            hint="Pass a PEM file that this user can read with --ca-bundle.",
-            code="configuration.ca_bundle",
-        ) from error
-
-
-def _user_agent() -> str:
-    """RFC 8555 §6.1 requires it, so that a CA can identify misbehaving clients."""
-    return f"certctl/{VERSION} acme-python/{version('acme')} requests/{requests.__version__}"

@@ -11,7 +11,7 @@ from dataclasses import field
 from typing import Any
 
 import josepy
-from acme import jws, messages
+from acme import jws
 from josepy import b64
 
 from certctl.model.errors import ConfigurationError
@@ -97,21 +97,19 @@ def external_binding(
     # Some CAs display the key in plain base64, with padding.
     text = "".join(external.hmac_key.split()).rstrip("=").replace("+", "-").replace("/", "_")
     try:
-        usable = len(b64.b64decode(text)) > 0
+        hmac_key = b64.b64decode(text)
     except (ValueError, TypeError):
-        usable = False
-    if not usable:
+        hmac_key = b""
+    if not hmac_key:
         raise ConfigurationError(
             "the HMAC key for the external account binding is not valid base64url",
             hint="Copy it again from the CA's website, without quotes.",
             code="configuration.eab_hmac_key",
         )
-    return messages.ExternalAccountBinding.from_data(
-        signer.key.public_key(),
-        external.kid,
-        text,
-        messages.Directory({"newAccount": new_account_url}),
-    )
+    binding = Signer(josepy.JWKOct(key=hmac_key), josepy.HS256, external.kid)
+    account_key = json.dumps(signer.public_jwk).encode()
+    signed: dict[str, Any] = json.loads(binding.sign(account_key, url=new_account_url, nonce=None))
+    return signed
 
 
 def base64url(data: bytes) -> str:

@@ -112,11 +112,11 @@ def _write_error(log: Log, clock: SystemClock, error: BaseException | None) -> N
 
 @contextmanager
 def _log_requests(output: Output) -> Iterator[None]:
-    """Print each request to the CA and its response, as the library logs them (`-vv`)."""
+    """Print each request to the CA and its response (`-vv`)."""
     import logging  # noqa: PLC0415 - slow to import, and for -vv only
 
     logger, handler = (
-        logging.getLogger("acme"),
+        logging.getLogger("certctl.ca"),
         logging.StreamHandler(PrintableStream(output.stderr)),
     )
     level = logger.level

@@ -92,9 +92,9 @@ def test_verbosity_does_not_break_the_silence_that_was_asked_for(
 def test_with_vv_each_request_is_shown_and_its_answer(tmp_path: Path, ca: ScriptedCA) -> None:
     finished = issue(ca, tmp_path, "-vv")
 
-    sent = re.findall(r"^Sending (\w+) request to (\S+?)[.:]$", finished.stderr, re.MULTILINE)
+    sent = re.findall(r"^request: (\w+) (\S+)$", finished.stderr, re.MULTILINE)
     assert sent == [(each.method, each.url) for each in ca.requests]
-    assert finished.stderr.count("Received response:\nHTTP 20") == len(ca.requests)
+    assert finished.stderr.count("response: HTTP 20") == len(ca.requests)
     assert "a.example: order created: " in finished.stderr
 
 
@@ -103,7 +103,7 @@ def test_requests_are_shown_for_vv_alone_and_for_that_run_alone(
 ) -> None:
     issue(ca, tmp_path, "-vv")
 
-    assert "Sending" not in issue(ca, tmp_path, "-v", "--force").stderr
+    assert "request: " not in issue(ca, tmp_path, "-v", "--force").stderr
 
 
 def test_what_a_ca_answers_steers_no_terminal(tmp_path: Path, ca: ScriptedCA) -> None:
@@ -254,7 +254,7 @@ def test_a_secret_in_a_record_would_be_found(tmp_path: Path) -> None:
 
     for secret in secrets_of(keys):
         hidden = base64.urlsafe_b64encode(f'{{"payload": "{secret}"}}'.encode()).decode()
-        assert secret in unfolded(f"Sending POST request to it:\n{hidden}\n")
+        assert secret in unfolded(f"request: POST it\n{hidden}\n")
 
 
 def keys_of(home: Path) -> set[bytes]:

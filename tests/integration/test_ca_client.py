@@ -110,7 +110,7 @@ def test_requests_say_who_asks_and_in_which_language(ca: ScriptedCA, caller: Cal
     with caller.registered():
         pass
     for seen in ca.requests:
-        assert seen.headers["User-Agent"].startswith(f"certctl/{VERSION} acme-python/")
+        assert seen.headers["User-Agent"].startswith(f"certctl/{VERSION} requests/")
         assert seen.headers["Accept-Language"] == "en"
         assert seen.headers["Accept-Encoding"] == "identity"
         assert "Cookie" not in seen.headers

@@ -305,7 +305,7 @@ def test_no_secret_is_told_to_anybody_or_written_where_it_does_not_belong(
     account_key = key_file(here).read_text().splitlines()[1]
     private_key = here.live("secrets.example", "privkey.pem").read_text().splitlines()[1]
     told = [*(each.stdout + each.stderr for each in finished), (tmp_path / "log").read_text()]
-    assert "Sending POST request" in told[0]
+    assert "request: POST " in told[0]
     if sys.platform == "linux":
         told.append(seen.read_text(errors="replace"))
         assert "certctl" in told[-1]

@@ -1,0 +1,101 @@
+"""The connections to one CA: `requests`, with our limits and headers, and a debug log of each
+request and its response.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from certctl.model.errors import ConfigurationError
+from certctl.system.http import BoundedAdapter
+from certctl.version import VERSION
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to wait for a connection."""
+
+LOGGER = "certctl.ca"
+"""The name of the logger that requests and responses are logged to, with the level DEBUG."""
+
+_CONNECTIONS_KEPT = 64
+
+_log = logging.getLogger(LOGGER)
+
+
+class Session:
+    """Connections to one CA, kept open. Safe for many threads.
+
+    Servers are verified with the root certificates in the file `ca_bundle`, by default the public
+    ones. Raises `ConfigurationError` if that file cannot be read.
+    """
+
+    def __init__(self, ca_bundle: str | None, stop: threading.Event) -> None:
+        self._session = requests.Session()
+        # Use nothing from the environment except proxies, which `request` is passed: requests would
+        # let REQUESTS_CA_BUNDLE replace our roots, and send passwords from a .netrc.
+        self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._session.headers.update(
+            {
+                "Accept-Language": "en",
+                "Accept-Encoding": "identity",
+                # RFC 8555 §6.1 requires it, so that a CA can identify misbehaving clients.
+                "User-Agent": f"certctl/{VERSION} requests/{requests.__version__}",
+            }
+        )
+        adapter = _adapter(ca_bundle, stop)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, adapter)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        proxies: Mapping[str, str],
+        data: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send a request and return its response, which is complete after at most `seconds`.
+
+        Redirects are not followed: a POST that was redirected to a GET would seem to succeed.
+        Raises what `requests` raises, and `ResponseLimitExceeded` and `RequestStopped`.
+        """
+        _log.debug("request: %s %s\n%s", method, url, data or "")
+        response = self._session.request(
+            method,
+            url,
+            data=data,
+            headers=headers,
+            timeout=(min(CONNECT_TIMEOUT, seconds), seconds),
+            allow_redirects=False,
+            proxies=dict(proxies),
+        )
+        # Every text of ACME is UTF-8; without this, requests would guess.
+        response.encoding = "utf-8"
+        if _log.isEnabledFor(logging.DEBUG):
+            sent = "".join(f"{name}: {value}\n" for name, value in response.headers.items())
+            _log.debug("response: HTTP %d\n%s\n%s", response.status_code, sent, response.text)
+        return response
+
+    def close(self) -> None:
+        """Close the connections; safe to call twice."""
+        self._session.close()
+
+
+def _adapter(ca_bundle: str | None, stop: threading.Event) -> BoundedAdapter:
+    try:
+        return BoundedAdapter(ca_bundle, connections_kept=_CONNECTIONS_KEPT, stop=stop)
+    except OSError as error:
+        raise ConfigurationError(
+            "cannot read trusted root certificates from "
+            f"{ca_bundle or DEFAULT_CA_BUNDLE_PATH}: {error.strerror or error}",
+            hint="Pass a PEM file that this user can read with --ca-bundle.",
+            code="configuration.ca_bundle",
+        ) from error
