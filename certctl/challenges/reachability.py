@@ -26,17 +26,30 @@ _ALPN = "acme-tls/1"
 _MAX_BYTES = 16 * 1024
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_EXEMPT = (
+    f"Exempt {PREFIX} from it; `certctl snippet nginx NAME` (or apache, haproxy …) prints the lines"
+    " for the server."
+)
+_REDIRECT_FIX = f"The server redirects all requests. {_EXEMPT}"
+_STATUS_FIXES = {
+    401: f"The server asks for a password. {_EXEMPT}",
+    403: f"The server refuses the request. {_EXEMPT}",
+}
 
 
 class NotReached(Exception):
     """The check failed; the text states why. `connected`: a connection was established.
-    `no_route`: this machine cannot reach any address of that family.
+    `no_route`: this machine cannot reach any address of that family. `fix`: what corrects it, if
+    that is known.
     """
 
-    def __init__(self, reason: str, *, connected: bool, no_route: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, connected: bool, no_route: bool = False, fix: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.connected = connected
         self.no_route = no_route
+        self.fix = fix
 
 
 def check_http_answer(
@@ -45,22 +58,39 @@ def check_http_answer(
     """Return if an HTTP request for `token` on `host`, sent to `address`, returns `expected`.
     Redirects are followed, as by CAs. Raises `NotReached` otherwise.
     """
-    url = f"http://{host}{PREFIX}{token}"
+    url = first = f"http://{host}{PREFIX}{token}"
     for _ in range(MAX_REDIRECTS + 1):
         socket_address = _socket_address(url, host, address, port)
-        status, location, body = _get(url, socket_address, seconds)
-        if status in _REDIRECTS and location:
-            url = urljoin(url, location)
-            continue
-        if status != 200:
-            raise NotReached(f"{_short(url)} returns status {status}", connected=True)
-        if body.strip() != expected.encode("ascii"):
-            raise NotReached(
-                f"{_short(url)} returns other content: from another server or directory",
-                connected=True,
-            )
-        return
+        try:
+            status, location, body = _get(url, socket_address, seconds)
+            if not (status in _REDIRECTS and location):
+                _check_answer(url, status, body, expected)
+                return
+        except NotReached as error:
+            if url == first:
+                raise
+            raise _redirected(first, error) from error
+        url = urljoin(url, location)
     raise NotReached(f"more than {MAX_REDIRECTS} redirects", connected=True)
+
+
+def _redirected(first: str, error: NotReached) -> NotReached:
+    """Return the error for a request that was redirected to where the answer is not; the server
+    itself was reached.
+    """
+    message = f"{_short(first)} is redirected, and {error}"
+    return NotReached(message, connected=True, fix=_REDIRECT_FIX)
+
+
+def _check_answer(url: str, status: int, body: bytes, expected: str) -> None:
+    if status != 200:
+        fix = _STATUS_FIXES.get(status)
+        raise NotReached(f"{_short(url)} returns status {status}", connected=True, fix=fix)
+    if body.strip() != expected.encode("ascii"):
+        raise NotReached(
+            f"{_short(url)} returns other content: from another server or directory",
+            connected=True,
+        )
 
 
 def check_tls_alpn_answer(

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import field
 
 from certctl.engine.order.authorize import remove_leftovers
+from certctl.engine.order.challenge_self_test import throwaway_task
 from certctl.engine.run import Run
 from certctl.engine.specs import changed, find, new
-from certctl.inspection.challenge_self_test import throwaway_task
 from certctl.model.errors import CertctlError, Interrupted, UsageError
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass

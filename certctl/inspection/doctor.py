@@ -19,14 +19,14 @@ from certctl.deploy.hook_checks import alert_findings, command_findings, directo
 from certctl.dns.caa import caa_findings
 from certctl.dns.hosts import Host, address_findings, look_up
 from certctl.dns.resolver import Resolver
-from certctl.engine.run import Run
-from certctl.engine.specs import changed, find, load, new
-from certctl.inspection.certificate_findings import state_findings
-from certctl.inspection.challenge_self_test import (
+from certctl.engine.order.challenge_self_test import (
     ChallengeSelfTest,
     challenge_type,
     self_test_challenges,
 )
+from certctl.engine.run import Run
+from certctl.engine.specs import changed, find, load, new
+from certctl.inspection.certificate_findings import state_findings
 from certctl.inspection.deployment_findings import deployment_findings
 from certctl.inspection.doctor_cas import CaAccount, CaChecks
 from certctl.inspection.leftover_findings import leftover_findings

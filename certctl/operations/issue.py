@@ -15,6 +15,7 @@ from certctl.engine.delivery.live_version import activate_wanted, mark_undeploye
 from certctl.engine.dry_run import dry_run, require_dry_run
 from certctl.engine.memory import record_failure, update_next_action
 from certctl.engine.order.accounts import use_account
+from certctl.engine.order.answer_path import try_answer_path
 from certctl.engine.order.obtain import names_missing, obtain
 from certctl.engine.order.rate_limits import order_for, warn_of_limits
 from certctl.engine.preflight import check_deployment, check_validation
@@ -78,6 +79,7 @@ def issue(request: IssueRequest, run: Run) -> Report:
             outcome = _issue(spec, request, run, errors)
     except Interrupted as stopped:
         return Report(errors=(*errors, stopped), considered=1, interrupted=True)
+    try_answer_path(spec, outcome, run)
     return Report((outcome,), tuple(errors), considered=1, dry_run=request.dry_run)
 
 

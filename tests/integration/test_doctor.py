@@ -4,10 +4,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import dns.rcode
@@ -18,6 +17,7 @@ from certctl.challenges.reachability import NotReached, check_http_answer
 from certctl.dns.hosts import Host, address_findings
 from certctl.model.errors import Interrupted, UsageError
 from certctl.model.values import Value
+from tests.lab.answers import Answer, files_of, say, serving
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import START
 from tests.lab.scripted_ca.faults import response
@@ -378,7 +378,7 @@ def test_another_directory_than_the_servers_is_told_and_the_right_one_is_good(
         bad = doctor(machine, "a.example", given=methods[wrong])
 
     assert told(good) == []
-    assert told(bad) == [("answer.wrong", "warning", "a.example")]
+    assert told(bad) == [("answer.wrong", "error", "a.example")]
     assert list(right.rglob("*.*")) == [] == [each for each in wrong.rglob("*") if each.is_file()]
 
 
@@ -465,46 +465,6 @@ def through(hook: Path) -> dict[str, Value]:
 
 
 # How an answer is fetched
-
-
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-def say(status: int, body: bytes = b"", **headers: str) -> Answer:
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        for key, value in headers.items():
-            request.send_header(key, value)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
-
-    return answer
-
-
-def files_of(directory: Path) -> Answer:
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        path = directory / request.path.lstrip("/")
-        say(200, path.read_bytes())(request) if path.is_file() else say(404)(request)
-
-    return answer
-
-
-@contextmanager
-def serving(answer: Answer, port: int = 0, host: str = "127.0.0.1") -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((host, port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
 
 
 def fetched(port: int, *, seconds: float = 8.0) -> str:

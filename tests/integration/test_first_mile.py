@@ -2,15 +2,22 @@
 told of new versions; and that each has a command that changes it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from certctl.inspection.scheduled import MachineContext, is_renewed
 from certctl.model.ca import RevocationReason
+from certctl.model.values import Value
 from certctl.operations.issue import edit, issue
 from certctl.operations.revoke import Afterwards, revoke
 from tests.integration.test_issue import PUBLIC, STAGING
+from tests.lab.answers import Answer, files_of, say, serving
 from tests.lab.scripted_ca.faults import problem
+from tests.lab.scripted_dns import ScriptedDns
 from tests.support.command import certctl
+from tests.support.doctor import asking_at
 from tests.support.operations import Machine, codes, executable, reached_at
 
 HINT = "certctl schedule install"
@@ -159,3 +166,56 @@ def test_renew_has_a_flag_to_agree_to_terms(machine: Machine) -> None:
 
     assert "--agree-tos" in certctl("renew", "--help", home=machine.home).stdout
     assert machine.command("renew", "--agree-tos").exit_status == 0
+
+
+# -- the path of HTTP-01 answers after a deployment
+
+
+RESOLVED = {("a.example", "A"): ("127.0.0.1",)}
+
+
+@contextmanager
+def webroot(machine: Machine, directory: Path, answer: Answer) -> Iterator[dict[str, Value]]:
+    """A web server for the name, in place of the one that served the files for the CA."""
+    with ScriptedDns(RESOLVED, {}) as resolver, serving(answer, machine.port):
+        machine.endpoints[machine.ca.directory_url] = asking_at(machine)
+        yield {
+            "challenge.method": "webroot",
+            "challenge.webroots": (str(directory),),
+            "challenge.dns_resolver": resolver.address,
+            "deploy.reload": "true",
+        }
+
+
+def warnings(machine: Machine) -> list[str]:
+    return [each.message for each in machine.happened("run.warning")]
+
+
+def test_a_path_that_a_deployment_broke_is_told(machine: Machine, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with webroot(machine, root, files_of(root)) as options:
+        machine.issue("a.example", options=options)
+    before = warnings(machine)
+
+    away = say(301, Location="https://a.example:1/")
+    with webroot(machine, root, away) as options:
+        report = machine.issue("a.example", options={**options, "deploy.reload": "true again"})
+
+    (warning,) = warnings(machine)
+    assert (report.exit_status, before) == (0, [])
+    assert warning.startswith("the next renewal will fail, since a.example cannot be validated")
+    assert "is redirected, and port 1: connection refused" in warning
+    assert warning.endswith("certctl doctor a.example")
+    assert list(root.rglob("*")) == []
+
+
+def test_a_deployment_to_nothing_does_not_try_the_path(machine: Machine, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with webroot(machine, root, files_of(root)) as options:
+        machine.issue("a.example", options=options | {"deploy.reload": ""})
+    with webroot(machine, root, say(404)) as options:
+        machine.issue("a.example", options=options | {"deploy.reload": "", "reuse_key": True})
+
+    assert warnings(machine) == []

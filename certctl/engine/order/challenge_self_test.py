@@ -1,8 +1,9 @@
-"""The challenge self-test of `doctor`: present throwaway challenge responses as for an order, check
+"""The challenge self-test: present throwaway challenge responses as for an order, check
 them from this machine and remove them. No CA is involved.
 
-This machine may not see what a CA sees. A response that cannot be fetched is therefore a warning; a
-response that cannot be presented is an error.
+This machine may not see what a CA sees. A response that cannot be fetched is therefore a warning,
+unless an address of this machine answers with something else; a response that cannot be presented
+is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from certctl.challenges.reachability import NotReached, check_http_answer, check_tls_alpn_answer
-from certctl.dns.hosts import Host
+from certctl.dns.hosts import Host, is_of_this_machine
 from certctl.engine.order.authorize import remove_leftovers
 from certctl.engine.run import Run
 from certctl.model.ca import ChallengeType
@@ -244,10 +245,12 @@ def _not_reached(
     if error.connected:
         return Finding(
             "answer.wrong",
-            Severity.WARNING,
+            # What this machine answers here, it answers to a CA; of a router nobody can say.
+            Severity.ERROR if is_of_this_machine(address) else Severity.WARNING,
             identifier.value,
             f"{address} does not serve the challenge response: {error}",
-            "Is it another server, or another directory (--webroot DIR)? " + _REACHABILITY_HINT,
+            error.fix
+            or "Is it another server, or another directory (--webroot DIR)? " + _REACHABILITY_HINT,
         )
     return Finding(
         "answer.unreachable",
