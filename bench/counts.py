@@ -49,8 +49,8 @@ def profiled(arguments: list[str]) -> None:
                 "exit_status": status,
                 "modules": len({each.partition(":")[0] for each in functions}),
                 "functions": len(functions),
-                "state reads": calls["store/local.py:LocalStore.status"],
-                "document reads": calls["store/documents.py:read_document"],
+                "state reads": calls["store/home/local.py:LocalStore.status"],
+                "document reads": calls["store/home/documents.py:read_document"],
             }
         )
     )

@@ -80,6 +80,32 @@ def believed_entries(entries: Iterable[LedgerEntry], now: datetime) -> list[Ledg
     return [each for each in entries if not in_future(each.at, now)]
 
 
+def only_results_of_renewal(before: RenewalState, after: RenewalState) -> bool:
+    """Return whether a renewal state differs from the one before only in what can be lost: how
+    attempts ended and what the CA suggested is seen or asked again. Revocations, compromised keys
+    and the pause after a rollback are not.
+    """
+    return after == replace(
+        before,
+        failures=after.failures,
+        last_attempt=after.last_attempt,
+        last_error=after.last_error,
+        retry_at=after.retry_at,
+        renewal_info=after.renewal_info,
+        ask_ca_at=after.ask_ca_at,
+        unanswered=after.unanswered,
+        renewed_by_ari=after.renewed_by_ari,
+    )
+
+
+def only_results_of_deployment(before: Deployment, after: Deployment) -> bool:
+    """Return whether a deployment differs from the one before only in what can be lost: without
+    its result, the wanted version is deployed again. Which version is wanted, and that its
+    deployment is pending, is not.
+    """
+    return after.wanted == before.wanted and after.deployed in {before.deployed, after.wanted}
+
+
 def _longest_pause(version: Version | None, now: datetime) -> timedelta:
     """Return how far away the next attempt can be: while a version is valid, before it expires."""
     if version is None or version.facts.not_after <= now:

@@ -1,6 +1,7 @@
 """Durable and atomic writes of files, directories and links, and checks of their permissions.
 
-A write is complete or has no effect, and it is on disk when the call returns. Paths, formats and
+A write is complete or has no effect, and it is on disk when the call returns, unless the caller
+says that a power failure may undo it (`Sync`). Paths, formats and
 locks belong to `certctl.store`.
 """
 
@@ -14,6 +15,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import IntEnum
 from pathlib import Path
 
 from certctl.model.errors import ConfigurationError, StoreCorrupt, StoreError
@@ -41,6 +43,22 @@ _HINTS = {
     errno.EIO: "The disk reports an error; see the kernel log. Run: dmesg",
     errno.EMFILE: "Too many files are open. Raise the limit (ulimit -n).",
 }
+
+
+class Sync(IntEnum):
+    """What is on disk when a write returns, and so what a power failure can undo.
+
+    A killed process loses nothing in any case: what was written is read back.
+    """
+
+    NOTHING = 0
+    """The file may be empty or have its old bytes: for what can be lost without harm."""
+
+    CONTENT = 1
+    """The file has its old bytes or the new ones: for what is found out or done again."""
+
+    ALL = 2
+    """The file has the new bytes."""
 
 
 def store_error(verb: str, path: str | os.PathLike[str], error: OSError) -> StoreError:
@@ -72,7 +90,12 @@ def temporary_for(name: str) -> str | None:
 
 
 def write_atomic(
-    path: Path, data: bytes, mode: int = PRIVATE_FILE, group: int | None = None
+    path: Path,
+    data: bytes,
+    mode: int = PRIVATE_FILE,
+    group: int | None = None,
+    *,
+    sync: Sync = Sync.ALL,
 ) -> None:
     """Replace or create the file at `path` atomically: a reader sees the old or the new bytes.
 
@@ -84,13 +107,14 @@ def write_atomic(
         _refuse_special(path.name, directory)
         temporary = temporary_name(path.name)
         try:
-            _write_new(temporary, data, mode, group, directory)
+            _write_new(temporary, data, mode, group, directory, sync=sync)
             os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)
             raise
-        _sync(directory)
+        if sync is Sync.ALL:
+            _sync(directory)
 
 
 def write_new(
@@ -196,11 +220,12 @@ def fsync_directory(path: Path) -> None:
         _sync(directory)
 
 
-def rename(source: Path, target: Path) -> None:
+def rename(source: Path, target: Path, *, sync: Sync = Sync.ALL) -> None:
     """Rename a file or directory within its directory, durably. Raises `StoreError`."""
     with as_store_error("rename to", target), open_directory(target.parent) as directory:
         os.rename(source.name, target.name, src_dir_fd=directory, dst_dir_fd=directory)
-        _sync(directory)
+        if sync is Sync.ALL:
+            _sync(directory)
 
 
 def replace_link(link: Path, target: str) -> None:
@@ -222,14 +247,15 @@ def replace_link(link: Path, target: str) -> None:
         _sync(directory)
 
 
-def remove_file(path: Path) -> None:
+def remove_file(path: Path, *, sync: Sync = Sync.ALL) -> None:
     """Remove a file or a link durably, if it exists. Raises `StoreError`."""
     with as_store_error("remove", path):
         try:
             path.unlink()
         except FileNotFoundError:
             return
-        fsync_directory(path.parent)
+        if sync is Sync.ALL:
+            fsync_directory(path.parent)
 
 
 def remove_tree(path: Path) -> None:
@@ -255,7 +281,7 @@ def remove_tree(path: Path) -> None:
         path.rmdir()
 
 
-def discard(path: Path) -> None:
+def discard(path: Path, *, sync: Sync = Sync.ALL) -> None:
     """Rename a directory so that it disappears atomically, then remove it. Raises `StoreError`."""
     renamed = path.with_name(temporary_name(path.name))
     with as_store_error("remove", path):
@@ -263,7 +289,7 @@ def discard(path: Path) -> None:
             path.lstat()
         except FileNotFoundError:
             return
-        rename(path, renamed)
+        rename(path, renamed, sync=sync)
         remove_tree(renamed)
 
 
@@ -442,7 +468,14 @@ def _kind(mode: int) -> str | None:
 
 
 def _write_new(
-    name: str, data: bytes, mode: int, group: int | None, directory: int, owner: int | None = None
+    name: str,
+    data: bytes,
+    mode: int,
+    group: int | None,
+    directory: int,
+    owner: int | None = None,
+    *,
+    sync: Sync = Sync.ALL,
 ) -> None:
     # 0600 from the start, so that nobody can open a key before its mode is set
     descriptor = os.open(name, _NEW_FILE, PRIVATE_FILE, dir_fd=directory)
@@ -451,7 +484,8 @@ def _write_new(
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         _set_access(descriptor, mode, group, owner)
-        _sync(descriptor)
+        if sync is not Sync.NOTHING:
+            _sync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -7,7 +7,6 @@ the whole run, so that a mistake that is everywhere is seen by `make test` alrea
 import json
 import os
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.crash.points import ERRORS, LOST, Ended, Point, certctl, mishap, points
 from tests.lab.devca import DevCaServer
-from tests.lab.programs import require
+from tests.lab.programs import require_strace
 
 # read before the fixture that clears the environment
 ALL = os.environ.get("CRASH_POINTS") == "all"
@@ -66,12 +65,7 @@ def hook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def strace() -> None:
-    require("strace")
-    probe = subprocess.run(
-        ["strace", "-qq", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
-    )
-    if probe.returncode != 0:
-        pytest.skip(f"strace may trace nothing here: {probe.stderr.strip()}")
+    require_strace()
 
 
 def scenario(name: str, hook: Path) -> Scenario:

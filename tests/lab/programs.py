@@ -5,6 +5,7 @@ Says where a program is and which Debian package brings it; starts nothing.
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def require(*names: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(missing(absent), pytrace=False)
     pytest.skip(missing(absent))
+
+
+def require_strace() -> None:
+    """Skip the running test unless strace is installed and may trace; see `require`."""
+    require("strace")
+    probe = subprocess.run(
+        ["strace", "-qq", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
+    )
+    if probe.returncode != 0:
+        pytest.skip(f"strace may trace nothing here: {probe.stderr.strip()}")
 
 
 def missing(names: tuple[str, ...]) -> str:

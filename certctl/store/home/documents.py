@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certctl.model.errors import StoreCorrupt
-from certctl.system.files import PRIVATE_FILE, read_own, write_atomic
+from certctl.system.files import PRIVATE_FILE, Sync, read_own, write_atomic
 
 FORMAT = 1
 """The `version` that this certctl writes and accepts."""
@@ -27,9 +27,11 @@ def encode(values: Json) -> bytes:
     return (json.dumps({"version": FORMAT, **values}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def write_document(path: Path, values: Json, mode: int = PRIVATE_FILE) -> None:
+def write_document(
+    path: Path, values: Json, mode: int = PRIVATE_FILE, *, sync: Sync = Sync.ALL
+) -> None:
     """Replace the document at `path`, durably. Raises `StoreError`."""
-    write_atomic(path, encode(values), mode)
+    write_atomic(path, encode(values), mode, sync=sync)
 
 
 def read_document(path: Path) -> Fields | None:

@@ -39,6 +39,14 @@ def signature(facts: os.stat_result) -> Signature:
     return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
 
 
+def file_signature(path: str | os.PathLike[str]) -> Signature | None:
+    """Return the signature of the file at `path`, None if it cannot be examined."""
+    try:
+        return signature(os.stat(path))  # noqa: PTH116 - see the module
+    except OSError:
+        return None
+
+
 def files_signature(directory: str | os.PathLike[str]) -> Signature:
     """Return the signature of the files in a version's directory, one file after the other. A
     missing file counts as three zeros.

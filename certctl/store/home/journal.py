@@ -34,7 +34,7 @@ from certctl.store.home.records import (
     to_placements,
     to_saved_files,
 )
-from certctl.system.files import as_store_error, remove_file, rename
+from certctl.system.files import Sync, as_store_error, remove_file, rename
 
 SecretLookup = Callable[[str, str | None], Mapping[str, Value]]
 """Returns a DNS provider's secret options, given a certificate's name and the provider's name."""
@@ -133,7 +133,10 @@ class Journal:
         known = (_PLACEMENTS, _POST_HOOKS, _COPIES)
         if not any(each.match(entry) for each in known) or "/" in entry:
             raise StoreError(f"{entry!r} is not a journal entry")
-        remove_file(self._path(entry))
+        # A placement that is removed again, or a post hook that runs again, does no harm. Copies
+        # must not be restored once they have been replaced completely.
+        sync = Sync.ALL if _COPIES.match(entry) else Sync.CONTENT
+        remove_file(self._path(entry), sync=sync)
 
     def _path(self, entry: str) -> Path:
         return self._layout.journal / f"{entry}.json"

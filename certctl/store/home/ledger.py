@@ -17,6 +17,7 @@ from certctl.rules.rate_limits import still_counted
 from certctl.rules.remembered_state import believed_entries
 from certctl.store.home.documents import read_document, write_document
 from certctl.store.home.records import from_ledger_entry, to_ledger_entry
+from certctl.system.files import Sync
 
 _MAX_NAMES = 60_000
 """Maximum number of identifiers, in at most 12,000 entries: far beyond known limits; about 3 MB."""
@@ -46,4 +47,5 @@ class Ledger:
         if not self._path.parent.is_dir():
             return  # the account has been removed in the meantime
         entries = still_counted([*self.read(now), *new], now, _MAX_NAMES)
-        write_document(self._path, {"asked": [from_ledger_entry(each) for each in entries]})
+        document = {"asked": [from_ledger_entry(each) for each in entries]}
+        write_document(self._path, document, sync=Sync.NOTHING)

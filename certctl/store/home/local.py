@@ -37,7 +37,7 @@ from certctl.store.home.summary_cache import SummaryCache
 from certctl.store.home.trust import HomeTrust, create_trusted_directory
 from certctl.store.home.versions import Versions, key_group
 from certctl.system.core_dumps import forbid_core_dumps
-from certctl.system.files import remove_tree, temporary_for, write_atomic
+from certctl.system.files import Sync, remove_tree, temporary_for, write_atomic
 from certctl.system.locks import FileLock, acquire
 
 
@@ -232,7 +232,7 @@ class LocalStore:
         last = self._last_version(name)
         self._specs.remove(name)
         self._state_files.forget_renewal(name, last_version=last)
-        self._pending_orders.drop(name)
+        self._pending_orders.drop(name, sync=Sync.ALL)
         self._versions.remove_all(name)
         self._state_files.forget_deployment(name)
 

@@ -22,7 +22,7 @@ from certctl.rules.copies import copy_table, parse_copy
 from certctl.rules.options import Option
 from certctl.rules.settings import OWN_KEYS, Settings, check, flatten
 from certctl.rules.spec import from_table, to_table
-from certctl.store.home.idle import Signature, signature
+from certctl.store.home.idle import Signature, file_signature, signature
 from certctl.store.home.layout import Layout
 from certctl.system.files import (
     PRIVATE_FILE,
@@ -144,8 +144,13 @@ class Specs:
         path = Path(os.path.realpath(self._layout.spec(spec.name)))
         self._layout.create_directory(self._layout.certificates)
         wanted = {key: value for key, value in to_table(spec).items() if value is not None}
+        before, current = file_signature(path), read_if_exists(path, _LIMIT)
+        text = self._text(path, current, wanted).encode()
+        if text == current and before is not None:
+            self._seen[spec.name] = before
+            return
         mode, group = _access(path)
-        write_atomic(path, self._text(path, wanted).encode(), mode, group)
+        write_atomic(path, text, mode, group)
         with as_store_error("read the status of", path):
             self._seen[spec.name] = signature(path.stat())
 
@@ -165,8 +170,7 @@ class Specs:
         self._layout.create_directory(path.parent)
         write_atomic(path, pem)
 
-    def _text(self, path: Path, wanted: Mapping[str, Value]) -> str:
-        current = read_if_exists(path, _LIMIT)
+    def _text(self, path: Path, current: bytes | None, wanted: Mapping[str, Value]) -> str:
         if current is None:
             return _new_text(wanted)
         try:

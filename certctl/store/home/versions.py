@@ -237,6 +237,7 @@ class Versions:
         if mode is not None:
             set_directory_access(directory, _directory_mode(mode, group), group)
         template = self._template(version.name)
+        first = not self.numbers(version.name)
         temporary = directory / temporary_name("version")
         try:
             with as_store_error("create the directory", temporary):
@@ -251,7 +252,9 @@ class Versions:
             with suppress(StoreError):
                 remove_tree(temporary)
             raise
-        fsync_directory(directory.parent)
+        if first:
+            # its directory may be new, and left unsynced by a process that was killed
+            fsync_directory(directory.parent)
         written = files_signature(self._layout.version(version.name, version.number))
         self._checked[version.name, version.number] = written, None
         return version
