@@ -1,30 +1,32 @@
 """Finds the solver for a challenge method: a module of this package, or a plug-in's entry point.
 
-Solvers are imported when they are needed, so that importing this module stays fast.
+Solvers are imported when they are needed, so that importing this module stays fast. The settings of
+certctl's own are in `certctl.rules.options`.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Hashable, Sequence
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import Protocol
 
+from certctl import challenges
 from certctl.challenges.system import SolverSystem, no_port_lock
-from certctl.model.errors import ConfigurationError
 from certctl.model.identifiers import Identifier
 from certctl.model.ports import Solver
 from certctl.model.spec import ChallengeSpec
 from certctl.rules.options import Option
-from certctl.rules.settings import unknown
+from certctl.system.plugins import Plugins
 
 __all__ = [
     "GROUP",
     "MODULES",
     "SolverModule",
     "SolverSystem",
+    "challenge_options",
     "check_solver",
     "create_solver",
+    "method_names",
     "no_port_lock",
     "sharing_key",
 ]
@@ -44,6 +46,8 @@ MODULES = MappingProxyType(
 )
 """The module of each built-in challenge method."""
 
+_PLUGINS = Plugins(challenges, GROUP, "challenge method", "usage.challenge_method", files=MODULES)
+
 
 class SolverModule(Protocol):
     """The interface of a solver module."""
@@ -55,11 +59,23 @@ class SolverModule(Protocol):
         ...
 
 
+def method_names() -> tuple[str, ...]:
+    """Return the names of all challenge methods, sorted."""
+    return _PLUGINS.names()
+
+
+def challenge_options() -> tuple[Option, ...]:
+    """Return the options of plug-ins, named `challenge.METHOD.OPTION`. Raises `ConfigurationError`
+    for one that is broken.
+    """
+    return tuple(option for name in _PLUGINS.others() for option in _module(name).OPTIONS)
+
+
 def create_solver(challenge: ChallengeSpec, system: SolverSystem) -> Solver:
     """Return the solver for `challenge.method`.
 
-    Raises `ConfigurationError` for an unknown method, for a plug-in that cannot be loaded, and for
-    invalid settings.
+    Raises `UsageError` for an unknown method, `ConfigurationError` for a plug-in that cannot be
+    loaded, and for invalid settings.
     """
     return _module(challenge.method).create(challenge, system)
 
@@ -90,20 +106,5 @@ def sharing_key(challenge: ChallengeSpec) -> Hashable:
 
 
 def _module(method: str) -> SolverModule:
-    if method in MODULES:
-        module = importlib.import_module(f"certctl.challenges.{MODULES[method]}")
-        return cast(SolverModule, module)
-    from importlib import metadata  # noqa: PLC0415 - slow to import, and seldom needed
-
-    plugins = {each.name: each for each in metadata.entry_points(group=GROUP)}
-    if method not in plugins:
-        raise unknown(method, (*MODULES, *plugins), "challenge.method")
-    try:
-        return cast(SolverModule, plugins[method].load())
-    except Exception as error:
-        raise ConfigurationError(
-            f"the plug-in {plugins[method].value} for the challenge method {method!r} cannot be"
-            f" loaded: {error}",
-            hint="Update or remove the package that contains it.",
-            code="configuration.plugin",
-        ) from error
+    module: SolverModule = _PLUGINS.module(method)
+    return module

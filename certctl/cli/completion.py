@@ -73,6 +73,12 @@ def _cas() -> Iterable[str]:
     return [each.name for each in KNOWN_CAS]
 
 
+def _methods() -> Iterable[str]:
+    from certctl.challenges.loading import method_names  # noqa: PLC0415 - only for a completion
+
+    return method_names()
+
+
 def _dns_providers() -> Iterable[str]:
     from certctl.dns.loading import provider_names  # noqa: PLC0415 - only for a completion
 
@@ -86,7 +92,12 @@ def _targets() -> Iterable[str]:
 
 
 KNOWN_VALUES = MappingProxyType(
-    {"ca": _cas, "challenge.dns_provider": _dns_providers, "deploy.targets": _targets}
+    {
+        "ca": _cas,
+        "challenge.method": _methods,
+        "challenge.dns_provider": _dns_providers,
+        "deploy.targets": _targets,
+    }
 )
 """Functions that return the values of a setting without a fixed list of choices, by its key."""
 

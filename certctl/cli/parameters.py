@@ -27,7 +27,11 @@ _CERTIFICATE = "Certificate"
 _DEPLOYMENT = "Deployment"
 _TIMEOUTS = "Timeouts and concurrency"
 _HEADINGS = (GENERAL, _CA, DOMAIN_VALIDATION, _CERTIFICATE, _DEPLOYMENT, _TIMEOUTS)
-_PLUGIN_HEADINGS = {"dns": "DNS provider", "deploy": "Deploy target"}
+_PLUGIN_HEADINGS = {
+    "challenge": "Challenge method",
+    "dns": "DNS provider",
+    "deploy": "Deploy target",
+}
 
 _HELP_ALL = "--help-all"
 _SHOW_ALL = "certctl.show_all"
@@ -64,11 +68,7 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
     def store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value is None or value == ():
             return
-        try:
-            given: Value = parse(option, value) if isinstance(value, str) else check(option, value)
-        except ConfigurationError as error:
-            message = error.message.removeprefix(f"{option.key}: ")
-            raise bad_value(context, parameter, error, message) from error
+        given = read_value(option, value, context, parameter)
         context.find_root().ensure_object(Invocation).flags[option.key] = given
 
     attributes: dict[str, Any] = {
@@ -94,6 +94,19 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
         case _:
             attributes |= {"metavar": option.metavar or option.kind.value}
     return [option.flag or "", name], attributes
+
+
+def read_value(
+    option: Option, value: Any, context: click.Context, parameter: click.Parameter
+) -> Value:
+    """Return the value of a setting that was given on the command line. Raises
+    `ConfigurationError`, which names the option.
+    """
+    try:
+        return parse(option, value) if isinstance(value, str) else check(option, value)
+    except ConfigurationError as error:
+        message = error.message.removeprefix(f"{option.key}: ")
+        raise bad_value(context, parameter, error, message) from error
 
 
 class _Choice(click.Choice):  # type: ignore[type-arg]  # generic since Click 8.2

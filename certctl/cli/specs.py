@@ -12,8 +12,15 @@ from typing import Any, TypeVar
 import click
 
 from certctl.ca.directories import DEV
+from certctl.cli.completion import setting_values
 from certctl.cli.invocation import Invocation
-from certctl.cli.parameters import DOMAIN_VALIDATION, SectionedOption, settings
+from certctl.cli.parameters import (
+    DOMAIN_VALIDATION,
+    SectionedOption,
+    help_of,
+    read_value,
+    settings,
+)
 from certctl.engine.plugins import option_table
 from certctl.engine.report import Report
 from certctl.engine.run import Run
@@ -24,6 +31,7 @@ from certctl.model.values import Value
 from certctl.output.certificates import files_lines, renewal_text
 from certctl.output.console import Paragraph
 from certctl.output.times import Times, left
+from certctl.rules.options import OPTIONS
 from certctl.rules.spec import with_absolute_paths
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -40,6 +48,7 @@ _ACTIONS = MappingProxyType(
 )
 """What a summary calls the actions whose name is not a plain word for it."""
 
+_METHOD, _CREDENTIALS = "challenge.method", "challenge.dns_credentials"
 _CA = ("ca", "ca_bundle", "account.id", "account.email", "account.agree_tos")
 _CHALLENGE = (
     "challenge.http_address",
@@ -106,6 +115,7 @@ def spec_options(function: _Decorated) -> _Decorated:
     function = settings(*_CHALLENGE, *_DNS)(function)
     for method in reversed(_METHODS):
         function = _method_option(method)(function)
+    function = _challenge_option()(function)
     return settings(*_CA)(function)
 
 
@@ -115,14 +125,17 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
     Raises `UsageError` if two validation methods were given.
     """
     flags = invocation.flags
-    methods = {
-        **{f"--{method}": flags.get("challenge.method") == method for method in _METHODS},
-        "--webroot": "challenge.webroots" in flags,
-        "--dns": "challenge.dns_provider" in flags or "challenge.dns_credentials" in flags,
-        "--http-hook": "challenge.http_hook" in flags,
+    chosen = {
+        flag: method
+        for flag, method, given in (
+            (_flag_of(str(flags.get(_METHOD))), str(flags.get(_METHOD)), _METHOD in flags),
+            ("--webroot", "webroot", "challenge.webroots" in flags),
+            ("--dns", "dns", bool({"challenge.dns_provider", _CREDENTIALS} & flags.keys())),
+            ("--http-hook", "http-hook", "challenge.http_hook" in flags),
+        )
+        if given
     }
-    chosen = [flag for flag, is_given in methods.items() if is_given]
-    if len(chosen) > 1:
+    if len(set(chosen.values())) > 1:
         raise _cannot_combine(*chosen)
     if "profile" in flags and "required_profile" in flags:
         raise UsageError("--profile and --required-profile cannot be combined")
@@ -256,12 +269,8 @@ def _method_option(method: str) -> Callable[[_Decorated], _Decorated]:
     text, common = _METHODS[method]
 
     def choose(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        if not value:
-            return
-        flags = context.find_root().ensure_object(Invocation).flags
-        before = flags.setdefault("challenge.method", method)
-        if before != method:
-            raise _cannot_combine(f"--{before}", f"--{method}")
+        if value:
+            _choose(context, method)
 
     return click.option(
         f"--{method}",
@@ -274,6 +283,40 @@ def _method_option(method: str) -> Callable[[_Decorated], _Decorated]:
         callback=choose,
         help=text,
     )
+
+
+def _challenge_option() -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that adds `--challenge`, for the methods of plug-ins and for scripts."""
+    option = next(each for each in OPTIONS if each.key == _METHOD)
+
+    def choose(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            _choose(context, str(read_value(option, value, context, parameter)))
+
+    return click.option(
+        option.flag or "",
+        "challenge_method",
+        cls=SectionedOption,
+        section=DOMAIN_VALIDATION,
+        setting=option,
+        metavar=option.metavar,
+        expose_value=False,
+        callback=choose,
+        help=help_of(option),
+        shell_complete=setting_values(_METHOD),
+    )
+
+
+def _choose(context: click.Context, method: str) -> None:
+    """Store the method. Raises `UsageError` if another flag chose another one."""
+    flags = context.find_root().ensure_object(Invocation).flags
+    before = str(flags.setdefault(_METHOD, method))
+    if before != method:
+        raise _cannot_combine(_flag_of(before), _flag_of(method))
+
+
+def _flag_of(method: str) -> str:
+    return f"--{method}" if method in _METHODS else f"--challenge {method}"
 
 
 def _cannot_combine(*ways: str) -> UsageError:

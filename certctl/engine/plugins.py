@@ -1,7 +1,10 @@
-"""The settings of plug-ins, in addition to certctl's own: DNS providers and deploy targets."""
+"""The settings of plug-ins, in addition to certctl's own: challenge methods, DNS providers and
+deploy targets.
+"""
 
 from __future__ import annotations
 
+from certctl.challenges.loading import challenge_options
 from certctl.deploy.loading import own_target_options, target_options
 from certctl.dns.loading import builtin_provider_options, provider_options
 from certctl.rules.options import OPTIONS, Option
@@ -10,7 +13,7 @@ from certctl.rules.settings import OptionTable
 
 def plugin_options() -> tuple[Option, ...]:
     """Return the options of all plug-ins. Raises `ConfigurationError` for one that is broken."""
-    return (*provider_options(), *target_options())
+    return (*challenge_options(), *provider_options(), *target_options())
 
 
 def option_table() -> OptionTable:

@@ -21,6 +21,7 @@ from certctl.model.ca import Account, Endpoint, LedgerEntry
 from certctl.model.errors import ConfigurationError, Interrupted, LockHeld, StoreError
 from certctl.model.events import Retrying, Warned
 from certctl.model.spec import CertificateSpec, ChallengeSpec
+from certctl.rules.options import METHODS
 from certctl.system.core_dumps import forbid_core_dumps
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class Run:
         so that wildcards need no external DNS.
         """
         endpoint, challenge = self.endpoint(spec.ca, spec.ca_bundle), spec.challenge
+        if challenge.method not in METHODS and spec.ca in self.services.endpoints:
+            return _with_ports(challenge, endpoint)
         if challenge.method in {"dns", "dns-persist"} and endpoint.dns is not None:
             return replace(challenge, dns_resolver=challenge.dns_resolver or endpoint.dns)
         if challenge.method == "tls-alpn" and endpoint.tls_alpn_port is not None:
@@ -281,3 +284,15 @@ class Run:
     def retrying(self, reason: str, seconds: float) -> None:
         """Report that a request will be retried in `seconds`, and why."""
         self.services.emit(Retrying("", self.services.clock.now(), reason, seconds))
+
+
+def _with_ports(challenge: ChallengeSpec, endpoint: Endpoint) -> ChallengeSpec:
+    """Return where a plug-in must answer a CA inside this process."""
+    return replace(
+        challenge,
+        http_address="127.0.0.1",
+        http_port=endpoint.http_port or challenge.http_port,
+        tls_alpn_address="127.0.0.1",
+        tls_alpn_port=endpoint.tls_alpn_port or challenge.tls_alpn_port,
+        dns_resolver=challenge.dns_resolver or endpoint.dns,
+    )

@@ -68,16 +68,29 @@ class Option:
         return "CERTCTL_" + self.key.replace(".", "_").upper()
 
 
-_TARGET = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+METHODS = ("standalone", "webroot", "http-hook", "dns", "tls-alpn", "dns-persist")
+"""The challenge methods of certctl itself; plug-ins add others."""
+
+_PLUGIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 
 
 def _target(value: object) -> str:
     """Return `value` if it can be the name of a deploy target, which need not exist."""
-    if not isinstance(value, str) or not _TARGET.match(value):
+    if not isinstance(value, str) or not _PLUGIN.match(value):
         raise ConfigurationError(
             f"{value!r} is not a valid deploy target",
             hint="Give the name of a program, such as nginx or haproxy. To run a command instead,"
             " use --reload.",
+        )
+    return value
+
+
+def _method(value: object) -> str:
+    """Return `value` if it can be the name of a challenge method, which need not exist."""
+    if not isinstance(value, str) or not _PLUGIN.match(value):
+        raise ConfigurationError(
+            f"{value!r} is not a valid challenge method",
+            hint=f"Give one of {', '.join(METHODS)}, or the name of a plug-in.",
         )
     return value
 
@@ -284,11 +297,14 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "challenge.method",
-        Kind.CHOICE,
+        Kind.TEXT,
         "standalone",
-        "Method used to validate domain names.",
-        choices=("standalone", "webroot", "http-hook", "dns", "tls-alpn", "dns-persist"),
+        "Method used to validate domain names: standalone, webroot, http-hook, dns, tls-alpn, "
+        "dns-persist, or that of a plug-in. Most methods also have a flag of their own.",
+        flag="--challenge",
+        metavar="METHOD",
         in_spec=True,
+        canonical=_method,
     ),
     Option(
         "challenge.http_address",

@@ -17,7 +17,7 @@ from certctl.model.spec import CertificateSpec, ChallengeSpec, DeploySpec, KeyTy
 from certctl.model.values import Value
 from certctl.rules.copies import parse_copy, with_paths
 from certctl.rules.credentials import absolute_option, read_options
-from certctl.rules.options import Kind, Option
+from certctl.rules.options import METHODS, Kind, Option
 from certctl.rules.paths import absolute_path
 from certctl.rules.service_address import parse_service
 from certctl.rules.settings import Settings, Source, check, flatten, unknown
@@ -122,6 +122,9 @@ def merge_choices(current: Mapping[str, Value], given: Mapping[str, Value]) -> d
         dropped = {
             key for key, only in _ONLY_FOR_METHOD.items() if only != method and key not in given
         }
+        dropped |= {
+            key for key in chosen if method_of(key) not in {None, method} and key not in given
+        }
         if method == "dns-persist":
             # No records are written, but the DNS is queried.
             dropped |= {key for key in chosen if _for_writing(key) and key not in given}
@@ -202,6 +205,14 @@ def target_of(key: str) -> str | None:
     return parts[1] if len(parts) == 3 and parts[0] == "deploy" else None
 
 
+def method_of(key: str) -> str | None:
+    """Return the challenge method, a plug-in's, of a key `challenge.METHOD.OPTION`; None for other
+    keys.
+    """
+    parts = key.split(".")
+    return parts[1] if len(parts) == 3 and parts[0] == "challenge" else None
+
+
 def split_webroot(text: str) -> tuple[str | None, str]:
     """Return the name and the directory of `NAME=DIR`, or None and the directory of `DIR`.
 
@@ -271,8 +282,9 @@ def _challenge(settings: Settings) -> ChallengeSpec:
     provider = settings.text("challenge.dns_provider")
     options = settings.texts("challenge.dns_options")
     read_options(options, provider or "PROVIDER")
+    method = settings.required_text(_METHOD)
     return ChallengeSpec(
-        method=settings.required_text(_METHOD),
+        method=method,
         http_address=settings.text("challenge.http_address"),
         http_port=settings.integer("challenge.http_port"),
         tls_alpn_address=settings.text("challenge.tls_alpn_address"),
@@ -292,15 +304,22 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         dns_propagation_quorum=settings.required_text("challenge.dns_propagation_quorum"),
         dns_public_resolvers=settings.texts("challenge.dns_public_resolvers"),
         hook_timeout=settings.seconds("deploy.hook_timeout"),
-        plugin=_plugin(settings, provider),
+        plugin=_plugin(settings, method, provider),
     )
 
 
-def _plugin(settings: Settings, provider: str | None) -> dict[str, Value]:
-    if provider is None:
-        return {}
-    prefix = f"dns.{provider}."
-    return {key: settings.value(key) for key in settings.table if key.startswith(prefix)}
+def _plugin(settings: Settings, method: str, provider: str | None) -> dict[str, Value]:
+    """Return the options of the DNS provider, or of a challenge method that is a plug-in."""
+    prefixes = plugin_prefixes(method, provider)
+    if not prefixes:
+        return {}  # loading the options of plug-ins takes time
+    return {key: settings.value(key) for key in settings.table if key.startswith(prefixes)}
+
+
+def plugin_prefixes(method: str, provider: str | None) -> tuple[str, ...]:
+    """Return how the keys of the plug-ins begin that a certificate's validation uses."""
+    own = () if method in METHODS else (f"challenge.{method}.",)
+    return own if provider is None else (*own, f"dns.{provider}.")
 
 
 def _mode(text: str | None) -> int | None:

@@ -27,7 +27,8 @@ class Plugins:
     """The modules of `package` and the entry points of `group`.
 
     `noun` describes one of them in messages. `code` is the code of the error for an unknown name,
-    and `more_hint` is appended to its hint.
+    and `more_hint` is appended to its hint. `files` has the modules of `package` by name, if they
+    are not named after the plug-ins.
     """
 
     package: ModuleType
@@ -35,10 +36,13 @@ class Plugins:
     noun: str
     code: str
     more_hint: str = ""
+    files: Mapping[str, str] | None = None
 
     @cached_property
     def builtin(self) -> tuple[str, ...]:
         """The names of the built-in plug-ins, sorted."""
+        if self.files is not None:
+            return tuple(sorted(self.files))
         files = pkgutil.iter_modules(self.package.__path__)
         return tuple(sorted(each.name.replace("_", "-") for each in files))
 
@@ -46,12 +50,16 @@ class Plugins:
         """Return the names of all plug-ins, sorted."""
         return tuple(sorted({*self.builtin, *self._entry_points}))
 
+    def others(self) -> tuple[str, ...]:
+        """Return the names of the plug-ins of other packages, sorted."""
+        return tuple(sorted(self._entry_points.keys() - set(self.builtin)))
+
     def module(self, name: str) -> Any:
         """Return the module with this name. Raises `UsageError` if there is none,
         `ConfigurationError` if the plug-in of another package cannot be loaded.
         """
         if name in self.builtin:
-            file = name.replace("-", "_")
+            file = name.replace("-", "_") if self.files is None else self.files[name]
             return importlib.import_module(f"{self.package.__name__}.{file}")
         entry_points = self._entry_points
         if name not in entry_points:

@@ -13,6 +13,7 @@ from tests.support.command import certctl, every_command
 OPTIONS = tuple(option_table().values())
 
 BAD = {
+    "challenge.method": "no such",
     "common_name": "not a name",
     "deploy.copy": "fullchain",
     "deploy.targets": "no such",

@@ -46,6 +46,7 @@ from certctl.store.home.audit import line
 from certctl.system.process import INHERITED
 from tests.lab.clock import SteerableClock
 from tests.support.command import every_command
+from tests.support.documents import python_blocks
 from tests.unit.store_samples import NOW, issued
 
 ROOT = Path(__file__).parents[2]
@@ -359,10 +360,9 @@ def test_the_tables_in_the_page_on_dns_are_taken(tmp_path: Path) -> None:
 
 
 def example(document: str, directory: Path) -> ModuleType:
-    block = re.search(r"^```python\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE)
-    assert block is not None
+    block, *_ = python_blocks(document)
     file = directory / "example_plugin.py"
-    file.write_text(block[1], encoding="utf-8")
+    file.write_text(block, encoding="utf-8")
     specification = importlib.util.spec_from_file_location("example_plugin", file)
     assert specification is not None
     assert specification.loader is not None

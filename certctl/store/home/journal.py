@@ -36,8 +36,10 @@ from certctl.store.home.records import (
 )
 from certctl.system.files import Sync, as_store_error, remove_file, rename
 
-SecretLookup = Callable[[str, str | None], Mapping[str, Value]]
-"""Returns a DNS provider's secret options, given a certificate's name and the provider's name."""
+SecretLookup = Callable[[str, str, str | None], Mapping[str, Value]]
+"""Returns the secret options of a certificate's plug-ins, given its name, its challenge method and
+the name of its DNS provider.
+"""
 
 _PLACEMENTS = re.compile(r"placements-(.+)-[0-9a-f]{16}\Z")
 _COPIES = re.compile(r"copies-(.+)-[0-9a-f]{16}\Z")
@@ -82,7 +84,9 @@ class Journal:
     def leftovers(self, certificate: str) -> Sequence[Leftover]:
         def read(entry: str, fields: Fields) -> Leftover:
             challenge = fields.object("challenge")
-            secrets = self._secrets(certificate, challenge.string_or_none("dns_provider"))
+            secrets = self._secrets(
+                certificate, challenge.string("method"), challenge.string_or_none("dns_provider")
+            )
             return Leftover(
                 entry, to_challenge(challenge, secrets), to_placements(fields), to_cleanup(fields)
             )

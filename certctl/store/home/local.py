@@ -22,6 +22,7 @@ from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.model.values import Value
 from certctl.rules.settings import Settings
+from certctl.rules.spec import plugin_prefixes
 from certctl.store.home.accounts import Accounts
 from certctl.store.home.copy_owners import CopyOwners
 from certctl.store.home.documents import Json
@@ -76,7 +77,7 @@ class LocalStore:
         self._runs = Runs(self._layout)
         self._copy_owners = CopyOwners(self._layout)
         self._accounts = Accounts(self._layout, clock, stop, self._trust)
-        self._journal = Journal(self._layout, settings.table, self._provider_secrets, warn)
+        self._journal = Journal(self._layout, settings.table, self._plugin_secrets, warn)
 
     @property
     def trust(self) -> HomeTrust:
@@ -354,15 +355,15 @@ class LocalStore:
             *self._versions.numbers(name),
         )
 
-    def _provider_secrets(self, name: str, provider: str | None) -> Mapping[str, Value]:
-        """Return the secret options of a DNS provider: from the certificate's spec, or else from
-        the settings.
+    def _plugin_secrets(self, name: str, method: str, provider: str | None) -> Mapping[str, Value]:
+        """Return the secret options of a DNS provider and a challenge method: from the
+        certificate's spec, or else from the settings.
         """
-        if provider is None:
+        prefixes = plugin_prefixes(method, provider)
+        if not prefixes:
             return {}
         table = self._settings.table
-        prefix = f"dns.{provider}."
-        keys = [key for key, each in table.items() if each.secret and key.startswith(prefix)]
+        keys = [key for key, each in table.items() if each.secret and key.startswith(prefixes)]
         try:
             plugin = self._specs.peek(name).challenge.plugin
         except (UnknownCertificate, ConfigurationError):
