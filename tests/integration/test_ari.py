@@ -184,6 +184,29 @@ def test_the_order_says_which_certificate_it_replaces(by_ari: Machine) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "is_replaced"),
+    [
+        (["b.example"], True),
+        (["b.example", "c.example"], True),
+        (["a.example", "c.example"], True),
+        (["c.example"], False),
+        (["c.example", "d.example"], False),
+    ],
+    ids=["fewer", "one stays", "another stays", "another name", "other names"],
+)
+def test_an_order_replaces_only_a_certificate_with_which_it_shares_a_name(
+    by_ari: Machine, names: list[str], is_replaced: bool
+) -> None:
+    """A CA refuses it otherwise (RFC 9773 §5)."""
+    by_ari.issue("a.example", "b.example", name="main")
+    replaced = by_ari.live("main").facts.ari_id
+
+    by_ari.issue(*names, name="main", confirmed=True)
+
+    assert replaced_by_orders(by_ari) == [None, replaced if is_replaced else None]
+
+
+@pytest.mark.parametrize(
     "fault",
     [problem("alreadyReplaced", 409), problem("malformed", 400), response(403, "no")],
     ids=["alreadyReplaced", "malformed", "403"],

@@ -1,5 +1,6 @@
 """Runs that were killed: the next one goes on with the same order, and ends as it should have."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,25 @@ def test_a_first_issue_that_was_killed_is_finished_with_the_same_order(
     # only where the order's URL never reached us is it placed again
     assert orders(machine) == (2 if resource == "new-order" else 1)
     assert len(machine.ca.issued) == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "orders_placed"),
+    [(timedelta(hours=23), 1), (timedelta(hours=25), 2)],
+    ids=["less than a day", "more than a day"],
+)
+def test_an_order_is_resumed_for_a_day(
+    machine: Machine, age: timedelta, orders_placed: int
+) -> None:
+    machine.ca.finalize_polls, machine.ca.retry_after = 3, 30
+    machine.issue("a.example", options={"order_timeout": 45.0})
+    machine.ca.finalize_polls = 0
+    machine.pass_time(age)
+
+    report = machine.issue("a.example", options={"order_timeout": 600.0})
+
+    assert done(report)
+    assert orders(machine) == orders_placed
 
 
 def test_an_order_of_which_the_answer_was_never_seen_is_the_same_where_the_ca_says_so(

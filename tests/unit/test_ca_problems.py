@@ -244,6 +244,14 @@ def test_retry_after_is_a_bounded_number_of_seconds(value: str, seconds: float |
     assert retry_after({"Retry-After": value}, NOW) == seconds
 
 
+def test_the_longest_retry_after_is_a_week() -> None:
+    week = 7 * 24 * 60 * 60
+
+    found = [retry_after({"Retry-After": str(week + more)}, NOW) for more in (-1, 0, 1)]
+
+    assert found == [week - 1, week, week]
+
+
 @given(st.text(max_size=60))
 def test_retry_after_of_any_text_is_read(value: str) -> None:
     seconds = retry_after({"Retry-After": value}, NOW)
