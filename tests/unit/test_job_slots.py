@@ -104,3 +104,24 @@ def test_of_equal_rank_the_first_to_come_is_served_first() -> None:
             thread.join(LONG)
 
     assert order == ["a", "b", "c", "d"]
+
+
+def test_who_comes_while_a_slot_is_handed_over_does_not_push_in() -> None:
+    order: list[str] = []
+
+    def take_turn() -> None:
+        slots.acquire(0)
+        order.append("waited")
+        slots.release()
+
+    with taken(1) as slots:
+        thread = threading.Thread(target=take_turn, daemon=True)
+        thread.start()
+        while not slots._waiting:
+            thread.join(0.001)
+        slots.release()
+        slots.acquire(5)
+        order.append("came later")
+        thread.join(LONG)
+
+    assert order == ["waited", "came later"]

@@ -172,6 +172,48 @@ def test_a_refusal_of_what_was_sent_more_slowly_is_another_congestion() -> None:
     assert sent(some, clock, ORDER, 3) == pytest.approx([0.0, 1 / rate, 2 / rate], abs=0.001)
 
 
+def test_a_step_back_is_to_four_fifths_of_what_was_answered_in_the_last_second() -> None:
+    clock = SteerableClock()
+    some = limiter(clock)
+    some.record_refusal(ORDER, BUSY)
+    clock.advance(2)
+    for _ in range(13):
+        some.record_success()
+    some.record_refusal(ORDER, BUSY)
+
+    # Not to 70 % of what was allowed, 10 * 1.03**13, which would be less.
+    assert sent(some, clock, ORDER, 2) == pytest.approx([0.0, 1 / (13 * 0.8)], abs=0.0001)
+
+
+def test_the_pace_is_never_slower_than_one_request_a_second() -> None:
+    clock = SteerableClock()
+    some = limiter(clock)
+    for _ in range(20):
+        some.record_refusal(ORDER, BUSY)
+        clock.advance(2)
+
+    assert sent(some, clock, ORDER, 3) == [0.0, 1.0, 2.0]
+
+
+def test_the_pace_is_free_again_above_two_hundred_requests_a_second() -> None:
+    clock = SteerableClock()
+    some = limiter(clock)
+    some.record_refusal(ORDER, BUSY)
+    clock.advance(2)
+
+    rate, found = 10.0, []
+    while rate < 200:
+        first, second = sent(some, clock, ORDER, 2)
+        found.append(second - first)
+        some.record_success()
+        rate *= 1.03
+
+    assert found[-1] == pytest.approx(1.03 / rate, abs=0.00001)
+    assert 0 not in found
+    clock.advance(1)
+    assert sent(some, clock, ORDER, 2) == [0.0, 0.0]
+
+
 def test_after_a_refusal_the_pace_is_a_little_below_what_the_ca_has_answered() -> None:
     clock = SteerableClock()
     some = limiter(clock)
