@@ -34,6 +34,8 @@ _CODE = "challenge.http.webroot"
 
 def create(challenge: ChallengeSpec, system: SolverSystem) -> Solver:  # noqa: ARG001 - never waits
     """Return a solver for the spec's webroots. Raises `ConfigurationError` if there are none."""
+    if challenge.directory is not None and not challenge.webroots:
+        return WebrootSolver(challenge.directory, {}, ())
     return WebrootSolver(*parse_webroots(challenge.webroots))
 
 
@@ -63,9 +65,18 @@ def parse_webroots(texts: Sequence[str]) -> tuple[str | None, Mapping[str, str]]
 
 
 class WebrootSolver:
-    """Answers HTTP-01 challenges with files below each name's directory, or the default one."""
+    """Answers HTTP-01 challenges with files below each name's directory, or the default one.
 
-    def __init__(self, default: str | None, by_name: Mapping[str, str]) -> None:
+    `below` is the path of the files in such a directory; empty if they are in the directory itself.
+    """
+
+    def __init__(
+        self,
+        default: str | None,
+        by_name: Mapping[str, str],
+        below: Sequence[str] = DIRECTORIES,
+    ) -> None:
+        self._below = below
         self._default = default
         self._by_name = by_name
         self._mutex = threading.Lock()
@@ -80,7 +91,7 @@ class WebrootSolver:
         """Raise `ChallengeError` if a name's webroot does not exist, or a link leads out of it."""
         for each in identifiers:
             with _translated_errors(root := self._root(each)):
-                webroot_directory.find_directory(root, DIRECTORIES)
+                webroot_directory.find_directory(root, self._below)
 
     def plan(self, task: Task) -> Placement:
         """Return the file's location, and how many of its parent directories must be created.
@@ -89,7 +100,7 @@ class WebrootSolver:
         """
         check_task(task)
         with _translated_errors(root := self._root(task.identifier)):
-            directory = webroot_directory.find_directory(root, DIRECTORIES)
+            directory = webroot_directory.find_directory(root, self._below)
         return placement(
             NAME,
             task,

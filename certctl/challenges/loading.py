@@ -99,7 +99,7 @@ def sharing_key(challenge: ChallengeSpec) -> Hashable:
     if challenge.method == "standalone":
         return challenge.method, challenge.http_address, challenge.http_port
     if challenge.method == "webroot":
-        return challenge.method, challenge.webroots
+        return challenge.method, challenge.webroots, challenge.directory
     if challenge.method == "tls-alpn":
         return challenge.method, challenge.tls_alpn_address, challenge.tls_alpn_port
     return repr(challenge), tuple(sorted(challenge.plugin.items()))

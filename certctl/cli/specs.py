@@ -56,6 +56,7 @@ _CHALLENGE = (
     "challenge.tls_alpn_address",
     "challenge.tls_alpn_port",
     "challenge.webroots",
+    "challenge.directory",
     "challenge.http_hook",
     "challenge.http_cleanup_hook",
     "challenge.http_hook_protocol",
@@ -130,12 +131,13 @@ def given_options(invocation: Invocation) -> dict[str, Value]:
         for flag, method, given in (
             (_flag_of(str(flags.get(_METHOD))), str(flags.get(_METHOD)), _METHOD in flags),
             ("--webroot", "webroot", "challenge.webroots" in flags),
+            ("--challenge-directory", "webroot", "challenge.directory" in flags),
             ("--dns", "dns", bool({"challenge.dns_provider", _CREDENTIALS} & flags.keys())),
             ("--http-hook", "http-hook", "challenge.http_hook" in flags),
         )
         if given
     }
-    if len(set(chosen.values())) > 1:
+    if len(set(chosen.values())) > 1 or {"--webroot", "--challenge-directory"} <= chosen.keys():
         raise _cannot_combine(*chosen)
     if "profile" in flags and "required_profile" in flags:
         raise UsageError("--profile and --required-profile cannot be combined")

@@ -40,6 +40,7 @@ class ChallengeSpec:
     tls_alpn_address: str | None = None
     tls_alpn_port: int = 443
     webroots: tuple[str, ...] = ()
+    directory: str | None = None
     http_hook: str | None = None
     http_cleanup_hook: str | None = None
     http_hook_protocol: str | None = None

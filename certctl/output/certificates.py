@@ -252,7 +252,8 @@ def _challenge_text(details: CertificateDetails) -> str:
         case "dns-persist":
             return "DNS-PERSIST-01, persistent record"
         case "webroot":
-            return f"HTTP-01, webroot {', '.join(challenge.webroots)}"
+            places = challenge.webroots or (challenge.directory or "",)
+            return f"HTTP-01, webroot {', '.join(places)}"
         case "dns":
             return f"{challenge.dns_challenge.upper()}, {_dns_text(challenge)}"
     return challenge.method

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_private_key,
     load_pem_private_key,
 )
 
@@ -37,6 +39,12 @@ _RSA_BITS: dict[str, int] = {
     KeyType.RSA_3072: 3072,
     KeyType.RSA_4096: 4096,
     AccountKeyType.RS256: 2048,
+}
+_RSA_PARTS = ("p", "q", "d", "dp", "dq", "qi")
+_JWK_CURVES: dict[str, type[ec.EllipticCurve]] = {
+    "P-256": ec.SECP256R1,
+    "P-384": ec.SECP384R1,
+    "P-521": ec.SECP521R1,
 }
 _CURVE_NAMES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
 
@@ -142,6 +150,86 @@ def standard_pem(pem: bytes) -> bytes:
     return (
         pem if key is None else key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
+
+
+def describe_private_key(pem: bytes) -> str:
+    """Return the type of a private key, such as `rsa-2048`. Raises as `load_private_key` does."""
+    return describe_key(load_private_key(pem).public_key())[0]
+
+
+def from_jwk(fields: Mapping[str, object]) -> bytes:
+    """Return a private key in JWK notation (RFC 7518 §6) as unencrypted PKCS#8 in PEM.
+
+    Raises `ConfigurationError`, which does not quote the key.
+    """
+    try:
+        if fields.get("kty") == "RSA":
+            public = rsa.RSAPublicNumbers(_number(fields, "e"), _number(fields, "n"))
+            p, q, d, dp, dq, qi = (_number(fields, each) for each in _RSA_PARTS)
+            key: PrivateKey = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, public).private_key()
+        else:
+            curve = _JWK_CURVES[str(fields.get("crv"))]
+            key = ec.derive_private_key(_number(fields, "d"), curve())
+    except (KeyError, ValueError, TypeError):
+        raise _key_refused("it is not a private key in JWK format", None) from None
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def to_jwk(pem: bytes) -> dict[str, str]:
+    """Return a private key in JWK notation. Raises as `load_private_key` does."""
+    key = load_private_key(pem)
+    if isinstance(key, rsa.RSAPrivateKey):
+        numbers = key.private_numbers()
+        parts = {
+            "n": numbers.public_numbers.n,
+            "e": numbers.public_numbers.e,
+            "d": numbers.d,
+            "p": numbers.p,
+            "q": numbers.q,
+            "dp": numbers.dmp1,
+            "dq": numbers.dmq1,
+            "qi": numbers.iqmp,
+        }
+        return {"kty": "RSA", **{name: _unsigned(value) for name, value in parts.items()}}
+    octets = (key.key_size + 7) // 8
+    point = key.private_numbers()
+    curve = next(name for name, kind in _JWK_CURVES.items() if kind().name == key.curve.name)
+    return {
+        "kty": "EC",
+        "crv": curve,
+        "x": _unsigned(point.public_numbers.x, octets),
+        "y": _unsigned(point.public_numbers.y, octets),
+        "d": _unsigned(point.private_value, octets),
+    }
+
+
+def from_der(der: bytes) -> bytes:
+    """Return a private key in DER (PKCS#1, SEC1 or PKCS#8) as PEM. Raises `ConfigurationError`."""
+    try:
+        key = load_der_private_key(der, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _key_refused("it is not a private key in DER format", None) from None
+    if not isinstance(key, PrivateKey):
+        raise _key_refused("it is neither an RSA nor an ECDSA key", None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_pem(pem: bytes) -> bytes:
+    """Return the public key of a private key as PEM. Raises as `load_private_key` does."""
+    public = load_private_key(pem).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _number(fields: Mapping[str, object], name: str) -> int:
+    text = fields[name]
+    if not isinstance(text, str):
+        raise TypeError(name)
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def _unsigned(value: int, octets: int | None = None) -> str:
+    size = octets or max(1, (value.bit_length() + 7) // 8)
+    return base64.urlsafe_b64encode(value.to_bytes(size)).rstrip(b"=").decode("ascii")
 
 
 def _ec_key(pem: bytes) -> ec.EllipticCurvePrivateKey | None:

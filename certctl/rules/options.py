@@ -364,6 +364,18 @@ OPTIONS: tuple[Option, ...] = (
         variable="CERTCTL_WEBROOT",
     ),
     Option(
+        "challenge.directory",
+        Kind.PATH,
+        None,
+        "Validate with HTTP-01 by placing files in a directory that the web server serves as "
+        "/.well-known/acme-challenge/ itself, as with an alias in nginx, and not in a document "
+        "root.",
+        flag="--challenge-directory",
+        metavar="DIR",
+        in_spec=True,
+        variable="CERTCTL_CHALLENGE_DIRECTORY",
+    ),
+    Option(
         "challenge.http_hook",
         Kind.TEXT,
         None,

@@ -31,6 +31,7 @@ _ONLY_FOR_METHOD = {
     "challenge.tls_alpn_address": "tls-alpn",
     "challenge.tls_alpn_port": "tls-alpn",
     "challenge.webroots": "webroot",
+    "challenge.directory": "webroot",
     "challenge.http_hook": "http-hook",
     "challenge.http_cleanup_hook": "http-hook",
     "challenge.http_hook_protocol": "http-hook",
@@ -106,6 +107,7 @@ def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
         "challenge.dns_provider": "dns",
         "challenge.dns_credentials": "dns",
         "challenge.webroots": "webroot",
+        "challenge.directory": "webroot",
         "challenge.http_hook": "http-hook",
     }
     method = next((method for key, method in implied.items() if values.get(key)), None)
@@ -290,6 +292,7 @@ def _challenge(settings: Settings) -> ChallengeSpec:
         tls_alpn_address=settings.text("challenge.tls_alpn_address"),
         tls_alpn_port=settings.integer("challenge.tls_alpn_port"),
         webroots=settings.texts("challenge.webroots"),
+        directory=settings.text("challenge.directory"),
         http_hook=settings.text("challenge.http_hook"),
         http_cleanup_hook=settings.text("challenge.http_cleanup_hook"),
         http_hook_protocol=settings.text("challenge.http_hook_protocol"),

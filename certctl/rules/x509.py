@@ -152,6 +152,12 @@ def facts(cert_pem: bytes) -> CertificateFacts:
         return _facts(_load(cert_pem))
 
 
+def must_staple(cert_pem: bytes) -> bool:
+    """Return whether a certificate requires OCSP stapling (RFC 7633). Raises `InspectionFailed`."""
+    with _reading():
+        return extension(_load(cert_pem), x509.TLSFeature) is not None
+
+
 def der(cert_pem: bytes) -> bytes:
     """Return the single certificate in `cert_pem` as DER, for a revocation (RFC 8555 §7.6)."""
     return formats.to_der(cert_pem)

@@ -55,6 +55,7 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"output"},
     "tomlkit": {"store"},
+    "configobj": {"importers"},
     "requests": {"ca", "system"},
     "publicsuffixlist": {"ca"},
     "idna": {"model.names"},

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from certctl.challenges.http01_webroot import WebrootSolver
+from certctl.challenges.http01_webroot import WebrootSolver, create
+from certctl.challenges.system import SolverSystem
 from certctl.model.errors import ChallengeError
+from certctl.model.spec import ChallengeSpec
 from certctl.model.validation import Placement
+from tests.lab.clock import SteerableClock
 from tests.support.http01 import http_task
 
 
@@ -57,6 +60,18 @@ def test_the_answer_is_a_file_where_the_ca_looks(root: Path) -> None:
     present(solver_at(root), "abc")
 
     assert (directory_of(root) / "abc").read_text() == "abc.thumbprint"
+
+
+def test_a_challenge_directory_is_the_directory_itself(root: Path) -> None:
+    spec = ChallengeSpec("webroot", directory=str(root))
+
+    solver = create(spec, SolverSystem(SteerableClock(), threading.Event()))
+    placements = [solver.plan(http_task("abc"))]
+    solver.present(placements)
+
+    assert [each.name for each in root.iterdir()] == ["abc"]
+    solver.cleanup(placements)
+    assert list(root.iterdir()) == []
 
 
 def test_placing_changes_nothing(root: Path) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from certctl.ca.signing import Signer
+from certctl.model.ca import AccountKeyType
 from certctl.model.errors import ConfigurationError
 from certctl.model.spec import KeyType
 from certctl.rules import keys
@@ -108,3 +109,19 @@ def test_an_rsa_key_whose_private_number_is_wrong_does_not_fit() -> None:
     text = bad.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     assert not keys.fits(text, keys.digest_of_key(good.public_key()))
+
+
+@pytest.mark.parametrize("kind", list(AccountKeyType))
+def test_a_key_in_jwk_notation_is_the_same_key(kind: AccountKeyType) -> None:
+    key = keys.generate_account_key(kind)
+
+    assert keys.from_jwk(keys.to_jwk(key)) == key
+
+
+def test_a_jwk_that_is_no_key_is_refused_without_quoting_it() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        keys.from_jwk({"kty": "RSA", "n": "secret", "e": "AQAB"})
+
+    assert refused.value.message == (
+        "the private key cannot be used: it is not a private key in JWK format"
+    )

@@ -1,0 +1,138 @@
+"""uacme: `/etc/ssl/uacme` with `NAME/cert.pem` and `private/NAME/key.pem`.
+
+The CA, the account's URL and the hook are on no disk but in the command line that runs uacme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from certctl.importers.accounts import read_account
+from certctl.importers.schedules import flag_values, words_of
+from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
+from certctl.model.importing import (
+    FoundAccount,
+    FoundCertificate,
+    FoundClient,
+    FoundFiles,
+    FoundSchedule,
+)
+
+NAME = "uacme"
+HOMES = ("/etc/ssl/uacme", "/usr/local/etc/ssl/uacme")
+WORDS = ("uacme",)
+_DEFAULT_CA = "acme-v02.api.letsencrypt.org"
+
+
+def homes(system: ImportSystem) -> Sequence[str]:
+    """Return the homes at the usual places, those below root's home, and those that command lines
+    name.
+    """
+    named = [
+        value.rstrip("/")
+        for each in system.commands(NAME)
+        for value in flag_values(words_of(each.command), "-c", "--confdir")
+    ]
+    below = [f"/root/{each}" for each in system.tree.directories("/root") if "uacme" in each]
+    places = dict.fromkeys([*HOMES, *named, *below])
+    return [each for each in places if each.startswith("/") and is_home(system, each)]
+
+
+def is_home(system: ImportSystem, path: str) -> bool:
+    """Return whether a directory is one that uacme has used."""
+    return "key.pem" in system.tree.files(f"{path}/private")
+
+
+def read(system: ImportSystem, home: str) -> FoundClient:
+    """Return what uacme has in a home. Raises nothing for damaged files."""
+    tree = system.tree
+    account = _account(system, home)
+    problems = [] if account.problem is None else [account.problem]
+    certificates = tuple(_certificates(system, home, account))
+    earlier = any(
+        name.startswith("cert-")
+        for each in tree.directories(home)
+        for name in tree.files(f"{home}/{each}")
+    )
+    notes = ("earlier certificates (cert-TIME.pem) are not moved",) if earlier else ()
+    return FoundClient(NAME, home, None, (account,), certificates, (), tuple(problems), notes)
+
+
+def _commands(system: ImportSystem, home: str) -> list[tuple[FoundSchedule, list[str]]]:
+    found = []
+    for each in system.commands(NAME):
+        words = words_of(each.command)
+        where = next(iter(flag_values(words, "-c", "--confdir")), HOMES[0])
+        if where.rstrip("/") == home:
+            found.append((each, words))
+    return found
+
+
+def _account(system: ImportSystem, home: str) -> FoundAccount:
+    commands = _commands(system, home)
+    ca = system.known_cas.get(_DEFAULT_CA) if commands else None
+    for _, words in commands:
+        ca = next(iter(flag_values(words, "-a", "--acme-url")), None) or ca
+    return read_account(
+        system.tree,
+        home,
+        client=NAME,
+        id=home,
+        key_file=f"{home}/private/key.pem",
+        ca=ca,
+        url=None,
+    )
+
+
+def _certificates(
+    system: ImportSystem, home: str, account: FoundAccount
+) -> Iterator[FoundCertificate]:
+    tree = system.tree
+    for name in tree.directories(home):
+        if name == "private" or "cert.pem" not in tree.files(f"{home}/{name}"):
+            continue
+        files = FoundFiles(f"{home}/{name}/cert.pem", f"{home}/private/{name}/key.pem")
+        draft = Draft(NAME, name, home, files, read_pair(tree, files, home))
+        draft.options["reuse_key"] = True
+        draft.account_key_file = account.key_file
+        _command(system, draft, account)
+        yield draft.finished()
+
+
+def _command(system: ImportSystem, draft: Draft, account: FoundAccount) -> None:
+    names = (
+        set() if draft.pair.facts is None else {each.value for each in draft.pair.facts.identifiers}
+    )
+    for schedule, words in _commands(system, draft.home):
+        if not names or not names <= set(words):
+            continue
+        draft.ca = account.ca
+        draft.conf = schedule.where
+        hook = next(iter(flag_values(words, "-h", "--hook")), None)
+        if hook is None:
+            break
+        wildcard = any(each.startswith("*.") for each in names)
+        draft.method = "dns exec (uacme protocol)" if wildcard else "http-hook (uacme protocol)"
+        if wildcard:
+            draft.options |= {
+                "challenge.method": "dns",
+                "challenge.dns_provider": "exec",
+                "dns.exec.hook": hook,
+                "dns.exec.protocol": "uacme",
+            }
+        else:
+            draft.options |= {
+                "challenge.method": "http-hook",
+                "challenge.http_hook": hook,
+                "challenge.http_hook_protocol": "uacme",
+            }
+        after = schedule.command.partition("&&")[2].strip()
+        if after:
+            draft.options["deploy.deploy_hook"] = after
+        return
+    draft.ca = account.ca
+    if draft.ca is None:
+        draft.ask("its CA is recorded nowhere", "--ca CA")
+    draft.ask(
+        "uacme records nowhere how names are validated, and no cron line or unit names it", WAY
+    )
