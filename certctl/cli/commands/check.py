@@ -6,24 +6,18 @@ It always exits with the status of a plug-in and prints to standard output.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from certctl.cli.completion import CertificateName
+from certctl.cli.implementation import implementation, implemented_by
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Command, bad_value, examples
-from certctl.cli.session import open_run
-from certctl.inspection.check import Limits, check
-from certctl.inspection.scheduled import MachineContext
 from certctl.model.errors import CertctlError, UsageError
 from certctl.output.document import Result
-from certctl.output.monitoring_plugin import check_result, unknown_result
 from certctl.rules.settings import duration
 from certctl.rules.thresholds import Threshold, parse_threshold
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class PluginCommand(Command):
@@ -37,8 +31,13 @@ class PluginCommand(Command):
         **extra: Any,
     ) -> click.Context:
         if parent is not None:
-            parent.ensure_object(Invocation).failed = unknown_result
+            parent.ensure_object(Invocation).failed = _unknown
         return super().make_context(info_name, args, parent, **extra)
+
+
+def _unknown(error: CertctlError) -> Result:
+    result: Result = implementation("certctl.output.monitoring_plugin:unknown_result")(error)
+    return result
 
 
 def _threshold(context: click.Context, parameter: click.Parameter, value: str) -> Threshold:
@@ -97,14 +96,8 @@ def _age(context: click.Context, parameter: click.Parameter, value: str) -> time
     callback=_age,
     help="Report WARNING if no scheduled renew ran for this long; 0 turns this off. [default: 2d]",
 )
-@click.pass_obj
-def command(
-    invocation: Invocation,
-    subjects: Sequence[str],
-    warning: Threshold,
-    critical: Threshold,
-    run_age: timedelta | None,
-) -> Result:
+@implemented_by("certctl.cli.actions.check:run")
+def command() -> None:
     """Check certificates and services, for Nagios-compatible monitoring.
 
     NAME is a certificate of this home directory (all by default): its remaining time, failing
@@ -114,6 +107,3 @@ def command(
     Prints one line with performance data. The exit status is 0 OK, 1 WARNING, 2 CRITICAL or
     3 UNKNOWN, unlike that of other commands.
     """
-    with open_run(invocation, untrusted="warn") as run:
-        context = MachineContext(invocation.environment.variables)
-        return check_result(check(run, subjects, Limits(warning, critical, run_age), context))

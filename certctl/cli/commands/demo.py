@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
-
 import click
 
-from certctl.cli.invocation import Invocation
+from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples
-from certctl.model.errors import UsageError
-from certctl.output.document import Json, Result
-from certctl.rules.paths import absolute_path
-
-_NEXT_STEPS = (
-    "If your own nginx serves /var/www/html to the Internet on port 80:",
-    "  certctl doctor example.com --webroot /var/www/html",
-    "  certctl issue example.com --agree-tos --webroot /var/www/html --deploy nginx",
-    "To renew it automatically:",
-    "  certctl schedule install",
-)
 
 
 @click.command(
@@ -34,48 +19,10 @@ _NEXT_STEPS = (
 @click.option(
     "--keep", metavar="DIR", help="Keep the demo's home directory, as this new directory."
 )
-@click.pass_obj
-def command(invocation: Invocation, keep: str | None) -> Result:
+@implemented_by("certctl.cli.actions.demo:run")
+def command() -> None:
     """Watch certctl issue, deploy, renew and revoke certificates on this machine.
 
     A CA, a proxy, an application and its visitors run here for a few seconds, in a temporary
     directory. The demo needs no network access and no root privileges, and changes nothing else.
     """
-    from certctl.cli.session import stopped_by_signals  # noqa: PLC0415 - not for --help
-    from certctl.demo.story import run_demo  # noqa: PLC0415 - not for --help
-    from certctl.output.demo import display_for  # noqa: PLC0415 - not for --help
-
-    with ExitStack() as stack:
-        stop = stack.enter_context(stopped_by_signals())
-        if keep is None:
-            temporary = tempfile.TemporaryDirectory(prefix="certctl-demo-")
-            home = Path(stack.enter_context(temporary))
-        else:
-            home = _new_directory(absolute_path(keep, invocation.environment.directory))
-        display = stack.enter_context(display_for(invocation.output))
-        result = run_demo(home, display, stop)
-        display.end()
-    data: dict[str, Json] = {
-        "requests": result.requests,
-        "lost": result.lost,
-        "before": dict(result.before),
-        "after": dict(result.after),
-        "revoked": result.revoked,
-        "home": str(home) if keep is not None else None,
-    }
-    lines = ["", *_NEXT_STEPS]
-    if keep is not None:
-        lines += ["", "To list the certificates of this demo:", f"  certctl --home {home} list"]
-    return Result(data, lines)
-
-
-def _new_directory(path: Path) -> Path:
-    try:
-        path.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        raise UsageError(
-            f"{path} already exists", hint="Give a directory that does not exist yet."
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be created: {error.strerror}") from error
-    return path

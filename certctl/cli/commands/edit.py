@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from certctl.cli.completion import CertificateName
-from certctl.cli.invocation import Invocation
+from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples, settings
-from certctl.cli.session import open_run
-from certctl.cli.specs import given_options, report_lines, spec_options
+from certctl.cli.specs import spec_options
 from certctl.engine.plugins import plugin_options
-from certctl.model.names import parse_identifiers
-from certctl.output.certificates import report_result
-from certctl.output.document import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @click.command(
@@ -36,18 +27,6 @@ if TYPE_CHECKING:
 @click.option("--remove", multiple=True, metavar="NAME", help="Remove a name. Can be repeated.")
 @settings("autorenew")
 @spec_options
-@click.pass_obj
-def command(invocation: Invocation, name: str, add: Sequence[str], remove: Sequence[str]) -> Result:
+@implemented_by("certctl.cli.actions.edit:run")
+def command() -> None:
     """Change the names or options of a certificate, and reissue it if necessary."""
-    from certctl.operations.issue import edit, issue  # noqa: PLC0415 - not for --help
-
-    with open_run(invocation) as run:
-        request = edit(
-            run,
-            name,
-            parse_identifiers(add),
-            parse_identifiers(remove),
-            given_options(invocation),
-        )
-        report = issue(request, run)
-        return report_result(report, report_lines(report, run, invocation))

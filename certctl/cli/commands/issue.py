@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
 from certctl.cli.completion import CertificateName
-from certctl.cli.invocation import Invocation
+from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, SectionedOption, examples, json_lines_option, yes_option
-from certctl.cli.session import open_run
-from certctl.cli.specs import (
-    given_options,
-    read_file,
-    report_lines,
-    schedule_lines,
-    spec_options,
-)
+from certctl.cli.specs import spec_options
 from certctl.engine.plugins import plugin_options
-from certctl.model.names import parse_identifiers
-from certctl.output.certificates import report_result
-from certctl.output.document import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @click.command(
@@ -70,34 +54,10 @@ if TYPE_CHECKING:
 @yes_option
 @json_lines_option
 @spec_options
-@click.pass_obj
-def command(
-    invocation: Invocation,
-    names: Sequence[str],
-    domains: Sequence[str],
-    name: str | None,
-    csr: str | None,
-    force: bool,
-    dry_run: bool,
-) -> Result:
+@implemented_by("certctl.cli.actions.issue:run")
+def command() -> None:
     """Obtain a certificate for these names, and deploy it.
 
     NAME is a host name, a wildcard such as '*.example.com', or an IP address. The options are
     saved and used for renewals.
     """
-    from certctl.operations.issue import IssueRequest, issue  # noqa: PLC0415 - not for --help
-
-    identifiers = parse_identifiers((*names, *domains))
-    with open_run(invocation) as run:
-        request = IssueRequest(
-            identifiers,
-            name=name,
-            given=given_options(invocation),
-            csr=read_file(Path(csr)) if csr else None,
-            force=force,
-            confirmed=invocation.yes,
-            dry_run=dry_run,
-        )
-        report = issue(request, run)
-        lines = report_lines(report, run, invocation)
-        return report_result(report, [*lines, *schedule_lines(report, run, invocation)])

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from certctl.cli.completion import CertificateName
-from certctl.cli.invocation import Invocation
+from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples, json_lines_option, settings
-from certctl.cli.session import open_run
-from certctl.cli.specs import report_lines
-from certctl.operations.renew import RenewRequest, renew
-from certctl.output.certificates import report_result
-from certctl.output.document import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @click.command(
@@ -38,17 +28,10 @@ if TYPE_CHECKING:
 )
 @json_lines_option
 @settings("account.agree_tos", "jobs", "random_delay", "lock_timeout", "order_timeout")
-@click.pass_obj
-def command(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool) -> Result:
+@implemented_by("certctl.cli.actions.renew:run")
+def command() -> None:
     """Renew certificates that are due, and retry pending deployments.
 
     Considers all certificates, or those named. Each is renewed with its saved options; renew asks
     no questions.
     """
-    with open_run(invocation) as run:
-        request = RenewRequest(
-            tuple(names), force=force, dry_run=dry_run, unattended=not invocation.interactive
-        )
-        report = renew(request, run)
-        everything = bool(names) or invocation.output.terminal
-        return report_result(report, report_lines(report, run, invocation, everything=everything))

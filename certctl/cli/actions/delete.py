@@ -1,0 +1,25 @@
+"""What `certctl delete` does."""
+
+from __future__ import annotations
+
+from certctl.cli.invocation import Invocation
+from certctl.cli.reports import require_confirmation
+from certctl.cli.session import open_run
+from certctl.inspection.overview import details
+from certctl.operations.versions import delete, require_deletable
+from certctl.output.certificates import files_lines
+from certctl.output.document import Result
+
+
+def run(invocation: Invocation, name: str) -> Result:
+    """Delete a certificate and its files, without revoking it."""
+    with open_run(invocation) as run:
+        require_deletable(run, name)
+        files: list[str] = []
+        if name in run.services.store.names():
+            found = details(run, name)
+            files = files_lines(found.files) if found.files else []
+        warning = "\n".join([f"{name} will not be renewed, and these files are deleted:", *files])
+        require_confirmation(invocation, f"{warning}\nDelete {name}?", name)
+        delete(run, name)
+    return Result({"deleted": name}, [f"Deleted {name}."])

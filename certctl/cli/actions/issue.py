@@ -1,0 +1,61 @@
+"""What `certctl issue` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from certctl.ca.directories import DEV
+from certctl.cli.invocation import Invocation
+from certctl.cli.reports import read_file, report_lines
+from certctl.cli.session import open_run
+from certctl.cli.specs import given_options
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
+from certctl.model.names import parse_identifiers
+from certctl.operations.issue import IssueRequest, issue
+from certctl.output.certificates import report_result
+from certctl.output.console import Paragraph
+from certctl.output.document import Result
+
+
+def run(
+    invocation: Invocation,
+    names: Sequence[str],
+    domains: Sequence[str],
+    name: str | None,
+    csr: str | None,
+    force: bool,
+    dry_run: bool,
+) -> Result:
+    """Obtain a certificate for these names, and deploy it."""
+    identifiers = parse_identifiers((*names, *domains))
+    with open_run(invocation) as run:
+        request = IssueRequest(
+            identifiers,
+            name=name,
+            given=given_options(invocation),
+            csr=read_file(Path(csr)) if csr else None,
+            force=force,
+            confirmed=invocation.yes,
+            dry_run=dry_run,
+        )
+        report = issue(request, run)
+        lines = report_lines(report, run, invocation)
+        return report_result(report, [*lines, *_schedule_lines(report, run, invocation)])
+
+
+def _schedule_lines(report: Report, run: Run, invocation: Invocation) -> list[object]:
+    """Return the last line of `issue` if nothing will renew what it issued."""
+    kept = [each.name for each in report.outcomes if each.version is not None]
+    if report.dry_run or not any(_is_renewable(name, run) for name in kept):
+        return []
+    if is_renewed(MachineContext(invocation.environment.variables), run):
+        return []
+    return [Paragraph(f"Nothing renews it automatically yet. To schedule that, run: {INSTALL}")]
+
+
+def _is_renewable(name: str, run: Run) -> bool:
+    spec = run.services.store.spec(name)
+    return spec.autorenew and spec.ca != DEV

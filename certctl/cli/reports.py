@@ -1,0 +1,129 @@
+"""Shared by the actions of commands: files, confirmations, and the lines that report a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+from certctl.cli.invocation import Invocation
+from certctl.engine.report import Report
+from certctl.engine.run import Run
+from certctl.model.certificate import Version
+from certctl.model.errors import ConsentRequired, UsageError
+from certctl.model.run import Outcome
+from certctl.output.certificates import files_lines, renewal_text
+from certctl.output.console import Paragraph
+from certctl.output.times import Times, left
+
+_FILE_LIMIT = 1_000_000
+
+_QUIET_ACTIONS = frozenset({"unchanged", "busy"})
+
+_ACTIONS = MappingProxyType(
+    {
+        "busy": "skipped",
+        "dry-run": "tested",
+        "undeployed": "not deployed",
+        "waiting": "to be retried",
+    }
+)
+"""What a summary calls the actions whose name is not a plain word for it."""
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file named on the command line. Raises `UsageError`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_FILE_LIMIT)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def require_confirmation(invocation: Invocation, question: str, name: str | None) -> None:
+    """Return if `--yes` was given or the user agrees to the question; else raise
+    `ConsentRequired`.
+    """
+    answer = invocation.confirm(question)
+    if answer:
+        return
+    if answer is None:
+        raise ConsentRequired(
+            "nothing was done: confirmation is required, and there is no terminal to ask on",
+            hint="Confirm in advance with --yes.",
+            name=name,
+        )
+    raise ConsentRequired(
+        "nothing was done: not confirmed", hint="Confirm in advance with --yes.", name=name
+    )
+
+
+def report_lines(
+    report: Report, run: Run, invocation: Invocation, *, everything: bool = True
+) -> list[object]:
+    """Return the lines that report a run. Unless `everything` is set, certificates to which nothing
+    happened are left out.
+    """
+    times = Times(local=invocation.output.terminal)
+    reported = [each for each in report.outcomes if everything or each.action not in _QUIET_ACTIONS]
+    lines = [
+        line
+        for each in reported
+        if each.error is None
+        for line in _outcome_lines(each, run, times, brief=len(reported) > 1)
+    ]
+    if len(reported) > 1:
+        lines.append(_summary(report))
+    elif everything and not report.outcomes and not report.errors and not report.interrupted:
+        lines.append(f"Nothing is due ({_counted(report.considered)}).")
+    return lines
+
+
+def _outcome_lines(
+    outcome: Outcome, run: Run, times: Times, *, brief: bool = False
+) -> list[object]:
+    name = outcome.name
+    renewal = renewal_text(outcome.renews_at, outcome.reason or "", due=False, times=times)
+    match outcome.action:
+        case "unchanged":
+            return [Paragraph(f"{name}: {renewal or 'nothing to do'}.")]
+        case "busy":
+            return [Paragraph(f"{name}: skipped; {outcome.reason}.")]
+        case "dry-run":
+            more = f" {outcome.reason}." if outcome.reason else ""
+            return [Paragraph(f"{name}: the dry run succeeded; nothing was saved.{more}")]
+        case "updated":
+            return [Paragraph(f"{name}: options saved{renewal and '; '}{renewal}.")]
+        case "deployed":
+            done = outcome.deploy
+            return [f"{name}: version {done.version} deployed."] if done and done.deployed else []
+        case "undeployed":
+            return []  # its error is printed
+    if outcome.version is None:
+        return [f"{name}: {outcome.action}"]
+    return _version_lines(outcome.version, run, times, brief=brief)
+
+
+def _version_lines(version: Version, run: Run, times: Times, *, brief: bool) -> list[object]:
+    """Return the lines that report a new version: one line if `brief`."""
+    remaining = (version.facts.not_after - run.services.clock.now()).total_seconds()
+    until = f"{times.minute(version.facts.not_after)} ({left(remaining)})"
+    if brief:
+        return [f"{version.name}: version {version.number} is live, valid until {until}."]
+    names = ", ".join(each.value for each in version.facts.identifiers)
+    return [
+        Paragraph(f"{version.name}: version {version.number} is live for {names}."),
+        f"  It is valid until {until}.",
+        *files_lines(run.services.tree.files(version)),
+    ]
+
+
+def _summary(report: Report) -> str:
+    counts: dict[str, int] = {}
+    for outcome in report.outcomes:
+        counts[outcome.action] = counts.get(outcome.action, 0) + 1
+    text = ", ".join(f"{count} {_ACTIONS.get(action, action)}" for action, count in counts.items())
+    return f"{_counted(report.considered)}: {text}."
+
+
+def _counted(certificates: int) -> str:
+    return f"{certificates} certificate{'' if certificates == 1 else 's'}"
