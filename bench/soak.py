@@ -147,7 +147,7 @@ class Watched:
         """Return when a version was issued, and when it expires."""
         path = self._home / "archive" / self._name / str(number) / "issued.json"
         found = json.loads(path.read_text())
-        moments = found["issued"], found["certificate"]["not_after"]
+        moments = found["issued"], found["certificates"][0]["facts"]["not_after"]
         issued, until = (datetime.fromisoformat(each) for each in moments)
         return issued, until
 

@@ -20,7 +20,13 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
-from certctl.rules.renewal import LONGEST_INTERVAL, decide, in_backoff, interval_too_long
+from certctl.rules.renewal import (
+    LONGEST_INTERVAL,
+    attempts,
+    decide,
+    in_backoff,
+    interval_too_long,
+)
 from certctl.rules.waiting import until
 
 _THREADS = 16
@@ -163,7 +169,7 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
     too_long = None
     if request.interval is not None and live is not None and spec.autorenew:
         too_long = interval_too_long(live, status.renewal_state, request.interval)
-    if forced or (decision.due and not in_backoff(status.renewal_state, now)):
+    if forced or (decision.due and not in_backoff(attempts(status.renewal_state, spec.ca), now)):
         why = "requested" if forced else decision.why
         entry = order_for(spec, status, now)
         order = Work(spec, order=True, why=why, expires=expires, ledger_entry=entry)
@@ -172,9 +178,8 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
     outcomes: list[Outcome] = []
     work: list[Work] = []
     if decision.due:
-        error = earlier_error(
-            name, status.renewal_state.last_error, until(status.renewal_state, now)
-        )
+        tried = attempts(status.renewal_state, spec.ca)
+        error = earlier_error(name, tried.last_error, until(tried, now))
         outcomes.append(Outcome(name, "waiting", domains, error=error))
     if status.undeployed and in_backoff(status.deployment, now):
         when = until(status.deployment, now)

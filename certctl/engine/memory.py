@@ -51,9 +51,18 @@ def record_failure(name: str, error: CertctlError, run: Run, *, tried: bool = Tr
         return
     facts = status.live.facts if status.live else None
     rule = after_failure if tried else after_postponement
-    store.save_renewal_state(
-        name, rule(status.renewal_state, error, now, facts), next_action_at=now
-    )
+    state = rule(status.renewal_state, _ca(name, status, run), error, now, facts)
+    store.save_renewal_state(name, state, next_action_at=now)
+
+
+def _ca(name: str, status: CertificateStatus, run: Run) -> str | None:
+    """Return the CA that a failure is recorded for: the spec's, or if that cannot be read, the live
+    version's; None if there is no version either.
+    """
+    try:
+        return load(run, name).ca
+    except CertctlError:
+        return status.live.request.ca if status.live else None
 
 
 def _is_due(name: str, status: CertificateStatus, run: Run) -> bool:

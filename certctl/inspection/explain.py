@@ -11,7 +11,7 @@ from certctl.model.certificate import RenewalDecision, RenewalState, Version
 from certctl.model.delivery import Deployment
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.status import CertificateStatus
-from certctl.rules.ari import renewal_info_for
+from certctl.rules.ari import ari_state
 from certctl.rules.rate_limits import Usage
 from certctl.rules.renewal import decide, interval_too_long, latest_renewal, renewal_time
 
@@ -71,7 +71,8 @@ def explain(run: Run, name: str) -> Explanation:
 
 
 def _ari_facts(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:
-    info = renewal_info_for(live, renewal_state)
+    asked = ari_state(live, renewal_state)
+    info = asked.info
     facts: list[Fact] = []
     if info is not None:
         facts += [
@@ -85,24 +86,24 @@ def _ari_facts(live: Version, renewal_state: RenewalState, now: datetime) -> lis
             )
         if info.withdrawn:
             facts.append(Fact("withdrawn", None, "its CA moved that window into the past"))
-    elif renewal_state.ask_ca_at is None:
+    elif asked.ask_at is None:
         facts.append(
             Fact("no_renewal_info", None, "its CA has not been queried for a window (ARI) yet")
         )
-    elif renewal_state.unanswered:
+    elif asked.unanswered:
         facts.append(
             Fact(
                 "no_renewal_info",
                 None,
-                f"ARI queries to its CA failed {renewal_state.unanswered} times in a row",
+                f"ARI queries to its CA failed {asked.unanswered} times in a row",
             )
         )
     else:
         facts.append(
             Fact("no_renewal_info", None, "its CA does not support ARI: the lifetime decides")
         )
-    if renewal_state.ask_ca_at is not None and now < renewal_state.ask_ca_at < live.facts.not_after:
-        facts.append(Fact("next_ari_query", renewal_state.ask_ca_at, "next ARI query to its CA"))
+    if asked.ask_at is not None and now < asked.ask_at < live.facts.not_after:
+        facts.append(Fact("next_ari_query", asked.ask_at, "next ARI query to its CA"))
     if renewal_state.renewed_by_ari is not None:
         facts.append(
             Fact("renewed_by_ari", renewal_state.renewed_by_ari, "last renewed because of ARI")

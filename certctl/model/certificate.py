@@ -7,16 +7,19 @@ in seconds.
 from __future__ import annotations
 
 from dataclasses import field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from certctl.model.ca import RevocationReason
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import KeyType
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Request:
-    """What was requested from the CA for one version; compared with the spec at renewal.
+    """What was requested from the CA with one order; compared with the spec at renewal.
 
     The CA may have ignored a profile that was preferred but not required.
     """
@@ -55,21 +58,69 @@ class CertificateFacts:
 
 
 @dataclass(frozen=True)
-class Version:
-    """An issued certificate in the archive; its PEM files are read from the store when needed.
+class IssuedCertificate:
+    """One certificate of a version: what was requested, and what the CA issued.
 
-    `chain_sha256` is the digest of its chain, None for a version of which it was not recorded.
+    `chain_sha256` is the digest of its chain, None if it was not recorded. `origin` is the client
+    that obtained the certificate, None for certctl itself.
     """
 
-    name: str
-    number: int
     facts: CertificateFacts
     request: Request
-    issued: datetime
     order_url: str | None = None
     account_url: str | None = None
     has_key: bool = True
     chain_sha256: str | None = None
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version in the archive: its certificates, one for each key type, of which there is at least
+    one. Their PEM files are read from the store when needed.
+
+    The properties answer for the first certificate.
+    """
+
+    name: str
+    number: int
+    certificates: tuple[IssuedCertificate, ...]
+    issued: datetime
+
+    @property
+    def first(self) -> IssuedCertificate:
+        """The first certificate."""
+        return self.certificates[0]
+
+    @property
+    def facts(self) -> CertificateFacts:
+        """The contents of the first certificate."""
+        return self.first.facts
+
+    @property
+    def request(self) -> Request:
+        """What was requested for the first certificate."""
+        return self.first.request
+
+    @property
+    def order_url(self) -> str | None:
+        """The order of the first certificate."""
+        return self.first.order_url
+
+    @property
+    def account_url(self) -> str | None:
+        """The account that ordered the first certificate."""
+        return self.first.account_url
+
+    @property
+    def has_key(self) -> bool:
+        """Whether certctl has the private key of the first certificate."""
+        return self.first.has_key
+
+    @property
+    def chain_sha256(self) -> str | None:
+        """The digest of the first certificate's chain."""
+        return self.first.chain_sha256
 
 
 @dataclass(frozen=True)
@@ -99,7 +150,6 @@ class RenewalInfo:
     has revoked or is about to revoke.
     """
 
-    cert_id: str
     start: datetime
     end: datetime
     chosen: datetime
@@ -119,27 +169,90 @@ class LastError:
 
 
 @dataclass(frozen=True)
-class RenewalState:
-    """The renewal state of a certificate, kept between runs (`renewal/NAME.json`).
+class Attempts:
+    """The attempts to obtain a certificate from one CA since the last success.
 
-    `failures` counts consecutive failures; the next attempt is not made before `retry_at`. A
-    rollback sets `paused_until`. `revoked` has version numbers, `compromised_keys` the digests of
-    public keys that must never be used again. `ask_ca_at` is when to query renewal information
-    again (None: never queried), `unanswered` counts consecutive queries that failed, and
-    `renewed_by_ari` is when a suggested window last caused a renewal.
+    `failures` counts consecutive failures; the next attempt is not made before `retry_at`. `ca` is
+    None if it was not recorded (format 1); such attempts count for every CA.
     """
 
+    ca: str | None
     failures: int = 0
     last_attempt: datetime | None = None
     last_error: LastError | None = None
     retry_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AriState:
+    """The queries to a CA for the renewal information of one certificate (RFC 9773).
+
+    `cert_id` is the certificate's CertID, None if it was not recorded (format 1): the current one.
+    `ask_at` is when to query again (None: never queried); `unanswered` counts consecutive queries
+    that failed.
+    """
+
+    cert_id: str | None
+    info: RenewalInfo | None = None
+    ask_at: datetime | None = None
+    unanswered: int = 0
+
+
+@dataclass(frozen=True)
+class RevocationIntent:
+    """A certificate that must be revoked as soon as a later version than `after_version` is
+    deployed. It stays until the CA has revoked the certificate, whatever is interrupted meanwhile.
+
+    `serial` is in lower-case hexadecimal.
+    """
+
+    serial: str
+    reason: RevocationReason
+    after_version: int
+    requested: datetime
+
+
+@dataclass(frozen=True)
+class RenewalState:
+    """The renewal state of a certificate, kept between runs (`renewal/NAME.json`).
+
+    `attempts` has at most one element for each CA, `ari` for each CertID; `certctl.rules.renewal`
+    and `certctl.rules.ari` find and change them. A rollback sets `paused_until`. `revoked` has
+    version numbers, `compromised_keys` the digests of public keys that must never be used again.
+    `renewed_by_ari` is when a suggested window last caused a renewal.
+    """
+
+    attempts: tuple[Attempts, ...] = ()
+    ari: tuple[AriState, ...] = ()
     paused_until: datetime | None = None
     revoked: tuple[int, ...] = ()
     compromised_keys: tuple[str, ...] = ()
-    renewal_info: RenewalInfo | None = None
-    ask_ca_at: datetime | None = None
-    unanswered: int = 0
+    revocations: tuple[RevocationIntent, ...] = ()
     renewed_by_ari: datetime | None = None
+
+    @property
+    def latest(self) -> Attempts:
+        """The attempts at the CA that was tried last."""
+        return max(
+            self.attempts,
+            key=lambda each: each.last_attempt or _LONG_AGO,
+            default=Attempts(None),
+        )
+
+    @property
+    def failures(self) -> int:
+        """The consecutive failures at the CA that was tried last."""
+        return self.latest.failures
+
+    @property
+    def last_error(self) -> LastError | None:
+        """The last failure at the CA that was tried last."""
+        return self.latest.last_error
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """The time before which the CA that was tried last is not tried again."""
+        return self.latest.retry_at
 
 
 @dataclass(frozen=True)
@@ -159,7 +272,8 @@ class RenewalDecision:
 class PendingOrder:
     """An order in progress (`pending/NAME/`), saved before newOrder is sent.
 
-    `url` is None until the CA has returned it.
+    A certificate has at most one for each CA and key type. `url` is None until the CA has returned
+    it.
     """
 
     request: Request
@@ -167,3 +281,8 @@ class PendingOrder:
     created: datetime
     url: str | None = None
     privkey: bytes | None = field(default=None, repr=False)
+
+    @property
+    def subject(self) -> tuple[str, KeyType | None]:
+        """The CA and the key type (None with a signing request) that the order is for."""
+        return self.request.ca, self.request.key_type

@@ -13,6 +13,9 @@ from certctl.model.certificate import LastError, Material, Version
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import ServiceAddress
 
+THIS_MACHINE = "local"
+"""The destination of a deployment on this machine."""
+
 
 @dataclass(frozen=True)
 class SavedFile:
@@ -56,7 +59,8 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The deployment of a certificate on this machine (`deployed/NAME.json`).
+    """The deployment of a certificate at one destination, by default this machine
+    (`deployed/NAME.json`).
 
     `wanted` is the version that should be live, `deployed` the last one whose deploy succeeded.
     `verified_at` is when a live check last succeeded, `copies` has the paths of the files written
@@ -71,6 +75,7 @@ class Deployment:
     retry_at: datetime | None = None
     verified_at: datetime | None = None
     copies: tuple[str, ...] = ()
+    destination: str = THIS_MACHINE
 
 
 @dataclass(frozen=True)

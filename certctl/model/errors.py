@@ -191,6 +191,12 @@ class StoreCorrupt(StoreError):
     code = "store.corrupt"
 
 
+class StoreNewer(StoreError):
+    """A file in the home directory has a format of a newer certctl; it is left as it is."""
+
+    code = "store.newer"
+
+
 class FilesDamaged(StoreCorrupt):
     """Files of a version are missing or damaged, and cannot be restored from its other files."""
 

@@ -440,15 +440,21 @@ class Store(Protocol):
         ...
 
     def pending(self, name: str) -> PendingOrder | None:
-        """Return the order in progress, if any."""
+        """Return the first order in progress, if any."""
+        ...
+
+    def pending_orders(self, name: str) -> Sequence[PendingOrder]:
+        """Return the orders in progress, at most one for each CA and key type."""
         ...
 
     def save_pending(self, name: str, pending: PendingOrder) -> None:
-        """Save the order that is about to be placed, or its URL once known."""
+        """Save the order that is about to be placed, or its URL once known, in place of the one
+        for the same CA and key type.
+        """
         ...
 
     def drop_pending(self, name: str) -> None:
-        """Delete the saved order."""
+        """Delete the saved orders."""
         ...
 
     def save_refused(self, name: str, download: bytes) -> None:

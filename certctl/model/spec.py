@@ -148,8 +148,10 @@ class DeploySpec:
 class CertificateSpec:
     """The desired state of a certificate.
 
-    `chosen` has the user's own choices, which are all that the spec file contains; the other fields
-    are those choices combined with the defaults.
+    `chosen` has the user's own choices, which are all the settings that the spec file contains; the
+    other fields are those choices combined with the defaults. `managed_by` is the owner of the
+    desired state that the spec comes from, `origin` the client that the certificate was imported
+    from; both are None for a certificate of `issue`.
     """
 
     name: str
@@ -171,3 +173,5 @@ class CertificateSpec:
     deploy: DeploySpec
     chosen: Mapping[str, Value] = field(default_factory=dict, repr=False)
     common_name: str | None = None
+    managed_by: str | None = None
+    origin: str | None = None

@@ -1,4 +1,4 @@
-"""The current state of a certificate on this machine.
+"""The current state of a certificate.
 
 Frozen dataclasses of standard-library types. All times are timezone-aware UTC, all durations are
 in seconds.
@@ -7,7 +7,7 @@ in seconds.
 from __future__ import annotations
 
 from certctl.model.certificate import RenewalState, Version
-from certctl.model.delivery import Deployment
+from certctl.model.delivery import THIS_MACHINE, Deployment
 from certctl.model.lazy_dataclass import dataclass
 
 
@@ -15,22 +15,29 @@ from certctl.model.lazy_dataclass import dataclass
 class CertificateStatus:
     """The current state of a certificate.
 
-    `wanted_not_live` is the wanted version if another one is live: because its deploy failed and
-    was rolled back, or because the run was interrupted. `damage` says what is wrong with the files
-    of the live version, None if they are intact.
+    `deployments` has at most one element for each destination. `wanted_not_live` is the wanted
+    version if another one is live: because its deploy failed and was rolled back, or because the
+    run was interrupted. `damage` says what is wrong with the files of the live version, None if
+    they are intact.
     """
 
     name: str
     live: Version | None
-    deployment: Deployment
+    deployments: tuple[Deployment, ...]
     renewal_state: RenewalState
     wanted_not_live: Version | None = None
     damage: str | None = None
 
     @property
+    def deployment(self) -> Deployment:
+        """The deployment on this machine."""
+        found = (each for each in self.deployments if each.destination == THIS_MACHINE)
+        return next(found, Deployment())
+
+    @property
     def undeployed(self) -> bool:
-        """Whether the wanted version is not live or not deployed yet."""
+        """Whether the wanted version is not live, or not deployed at a destination yet."""
         wanted = self.deployment.wanted
-        if wanted is None:
-            return False
-        return self.live is None or self.live.number != wanted or self.deployment.deployed != wanted
+        if wanted is not None and (self.live is None or self.live.number != wanted):
+            return True
+        return any(each.deployed != each.wanted for each in self.deployments if each.wanted)

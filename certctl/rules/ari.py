@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from certctl.model.ca import SuggestedWindow
-from certctl.model.certificate import RenewalInfo, RenewalState, Version
+from certctl.model.certificate import AriState, RenewalInfo, RenewalState, Version
 
 PERMANENT = timedelta(hours=6)
 """The retry interval after an answer that is permanently unusable (RFC 9773 §4.3.3)."""
@@ -28,13 +28,27 @@ def next_request_time(
     """
     if version.facts.ari_id is None or version.facts.not_after <= now:
         return None
-    return renewal_state.ask_ca_at or now
+    return ari_state(version, renewal_state).ask_at or now
+
+
+def ari_state(version: Version, renewal_state: RenewalState) -> AriState:
+    """Return the queries about this version. Those of which the CertID was not recorded count for
+    the current version, which is the only one that is asked about.
+    """
+    cert_id = version.facts.ari_id
+    known = {each.cert_id: each for each in renewal_state.ari}
+    return known.get(cert_id) or replace(known.get(None, AriState(cert_id)), cert_id=cert_id)
+
+
+def with_ari_state(renewal_state: RenewalState, changed: AriState) -> RenewalState:
+    """Return the renewal state with these queries about their certificate."""
+    others = (each for each in renewal_state.ari if each.cert_id not in {changed.cert_id, None})
+    return replace(renewal_state, ari=(*others, changed))
 
 
 def renewal_info_for(version: Version, renewal_state: RenewalState) -> RenewalInfo | None:
     """Return the renewal information for this version; None if there is none yet."""
-    info = renewal_state.renewal_info
-    return info if info is not None and info.cert_id == version.facts.ari_id else None
+    return ari_state(version, renewal_state).info
 
 
 def after_answer(
@@ -53,7 +67,6 @@ def after_answer(
         info = replace(before, explanation_url=window.explanation_url)
     else:
         info = RenewalInfo(
-            cert_id=version.facts.ari_id or "",
             start=window.start,
             end=window.end,
             chosen=window.start + (window.end - window.start) * random.random(),
@@ -63,27 +76,33 @@ def after_answer(
             and (before.withdrawn or before.end > now),
         )
     again = now + timedelta(seconds=window.retry_after)
-    return replace(renewal_state, renewal_info=info, ask_ca_at=again, unanswered=0)
+    return with_ari_state(renewal_state, AriState(version.facts.ari_id, info, again))
 
 
 def after_no_answer(
-    renewal_state: RenewalState, now: datetime, *, permanent: bool, retry_after: float | None
+    renewal_state: RenewalState,
+    version: Version,
+    now: datetime,
+    *,
+    permanent: bool,
+    retry_after: float | None,
 ) -> RenewalState:
     """Return the renewal state after the CA gave no usable answer; an earlier one remains valid.
 
     `retry_after` is seconds, None if the CA sent no Retry-After.
     """
-    failures = renewal_state.unanswered + 1
+    before = ari_state(version, renewal_state)
+    failures = before.unanswered + 1
     pause = PERMANENT if permanent else TEMPORARY[min(failures, len(TEMPORARY)) - 1]
     if retry_after is not None:
         pause = max(pause, min(timedelta(seconds=retry_after), timedelta(days=1)))
-    return replace(renewal_state, ask_ca_at=now + pause, unanswered=failures)
+    changed = replace(before, ask_at=now + pause, unanswered=failures)
+    return with_ari_state(renewal_state, changed)
 
 
 def after_not_offered(renewal_state: RenewalState, version: Version) -> RenewalState:
     """Return the renewal state for a CA without renewal information: it is not asked again about
     this version.
     """
-    return replace(
-        renewal_state, renewal_info=None, ask_ca_at=version.facts.not_after, unanswered=0
-    )
+    facts = version.facts
+    return with_ari_state(renewal_state, AriState(facts.ari_id, ask_at=facts.not_after))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certctl.model.ca import LedgerEntry
-from certctl.model.certificate import RenewalState, Version
+from certctl.model.certificate import AriState, Attempts, RenewalState, Version
 from certctl.model.delivery import Deployment
 from certctl.model.run import RunHistory
 from certctl.rules.remembered_times import believed, in_future
@@ -29,20 +29,35 @@ def believed_renewal_state(
     A failure in the future does not count at all. Versions that are revoked and keys that are
     compromised are not a matter of time.
     """
-    state = replace(
+    attempts = (_believed_attempts(each, version, now) for each in renewal_state.attempts)
+    ari = (_believed_ari(each, version, saved_at, now) for each in renewal_state.ari)
+    return replace(
         renewal_state,
+        attempts=tuple(each for each in attempts if each is not None),
+        ari=tuple(ari),
         renewed_by_ari=believed(renewal_state.renewed_by_ari, now),
-        retry_at=believed(renewal_state.retry_at, now, _longest_pause(version, now)),
         paused_until=_believed_pause(renewal_state.paused_until, version, now),
     )
+
+
+def _believed_attempts(
+    attempts: Attempts, version: Version | None, now: datetime
+) -> Attempts | None:
+    failed_at = attempts.last_error.at if attempts.last_error is not None else None
+    if in_future(attempts.last_attempt, now) or in_future(failed_at, now):
+        return None
+    retry_at = believed(attempts.retry_at, now, _longest_pause(version, now))
+    return replace(attempts, retry_at=retry_at)
+
+
+def _believed_ari(
+    ari: AriState, version: Version | None, saved_at: datetime | None, now: datetime
+) -> AriState:
     valid = version.facts.not_after - now if version is not None else timedelta(0)
-    asked = believed(state.ask_ca_at, now, max(valid, timedelta(0)))
+    asked = believed(ari.ask_at, now, max(valid, timedelta(0)))
     if asked is None or in_future(saved_at, now):
-        state = replace(state, ask_ca_at=None, unanswered=0)
-    failed_at = state.last_error.at if state.last_error is not None else None
-    if in_future(state.last_attempt, now) or in_future(failed_at, now):
-        return replace(state, failures=0, last_attempt=None, last_error=None, retry_at=None)
-    return state
+        return replace(ari, ask_at=None, unanswered=0)
+    return ari
 
 
 def believed_deployment(deployment: Deployment, now: datetime) -> Deployment:
@@ -82,18 +97,13 @@ def believed_entries(entries: Iterable[LedgerEntry], now: datetime) -> list[Ledg
 
 def only_results_of_renewal(before: RenewalState, after: RenewalState) -> bool:
     """Return whether a renewal state differs from the one before only in what can be lost: how
-    attempts ended and what the CA suggested is seen or asked again. Revocations, compromised keys
-    and the pause after a rollback are not.
+    attempts ended and what the CA suggested is seen or asked again. Revocations, those that were
+    requested, compromised keys and the pause after a rollback are not.
     """
     return after == replace(
         before,
-        failures=after.failures,
-        last_attempt=after.last_attempt,
-        last_error=after.last_error,
-        retry_at=after.retry_at,
-        renewal_info=after.renewal_info,
-        ask_ca_at=after.ask_ca_at,
-        unanswered=after.unanswered,
+        attempts=after.attempts,
+        ari=after.ari,
         renewed_by_ari=after.renewed_by_ari,
     )
 

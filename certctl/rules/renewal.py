@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certctl.model.certificate import (
+    Attempts,
     CertificateFacts,
     LastError,
     RenewalDecision,
@@ -169,9 +170,21 @@ def interval_too_long(
     return (left, "the time for renewal") if interval > left else None
 
 
-def in_backoff(renewal_state: RenewalState | Deployment, now: datetime) -> bool:
+def attempts(renewal_state: RenewalState, ca: str | None) -> Attempts:
+    """Return the attempts at a CA. Those of which the CA was not recorded count for every CA."""
+    known = {each.ca: each for each in renewal_state.attempts}
+    return known.get(ca) or replace(known.get(None, Attempts(ca)), ca=ca)
+
+
+def with_attempts(renewal_state: RenewalState, changed: Attempts) -> RenewalState:
+    """Return the renewal state with these attempts at their CA."""
+    others = (each for each in renewal_state.attempts if each.ca not in {changed.ca, None})
+    return replace(renewal_state, attempts=(*others, changed))
+
+
+def in_backoff(state: Attempts | RenewalState | Deployment, now: datetime) -> bool:
     """Return whether the backoff after an earlier failure has not ended yet."""
-    return renewal_state.retry_at is not None and renewal_state.retry_at > now
+    return state.retry_at is not None and state.retry_at > now
 
 
 def backoff(
@@ -199,51 +212,59 @@ def backoff(
 
 
 def after_failure(
-    renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
+    renewal_state: RenewalState,
+    ca: str | None,
+    error: CertctlError,
+    now: datetime,
+    facts: CertificateFacts | None,
 ) -> RenewalState:
     """Return the renewal state after an attempt at `now` to renew the certificate with these
-    `facts` ended with `error`.
+    `facts` at a CA ended with `error`.
     """
-    failures = renewal_state.failures + 1
+    failures = attempts(renewal_state, ca).failures + 1
     retry_after = error.retry_after if isinstance(error, AcmeError) else None
-    return replace(
-        renewal_state,
-        failures=failures,
-        last_attempt=now,
-        last_error=last_error(error, now),
-        retry_at=backoff(failures, now, retry_after=retry_after, facts=facts),
+    retry_at = backoff(failures, now, retry_after=retry_after, facts=facts)
+    return with_attempts(
+        renewal_state, Attempts(ca, failures, now, last_error(error, now), retry_at)
     )
 
 
 def after_postponement(
-    renewal_state: RenewalState, error: CertctlError, now: datetime, facts: CertificateFacts | None
+    renewal_state: RenewalState,
+    ca: str | None,
+    error: CertctlError,
+    now: datetime,
+    facts: CertificateFacts | None,
 ) -> RenewalState:
     """Return the renewal state after an attempt was postponed at `now`, since others had ended with
     `error`: it counts as a failure, but does not lengthen the backoff.
     """
-    return after_failure(
-        replace(renewal_state, failures=max(renewal_state.failures - 1, 0)), error, now, facts
-    )
+    before = attempts(renewal_state, ca)
+    shorter = with_attempts(renewal_state, replace(before, failures=max(before.failures - 1, 0)))
+    return after_failure(shorter, ca, error, now, facts)
 
 
 def after_success(
-    renewal_state: RenewalState, now: datetime, *, by_ari: bool = False
+    renewal_state: RenewalState, ca: str, now: datetime, *, by_ari: bool = False
 ) -> RenewalState:
-    """Return the renewal state after a version was saved at `now`; revocations are kept.
+    """Return the renewal state after a version of a CA was saved at `now`: without failures, pauses
+    and windows; revocations are kept.
 
     `by_ari`: the window suggested by the CA was the only reason for the renewal.
     """
-    return RenewalState(
-        last_attempt=now,
-        revoked=renewal_state.revoked,
-        compromised_keys=renewal_state.compromised_keys,
+    return replace(
+        renewal_state,
+        attempts=(Attempts(ca, last_attempt=now),),
+        ari=(),
+        paused_until=None,
         renewed_by_ari=now if by_ari else renewal_state.renewed_by_ari,
     )
 
 
 def no_longer_due(renewal_state: RenewalState) -> RenewalState:
     """Return the renewal state of a certificate that is no longer due, without earlier failures."""
-    return replace(renewal_state, failures=0, last_error=None, retry_at=None)
+    kept = (Attempts(each.ca, last_attempt=each.last_attempt) for each in renewal_state.attempts)
+    return replace(renewal_state, attempts=tuple(kept))
 
 
 def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) -> Deployment:

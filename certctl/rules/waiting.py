@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from certctl.model.certificate import RenewalState
+from certctl.model.certificate import Attempts, RenewalState
 from certctl.model.delivery import Deployment
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
@@ -21,7 +21,7 @@ def again(now: datetime, seconds: float | None) -> str | None:
     return f"at {date}{then:%H:%M} UTC, in {_rounded_up(seconds)}"
 
 
-def until(state: RenewalState | Deployment, now: datetime) -> str | None:
+def until(state: Attempts | RenewalState | Deployment, now: datetime) -> str | None:
     """Return when the backoff of a renewal or a deployment ends, as `again` does."""
     return again(now, (state.retry_at - now).total_seconds()) if state.retry_at else None
 

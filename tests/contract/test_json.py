@@ -21,7 +21,7 @@ from certctl.model.run import Outcome
 from certctl.output.certificates import outcome_object
 from tests.support.command import Finished, certctl, certctl_process
 from tests.support.homes import add_certificate
-from tests.support.nouns import CA
+from tests.support.nouns import CA, tried
 
 Type = type | types.UnionType
 Shape = Mapping[str, Type]
@@ -222,7 +222,7 @@ def test_a_certificate_in_the_list(tmp_path: Path) -> None:
 def test_the_last_error_of_a_certificate_in_the_list(tmp_path: Path) -> None:
     at = datetime(2026, 1, 1, 12, tzinfo=UTC)
     error = LastError("challenge.failed", "no answer at port 80", at, "validation", "Look there.")
-    add_certificate(tmp_path, "a.example", renewal_state=RenewalState(failures=2, last_error=error))
+    add_certificate(tmp_path, "a.example", renewal_state=tried(2, last_error=error))
 
     (row,) = document(certctl("list", "--json", home=tmp_path))["data"]["certificates"]
 

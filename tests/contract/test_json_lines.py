@@ -167,4 +167,4 @@ def test_a_reader_that_goes_away_stops_nothing(tmp_path: Path) -> None:
     assert complaints == ""
     assert process.returncode == 1
     deployed = [json.loads(each.read_text()) for each in (tmp_path / "deployed").iterdir()]
-    assert [each["deployed"] for each in deployed] == [1] * 300
+    assert [each["deployments"][0]["deployed"] for each in deployed] == [1] * 300

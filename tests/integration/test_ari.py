@@ -162,7 +162,7 @@ def test_a_certificate_is_renewed_at_the_time_chosen_in_the_window(by_ari: Machi
     now = by_ari.clock.now()
     by_ari.ca.renewal_window = (now + 10 * DAY, now + 12 * DAY)
     by_ari.issue("a.example")
-    info = by_ari.status("a.example").renewal_state.renewal_info
+    info = by_ari.status("a.example").renewal_state.ari[0].info
     assert info is not None
     assert now + 10 * DAY <= info.chosen <= now + 12 * DAY
 
@@ -268,7 +268,7 @@ def test_a_ca_whose_windows_are_always_over_does_not_make_us_spin(by_ari: Machin
 def test_scenario_20_without_any_answer_the_lifetime_decides(by_ari: Machine) -> None:
     by_ari.ca.script("renewal-info", response(500, "oops"), times=1000)
     by_ari.issue("a.example")
-    assert by_ari.status("a.example").renewal_state.unanswered == 1
+    assert by_ari.status("a.example").renewal_state.ari[0].unanswered == 1
     by_ari.pass_time(59 * DAY)
     by_ari.renew()
     assert by_ari.live("a.example").number == 1
@@ -348,7 +348,7 @@ def test_an_explanation_has_the_window_the_time_chosen_and_the_page(by_ari: Mach
         found = explain(run, "a.example")
 
     times = {fact.key: fact.at for fact in found.facts if fact.at is not None}
-    info = by_ari.status("a.example").renewal_state.renewal_info
+    info = by_ari.status("a.example").renewal_state.ari[0].info
     assert info is not None
     assert (found.decision.due, found.decision.at, found.decision.reason) == (
         False,

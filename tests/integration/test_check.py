@@ -18,6 +18,7 @@ from tests.lab.scripted_ca.faults import problem
 from tests.lab.tls import TlsServer
 from tests.support.command import Finished, certctl
 from tests.support.homes import add_certificate
+from tests.support.nouns import tried
 from tests.support.operations import Machine
 
 DAY = timedelta(days=1)
@@ -183,7 +184,7 @@ def test_the_gravest_problems_come_first_and_many_are_counted(tmp_path: Path) ->
 
 def test_words_of_others_stay_one_line_without_a_bar(tmp_path: Path) -> None:
     error = LastError("acme.refused", "one\n| two\x1b[1m", datetime.now(UTC), "transient")
-    add_certificate(tmp_path, "a.example", renewal_state=RenewalState(failures=2, last_error=error))
+    add_certificate(tmp_path, "a.example", renewal_state=tried(2, last_error=error))
 
     finished = plugin(tmp_path)
 

@@ -30,6 +30,7 @@ from certctl.system.timers import timers_for, user_crontab
 from tests.lab.clock import SteerableClock
 from tests.support import nouns
 from tests.support.homes import add_certificate
+from tests.support.nouns import tried
 from tests.support.operations import executable
 
 NAME = "a.example"
@@ -439,7 +440,7 @@ def test_certificates_that_are_well_are_no_finding(home: Path) -> None:
 def test_certificates_that_are_not_well_are_told_with_the_command_for_it(tmp_path: Path) -> None:
     home, now = tmp_path / "home", datetime.now(UTC)
     error = LastError("acme.rate_limited", "too many", now, "rate_limited", hint="Wait.")
-    failed = RenewalState(failures=2, last_error=error, retry_at=now + DAY)
+    failed = tried(2, last_error=error, retry_at=now + DAY)
     add_certificate(home, "expired.example", age=91 * DAY)
     add_certificate(home, "failing.example", age=70 * DAY, renewal_state=failed)
     add_certificate(home, "undeployed.example", deployed=False)

@@ -11,7 +11,7 @@ import pytest
 
 from certctl.deploy.hook_environment import run_variables, space_separated, variables
 from certctl.deploy.hooks import Hook, HookSystem, deploy_hooks, run_hook
-from certctl.model.certificate import CertificateFacts, Request, Version
+from certctl.model.certificate import CertificateFacts, IssuedCertificate, Request, Version
 from certctl.model.delivery import CertificateFiles
 from certctl.model.errors import HookFailed, Interrupted
 from certctl.model.events import Event, HookFinished, HookStarted
@@ -30,9 +30,7 @@ FILES = CertificateFiles(
     privkey="/etc/certctl/archive/example.com/4/privkey.pem",
     combined="/etc/certctl/archive/example.com/4/combined.pem",
 )
-VERSION = Version(
-    name="example.com",
-    number=4,
+CERTIFICATE = IssuedCertificate(
     facts=CertificateFacts(
         identifiers=NAMES,
         not_before=START,
@@ -44,8 +42,8 @@ VERSION = Version(
         key_sha256="bb" * 32,
     ),
     request=Request(NAMES, KeyType.ECDSA_P256, "https://ca.example/directory"),
-    issued=START,
 )
+VERSION = Version("example.com", 4, (CERTIFICATE,), START)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from certctl.model.certificate import RenewalState
 from certctl.rules.settings import Settings
 from certctl.store.home.local import LocalStore
 from tests.lab.clock import SteerableClock
 from tests.support.command import certctl
 from tests.support.homes import add_certificate
+from tests.support.nouns import tried
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "monitoring.md"
 DAY = timedelta(days=1)
@@ -36,9 +36,7 @@ def home(tmp_path: Path) -> Path:
     """One certificate that is well, one that fails and is not deployed, one that is unreadable."""
     home = tmp_path / "home"
     add_certificate(home, "good.example", age=10 * DAY)
-    add_certificate(
-        home, "bad.example", age=70 * DAY, deployed=False, renewal_state=RenewalState(failures=3)
-    )
+    add_certificate(home, "bad.example", age=70 * DAY, deployed=False, renewal_state=tried(3))
     add_certificate(home, "broken.example")
     (home / "certificates" / "broken.example.toml").write_text("names = 7\n")
     store = LocalStore(home, Settings(), SteerableClock())

@@ -354,6 +354,8 @@ def test_a_rollback_deploys_the_version_before_and_pauses_renewal(
     assert (status.live and status.live.number, status.undeployed) == (1, False)
     assert lines(seen) == ["reload"] * 3
     machine.pass_time(lifetime * 0.8)
+    # its CA is asked about this version once more
+    assert [each.action for each in machine.renew().outcomes] == ["unchanged"]
     assert machine.renew().outcomes == ()
     machine.pass_time(lifetime * 0.05)
     machine.renew()

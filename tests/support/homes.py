@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from certctl.model.certificate import Material, RenewalState, Version
+from certctl.model.certificate import AriState, IssuedCertificate, Material, RenewalState, Version
 from certctl.model.delivery import Deployment
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.spec import CertificateSpec
@@ -55,7 +55,7 @@ def add_certificate(
         saved = store.save_version(spec, version, material)
         if deployed:
             store.save_deployment(name, Deployment(saved.number, saved.number, now))
-        asked = RenewalState(ask_ca_at=saved.facts.not_after)
+        asked = RenewalState(ari=(AriState(saved.facts.ari_id, ask_at=saved.facts.not_after),))
         status = replace(store.status(name), renewal_state=renewal_state or asked)
         spec = store.spec(name)
         at = next_action(spec, status, now)
@@ -123,7 +123,9 @@ def issued(
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    version = Version(spec.name, 0, facts(cert), request_of(spec), issued=start)
+    version = Version(
+        spec.name, 0, (IssuedCertificate(facts(cert), request_of(spec)),), issued=start
+    )
     return version, Material(cert, chain, privkey)
 
 

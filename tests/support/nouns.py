@@ -1,9 +1,20 @@
 """The nouns that rules are about: a wish, the version that came of it, and what else is known."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from certctl.model.certificate import CertificateFacts, RenewalState, Version
+from certctl.model.certificate import (
+    AriState,
+    Attempts,
+    CertificateFacts,
+    IssuedCertificate,
+    LastError,
+    RenewalInfo,
+    RenewalState,
+    Version,
+)
 from certctl.model.delivery import Deployment
 from certctl.model.names import parse_identifiers
 from certctl.model.spec import CertificateSpec
@@ -44,7 +55,41 @@ def issued(spec: CertificateSpec, lifetime: timedelta = LIFETIME, number: int = 
         key_type=spec.key_type.value,
         key_sha256="22" * 32,
     )
-    return Version(spec.name, number, facts, request_of(spec), ISSUED)
+    return Version(spec.name, number, (IssuedCertificate(facts, request_of(spec)),), ISSUED)
+
+
+def with_first(version: Version, **changes: Any) -> Version:
+    """The version with another first certificate."""
+    certificates = (replace(version.first, **changes), *version.certificates[1:])
+    return replace(version, certificates=certificates)
+
+
+def with_facts(version: Version, **changes: Any) -> Version:
+    """The version with other contents of its certificate."""
+    return with_first(version, facts=replace(version.facts, **changes))
+
+
+def tried(
+    failures: int = 0,
+    last_attempt: datetime | None = None,
+    last_error: LastError | None = None,
+    retry_at: datetime | None = None,
+    **others: Any,
+) -> RenewalState:
+    """A renewal state with attempts at `CA`."""
+    attempts = Attempts(CA, failures, last_attempt, last_error, retry_at)
+    return RenewalState(attempts=(attempts,), **others)
+
+
+def asked(
+    cert_id: str | None,
+    info: RenewalInfo | None = None,
+    ask_at: datetime | None = None,
+    unanswered: int = 0,
+    **others: Any,
+) -> RenewalState:
+    """A renewal state with queries about one certificate."""
+    return RenewalState(ari=(AriState(cert_id, info, ask_at, unanswered),), **others)
 
 
 def status(
@@ -57,7 +102,7 @@ def status(
     return CertificateStatus(
         name="example.com",
         live=live,
-        deployment=deployment or Deployment(wanted=number, deployed=number),
+        deployments=(deployment or Deployment(wanted=number, deployed=number),),
         renewal_state=renewal_state or RenewalState(),
     )
 

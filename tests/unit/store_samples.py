@@ -6,13 +6,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from certctl.model.certificate import CertificateFacts, Material, Request, Version
+from certctl.model.certificate import (
+    CertificateFacts,
+    IssuedCertificate,
+    Material,
+    Request,
+    Version,
+)
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.ports import Store, Tree
 from certctl.model.spec import CertificateSpec, KeyType
@@ -54,13 +61,11 @@ def wanted(name: str = NAME, **chosen: Value) -> CertificateSpec:
     return resolve(name, identifiers, choices, Settings())
 
 
-def issued(name: str = NAME, mark: str = "1", **changes: object) -> Version:
+def issued(name: str = NAME, mark: str = "1", **changes: Any) -> Version:
     """A version as the CA's answer gives it, before the store has numbered it."""
     identifiers = (Identifier(IdentifierType.DNS, name),)
     facts = certificate_facts(material(mark).cert)
-    version = Version(
-        name=name,
-        number=0,
+    certificate = IssuedCertificate(
         facts=CertificateFacts(
             identifiers=identifiers,
             not_before=NOW,
@@ -73,12 +78,11 @@ def issued(name: str = NAME, mark: str = "1", **changes: object) -> Version:
             ari_id="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE",
         ),
         request=Request(identifiers, KeyType.ECDSA_P256, "https://ca.example/directory"),
-        issued=NOW,
         order_url="https://ca.example/order/1",
         account_url="https://ca.example/account/1",
         chain_sha256=chain_sha256(material(mark).chain),
     )
-    return replace(version, **changes)  # type: ignore[arg-type]
+    return Version(name, 0, (replace(certificate, **changes),), issued=NOW)
 
 
 def material(mark: str = "1", *, with_key: bool = True) -> Material:

@@ -16,6 +16,7 @@ from certctl.rules.ari import (
     after_answer,
     after_no_answer,
     after_not_offered,
+    ari_state,
     next_request_time,
     renewal_info_for,
 )
@@ -27,7 +28,18 @@ from certctl.rules.renewal import (
     next_action,
     renewal_time,
 )
-from tests.support.nouns import ISSUED, LIVE, SPEC, days, issued, status, wanted
+from tests.support.nouns import (
+    CA,
+    ISSUED,
+    LIVE,
+    SPEC,
+    asked,
+    days,
+    issued,
+    status,
+    wanted,
+    with_facts,
+)
 
 CERT_ID = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
 HOUR = timedelta(hours=1)
@@ -35,7 +47,7 @@ HOUR = timedelta(hours=1)
 
 def known(version: Version = LIVE) -> Version:
     """The version with a CertID, without which no CA can be asked."""
-    return replace(version, facts=replace(version.facts, ari_id=CERT_ID))
+    return with_facts(version, ari_id=CERT_ID)
 
 
 KNOWN = known()
@@ -50,8 +62,15 @@ def said(
     why: str | None = None,
 ) -> RenewalState:
     """The memory of an answer."""
-    info = RenewalInfo(CERT_ID, start, end, chosen or start, why, withdrawn)
-    return RenewalState(renewal_info=info, ask_ca_at=ISSUED + days(1000))
+    info = RenewalInfo(start, end, chosen or start, why, withdrawn)
+    return asked(CERT_ID, info, ISSUED + days(1000))
+
+
+def asked_again(renewal_state: RenewalState) -> datetime:
+    """When the CA is asked about `KNOWN` again."""
+    found = ari_state(KNOWN, renewal_state).ask_at
+    assert found is not None
+    return found
 
 
 # What an answer becomes.
@@ -63,16 +82,18 @@ def test_the_time_is_chosen_within_the_window(seed: int) -> None:
 
     renewal_state = after_answer(RenewalState(), KNOWN, window, ISSUED, Random(seed))
 
-    assert renewal_state.renewal_info is not None
-    assert window.start <= renewal_state.renewal_info.chosen <= window.end
-    assert renewal_state.ask_ca_at == ISSUED + HOUR
+    (found,) = renewal_state.ari
+    assert found.info is not None
+    assert window.start <= found.info.chosen <= window.end
+    assert found.ask_at == ISSUED + HOUR
 
 
 def test_different_certificates_choose_different_times() -> None:
     window = SuggestedWindow(ISSUED, ISSUED + days(1), 3600)
     chosen = set()
     for seed in range(50):
-        info = after_answer(RenewalState(), KNOWN, window, ISSUED, Random(seed)).renewal_info
+        state = after_answer(RenewalState(), KNOWN, window, ISSUED, Random(seed))
+        info = renewal_info_for(KNOWN, state)
         assert info is not None
         chosen.add(info.chosen)
 
@@ -86,17 +107,17 @@ def test_the_time_is_chosen_once_for_a_window_and_anew_for_another() -> None:
     second = after_answer(first, KNOWN, again, ISSUED + HOUR, Random(2))
     other = after_answer(second, KNOWN, replace(window, end=ISSUED + days(53)), ISSUED, Random(3))
 
-    assert first.renewal_info is not None
-    assert second.renewal_info is not None
-    assert other.renewal_info is not None
-    assert second.renewal_info.chosen == first.renewal_info.chosen
-    assert second.renewal_info.explanation_url == "https://ca.example/2"
-    assert other.renewal_info.chosen != first.renewal_info.chosen
+    infos = [renewal_info_for(KNOWN, each) for each in (first, second, other)]
+    chosen = [each.chosen for each in infos if each is not None]
+    assert chosen == [chosen[0], chosen[0], chosen[2]]
+    assert chosen[2] != chosen[0]
+    assert infos[1] is not None
+    assert infos[1].explanation_url == "https://ca.example/2"
 
 
 def test_a_window_of_another_certificate_is_no_advice_for_this_one() -> None:
     renewal_state = said(ISSUED, ISSUED + HOUR)
-    other = replace(KNOWN, facts=replace(KNOWN.facts, ari_id="another.one"))
+    other = with_facts(KNOWN, ari_id="another.one")
 
     assert renewal_info_for(KNOWN, renewal_state) is not None
     assert renewal_info_for(other, renewal_state) is None
@@ -118,7 +139,8 @@ def test_only_a_window_that_moves_into_the_past_withdraws(
 ) -> None:
     past = SuggestedWindow(ISSUED, ISSUED + HOUR, 3600)
 
-    info = after_answer(before, KNOWN, past, ISSUED + days(1), Random(1)).renewal_info
+    state = after_answer(before, KNOWN, past, ISSUED + days(1), Random(1))
+    info = renewal_info_for(KNOWN, state)
 
     assert info is not None
     assert info.withdrawn is withdrawn
@@ -134,37 +156,36 @@ def test_a_certificate_without_a_cert_id_and_one_that_has_expired_are_not_asked_
 
 
 def test_without_an_answer_the_pauses_grow_and_a_lasting_error_waits_six_hours() -> None:
-    renewal_state, pauses = RenewalState(), []
+    state, pauses = RenewalState(), []
     for _ in range(5):
-        renewal_state = after_no_answer(renewal_state, ISSUED, permanent=False, retry_after=None)
-        assert renewal_state.ask_ca_at is not None
-        pauses.append(renewal_state.ask_ca_at - ISSUED)
-    permanent = after_no_answer(RenewalState(), ISSUED, permanent=True, retry_after=None)
+        state = after_no_answer(state, KNOWN, ISSUED, permanent=False, retry_after=None)
+        pauses.append(asked_again(state) - ISSUED)
+    permanent = after_no_answer(RenewalState(), KNOWN, ISSUED, permanent=True, retry_after=None)
 
     assert pauses == [*TEMPORARY, TEMPORARY[-1]]
-    assert permanent.ask_ca_at == ISSUED + PERMANENT
+    assert asked_again(permanent) == ISSUED + PERMANENT
 
 
 def test_a_retry_after_is_honoured_up_to_a_day() -> None:
-    hours = after_no_answer(RenewalState(), ISSUED, permanent=False, retry_after=7200)
-    years = after_no_answer(RenewalState(), ISSUED, permanent=True, retry_after=1e9)
+    hours = after_no_answer(RenewalState(), KNOWN, ISSUED, permanent=False, retry_after=7200)
+    years = after_no_answer(RenewalState(), KNOWN, ISSUED, permanent=True, retry_after=1e9)
 
-    assert hours.ask_ca_at == ISSUED + 2 * HOUR
-    assert years.ask_ca_at == ISSUED + days(1)
+    assert asked_again(hours) == ISSUED + 2 * HOUR
+    assert asked_again(years) == ISSUED + days(1)
 
 
 def test_an_earlier_answer_outlives_an_outage() -> None:
     before = said(ISSUED + days(50), ISSUED + days(52))
 
-    after = after_no_answer(before, ISSUED + days(1), permanent=True, retry_after=None)
+    after = after_no_answer(before, KNOWN, ISSUED + days(1), permanent=True, retry_after=None)
 
-    assert after.renewal_info == before.renewal_info
+    assert renewal_info_for(KNOWN, after) == renewal_info_for(KNOWN, before)
 
 
 def test_a_ca_without_renewal_information_is_not_asked_again_about_this_version() -> None:
     renewal_state = after_not_offered(said(ISSUED, ISSUED + HOUR), KNOWN)
 
-    assert renewal_state.renewal_info is None
+    assert renewal_info_for(KNOWN, renewal_state) is None
     assert next_action(SPEC, status(KNOWN, renewal_state), ISSUED) == renewal_time(KNOWN)
 
 
@@ -217,8 +238,7 @@ def test_windows_that_are_always_over_renew_once_in_a_tenth_of_the_lifetime(
     while now < ISSUED + lifetime:
         live = known(issued(SPEC, lifetime))
         start = renewed or ISSUED
-        facts = replace(live.facts, not_before=start, not_after=start + lifetime)
-        live = replace(live, facts=facts)
+        live = with_facts(live, not_before=start, not_after=start + lifetime)
         renewal_state = replace(said(start - days(9), start - days(8)), renewed_by_ari=renewed)
         if decide(SPEC, status(live, renewal_state), now).due:
             orders, renewed = orders + 1, now
@@ -246,15 +266,16 @@ def test_whatever_a_ca_says_a_certificate_is_due_before_a_sixth_is_left(
 
 def test_a_renewal_on_advice_is_remembered_and_the_advice_itself_forgotten() -> None:
     renewal_state = said(ISSUED, ISSUED + HOUR)
-    by_ari = after_success(renewal_state, ISSUED + days(2), by_ari=True)
+    by_ari = after_success(renewal_state, CA, ISSUED + days(2), by_ari=True)
 
     assert by_ari.renewed_by_ari == ISSUED + days(2)
-    assert (by_ari.renewal_info, by_ari.ask_ca_at) == (None, None)
-    assert after_success(by_ari, ISSUED + days(3)).renewed_by_ari == ISSUED + days(2)
+    assert by_ari.ari == ()
+    assert after_success(by_ari, CA, ISSUED + days(3)).renewed_by_ari == ISSUED + days(2)
 
 
 def test_between_answers_nothing_is_looked_at() -> None:
-    renewal_state = replace(said(ISSUED + days(50), ISSUED + days(52)), ask_ca_at=ISSUED + HOUR)
+    info = RenewalInfo(ISSUED + days(50), ISSUED + days(52), ISSUED + days(50))
+    renewal_state = asked(CERT_ID, info, ISSUED + HOUR)
 
     assert next_action(SPEC, status(KNOWN, renewal_state), ISSUED) == ISSUED + HOUR
 

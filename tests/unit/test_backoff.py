@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.model.certificate import CertificateFacts, LastError, RenewalInfo, RenewalState
+from certctl.model.certificate import (
+    AriState,
+    CertificateFacts,
+    LastError,
+    RenewalInfo,
+    RenewalState,
+)
 from certctl.model.delivery import Deployment
 from certctl.model.errors import (
     AcmeError,
@@ -25,7 +31,7 @@ from certctl.rules.renewal import (
     in_backoff,
     no_longer_due,
 )
-from tests.support.nouns import ISSUED, LIVE, days, status
+from tests.support.nouns import CA, ISSUED, LIVE, days, status, tried
 
 
 @pytest.mark.parametrize(
@@ -100,9 +106,9 @@ def test_no_certificate_expires_unattempted(
 def test_a_failure_is_remembered_with_what_it_said() -> None:
     now = ISSUED + days(61)
     error = RateLimited("too many", status=429, retry_after=7200, hint="Wait.")
-    renewal_state = after_failure(RenewalState(failures=1), error, now, LIVE.facts)
+    renewal_state = after_failure(tried(1), CA, error, now, LIVE.facts)
 
-    assert renewal_state == RenewalState(
+    assert renewal_state == tried(
         failures=2,
         last_attempt=now,
         last_error=LastError("acme.rate_limited", "too many", now, "rate_limited", "Wait."),
@@ -111,7 +117,7 @@ def test_a_failure_is_remembered_with_what_it_said() -> None:
 
 
 def test_an_error_that_is_not_the_cas_has_no_say_in_the_pause() -> None:
-    renewal_state = after_failure(RenewalState(), ValidationFailed("no answer"), ISSUED, None)
+    renewal_state = after_failure(RenewalState(), CA, ValidationFailed("no answer"), ISSUED, None)
 
     assert renewal_state.retry_at == ISSUED + timedelta(minutes=1)
     assert renewal_state.last_error is not None
@@ -123,7 +129,7 @@ def test_a_failure_keeps_what_else_is_remembered() -> None:
         paused_until=ISSUED + days(3), revoked=(1,), compromised_keys=("22" * 32,)
     )
 
-    after = after_failure(before, AcmeError("no"), ISSUED, None)
+    after = after_failure(before, CA, AcmeError("no"), ISSUED, None)
 
     assert (after.paused_until, after.revoked, after.compromised_keys) == (
         ISSUED + days(3),
@@ -133,27 +139,27 @@ def test_a_failure_keeps_what_else_is_remembered() -> None:
 
 
 def test_a_success_forgets_failures_and_a_pause_but_not_what_was_revoked() -> None:
-    info = RenewalInfo("id", ISSUED, ISSUED, ISSUED)
-    before = RenewalState(
+    info = RenewalInfo(ISSUED, ISSUED, ISSUED)
+    before = tried(
         failures=3,
         last_error=LastError("a", "b", ISSUED, "transient"),
         retry_at=ISSUED + days(9),
         paused_until=ISSUED + days(9),
         revoked=(1,),
         compromised_keys=("22" * 32,),
-        renewal_info=info,
+        ari=(AriState("id", info),),
     )
 
-    assert after_success(before, ISSUED) == RenewalState(
+    assert after_success(before, CA, ISSUED) == tried(
         last_attempt=ISSUED, revoked=(1,), compromised_keys=("22" * 32,)
     )
 
 
 def test_where_nothing_is_due_any_more_earlier_failures_are_forgotten_and_nothing_else() -> None:
-    paused = RenewalState(
+    paused = tried(
         last_attempt=ISSUED, paused_until=ISSUED + days(9), revoked=(1,), compromised_keys=("22",)
     )
-    failed = after_failure(paused, AcmeError("no"), ISSUED, None)
+    failed = after_failure(paused, CA, AcmeError("no"), ISSUED, None)
 
     assert no_longer_due(failed) == paused
 
@@ -184,5 +190,5 @@ def test_a_deploy_that_held_and_failed_when_it_was_done_again_is_owed_again() ->
     [(None, False), (ISSUED, False), (ISSUED + timedelta(seconds=1), True)],
 )
 def test_waiting_ends_at_its_moment(retry_at: datetime | None, waits: bool) -> None:
-    assert in_backoff(RenewalState(retry_at=retry_at), ISSUED) is waits
+    assert in_backoff(tried(retry_at=retry_at), ISSUED) is waits
     assert in_backoff(Deployment(retry_at=retry_at), ISSUED) is waits

@@ -18,6 +18,7 @@ PROMISED = {
     "Interrupted": ("interrupted", 130),
     "StoreError": ("store", 1),
     "StoreCorrupt": ("store.corrupt", 1),
+    "StoreNewer": ("store.newer", 1),
     "FilesDamaged": ("store.damaged", 1),
     "LockHeld": ("lock.held", 5),
     "InspectionFailed": ("certificate.refused", 1),
@@ -82,6 +83,7 @@ def test_an_order_can_be_gone_on_with_after_what_may_pass() -> None:
         "RateLimited",
         "StoreCorrupt",
         "StoreError",
+        "StoreNewer",
     }
 
 

@@ -12,6 +12,7 @@ from certctl.model.certificate import Material, Version
 from certctl.model.errors import FilesDamaged
 from certctl.rules import integrity
 from tests.support.homes import issued
+from tests.support.nouns import with_first
 from tests.unit.store_samples import wanted
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,13 +20,13 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def one() -> tuple[Version, Material]:
     version, material = issued(wanted(), START)
-    return replace(version, chain_sha256=integrity.chain_sha256(material.chain)), material
+    return with_first(version, chain_sha256=integrity.chain_sha256(material.chain)), material
 
 
 VERSION, MATERIAL = one()
 OTHER = integrity.contents(one()[1])
 FILES = integrity.contents(MATERIAL)
-OLD = replace(VERSION, chain_sha256=None)
+OLD = with_first(VERSION, chain_sha256=None)
 """The same version, written before the digest of the chain was recorded."""
 
 
@@ -153,7 +154,7 @@ def test_another_notation_of_the_same_contents_is_no_damage(
 
 def test_a_certificate_that_a_root_issued_directly_has_an_empty_chain() -> None:
     material = replace(MATERIAL, chain=b"")
-    version = replace(VERSION, chain_sha256=integrity.chain_sha256(b""))
+    version = with_first(VERSION, chain_sha256=integrity.chain_sha256(b""))
 
     found = integrity.check(version, integrity.contents(material))
 
@@ -161,7 +162,7 @@ def test_a_certificate_that_a_root_issued_directly_has_an_empty_chain() -> None:
 
 
 def test_a_version_without_a_key_of_ours_needs_none() -> None:
-    version, material = replace(VERSION, has_key=False), replace(MATERIAL, privkey=None)
+    version, material = with_first(VERSION, has_key=False), replace(MATERIAL, privkey=None)
 
     found = integrity.check(version, integrity.contents(material))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.model.ca import LedgerEntry, LimitedAction
-from certctl.model.certificate import LastError, RenewalInfo, RenewalState
+from certctl.model.certificate import AriState, LastError, RenewalInfo, RenewalState
 from certctl.model.delivery import Deployment
 from certctl.model.run import LastAlert, RunHistory
 from certctl.rules.remembered_state import (
@@ -21,7 +21,7 @@ from certctl.rules.remembered_state import (
 )
 from certctl.rules.remembered_times import TOLERANCE, believed
 from certctl.rules.renewal import BACKOFF, LONGEST_PAUSE, decide, in_backoff, latest_renewal
-from tests.support.nouns import ISSUED, SPEC, days, issued, status
+from tests.support.nouns import ISSUED, SPEC, asked, days, issued, status, tried
 from tests.unit.store_samples import NAME, NOW, open_store, save, wanted
 
 HOUR = timedelta(hours=1)
@@ -70,7 +70,7 @@ def test_a_failure_that_is_dated_in_the_future_counts_for_nothing(ahead: timedel
     then = ISSUED + days(61) + ahead
 
     state = remembered(
-        RenewalState(3, then, failed(then), then + days(1), revoked=(7,), compromised_keys=("ab",))
+        tried(3, then, failed(then), then + days(1), revoked=(7,), compromised_keys=("ab",))
     )
 
     assert state == RenewalState(revoked=(7,), compromised_keys=("ab",))
@@ -79,7 +79,7 @@ def test_a_failure_that_is_dated_in_the_future_counts_for_nothing(ahead: timedel
 @pytest.mark.parametrize("pause", [timedelta(minutes=1), days(1), LONGEST_PAUSE - HOUR])
 def test_a_failure_and_its_pause_up_to_the_longest_one_count(pause: timedelta) -> None:
     now = ISSUED + days(61)
-    state = RenewalState(2, now, failed(now), now + pause)
+    state = tried(2, now, failed(now), now + pause)
 
     assert remembered(state) == state
 
@@ -87,14 +87,14 @@ def test_a_failure_and_its_pause_up_to_the_longest_one_count(pause: timedelta) -
 @pytest.mark.parametrize("pause", [LONGEST_PAUSE + HOUR, days(4000)])
 def test_a_pause_longer_than_the_longest_one_holds_nothing_back(pause: timedelta) -> None:
     now = ISSUED + days(61)
-    state = RenewalState(2, now, failed(now), now + pause)
+    state = tried(2, now, failed(now), now + pause)
 
-    assert remembered(state) == replace(state, retry_at=None)
+    assert remembered(state) == tried(2, now, failed(now))
 
 
 def test_no_pause_ends_after_the_expiry_of_a_valid_certificate() -> None:
     now = ISSUED + days(88)
-    state = RenewalState(2, now, failed(now), LIVE.facts.not_after + HOUR)
+    state = tried(2, now, failed(now), LIVE.facts.not_after + HOUR)
 
     found = believed_renewal_state(state, LIVE, now, now)
 
@@ -102,11 +102,10 @@ def test_no_pause_ends_after_the_expiry_of_a_valid_certificate() -> None:
 
 
 def test_far_off_times_that_no_clock_has_written_count() -> None:
-    window = RenewalInfo("id", ISSUED + days(120), ISSUED + days(122), ISSUED + days(121))
+    window = RenewalInfo(ISSUED + days(120), ISSUED + days(122), ISSUED + days(121))
     state = RenewalState(
         paused_until=latest_renewal(LIVE),
-        ask_ca_at=LIVE.facts.not_after,
-        renewal_info=window,
+        ari=(AriState("id", window, LIVE.facts.not_after),),
         renewed_by_ari=ISSUED,
     )
 
@@ -120,16 +119,16 @@ def test_a_pause_after_a_rollback_beyond_the_latest_renewal_does_not_count() -> 
 
 
 @pytest.mark.parametrize(
-    ("ask_ca_at", "saved_at"),
+    ("ask_at", "saved_at"),
     [(FUTURE, ISSUED), (ISSUED + days(62), FUTURE), (LIVE.facts.not_after + HOUR, None)],
     ids=["after its expiry", "saved in the future", "after its expiry, saved at an unknown time"],
 )
 def test_the_ca_is_asked_again_where_a_clock_was_ahead(
-    ask_ca_at: datetime, saved_at: datetime | None
+    ask_at: datetime, saved_at: datetime | None
 ) -> None:
-    state = remembered(RenewalState(ask_ca_at=ask_ca_at, unanswered=2), saved_at)
+    state = remembered(asked("id", ask_at=ask_at, unanswered=2), saved_at)
 
-    assert (state.ask_ca_at, state.unanswered) == (None, 0)
+    assert state == asked("id")
 
 
 def test_a_renewal_by_ari_in_the_future_delays_no_other() -> None:
@@ -200,7 +199,7 @@ def test_each_file_is_read_without_what_a_clock_that_was_ahead_wrote(tmp_path: P
     save(store)
     store.save_spec(wanted())
     store.save_deployment(NAME, Deployment(1, None, FUTURE, 1, failed(FUTURE), FUTURE, FUTURE))
-    failure = RenewalState(1, FUTURE, failed(FUTURE), FUTURE)
+    failure = tried(1, FUTURE, failed(FUTURE), FUTURE)
     store.save_renewal_state(NAME, failure, next_action_at=FUTURE)
     store.record_run(FUTURE, 0, LastAlert(FUTURE, ("a b",)))
 
@@ -217,7 +216,7 @@ def test_a_certificate_that_fails_never_sleeps(tmp_path: Path) -> None:
     store.save_spec(wanted())
     store.save_deployment(NAME, Deployment(wanted=1, deployed=1, deployed_at=NOW))
 
-    store.save_renewal_state(NAME, RenewalState(1, NOW, failed(NOW), NOW), next_action_at=FUTURE)
+    store.save_renewal_state(NAME, tried(1, NOW, failed(NOW), NOW), next_action_at=FUTURE)
 
     assert list(store.possibly_due([NAME], NOW)) == [NAME]
 

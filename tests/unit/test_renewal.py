@@ -263,10 +263,10 @@ def test_an_owed_deploy_is_looked_at_in_every_run(deployment: Deployment) -> Non
 
 def test_a_failure_is_looked_at_in_every_run_until_it_is_healed() -> None:
     now = ISSUED + days(61)
-    renewal_state = after_failure(RenewalState(), CertctlError("no"), now, LIVE.facts)
+    renewal_state = after_failure(RenewalState(), CA, CertctlError("no"), now, LIVE.facts)
 
     assert next_action(SPEC, status(LIVE, renewal_state), now) == now
-    healed = after_success(renewal_state, now)
+    healed = after_success(renewal_state, CA, now)
     assert next_action(SPEC, status(LIVE, healed), ISSUED) == renewal_time(LIVE)
 
 

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from certctl.model.certificate import LastError, RenewalInfo, RenewalState
+from certctl.model.ca import RevocationReason
+from certctl.model.certificate import (
+    AriState,
+    LastError,
+    RenewalInfo,
+    RenewalState,
+    RevocationIntent,
+)
 from certctl.model.delivery import Deployment
 from certctl.rules.settings import Settings, Source
 from certctl.store.home.local import LocalStore
+from tests.support.nouns import tried
 from tests.unit.store_samples import NAME, NOW, mode, open_store, save, wanted
 
 LATER = NOW + timedelta(days=60)
@@ -22,7 +30,7 @@ ERROR = LastError(
     hint="Wait.",
 )
 
-MEMORY = RenewalState(
+MEMORY = tried(
     failures=2,
     last_attempt=NOW,
     last_error=ERROR,
@@ -30,13 +38,18 @@ MEMORY = RenewalState(
     paused_until=LATER,
     revoked=(1, 3),
     compromised_keys=("ab" * 32,),
-    renewal_info=RenewalInfo(
-        cert_id="a.b",
-        start=NOW,
-        end=LATER,
-        chosen=NOW + timedelta(days=1),
-        explanation_url="https://ca.example/why",
+    ari=(
+        AriState(
+            "a.b",
+            RenewalInfo(
+                start=NOW,
+                end=LATER,
+                chosen=NOW + timedelta(days=1),
+                explanation_url="https://ca.example/why",
+            ),
+        ),
     ),
+    revocations=(RevocationIntent("0a1b", RevocationReason.SUPERSEDED, 3, NOW),),
 )
 
 DEPLOYMENT = Deployment(
@@ -95,13 +108,15 @@ def test_an_unknown_name_has_an_empty_status(tmp_path: Path) -> None:
         b"\xff",
         b"[]",
         b"{}",
-        b'{"version": 2}',
+        b'{"version": 0}',
+        b'{"version": "2"}',
+        b'{"version": 2, "renewal_state": 3, "deployments": {}}',
         b'{"version": 1, "failures": "many", "revoked": 7}',
         b'{"version": 1, "failures": 1, "retry_at": "0001-01-01T00:00:00+14:00"}',
         b"[" * 100_000,
         b" " * 5_000_000,
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_damaged_state_counts_as_missing_and_deployment_is_pending(
     tmp_path: Path, damage: bytes
@@ -117,9 +132,9 @@ def test_damaged_state_counts_as_missing_and_deployment_is_pending(
     assert status.undeployed
     assert busy(tmp_path) == [NAME]
     assert len(warnings) == 2
-    store.save_renewal_state(NAME, RenewalState(failures=1), next_action_at=None)
+    store.save_renewal_state(NAME, tried(1), next_action_at=None)
     assert (tmp_path / "renewal" / f"{NAME}.json.corrupt").read_bytes() == damage
-    assert open_store(tmp_path).status(NAME).renewal_state == RenewalState(failures=1)
+    assert open_store(tmp_path).status(NAME).renewal_state == tried(1)
 
 
 def test_missing_state_is_derived_from_the_live_version(tmp_path: Path) -> None:
@@ -152,7 +167,7 @@ def test_a_compromised_key_is_remembered_after_delete(tmp_path: Path) -> None:
 def test_deleting_a_certificate_without_a_version_leaves_no_state(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.save_spec(wanted())
-    store.save_renewal_state(NAME, RenewalState(failures=1), next_action_at=None)
+    store.save_renewal_state(NAME, tried(1), next_action_at=None)
     store.delete(NAME)
     assert not (tmp_path / "renewal" / f"{NAME}.json").exists()
 
@@ -243,7 +258,9 @@ def test_a_certificate_without_a_spec_or_without_state_is_possibly_due(tmp_path:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
+        {"renewal_state": {}},
         {"next_action_at": "soon"},
         {"next_action_at": 12},
         {"next_action_at": "2027-01-01T00:00:00"},

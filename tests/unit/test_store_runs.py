@@ -88,7 +88,7 @@ def test_an_order_that_cannot_be_parsed_is_placed_again(tmp_path: Path) -> None:
     store.save_pending(NAME, PENDING)
     (tmp_path / "pending" / NAME / "order.json").write_text('{"version": 1, "request": 3}')
     assert store.pending(NAME) is None
-    assert "order.json is not valid: request must be an object" in warnings[0]
+    assert "order.json: orders is not valid: request must be an object" in warnings[0]
     store.save_pending(NAME, PENDING)
     assert store.pending(NAME) == PENDING
 

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from certctl.model.certificate import RenewalState
+from certctl.model.ca import RevocationReason
+from certctl.model.certificate import RenewalState, RevocationIntent
 from certctl.model.delivery import Deployment
 from certctl.rules.remembered_state import only_results_of_deployment, only_results_of_renewal
 from tests.lab.programs import require_strace
+from tests.support.nouns import asked, tried
 from tests.unit.store_samples import NOW, REPOSITORY
+
+INTENT = RevocationIntent("0a1b", RevocationReason.SUPERSEDED, 1, NOW)
 
 CONTENT, ALL = ["file"], ["file", "directory"]
 
@@ -28,6 +32,7 @@ from certctl.model.validation import Placement
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.spec import ChallengeSpec
 from tests.lab.programs import require_strace
+from tests.support.nouns import tried
 from tests.unit.store_samples import NAME, NOW, open_store, save, wanted
 from dataclasses import replace
 
@@ -35,7 +40,7 @@ store = open_store(Path(sys.argv[1]))
 store.save_spec(wanted())
 save(store)
 store.save_deployment(NAME, Deployment(wanted=1))
-store.save_renewal_state(NAME, RenewalState(failures=1), next_action_at=NOW)
+store.save_renewal_state(NAME, tried(1), next_action_at=NOW)
 placement = Placement("http-01", NAME, NAME, {})
 entry = store.journal.record_placements(ChallengeSpec("standalone"), [placement])
 url = "https://ca.example/acct/1"
@@ -96,16 +101,18 @@ def test_a_write_is_synced_as_far_as_a_power_failure_must_not_undo_it(
 @pytest.mark.parametrize(
     ("after", "expected"),
     [
-        (RenewalState(failures=2, last_attempt=NOW, retry_at=NOW, ask_ca_at=NOW), True),
+        (tried(2, last_attempt=NOW, retry_at=NOW), True),
+        (asked("a.b", ask_at=NOW), True),
         (RenewalState(revoked=(1,)), False),
         (RenewalState(compromised_keys=("0a",)), False),
         (RenewalState(paused_until=NOW), False),
+        (RenewalState(revocations=(INTENT,)), False),
     ],
 )
 def test_how_an_attempt_ended_may_be_lost_but_no_revocation(
     after: RenewalState, *, expected: bool
 ) -> None:
-    assert only_results_of_renewal(RenewalState(failures=1), after) is expected
+    assert only_results_of_renewal(tried(1), after) is expected
 
 
 @pytest.mark.parametrize(

@@ -392,7 +392,7 @@ def test_a_live_version_that_cannot_be_parsed_counts_as_missing(tmp_path: Path) 
     (tmp_path / "archive" / NAME / "1" / "issued.json").write_text("{}")
     assert store.status(NAME).live is None
     assert store.versions(NAME) == []
-    assert "issued.json is not valid: version must be an integer" in warnings[0]
+    assert "issued.json is not valid: version must be a positive integer" in warnings[0]
     assert save(store).number == 2
 
 

@@ -92,5 +92,6 @@ def _finish(name: str, run: Run) -> None:
             run.warn(f"{error.message}. This version is ignored.", name)
             store.drop_pending(name)
             return
-        store.save_renewal_state(name, after_success(status.renewal_state, now), next_action_at=now)
+        renewal_state = after_success(status.renewal_state, finished.request.ca, now)
+        store.save_renewal_state(name, renewal_state, next_action_at=now)
     store.drop_pending(name)

@@ -29,9 +29,11 @@ def ask_for_renewal_info(
             return after_not_offered(renewal_state, version)
         window = client.renewal_info(version.facts.ari_id)
     except RenewalInfoUnavailable as error:
-        return after_no_answer(
-            renewal_state, now, permanent=error.permanent, retry_after=error.retry_after
-        )
+        permanent, retry_after = error.permanent, error.retry_after
     except AcmeError as error:
-        return after_no_answer(renewal_state, now, permanent=False, retry_after=error.retry_after)
-    return after_answer(renewal_state, version, window, now, run.services.random)
+        permanent, retry_after = False, error.retry_after
+    else:
+        return after_answer(renewal_state, version, window, now, run.services.random)
+    return after_no_answer(
+        renewal_state, version, now, permanent=permanent, retry_after=retry_after
+    )

@@ -26,7 +26,7 @@ from certctl.engine.order.steps import (
 )
 from certctl.engine.run import Run
 from certctl.model.ca import Account, LimitedAction, Order
-from certctl.model.certificate import Material, PendingOrder, Version
+from certctl.model.certificate import IssuedCertificate, Material, PendingOrder, Version
 from certctl.model.errors import (
     AcmeError,
     CertctlError,
@@ -87,16 +87,14 @@ def obtain(
     if csr is not None:
         store.save_csr(spec.name, x509.read_csr(csr).pem)
     store.save_spec(spec)
-    version = Version(
-        name=spec.name,
-        number=0,
+    certificate = IssuedCertificate(
         facts=issued.inspected.facts,
         request=issued.pending.request,
-        issued=run.services.clock.now(),
         order_url=issued.order.url,
         account_url=account.url,
         has_key=issued.pending.privkey is not None,
     )
+    version = Version(spec.name, 0, (certificate,), run.services.clock.now())
     material = Material(
         issued.inspected.cert, issued.inspected.chain, privkey=issued.pending.privkey
     )
@@ -240,11 +238,12 @@ def _record_success(
     """Record the new version in the renewal state, and report it."""
     store, now = run.services.store, run.services.clock.now()
     store.drop_pending(version.name)
-    renewal_state = after_success(store.status(version.name).renewal_state, now, by_ari=by_ari)
+    ca, renewal_state = version.request.ca, store.status(version.name).renewal_state
+    renewal_state = after_success(renewal_state, ca, now, by_ari=by_ari)
     if missing is not None:
         # The error itself is reported with the outcome.
         run.services.emit(Failed(spec.name, now, missing.code, missing.message))
-        renewal_state = after_failure(renewal_state, missing, now, version.facts)
+        renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
     # Saved before and after the request to the CA: a kill in between must not lose the success.
     store.save_renewal_state(version.name, renewal_state, next_action_at=now)
     renewal_state = ask_for_renewal_info(spec, version, renewal_state, run)
@@ -266,6 +265,7 @@ def _pending(context: OrderContext) -> PendingOrder:
     ):
         return pending
     now = run.services.clock.now()
+    run.services.store.drop_pending(spec.name)
     fresh = PendingOrder(request, context.account.url, now, privkey=_key(spec, run))
     run.services.store.save_pending(spec.name, fresh)
     return fresh

@@ -17,11 +17,12 @@ from pathlib import Path
 from certctl.model.ca import Account, LedgerEntry
 from certctl.model.errors import StoreError
 from certctl.model.ports import Clock
-from certctl.store.home.documents import encode, read_document, write_document
+from certctl.store.codec import Json, to_json
+from certctl.store.home import version1
+from certctl.store.home.documents import encode, read_record, write_document
 from certctl.store.home.layout import Layout, account_id, is_account_id
 from certctl.store.home.ledger import Ledger
 from certctl.store.home.leftovers import clean_up_directory
-from certctl.store.home.records import from_account, to_account
 from certctl.store.home.trust import HomeTrust, create_trusted_directory
 from certctl.system.core_dumps import forbid_core_dumps
 from certctl.system.files import (
@@ -64,9 +65,11 @@ class Accounts:
             for directory in _subdirectories(ca):
                 if not is_account_id(directory.name):
                     continue
-                fields = read_document(directory / "account.json")
-                if fields is not None:
-                    found.append(to_account(directory.name, fields))
+                account = read_record(
+                    directory / "account.json", Account, version1.unchanged, id=directory.name
+                )
+                if account is not None:
+                    found.append(account)
         return sorted(found, key=lambda each: (each.created or _UNKNOWN_DATE, each.id))
 
     def key(self, account: Account) -> bytes:
@@ -88,7 +91,7 @@ class Accounts:
             with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
             write_new(temporary / "key.pem", key)
-            write_new(temporary / "account.json", encode(from_account(account)))
+            write_new(temporary / "account.json", encode(_account(account)))
             rename(temporary, directory)
         except BaseException:
             with suppress(StoreError):
@@ -97,7 +100,7 @@ class Accounts:
         return account
 
     def update(self, account: Account) -> None:
-        write_document(self._layout.account(account) / "account.json", from_account(account))
+        write_document(self._layout.account(account) / "account.json", _account(account))
 
     def where(self, account: Account, *, next_key: bool = False) -> str:
         key = self._layout.account(account) / "key.pem"
@@ -171,6 +174,10 @@ class Accounts:
         clean_up_directory(ca)
         for directory in _subdirectories(ca):
             clean_up_directory(directory)
+
+
+def _account(account: Account) -> Json:
+    return to_json(account, without={"id"})
 
 
 def _subdirectories(path: Path) -> list[Path]:

@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from certctl.model.errors import StoreCorrupt
-from certctl.store.home.documents import read_document, write_document
+from certctl.model.lazy_dataclass import dataclass
+from certctl.store.codec import to_json
+from certctl.store.home import version1
+from certctl.store.home.documents import read_record, write_document
 from certctl.store.home.layout import Layout
+
+
+@dataclass(frozen=True)
+class _Owner:
+    path: str
+    name: str
 
 
 class CopyOwners:
@@ -28,12 +37,12 @@ class CopyOwners:
         if other is not None and writes(other, path):
             return other
         self._layout.create_directory(self._layout.copy_owners)
-        write_document(self._layout.copy_owner(path), {"path": path, "name": name})
+        write_document(self._layout.copy_owner(path), to_json(_Owner(path, name)))
         return None
 
     def _owner(self, path: str) -> str | None:
         try:
-            fields = read_document(self._layout.copy_owner(path))
+            found = read_record(self._layout.copy_owner(path), _Owner, version1.unchanged)
         except StoreCorrupt:
             return None  # the record is overwritten
-        return None if fields is None else fields.string_or_none("name")
+        return None if found is None else found.name

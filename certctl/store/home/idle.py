@@ -17,7 +17,8 @@ from certctl.model.names import certificate_name
 from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.rules.remembered_times import believed
 from certctl.rules.settings import Settings
-from certctl.store.home.documents import FORMAT, Json
+from certctl.store.codec import Json
+from certctl.store.home.documents import FORMAT
 from certctl.store.home.layout import Layout
 from certctl.version import VERSION
 
@@ -116,7 +117,8 @@ class Idle:
             live = self._live(name)
             return (
                 believed(datetime.fromisoformat(state["saved_at"]), now) is not None
-                and not state["failures"]  # counts in every run until it is resolved
+                # a failure counts in every run until it is resolved
+                and not any(each["failures"] for each in state["renewal_state"]["attempts"])
                 and (at is None or now < datetime.fromisoformat(at))
                 and state["version"] == FORMAT
                 and state["seen"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,18 +23,10 @@ from certctl.model.spec import ChallengeSpec
 from certctl.model.validation import Leftover, Placement
 from certctl.model.values import Value
 from certctl.rules.options import Option
-from certctl.store.home.documents import Fields, read_document, write_document
+from certctl.store.codec import to_json
+from certctl.store.home import version1
+from certctl.store.home.documents import Upgrade, read_document, read_record, write_document
 from certctl.store.home.layout import Layout
-from certctl.store.home.records import (
-    from_challenge,
-    from_cleanup,
-    from_placements,
-    from_saved_files,
-    to_challenge,
-    to_cleanup,
-    to_placements,
-    to_saved_files,
-)
 from certctl.system.files import Sync, as_store_error, remove_file, rename
 
 SecretLookup = Callable[[str, str, str | None], Mapping[str, Value]]
@@ -69,37 +62,38 @@ class Journal:
             raise ValueError("an entry must have the placements of exactly one certificate")
         entry = f"placements-{certificate_name(names.pop())}-{_unique()}"
         # an option that is not in the table could be a secret
-        hidden = [
-            key for key in challenge.plugin if key not in self._table or self._table[key].secret
-        ]
-        self._write(
-            entry,
-            {
-                "challenge": from_challenge(challenge, hidden),
-                "placements": from_placements(placements),
-            },
-        )
+        public = {
+            key: value
+            for key, value in challenge.plugin.items()
+            if key in self._table and not self._table[key].secret
+        }
+        leftover = Leftover(entry, replace(challenge, plugin=public), tuple(placements))
+        self._write(leftover)
         return entry
 
     def leftovers(self, certificate: str) -> Sequence[Leftover]:
-        def read(entry: str, fields: Fields) -> Leftover:
-            challenge = fields.object("challenge")
-            secrets = self._secrets(
-                certificate, challenge.string("method"), challenge.string_or_none("dns_provider")
-            )
-            return Leftover(
-                entry, to_challenge(challenge, secrets), to_placements(fields), to_cleanup(fields)
-            )
-
-        return self._read(
-            lambda entry: (found := _PLACEMENTS.match(entry)) and found[1] == certificate, read
+        found = self._read(
+            lambda entry: (found := _PLACEMENTS.match(entry)) and found[1] == certificate,
+            Leftover,
+            version1.placements,
         )
+        complete: list[Leftover] = []
+        for each in found:
+            challenge = each.challenge
+            try:
+                secrets = self._secrets(certificate, challenge.method, challenge.dns_provider)
+            except StoreError as error:
+                self._ignore(error)
+                continue
+            plugin = {**challenge.plugin, **secrets}
+            complete.append(replace(each, challenge=replace(challenge, plugin=plugin)))
+        return complete
 
     def save_cleanup(self, leftover: Leftover) -> None:
         path = self._path(leftover.entry)
-        fields = read_document(path)
-        if fields is not None:
-            write_document(path, {**fields.values, "cleanup": from_cleanup(leftover.state)})
+        document = read_document(path, version1.placements)
+        if document is not None:
+            write_document(path, {**document, "state": to_json(leftover.state)})
 
     def with_leftovers(self) -> Sequence[str]:
         found = (_PLACEMENTS.match(entry) for entry in self._entries())
@@ -107,26 +101,22 @@ class Journal:
 
     def record_post_hooks(self, commands: Sequence[str], timeout: float) -> str:
         entry = f"post-hooks-{_unique()}"
-        self._write(entry, {"commands": list(commands), "timeout": timeout})
+        self._write(OutstandingPostHooks(entry, tuple(commands), timeout))
         return entry
 
     def outstanding_post_hooks(self) -> Sequence[OutstandingPostHooks]:
-        return self._read(
-            _POST_HOOKS.match,
-            lambda entry, fields: OutstandingPostHooks(
-                entry, fields.strings("commands"), fields.number("timeout")
-            ),
-        )
+        return self._read(_POST_HOOKS.match, OutstandingPostHooks, version1.unchanged)
 
     def record_copies(self, name: str, files: Sequence[SavedFile]) -> str:
         entry = f"copies-{certificate_name(name)}-{_unique()}"
-        self._write(entry, {"files": from_saved_files(files)})
+        self._write(InterruptedCopies(entry, tuple(files)))
         return entry
 
     def interrupted_copies(self, name: str) -> Sequence[InterruptedCopies]:
         return self._read(
             lambda entry: (found := _COPIES.match(entry)) and found[1] == name,
-            lambda entry, fields: InterruptedCopies(entry, to_saved_files(fields)),
+            InterruptedCopies,
+            version1.unchanged,
         )
 
     def with_interrupted_copies(self) -> Sequence[str]:
@@ -145,12 +135,12 @@ class Journal:
     def _path(self, entry: str) -> Path:
         return self._layout.journal / f"{entry}.json"
 
-    def _write(self, entry: str, values: Mapping[str, object]) -> None:
+    def _write(self, entry: Leftover | OutstandingPostHooks | InterruptedCopies) -> None:
         self._layout.create_directory(self._layout.journal)
-        write_document(self._path(entry), values)
+        write_document(self._path(entry.entry), to_json(entry, without={"entry"}))
 
     def _read(
-        self, wanted: Callable[[str], object], read: Callable[[str, Fields], _Entry]
+        self, wanted: Callable[[str], object], kind: type[_Entry], upgrade: Upgrade
     ) -> list[_Entry]:
         """Return the entries for which `wanted` is true, in the order in which they were written.
         An entry that cannot be parsed is renamed, with a warning, so that it is not read again. One
@@ -162,15 +152,18 @@ class Journal:
                 continue
             path = self._path(entry)
             try:
-                fields = read_document(path)
-                if fields is not None:
+                record = read_record(path, kind, upgrade, entry=entry)
+                if record is not None:
                     with as_store_error("read the status of", path):
-                        found.append((path.stat().st_mtime_ns, entry, read(entry, fields)))
+                        found.append((path.stat().st_mtime_ns, entry, record))
             except StoreCorrupt as error:
                 self._set_aside(path, error)
             except StoreError as error:
-                self._warn(f"{error.message}. The entry is ignored in this run.")
+                self._ignore(error)
         return [each for *_, each in sorted(found, key=lambda item: item[:2])]
+
+    def _ignore(self, error: StoreError) -> None:
+        self._warn(f"{error.message}. The entry is ignored in this run.")
 
     def _set_aside(self, path: Path, problem: StoreCorrupt) -> None:
         aside = path.with_name(f"{path.name}.corrupt")

@@ -13,14 +13,21 @@ from pathlib import Path
 
 from certctl.model.ca import LedgerEntry
 from certctl.model.errors import StoreCorrupt
+from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.rate_limits import still_counted
 from certctl.rules.remembered_state import believed_entries
-from certctl.store.home.documents import read_document, write_document
-from certctl.store.home.records import from_ledger_entry, to_ledger_entry
+from certctl.store.codec import to_json
+from certctl.store.home import version1
+from certctl.store.home.documents import read_record, write_document
 from certctl.system.files import Sync
 
 _MAX_NAMES = 60_000
 """Maximum number of identifiers, in at most 12,000 entries: far beyond known limits; about 3 MB."""
+
+
+@dataclass(frozen=True)
+class _Document:
+    entries: tuple[LedgerEntry, ...]
 
 
 class Ledger:
@@ -31,14 +38,11 @@ class Ledger:
 
     def read(self, now: datetime) -> list[LedgerEntry]:
         """Return the entries, oldest first, without those in the future. Raises `StoreError` if the
-        file cannot be read.
+        file cannot be read, or was written by a newer certctl.
         """
         try:
-            fields = read_document(self._path)
-            if fields is None:
-                return []
-            entries = [to_ledger_entry(each) for each in fields.objects("asked")]
-            return believed_entries(entries, now)
+            found = read_record(self._path, _Document, version1.ledger)
+            return [] if found is None else believed_entries(found.entries, now)
         except StoreCorrupt:
             return []
 
@@ -47,5 +51,4 @@ class Ledger:
         if not self._path.parent.is_dir():
             return  # the account has been removed in the meantime
         entries = still_counted([*self.read(now), *new], now, _MAX_NAMES)
-        document = {"asked": [from_ledger_entry(each) for each in entries]}
-        write_document(self._path, document, sync=Sync.NOTHING)
+        write_document(self._path, to_json(_Document(tuple(entries))), sync=Sync.NOTHING)

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
-from certctl.model.delivery import Deployment
+from certctl.model.delivery import THIS_MACHINE, Deployment
 from certctl.model.errors import ConfigurationError, LockHeld, StoreError, UnknownCertificate
 from certctl.model.ports import Clock
 from certctl.model.run import LastAlert, RunHistory, TemporaryFile
@@ -23,9 +23,9 @@ from certctl.model.status import CertificateStatus
 from certctl.model.values import Value
 from certctl.rules.settings import Settings
 from certctl.rules.spec import plugin_prefixes
+from certctl.store.codec import Json
 from certctl.store.home.accounts import Accounts
 from certctl.store.home.copy_owners import CopyOwners
-from certctl.store.home.documents import Json
 from certctl.store.home.idle import Idle, Signature
 from certctl.store.home.journal import Journal
 from certctl.store.home.layout import Layout
@@ -119,7 +119,8 @@ class LocalStore:
         something other than a link.
         """
         live = self._live(name)
-        deployment = self._deployment(name, live)
+        deployments = self._deployments(name, live)
+        deployment = _of_this_machine(deployments)
         not_live = None
         if live is not None and deployment.wanted not in {None, live.number}:
             not_live = self._versions.read_or_warn(name, deployment.wanted or 0)
@@ -127,7 +128,7 @@ class LocalStore:
         return CertificateStatus(
             name=name,
             live=live,
-            deployment=deployment,
+            deployments=deployments,
             renewal_state=renewal_state,
             wanted_not_live=not_live,
             damage=None if live is None else self._damage(live),
@@ -185,11 +186,14 @@ class LocalStore:
         a crash after the second leaves a wanted version that is not live: deployment is pending.
         """
         name = version.name
-        before = self._deployment(name, self._live(name))
-        number = max(self._last_version(name), before.wanted or 0, before.deployed or 0) + 1
-        saved = replace(version, number=number, has_key=material.privkey is not None)
+        deployments = self._deployments(name, self._live(name))
+        known = {number or 0 for each in deployments for number in (each.wanted, each.deployed)}
+        number = max(self._last_version(name), *known) + 1
+        first = replace(version.first, has_key=material.privkey is not None)
+        certificates = (first, *version.certificates[1:])
+        saved = replace(version, number=number, certificates=certificates)
         saved = self._versions.add(spec, saved, material)
-        self._state_files.save_deployment(name, _with_wanted(before, number))
+        self._state_files.save_deployment(name, _with_wanted(_of_this_machine(deployments), number))
         self._versions.make_live(name, number)
         return saved
 
@@ -198,9 +202,10 @@ class LocalStore:
         is no such version, `FilesDamaged` if its files cannot be restored.
         """
         self._versions.restore(name, number)
-        saved = self._state_files.deployment(name, self._clock.now())
-        if saved is None or saved.wanted != number:
-            self._state_files.save_deployment(name, _with_wanted(saved or Deployment(), number))
+        found = self._state_files.deployments(name, self._clock.now())
+        saved = _of_this_machine(found or ())
+        if found is None or saved.wanted != number:
+            self._state_files.save_deployment(name, _with_wanted(saved, number))
         self._versions.make_live(name, number)
 
     def revert_live(self, name: str, number: int) -> None:
@@ -217,8 +222,9 @@ class LocalStore:
 
     def prune(self, name: str, keep: int) -> None:
         live = self._versions.live_number(name)
-        deployment = self._deployment(name, self._live(name))
-        needed = {live, deployment.wanted, deployment.deployed}
+        needed = {live}
+        for each in self._deployments(name, self._live(name)):
+            needed |= {each.wanted, each.deployed}
         numbers = self._versions.numbers(name)
         for number in numbers[: max(len(numbers) - max(keep, 1), 0)]:
             if number not in needed:
@@ -238,6 +244,9 @@ class LocalStore:
         self._state_files.forget_deployment(name)
 
     def pending(self, name: str) -> PendingOrder | None:
+        return next(iter(self._pending_orders.read(name)), None)
+
+    def pending_orders(self, name: str) -> Sequence[PendingOrder]:
         return self._pending_orders.read(name)
 
     def save_pending(self, name: str, pending: PendingOrder) -> None:
@@ -333,20 +342,22 @@ class LocalStore:
         files = self._state_files.seen(live.name).get("files")
         return self._versions.damage(live, files if isinstance(files, list) else None)
 
-    def _deployment(self, name: str, live: Version | None) -> Deployment:
-        """Return the deployment state. Without one, derive it from the archive: the live version,
-        or else the newest, is wanted, and none is known to be deployed.
+    def _deployments(self, name: str, live: Version | None) -> tuple[Deployment, ...]:
+        """Return the deployments. Without a state, that of this machine is derived from the
+        archive: the live version, or else the newest, is wanted, and none is known to be deployed.
         """
-        saved = self._state_files.deployment(name, self._clock.now())
-        if saved is not None:
+        saved = self._state_files.deployments(name, self._clock.now()) or ()
+        if _of_this_machine(saved).wanted is not None:
             return saved
         newest = live or next(reversed(self.versions(name)), None)
-        return Deployment(wanted=None if newest is None else newest.number)
+        derived = Deployment(wanted=None if newest is None else newest.number)
+        return (derived, *(each for each in saved if each.destination != THIS_MACHINE))
 
     def _owns_copy(self, name: str, path: str) -> bool:
         """Return whether a certificate has a spec and writes a file outside the home directory."""
-        saved = self._state_files.deployment(name, self._clock.now())
-        return self._layout.spec(name).exists() and (saved is None or path in saved.copies)
+        found = self._state_files.deployments(name, self._clock.now())
+        written = found is None or any(path in each.copies for each in found)
+        return self._layout.spec(name).exists() and written
 
     def _last_version(self, name: str) -> int:
         return max(
@@ -369,6 +380,11 @@ class LocalStore:
         except (UnknownCertificate, ConfigurationError):
             plugin = {}  # a first issuance that was interrupted has no spec yet
         return {key: plugin.get(key, self._settings.value(key)) for key in keys}
+
+
+def _of_this_machine(deployments: Iterable[Deployment]) -> Deployment:
+    found = (each for each in deployments if each.destination == THIS_MACHINE)
+    return next(found, Deployment())
 
 
 def _with_wanted(deployment: Deployment, number: int) -> Deployment:

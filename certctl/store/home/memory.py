@@ -9,7 +9,8 @@ what a missing file means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar, cast
@@ -24,29 +25,41 @@ from certctl.rules.remembered_state import (
     only_results_of_deployment,
     only_results_of_renewal,
 )
-from certctl.store.home.documents import Fields, Json, read_document, timestamp, write_document
+from certctl.store.codec import Json, from_json, to_json
+from certctl.store.home import version1
+from certctl.store.home.documents import Upgrade, read_document, read_record, write_document
 from certctl.store.home.idle import Signature, file_signature
 from certctl.store.home.layout import Layout
-from certctl.store.home.records import (
-    from_deployment,
-    from_renewal_state,
-    to_deployment,
-    to_renewal_state,
-)
 from certctl.system.files import Sync, remove_file, rename
 
-_State = TypeVar("_State")
+_Document = TypeVar("_Document")
 
 
 @dataclass(frozen=True)
 class SavedState:
-    """The contents of `renewal/NAME.json`: the renewal state as it was saved, when, and the highest
-    version number ever used.
+    """The contents of `renewal/NAME.json`: when it was saved, what is compared by
+    `certctl.store.home.idle`, the highest version number ever used, and the renewal state.
+
+    Of a deleted certificate there are only the last version and the compromised keys.
     """
 
-    renewal_state: RenewalState
-    saved_at: datetime | None
-    last_version: int
+    saved_at: datetime | None = None
+    next_action_at: datetime | None = None
+    last_version: int = 0
+    seen: Mapping[str, object] = field(default_factory=dict)
+    renewal_state: RenewalState = field(default_factory=RenewalState)
+
+
+@dataclass(frozen=True)
+class SavedDeployments:
+    """The contents of `deployed/NAME.json`."""
+
+    deployments: tuple[Deployment, ...]
+
+    def at(self, destination: str) -> Deployment | None:
+        """Return the deployment at a destination."""
+        found = (each for each in self.deployments if each.destination == destination)
+        return next(found, None)
 
 
 class StateFiles:
@@ -55,7 +68,7 @@ class StateFiles:
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
-        self._seen: dict[str, object] = {}
+        self._seen: dict[str, Json] = {}
         self._known: dict[Path, tuple[Signature, object]] = {}
 
     def renewal(self, name: str, version: Version | None, now: datetime) -> RenewalState:
@@ -68,34 +81,35 @@ class StateFiles:
         return believed_renewal_state(saved.renewal_state, version, saved.saved_at, now)
 
     def load(self, name: str) -> SavedState | None:
-        """Return what the renewal state's file contains, None if it is missing. Without what cannot
-        be parsed, and a warning.
+        """Return what the renewal state's file contains, None if it is missing. If it cannot be
+        parsed, only the last version is returned, and there is a warning.
         """
         path = self._layout.renewal(name)
         before = file_signature(path)
-        self._seen[name] = None
+        self._seen[name] = {}
         self._known.pop(path, None)
-        fields = self._read(path, lambda fields: fields)
-        if fields is None:
+        document = self._parsed(lambda: read_document(path, version1.renewal))
+        if document is None:
             return None
-        last_version = self._parsed(lambda: _last_version(fields)) or 0
-        state = self._parsed(lambda: (to_renewal_state(fields), fields.time_or_none("saved_at")))
-        if state is None:
-            return SavedState(RenewalState(), None, last_version)
-        self._seen[name] = fields.values.get("seen")
-        self._note(path, before, state[0])
-        return SavedState(*state, last_version)
+        found = self._parsed(lambda: from_json(SavedState, document, str(path)))
+        if found is None:
+            number = document.get("last_version")
+            return SavedState(last_version=number if type(number) is int else 0)
+        self._seen[name] = found.seen
+        self._note(path, before, found)
+        return found
 
     def seen(self, name: str) -> Json:
         """Return what was seen when the renewal state was saved that `renewal` last returned."""
-        seen = self._seen.get(name)
-        return seen if isinstance(seen, dict) else {}
+        return self._seen.get(name, {})
 
     def last_version(self, name: str) -> int:
         """Return the highest version number ever used, 0 if there is none. It is kept after the
         certificate is deleted.
         """
-        return self._read(self._layout.renewal(name), _last_version) or 0
+        known = self._known_document(self._layout.renewal(name), SavedState)
+        found = known if known is not None else self.load(name)
+        return 0 if found is None else found.last_version
 
     def save_renewal(
         self,
@@ -108,120 +122,89 @@ class StateFiles:
         now: datetime,
     ) -> None:
         """Write the renewal state, and what `certctl.store.home.idle` compares later."""
-        self._replace(
-            self._layout.renewal(name),
-            {
-                "saved_at": timestamp(now),
-                "next_action_at": timestamp(next_action_at),
-                "seen": seen,
-                "last_version": last_version,
-                **from_renewal_state(renewal_state),
-            },
-            renewal_state,
-            to_renewal_state,
-            only_results_of_renewal,
-        )
+        saved = SavedState(now, next_action_at, last_version, seen, renewal_state)
+        before = self._current(self._layout.renewal(name), SavedState, version1.renewal)
+        lossy = before is not None and only_results_of_renewal(before.renewal_state, renewal_state)
+        self._write(self._layout.renewal(name), saved, lossy=lossy)
 
-    def deployment(self, name: str, now: datetime) -> Deployment | None:
-        """Return the deployment state; None if it is missing or cannot be parsed."""
-        found = self.load_deployment(name)
-        return None if found is None else believed_deployment(found, now)
+    def deployments(self, name: str, now: datetime) -> tuple[Deployment, ...] | None:
+        """Return the deployments by destination; None if they are missing or cannot be parsed."""
+        found = self.load_deployments(name)
+        if found is None:
+            return None
+        return tuple(believed_deployment(each, now) for each in found.deployments)
 
-    def load_deployment(self, name: str) -> Deployment | None:
-        """Return the deployment state as it was saved; None if it is missing or cannot be
+    def load_deployments(self, name: str) -> SavedDeployments | None:
+        """Return the deployments as they were saved; None if they are missing or cannot be
         parsed.
         """
         path = self._layout.deployed(name)
         before = file_signature(path)
         self._known.pop(path, None)
-        found = self._read(path, to_deployment)
+        found = self._parsed(lambda: read_record(path, SavedDeployments, version1.deployed))
         if found is not None:
             self._note(path, before, found)
         return found
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
-        """Write the deployment state."""
-        self._replace(
-            self._layout.deployed(name),
-            from_deployment(deployment),
-            deployment,
-            to_deployment,
-            only_results_of_deployment,
-        )
+        """Write the state of a deployment, in place of the one at the same destination."""
+        path = self._layout.deployed(name)
+        found = self._current(path, SavedDeployments, version1.deployed) or SavedDeployments(())
+        before = found.at(deployment.destination)
+        others = (each for each in found.deployments if each.destination != deployment.destination)
+        lossy = before is not None and only_results_of_deployment(before, deployment)
+        self._write(path, SavedDeployments((deployment, *others)), lossy=lossy)
 
     def forget_renewal(self, name: str, *, last_version: int) -> None:
         """Remove the renewal state, except the highest version number and the compromised keys,
         which must not be used again.
         """
-        found = self._read(self._layout.renewal(name), to_renewal_state) or RenewalState()
-        compromised = found.compromised_keys
+        path = self._layout.renewal(name)
+        found = self._current(path, SavedState, version1.renewal) or SavedState()
+        compromised = found.renewal_state.compromised_keys
         if not last_version and not compromised:
-            remove_file(self._layout.renewal(name))
+            remove_file(path)
             return
-        kept: dict[str, object] = {"last_version": last_version}
-        if compromised:
-            kept["compromised_keys"] = list(compromised)
-        self._replace(
-            self._layout.renewal(name),
-            kept,
-            RenewalState(compromised_keys=compromised),
-            to_renewal_state,
-            lambda _before, _after: False,
-        )
+        state = RenewalState(compromised_keys=compromised)
+        kept = SavedState(last_version=last_version, renewal_state=state)
+        self._write(path, kept, lossy=False)
 
     def forget_deployment(self, name: str) -> None:
         """Remove the deployment state."""
         remove_file(self._layout.deployed(name))
 
-    def _read(self, path: Path, read: Callable[[Fields], _State]) -> _State | None:
-        def parse() -> _State | None:
-            fields = read_document(path)
-            return None if fields is None else read(fields)
-
-        return self._parsed(parse)
-
-    def _parsed(self, parse: Callable[[], _State | None]) -> _State | None:
+    def _parsed(self, parse: Callable[[], _Document | None]) -> _Document | None:
         try:
             return parse()
         except StoreCorrupt as error:
             self._warn(f"{error.message}. Its contents are ignored.")
             return None
 
-    def _replace(
-        self,
-        path: Path,
-        values: Json,
-        state: _State,
-        read: Callable[[Fields], _State],
-        may_be_lost: Callable[[_State, _State], bool],
-    ) -> None:
-        """Write a document. A power failure may bring the old one back if the difference to the new
-        one `may_be_lost`.
-        """
+    def _write(self, path: Path, document: object, *, lossy: bool) -> None:
+        """Write a document; a power failure may bring the old one back if it is `lossy`."""
         self._layout.create_directory(path.parent)
-        before = self._current(path, read)
-        lossy = before is not None and may_be_lost(before, state)
-        write_document(path, values, sync=Sync.CONTENT if lossy else Sync.ALL)
-        self._note(path, file_signature(path), state)
+        write_document(path, to_json(document), sync=Sync.CONTENT if lossy else Sync.ALL)
+        self._note(path, file_signature(path), document)
 
-    def _current(self, path: Path, read: Callable[[Fields], _State]) -> _State | None:
+    def _current(self, path: Path, kind: type[_Document], upgrade: Upgrade) -> _Document | None:
         """Return what a document contains, None if it is missing. It is read only if it is not the
         one last read or written; one that cannot be parsed is renamed.
         """
-        known = self._known.get(path)
-        if known is not None and known[0] == file_signature(path):
-            return cast("_State", known[1])
+        known = self._known_document(path, kind)
+        if known is not None:
+            return known
         try:
-            fields = read_document(path)
-            return None if fields is None else read(fields)
+            return read_record(path, kind, upgrade)
         except StoreCorrupt:
             rename(path, path.with_name(f"{path.name}.corrupt"))
             return None
 
-    def _note(self, path: Path, seen: Signature | None, state: object) -> None:
+    def _known_document(self, path: Path, _kind: type[_Document]) -> _Document | None:
+        known = self._known.get(path)
+        if known is None or known[0] != file_signature(path):
+            return None
+        return cast("_Document", known[1])
+
+    def _note(self, path: Path, seen: Signature | None, document: object) -> None:
         if seen is not None:
-            self._known[path] = seen, state
-
-
-def _last_version(fields: Fields) -> int:
-    return fields.integer_or_none("last_version") or 0
+            self._known[path] = seen, document

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from certctl.model.errors import StoreError
+from certctl.model.errors import StoreCorrupt, StoreError
 from certctl.model.run import LastAlert, RunHistory
 from certctl.rules.remembered_state import believed_history
-from certctl.store.home.documents import Fields, read_document, timestamp, write_document
+from certctl.store.codec import to_json
+from certctl.store.home import version1
+from certctl.store.home.documents import read_record, write_document
 from certctl.store.home.layout import Layout
 
 _MAX_RUNS = 10
+_DERIVED = "latest_in_future"
 
 
 class Runs:
@@ -23,14 +26,16 @@ class Runs:
     def history(self, now: datetime) -> RunHistory:
         """Return the latest runs; an empty history if it cannot be read."""
         try:
-            fields = read_document(self._path)
-            return RunHistory() if fields is None else believed_history(_history(fields), now)
+            return self._read(now)
         except StoreError:
             return RunHistory()
 
     def record(self, now: datetime, exit_status: int, last_alert: LastAlert | None) -> None:
-        """Add a run. Runs with a later time are dropped: the clock was set back."""
-        before = self.history(now)
+        """Add a run. Runs with a later time are dropped: the clock was set back.
+
+        Raises `StoreError` if the history cannot be read, or was written by a newer certctl.
+        """
+        before = self._known(now)
         known = [each for each in before.runs if each < now][-_MAX_RUNS + 1 :]
         self._save(
             replace(
@@ -43,30 +48,19 @@ class Runs:
         )
 
     def record_external(self, now: datetime, *, external: bool) -> None:
-        """Record whether something else runs `renew`; the runs are kept."""
-        self._save(replace(self.history(now), external=external))
+        """Record whether something else runs `renew`; the runs are kept. Raises as `record`."""
+        self._save(replace(self._known(now), external=external))
+
+    def _known(self, now: datetime) -> RunHistory:
+        try:
+            return self._read(now)
+        except StoreCorrupt:
+            return RunHistory()
+
+    def _read(self, now: datetime) -> RunHistory:
+        given = {_DERIVED: None}
+        found = read_record(self._path, RunHistory, version1.runs, **given)
+        return RunHistory() if found is None else believed_history(found, now)
 
     def _save(self, history: RunHistory) -> None:
-        last_alert, at = history.last_alert, history.succeeded_at
-        write_document(
-            self._path,
-            {
-                "runs": [timestamp(each) for each in history.runs],
-                "exit_status": history.exit_status,
-                "succeeded_at": timestamp(at),
-                "told": last_alert
-                and {"at": timestamp(last_alert.at), "failures": list(last_alert.failures)},
-                "external": history.external,
-            },
-        )
-
-
-def _history(fields: Fields) -> RunHistory:
-    told = fields.object_or_none("told")
-    return RunHistory(
-        runs=fields.times("runs"),
-        exit_status=fields.integer_or_none("exit_status"),
-        succeeded_at=fields.time_or_none("succeeded_at"),
-        last_alert=None if told is None else LastAlert(told.time("at"), told.strings("failures")),
-        external=fields.boolean("external", default=False),
-    )
+        write_document(self._path, to_json(history, without={_DERIVED}))

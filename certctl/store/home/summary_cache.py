@@ -19,7 +19,8 @@ from certctl.model.names import certificate_name
 from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.rules.remembered_times import believed
 from certctl.rules.settings import Settings
-from certctl.store.home.documents import FORMAT, Json, timestamp
+from certctl.store.codec import Json, timestamp
+from certctl.store.home.documents import FORMAT
 from certctl.store.home.layout import Layout
 from certctl.system.files import read_own, write_atomic
 from certctl.version import VERSION

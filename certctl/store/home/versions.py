@@ -26,10 +26,11 @@ from certctl.model.errors import (
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.rules import integrity
-from certctl.store.home.documents import corrupt, encode, read_document
+from certctl.store.codec import corrupt, to_json
+from certctl.store.home import version1
+from certctl.store.home.documents import encode, read_record
 from certctl.store.home.idle import Signature, files_signature
 from certctl.store.home.layout import Layout
-from certctl.store.home.records import from_version, to_version
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     PRIVATE_FILE,
@@ -128,8 +129,8 @@ class Versions:
         check_own(self._layout.version(name, number))
         path = self._layout.version(name, number) / "issued.json"
         check_own(path)
-        fields = read_document(path)
-        if fields is None:
+        version = read_record(path, Version, version1.issued)
+        if version is None:
             known = ", ".join(str(each) for each in self.numbers(name))
             raise UnknownCertificate(
                 f"{name} has no version {number}",
@@ -137,7 +138,8 @@ class Versions:
                 name=name,
                 code="usage.unknown_version",
             )
-        version = to_version(fields)
+        if not version.certificates:
+            raise corrupt(str(path), "certificates must have at least one element")
         if (version.name, version.number) != (name, number):
             raise corrupt(str(path), f"it describes version {version.number} of {version.name}")
         return version
@@ -230,7 +232,8 @@ class Versions:
         `StoreError`, `ConfigurationError` for an unknown group, and `FilesDamaged` if key and
         certificate do not belong together.
         """
-        version = replace(version, chain_sha256=integrity.chain_sha256(material.chain))
+        certificate = replace(version.first, chain_sha256=integrity.chain_sha256(material.chain))
+        version = replace(version, certificates=(certificate, *version.certificates[1:]))
         integrity.require(version, integrity.check(version, integrity.contents(material)))
         directory = self._layout.create_directory(self._layout.versions(version.name))
         group, mode = key_group(spec), _key_mode(spec)
@@ -331,7 +334,7 @@ def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]
         privkey=None if material.privkey is None else _newline_terminated(material.privkey),
     )
     return [
-        ("issued.json", encode(from_version(version)), False),
+        ("issued.json", encode(to_json(version)), False),
         *(
             (filename, data, filename in integrity.KEY_FILES)
             for filename, data in integrity.contents(material).items()
