@@ -8,18 +8,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Literal
 
 from certctl import config
-from certctl.ca.directories import DEV
 from certctl.cli.invocation import Invocation
 from certctl.engine.plugins import option_table
 from certctl.engine.run import Run
-from certctl.engine.services import Services
-from certctl.model.ca import Endpoint
+from certctl.library import Untrusted, open_store, services_of
 from certctl.model.errors import CertctlError
 from certctl.model.events import Event, EventSink
 from certctl.output.console import Output, PrintableStream
@@ -27,21 +23,12 @@ from certctl.output.json_lines import Lines
 from certctl.output.log import Log
 from certctl.output.progress import Progress
 from certctl.rules.paths import absolute_path
-from certctl.store.home.audit import Audit
-from certctl.store.home.local import LocalStore
-from certctl.store.home.tree import LocalTree
 from certctl.system.clock import SystemClock
 
 
 @contextmanager
-def open_run(
-    invocation: Invocation, *, untrusted: Literal["refuse", "warn", "ignore"] = "refuse"
-) -> Iterator[Run]:
-    """Open a run: settings, home directory, progress, records, and stop signals.
-
-    `untrusted` is what to do if another user could have written the home directory: raise
-    `ConfigurationError`, warn (commands that only read), or nothing (`doctor`, which reports it).
-    """
+def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iterator[Run]:
+    """Open a run: settings, home directory, progress, records, and stop signals."""
     environment, output = invocation.environment, invocation.output
     home = config.home_directory(
         invocation.home,
@@ -56,15 +43,10 @@ def open_run(
         directory=environment.directory,
         options=option_table(),
     )
-    clock, stop = SystemClock(), threading.Event()
-    store = LocalStore(home, settings, clock, stop=stop, warn=output.warning)
-    if untrusted == "refuse":
-        store.trust.require()
-    elif untrusted == "warn":
-        for _, problem in store.trust.problems():
-            output.warning(f"{problem.message}. To correct this, run: {problem.hint}")
+    stop = threading.Event()
+    store = open_store(home, settings, warn=output.warning, stop=stop, untrusted=untrusted)
     with ExitStack() as stack:
-        sinks = [Audit(home, output.warning).sink, stack.enter_context(Progress(output)).sink]
+        sinks = [stack.enter_context(Progress(output)).sink]
         if output.json_lines:
             sinks.append(stack.enter_context(Lines(output.stdout)).sink)
         log_file = settings.text("log_file")
@@ -73,28 +55,21 @@ def open_run(
                 Log(log_file if log_file == "-" else absolute_path(log_file, environment.directory))
             )
             sinks.append(log.sink)
-            stack.push(lambda _kind, error, _trace: _write_error(log, clock, error))
+            stack.push(lambda _kind, error, _trace: _write_error(log, error))
         if output.verbosity > 1:
             stack.enter_context(_log_requests(output))
         stack.enter_context(stopped_by_signals(stop))
-        services = Services(
-            store=store,
-            tree=LocalTree(home),
-            clock=clock,
-            settings=settings,
+        services = services_of(
+            store,
+            home,
+            settings,
             emit=_to_all(sinks),
+            warn=output.warning,
             ask=invocation.ask,
             instruct=invocation.instruct,
-            endpoints={DEV: lambda: _dev_ca(home, stop)},
+            stop=stop,
         )
         yield stack.enter_context(Run(services, stop))
-
-
-def _dev_ca(home: Path, stop: threading.Event) -> AbstractContextManager[Endpoint]:
-    """Start the development CA of the home directory inside this process."""
-    from certctl.devca.endpoint import dev_endpoint  # noqa: PLC0415 - heavy, and for `dev` only
-
-    return dev_endpoint(home, stop=stop)
 
 
 def _to_all(sinks: Sequence[EventSink]) -> EventSink:
@@ -105,9 +80,9 @@ def _to_all(sinks: Sequence[EventSink]) -> EventSink:
     return emit
 
 
-def _write_error(log: Log, clock: SystemClock, error: BaseException | None) -> None:
+def _write_error(log: Log, error: BaseException | None) -> None:
     if isinstance(error, CertctlError):
-        log.error(clock.now(), error)
+        log.error(SystemClock().now(), error)
 
 
 @contextmanager
