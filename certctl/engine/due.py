@@ -13,6 +13,7 @@ from certctl.engine.parallel import in_parallel
 from certctl.engine.run import Run
 from certctl.engine.specs import load, protect_public
 from certctl.model.ca import LedgerEntry
+from certctl.model.certificate import RenewalState
 from certctl.model.delivery import DeployResult
 from certctl.model.errors import CertctlError, Interrupted, LockHeld, UnknownCertificate, unexpected
 from certctl.model.events import Skipped
@@ -151,6 +152,7 @@ def _check_due(name: str, request: RenewRequest, run: Run, *, keep_lock: bool = 
 
 def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
     spec, status = load(run, name), activate_wanted(name, run, respect_backoff=True)
+    known = status.renewal_state
     forced = request.dry_run or (request.force and (spec.autorenew or name in request.names))
     if not forced and spec.autorenew:
         status = _with_renewal_info(spec, status, run)
@@ -172,6 +174,7 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
     if forced or (decision.due and not in_backoff(attempts(status.renewal_state, spec.ca), now)):
         why = "requested" if forced else decision.why
         entry = order_for(spec, status, now)
+        _save_if_changed(name, known, status, run)
         order = Work(spec, order=True, why=why, expires=expires, ledger_entry=entry)
         return DueWork((), (order,), too_long)
     domains = tuple(each.value for each in spec.identifiers)
@@ -188,8 +191,10 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
         outcomes.append(Outcome(name, "undeployed", domains, live, deploy=pending))
     elif status.undeployed:
         work.append(Work(spec, order=False, why="its deployment is pending", expires=expires))
-    if not (outcomes or work):
-        update_next_action(name, run)
+    if outcomes or work:
+        _save_if_changed(name, known, status, run)
+    else:
+        update_next_action(name, run, (spec, status))
         unchanged = Outcome(name, "unchanged", domains, live, reason=decision.why)
         outcomes.append(replace(unchanged, renews_at=decision.at))
     return DueWork(tuple(outcomes), tuple(work), too_long)
@@ -198,7 +203,9 @@ def _decide(name: str, request: RenewRequest, run: Run) -> DueWork:
 def _with_renewal_info(
     spec: CertificateSpec, status: CertificateStatus, run: Run
 ) -> CertificateStatus:
-    """Query the CA for renewal information (ARI) if a query is due; return the updated status."""
+    """Query the CA for renewal information (ARI) if a query is due; return the updated status,
+    which is not saved yet.
+    """
     from certctl.engine.order.ari import (  # noqa: PLC0415 - an idle run needs no CA
         ask_for_renewal_info,
     )
@@ -206,7 +213,11 @@ def _with_renewal_info(
     if status.live is None:
         return status
     renewal_state = ask_for_renewal_info(spec, status.live, status.renewal_state, run)
-    if renewal_state is not status.renewal_state:
-        now = run.services.clock.now()
-        run.services.store.save_renewal_state(spec.name, renewal_state, next_action_at=now)
     return replace(status, renewal_state=renewal_state)
+
+
+def _save_if_changed(name: str, known: RenewalState, status: CertificateStatus, run: Run) -> None:
+    """Save what the CA said, for work that reads it again."""
+    if status.renewal_state is not known:
+        now = run.services.clock.now()
+        run.services.store.save_renewal_state(name, status.renewal_state, next_action_at=now)

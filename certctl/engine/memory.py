@@ -13,6 +13,7 @@ from certctl.engine.specs import load
 from certctl.model.certificate import LastError
 from certctl.model.errors import CaUnavailable, CertctlError, DeployFailed, RateLimited
 from certctl.model.events import Failed
+from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import (
     LONGEST_INTERVAL,
@@ -24,10 +25,14 @@ from certctl.rules.renewal import (
 )
 
 
-def update_next_action(name: str, run: Run) -> None:
-    """Record when `renew` next has something to do for a certificate."""
+def update_next_action(
+    name: str, run: Run, known: tuple[CertificateSpec, CertificateStatus] | None = None
+) -> None:
+    """Record when `renew` next has something to do for a certificate, together with the renewal
+    state in `known`: its spec and status, read anew if they are not given.
+    """
     store, now = run.services.store, run.services.clock.now()
-    spec, status = load(run, name), store.status(name)
+    spec, status = known or (load(run, name), store.status(name))
     if status.renewal_state.failures and not decide(spec, status, now).due:
         status = replace(status, renewal_state=no_longer_due(status.renewal_state))
     store.save_renewal_state(

@@ -168,13 +168,15 @@ class Run:
 
         All clients of a CA share its directory, nonces and connections.
         """
+        index = (directory_url, ca_bundle, account.id if account else None)
+        if (known := self._clients.get(index)) is not None:
+            return known
         from certctl.ca.client import AcmeClient  # noqa: PLC0415 - an idle run needs no network
         from certctl.ca.documented_limits import documented_limits  # noqa: PLC0415 - an idle run needs no network
         from certctl.ca.key_caches import may_be_cached  # noqa: PLC0415 - an idle run needs no network
 
         forbid_core_dumps()  # keys are about to be created or read
         with self._guard:
-            index = (directory_url, ca_bundle, account.id if account else None)
             if index not in self._clients and account is not None:
                 key = self.services.store.accounts.key(account)
                 anonymous = self.client(directory_url, ca_bundle)
