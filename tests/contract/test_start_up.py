@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from certctl.cli.main import COMMANDS
+from tests.lab.ports import free_port
+from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.command import Finished, certctl_process
 from tests.support.homes import add_certificate
 
@@ -131,6 +133,27 @@ def test_a_check_of_certificates_parses_none(tmp_path: Path) -> None:
     assert "2 certificates" in finished.stdout
     assert heavy(loaded_by(finished)) == set()
     assert loaded_by(finished) & ORDERING == set()
+
+
+def test_an_issuance_loads_only_the_libraries_that_it_uses(tmp_path: Path) -> None:
+    with ScriptedCA(authorizations_start="valid") as ca:
+        finished = run(
+            *("issue", "a.example", "--ca", ca.directory_url, "--ca-bundle", str(ca.ca_bundle)),
+            *("--agree-tos", "--http-address", "127.0.0.1", "--http-port", str(free_port())),
+            home=tmp_path / "home",
+        )
+
+    loaded = loaded_by(finished)
+    assert {"acme", "josepy", "requests", "cryptography"} <= loaded
+    assert {
+        "OpenSSL",
+        "acme.client",
+        "dns",
+        "rich",
+        "lexicon",
+        "publicsuffixlist",
+    } & loaded == set()
+    assert {each for each in loaded if each.startswith(PLUG_INS)} == set()
 
 
 def test_an_idle_renewal_loads_nothing_that_an_order_needs(tmp_path: Path) -> None:
