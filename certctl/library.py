@@ -326,6 +326,8 @@ def services_of(
 
     return Services(
         store=store,
+        records=store.records,
+        machine=store.machine,
         tree=LocalTree(home),
         clock=SystemClock(),
         settings=settings,

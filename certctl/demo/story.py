@@ -287,8 +287,11 @@ class _Scenario:
     def _run(self, values: Mapping[str, Value] | None = None) -> Iterator[Run]:
         flags = dict(values or {})
         settings = Settings(flags, dict.fromkeys(flags, Source.FLAG), option_table())
+        store = LocalStore(self._home, settings, self._clock, stop=self._stop)
         services = Services(
-            store=LocalStore(self._home, settings, self._clock, stop=self._stop),
+            store=store,
+            records=store.records,
+            machine=store.machine,
             tree=LocalTree(self._home),
             clock=self._clock,
             settings=settings,

@@ -14,6 +14,8 @@ from certctl.model.events import EventSink
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Ask, Clock, EndpointFactory, Instruct, Store, Tree
 from certctl.rules.settings import Settings
+from certctl.store.machine import Machine
+from certctl.store.records import Records
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Services:
     """
 
     store: Store
+    records: Records
+    machine: Machine
     tree: Tree
     clock: Clock
     settings: Settings

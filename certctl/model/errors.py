@@ -203,6 +203,19 @@ class FilesDamaged(StoreCorrupt):
     code = "store.damaged"
 
 
+class Conflict(StoreError):
+    """What was to be changed has changed since it was read, so it was not written."""
+
+    code = "store.conflict"
+
+
+class Fenced(StoreError):
+    """The lease that protects a change was lost, so it was not written."""
+
+    code = "store.fenced"
+    exit_status = ExitStatus.LOCKED
+
+
 class LockHeld(CertctlError):
     """Another process holds the lock of the certificate, the account or the port.
 

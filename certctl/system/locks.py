@@ -45,6 +45,13 @@ class FileLock:
         finally:
             os.close(descriptor)
 
+    def is_on(self, path: Path) -> bool:
+        """Return whether this lock is held, and on the file that is at `path` now: if somebody has
+        removed it, another process can lock a new one.
+        """
+        with self._mutex:
+            return self._descriptor is not None and _is_current(path, self._descriptor)
+
     def __enter__(self) -> Self:
         return self
 

@@ -51,9 +51,12 @@ def told(findings: Iterable[Finding]) -> list[tuple[str, str]]:
 def open_run(home: Path) -> Run:
     clock = SteerableClock(datetime.now(UTC))
     settings = Settings()
+    store = LocalStore(home, settings, clock)
     return Run(
         Services(
-            store=LocalStore(home, settings, clock),
+            store=store,
+            records=store.records,
+            machine=store.machine,
             tree=LocalTree(home),
             clock=clock,
             settings=settings,

@@ -86,8 +86,11 @@ class Place:
     def run(self, variables: Mapping[str, str] | None = None) -> Iterator[Run]:
         clock = SteerableClock()
         settings = config.load(self.home, variables or {}, {}, directory=self.directory)
+        store = LocalStore(self.home, settings, clock)
         services = Services(
-            store=LocalStore(self.home, settings, clock),
+            store=store,
+            records=store.records,
+            machine=store.machine,
             tree=LocalTree(self.home),
             clock=clock,
             settings=settings,

@@ -134,8 +134,11 @@ class Machine:
 
     def services(self, options: Mapping[str, Value] | None = None) -> Services:
         settings = self.settings(options)
+        store = LocalStore(self.home, settings, self.clock, stop=self.stop)
         return Services(
-            store=LocalStore(self.home, settings, self.clock, stop=self.stop),
+            store=store,
+            records=store.records,
+            machine=store.machine,
             tree=LocalTree(self.home),
             clock=self.clock,
             settings=settings,

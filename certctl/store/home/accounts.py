@@ -65,12 +65,15 @@ class Accounts:
             for directory in _subdirectories(ca):
                 if not is_account_id(directory.name):
                     continue
-                account = read_record(
-                    directory / "account.json", Account, version1.unchanged, id=directory.name
-                )
+                account = _read(directory)
                 if account is not None:
                     found.append(account)
         return sorted(found, key=lambda each: (each.created or _UNKNOWN_DATE, each.id))
+
+    def find(self, account: Account) -> Account | None:
+        """Return an account as it is stored, None if it is not."""
+        identified = replace(account, id=account.id or account_id(account.url))
+        return _read(self._layout.account(identified))
 
     def key(self, account: Account) -> bytes:
         path = self._layout.account(account) / "key.pem"
@@ -178,6 +181,11 @@ class Accounts:
 
 def _account(account: Account) -> Json:
     return to_json(account, without={"id"})
+
+
+def _read(directory: Path) -> Account | None:
+    path = directory / "account.json"
+    return read_record(path, Account, version1.unchanged, id=directory.name)
 
 
 def _subdirectories(path: Path) -> list[Path]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from typing import Any
 
 from certctl.model.names import certificate_name
 from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
@@ -31,6 +32,9 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 Signature = list[int]
 """Identifies one state of a file: mtime in nanoseconds, size, inode; or that of several files."""
+
+Seen = dict[str, Any]
+"""What `snapshot` returned when a renewal state was saved."""
 
 _FILES = ("issued.json", *CERTIFICATE_FILES, *KEY_FILES)
 
@@ -74,6 +78,7 @@ class Idle:
         self._home = f"{layout.home}"
         self._pending_orders = str(layout.pending_orders)
         # the rules can change with the version, the defaults with certctl.toml
+        self._states: dict[str, Seen] = {}
         self._defaults = f"{VERSION} {settings.spec_digest()}"
 
     def snapshot(self, name: str, spec: Signature | None, files: Signature | None) -> Json:
@@ -94,16 +99,44 @@ class Idle:
         """Yield the names whose next action is due, that have a pending order, or for which
         anything has changed since their renewal state was saved.
         """
-        try:
-            pending = set(os.listdir(self._pending_orders))  # noqa: PTH208 - see the module
-        except OSError:
-            pending = set()
+        pending = self._pending()
         for name in names:
-            certificate_name(name)
-            if name in pending or not self._is_idle(name, now):
+            state = self._idle_state(name, pending, now)
+            if state is None or not self._is_unchanged_here(name, state):
                 yield name
 
-    def _is_idle(self, name: str, now: datetime) -> bool:
+    def due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+        """Yield the names whose next action is due, that have a pending order, or of which the spec
+        or the defaults have changed.
+        """
+        pending = self._pending()
+        for name in names:
+            state = self._idle_state(name, pending, now)
+            if state is None:
+                yield name
+            else:
+                self._states[name] = state
+
+    def due_here(self, names: Iterable[str], now: datetime) -> Iterator[str]:
+        """Yield the names for which the live version, its files or the deployment have changed. The
+        files that `due` has just read are not read again.
+        """
+        for name in names:
+            state = self._states.pop(name, None) or self._idle_state(name, frozenset(), now)
+            if state is None or not self._is_unchanged_here(name, state):
+                yield name
+
+    def _pending(self) -> Collection[str]:
+        try:
+            return frozenset(os.listdir(self._pending_orders))  # noqa: PTH208 - see the module
+        except OSError:
+            return frozenset()
+
+    def _idle_state(self, name: str, pending: Collection[str], now: datetime) -> Seen | None:
+        """Return what a renewal state was saved with, None if there may be something to do."""
+        certificate_name(name)
+        if name in pending:
+            return None
         try:
             descriptor = os.open(f"{self._renewals}{name}.json", _FLAGS)
             try:
@@ -113,25 +146,30 @@ class Idle:
             finally:
                 os.close(descriptor)
             state = json.loads(data.decode())
-            at = state["next_action_at"]
-            live = self._live(name)
-            return (
+            at, seen = state["next_action_at"], state["seen"]
+            idle = (
                 believed(datetime.fromisoformat(state["saved_at"]), now) is not None
                 # a failure counts in every run until it is resolved
                 and not any(each["failures"] for each in state["renewal_state"]["attempts"])
                 and (at is None or now < datetime.fromisoformat(at))
                 and state["version"] == FORMAT
-                and state["seen"]
-                == {
-                    "spec": signature(os.stat(f"{self._specs}{name}.toml")),  # noqa: PTH116
-                    "defaults": self._defaults,
-                    "live": live,
-                    "deployed": self._deployed(name),
-                    # the link is relative to its directory: ../archive/NAME/N
-                    "files": live and files_signature(self._home + live[2:]),
-                }
+                and seen["spec"] == signature(os.stat(f"{self._specs}{name}.toml"))  # noqa: PTH116
+                and seen["defaults"] == self._defaults
             )
+            return seen if idle and isinstance(seen, dict) else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _is_unchanged_here(self, name: str, seen: Seen) -> bool:
+        try:
+            live = self._live(name)
+            return bool(
+                seen["live"] == live
+                and seen["deployed"] == self._deployed(name)
+                # the link is relative to its directory: ../archive/NAME/N
+                and seen["files"] == (live and files_signature(self._home + live[2:]))
+            )
+        except (OSError, KeyError):
             return False
 
     def _live(self, name: str) -> str | None:

@@ -145,6 +145,10 @@ class Layout:
         """The lock of one certificate."""
         return self.home / "locks" / "certificates" / f"{certificate_name(name)}.lock"
 
+    def machine_lock(self, name: str) -> Path:
+        """The lock of the live link and the deployment of one certificate."""
+        return self.home / "locks" / "machine" / f"{certificate_name(name)}.lock"
+
     def account_lock(self, directory_url: str) -> Path:
         """The lock of the accounts at one CA."""
         return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.lock"

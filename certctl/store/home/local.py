@@ -15,35 +15,22 @@ from pathlib import Path
 
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
 from certctl.model.delivery import THIS_MACHINE, Deployment
-from certctl.model.errors import ConfigurationError, LockHeld, StoreError, UnknownCertificate
 from certctl.model.ports import Clock
 from certctl.model.run import LastAlert, RunHistory, TemporaryFile
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
-from certctl.model.values import Value
 from certctl.rules.settings import Settings
-from certctl.rules.spec import plugin_prefixes
 from certctl.store.codec import Json
 from certctl.store.home.accounts import Accounts
-from certctl.store.home.copy_owners import CopyOwners
-from certctl.store.home.idle import Idle, Signature
+from certctl.store.home.home_machine import HomeMachine
+from certctl.store.home.home_records import HomeRecords
 from certctl.store.home.journal import Journal
-from certctl.store.home.layout import Layout
-from certctl.store.home.leftovers import Leftovers
-from certctl.store.home.memory import StateFiles
-from certctl.store.home.pending import PendingOrders
-from certctl.store.home.runs import Runs
-from certctl.store.home.specs import Specs
-from certctl.store.home.summary_cache import SummaryCache
-from certctl.store.home.trust import HomeTrust, create_trusted_directory
-from certctl.store.home.versions import Versions, key_group
+from certctl.store.home.parts import Parts, ignore_warning
+from certctl.store.home.trust import HomeTrust
+from certctl.store.home.versions import key_group
 from certctl.system.core_dumps import forbid_core_dumps
-from certctl.system.files import Sync, remove_tree, temporary_for, write_atomic
-from certctl.system.locks import FileLock, acquire
-
-
-def _ignore_warning(_message: str) -> None:
-    """Drop a warning."""
+from certctl.system.files import Sync, write_atomic
+from certctl.system.locks import FileLock
 
 
 class LocalStore:
@@ -60,37 +47,35 @@ class LocalStore:
         clock: Clock,
         *,
         stop: threading.Event | None = None,
-        warn: Callable[[str], None] = _ignore_warning,
+        warn: Callable[[str], None] = ignore_warning,
     ) -> None:
-        self._layout = Layout(home.absolute())
-        self._trust = HomeTrust(self._layout)
-        self._settings = settings
+        parts = self._parts = Parts(home, settings, clock, stop=stop, warn=warn)
+        self.records = HomeRecords(parts)
+        self.machine = HomeMachine(parts)
+        self._layout = parts.layout
         self._clock = clock
-        self._stop = stop
-        self._specs = Specs(self._layout, settings, warn)
-        self._versions = Versions(self._layout, warn)
-        self._state_files = StateFiles(self._layout, warn)
-        self._pending_orders = PendingOrders(self._layout, warn)
-        self._idle = Idle(self._layout, settings)
-        self._summary_cache = SummaryCache(self._layout, settings)
-        self._leftovers = Leftovers(self._layout)
-        self._runs = Runs(self._layout)
-        self._copy_owners = CopyOwners(self._layout)
-        self._accounts = Accounts(self._layout, clock, stop, self._trust)
-        self._journal = Journal(self._layout, settings.table, self._plugin_secrets, warn)
+        self._specs = parts.specs
+        self._versions = parts.versions
+        self._state_files = parts.state_files
+        self._pending_orders = parts.pending_orders
+        self._idle = parts.idle
+        self._summary_cache = parts.summary_cache
+        self._leftovers = parts.leftovers
+        self._runs = parts.runs
+        self._copy_owners = parts.copy_owners
 
     @property
     def trust(self) -> HomeTrust:
         """Whether other users could have written the home directory; checked for each lock."""
-        return self._trust
+        return self._parts.trust
 
     @property
     def accounts(self) -> Accounts:
-        return self._accounts
+        return self._parts.accounts
 
     @property
     def journal(self) -> Journal:
-        return self._journal
+        return self._parts.journal
 
     def names(self) -> Sequence[str]:
         return self._specs.names()
@@ -131,7 +116,7 @@ class LocalStore:
             deployments=deployments,
             renewal_state=renewal_state,
             wanted_not_live=not_live,
-            damage=None if live is None else self._damage(live),
+            damage=None if live is None else self._parts.damage(live),
         )
 
     def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
@@ -149,14 +134,12 @@ class LocalStore:
         """Write the renewal state. Call it last: any later change makes the certificate possibly
         due.
         """
-        live = self._versions.live_number(name)
-        files = None if live is None else self._intact_files(name, live)
         self._state_files.save_renewal(
             name,
             renewal_state,
-            last_version=self._last_version(name),
+            last_version=self._parts.last_version(name),
             next_action_at=next_action_at,
-            seen=self._idle.snapshot(name, self._specs.seen(name), files),
+            seen=self._idle.snapshot(name, self._specs.seen(name), self._parts.intact_files(name)),
             now=self._clock.now(),
         )
 
@@ -188,7 +171,7 @@ class LocalStore:
         name = version.name
         deployments = self._deployments(name, self._live(name))
         known = {number or 0 for each in deployments for number in (each.wanted, each.deployed)}
-        number = max(self._last_version(name), *known) + 1
+        number = max(self._parts.last_version(name), *known) + 1
         first = replace(version.first, has_key=material.privkey is not None)
         certificates = (first, *version.certificates[1:])
         saved = replace(version, number=number, certificates=certificates)
@@ -236,7 +219,7 @@ class LocalStore:
         The spec is removed first, so that no run renews a partly deleted certificate. The highest
         version number is saved before the versions are removed.
         """
-        last = self._last_version(name)
+        last = self._parts.last_version(name)
         self._specs.remove(name)
         self._state_files.forget_renewal(name, last_version=last)
         self._pending_orders.drop(name, sync=Sync.ALL)
@@ -274,17 +257,7 @@ class LocalStore:
         self._runs.record_external(self._clock.now(), external=external)
 
     def lock(self, name: str, *, timeout: float) -> FileLock:
-        try:
-            held = self._acquire(self._layout.certificate_lock(name), name, timeout)
-        except LockHeld as error:
-            error.name = name
-            raise
-        try:
-            self._leftovers.clean_up(name)
-        except BaseException:
-            held.release()
-            raise
-        return held
+        return self._parts.lock_certificate(name, timeout)
 
     def names_with_leftovers(self) -> Sequence[str]:
         return self._leftovers.names()
@@ -296,51 +269,20 @@ class LocalStore:
         return self._leftovers.all(now)
 
     def remove_leftover(self, found: TemporaryFile) -> None:
-        path = Path(found.path)
-        if not path.is_relative_to(self._layout.home) or temporary_for(path.name) is None:
-            raise StoreError(f"{path} is not a temporary file of this home directory")
-        if found.name is None:
-            remove_tree(path)
-            return
-        with self.lock(found.name, timeout=0):
-            remove_tree(path)
+        self.machine.remove_leftover(found)
 
     def names_without_spec(self) -> Sequence[str]:
         return self._versions.names_without(self._specs.names())
 
     def lock_run(self, *, timeout: float) -> FileLock:
-        return self._acquire(self._layout.run_lock, "the right to run pre and post hooks", timeout)
+        return self.machine.lock_run(timeout=timeout)
 
     def lock_port(self, port: int, *, queue: bool, timeout: float) -> FileLock:
-        subject = f"port {port}"
-        return self._acquire(self._layout.port_lock(port, queue=queue), subject, timeout)
-
-    def _acquire(self, path: Path, subject: str, timeout: float) -> FileLock:
-        create_trusted_directory(self._layout, self._trust, path.parent)
-        return acquire(
-            path,
-            exclusive=True,
-            timeout=timeout,
-            clock=self._clock,
-            subject=subject,
-            stop=self._stop,
-        )
+        return self.machine.lock_port(port, queue=queue, timeout=timeout)
 
     def _live(self, name: str) -> Version | None:
         number = self._versions.live_number(name)
         return None if number is None else self._versions.read_or_warn(name, number)
-
-    def _intact_files(self, name: str, number: int) -> Signature | None:
-        known = self._versions.intact_signature(name, number)
-        if known is None and (live := self._live(name)) is not None:
-            self._state_files.renewal(name, live, self._clock.now())
-            self._damage(live)
-            known = self._versions.intact_signature(name, number)
-        return known
-
-    def _damage(self, live: Version) -> str | None:
-        files = self._state_files.seen(live.name).get("files")
-        return self._versions.damage(live, files if isinstance(files, list) else None)
 
     def _deployments(self, name: str, live: Version | None) -> tuple[Deployment, ...]:
         """Return the deployments. Without a state, that of this machine is derived from the
@@ -358,28 +300,6 @@ class LocalStore:
         found = self._state_files.deployments(name, self._clock.now())
         written = found is None or any(path in each.copies for each in found)
         return self._layout.spec(name).exists() and written
-
-    def _last_version(self, name: str) -> int:
-        return max(
-            self._state_files.last_version(name),
-            self._versions.live_number(name) or 0,
-            *self._versions.numbers(name),
-        )
-
-    def _plugin_secrets(self, name: str, method: str, provider: str | None) -> Mapping[str, Value]:
-        """Return the secret options of a DNS provider and a challenge method: from the
-        certificate's spec, or else from the settings.
-        """
-        prefixes = plugin_prefixes(method, provider)
-        if not prefixes:
-            return {}
-        table = self._settings.table
-        keys = [key for key, each in table.items() if each.secret and key.startswith(prefixes)]
-        try:
-            plugin = self._specs.peek(name).challenge.plugin
-        except (UnknownCertificate, ConfigurationError):
-            plugin = {}  # a first issuance that was interrupted has no spec yet
-        return {key: plugin.get(key, self._settings.value(key)) for key in keys}
 
 
 def _of_this_machine(deployments: Iterable[Deployment]) -> Deployment:

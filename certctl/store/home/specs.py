@@ -22,6 +22,7 @@ from certctl.rules.copies import copy_table, parse_copy
 from certctl.rules.options import Option
 from certctl.rules.settings import OWN_KEYS, Settings, check, flatten
 from certctl.rules.spec import from_table, to_table
+from certctl.store.home.contents import Contents
 from certctl.store.home.idle import Signature, file_signature, signature
 from certctl.store.home.layout import Layout
 from certctl.system.files import (
@@ -55,6 +56,7 @@ class Specs:
         self._settings = settings
         self._warn = warn
         self._seen: dict[str, Signature] = {}
+        self._contents = Contents()
 
     def names(self) -> list[str]:
         """Return the names of all certificates that have a spec, sorted."""
@@ -104,6 +106,7 @@ class Specs:
     def _load(self, name: str) -> tuple[CertificateSpec, Signature]:
         path = self._layout.spec(name)
         data, facts = self._data(name)
+        self._contents.note(path, signature(facts), data)
         try:
             document = tomllib.loads(data.decode("utf-8"))
         except ValueError as error:
@@ -129,6 +132,12 @@ class Specs:
                 ) from None
             raise self._unknown(name) from None
 
+    def digest(self, name: str) -> str:
+        """Return the digest of the file as it is now; it is read only if it has changed since this
+        process last did so. Raises `StoreError`.
+        """
+        return self._contents.digest(self._layout.spec(name))
+
     def seen(self, name: str) -> Signature | None:
         """Return the signature of the spec's file at the last `read` or `save`; None if there was
         neither.
@@ -148,11 +157,13 @@ class Specs:
         text = self._text(path, current, wanted).encode()
         if text == current and before is not None:
             self._seen[spec.name] = before
+            self._contents.note(self._layout.spec(spec.name), before, text)
             return
         mode, group = _access(path)
         write_atomic(path, text, mode, group)
         with as_store_error("read the status of", path):
-            self._seen[spec.name] = signature(path.stat())
+            after = self._seen[spec.name] = signature(path.stat())
+        self._contents.note(self._layout.spec(spec.name), after, text)
 
     def remove(self, name: str) -> None:
         """Remove the spec and its certificate signing request durably."""

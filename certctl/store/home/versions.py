@@ -312,9 +312,13 @@ class Versions:
         """Remove a version from the archive atomically."""
         discard(self._layout.version(name, number))
 
+    def remove_live(self, name: str) -> None:
+        """Remove the live link."""
+        remove_file(self._layout.live(name))
+
     def remove_all(self, name: str) -> None:
         """Remove the live link, then every version."""
-        remove_file(self._layout.live(name))
+        self.remove_live(name)
         if self._layout.versions(name).is_dir():
             discard(self._layout.versions(name))
             fsync_directory(self._layout.archive)
