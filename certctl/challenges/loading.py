@@ -38,6 +38,7 @@ MODULES = MappingProxyType(
     {
         "standalone": "http01_standalone",
         "webroot": "http01_webroot",
+        "stateless": "http01_stateless",
         "http-hook": "http01_hook",
         "dns": "dns01",
         "tls-alpn": "tls_alpn01",
@@ -100,6 +101,8 @@ def sharing_key(challenge: ChallengeSpec) -> Hashable:
         return challenge.method, challenge.http_address, challenge.http_port
     if challenge.method == "webroot":
         return challenge.method, challenge.webroots, challenge.directory
+    if challenge.method == "stateless":
+        return challenge.method, challenge.http_port, challenge.dns_resolver
     if challenge.method == "tls-alpn":
         return challenge.method, challenge.tls_alpn_address, challenge.tls_alpn_port
     return repr(challenge), tuple(sorted(challenge.plugin.items()))

@@ -40,16 +40,23 @@ _STATUS_FIXES = {
 class NotReached(Exception):
     """The check failed; the text states why. `connected`: a connection was established.
     `no_route`: this machine cannot reach any address of that family. `fix`: what corrects it, if
-    that is known.
+    that is known. `body`: what was answered in place of the response.
     """
 
     def __init__(
-        self, reason: str, *, connected: bool, no_route: bool = False, fix: str | None = None
+        self,
+        reason: str,
+        *,
+        connected: bool,
+        no_route: bool = False,
+        fix: str | None = None,
+        body: bytes = b"",
     ) -> None:
         super().__init__(reason)
         self.connected = connected
         self.no_route = no_route
         self.fix = fix
+        self.body = body
 
 
 def check_http_answer(
@@ -90,6 +97,7 @@ def _check_answer(url: str, status: int, body: bytes, expected: str) -> None:
         raise NotReached(
             f"{_short(url)} returns other content: from another server or directory",
             connected=True,
+            body=body.strip(),
         )
 
 

@@ -40,6 +40,7 @@ COMMANDS = MappingProxyType(
         "revoke": "Revoke a certificate.",
         "deploy": "Deploy the live version of certificates again.",
         "export": "Export a certificate in another format.",
+        "snippet": "Print what to paste into a web server's configuration.",
         "verify": "Check that the right certificates are being served.",
         "schedule": "Run renew every hour, with systemd or cron.",
         "check": "Check certificates and services, for Nagios-compatible monitoring.",

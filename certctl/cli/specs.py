@@ -40,6 +40,10 @@ _CHALLENGE = (
 _METHODS = MappingProxyType(
     {
         "standalone": ("Use HTTP-01 with a built-in server (default).", True),
+        "stateless": (
+            "Use HTTP-01 with a static rule in the web server, which `certctl snippet` prints.",
+            False,
+        ),
         "tls-alpn": ("Use TLS-ALPN-01 with a built-in server.", True),
         "dns-persist": (
             "Use the persistent record created by `certctl dns persist` (an experimental draft).",

@@ -146,6 +146,9 @@ class Run:
             return _with_ports(challenge, endpoint)
         if challenge.method in {"dns", "dns-persist"} and endpoint.dns is not None:
             return replace(challenge, dns_resolver=challenge.dns_resolver or endpoint.dns)
+        if challenge.method == "stateless":
+            resolver = challenge.dns_resolver or endpoint.dns
+            return replace(challenge, http_port=endpoint.http_port or 80, dns_resolver=resolver)
         if challenge.method == "tls-alpn" and endpoint.tls_alpn_port is not None:
             port = endpoint.tls_alpn_port
             return replace(challenge, tls_alpn_address="127.0.0.1", tls_alpn_port=port)

@@ -214,7 +214,8 @@ def _names_findings(
     port = endpoint.tls_alpn_port if kind == ChallengeType.TLS_ALPN_01 else endpoint.http_port
     account_url = (issuance.account_url if issuance is not None else None) or ""
     yield from self_test_challenges(
-        ChallengeSelfTest(spec, challenge, hosts, port, write, account_url), run
+        ChallengeSelfTest(spec, challenge, hosts, port, write, account_url, cas.thumbprint(spec)),
+        run,
     )
 
 

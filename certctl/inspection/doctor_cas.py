@@ -14,6 +14,7 @@ from certctl.ca.client import AcmeClient, Directory
 from certctl.ca.directories import label
 from certctl.dns.caa import IssuanceRequest
 from certctl.engine.order.accounts import choose_account
+from certctl.engine.order.stateless import METHOD, thumbprint_of
 from certctl.engine.run import Run
 from certctl.model.ca import Account
 from certctl.model.errors import AcmeError, CertctlError
@@ -67,6 +68,13 @@ class CaChecks:
         account = self._account(spec)
         identities = directory.caa_identities
         return IssuanceRequest(label(spec.ca), identities, account.url if account else None, method)
+
+    def thumbprint(self, spec: CertificateSpec) -> str | None:
+        """Return the thumbprint that the server of a stateless certificate should answer with; None
+        for other certificates, and if there is no account yet.
+        """
+        account = self._account(spec) if spec.challenge.method == METHOD else None
+        return thumbprint_of(account, self._run) if account is not None else None
 
     def profile(self, spec: CertificateSpec) -> Iterator[Finding]:
         """Yield a finding if the CA does not offer the profile of a certificate."""

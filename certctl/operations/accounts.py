@@ -24,6 +24,7 @@ from certctl.engine.order.accounts import (
     usable_accounts,
     warn_of_unused_options,
 )
+from certctl.engine.order.stateless import stateless_certificates
 from certctl.engine.run import Run
 from certctl.engine.specs import load
 from certctl.model.ca import Account, AccountKeyType
@@ -162,7 +163,19 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
         accounts.update(changed)
         run.forget_client(account)
         _warn_about_hashed_records(changed, run)
+        _warn_about_stateless_rules(changed, run)
         return changed
+
+
+def _warn_about_stateless_rules(account: Account, run: Run) -> None:
+    """Warn about certificates whose server answers with the thumbprint of the old key."""
+    stale = stateless_certificates(account, run)
+    if stale:
+        run.warn(
+            "the static rules that answer challenges for these certificates are stale, since they"
+            f" have the thumbprint of the old account key: {', '.join(stale)}. Before the next"
+            " renewal, replace them with what this prints: certctl snippet SERVER NAME --stateless"
+        )
 
 
 def _warn_about_hashed_records(account: Account, run: Run) -> None:

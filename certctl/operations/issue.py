@@ -18,6 +18,7 @@ from certctl.engine.order.accounts import use_account
 from certctl.engine.order.answer_path import try_answer_path
 from certctl.engine.order.obtain import names_missing, obtain
 from certctl.engine.order.rate_limits import order_for, warn_of_limits
+from certctl.engine.order.stateless import share_key
 from certctl.engine.preflight import check_deployment, check_validation
 from certctl.engine.report import Report
 from certctl.engine.run import Run
@@ -72,6 +73,7 @@ def issue(request: IssueRequest, run: Run) -> Report:
             outcome = _dry_run(spec, request, run, errors)
         else:
             confirmed = _confirm_names(spec, request, run)
+            share_key(spec, run)
             use_account(run, spec.ca, spec.ca_bundle, spec.account)
             run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
             spec = _recheck(spec, request, confirmed, run)

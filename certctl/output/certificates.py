@@ -251,6 +251,8 @@ def _challenge_text(details: CertificateDetails) -> str:
             return f"HTTP-01, hook {escaped(challenge.http_hook or '')}"
         case "dns-persist":
             return "DNS-PERSIST-01, persistent record"
+        case "stateless":
+            return "HTTP-01, static rule of the web server"
         case "webroot":
             places = challenge.webroots or (challenge.directory or "",)
             return f"HTTP-01, webroot {', '.join(places)}"

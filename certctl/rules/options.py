@@ -68,7 +68,7 @@ class Option:
         return "CERTCTL_" + self.key.replace(".", "_").upper()
 
 
-METHODS = ("standalone", "webroot", "http-hook", "dns", "tls-alpn", "dns-persist")
+METHODS = ("standalone", "webroot", "stateless", "http-hook", "dns", "tls-alpn", "dns-persist")
 """The challenge methods of certctl itself; plug-ins add others."""
 
 _PLUGIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")

@@ -38,6 +38,10 @@ _ONLY_FOR_METHOD = {
 }
 
 
+_PLACES = (
+    ("challenge.webroots", "challenge.directory"),
+    ("challenge.directory", "challenge.webroots"),
+)
 _DNS_WRITERS = {"challenge.dns_provider", "challenge.dns_credentials"}
 
 
@@ -132,6 +136,10 @@ def merge_choices(current: Mapping[str, Value], given: Mapping[str, Value]) -> d
             dropped |= {key for key in chosen if _for_writing(key) and key not in given}
         elif method != "dns":
             dropped |= {key for key in chosen if _for_dns(key) and key not in given}
+        # One of the two ways to name the place of the files replaces the other.
+        for one, other in _PLACES:
+            if one in given and other not in given:
+                dropped.add(other)
         # A new provider or new credentials replace the old ones and their options.
         if _DNS_WRITERS & given.keys():
             dropped |= (_DNS_WRITERS | {"challenge.dns_options"}) - given.keys()

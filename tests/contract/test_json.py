@@ -395,6 +395,7 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
         "register": [],
         "renew": [],
         "schedule": ["show"],
+        "snippet": ["nginx", "a.example"],
     }.get(command, ["a.example"])
 
     found = document(certctl(command, *rest, "--json", home=tmp_path))

@@ -18,6 +18,7 @@ from certctl.engine.order.accounts import (
     shared_lock,
     state_at_the_ca,
 )
+from certctl.engine.order.stateless import share_key
 from certctl.engine.run import Run
 from certctl.engine.specs import load
 from certctl.model.ca import Account
@@ -37,6 +38,7 @@ def with_account(
     If the CA has lost the account, it is registered again with the same key, where that is safe,
     and `work` is called once more. Otherwise the hint of the error says how to get an account.
     """
+    share_key(spec, run)
     account = ensure_account(run, spec.ca, spec.ca_bundle, chosen)
     try:
         with shared_lock(run, account):

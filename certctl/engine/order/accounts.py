@@ -109,10 +109,16 @@ def _first_account(run: Run, directory: str, ca_bundle: str | None) -> Account:
 
 
 def register_new(
-    run: Run, directory: str, ca_bundle: str | None, *, lost: Account | None = None
+    run: Run,
+    directory: str,
+    ca_bundle: str | None,
+    *,
+    lost: Account | None = None,
+    key: bytes | None = None,
 ) -> Registration:
     """Register an account at a CA, unless another process or thread does so at the same time; one
     that the CA has `lost` is registered again with its key if that has the type of the settings.
+    `key`: the private key of the account, by default a new one.
 
     Email addresses, key type, agreement to the terms of service and external account binding come
     from the settings. Raises `ConsentRequired` with the URL of the terms if they have not been
@@ -130,16 +136,21 @@ def register_new(
     if isinstance(held, Account):
         return Registration(held, created=False)
     with held:
-        return _register(run, directory, ca_bundle, terms)
+        return _register(run, directory, ca_bundle, terms, key)
 
 
-def _register(run: Run, directory: str, ca_bundle: str | None, terms: str | None) -> Registration:
-    from certctl.rules.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
+def _register(
+    run: Run, directory: str, ca_bundle: str | None, terms: str | None, key: bytes | None
+) -> Registration:
+    from certctl.rules.keys import account_key_type, generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
     settings, clock = run.services.settings, run.services.clock
     _warn_about_account_limits(run, directory)
     kind = AccountKeyType(settings.required_text("account.key_type"))
-    key = generate_account_key(kind)
+    if key is None:
+        key = generate_account_key(kind)
+    else:
+        kind = account_key_type(key)
     client = run.client(directory, ca_bundle).with_key(key)
     eab = _binding(run, client, directory)
     contact = contact_urls(settings.texts("account.email"))

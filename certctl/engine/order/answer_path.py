@@ -13,7 +13,7 @@ from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 
-_BROKEN = frozenset({"answer.wrong", "answer.setup"})
+_BROKEN = frozenset({"answer.wrong", "answer.setup", "answer.stateless"})
 
 
 def try_answer_path(spec: CertificateSpec, outcome: Outcome | None, run: Run) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 from certctl.dns.hosts import Host, is_of_this_machine, look_up
 from certctl.dns.resolver import Resolver
+from certctl.engine.order.accounts import choose_account
 from certctl.engine.order.challenge_self_test import ChallengeSelfTest, self_test_challenges
+from certctl.engine.order.stateless import METHOD, thumbprint_of
 from certctl.engine.run import Run
 from certctl.model.ca import ChallengeType
 from certctl.model.identifiers import Identifier, IdentifierType
@@ -33,8 +35,12 @@ def path_findings(spec: CertificateSpec, run: Run) -> Iterator[Finding]:
     endpoint = run.endpoint(spec.ca, spec.ca_bundle)
     resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
     hosts = {each.value: _here(each, resolver) for each in spec.identifiers}
+    account = choose_account(run, spec.ca, spec.account)
+    thumbprint = None
+    if challenge.method == METHOD and account is not None:
+        thumbprint = thumbprint_of(account, run)
     yield from self_test_challenges(
-        ChallengeSelfTest(spec, challenge, hosts, endpoint.http_port), run
+        ChallengeSelfTest(spec, challenge, hosts, endpoint.http_port, thumbprint=thumbprint), run
     )
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from certctl.challenges.reachability import NotReached, check_http_answer, check_tls_alpn_answer
 from certctl.dns.hosts import Host, is_of_this_machine
 from certctl.engine.order.authorize import remove_leftovers
+from certctl.engine.order.stateless import METHOD
 from certctl.engine.run import Run
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import CertctlError, Interrupted, LockHeld
@@ -37,7 +38,8 @@ _REACHABILITY_HINT = (
 class ChallengeSelfTest:
     """A certificate whose challenges are tested. `hosts` holds the addresses of each name, if the
     CA connects to them; `port` is the CA's port (None: the default); `write` is whether responses
-    are presented; `account_url` is the account that would order, "" if there is none.
+    are presented; `account_url` is the account that would order, "" if there is none, and
+    `thumbprint` that of its key, for answers that certctl does not place.
     """
 
     spec: CertificateSpec
@@ -46,6 +48,7 @@ class ChallengeSelfTest:
     port: int | None = None
     write: bool = True
     account_url: str = ""
+    thumbprint: str | None = None
 
 
 def challenge_type(challenge: ChallengeSpec, run: Run) -> str:
@@ -65,7 +68,8 @@ def self_test_challenges(self_test: ChallengeSelfTest, run: Run) -> Iterator[Fin
     """
     solver, tasks, placements, findings = _plan_all(self_test, run)
     yield from findings
-    if solver is None or not (placements and self_test.write):
+    writes = self_test.challenge.method != METHOD
+    if solver is None or not placements or (writes and not self_test.write):
         return
     name = self_test.spec.name
     try:
@@ -102,7 +106,7 @@ def _plan_all(
         return None, [], [], [_not_configured(spec.name, error)]
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="plan") as pool:
         every = [
-            throwaway_task(each, solver, spec.name, self_test.account_url)
+            throwaway_task(each, solver, spec.name, self_test.account_url, self_test.thumbprint)
             for each in spec.identifiers
         ]
         for task, planned in zip(every, pool.map(partial(_plan, solver), every), strict=True):
@@ -164,6 +168,10 @@ def _present_and_check(
     except Interrupted:
         raise
     except CertctlError as error:
+        if self_test.challenge.method == METHOD:
+            return [
+                Finding("answer.stateless", Severity.ERROR, spec.name, error.message, error.hint)
+            ]
         return [Finding("dns.propagation", Severity.ERROR, spec.name, error.message, error.hint)]
     check = _CHECKS.get(solver.challenge_types[0])
     return [] if check is None else _check_addresses(self_test, tasks, check, run)
@@ -262,15 +270,21 @@ def _not_reached(
 
 
 def throwaway_task(
-    identifier: Identifier, solver: Solver, certificate: str, account_url: str = ""
+    identifier: Identifier,
+    solver: Solver,
+    certificate: str,
+    account_url: str = "",
+    thumbprint: str | None = None,
 ) -> Task:
-    """Return a task for a name like that of an order, but with a random token of our own."""
+    """Return a task for a name like that of an order, but with a random token of our own, and a
+    random thumbprint unless one is given.
+    """
     token = secrets.token_urlsafe(32)
     return Task(
         identifier=identifier,
         type=solver.challenge_types[0],
         token=token,
-        key_authorization=f"{token}.{secrets.token_urlsafe(32)}",
+        key_authorization=f"{token}.{thumbprint or secrets.token_urlsafe(32)}",
         account_url=account_url,
         certificate=certificate,
     )

@@ -1,0 +1,132 @@
+"""What to paste into the configuration of a web server for a certificate, and the commands that go
+with it. Registers an account where the lines need the key of one.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from certctl.ca.directories import as_typed
+from certctl.deploy.loading import target_names
+from certctl.engine.order.accounts import use_account
+from certctl.engine.order.stateless import METHOD, share_key, thumbprint_of
+from certctl.engine.run import Run
+from certctl.engine.specs import changed, find, load, new
+from certctl.model.identifiers import IdentifierType
+from certctl.model.lazy_dataclass import dataclass
+from certctl.model.names import certificate_name, default_certificate_name, parse_identifier
+from certctl.model.spec import CertificateSpec
+from certctl.model.values import Value
+from certctl.rules.snippets import (
+    Answer,
+    Files,
+    Forwarded,
+    Part,
+    Stateless,
+    Webroot,
+    snippet,
+)
+from certctl.rules.spec import split_webroot
+
+_HTTP_PORT = 80
+_RELOADS = {"lighttpd": "systemctl reload lighttpd"}
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """The lines for a server, and the commands: `obtain` after those for challenges, `deploy` after
+    those for TLS; None where there is nothing to do.
+    """
+
+    server: str
+    name: str
+    parts: tuple[Part, ...]
+    obtain: str | None
+    deploy: str | None
+
+
+def make_snippet(run: Run, server: str, text: str, given: Mapping[str, Value]) -> Snippet:
+    """Return what to paste for a certificate, or for a domain name that has none yet; `given` are
+    options as for `issue`.
+
+    Raises `UsageError` for an unknown server, or one that cannot answer in that way, and the errors
+    of a registration.
+    """
+    spec, exists = _spec(run, text, given)
+    names = [each.value for each in spec.identifiers if each.type is IdentifierType.DNS]
+    live = Path(run.services.tree.home) / "live"
+    own = live / spec.name
+    files = Files(
+        str(own / "fullchain.pem"), str(own / "privkey.pem"), str(own / "combined.pem"), str(live)
+    )
+    answer = _answer(spec, names[0] if names else "", run)
+    parts = snippet(server, names or [each.value for each in spec.identifiers], files, answer)
+    ca = spec.ca if "ca" in given else None
+    issued = exists and run.services.store.status(spec.name).live is not None
+    return Snippet(
+        server,
+        spec.name,
+        tuple(parts),
+        _obtain(spec, answer, ca, changes=bool(given) or not exists, exists=issued),
+        _deploy(server, spec),
+    )
+
+
+def _spec(run: Run, text: str, given: Mapping[str, Value]) -> tuple[CertificateSpec, bool]:
+    store = run.services.store
+    if text in store.names():
+        existing: CertificateSpec | None = load(run, text)
+    else:
+        existing = find(run, None, (parse_identifier(text),))
+    if existing is not None:
+        return changed(run, existing, existing.identifiers, given), True
+    identifiers = (parse_identifier(text),)
+    name = certificate_name(default_certificate_name(identifiers, store.names()))
+    return new(run, name, identifiers, given), False
+
+
+def _answer(spec: CertificateSpec, name: str, run: Run) -> Answer | None:
+    """Return how challenges are answered; None if no web server is involved."""
+    challenge = spec.challenge
+    if challenge.method == METHOD:
+        share_key(spec, run)
+        account = use_account(run, spec.ca, spec.ca_bundle, spec.account)
+        return Stateless(thumbprint_of(account, run))
+    if challenge.method == "webroot" and not challenge.directory:
+        found = dict(split_webroot(each) for each in challenge.webroots)
+        return Webroot(found.get(name) or found.get(None) or next(iter(found.values())))
+    if challenge.method == "standalone":
+        return Forwarded(challenge.http_port) if challenge.http_port != _HTTP_PORT else Forwarded()
+    return None
+
+
+def _obtain(
+    spec: CertificateSpec, answer: Answer | None, ca: str | None, *, changes: bool, exists: bool
+) -> str | None:
+    """Return the command that obtains the certificate, or saves how it is validated."""
+    if exists and not changes:
+        return None
+    words = ["certctl", "edit" if exists else "issue"]
+    words += [spec.name] if exists else [each.value for each in spec.identifiers]
+    if ca is not None:
+        words += ["--ca", as_typed(ca)]
+    if isinstance(answer, Stateless):
+        words.append("--stateless")
+    elif isinstance(answer, Webroot):
+        words += ["--webroot", answer.directory]
+    elif isinstance(answer, Forwarded):
+        words += ["--http-address", "127.0.0.1", "--http-port", str(answer.port)]
+    return shlex.join(words)
+
+
+def _deploy(server: str, spec: CertificateSpec) -> str | None:
+    """Return the command that tells the server of each new version; None if it notices itself."""
+    if server in spec.deploy.targets:
+        return f"certctl deploy {spec.name}"
+    if server in target_names():
+        return f"certctl edit {spec.name} --deploy {server}"
+    if server in _RELOADS:
+        return shlex.join(["certctl", "edit", spec.name, "--reload", _RELOADS[server]])
+    return None
