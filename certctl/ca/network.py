@@ -66,6 +66,11 @@ BACKOFF = (0.5, 1.0, 2.0, 4.0)
 BUSY_BACKOFF = (*BACKOFF, 4.0, 4.0, 4.0)
 """The same if the CA is busy (503): it refuses at random, so that more attempts help."""
 
+SHORT_LIMIT = 15.0
+"""The longest Retry-After of a CA's rate limit that is waited for, in seconds; after a longer one,
+the next attempt is left to a later run.
+"""
+
 RETRY_SECONDS = 120.0
 """Seconds that one request may spend on retries. A longer `Retry-After` is left to the caller: a
 delay of hours is for the next run.
@@ -504,8 +509,9 @@ def _is_transient(error: AcmeError, *, resend: bool) -> bool:
     if error.type == "badNonce":
         return True
     if isinstance(error, RateLimited):
-        # Without a type it comes from a proxy, whose limits last seconds; the CA's last hours.
-        return error.type is None
+        # Without a type it comes from a proxy, whose limits last seconds. The CA's own last hours,
+        # except those that refill steadily, and its Retry-After tells them apart.
+        return error.type is None or 0 < (error.retry_after or 0) <= SHORT_LIMIT
     if not isinstance(error, CaUnavailable) or error.status == 501:
         return False
     # A server that is too busy (503) has not acted on the request.

@@ -198,7 +198,9 @@ def _attempted(
         return replace(work.outcome("failed"), error=refusal)
     try:
         if request.dry_run:
-            return replace(work.outcome("dry-run"), reason=dry_run(spec, run))
+            tested = replace(work.outcome("dry-run"), reason=dry_run(spec, run))
+            breaker.record(spec.ca, None)
+            return tested
         version = obtain(spec, run, forced=request.force)
     except CertctlError as error:
         breaker.record(spec.ca, error)
