@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RevocationReason as RevocationReason,
     )
     from certctl.model.certificate import (
+        Afterwards as Afterwards,
         CertificateFacts as CertificateFacts,
         LastError as LastError,
         Material as Material,
@@ -83,6 +84,9 @@ if TYPE_CHECKING:
         RateLimited as RateLimited,
         RenewalInfoUnavailable as RenewalInfoUnavailable,
         StoreCorrupt as StoreCorrupt,
+        StoreNewer as StoreNewer,
+        Conflict as Conflict,
+        Fenced as Fenced,
         StoreError as StoreError,
         TermsChanged as TermsChanged,
         UnknownCertificate as UnknownCertificate,
@@ -148,7 +152,6 @@ if TYPE_CHECKING:
         Value as Value,
     )
     from certctl.operations.revoke import (
-        Afterwards as Afterwards,
         Revocation as Revocation,
     )
     from certctl.rules.options import (
@@ -168,6 +171,7 @@ _PLACES = {
     "library": ("Certctl",),
     "model.ca": ("Account", "AccountKeyType", "ChallengeType", "RevocationReason"),
     "model.certificate": (
+        "Afterwards",
         "CertificateFacts",
         "LastError",
         "Material",
@@ -207,6 +211,9 @@ _PLACES = {
         "RateLimited",
         "RenewalInfoUnavailable",
         "StoreCorrupt",
+        "StoreNewer",
+        "Conflict",
+        "Fenced",
         "StoreError",
         "TermsChanged",
         "UnknownCertificate",
@@ -253,7 +260,7 @@ _PLACES = {
     "model.status": ("CertificateStatus",),
     "model.validation": ("Placement", "Task", "TxtRecord"),
     "model.values": ("Value",),
-    "operations.revoke": ("Afterwards", "Revocation"),
+    "operations.revoke": ("Revocation",),
     "rules.options": ("Kind", "Option"),
     "version": ("VERSION",),
 }

@@ -132,13 +132,12 @@ class Certctl:
         """Change the names or options of a certificate, and reissue or deploy it if necessary.
         Raises what went wrong, as `issue` does.
         """
-        from certctl.operations.issue import edit, issue  # noqa: PLC0415 - heavy
+        from certctl.operations.issue import edit  # noqa: PLC0415 - heavy
 
         given = self._values(options or {})
         with self._open(given) as run:
             changes = parse_identifiers(add), parse_identifiers(remove)
-            request = edit(run, stored_name(name), *changes, _of_certificates(given))
-            return _outcome(issue(request, run))
+            return _outcome(edit(run, stored_name(name), *changes, _of_certificates(given)))
 
     def renew(
         self,
@@ -205,7 +204,8 @@ class Certctl:
         """Revoke the live version of a certificate. `afterwards`: first replace it by a new one,
         delete it with its files, or stop to renew it. `reason` is one of `RevocationReason`.
         """
-        from certctl.operations.revoke import Afterwards, revoke  # noqa: PLC0415 - heavy
+        from certctl.model.certificate import Afterwards  # noqa: PLC0415 - heavy
+        from certctl.operations.revoke import revoke  # noqa: PLC0415 - heavy
 
         wanted, why = Afterwards(afterwards), RevocationReason(reason)
         with self._open() as run:

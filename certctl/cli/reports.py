@@ -98,9 +98,15 @@ def _outcome_lines(
             return [f"{name}: version {done.version} deployed."] if done and done.deployed else []
         case "undeployed":
             return []  # its error is printed
-    if outcome.version is None:
-        return [f"{name}: {outcome.action}"]
+    if outcome.version is None or outcome.action == "revoked":
+        return [Paragraph(f"{name}: {_revoked(outcome) or outcome.action}")]
     return _version_lines(outcome.version, run, times, brief=brief)
+
+
+def _revoked(outcome: Outcome) -> str:
+    """Return which versions were revoked, "" for none."""
+    versions = ", ".join(f"{each.version} (serial {each.serial})" for each in outcome.revoked)
+    return f"revoked version {versions}." if versions else ""
 
 
 def _version_lines(version: Version, run: Run, times: Times, *, brief: bool) -> list[object]:

@@ -28,6 +28,7 @@ from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.engine.services import Services
 from certctl.model.ca import Endpoint, RevocationReason
+from certctl.model.certificate import Afterwards
 from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.events import Event, HookFinished
 from certctl.model.lazy_dataclass import dataclass
@@ -36,7 +37,7 @@ from certctl.model.values import Value
 from certctl.operations.accounts import register
 from certctl.operations.issue import IssueRequest, issue
 from certctl.operations.renew import RenewRequest, renew
-from certctl.operations.revoke import Afterwards, revoke, revoke_file
+from certctl.operations.revoke import revoke, revoke_file
 from certctl.rules.settings import Settings, Source
 from certctl.store.home.local import LocalStore
 from certctl.store.home.tree import LocalTree

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from certctl.dns.system import KeyedLocks
+from certctl.engine.held import Held, Unsaved
 from certctl.engine.job_slots import PrioritySemaphore
 from certctl.engine.services import Services
 from certctl.model.ca import Account, Endpoint, LedgerEntry
@@ -27,7 +28,7 @@ from certctl.system.core_dumps import forbid_core_dumps
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient
     from certctl.deploy.hooks import HookSystem
-    from certctl.model.ports import HeldLock, Solver
+    from certctl.model.ports import Solver
 
 _LEDGER_BATCH = 50
 
@@ -40,7 +41,7 @@ class Run:
         self.stop = stop or StopEvent()
         self._guard = RLock()
         self._stack = ExitStack()
-        self._locks: dict[str, HeldLock] = {}
+        self._held: dict[str, Held] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._clients: dict[tuple[str, str | None, str | None], AcmeClient] = {}
         self._solvers: dict[Hashable, Solver] = {}
@@ -60,7 +61,7 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
-        for name in list(self._locks):
+        for name in list(self._held):
             self.release(name)
 
     @property
@@ -78,24 +79,32 @@ class Run:
                 hint="Run the same command again to do the rest.",
             )
 
-    def lock(self, name: str, *, timeout: float) -> None:
-        """Hold the lock of the certificate `name` until the run ends or releases it.
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the run is stopped. Raises `Interrupted`."""
+        if seconds > 0:
+            self.services.clock.wait(self.stop, seconds)
+        self.check()
 
-        Waits up to `timeout` seconds. Raises `certctl.model.errors.LockHeld`.
+    def hold(self, name: str, *, timeout: float, dry_run: bool = False) -> Held:
+        """Return the certificate `name`, locked until the run ends or releases it.
+
+        Waits up to `timeout` seconds for the lock. With `dry_run`, nothing of it is written. Raises
+        `certctl.model.errors.LockHeld`.
         """
         with self._guard:
-            if name in self._locks:
-                return
+            if name in self._held:
+                return self._held[name]
         lock = self.services.store.lock(name, timeout=timeout)
+        kind = Unsaved if dry_run else Held
         with self._guard:
-            self._locks[name] = lock
+            return self._held.setdefault(name, kind(name, self.services, lock))
 
     def release(self, name: str) -> None:
         """Release the lock of `name` before the run ends, if it is held."""
         with self._guard:
-            lock = self._locks.pop(name, None)
-        if lock is not None:
-            lock.release()
+            held = self._held.pop(name, None)
+        if held is not None:
+            held.release()
 
     @contextmanager
     def slot(self, rank: int) -> Iterator[None]:

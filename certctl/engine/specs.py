@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from certctl.ca.directories import ca_kind, directory_url, is_for_local_names, label
+from certctl.ca.directories import ca_kind, directory_url, label
+from certctl.engine.held import require_full_names, stored_spec
 from certctl.engine.run import Run
-from certctl.model.errors import CertctlError, InvalidIdentifier, UnknownCertificate, UsageError
+from certctl.model.certificate import Version
+from certctl.model.errors import CertctlError, UnknownCertificate, UsageError
 from certctl.model.identifiers import Identifier
 from certctl.model.names import (
     certificate_name,
     default_certificate_name,
-    single_labels,
     unicode_name,
 )
 from certctl.model.spec import CertificateSpec
-from certctl.model.status import CertificateStatus
 from certctl.model.values import Value
 from certctl.rules.settings import Source
 from certctl.rules.spec import merge_choices, resolve
@@ -24,23 +23,7 @@ from certctl.rules.spec import merge_choices, resolve
 
 def load(run: Run, name: str) -> CertificateSpec:
     """Return the spec of a certificate, its CA as a directory URL. Raises `UnknownCertificate`."""
-    spec = run.services.store.spec(certificate_name(name))
-    spec = replace(spec, ca=directory_url(spec.ca))
-    _require_full_names(spec)
-    return spec
-
-
-def _require_full_names(spec: CertificateSpec) -> None:
-    """Raise `InvalidIdentifier` for names without a dot at a CA that does not issue for them."""
-    local = single_labels(spec.identifiers)
-    if local and not is_for_local_names(spec.ca):
-        no_dot = "it has no dot" if len(local) == 1 else "they have no dot"
-        raise InvalidIdentifier(
-            f"{label(spec.ca)} does not issue for {', '.join(local)}: {no_dot}",
-            hint=f"Give the full name, such as {local[0]}.example.com. A private CA may issue for a"
-            " name of the local network: --ca https://CA/directory",
-            name=spec.name,
-        )
+    return stored_spec(run.services.store, name)
 
 
 def changed(
@@ -93,7 +76,7 @@ def _with_ca(
     if spec.ca_bundle is not None:
         kept["ca_bundle"] = spec.ca_bundle
     spec = resolve(name, identifiers, kept, settings)
-    _require_full_names(spec)
+    require_full_names(spec)
     return spec
 
 
@@ -140,19 +123,19 @@ def new_name(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) ->
     return chosen
 
 
-def protect_public(spec: CertificateSpec, status: CertificateStatus, *, force: bool) -> None:
-    """Raise `UsageError` if an untrusted certificate would replace a publicly trusted one."""
-    live = status.live
-    if force or live is None or ca_kind(live.request.ca) != "public":
-        return
+def refusal_of_untrusted(spec: CertificateSpec, live: Version | None) -> UsageError | None:
+    """Return the error if an untrusted certificate would replace a publicly trusted one."""
+    if live is None or ca_kind(live.request.ca) != "public":
+        return None
     if ca_kind(spec.ca) != "public":
-        raise UsageError(
+        return UsageError(
             f"{spec.name} has a certificate from {label(live.request.ca)}; "
             f"one from {label(spec.ca)} would not be trusted by browsers",
             hint="Issue a separate certificate with --name NAME, or replace it with --force.",
             name=spec.name,
             code="usage.not_public",
         )
+    return None
 
 
 def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:

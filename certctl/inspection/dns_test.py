@@ -62,7 +62,7 @@ def run_dns_test(domain: str, given: Mapping[str, Value], run: Run) -> DnsTestRe
             f" {domain} --dns PROVIDER",
             code="usage.dns_provider",
         )
-    run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
+    run.hold(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
     try:
         remove_leftovers(spec.name, run)
         return _run_steps(identifier, spec, run)

@@ -56,6 +56,10 @@ def explain(run: Run, name: str) -> Explanation:
             facts += _ari_facts(status.live, status.renewal_state, now)
             facts += _lifetime_facts(status.live)
         facts.append(Fact("expires", status.live.facts.not_after, "it expires"))
+    facts += [
+        Fact("revocation", each.requested, f"version {each.version} is to be revoked; not done yet")
+        for each in status.renewal_state.revocations
+    ]
     facts += _attempt_facts(status)
     facts += [_limit_fact(each) for each in usage_for(spec, status, run)]
     if history.runs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from certctl.model.ca import RevocationReason
 from certctl.model.identifiers import Identifier
@@ -198,17 +199,26 @@ class AriState:
     unanswered: int = 0
 
 
+class Afterwards(StrEnum):
+    """What happens to a certificate's name after a revocation."""
+
+    REPLACE = "replace"
+    DELETE = "delete"
+    STOP = "stop"
+
+
 @dataclass(frozen=True)
 class RevocationIntent:
-    """A certificate that must be revoked as soon as a later version than `after_version` is
-    deployed. It stays until the CA has revoked the certificate, whatever is interrupted meanwhile.
+    """A version that is to be revoked at its CA: recorded before anything is done, and kept until
+    the CA has revoked it, whatever is interrupted meanwhile.
 
-    `serial` is in lower-case hexadecimal.
+    `serial` is in lower-case hexadecimal. With `REPLACE`, a later version is deployed first.
     """
 
+    version: int
     serial: str
     reason: RevocationReason
-    after_version: int
+    afterwards: Afterwards
     requested: datetime
 
 
@@ -219,7 +229,8 @@ class RenewalState:
     `attempts` has at most one element for each CA, `ari` for each CertID; `certctl.rules.renewal`
     and `certctl.rules.ari` find and change them. A rollback sets `paused_until`. `revoked` has
     version numbers, `compromised_keys` the digests of public keys that must never be used again.
-    `renewed_by_ari` is when a suggested window last caused a renewal.
+    `renewed_by_ari` is when a suggested window last caused a renewal. `requested` is when a renewal
+    was last requested by hand that has not succeeded yet. `revocations` are still to be done.
     """
 
     attempts: tuple[Attempts, ...] = ()
@@ -229,6 +240,7 @@ class RenewalState:
     compromised_keys: tuple[str, ...] = ()
     revocations: tuple[RevocationIntent, ...] = ()
     renewed_by_ari: datetime | None = None
+    requested: datetime | None = None
 
     @property
     def latest(self) -> Attempts:

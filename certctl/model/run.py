@@ -110,10 +110,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class RevokedVersion:
+    """A version that was revoked; `already`: the CA had done so before."""
+
+    version: int
+    serial: str
+    already: bool
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The result of a run for one certificate; `action` is a stable word (`issued`, `failed` …).
 
-    `incomplete` is the error that names what the certificate was issued without.
+    `incomplete` is the error that names what the certificate was issued without. `revoked` are the
+    versions that were revoked.
     """
 
     name: str
@@ -125,3 +135,4 @@ class Outcome:
     incomplete: Exception | None = None
     reason: str | None = None
     renews_at: datetime | None = None
+    revoked: tuple[RevokedVersion, ...] = ()

@@ -6,42 +6,27 @@ confirmation. Options given again are saved and deployed; options left out keep 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from certctl.engine.delivery.deliver import deliver
-from certctl.engine.delivery.hooks import run_outstanding_post_hooks, run_post_hooks, run_pre_hooks
-from certctl.engine.delivery.live_version import activate_wanted, mark_undeployed
-from certctl.engine.dry_run import dry_run, require_dry_run
-from certctl.engine.memory import record_failure, update_next_action
+from certctl.engine.fulfil import fulfil
+from certctl.engine.held import Held
 from certctl.engine.order.accounts import use_account
 from certctl.engine.order.answer_path import try_answer_path
-from certctl.engine.order.obtain import names_missing, obtain
-from certctl.engine.order.rate_limits import order_for, warn_of_limits
 from certctl.engine.order.stateless import share_key
+from certctl.engine.order.trial import trial
+from certctl.engine.planning import Change, Upkeep
 from certctl.engine.preflight import check_deployment, check_validation
 from certctl.engine.report import Report
 from certctl.engine.run import Run
-from certctl.engine.specs import (
-    changed,
-    find,
-    load,
-    new,
-    new_name,
-    protect_public,
-    require,
-)
-from certctl.model.certificate import RenewalDecision
-from certctl.model.errors import CertctlError, ConsentRequired, Interrupted, UsageError
+from certctl.engine.specs import changed, find, load, new, new_name, require
+from certctl.model.errors import ConsentRequired, Interrupted, UsageError
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
-from certctl.model.status import CertificateStatus
 from certctl.model.values import Value
 from certctl.rules import x509
 from certctl.rules.credentials import TABLE, from_environment
-from certctl.rules.renewal import decide
 from certctl.rules.settings import Source
 
 
@@ -62,36 +47,27 @@ class IssueRequest:
 
 
 def issue(request: IssueRequest, run: Run) -> Report:
-    """Issue and deploy one certificate, or report that nothing is due."""
-    spec = _requested_spec(request, run)
-    check_deployment(spec, run)
-    if _is_set_up(spec, request, run):
-        check_validation(spec, run)
-    errors: list[CertctlError] = []
-    try:
-        if request.dry_run:
-            outcome = _dry_run(spec, request, run, errors)
-        else:
-            confirmed = _confirm_names(spec, request, run)
-            share_key(spec, run)
-            use_account(run, spec.ca, spec.ca_bundle, spec.account)
-            run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
-            spec = _recheck(spec, request, confirmed, run)
-            errors += run_outstanding_post_hooks(run)
-            outcome = _issue(spec, request, run, errors)
-    except Interrupted as stopped:
-        return Report(errors=(*errors, stopped), considered=1, interrupted=True)
-    try_answer_path(spec, outcome, run)
-    return Report((outcome,), tuple(errors), considered=1, dry_run=request.dry_run)
+    """Issue and deploy one certificate, or report that nothing is due.
 
-
-def _is_set_up(spec: CertificateSpec, request: IssueRequest, run: Run) -> bool:
-    """Return whether a command sets up domain validation, or tests it."""
-    return (
-        request.dry_run
-        or spec.name not in run.services.store.names()
-        or any(key.startswith(("challenge.", "dns.")) for key in request.given or {})
-    )
+    Raises `UsageError`, `ConfigurationError`, `ConsentRequired` and `LockHeld` before anything is
+    done.
+    """
+    identifiers = _identifiers(request)
+    existing = find(run, request.name, identifiers)
+    name = new_name(run, request.name, identifiers) if existing is None else existing.name
+    spec = _requested_spec(request, name, existing, run)
+    _check(spec, existing, request, run)
+    if request.dry_run:
+        change = Change(
+            name,
+            lambda _held, run: trial(spec, run),
+            by_hand=True,
+            dry_run=True,
+            csr=request.csr,
+        )
+        return fulfil([change], run, considered=1)
+    confirmed = _confirm_names(spec, existing, request, run)
+    return _issued(spec, lambda held: _confirmed_spec(request, held, confirmed, run), request, run)
 
 
 def edit(
@@ -100,38 +76,82 @@ def edit(
     add: tuple[Identifier, ...],
     remove: tuple[Identifier, ...],
     given: Mapping[str, Value],
-) -> IssueRequest:
-    """Return the request that changes a certificate: names to add and remove, and new options.
+) -> Report:
+    """Change a certificate: names to add and remove, and new options; order and deploy what that
+    makes necessary.
 
-    The certificate stays locked from here on, so that no concurrent change is lost. Raises
-    `UsageError` if a name to remove is not in the certificate, or if no name would remain.
+    Raises `UsageError` if a name to remove is not in the certificate, or if no name would remain.
     """
     require(run, (name,))
-    run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
-    spec = load(run, name)
+
+    def edited(saved: CertificateSpec) -> tuple[IssueRequest, CertificateSpec]:
+        identifiers = _edited_names(saved, add, remove)
+        # an edit turns renewal on only if it says so
+        options = given if saved.autorenew else {"autorenew": False, **given}
+        request = IssueRequest(identifiers, name=name, given=options, confirmed=True)
+        return request, _requested_spec(request, name, saved, run)
+
+    existing = load(run, name)
+    request, spec = edited(existing)
+    _check(spec, existing, request, run)
+    return _issued(spec, lambda held: edited(held.spec)[1], request, run)
+
+
+def _edited_names(
+    spec: CertificateSpec, add: tuple[Identifier, ...], remove: tuple[Identifier, ...]
+) -> tuple[Identifier, ...]:
     absent = [each.value for each in remove if each not in spec.identifiers]
     if absent:
         raise UsageError(
-            f"{name} does not contain {', '.join(absent)}",
-            hint=f"See its names with: certctl show {name}",
+            f"{spec.name} does not contain {', '.join(absent)}",
+            hint=f"See its names with: certctl show {spec.name}",
         )
     kept = tuple(each for each in spec.identifiers if each not in remove)
     identifiers = tuple(dict.fromkeys((*kept, *add)))
     if not identifiers:
         raise UsageError(
-            f"{name} would have no names left", hint=f"To delete it, run: certctl delete {name}"
+            f"{spec.name} would have no names left",
+            hint=f"To delete it, run: certctl delete {spec.name}",
         )
-    if not spec.autorenew:
-        given = {"autorenew": False, **given}  # an edit turns renewal on only if it says so
-    return IssueRequest(identifiers, name=name, given=given, confirmed=True)
+    return identifiers
 
 
-def _requested_spec(request: IssueRequest, run: Run) -> CertificateSpec:
-    """Return the spec that the request describes: an existing one with changes, or a new one."""
-    given = dict(request.given or {})
+def _check(
+    spec: CertificateSpec, existing: CertificateSpec | None, request: IssueRequest, run: Run
+) -> None:
+    """Check that the certificate could be deployed, and validated if that is being set up."""
+    check_deployment(spec, run)
+    given = request.given or {}
+    if existing is None or any(key.startswith(("challenge.", "dns.")) for key in given):
+        check_validation(spec, run)
+
+
+def _issued(
+    spec: CertificateSpec,
+    spec_under_lock: Callable[[Held], CertificateSpec],
+    request: IssueRequest,
+    run: Run,
+) -> Report:
+    try:
+        share_key(spec, run)
+        use_account(run, spec.ca, spec.ca_bundle, spec.account)
+    except Interrupted as stopped:
+        return Report(errors=(stopped,), considered=1, interrupted=True)
+    upkeep = Upkeep(spec_under_lock, force=request.force, force_stopped=True, by_hand=True)
+    change = Change(spec.name, upkeep, by_hand=True, csr=request.csr)
+    report = fulfil([change], run, considered=1)
+    if any(each.action == "issued" for each in report.outcomes):
+        _warn_of_environment_credentials(spec, run)
+    for outcome in report.outcomes:
+        try_answer_path(spec, outcome, run)
+    return report
+
+
+def _identifiers(request: IssueRequest) -> tuple[Identifier, ...]:
+    """Return the names of the certificate. Raises `UsageError`."""
     identifiers = request.identifiers
     if request.csr is not None:
-        if given.get("common_name"):
+        if (request.given or {}).get("common_name"):
             raise UsageError(
                 "--csr and --common-name cannot be combined",
                 hint="The signing request has the subject already.",
@@ -145,12 +165,19 @@ def _requested_spec(request: IssueRequest, run: Run) -> CertificateSpec:
                 hint="Omit them: the names are taken from the signing request.",
                 code="usage.csr",
             )
-        given["csr"] = csr.sha256
     if not identifiers:
         raise UsageError("no name was given", hint="For example: certctl issue example.com")
-    existing = find(run, request.name, identifiers)
+    return identifiers
+
+
+def _requested_spec(
+    request: IssueRequest, name: str, existing: CertificateSpec | None, run: Run
+) -> CertificateSpec:
+    """Return the spec that the request describes: the existing one with changes, or a new one."""
+    given, identifiers = dict(request.given or {}), _identifiers(request)
+    if request.csr is not None:
+        given["csr"] = x509.read_csr(request.csr).sha256
     if existing is None:
-        name = new_name(run, request.name, identifiers)
         return new(run, name, identifiers, given)
     # Issuing manually turns renewal back on after `revoke --stop`.
     chosen = {**existing.chosen}
@@ -160,12 +187,14 @@ def _requested_spec(request: IssueRequest, run: Run) -> CertificateSpec:
     return changed(run, replace(existing, chosen=chosen), identifiers, given)
 
 
-def _confirm_names(spec: CertificateSpec, request: IssueRequest, run: Run) -> str:
+def _confirm_names(
+    spec: CertificateSpec, existing: CertificateSpec | None, request: IssueRequest, run: Run
+) -> str:
     """Ask for confirmation if an existing certificate's names would change.
 
     Returns the difference that was confirmed, "" if there is none. Raises `ConsentRequired`.
     """
-    difference = _difference(spec, run)
+    difference = _difference(spec, existing)
     if request.confirmed or not difference:
         return difference
     answer = run.services.ask(
@@ -180,68 +209,30 @@ def _confirm_names(spec: CertificateSpec, request: IssueRequest, run: Run) -> st
     return difference
 
 
-def _difference(spec: CertificateSpec, run: Run) -> str:
+def _difference(spec: CertificateSpec, existing: CertificateSpec | None) -> str:
     """Return one line for each name that would be added to or removed from the certificate."""
-    if spec.name not in run.services.store.names():
+    if existing is None:
         return ""
-    old = load(run, spec.name).identifiers
+    old = existing.identifiers
     added = [f"  + {each.value}" for each in spec.identifiers if each not in old]
     removed = [f"  - {each.value}" for each in old if each not in spec.identifiers]
     return "\n".join([*added, *removed])
 
 
-def _recheck(
-    spec: CertificateSpec, request: IssueRequest, confirmed: str, run: Run
-) -> CertificateSpec:
+def _confirmed_spec(request: IssueRequest, held: Held, confirmed: str, run: Run) -> CertificateSpec:
     """Return the spec again now that the lock is held: another process may have changed it.
 
     The user is not asked again while other processes wait for the lock. Raises `ConsentRequired`
     if the change would now differ from the one that was confirmed.
     """
-    now = _requested_spec(request, run)
-    if now.name == spec.name and (request.confirmed or _difference(now, run) in {"", confirmed}):
-        return now
+    spec = _requested_spec(request, held.name, held.saved, run)
+    if request.confirmed or _difference(spec, held.saved) in {"", confirmed}:
+        return spec
     raise ConsentRequired(
         f"another process changed {spec.name} in the meantime; nothing was done",
         hint="Run the same command again.",
         name=spec.name,
     )
-
-
-def _issue(
-    spec: CertificateSpec, request: IssueRequest, run: Run, errors: list[CertctlError]
-) -> Outcome:
-    """Order and deploy with the lock held, starting from the certificate's current state."""
-    store = run.services.store
-    status = activate_wanted(spec.name, run)
-    protect_public(spec, status, force=request.force)
-    if spec.name in store.names() and spec != load(run, spec.name):
-        # A manual change ends the pause that follows a rollback.
-        status = replace(status, renewal_state=replace(status.renewal_state, paused_until=None))
-    decision = decide(spec, status, run.services.clock.now())
-    if not (decision.due or request.force):
-        return _nothing_due(spec, request, status, decision, run)
-    outcome = Outcome(spec.name, "issued", _domains(spec), reason=decision.why)
-    warn_of_limits([(spec, order_for(spec, status, run.services.clock.now()))], run)
-    run_hooks = run_pre_hooks([spec], run)
-    try:
-        if spec.name in run_hooks.refused:
-            raise run_hooks.refused[spec.name]
-        version = obtain(spec, run, request.csr, forced=request.force)
-        missing = names_missing(spec, version, run)
-        outcome = replace(outcome, version=version, incomplete=missing)
-        _warn_of_environment_credentials(spec, run)
-        outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
-        update_next_action(spec.name, run)
-    except Interrupted as stopped:
-        outcome = replace(outcome, action="failed", error=stopped)
-        raise
-    except CertctlError as error:
-        outcome = replace(outcome, action="failed", error=error)
-        record_failure(spec.name, error, run)
-    finally:
-        errors += run_post_hooks(run_hooks, [outcome], run)
-    return outcome
 
 
 def _warn_of_environment_credentials(spec: CertificateSpec, run: Run) -> None:
@@ -265,60 +256,3 @@ def _warn_of_environment_credentials(spec: CertificateSpec, run: Run) -> None:
             f"certctl; store them in [{TABLE}.NAME] of certctl.toml, or set them there too",
             spec.name,
         )
-
-
-def _nothing_due(
-    spec: CertificateSpec,
-    request: IssueRequest,
-    status: CertificateStatus,
-    decision: RenewalDecision,
-    run: Run,
-) -> Outcome:
-    """Save changed options and deploy if that is needed; order nothing."""
-    store = run.services.store
-    if request.csr is not None:
-        store.save_csr(spec.name, request.csr)
-    old = load(run, spec.name) if spec.name in store.names() else None
-    outcome = Outcome(
-        spec.name,
-        "unchanged",
-        _domains(spec),
-        status.live,
-        reason=decision.why,
-        renews_at=decision.at,
-    )
-    if old is not None and spec.chosen == old.chosen and not status.undeployed:
-        return outcome
-    redeploy = status.undeployed or old is None or spec.deploy != old.deploy
-    if redeploy:
-        mark_undeployed(spec.name, run)
-    store.save_spec(spec)
-    if old is None or (spec.key_group, spec.key_mode) != (old.key_group, old.key_mode):
-        store.grant_access(spec)
-    result = deliver([spec.name], run)[0] if redeploy else None
-    update_next_action(spec.name, run)
-    return replace(outcome, action="updated", deploy=result)
-
-
-def _dry_run(
-    spec: CertificateSpec, request: IssueRequest, run: Run, errors: list[CertctlError]
-) -> Outcome:
-    outcome = Outcome(spec.name, "dry-run", _domains(spec))
-    require_dry_run(spec, run)  # fail before any hook runs
-    run.lock(spec.name, timeout=run.services.settings.seconds("lock_timeout"))
-    run_hooks = run_pre_hooks([spec], run)
-    try:
-        if spec.name in run_hooks.refused:
-            raise run_hooks.refused[spec.name]
-        outcome = replace(outcome, reason=dry_run(spec, run, request.csr))
-    except Interrupted:
-        raise
-    except CertctlError as error:
-        outcome = replace(outcome, action="failed", error=error)
-    finally:
-        errors += run_post_hooks(run_hooks, [outcome], run)
-    return outcome
-
-
-def _domains(spec: CertificateSpec) -> tuple[str, ...]:
-    return tuple(each.value for each in spec.identifiers)

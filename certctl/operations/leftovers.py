@@ -54,7 +54,7 @@ def clean_up_leftovers(
         if action is CleanupAction.SHOW:
             found += _responses(name, journal.leftovers(name))
             continue
-        run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
+        run.hold(name, timeout=run.services.settings.seconds("lock_timeout"))
         try:
             if action is CleanupAction.RETRY:
                 remove_leftovers(name, run, all_now=True)

@@ -9,38 +9,26 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from certctl.ca.directories import directory_url
-from certctl.engine.delivery.deliver import deliver
-from certctl.engine.delivery.hooks import run_post_hooks, run_pre_hooks
-from certctl.engine.memory import update_next_action
-from certctl.engine.order.accounts import accounts_at, choose_account, shared_lock
-from certctl.engine.order.obtain import obtain
+from certctl.engine.fulfil import fulfil
+from certctl.engine.held import Held
+from certctl.engine.order.accounts import choose_account, shared_lock
+from certctl.engine.planning import Change
 from certctl.engine.report import Report
+from certctl.engine.revocation import intend
 from certctl.engine.run import Run
-from certctl.engine.specs import load, protect_public, require
+from certctl.engine.specs import refusal_of_untrusted, require
 from certctl.model.ca import RevocationReason
-from certctl.model.certificate import Material, Version
-from certctl.model.errors import AccountError, AcmeError, DeployFailed, UsageError
+from certctl.model.certificate import Afterwards, Version
+from certctl.model.errors import CertctlError, DeployFailed, UsageError
 from certctl.model.events import Revoked
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.rules import formats, keys, x509
-from certctl.rules.account_recovery import may_be_unknown
-
-if TYPE_CHECKING:
-    from certctl.model.ca import Account
-
-
-class Afterwards(StrEnum):
-    """What happens to a certificate's name after the revocation."""
-
-    REPLACE = "replace"
-    DELETE = "delete"
-    STOP = "stop"
+from certctl.rules.plan import Plan, Wanted, plan
+from certctl.rules.renewal import with_revoked
 
 
 @dataclass(frozen=True)
@@ -56,39 +44,63 @@ class Revocation:
 def revoke(
     run: Run, name: str, reason: RevocationReason, afterwards: Afterwards
 ) -> tuple[Revocation, Report]:
-    """Revoke the live version of a certificate, then replace, delete or stop it.
+    """Revoke the live version of a certificate, and replace, delete or stop it.
 
-    With `REPLACE`, a new version with a new key is obtained and deployed before the old one is
-    revoked; if its deployment fails, nothing is revoked, since the old one is still being served.
+    What is wanted is recorded first: if this is interrupted or fails, `renew` does the rest. With
+    `REPLACE`, a new version with a new key is obtained and deployed before the old one is revoked.
+    With a compromised key, all versions with that key are revoked.
+
     Raises `UsageError` if the compromised key belongs to a signing request, since the replacement
-    would have the same key.
+    would have the same key; and the error of the first step that failed.
     """
     require(run, (name,))
-    run.lock(name, timeout=run.services.settings.seconds("lock_timeout"))
-    spec, status = load(run, name), run.services.store.status(name)
-    if status.live is None:
-        raise UsageError(f"{name} has no certificate to revoke", hint=f"See: certctl show {name}")
-    revoked, report = status.live, Report(considered=1)
-    pem = run.services.store.material(name, revoked.number, with_key=False)
-    if afterwards is Afterwards.REPLACE:
-        if spec.csr and reason is RevocationReason.KEY_COMPROMISE:
-            raise _same_key(spec)
-        protect_public(spec, status, force=False)
-        report = _replace(revoked, spec, run)
-    already = not _revoke(run, revoked, spec, pem, reason)
-    run.services.emit(Revoked(name, run.services.clock.now(), revoked.facts.serial, already))
-    _record_revocation(run, revoked, compromised=reason is RevocationReason.KEY_COMPROMISE)
-    if afterwards is Afterwards.DELETE:
-        run.services.store.delete(name)
-    elif afterwards is Afterwards.STOP:
-        stopped = load(run, name)
-        run.services.store.save_spec(
-            replace(stopped, chosen={**stopped.chosen, "autorenew": False}, autorenew=False)
+    revoked: list[Version] = []
+
+    def planned(held: Held, run: Run) -> Plan:
+        if held.live is None:
+            raise UsageError(
+                f"{name} has no certificate to revoke", hint=f"See: certctl show {name}"
+            )
+        spec, now = held.spec, run.services.clock.now()
+        refusal = refusal_of_untrusted(spec, held.live)
+        if afterwards is Afterwards.REPLACE:
+            if spec.csr and reason is RevocationReason.KEY_COMPROMISE:
+                raise _same_key(spec)
+            if refusal is not None:
+                raise refusal
+        revoked.append(held.live)
+        intend(held, reason, afterwards, run)
+        return plan(Wanted(spec, spec, by_hand=True), held.status, now)
+
+    report = fulfil([Change(name, planned, by_hand=True)], run, considered=1)
+    for outcome in report.outcomes:
+        _raise_failure(outcome, afterwards)
+    already = any(
+        each.already and each.version == revoked[0].number
+        for outcome in report.outcomes
+        for each in outcome.revoked
+    )
+    replacements = tuple(each for each in report.outcomes if each.action == "issued")
+    revocation = Revocation(name, revoked[0].facts.serial, already, afterwards)
+    return revocation, replace(report, outcomes=replacements)
+
+
+def _raise_failure(outcome: Outcome, afterwards: Afterwards) -> None:
+    """Raise the error of the first step that failed, with what happens next."""
+    error = outcome.error
+    if isinstance(error, CertctlError):
+        again = f"`certctl renew` tries again, and then revokes {outcome.name}."
+        error.hint = f"{error.hint} {again}" if error.hint else again
+        raise error
+    deploy = outcome.deploy.error if outcome.deploy is not None else None
+    if afterwards is Afterwards.REPLACE and isinstance(deploy, CertctlError):
+        raise DeployFailed(
+            "the old certificate is not revoked yet, since its replacement could not be deployed: "
+            + deploy.message,
+            hint="Fix the deployment. Then `certctl renew` deploys the replacement and revokes the"
+            f" old certificate; to do it at once, run: certctl deploy {outcome.name}",
+            name=outcome.name,
         )
-        update_next_action(name, run)
-    else:
-        update_next_action(name, run)
-    return Revocation(name, revoked.facts.serial, already, afterwards), report
 
 
 def revoke_file(
@@ -128,33 +140,11 @@ def revoke_file(
         done = client.revoke(x509.der(certificate), reason.number, certificate_key=key)
     run.services.emit(Revoked("", run.services.clock.now(), facts.serial, not done))
     if archived is not None:
-        run.lock(archived.name, timeout=settings.seconds("lock_timeout"))
-        _record_revocation(run, archived, compromised=reason is RevocationReason.KEY_COMPROMISE)
+        held = run.hold(archived.name, timeout=settings.seconds("lock_timeout"))
+        compromised = reason is RevocationReason.KEY_COMPROMISE
+        state = with_revoked(held.renewal_state, archived, compromised=compromised)
+        held.save_renewal_state(state, next_action_at=run.services.clock.now())
     return Revocation(archived.name if archived else None, facts.serial, already=not done)
-
-
-def _replace(revoked: Version, spec: CertificateSpec, run: Run) -> Report:
-    # A pending order may use the key that is to be replaced.
-    run.services.store.drop_pending(spec.name)
-    strict = replace(spec, reuse_key=False, allow_subset=False)
-    outcome = Outcome(spec.name, "issued", tuple(each.value for each in spec.identifiers))
-    run_hooks = run_pre_hooks([spec], run)
-    try:
-        if spec.name in run_hooks.refused:
-            raise run_hooks.refused[spec.name]
-        outcome = replace(outcome, version=obtain(strict, run))
-        outcome = replace(outcome, deploy=deliver([spec.name], run)[0])
-    finally:
-        errors = run_post_hooks(run_hooks, [outcome], run)
-    if outcome.deploy is not None and isinstance(outcome.deploy.error, DeployFailed):
-        raise DeployFailed(
-            "the old certificate was not revoked, since its replacement could not be deployed: "
-            + outcome.deploy.error.message,
-            hint=f"Fix the deployment (certctl deploy {spec.name}), then revoke the old version: "
-            f"certctl revoke --cert-path {run.services.tree.files(revoked).cert}",
-            name=spec.name,
-        )
-    return Report((outcome,), tuple(errors), considered=1)
 
 
 def _same_key(spec: CertificateSpec) -> UsageError:
@@ -165,57 +155,6 @@ def _same_key(spec: CertificateSpec) -> UsageError:
         name=spec.name,
         code="usage.csr",
     )
-
-
-def _revoke(
-    run: Run,
-    revoked: Version,
-    spec: CertificateSpec,
-    pem: Material,
-    reason: RevocationReason,
-) -> bool:
-    """Revoke with the account that ordered the version, or with the certificate's own key if that
-    account no longer exists here or at the CA.
-    """
-    der, directory = x509.der(pem.cert), revoked.request.ca
-    account = _account(run, revoked)
-    bundle = account.ca_bundle if account is not None else None
-    if spec.ca == directory:
-        bundle = spec.ca_bundle
-    if account is not None:
-        try:
-            with shared_lock(run, account):
-                return run.client(directory, bundle, account).revoke(der, reason.number)
-        except AcmeError as error:
-            refused = isinstance(error, AccountError) or may_be_unknown(error)
-            if not refused or pem.privkey is None:
-                raise
-    if pem.privkey is None:
-        raise UsageError(
-            f"{spec.name} cannot be revoked: neither its account nor its key is in this home"
-            " directory",
-            name=spec.name,
-        )
-    client = run.client(directory, bundle)
-    return client.revoke(der, reason.number, certificate_key=pem.privkey)
-
-
-def _account(run: Run, revoked: Version) -> Account | None:
-    """Return the account that ordered a version, else another one at the same CA."""
-    here = accounts_at(run, revoked.request.ca)
-    ordered = (each for each in here if each.url == revoked.account_url)
-    return next(ordered, here[0] if here else None)
-
-
-def _record_revocation(run: Run, version: Version, *, compromised: bool) -> None:
-    store, now = run.services.store, run.services.clock.now()
-    renewal_state = store.status(version.name).renewal_state
-    keys = renewal_state.compromised_keys
-    if compromised:
-        keys = tuple(dict.fromkeys((*keys, version.facts.key_sha256)))
-    revoked = tuple(dict.fromkeys((*renewal_state.revoked, version.number)))
-    renewal_state = replace(renewal_state, revoked=revoked, compromised_keys=keys)
-    store.save_renewal_state(version.name, renewal_state, next_action_at=now)
 
 
 def _archived_version(run: Run, sha256: str) -> Version | None:

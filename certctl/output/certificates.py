@@ -192,6 +192,10 @@ def outcome_object(outcome: Outcome) -> dict[str, Json]:
         "renews_at": moment(outcome.renews_at),
         "version": version_object(outcome.version) if outcome.version else None,
         "deploy": _deploy_object(outcome.deploy),
+        "revoked": [
+            {"version": each.version, "serial": each.serial, "already_revoked": each.already}
+            for each in outcome.revoked
+        ],
         "incomplete": error_object(incomplete) if isinstance(incomplete, CertctlError) else None,
         "error": error_object(error) if isinstance(error, CertctlError) else None,
     }

@@ -16,6 +16,9 @@ from enum import StrEnum
 
 from certctl.model.ca import LedgerEntry, LimitedAction
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.rules.ari import renewal_info_for
 
 RETENTION = timedelta(days=7)
 """The longest window of a known CA; older entries are dropped."""
@@ -92,6 +95,21 @@ class Overrun:
         urgent = ", most urgent first" if self.requested > 1 else ""
         limit = f"{usage.limit}{usage._for}"
         return f"{limit}: {usage.used} used, {requested}; {available}{urgent}"
+
+
+def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> LedgerEntry:
+    """Return how an order for a certificate would count towards its CA's limits."""
+    live, names = status.live, tuple(each.value for each in spec.identifiers)
+    if live is None or live.request.ca != spec.ca:
+        return LedgerEntry(LimitedAction.ORDER, now, names)
+    info = renewal_info_for(live, status.renewal_state)
+    return LedgerEntry(
+        LimitedAction.ORDER,
+        now,
+        names,
+        renewal=set(live.request.identifiers) == set(spec.identifiers),
+        replaces=info is not None and info.start <= now < live.facts.not_after,
+    )
 
 
 def usages(

@@ -36,6 +36,7 @@ def believed_renewal_state(
         attempts=tuple(each for each in attempts if each is not None),
         ari=tuple(ari),
         renewed_by_ari=believed(renewal_state.renewed_by_ari, now),
+        requested=believed(renewal_state.requested, now),
         paused_until=_believed_pause(renewal_state.paused_until, version, now),
     )
 
@@ -105,6 +106,7 @@ def only_results_of_renewal(before: RenewalState, after: RenewalState) -> bool:
         attempts=after.attempts,
         ari=after.ari,
         renewed_by_ari=after.renewed_by_ari,
+        requested=after.requested,
     )
 
 

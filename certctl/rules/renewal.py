@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certctl.model.ca import RevocationReason
 from certctl.model.certificate import (
     Attempts,
     CertificateFacts,
@@ -15,6 +16,7 @@ from certctl.model.certificate import (
     RenewalDecision,
     RenewalState,
     Request,
+    RevocationIntent,
     Version,
 )
 from certctl.model.delivery import Deployment
@@ -102,9 +104,10 @@ def decide(
     """Return whether the certificate is due at `now`, or when it will be, and by which rule.
 
     `interval` is the time until the next run, zero if unknown. The rules, in order: no certificate,
-    expired, revoked, damaged files, issued while the clock was ahead, paused after a rollback, spec
-    and request differ, withdrawn by the CA, the window suggested by the CA (ARI, RFC 9773), then
-    the fallback schedule: a third of the lifetime is left, or half of a lifetime below ten days.
+    expired, revoked, damaged files, issued while the clock was ahead, requested by hand without
+    success yet, paused after a rollback, spec and request differ, withdrawn by the CA, the window
+    suggested by the CA (ARI, RFC 9773), then the fallback schedule: a third of the lifetime is
+    left, or half of a lifetime below ten days.
     """
     # A version whose deployment is pending counts as the current one.
     live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
@@ -115,6 +118,8 @@ def decide(
     unusable = _unusable(live, status, now)
     if unusable is not None:
         return RenewalDecision(True, now, *unusable)
+    if renewal_state.requested is not None:
+        return RenewalDecision(True, now, "requested", "its renewal was requested by hand")
     if renewal_state.paused_until is not None and renewal_state.paused_until > now:
         return RenewalDecision(
             False, renewal_state.paused_until, "paused", "the pause after a rollback is over"
@@ -257,7 +262,28 @@ def after_success(
         attempts=(Attempts(ca, last_attempt=now),),
         ari=(),
         paused_until=None,
+        requested=None,
         renewed_by_ari=now if by_ari else renewal_state.renewed_by_ari,
+    )
+
+
+def after_revocation(
+    state: RenewalState, version: Version | None, intent: RevocationIntent
+) -> RenewalState:
+    """Return the renewal state after a version was revoked."""
+    left = tuple(each for each in state.revocations if each.version != intent.version)
+    state = replace(state, revocations=left)
+    compromised = intent.reason is RevocationReason.KEY_COMPROMISE
+    return state if version is None else with_revoked(state, version, compromised=compromised)
+
+
+def with_revoked(state: RenewalState, version: Version, *, compromised: bool) -> RenewalState:
+    """Return the renewal state with a revoked version, and with its key if it is compromised."""
+    keys = (*state.compromised_keys, version.facts.key_sha256) if compromised else ()
+    return replace(
+        state,
+        revoked=tuple(dict.fromkeys((*state.revoked, version.number))),
+        compromised_keys=tuple(dict.fromkeys(keys or state.compromised_keys)),
     )
 
 
@@ -265,6 +291,13 @@ def no_longer_due(renewal_state: RenewalState) -> RenewalState:
     """Return the renewal state of a certificate that is no longer due, without earlier failures."""
     kept = (Attempts(each.ca, last_attempt=each.last_attempt) for each in renewal_state.attempts)
     return replace(renewal_state, attempts=tuple(kept))
+
+
+def with_wanted(deployment: Deployment, number: int) -> Deployment:
+    """Return the deployment state with another wanted version, without the old one's results."""
+    return replace(
+        deployment, wanted=number, failures=0, last_error=None, retry_at=None, verified_at=None
+    )
 
 
 def deploy_failed(deployment: Deployment, error: CertctlError, now: datetime) -> Deployment:
@@ -291,7 +324,8 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     A failure in backoff counts as something to do: it affects the exit status of every run until it
     is resolved.
     """
-    if status.undeployed or status.renewal_state.failures:
+    state = status.renewal_state
+    if status.undeployed or state.failures or state.revocations:
         return now
     decision, live = decide(spec, status, now), status.live
     if live is None or not spec.autorenew:

@@ -128,6 +128,7 @@ OUTCOME: Shape = {
     "renews_at": str | None,
     "version": dict | None,
     "deploy": dict | None,
+    "revoked": list,
     "incomplete": dict | None,
     "error": dict | None,
 }

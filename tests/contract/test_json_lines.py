@@ -45,15 +45,23 @@ def test_each_event_is_a_line_and_the_result_is_the_last(tmp_path: Path, ca: Scr
 
     assert [each["kind"] for each in events] == [
         "account.registered",
+        "certificate.started",
         "order.placed",
         "certificate.saved",
         "hook.started",
         "hook.finished",
         "deploy.done",
+        "certificate.finished",
     ]
     assert {frozenset(each) for each in events} == {frozenset(LINE)}
     assert {each["schema"] for each in events} == {result["schema"]}
-    assert [each["name"] for each in events] == [None, *["a.example"] * 2, None, None, "a.example"]
+    assert [each["name"] for each in events] == [
+        None,
+        *["a.example"] * 3,
+        None,
+        None,
+        *["a.example"] * 2,
+    ]
     assert list(result) == ["kind", "schema", "command", "status", "exit_code", "data", "errors"]
     assert (result["kind"], result["schema"], result["command"]) == ("result", 1, "issue")
     assert result["data"]["certificates"][0]["action"] == "issued"
@@ -76,6 +84,19 @@ def test_what_fails_is_told_and_is_in_the_result(tmp_path: Path, ca: ScriptedCA)
     (failed,) = [each for each in events if each["kind"] == "run.failed"]
     assert failed["facts"]["code"] == result["errors"][0]["code"] == "acme.refused"
     assert (result["status"], result["exit_code"]) == ("error", 1)
+
+
+def test_a_certificate_is_finished_once_it_is_deployed_with_the_error_of_that(
+    tmp_path: Path, ca: ScriptedCA
+) -> None:
+    command = (*arguments(ca, "a.example"), "--json-lines", "--reload", "false")
+
+    *events, result = lines(certctl(*command, home=tmp_path))
+
+    kinds = [each["kind"] for each in events]
+    assert kinds[-2:] == ["run.failed", "certificate.finished"]
+    assert events[-1]["facts"] == {"action": "issued", "code": "hook.failed"}
+    assert result["exit_code"] == 4
 
 
 @pytest.mark.parametrize(
@@ -122,11 +143,15 @@ def test_a_line_comes_when_it_happens_and_not_at_the_end(tmp_path: Path, ca: Scr
         text=True,
     ) as process:
         assert process.stdout is not None
-        first = [process.stdout.readline() for _ in range(2)]
+        first = [process.stdout.readline() for _ in range(3)]
         read.set()
         rest = process.stdout.readlines()
 
-    assert [json.loads(each)["kind"] for each in first] == ["account.registered", "order.placed"]
+    assert [json.loads(each)["kind"] for each in first] == [
+        "account.registered",
+        "certificate.started",
+        "order.placed",
+    ]
     assert json.loads(rest[-1])["kind"] == "result"
 
 

@@ -72,13 +72,17 @@ def test_a_run_says_nothing_but_its_result_unless_it_is_asked_to(
 def test_with_v_each_step_is_a_line_on_standard_error(tmp_path: Path, ca: ScriptedCA) -> None:
     finished = issue(ca, tmp_path, "-v", "--deploy-hook", "true")
 
-    account, order, saved, began, ended, deployed = finished.stderr.splitlines()
+    account, started, order, saved, began, ended, deployed, done = finished.stderr.splitlines()
     assert re.fullmatch(r"account registered: https://\S+", account)
     assert re.fullmatch(r"a\.example: order created: https://\S+", order)
     assert saved.startswith("a.example: version 1 saved, valid until ")
     assert began == "a.example: deploy: true"
     assert ended.startswith("a.example: deploy: true: exit status 0 after ")
     assert deployed == "a.example: version 1 deployed"
+    assert (started, done) == (
+        "a.example: starting: there is no certificate yet",
+        "a.example: done: issued",
+    )
     assert finished.stdout.startswith("a.example: version 1 is live")
 
 
@@ -128,7 +132,7 @@ def test_the_log_file_has_a_line_for_each_step(tmp_path: Path, ca: ScriptedCA) -
     assert finished.stderr == ""
     assert [each and each[1].partition(": ")[0] for each in said] == [
         "account registered",
-        *["a.example"] * 3,
+        *["a.example"] * 5,
     ]
     assert log.stat().st_mode & 0o777 == 0o600
 

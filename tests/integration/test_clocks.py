@@ -7,7 +7,7 @@ from pathlib import Path
 from certctl.inspection.check import Limits, check
 from certctl.inspection.overview import overview
 from certctl.rules.thresholds import parse_threshold
-from tests.lab.scripted_ca.faults import problem, response
+from tests.lab.scripted_ca.faults import problem, response, setting
 from tests.support.operations import Machine, codes, lines
 
 DAY = timedelta(days=1)
@@ -142,7 +142,7 @@ def test_an_order_from_the_future_is_not_resumed_for_ever(machine: Machine) -> N
     assert [each.resumed for each in machine.happened("order.placed")] == [False, False]
 
 
-# A failure that stopped nothing from being valid.
+# Failures of certificates that are not due.
 
 
 def states(machine: Machine) -> list[tuple[str, int]]:
@@ -150,17 +150,52 @@ def states(machine: Machine) -> list[tuple[str, int]]:
         return [(each.state, each.failures) for each in overview(run)]
 
 
-def test_a_forced_renewal_that_fails_leaves_a_certificate_that_is_not_due_valid(
-    machine: Machine,
-) -> None:
+def test_a_forced_renewal_that_fails_is_tried_again_until_it_succeeds(machine: Machine) -> None:
     machine.issue("a.example")
     machine.ca.script("new-order", problem("rejectedIdentifier", detail="not yours"))
 
     report = machine.renew("a.example", force=True)
 
-    assert (codes(report), states(machine)) == (["acme.refused"], [("valid", 0)])
+    assert (codes(report), states(machine)) == (["acme.refused"], [("failing", 1)])
     assert [each.name for each in machine.happened("run.failed")] == ["a.example"]
+    assert [each.action for each in machine.renew().outcomes] == ["waiting"]
+    machine.pass_time(timedelta(minutes=2))
+    assert [each.action for each in machine.renew().outcomes] == ["issued"]
+    assert states(machine) == [("valid", 0)]
+    assert machine.renew("a.example").outcomes[0].action == "unchanged"
+
+
+def test_a_renewal_that_was_requested_by_a_clock_ahead_is_not_tried_again(
+    machine: Machine,
+) -> None:
+    machine.issue("a.example")
+    now = machine.clock.now()
+    machine.clock.set(now + 40 * DAY)
+    machine.ca.script("new-order", problem("rejectedIdentifier", detail="not yours"))
+    machine.renew("a.example", force=True)
+    machine.clock.set(now)
+
     assert [each.action for each in machine.renew("a.example").outcomes] == ["unchanged"]
+    assert states(machine) == [("valid", 0)]
+
+
+def test_a_forced_renewal_that_was_left_processing_is_finished_by_the_next_run(
+    machine: Machine,
+) -> None:
+    machine.issue("a.example")
+    machine.ca.finalize_polls = 1
+    slow = [True]
+    machine.ca.on("order", setting(status="processing"), when=lambda _: slow[0])
+
+    left = machine.renew("a.example", force=True)
+    slow.clear()
+    slow.append(False)
+    machine.pass_time(timedelta(minutes=2))
+    report = machine.renew()
+
+    assert codes(left) == ["acme.order_timeout"]
+    assert [each.action for each in report.outcomes] == ["issued"]
+    assert machine.happened("order.placed")[-1].resumed
 
 
 def test_a_change_that_fails_leaves_a_certificate_that_is_not_due_valid(machine: Machine) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from certctl.inspection.scheduled import MachineContext, is_renewed
 from certctl.model.ca import RevocationReason
+from certctl.model.certificate import Afterwards
 from certctl.model.values import Value
-from certctl.operations.issue import edit, issue
-from certctl.operations.revoke import Afterwards, revoke
+from certctl.operations.issue import edit
+from certctl.operations.revoke import revoke
 from tests.integration.test_issue import PUBLIC, STAGING
 from tests.lab.answers import Answer, files_of, say, serving
 from tests.lab.scripted_ca.faults import problem
@@ -25,7 +26,7 @@ HINT = "certctl schedule install"
 
 def edited(machine: Machine, name: str, **given: object) -> str:
     with machine.run() as run:
-        report = issue(edit(run, name, (), (), given), run)  # type: ignore[arg-type]
+        report = edit(run, name, (), (), given)  # type: ignore[arg-type]
     assert report.exit_status == 0
     return report.outcomes[0].action
 

@@ -119,7 +119,7 @@ def test_a_failing_pre_hook_refuses_only_the_certificates_that_want_it(
     }
     assert [error.code for error in report.all_errors] == ["hook.failed"]
     assert machine.ca.count("new-order") == orders + 1
-    assert machine.status("a.example").renewal_state.failures == 0  # it was forced, not due
+    assert machine.status("a.example").renewal_state.failures == 1
     assert lines(seen) == ["post", "post"]
 
 

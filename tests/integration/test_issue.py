@@ -11,10 +11,11 @@ import pytest
 from certctl.ca.directories import directory_url
 from certctl.engine.report import Report
 from certctl.model.ca import RevocationReason
+from certctl.model.certificate import Afterwards
 from certctl.model.errors import AcmeError, ConsentRequired, UsageError, ValidationFailed
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.spec import KeyType
-from certctl.operations.revoke import Afterwards, revoke
+from certctl.operations.revoke import revoke
 from certctl.rules.keys import generate_key
 from certctl.rules.x509 import build_csr
 from tests.lab.scripted_ca.chains import wrong_key

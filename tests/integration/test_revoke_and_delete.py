@@ -7,10 +7,11 @@ import pytest
 
 from certctl.engine.report import Report
 from certctl.model.ca import RevocationReason
+from certctl.model.certificate import Afterwards
 from certctl.model.errors import AcmeError, DeployFailed, UnknownCertificate, UsageError
 from certctl.model.spec import KeyType
-from certctl.operations.revoke import Afterwards, Revocation, revoke, revoke_file
-from certctl.operations.versions import delete, rollback
+from certctl.operations.revoke import Revocation, revoke, revoke_file
+from certctl.operations.versions import delete, deploy, rollback
 from certctl.rules.keys import generate_key
 from certctl.rules.x509 import build_csr, facts
 from tests.lab.scripted_ca.faults import calls, problem
@@ -76,8 +77,75 @@ def test_a_replacement_that_cannot_be_deployed_leaves_the_old_one_unrevoked(
         revoked(machine, "a.example", Afterwards.REPLACE)
 
     assert machine.ca.revoked == []
-    assert str(machine.home / "archive/a.example/1/cert.pem") in (error.value.hint or "")
+    assert "certctl deploy a.example" in (error.value.hint or "")
     assert machine.status("a.example").undeployed
+
+
+@pytest.mark.parametrize("by_hand", [True, False], ids=["deploy", "renew"])
+def test_what_waited_for_its_replacement_is_revoked_once_that_is_deployed(
+    machine: Machine, tmp_path: Path, by_hand: bool
+) -> None:
+    broken = tmp_path / "broken"
+    machine.issue("a.example", options={"deploy.reload": f"test ! -e {broken}"})
+    broken.touch()
+    with pytest.raises(DeployFailed):
+        revoked(machine, "a.example", Afterwards.REPLACE)
+    broken.unlink()
+    machine.pass_time(timedelta(hours=1))
+
+    if by_hand:
+        with machine.run() as run:
+            deploy(run, ("a.example",), pending=False)
+    else:
+        machine.renew()
+
+    assert at_the_ca(machine) == [(serial(machine, "a.example", 1), 0)]
+    assert machine.status("a.example").renewal_state.revocations == ()
+    assert machine.live("a.example").number == 2
+
+
+@pytest.mark.parametrize("afterwards", list(Afterwards))
+def test_a_revocation_that_failed_is_done_by_the_next_run(
+    machine: Machine, afterwards: Afterwards
+) -> None:
+    machine.issue("a.example")
+    first = serial(machine, "a.example", 1)
+    machine.ca.script("revoke-cert", problem("rateLimited", 429, retry_after=3600))
+    with pytest.raises(AcmeError) as error:
+        revoked(machine, "a.example", afterwards)
+
+    machine.pass_time(timedelta(hours=2))
+    report = machine.renew()
+
+    assert "certctl renew" in (error.value.hint or "")
+    assert (report.exit_status, at_the_ca(machine)) == (0, [(first, 0)])
+    left = machine.store.names()
+    assert left == ([] if afterwards is Afterwards.DELETE else ["a.example"])
+
+
+def test_all_valid_versions_with_a_compromised_key_are_revoked(machine: Machine) -> None:
+    machine.issue("a.example", options={"reuse_key": True})
+    machine.renew("a.example", force=True)
+
+    revoked(machine, "a.example", Afterwards.REPLACE, RevocationReason.KEY_COMPROMISE)
+
+    assert sorted(at_the_ca(machine)) == sorted(
+        (serial(machine, "a.example", number), 1) for number in (1, 2)
+    )
+
+
+def test_the_post_hook_is_told_of_a_failed_replacement_as_failed(
+    machine: Machine, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    hook = f'echo "$RENEWED_DOMAINS/$FAILED_DOMAINS" > {told}'
+    machine.issue("a.example", options={"deploy.post_hook": hook})
+    machine.ca.script("new-order", problem("rateLimited", 429, retry_after=3600))
+
+    with pytest.raises(AcmeError):
+        revoked(machine, "a.example", Afterwards.REPLACE)
+
+    assert told.read_text() == "/a.example\n"
 
 
 def test_a_replacement_that_cannot_be_had_leaves_the_old_one_unrevoked(machine: Machine) -> None:
@@ -355,7 +423,7 @@ def test_a_rollback_deploys_the_version_before_and_pauses_renewal(
     assert lines(seen) == ["reload"] * 3
     machine.pass_time(lifetime * 0.8)
     # its CA is asked about this version once more
-    assert [each.action for each in machine.renew().outcomes] == ["unchanged"]
+    assert machine.renew().outcomes == ()
     assert machine.renew().outcomes == ()
     machine.pass_time(lifetime * 0.05)
     machine.renew()
@@ -427,7 +495,8 @@ def test_a_rollback_to_what_was_revoked_is_refused(machine: Machine) -> None:
 def test_a_rollback_to_a_key_that_was_compromised_is_refused(machine: Machine) -> None:
     machine.issue("a.example", options={"reuse_key": True})
     machine.renew(force=True)
-    revoked(machine, "a.example", Afterwards.REPLACE, COMPROMISED)
+    with machine.run() as run:
+        revoke_file(run, None, pem_of(machine, "a.example", 2), None, COMPROMISED)
 
     with pytest.raises(UsageError, match="compromised"):
         rolled_back(machine, "a.example", 1)

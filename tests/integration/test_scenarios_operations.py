@@ -11,9 +11,10 @@ from datetime import timedelta
 import pytest
 
 from certctl.model.ca import Account, RevocationReason
+from certctl.model.certificate import Afterwards
 from certctl.model.errors import AccountError, AccountPaused, RateLimited, ValidationFailed
 from certctl.operations import accounts
-from certctl.operations.revoke import Afterwards, revoke
+from certctl.operations.revoke import revoke
 from certctl.rules.formats import split_certificates
 from certctl.rules.x509 import topmost_issuer
 from tests.lab.scripted_ca.chains import (
@@ -300,7 +301,7 @@ def test_scenario_25_a_chain_that_does_not_fit_never_becomes_live(
     (code,) = codes(report)
     assert code == "acme.bad_response" or code.startswith("certificate.refused")
     assert (machine.home / "live/a.example/fullchain.pem").read_bytes() == before
-    assert machine.status("a.example").renewal_state.failures == 0  # it was forced, not due
+    assert machine.status("a.example").renewal_state.failures == 1
     assert [one.number for one in machine.store.versions("a.example")] == [1]
 
 

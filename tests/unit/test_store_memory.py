@@ -8,6 +8,7 @@ import pytest
 
 from certctl.model.ca import RevocationReason
 from certctl.model.certificate import (
+    Afterwards,
     AriState,
     LastError,
     RenewalInfo,
@@ -49,7 +50,9 @@ MEMORY = tried(
             ),
         ),
     ),
-    revocations=(RevocationIntent("0a1b", RevocationReason.SUPERSEDED, 3, NOW),),
+    revocations=(
+        RevocationIntent(3, "0a1b", RevocationReason.SUPERSEDED, Afterwards.REPLACE, NOW),
+    ),
 )
 
 DEPLOYMENT = Deployment(

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from certctl.model.ca import RevocationReason
-from certctl.model.certificate import RenewalState, RevocationIntent
+from certctl.model.certificate import Afterwards, RenewalState, RevocationIntent
 from certctl.model.delivery import Deployment
 from certctl.rules.remembered_state import only_results_of_deployment, only_results_of_renewal
 from tests.lab.programs import require_strace
 from tests.support.nouns import asked, tried
 from tests.unit.store_samples import NOW, REPOSITORY
 
-INTENT = RevocationIntent("0a1b", RevocationReason.SUPERSEDED, 1, NOW)
+INTENT = RevocationIntent(1, "0a1b", RevocationReason.SUPERSEDED, Afterwards.REPLACE, NOW)
 
 CONTENT, ALL = ["file"], ["file", "directory"]
 

@@ -9,7 +9,7 @@ from certctl.cli.reports import report_lines
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.model.names import parse_identifiers
-from certctl.operations.issue import edit, issue
+from certctl.operations.issue import edit
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 
@@ -17,12 +17,11 @@ from certctl.output.document import Result
 def run(invocation: Invocation, name: str, add: Sequence[str], remove: Sequence[str]) -> Result:
     """Change the names or options of a certificate, and reissue it if necessary."""
     with open_run(invocation) as run:
-        request = edit(
+        report = edit(
             run,
             name,
             parse_identifiers(add),
             parse_identifiers(remove),
             given_options(invocation),
         )
-        report = issue(request, run)
         return report_result(report, report_lines(report, run, invocation))

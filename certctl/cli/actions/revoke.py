@@ -9,8 +9,9 @@ from certctl.cli.reports import read_file, report_lines, require_confirmation
 from certctl.cli.session import open_run
 from certctl.engine.specs import require
 from certctl.model.ca import RevocationReason
+from certctl.model.certificate import Afterwards
 from certctl.model.errors import UsageError
-from certctl.operations.revoke import Afterwards, Revocation, revoke, revoke_file
+from certctl.operations.revoke import Revocation, revoke, revoke_file
 from certctl.output.certificates import outcome_object
 from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result

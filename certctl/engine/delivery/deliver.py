@@ -3,7 +3,7 @@
 The steps, for a batch of certificates: copies and deploy hooks of each certificate, each distinct
 configuration test and each distinct reload once, then the live check; then the results are saved.
 If a step fails, the deployment stays pending. The issued certificate stays live unless its spec
-asks for a rollback. The caller holds the locks of the certificates.
+asks for a rollback.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from certctl.engine.delivery.steps import (
     test,
     write_copies,
 )
+from certctl.engine.held import Held
 from certctl.engine.run import Run
-from certctl.engine.specs import load
 from certctl.model.delivery import Deployment, DeployResult
 from certctl.model.errors import CertctlError, DeployFailed, FilesDamaged
 from certctl.model.events import Deployed, Failed
 from certctl.rules.renewal import deploy_failed
 
 
-def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
-    """Deploy the wanted version of each certificate; return the results in the order of `names`.
+def deliver(certificates: Sequence[Held], run: Run) -> list[DeployResult]:
+    """Deploy the wanted version of each certificate; return the results in the same order.
 
     Raises `Interrupted` if the run is stopped; unfinished deployments are then still pending.
     """
     known: dict[Hashable, Target] = {}
-    prepared = [_prepared(name, run, known) for name in names]
+    prepared = [_prepared(held, run, known) for held in certificates]
     rollouts = [each for each in prepared if isinstance(each, Rollout)]
     rollouts = [apply_step(each, write_copies, run) for each in rollouts]
     rollouts = [apply_step(each, run_deploy_hooks, run) for each in rollouts]
@@ -47,15 +47,16 @@ def deliver(names: Sequence[str], run: Run) -> list[DeployResult]:
     rollbacks = roll_back(rollouts, run)
     results = {each.name: _save_result(each, rollbacks.get(each.name), run) for each in rollouts}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}
-    return [results[name] for name in names]
+    return [results[held.name] for held in certificates]
 
 
-def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout | DeployResult:
+def _prepared(held: Held, run: Run, known: dict[Hashable, Target]) -> Rollout | DeployResult:
     """Return a rollout that is ready for its steps. An error becomes a result, so that the other
     certificates are still deployed.
     """
+    name = held.name
     try:
-        return _prepare(name, run, known)
+        return _prepare(held, run, known)
     except CertctlError as error:
         failure = DeployFailed(
             f"{name} cannot be deployed: {error.message}",
@@ -67,9 +68,10 @@ def _prepared(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout | D
         return DeployResult(name, 0, deployed=False, error=failure)
 
 
-def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
+def _prepare(held: Held, run: Run, known: dict[Hashable, Target]) -> Rollout:
     """Make the wanted version live if it is not, and return its rollout with its targets."""
-    status = activate_wanted(name, run)
+    activate_wanted(held, run)
+    name, status = held.name, held.status
     if status.live is None:
         raise DeployFailed(
             "there is no certificate to deploy yet",
@@ -83,26 +85,25 @@ def _prepare(name: str, run: Run, known: dict[Hashable, Target]) -> Rollout:
             name=name,
             code=FilesDamaged.code,
         )
-    spec = load(run, name)
-    rollout = new_rollout(spec, status.live, mark_undeployed(name, run), (), run)
+    rollout = new_rollout(held, status.live, mark_undeployed(held), (), run)
     try:
-        return replace(rollout, targets=targets_of(spec, run, known))
+        return replace(rollout, targets=targets_of(held.spec, run, known))
     except CertctlError as error:
         return replace(rollout, error=error)
 
 
 def _save_result(rollout: Rollout, rollback: RollbackResult | None, run: Run) -> DeployResult:
     """Save the result of a deployment, and emit the event."""
-    store, now, name = run.services.store, run.services.clock.now(), rollout.name
+    held, now, name = rollout.held, run.services.clock.now(), rollout.name
     number, error = rollout.version.number, rollout.error
     if error is None:
         verified_at = now if rollout.probes else None
         deployment = Deployment(number, number, now, verified_at=verified_at, copies=rollout.copies)
-        store.save_deployment(name, deployment)
+        held.save_deployment(deployment)
         run.services.emit(Deployed(name, now, number))
         return DeployResult(name, number, deployed=True, probes=rollout.probes)
     failure = _failure(rollout, error, rollback)
-    copies = store.status(name).deployment.copies
+    copies = held.deployment.copies
     deployment = replace(rollout.deployment, copies=copies)
     restored = rollback.restored if rollback is not None else None
     if restored is not None:
@@ -113,7 +114,7 @@ def _save_result(rollout: Rollout, rollback: RollbackResult | None, run: Run) ->
             deployed_at=now,
             verified_at=verified_at,
         )
-    store.save_deployment(name, deploy_failed(deployment, failure, now))
+    held.save_deployment(deploy_failed(deployment, failure, now))
     run.services.emit(Failed(name, now, failure.code, failure.message))
     return DeployResult(
         name,

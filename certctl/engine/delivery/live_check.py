@@ -68,8 +68,7 @@ def _likely(rollout: Rollout, services: Sequence[ServiceAddress], run: Run) -> R
     """Check the targets' likely services until one serves the version and none an older one."""
     clock, timeout = run.services.clock, rollout.spec.deploy.verify_timeout
     names, expected = _names(rollout), rollout.version.facts.sha256
-    versions = run.services.store.versions(rollout.name)
-    others = {each.facts.sha256 for each in versions} - {expected}
+    others = {each.facts.sha256 for each in rollout.held.versions} - {expected}
     system = _system(rollout, run, _discard, 0.0)
     started, pause = clock.monotonic(), FIRST_PAUSE
     while True:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from certctl.engine.delivery.live_check import check_live
 from certctl.engine.delivery.steps import (
@@ -51,13 +52,13 @@ def roll_back(rollouts: Sequence[Rollout], run: Run) -> dict[str, RollbackResult
     results: dict[str, RollbackResult] = {}
     older: list[Rollout] = []
     for each in refused:
-        version = _previous_version(each, run)
+        version = _previous_version(each, run.services.clock.now())
         if version is None:
             results[each.name] = RollbackResult(None, "no earlier version can be served")
             continue
         try:
-            run.services.store.revert_live(each.name, version.number)
-            older.append(new_rollout(each.spec, version, each.deployment, each.targets, run))
+            each.held.revert_live(version)
+            older.append(new_rollout(each.held, version, each.deployment, each.targets, run))
         except CertctlError as error:
             results[each.name] = RollbackResult(None, error.message)
     for rollout in _deploy(older, run):
@@ -82,24 +83,23 @@ def _restore_newer(rollouts: Sequence[Rollout], run: Run) -> None:
     """Make the newer versions live again after their rollback failed."""
     again: list[Rollout] = []
     for each in rollouts:
-        live = run.services.store.status(each.name).live
+        live = each.held.live
         if live is not None and live.number == each.version.number:
             continue
-        run.services.store.revert_live(each.name, each.version.number)
+        each.held.revert_live(each.version)
         again.append(replace(each, error=None, refused=False))
     copied = [apply_step(each, write_copies, run) for each in again]
     reload(test(copied, run), run)
 
 
-def _previous_version(rollout: Rollout, run: Run) -> Version | None:
+def _previous_version(rollout: Rollout, now: datetime) -> Version | None:
     """Return the version to roll back to: the last one deployed successfully, else the newest
     earlier one; None if no earlier version may be served.
     """
-    store, now = run.services.store, run.services.clock.now()
-    renewal_state, number = store.status(rollout.name).renewal_state, rollout.version.number
+    renewal_state, number = rollout.held.renewal_state, rollout.version.number
     candidates = {
         each.number: each
-        for each in store.versions(rollout.name)
+        for each in rollout.held.versions
         if each.number < number
         and each.facts.not_before <= now < each.facts.not_after
         and each.number not in renewal_state.revoked

@@ -15,6 +15,7 @@ from certctl.deploy.hook_environment import run_variables, variables
 from certctl.deploy.hooks import Hook, deploy_hooks, run_hook
 from certctl.deploy.loading import create_target
 from certctl.deploy.system import TargetSystem
+from certctl.engine.held import Held
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
 from certctl.model.delivery import Delivery, Deployment, ProbeResult
@@ -44,7 +45,7 @@ class Rollout:
     version may succeed. `probes` are the results of the live check.
     """
 
-    spec: CertificateSpec
+    held: Held
     delivery: Delivery
     deployment: Deployment
     targets: tuple[Target, ...] = ()
@@ -61,20 +62,24 @@ class Rollout:
     @property
     def name(self) -> str:
         """The certificate's name."""
-        return self.spec.name
+        return self.held.name
+
+    @property
+    def spec(self) -> CertificateSpec:
+        """The certificate's spec."""
+        return self.held.spec
 
 
 def new_rollout(
-    spec: CertificateSpec,
+    held: Held,
     version: Version,
     deployment: Deployment,
     targets: tuple[Target, ...],
     run: Run,
 ) -> Rollout:
     """Return the rollout of a version, with its files read from the version's own directory."""
-    store, tree = run.services.store, run.services.tree
-    material = store.material(spec.name, version.number)
-    return Rollout(spec, Delivery(version, tree.files(version), material), deployment, targets)
+    files, material = run.services.tree.files(version), held.material(version.number)
+    return Rollout(held, Delivery(version, files, material), deployment, targets)
 
 
 def targets_of(
@@ -120,16 +125,16 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
     copies: list[CopySpec] = [*rollout.spec.deploy.copies]
     for target in rollout.targets:
         copies += target.plugin.copies(rollout.delivery)
-    store, name = run.services.store, rollout.name
+    journal, name = run.services.store.journal, rollout.name
     restore_copies(name, run)
     paths = _claimed(copies, name, run)
     staged = stage(copies, rollout.delivery)
     try:
-        current = store.status(name).deployment
+        current = rollout.held.deployment
         if current.copies != paths:
-            store.save_deployment(name, replace(current, copies=paths))
+            rollout.held.save_deployment(replace(current, copies=paths))
         old = before(staged)
-        entry = store.journal.record_copies(name, old) if old else None
+        entry = journal.record_copies(name, old) if old else None
     except BaseException:
         discard(staged)
         raise
@@ -141,7 +146,7 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
         raise
     discard(staged)
     if entry is not None:
-        store.journal.remove(entry)
+        journal.remove(entry)
     return replace(rollout, copies=paths)
 
 

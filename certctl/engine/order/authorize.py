@@ -200,8 +200,7 @@ def _wait(solver: Solver, placements: Sequence[Placement], context: OrderContext
     try:
         solver.wait(placements)
     except PropagationTimeout as error:
-        live = run.services.store.status(name).live
-        if not (error.on_some and is_near_expiry(live, run.services.clock.now())):
+        if not (error.on_some and is_near_expiry(context.live, run.services.clock.now())):
             raise
         run.warn(
             f"{error.message}; the certificate expires soon, so the CA is asked to validate anyway",

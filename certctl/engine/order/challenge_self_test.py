@@ -73,7 +73,7 @@ def self_test_challenges(self_test: ChallengeSelfTest, run: Run) -> Iterator[Fin
         return
     name = self_test.spec.name
     try:
-        run.lock(name, timeout=0)
+        run.hold(name, timeout=0)
     except LockHeld as error:
         yield Finding(
             "challenge.busy",

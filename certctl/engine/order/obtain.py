@@ -1,6 +1,6 @@
 """Obtain a certificate: the only code that takes an order to a version that is archived and live.
 
-The caller holds the certificate's lock and has decided that an order is needed. At every step, the
+The plan of a held certificate says that an order is needed. At every step, the
 disk holds what a later run needs to resume: the key and the request before newOrder, the order's
 URL once it is known, and placements before they are created (RFC 8555 §7.4).
 """
@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 
+from certctl.engine.held import Held
 from certctl.engine.order.account_recovery import with_account
-from certctl.engine.order.ari import ask_for_renewal_info
 from certctl.engine.order.authorize import authorize, remove_leftovers
-from certctl.engine.order.rate_limits import order_for
 from certctl.engine.order.steps import (
     OrderContext,
     collect,
@@ -25,7 +23,8 @@ from certctl.engine.order.steps import (
     profile_to_ask_for,
 )
 from certctl.engine.run import Run
-from certctl.model.ca import Account, LimitedAction, Order
+from certctl.model.ca import Account, LimitedAction
+from certctl.model.ca import Order as AcmeOrder
 from certctl.model.certificate import IssuedCertificate, Material, PendingOrder, Version
 from certctl.model.errors import (
     AcmeError,
@@ -38,55 +37,73 @@ from certctl.model.errors import (
     RateLimited,
     ValidationFailed,
 )
-from certctl.model.events import CertificateSaved, Failed, OrderPlaced
+from certctl.model.events import OrderPlaced
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for
-from certctl.rules.remembered_times import believed
+from certctl.rules.plan import Order, is_resumable
+from certctl.rules.rate_limits import order_for
 from certctl.rules.renewal import after_failure, after_success, decide, latest_renewal, request_of
 
-_RESUMED_FOR = timedelta(days=1)
+
+@dataclass(frozen=True)
+class Obtained:
+    """The new version; `missing` is the error for names of the spec that it lacks."""
+
+    version: Version
+    missing: NamesMissing | None = None
 
 
 @dataclass(frozen=True)
 class _Issued:
     """The result of an order; `missing` is the error for names that it lacks."""
 
-    order: Order
+    order: AcmeOrder
     pending: PendingOrder
     inspected: x509.Inspected
     missing: NamesMissing | None = None
 
 
-def obtain(
-    spec: CertificateSpec, run: Run, csr: bytes | None = None, *, forced: bool = False
-) -> Version:
+@dataclass(frozen=True)
+class _Wanted:
+    """What `obtain` was asked for: the step of the plan, with `csr`, the signing request that was
+    given on the command line.
+    """
+
+    order: Order
+    held: Held
+    csr: bytes | None
+
+
+def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obtained:
     """Return a new version of the certificate, archived and live, with its deployment pending.
 
     `csr` is a certificate signing request given on the command line. It and the spec are saved
-    once the certificate has been issued, so that a first issue that fails leaves neither. `forced`:
-    a new version is wanted even if the names that can be validated are not due. The version lacks
-    names only if the spec allows that; this counts as a failure in the renewal
+    once the certificate has been issued, so that a first issue that fails leaves neither. The
+    version lacks names only if the spec allows that; this counts as a failure in the renewal
     state. Raises an error of `certctl.model.errors`, and leaves the old version live.
     """
-    store, now = run.services.store, run.services.clock.now()
-    store.check_access(spec)
+    spec = order.spec
+    if order.strict:
+        spec = replace(spec, allow_subset=False)
+    wanted = _Wanted(order, held, csr)
+    now = run.services.clock.now()
+    held.check_access(spec)
     remove_leftovers(spec.name, run)
-    status = store.status(spec.name)
-    by_ari = status.live is not None and decide(spec, status, now).reason == "ari"
 
     def ordered(account: Account) -> tuple[Account, _Issued]:
         # Create the solver first, so that wrong settings are reported before an order is placed.
         run.solver(run.challenge(spec))
-        context = order_context(spec, account, run, order_for(spec, status, now))
-        return account, _ordered_with_fallbacks(context, csr, forced=forced)
+        counts_as = order_for(spec, held.status, now)
+        context = order_context(spec, account, run, counts_as, held.live)
+        return account, _ordered_with_fallbacks(context, wanted)
 
     account, issued = with_account(run, spec, spec.account, ordered)
     if csr is not None:
-        store.save_csr(spec.name, x509.read_csr(csr).pem)
-    store.save_spec(spec)
+        held.save_csr(x509.read_csr(csr).pem)
+    held.save_spec(order.spec)
     certificate = IssuedCertificate(
         facts=issued.inspected.facts,
         request=issued.pending.request,
@@ -98,23 +115,12 @@ def obtain(
     material = Material(
         issued.inspected.cert, issued.inspected.chain, privkey=issued.pending.privkey
     )
-    saved = store.save_version(spec, version, material)
-    _record_success(saved, spec, issued.missing, run, by_ari=by_ari)
-    return saved
+    saved = held.add_version(order.spec, version, material)
+    _record_success(saved, wanted, issued.missing, run)
+    return Obtained(saved, issued.missing)
 
 
-def names_missing(spec: CertificateSpec, version: Version, run: Run) -> NamesMissing | None:
-    """Return an error if a new version lacks names of the spec."""
-    lacking = [each.value for each in spec.identifiers if each not in version.request.identifiers]
-    if not lacking:
-        return None
-    last = run.services.store.status(spec.name).renewal_state.last_error
-    return NamesMissing(
-        last.message if last else f"{', '.join(lacking)} could not be included", name=spec.name
-    )
-
-
-def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None, *, forced: bool) -> _Issued:
+def _ordered_with_fallbacks(context: OrderContext, wanted: _Wanted) -> _Issued:
     """Order, and if that fails order less where the spec allows it.
 
     That is without a profile that was only preferred, or without names that were not validated.
@@ -124,10 +130,10 @@ def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None, *, forced:
     again = False
     while True:
         try:
-            issued = _issue_once(context, profile, csr)
+            issued = _issue_once(context, profile, wanted)
         except (ValidationFailed, AcmeError) as error:
             refused = {} if isinstance(error, RateLimited) else dict(error.reasons)
-            if refused and (fewer := _remaining_names(context, refused, csr, forced=forced)):
+            if refused and (fewer := _remaining_names(context, refused, wanted)):
                 reasons |= refused
                 context = replace(context, identifiers=fewer)
             elif (
@@ -147,21 +153,21 @@ def _ordered_with_fallbacks(context: OrderContext, csr: bytes | None, *, forced:
 
 
 def _remaining_names(
-    context: OrderContext, refused: dict[str, str], csr: bytes | None, *, forced: bool
+    context: OrderContext, refused: dict[str, str], wanted: _Wanted
 ) -> tuple[Identifier, ...] | None:
     """Return the names to order without the refused ones; None if that is not allowed or useless.
 
     Names in the live certificate are not dropped before its latest renewal time, since that
     certificate is still valid for them.
     """
-    spec, run = context.spec, context.run
+    spec, status = context.spec, wanted.held.status
     kept = tuple(each for each in context.identifiers if each.value not in refused)
-    if not spec.allow_subset or spec.csr or csr or not kept or kept == context.identifiers:
+    if not spec.allow_subset or spec.csr or wanted.csr or not kept or kept == context.identifiers:
         return None
-    now, status = run.services.clock.now(), run.services.store.status(spec.name)
+    now = context.run.services.clock.now()
     if status.live is None or status.live.facts.not_after <= now:
         return kept
-    if not (forced or decide(replace(spec, identifiers=kept), status, now).due):
+    if not (wanted.order.forced or decide(replace(spec, identifiers=kept), status, now).due):
         return None
     given_up = set(status.live.request.identifiers) & set(spec.identifiers) - set(kept)
     return None if given_up and now < latest_renewal(status.live) else kept
@@ -178,12 +184,12 @@ def _missing(spec: CertificateSpec, reasons: dict[str, str]) -> NamesMissing | N
     )
 
 
-def _issue_once(context: OrderContext, profile: str | None, csr: bytes | None) -> _Issued:
+def _issue_once(context: OrderContext, profile: str | None, wanted: _Wanted) -> _Issued:
     """Take one order to its certificate; the disk always holds what a later run needs to resume."""
     try:
-        return _issued_by_one_order(context, profile, csr)
+        return _issued_by_one_order(context, profile, wanted)
     except (OrderTimeout, CertificateNotFound) as error:
-        pending = context.run.services.store.pending(context.spec.name)
+        pending = wanted.held.pending
         error.hint = next_run_hint(error.hint, kept=pending is not None and pending.url is not None)
         raise
 
@@ -197,90 +203,82 @@ def next_run_hint(hint: str | None, *, kept: bool) -> str:
     return f"{first} {hint}" if hint else first
 
 
-def _issued_by_one_order(context: OrderContext, profile: str | None, csr: bytes | None) -> _Issued:
-    store, spec = context.run.services.store, context.spec
-    pending = _pending(context)
-    with _drop_unless_resumable(context):
-        order, pending = _place_or_resume(context, pending, profile)
+def _issued_by_one_order(context: OrderContext, profile: str | None, wanted: _Wanted) -> _Issued:
+    held = wanted.held
+    pending = _pending(context, wanted)
+    with _drop_unless_resumable(held):
+        order, pending = _place_or_resume(context, held, pending, profile)
     if order.status == "pending":
         try:
             context.run.check()
             order = authorize(order, context)
         except CertctlError:
             # Its challenge answers have been removed, so it cannot become ready any more.
-            store.drop_pending(spec.name)
+            held.drop_pending()
             raise
-    with _drop_unless_resumable(context):
-        order, inspected = collect(context, order, pending.privkey, csr)
+    with _drop_unless_resumable(held):
+        order, inspected = collect(context, held, order, pending.privkey, wanted.csr)
     context.note(LimitedAction.CERTIFICATE)
     return _Issued(order, pending, inspected)
 
 
 @contextmanager
-def _drop_unless_resumable(context: OrderContext) -> Iterator[None]:
+def _drop_unless_resumable(held: Held) -> Iterator[None]:
     """Drop the pending order if an error says that it cannot be resumed."""
     try:
         yield
     except CertctlError as error:
         if not error.resumable:
-            context.run.services.store.drop_pending(context.spec.name)
+            held.drop_pending()
         raise
 
 
 def _record_success(
-    version: Version,
-    spec: CertificateSpec,
-    missing: NamesMissing | None,
-    run: Run,
-    *,
-    by_ari: bool,
+    version: Version, wanted: _Wanted, missing: NamesMissing | None, run: Run
 ) -> None:
-    """Record the new version in the renewal state, and report it."""
-    store, now = run.services.store, run.services.clock.now()
-    store.drop_pending(version.name)
-    ca, renewal_state = version.request.ca, store.status(version.name).renewal_state
-    renewal_state = after_success(renewal_state, ca, now, by_ari=by_ari)
+    """Record the new version in the renewal state. The CA is asked for its renewal window once the
+    version is deployed, or by the next run.
+    """
+    held, now = wanted.held, run.services.clock.now()
+    held.drop_pending()
+    ca, by_ari = version.request.ca, wanted.order.by_ari
+    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari)
     if missing is not None:
-        # The error itself is reported with the outcome.
-        run.services.emit(Failed(spec.name, now, missing.code, missing.message))
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
-    # Saved before and after the request to the CA: a kill in between must not lose the success.
-    store.save_renewal_state(version.name, renewal_state, next_action_at=now)
-    renewal_state = ask_for_renewal_info(spec, version, renewal_state, run)
-    store.save_renewal_state(version.name, renewal_state, next_action_at=now)
-    store.prune(version.name, run.services.settings.integer("keep_versions"))
-    run.services.emit(CertificateSaved(version.name, now, version.number, version.facts.not_after))
+    held.save_renewal_state(renewal_state, next_action_at=now)
+    if not renewal_state.revocations:  # what is to be revoked is still needed
+        held.prune(run.services.settings.integer("keep_versions"))
 
 
-def _pending(context: OrderContext) -> PendingOrder:
+def _pending(context: OrderContext, wanted: _Wanted) -> PendingOrder:
     """Return an earlier run's pending order if it still matches the spec, else a new one, saved."""
-    run, spec = context.run, context.spec
-    pending = run.services.store.pending(spec.name)
-    request = request_of(replace(spec, identifiers=context.identifiers))
+    held = wanted.held
+    request = request_of(replace(context.spec, identifiers=context.identifiers))
+    pending = held.pending
     if (
         pending is not None
         and pending.request == request
         and pending.account_url == context.account.url
-        and not _compromised(pending.privkey, spec, run)
+        and not _is_used_up(pending.privkey, wanted)
     ):
         return pending
-    now = run.services.clock.now()
-    run.services.store.drop_pending(spec.name)
-    fresh = PendingOrder(request, context.account.url, now, privkey=_key(spec, run))
-    run.services.store.save_pending(spec.name, fresh)
+    now = context.run.services.clock.now()
+    key = _key(context.spec, wanted, context.run)
+    fresh = PendingOrder(request, context.account.url, now, privkey=key)
+    held.drop_pending()
+    held.save_pending(fresh)
     return fresh
 
 
-def _key(spec: CertificateSpec, run: Run) -> bytes | None:
+def _key(spec: CertificateSpec, wanted: _Wanted, run: Run) -> bytes | None:
     """Return the private key for the certificate; None for a signing request.
 
     The old key is reused only if the spec says so and the key is neither revoked nor compromised.
     """
     if spec.csr:
         return None
-    status = run.services.store.status(spec.name)
-    live, renewal_state = status.live, status.renewal_state
-    if live is None or not (spec.reuse_key and live.has_key):
+    live, renewal_state = wanted.held.live, wanted.held.renewal_state
+    if wanted.order.new_key or live is None or not (spec.reuse_key and live.has_key):
         return keys.generate_key(spec.key_type)
     info = renewal_info_for(live, renewal_state)
     if (
@@ -291,33 +289,36 @@ def _key(spec: CertificateSpec, run: Run) -> bytes | None:
     ):
         return keys.generate_key(spec.key_type)
     try:
-        return run.services.store.material(spec.name, live.number).privkey
+        return wanted.held.material(live.number).privkey
     except FilesDamaged as error:
         run.warn(f"{error.message}. A new key is used.", spec.name)
         return keys.generate_key(spec.key_type)
 
 
-def _compromised(privkey: bytes | None, spec: CertificateSpec, run: Run) -> bool:
-    known = run.services.store.status(spec.name).renewal_state.compromised_keys
-    return bool(known) and privkey is not None and keys.key_sha256(privkey) in known
+def _is_used_up(privkey: bytes | None, wanted: _Wanted) -> bool:
+    """Return whether a key must not be used: it is compromised, or a new one is needed."""
+    held = wanted.held
+    barred = set(held.renewal_state.compromised_keys)
+    if wanted.order.new_key and held.live is not None:
+        barred.add(held.live.facts.key_sha256)
+    return bool(barred) and privkey is not None and keys.key_sha256(privkey) in barred
 
 
 def _place_or_resume(
-    context: OrderContext, pending: PendingOrder, profile: str | None
-) -> tuple[Order, PendingOrder]:
+    context: OrderContext, held: Held, pending: PendingOrder, profile: str | None
+) -> tuple[AcmeOrder, PendingOrder]:
     """Return the order at the CA: an earlier run's if it can still be finished, else a new one."""
-    run, name = context.run, context.spec.name
-    store, clock = run.services.store, run.services.clock
+    clock, emit = context.run.services.clock, context.run.services.emit
     if pending.url is not None:
         order = _resumable(pending, context)
         if order is not None:
-            run.services.emit(OrderPlaced(name, clock.now(), order.url, resumed=True))
+            emit(OrderPlaced(held.name, clock.now(), order.url, resumed=True))
             return order, pending
         pending = replace(pending, url=None, created=clock.now())
     order = place(context, profile, _replaced_cert_id(context))
     pending = replace(pending, url=order.url)
-    store.save_pending(name, pending)
-    run.services.emit(OrderPlaced(name, clock.now(), order.url, resumed=False))
+    held.save_pending(pending)
+    emit(OrderPlaced(held.name, clock.now(), order.url, resumed=False))
     return order, pending
 
 
@@ -326,11 +327,10 @@ def _replaced_cert_id(context: OrderContext) -> str | None:
 
     None if no valid version was issued by the same CA and account for at least one of the names.
     """
-    spec = context.spec
-    live = context.run.services.store.status(spec.name).live
+    live = context.live
     if (
         live is None
-        or live.request.ca != spec.ca
+        or live.request.ca != context.spec.ca
         or live.account_url != context.account.url
         or live.facts.not_after <= context.run.services.clock.now()
         or not set(live.request.identifiers) & set(context.identifiers)
@@ -339,15 +339,9 @@ def _replaced_cert_id(context: OrderContext) -> str | None:
     return live.facts.ari_id
 
 
-def _resumable(pending: PendingOrder, context: OrderContext) -> Order | None:
-    """Return the order of an earlier run if it may still be finished.
-
-    An order older than a day is abandoned: something is permanently wrong with it. So is one whose
-    age is unknown, since it is dated in the future.
-    """
-    now = context.run.services.clock.now()
-    created = believed(pending.created, now)
-    if pending.url is None or created is None or now - created > _RESUMED_FOR:
+def _resumable(pending: PendingOrder, context: OrderContext) -> AcmeOrder | None:
+    """Return the order of an earlier run if it may still be finished."""
+    if pending.url is None or not is_resumable(pending, context.run.services.clock.now()):
         return None
     try:
         order = context.client.order(pending.url)

@@ -7,36 +7,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
 
 from certctl.ca.directories import label
 from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.engine.order.accounts import choose_account, registration_times
 from certctl.engine.run import Run
-from certctl.model.ca import Account, LedgerEntry, LimitedAction
+from certctl.model.ca import Account, LedgerEntry
 from certctl.model.errors import CertctlError, StoreError
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
-from certctl.rules.ari import renewal_info_for
-from certctl.rules.rate_limits import Usage, overruns, usages, usages_for
+from certctl.rules.rate_limits import Usage, order_for, overruns, usages, usages_for
 
 _MAX_WARNINGS = 5
 """Warnings for each CA; a run with thousands of names could exceed as many limits."""
-
-
-def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> LedgerEntry:
-    """Return how an order for a certificate would count towards its CA's limits."""
-    live, names = status.live, tuple(each.value for each in spec.identifiers)
-    if live is None or live.request.ca != spec.ca:
-        return LedgerEntry(LimitedAction.ORDER, now, names)
-    info = renewal_info_for(live, status.renewal_state)
-    return LedgerEntry(
-        LimitedAction.ORDER,
-        now,
-        names,
-        renewal=set(live.request.identifiers) == set(spec.identifiers),
-        replaces=info is not None and info.start <= now < live.facts.not_after,
-    )
 
 
 def warn_of_limits(wanted: Sequence[tuple[CertificateSpec, LedgerEntry]], run: Run) -> None:

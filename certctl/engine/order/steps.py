@@ -1,7 +1,7 @@
 """The steps of an order, one function each (RFC 8555 §7.4): place, validate, collect.
 
 These steps write nothing to disk except the solvers' journal entries and a rejected download.
-`obtain` decides the sequence and what survives a crash; `dry_run` keeps nothing.
+`obtain` decides the sequence and what survives a crash.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certctl.ca.directories import label
+from certctl.engine.held import Held
 from certctl.engine.preflight import check_validation
 from certctl.engine.run import Run
 from certctl.model.ca import Account, LedgerEntry, LimitedAction, Order
+from certctl.model.certificate import Version
 from certctl.model.errors import AcmeError, BadResponse, CaUnavailable, InspectionFailed, UsageError
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.lazy_dataclass import dataclass
@@ -35,7 +37,8 @@ class OrderContext:
     """What is ordered, and by which account at which CA.
 
     `identifiers` may be fewer than those of the spec. `deadline` is a time of the clock's
-    `monotonic`. `counts_as` is how the order counts towards the CA's rate limits.
+    `monotonic`. `counts_as` is how the order counts towards the CA's rate limits. `live` is the
+    version that the new one follows.
     """
 
     spec: CertificateSpec
@@ -45,6 +48,7 @@ class OrderContext:
     run: Run
     deadline: float
     counts_as: LedgerEntry
+    live: Version | None = None
 
     def note(self, action: LimitedAction, identifiers: Sequence[Identifier] | None = None) -> None:
         """Record in the ledger what was requested for these names, by default for all."""
@@ -59,7 +63,11 @@ class OrderContext:
 
 
 def order_context(
-    spec: CertificateSpec, account: Account, run: Run, counts_as: LedgerEntry | None = None
+    spec: CertificateSpec,
+    account: Account,
+    run: Run,
+    counts_as: LedgerEntry | None = None,
+    live: Version | None = None,
 ) -> OrderContext:
     """Return the context for ordering all names of a spec; the order timeout starts now.
 
@@ -71,7 +79,7 @@ def order_context(
     deadline = run.services.clock.monotonic() + allowed
     client = run.client(spec.ca, spec.ca_bundle, account).until(deadline)
     counts_as = counts_as or LedgerEntry(LimitedAction.ORDER, run.services.clock.now())
-    return OrderContext(spec, spec.identifiers, account, client, run, deadline, counts_as)
+    return OrderContext(spec, spec.identifiers, account, client, run, deadline, counts_as, live)
 
 
 def profile_to_ask_for(context: OrderContext) -> str | None:
@@ -152,7 +160,11 @@ def is_refused_profile(spec: CertificateSpec, error: AcmeError) -> bool:
 
 
 def collect(
-    context: OrderContext, order: Order, privkey: bytes | None, csr: bytes | None = None
+    context: OrderContext,
+    held: Held,
+    order: Order,
+    privkey: bytes | None,
+    csr: bytes | None = None,
 ) -> tuple[Order, x509.Inspected]:
     """Take a ready order to its certificate: finalize, download, inspect.
 
@@ -160,9 +172,9 @@ def collect(
     else the saved one.
     """
     context.run.check()
-    request, key_sha256 = signing_request(context, privkey, csr)
+    request, key_sha256 = signing_request(context, held, privkey, csr)
     order = context.client.finalize(order, request, deadline=context.deadline)
-    inspected = _download(context, order, key_sha256)
+    inspected = _download(context, held, order, key_sha256)
     for warning in inspected.warnings:
         context.run.warn(warning, context.spec.name)
     return order, inspected
@@ -181,7 +193,7 @@ def replacement_refused(error: AcmeError) -> bool:
 
 
 def signing_request(
-    context: OrderContext, privkey: bytes | None, given: bytes | None
+    context: OrderContext, held: Held, privkey: bytes | None, given: bytes | None
 ) -> tuple[bytes, str]:
     """Return the request in DER, and the digest of the public key that must be certified. Raises
     `UsageError` if the saved request cannot be used.
@@ -189,8 +201,8 @@ def signing_request(
     if privkey is not None:
         subject = common_name_for(context.spec.common_name, context.identifiers)
         return x509.build_csr(privkey, context.identifiers, subject), keys.key_sha256(privkey)
-    spec, store = context.spec, context.run.services.store
-    kept = given or store.csr(spec.name)
+    spec = context.spec
+    kept = given or held.csr
     request = None if kept is None else x509.read_csr(kept)
     if request is None or request.sha256 != spec.csr:
         raise UsageError(
@@ -198,7 +210,7 @@ def signing_request(
             hint=f"Provide it again: certctl issue --name {spec.name} --csr FILE",
             name=spec.name,
         )
-    if request.key_sha256 in store.status(spec.name).renewal_state.compromised_keys:
+    if request.key_sha256 in held.renewal_state.compromised_keys:
         raise UsageError(
             "the key of this certificate signing request was revoked as compromised",
             hint="Create a new key and a new signing request, then run: certctl issue --name "
@@ -209,7 +221,7 @@ def signing_request(
     return request.der, request.key_sha256
 
 
-def _download(context: OrderContext, order: Order, key_sha256: str) -> x509.Inspected:
+def _download(context: OrderContext, held: Held, order: Order, key_sha256: str) -> x509.Inspected:
     """Return the inspected chain, the preferred one if the CA offers it (RFC 8555 §7.4.2).
 
     An alternate chain that is not accepted is skipped with a warning. Raises `InspectionFailed` if
@@ -225,7 +237,7 @@ def _download(context: OrderContext, order: Order, key_sha256: str) -> x509.Insp
             if number:
                 run.warn(f"an alternate chain of the CA is not used: {error.message}", spec.name)
                 continue
-            run.services.store.save_refused(spec.name, download)
+            held.save_refused(download)
             error.hint = (
                 error.hint
                 or f"The download was saved in the home directory: log/{spec.name}.refused"

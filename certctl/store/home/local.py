@@ -19,6 +19,7 @@ from certctl.model.ports import Clock
 from certctl.model.run import LastAlert, RunHistory, TemporaryFile
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
+from certctl.rules.renewal import with_wanted
 from certctl.rules.settings import Settings
 from certctl.store.codec import Json
 from certctl.store.home.accounts import Accounts
@@ -176,7 +177,7 @@ class LocalStore:
         certificates = (first, *version.certificates[1:])
         saved = replace(version, number=number, certificates=certificates)
         saved = self._versions.add(spec, saved, material)
-        self._state_files.save_deployment(name, _with_wanted(_of_this_machine(deployments), number))
+        self._state_files.save_deployment(name, with_wanted(_of_this_machine(deployments), number))
         self._versions.make_live(name, number)
         return saved
 
@@ -188,7 +189,7 @@ class LocalStore:
         found = self._state_files.deployments(name, self._clock.now())
         saved = _of_this_machine(found or ())
         if found is None or saved.wanted != number:
-            self._state_files.save_deployment(name, _with_wanted(saved, number))
+            self._state_files.save_deployment(name, with_wanted(saved, number))
         self._versions.make_live(name, number)
 
     def revert_live(self, name: str, number: int) -> None:
@@ -305,10 +306,3 @@ class LocalStore:
 def _of_this_machine(deployments: Iterable[Deployment]) -> Deployment:
     found = (each for each in deployments if each.destination == THIS_MACHINE)
     return next(found, Deployment())
-
-
-def _with_wanted(deployment: Deployment, number: int) -> Deployment:
-    """Return the deployment state with another wanted version, without the old one's results."""
-    return replace(
-        deployment, wanted=number, failures=0, last_error=None, retry_at=None, verified_at=None
-    )

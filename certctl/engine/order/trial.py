@@ -1,5 +1,5 @@
-"""A dry run: a complete order at the CA's staging directory, of which nothing is saved. At a CA
-that has none, an order of the account that is there, up to and including domain validation.
+"""Dry runs: at the CA's staging directory a certificate is issued and discarded; at a CA without
+one, an order of the account that is there is taken up to domain validation.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from certctl.ca.directories import as_typed, label, staging_url
-from certctl.engine.order.account_recovery import with_account
+from certctl.engine.held import Held
 from certctl.engine.order.accounts import choose_account, shared_lock
 from certctl.engine.order.authorize import authorize, remove_leftovers
 from certctl.engine.order.steps import (
     OrderContext,
-    collect,
     order_context,
     place,
     profile_to_ask_for,
@@ -21,55 +20,45 @@ from certctl.engine.order.steps import (
 )
 from certctl.engine.preflight import check_validation
 from certctl.engine.run import Run
-from certctl.model.ca import Account, Order
+from certctl.model.ca import Account
+from certctl.model.ca import Order as AcmeOrder
 from certctl.model.errors import CertctlError, UsageError
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys
+from certctl.rules.plan import Order, Plan, Validate
 
 _CLEANUP_SECONDS = 10.0
 
 
-def require_dry_run(spec: CertificateSpec, run: Run) -> None:
-    """Raise `UsageError` if no dry run is possible: the CA has no staging directory, and this home
-    directory has no account at the CA. Asks no server.
+def trial(spec: CertificateSpec, run: Run) -> Plan:
+    """Return the plan of a dry run. Asks no server.
+
+    Staging has an account of its own. At a CA without staging, no account is registered. Raises
+    `UsageError` if the CA has no staging directory, and this home directory no account at the CA;
+    and the errors of `check_validation`.
     """
-    if staging_url(spec.ca) is None:
-        _existing_account(spec, run)
-
-
-def dry_run(spec: CertificateSpec, run: Run, csr: bytes | None = None) -> str | None:
-    """Test whether a certificate can be issued; nothing is saved. Return what was not tested, as a
-    phrase; None if a certificate was issued by staging, which is discarded with its key.
-
-    Staging has an account of its own. At a CA without staging, no account is registered, and the
-    order is abandoned once all names have been validated. `csr` is the certificate signing request
-    given with this command, if any. Raises `UsageError` if there is neither.
-    """
-    remove_leftovers(spec.name, run)
     staging = staging_url(spec.ca)
     if staging is None:
-        return _validated(spec, run, csr)
-    spec = replace(spec, ca=staging, ca_bundle=spec.ca_bundle if staging == spec.ca else None)
-
-    def issued(account: Account) -> None:
-        context = order_context(spec, account, run)
-        order = place(context, profile_to_ask_for(context))
-        if order.status == "pending":
-            run.check()
-            order = authorize(order, context)
-        collect(context, order, _key(spec), csr)
-
-    check_validation(spec, run)
-    with_account(run, spec, None, issued)
-    return None
+        _existing_account(spec, run)
+        check_validation(spec, run)
+        return Plan(spec, (Validate("dry run", spec),))
+    bundle = spec.ca_bundle if staging == spec.ca else None
+    tried = replace(spec, ca=staging, ca_bundle=bundle, account=None)
+    check_validation(tried, run)
+    return Plan(spec, (Order("dry run", tried, forced=True, new_key=True),))
 
 
-def _validated(spec: CertificateSpec, run: Run, csr: bytes | None) -> str:
+def validate(spec: CertificateSpec, held: Held, run: Run, csr: bytes | None) -> str:
+    """Validate all names, and abandon the order; return what was not tested, as a phrase.
+
+    `csr` is the certificate signing request given with this command, if any.
+    """
+    remove_leftovers(spec.name, run)
     account = _existing_account(spec, run)
-    check_validation(spec, run)
     with shared_lock(run, account):
         context = order_context(spec, account, run)
-        signing_request(context, _key(spec), csr)
+        key = None if spec.csr else keys.generate_key(spec.key_type)
+        signing_request(context, held, key, csr)
         order = place(context, profile_to_ask_for(context))
         try:
             if order.status == "pending":
@@ -84,7 +73,7 @@ def _validated(spec: CertificateSpec, run: Run, csr: bytes | None) -> str:
     )
 
 
-def _abandon(order: Order, context: OrderContext) -> None:
+def _abandon(order: AcmeOrder, context: OrderContext) -> None:
     """Deactivate the authorizations that are still pending: they count against the CA's limits."""
     run, spec = context.run, context.spec
     deadline = run.services.clock.monotonic() + _CLEANUP_SECONDS
@@ -106,7 +95,3 @@ def _existing_account(spec: CertificateSpec, run: Run) -> Account:
             code="usage.no_staging",
         )
     return account
-
-
-def _key(spec: CertificateSpec) -> bytes | None:
-    return None if spec.csr else keys.generate_key(spec.key_type)

@@ -1,0 +1,352 @@
+"""The stages of the pipeline in `certctl.engine.fulfil`, each for a batch of certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from certctl.engine.circuit_breaker import CircuitBreaker
+from certctl.engine.delivery.deliver import deliver
+from certctl.engine.delivery.hooks import (
+    RunHooks,
+    run_outstanding_post_hooks,
+    run_post_hooks,
+    run_pre_hooks,
+)
+from certctl.engine.delivery.live_version import mark_undeployed
+from certctl.engine.held import Held
+from certctl.engine.look import Item, hold_and_plan, skipped
+from certctl.engine.order.ari import ask_for_renewal_info
+from certctl.engine.order.obtain import obtain
+from certctl.engine.order.rate_limits import warn_of_limits
+from certctl.engine.order.trial import validate
+from certctl.engine.parallel import in_parallel
+from certctl.engine.remember import record_failure, remember
+from certctl.engine.revocation import revoke_version
+from certctl.engine.run import Run
+from certctl.model.delivery import DeployResult
+from certctl.model.errors import (
+    CertctlError,
+    Interrupted,
+    LockHeld,
+    UnknownCertificate,
+    unexpected,
+)
+from certctl.model.events import CertificateFinished, CertificateStarted, Failed, RunStarted
+from certctl.model.run import Outcome, RevokedVersion
+from certctl.rules.plan import (
+    Activate,
+    Delete,
+    Deploy,
+    Order,
+    Plan,
+    Revoke,
+    SaveSpec,
+    StopRenewal,
+)
+
+_BATCH = 200
+"""Certificates that are ordered before they are deployed together: bounds the number of locks held,
+and how long a new certificate waits for the others before it is deployed.
+"""
+
+_THREADS = 100
+"""More than `jobs`: a certificate that waits for DNS uses a thread, but no slot."""
+
+_QUERIES = 16
+"""Queries for renewal windows at a time, after a deployment."""
+
+
+@dataclass
+class Hooks:
+    """The orders between the pre and the post hooks, in `batches`; `done` are their outcomes,
+    `interrupted` those of orders that were stopped, which the post hooks are told of as failed.
+    """
+
+    around: RunHooks
+    batches: list[Sequence[Item]]
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    done: list[Outcome] = field(default_factory=list)
+    interrupted: list[Outcome] = field(default_factory=list)
+
+
+def begin(items: Sequence[Item], considered: int, run: Run) -> list[CertctlError]:
+    """Emit what a run for several certificates will do; run the post hooks that an earlier run
+    left, and return their errors.
+    """
+    orders = sum(each.plan.orders for each in items)
+    if not any(each.change.by_hand for each in items):
+        now = run.services.clock.now()
+        run.services.emit(RunStarted("", now, considered, orders, len(items) - orders))
+    return run_outstanding_post_hooks(run)
+
+
+def batches(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Divide items into batches that are held at the same time."""
+    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+
+
+@contextmanager
+def between_hooks(
+    items: Sequence[Item], run: Run, outcomes: list[Outcome], errors: list[CertctlError]
+) -> Iterator[Hooks]:
+    """Run the pre hooks, and in any case the post hooks in the end; add what came of the orders to
+    `outcomes`, and errors of the hooks to `errors`.
+
+    While another process is between its hooks, nothing is ordered: the certificates are skipped.
+    Raises `LockHeld` if a person waits for one of them.
+    """
+    orders = [(each.plan.step(Order), each) for each in items if not each.change.dry_run]
+    warn_of_limits(
+        [(order.spec, each.counts_as) for order, each in orders if order and each.counts_as], run
+    )
+    try:
+        around = run_pre_hooks([each.plan.spec for each in items], run)
+    except LockHeld as busy:
+        if any(each.change.by_hand for each in items):
+            raise
+        outcomes += [skipped(each.name, busy, run) for each in items]
+        yield Hooks(RunHooks(), [])
+        return
+    hooks = Hooks(around, batches(items))
+    try:
+        yield hooks
+    finally:
+        outcomes += hooks.done
+        errors += run_post_hooks(around, [*hooks.done, *hooks.interrupted], run)
+
+
+def held_again(batch: Sequence[Item], run: Run) -> list[Item]:
+    """Lock the certificates of items without an order, and plan again. What is due by now is left
+    to the next run.
+    """
+    again = [_held_again(each, run) for each in batch]
+    return [replace(each, plan=each.plan.without_order()) for each in again]
+
+
+def order_side_by_side(batch: Sequence[Item], hooks: Hooks, run: Run) -> list[Item]:
+    """Order the certificates in parallel, the most urgent first. Each is locked from here on.
+
+    If the run is stopped, those that were begun are ended, and `Interrupted` is raised.
+    """
+    done: dict[int, Item] = {}
+    try:
+        done.update(
+            in_parallel(
+                lambda each: (each[0], _ordered(*each, hooks, run)),
+                list(enumerate(batch)),
+                threads=_THREADS,
+            )
+        )
+    except BaseException:
+        for each in batch:
+            run.release(each.name)
+        hooks.done += [done[place].outcome for place in sorted(done)]
+        raise
+    return [done[place] for place in range(len(batch))]
+
+
+def complete(items: Sequence[Item], run: Run, outcomes: list[Outcome]) -> None:
+    """Deploy what is live, revoke what that replaces, record what is next, and release the locks.
+    Add what came of the items to `outcomes`, also if the run is stopped meanwhile.
+    """
+    items = list(items)
+    try:
+        items = [_begun(each, run) for each in items]
+        items = _deployed(items, run)
+        numbered = list(enumerate(items))
+        finished = in_parallel(
+            lambda it: (it[0], _finished(it[1], run)), numbered, threads=_QUERIES
+        )
+        for place, item in finished:
+            items[place] = item
+    finally:
+        for each in items:
+            run.release(each.name)
+        outcomes += [each.outcome for each in items]
+
+
+def _held_again(item: Item, run: Run) -> Item:
+    """Return the item with its certificate locked and a plan from its current state. Its outcome
+    says if there is nothing left to do, or if it could not be locked.
+    """
+    if item.held is not None:
+        return item
+    nothing = replace(item, plan=Plan(item.plan.spec))
+    try:
+        found, outcomes, plan = hold_and_plan(item.change, run)
+    except Interrupted:
+        raise
+    except LockHeld as busy:
+        return replace(nothing, outcome=skipped(item.name, busy, run))
+    except UnknownCertificate:  # it has been deleted meanwhile
+        return nothing.with_outcome("unchanged")
+    except CertctlError as error:
+        return nothing.with_outcome("failed", error=error)
+    if found is not None:
+        return replace(found, started=item.started)
+    return replace(nothing, plan=plan, outcome=outcomes[0])
+
+
+def _ordered(rank: int, item: Item, hooks: Hooks, run: Run) -> Item:
+    """Order one certificate once it has a slot; a failure becomes its outcome and is recorded."""
+    with run.slot(rank):
+        run.check()
+        now, why = run.services.clock.now(), item.outcome.reason or ""
+        run.services.emit(CertificateStarted(item.name, now, why))
+        item = replace(item, started=True)
+        try:
+            item = _held_again(item, run)
+            return _order(item, hooks, run) if item.plan.orders else item
+        except Interrupted as stopped:
+            hooks.interrupted.append(replace(item.outcome, action="failed", error=stopped))
+            raise
+        except LockHeld as busy:
+            # It was not tried: nothing to record, and no backoff for the next run.
+            return item.with_outcome("failed", error=busy)
+        except CertctlError as error:
+            return _failed(item, error, run)
+        except Exception as error:  # noqa: BLE001 - one certificate never stops the others
+            return _failed(item, unexpected(error), run)
+
+
+def _order(item: Item, hooks: Hooks, run: Run) -> Item:
+    held, order = item.held, item.plan.step(Order)
+    assert held is not None  # noqa: S101 - an item with a plan is held
+    if (refused := hooks.around.refused.get(item.name)) is not None:
+        raise refused
+    ca = order.spec.ca if order is not None else item.plan.spec.ca
+    if (refusal := hooks.breaker.error_if_open(ca)) is not None:
+        return _failed(item, refusal, run, tried=False)
+    try:
+        if order is None:
+            not_tested = validate(item.plan.spec, held, run, item.change.csr)
+            return item.with_outcome("dry-run", reason=not_tested)
+        obtained = obtain(order, held, run, item.change.csr)
+    except CertctlError as error:
+        hooks.breaker.record(ca, error)
+        raise
+    hooks.breaker.record(ca, None)
+    if item.change.dry_run:
+        return item.with_outcome("dry-run", reason=None, incomplete=obtained.missing)
+    return item.with_outcome("issued", version=obtained.version, incomplete=obtained.missing)
+
+
+def _failed(item: Item, error: CertctlError, run: Run, *, tried: bool = True) -> Item:
+    """Record and report a failure."""
+    held, order = item.held, item.plan.step(Order)
+    if not item.change.dry_run:
+        emit, now = run.services.emit, run.services.clock.now()
+        emit(Failed(item.name, now, error.code, error.message))
+        if held is not None:
+            record_failure(held, error, run, tried=tried, requested=_is_requested(order, held))
+    return item.with_outcome("failed", error=error)
+
+
+def _is_requested(order: Order | None, held: Held) -> bool:
+    """Return whether a person requested a new version of the certificate as it is."""
+    if order is None or not order.forced or held.renewal_state.revocations:
+        return False
+    try:
+        return order.spec == held.saved
+    except CertctlError:
+        return False
+
+
+def _begun(item: Item, run: Run) -> Item:
+    """Take the steps that come before the deployment and ask no CA."""
+    held = item.held
+    if held is None or item.failed:
+        return item
+    try:
+        for step in item.plan.steps:
+            match step:
+                case StopRenewal():
+                    off = {**held.spec.chosen, "autorenew": False}
+                    held.save_spec(replace(held.spec, chosen=off, autorenew=False))
+                case SaveSpec():
+                    _save(step, item.change.csr, held)
+                case Activate():
+                    held.activate(step.version)
+                    paused = replace(held.renewal_state, paused_until=step.pause_until)
+                    now = run.services.clock.now()
+                    held.save_renewal_state(paused, next_action_at=now)
+    except CertctlError as error:
+        return _failed(item, error, run)
+    return item
+
+
+def _save(step: SaveSpec, csr: bytes | None, held: Held) -> None:
+    if step.redeploy:
+        mark_undeployed(held)
+    if csr is not None:
+        held.save_csr(csr)
+    held.save_spec(step.spec)
+    if step.grant_access:
+        held.grant_access(step.spec)
+
+
+def _deployed(items: Sequence[Item], run: Run) -> list[Item]:
+    wanted = [
+        each.held
+        for each in items
+        if each.held is not None and not each.failed and each.plan.step(Deploy) is not None
+    ]
+    results = {each.name: each for each in deliver(wanted, run)} if wanted else {}
+    return [
+        _with_result(each, results[each.name]) if each.name in results else each for each in items
+    ]
+
+
+def _with_result(item: Item, result: DeployResult) -> Item:
+    outcome = replace(item.outcome, deploy=result)
+    live = item.held.live if item.held is not None else None
+    if outcome.version is None and live is not None:
+        names = tuple(each.value for each in live.facts.identifiers)
+        outcome = replace(outcome, version=live)
+        if outcome.action == "deployed":
+            outcome = replace(outcome, names=names)
+    return replace(item, outcome=outcome)
+
+
+def _finished(item: Item, run: Run) -> Item:
+    """Revoke what is replaced, and record what `renew` has to do next."""
+    held, deploy = item.held, item.outcome.deploy
+    try:
+        if held is not None and not item.failed and not item.change.dry_run:
+            if deploy is None or deploy.deployed:
+                for step in item.plan.all(Revoke):
+                    item = _revoked(item, revoke_version(held, step.intent, run))
+            if item.plan.step(Delete) is not None:
+                held.delete()
+            else:
+                _look_ahead(item, held, run)
+    except CertctlError as error:
+        if isinstance(error, Interrupted):
+            raise
+        item = _failed(item, error, run)
+    if item.started:
+        now = run.services.clock.now()
+        run.services.emit(CertificateFinished(item.name, now, item.outcome.action, _code(item)))
+    return item
+
+
+def _revoked(item: Item, revoked: RevokedVersion | None) -> Item:
+    found = () if revoked is None else (revoked,)
+    return replace(item, outcome=replace(item.outcome, revoked=(*item.outcome.revoked, *found)))
+
+
+def _look_ahead(item: Item, held: Held, run: Run) -> None:
+    """Ask the CA when to renew a new version, and record when `renew` has something to do next."""
+    version = item.outcome.version
+    if version is not None:
+        held.carry(ask_for_renewal_info(held.spec, version, held.renewal_state, run))
+    remember(held, run)
+
+
+def _code(item: Item) -> str | None:
+    outcome = item.outcome
+    deploy = outcome.deploy.error if outcome.deploy is not None else None
+    errors = (outcome.error, outcome.incomplete, deploy)
+    return next((each.code for each in errors if isinstance(each, CertctlError)), None)

@@ -1,0 +1,438 @@
+"""Plans: what has to be done for one certificate, as steps, each with the reason for it.
+
+Pure: a plan is made from the desired state, the current state and a time. `certctl.engine.fulfil`
+carries plans out; nothing else orders or deploys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from certctl.model.certificate import (
+    Afterwards,
+    LastError,
+    PendingOrder,
+    RenewalDecision,
+    RevocationIntent,
+    Version,
+)
+from certctl.model.errors import (
+    CaUnavailable,
+    CertctlError,
+    DeployFailed,
+    RateLimited,
+    UsageError,
+)
+from certctl.model.lazy_dataclass import dataclass
+from certctl.model.spec import CertificateSpec
+from certctl.model.status import CertificateStatus
+from certctl.rules.ari import next_request_time
+from certctl.rules.remembered_times import believed
+from certctl.rules.renewal import (
+    LONGEST_INTERVAL,
+    attempts,
+    decide,
+    in_backoff,
+    interval_too_long,
+    latest_renewal,
+    request_of,
+)
+from certctl.rules.waiting import until
+
+RESUMED_FOR = timedelta(days=1)
+"""An older order is abandoned: something is permanently wrong with it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a plan; `why` is a phrase."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class AskRenewalInfo(Step):
+    """Query the CA for its suggested renewal window, then plan again."""
+
+
+@dataclass(frozen=True)
+class SaveSpec(Step):
+    """Save changed options; `redeploy`: they concern the deployment, which is pending from then on.
+    `grant_access`: they concern who may read the private key.
+    """
+
+    spec: CertificateSpec
+    redeploy: bool = False
+    grant_access: bool = False
+
+
+@dataclass(frozen=True)
+class StopRenewal(Step):
+    """Turn off the renewal of the certificate."""
+
+
+@dataclass(frozen=True)
+class Activate(Step):
+    """Make an archived version wanted and live, and pause renewal until `pause_until`."""
+
+    version: Version
+    pause_until: datetime
+
+
+@dataclass(frozen=True)
+class Order(Step):
+    """Order a version and make it live; the spec is saved once it has been issued.
+
+    `forced`: a new version is wanted even if the names that can be validated are not due. `by_ari`:
+    the window suggested by the CA is the only reason. `new_key`: the live version's key must not be
+    used again. `strict`: all names are needed.
+    """
+
+    spec: CertificateSpec
+    forced: bool = False
+    by_ari: bool = False
+    new_key: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Validate(Step):
+    """Validate all names by an order that is then abandoned."""
+
+    spec: CertificateSpec
+
+
+@dataclass(frozen=True)
+class Deploy(Step):
+    """Deploy the live version."""
+
+
+@dataclass(frozen=True)
+class Revoke(Step):
+    """Revoke a version at its CA, once what replaces it is deployed."""
+
+    intent: RevocationIntent
+
+
+@dataclass(frozen=True)
+class Delete(Step):
+    """Delete the certificate, its spec first."""
+
+
+@dataclass(frozen=True)
+class Wait(Step):
+    """Do nothing before `until`: an earlier attempt failed with `error`, which still counts.
+
+    `deployment`: what waits is a deployment, else an order or a revocation.
+    """
+
+    until: datetime | None
+    error: CertctlError
+    deployment: bool = False
+
+
+@dataclass(frozen=True)
+class RareRuns:
+    """`renew` runs so rarely, at this `interval`, that certificates would be renewed late: `what`
+    is only `available` long.
+    """
+
+    available: timedelta
+    what: str
+    interval: timedelta
+
+
+_Step = TypeVar("_Step", bound=Step)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps for a certificate, in their order; none if there is nothing to do.
+
+    `decision` says whether it is due by the rules of renewal. `rare_runs` is set if `renew` runs
+    too rarely for it.
+    """
+
+    spec: CertificateSpec
+    steps: tuple[Step, ...] = ()
+    decision: RenewalDecision | None = None
+    rare_runs: RareRuns | None = None
+
+    @property
+    def name(self) -> str:
+        """The certificate's name."""
+        return self.spec.name
+
+    def step(self, kind: type[_Step]) -> _Step | None:
+        """Return the first step of a kind."""
+        return next((each for each in self.steps if isinstance(each, kind)), None)
+
+    def all(self, kind: type[_Step]) -> tuple[_Step, ...]:
+        """Return the steps of a kind."""
+        return tuple(each for each in self.steps if isinstance(each, kind))
+
+    @property
+    def orders(self) -> bool:
+        """Whether the CA is asked for something, between the pre and the post hooks."""
+        return self.step(Order) is not None or self.step(Validate) is not None
+
+    @property
+    def first_action(self) -> Step:
+        """Return the first step that is not to wait."""
+        return next(each for each in self.steps if not isinstance(each, Wait))
+
+    def without_order(self) -> Plan:
+        """Return the plan without asking the CA for a certificate."""
+        kept = tuple(each for each in self.steps if not isinstance(each, Order | Validate))
+        return replace(self, steps=kept)
+
+    @property
+    def waits_only(self) -> bool:
+        """Whether nothing is to be done now."""
+        return all(isinstance(each, Wait) for each in self.steps)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The desired state of a certificate: `spec`, of which `saved` is what is stored, None if it is
+    new; and how its user wants it handled.
+
+    `force`: order even if nothing is due. `by_hand`: a person waits, so that no backoff counts and
+    no CA is asked for renewal windows. `interval` is the time between runs of `renew`. `refusal`
+    is the error if no certificate of this CA may replace the live one. `pending` is the order that
+    an earlier run left.
+    """
+
+    spec: CertificateSpec
+    saved: CertificateSpec | None
+    force: bool = False
+    by_hand: bool = False
+    interval: timedelta | None = None
+    refusal: CertctlError | None = None
+    pending: PendingOrder | None = None
+
+
+def plan(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
+    """Return what has to be done so that the certificate is as its spec says: ordered if it is due,
+    deployed if that is pending, revoked if that is intended. Raises the refusal.
+    """
+    spec, state = wanted.spec, status.renewal_state
+    tried = attempts(state, spec.ca)
+    patient = not wanted.by_hand and in_backoff(tried, now)
+    if state.revocations:
+        return _withdrawal(wanted, status, patient=patient, now=now)
+    if wanted.saved is not None and spec != wanted.saved:
+        # A change by hand ends the pause that follows a rollback.
+        status = replace(status, renewal_state=replace(state, paused_until=None))
+    if not (wanted.by_hand or wanted.force) and _window_is_due(spec, status, now):
+        return Plan(spec, (AskRenewalInfo("its CA is asked for the renewal window"),))
+    decision = decide(spec, status, now, min(wanted.interval or timedelta(0), LONGEST_INTERVAL))
+    why = decision.why if decision.due else _other_reason(wanted, now)
+    steps: list[Step] = []
+    if why is not None and wanted.refusal is not None:
+        raise wanted.refusal
+    if why is not None and (wanted.force or not patient):
+        by_ari = decision.due and decision.reason == "ari"
+        steps += [Order(why, spec, forced=wanted.force, by_ari=by_ari), Deploy(why)]
+    else:
+        if why is not None:
+            steps.append(
+                Wait(
+                    why,
+                    state.retry_at,
+                    earlier_error(spec.name, state.last_error, until(state, now)),
+                )
+            )
+        steps += _without_order(wanted, status, now)
+    return Plan(spec, tuple(steps), decision, _rare_runs(wanted, status))
+
+
+def deployment_again(
+    spec: CertificateSpec, status: CertificateStatus, *, pending_only: bool
+) -> Plan:
+    """Return the plan to deploy the live version again, or only if its deployment is pending; and
+    to revoke what it replaces, if that waits for the deployment.
+    """
+    live, intents = status.live, status.renewal_state.revocations
+    if live is None or not (status.undeployed or not pending_only):
+        return Plan(spec)
+    replaced = live.number not in {each.version for each in intents}
+    revocations = [Revoke("it is to be revoked", each) for each in intents if replaced]
+    return Plan(spec, (Deploy("requested"), *revocations))
+
+
+def rollback(
+    spec: CertificateSpec,
+    status: CertificateStatus,
+    versions: Sequence[Version],
+    number: int | None,
+    now: datetime,
+) -> Plan:
+    """Return the plan to make an older version live, by default the previous one.
+
+    Raises `UsageError` for a version that is expired or revoked, or whose key was compromised.
+    """
+    version = _older(spec.name, status, versions, number)
+    unfit = _unfit(version, status, now)
+    if unfit is not None:
+        raise UsageError(
+            f"version {version.number} of {version.name} {unfit}",
+            hint=f"List its versions with: certctl show {version.name}. To get a new one: "
+            f"certctl renew --force {version.name}",
+            name=version.name,
+            code="usage.unfit_version",
+        )
+    why = f"rollback to version {version.number}"
+    return Plan(spec, (Activate(why, version, latest_renewal(version)), Deploy(why)))
+
+
+def earlier_error(
+    name: str, last: LastError | None, next_attempt: str | None = None, *, deploy: bool = False
+) -> CertctlError:
+    """Return the error of an earlier attempt whose backoff has not ended: it still counts.
+    `next_attempt` is when that is, in words.
+    """
+    if last is None:
+        return CertctlError("an earlier attempt failed", name=name)
+    when = f"{last.at:%Y-%m-%d %H:%M} UTC"
+    then = f" ({next_attempt})" if next_attempt else ""
+    message = f"failed at {when}; waiting before the next attempt{then}: {last.message}"
+    limited = last.failure == RateLimited.failure
+    hint = last.hint or f"To retry now, run: certctl renew --force {name}"
+    if limited:  # what is forced counts towards the limit, too; the old hint's times are past
+        hint = "The next run of renew after that time tries again by itself."
+    if deploy:
+        return DeployFailed(message, hint=last.hint, name=name, code=last.code)
+    if last.code == CaUnavailable.code:
+        return CaUnavailable(message, hint=hint, name=name)
+    if limited:
+        return RateLimited(message, hint=hint, name=name, code=last.code)
+    return CertctlError(message, hint=hint, name=name, code=last.code)
+
+
+def is_resumable(pending: PendingOrder, now: datetime) -> bool:
+    """Return whether an earlier run's order may still be finished: it is at the CA, and not older
+    than a day. One that is dated in the future has no known age.
+    """
+    created = believed(pending.created, now)
+    return pending.url is not None and created is not None and now - created <= RESUMED_FOR
+
+
+def _other_reason(wanted: Wanted, now: datetime) -> str | None:
+    """Return why to order a certificate that is not due; None if there is no reason."""
+    if wanted.force:
+        return "requested"
+    pending = wanted.pending
+    if (
+        pending is not None
+        and wanted.spec.autorenew
+        and is_resumable(pending, now)
+        and pending.request == request_of(wanted.spec)
+    ):
+        return "an earlier run left its order unfinished"
+    return None
+
+
+def _window_is_due(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> bool:
+    if status.live is None or not spec.autorenew:
+        return False
+    at = next_request_time(status.live, status.renewal_state, now)
+    return at is not None and at <= now
+
+
+def _without_order(wanted: Wanted, status: CertificateStatus, now: datetime) -> list[Step]:
+    """Return the steps that need no order: changed options, and a deployment that is pending."""
+    spec, saved, deployment = wanted.spec, wanted.saved, status.deployment
+    steps: list[Step] = []
+    redeploy = status.live is not None and status.undeployed
+    if saved is None or spec.chosen != saved.chosen:
+        redeploy = redeploy or saved is None or spec.deploy != saved.deploy
+        access = saved is None or _access(spec) != _access(saved)
+        steps.append(SaveSpec("its options have changed", spec, redeploy, access))
+    elif redeploy and not wanted.by_hand and in_backoff(deployment, now):
+        when = until(deployment, now)
+        error = earlier_error(spec.name, deployment.last_error, when, deploy=True)
+        return [Wait("its deployment is pending", deployment.retry_at, error, deployment=True)]
+    if redeploy:
+        steps.append(Deploy("its deployment is pending"))
+    return steps
+
+
+def _access(spec: CertificateSpec) -> tuple[str | None, int | None]:
+    return spec.key_group, spec.key_mode
+
+
+def _rare_runs(wanted: Wanted, status: CertificateStatus) -> RareRuns | None:
+    interval = wanted.interval
+    if interval is None or status.live is None or not wanted.spec.autorenew:
+        return None
+    found = interval_too_long(status.live, status.renewal_state, interval)
+    return None if found is None else RareRuns(*found, interval)
+
+
+def _withdrawal(wanted: Wanted, status: CertificateStatus, *, patient: bool, now: datetime) -> Plan:
+    """Return the steps to revoke what is intended: with a replacement once that is deployed, else
+    now; and what happens to the certificate afterwards.
+    """
+    spec, state, live = wanted.spec, status.renewal_state, status.live
+    why = "it is to be revoked"
+    if patient:
+        error = earlier_error(spec.name, state.last_error, until(state, now))
+        return Plan(spec, (Wait(why, state.retry_at, error),))
+    revocations = [Revoke(why, each) for each in state.revocations]
+    afterwards = {each.afterwards for each in state.revocations}
+    if Afterwards.DELETE in afterwards:
+        return Plan(spec, (*revocations, Delete(why)))
+    if Afterwards.STOP in afterwards:
+        stop = (StopRenewal(why),) if spec.autorenew else ()
+        return Plan(spec, (*stop, *revocations))
+    to_revoke = {each.version for each in state.revocations}
+    if live is None or live.number in to_revoke or live.facts.not_after <= now:
+        if wanted.refusal is not None:
+            raise wanted.refusal
+        replaced = "it replaces a certificate that is to be revoked"
+        order = Order(replaced, spec, forced=True, new_key=True, strict=True)
+        return Plan(spec, (order, Deploy(replaced), *revocations))
+    if status.undeployed:
+        return Plan(spec, (Deploy("its deployment is pending"), *revocations))
+    return Plan(spec, tuple(revocations))
+
+
+def _older(
+    name: str, status: CertificateStatus, versions: Sequence[Version], number: int | None
+) -> Version:
+    live = status.live.number if status.live is not None else None
+    known = {version.number: version for version in versions}
+    if number is None:
+        older = [each for each in known if live is None or each < live]
+        if not older:
+            raise UsageError(
+                f"{name} has no version older than the live one",
+                hint=f"List its versions with: certctl show {name}",
+                code="usage.unknown_version",
+            )
+        number = max(older)
+    if number not in known:
+        raise UsageError(
+            f"{name} has no version {number}; it has {', '.join(map(str, sorted(known)))}",
+            hint=f"List its versions with: certctl show {name}",
+            code="usage.unknown_version",
+        )
+    return known[number]
+
+
+def _unfit(version: Version, status: CertificateStatus, now: datetime) -> str | None:
+    """Return why a version must not be served, as a phrase; None if it may be."""
+    state = status.renewal_state
+    if status.live is not None and version.number == status.live.number:
+        return "is already live"
+    if version.facts.not_after <= now:
+        return f"expired on {version.facts.not_after:%Y-%m-%d}"
+    if version.number in state.revoked:
+        return "was revoked"
+    if version.facts.key_sha256 in state.compromised_keys:
+        return "has a key that was compromised"
+    return None
