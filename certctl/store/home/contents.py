@@ -1,7 +1,6 @@
 """The digests of files that users edit, so that a write can tell whether somebody has done so.
 
-A file is read again only if its signature (modification time, size, inode) is not the one with
-which this process last read or wrote it.
+A file is read again only if it is not the one that this process last read or wrote.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 from certctl.store.home.idle import Signature, file_signature
+from certctl.store.home.seen import SeenFiles
 from certctl.system.files import read_if_exists
 
 MISSING = "-"
@@ -22,24 +22,20 @@ class Contents:
     """What this process knows about the contents of files."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[Signature, str]] = {}
+        self._known = SeenFiles[str]()
 
     def note(self, path: Path, seen: Signature | None, data: bytes) -> None:
         """Note the contents of a file. `seen` is its signature from before it was read, or from
         after it was written.
         """
-        if seen is not None:
-            self._known[path] = seen, _digest(data)
+        self._known.put(path, seen, _digest(data))
 
     def digest(self, path: Path) -> str:
         """Return the digest of a file as it is now. Raises `StoreError`."""
-        seen = file_signature(path)
-        known = self._known.get(path)
-        if seen is None:
-            return MISSING
-        if known is not None and known[0] == seen:
-            return known[1]
-        data = read_if_exists(path, _LIMIT)
+        known = self._known.get(path, path)
+        if known is not None:
+            return known
+        seen, data = file_signature(path), read_if_exists(path, _LIMIT)
         if data is None:
             return MISSING
         self.note(path, seen, data)

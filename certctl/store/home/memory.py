@@ -28,8 +28,9 @@ from certctl.rules.remembered_state import (
 from certctl.store.codec import Json, from_json, to_json
 from certctl.store.home import version1
 from certctl.store.home.documents import Upgrade, read_document, read_record, write_document
-from certctl.store.home.idle import Signature, file_signature
+from certctl.store.home.idle import file_signature
 from certctl.store.home.layout import Layout
+from certctl.store.home.seen import SeenFiles
 from certctl.system.files import Sync, remove_file, rename
 
 _Document = TypeVar("_Document")
@@ -69,7 +70,7 @@ class StateFiles:
         self._layout = layout
         self._warn = warn
         self._seen: dict[str, Json] = {}
-        self._known: dict[Path, tuple[Signature, object]] = {}
+        self._known = SeenFiles[object]()
 
     def renewal(self, name: str, version: Version | None, now: datetime) -> RenewalState:
         """Return the renewal state of a certificate with this current version; an empty one if it
@@ -85,9 +86,13 @@ class StateFiles:
         parsed, only the last version is returned, and there is a warning.
         """
         path = self._layout.renewal(name)
+        known = self._known_document(path, SavedState)
+        if known is not None:
+            self._seen[name] = known.seen
+            return known
         before = file_signature(path)
         self._seen[name] = {}
-        self._known.pop(path, None)
+        self._known.drop(path)
         document = self._parsed(lambda: read_document(path, version1.renewal))
         if document is None:
             return None
@@ -96,7 +101,7 @@ class StateFiles:
             number = document.get("last_version")
             return SavedState(last_version=number if type(number) is int else 0)
         self._seen[name] = found.seen
-        self._note(path, before, found)
+        self._known.put(path, before, found)
         return found
 
     def seen(self, name: str) -> Json:
@@ -107,8 +112,7 @@ class StateFiles:
         """Return the highest version number ever used, 0 if there is none. It is kept after the
         certificate is deleted.
         """
-        known = self._known_document(self._layout.renewal(name), SavedState)
-        found = known if known is not None else self.load(name)
+        found = self.load(name)
         return 0 if found is None else found.last_version
 
     def save_renewal(
@@ -139,11 +143,14 @@ class StateFiles:
         parsed.
         """
         path = self._layout.deployed(name)
+        known = self._known_document(path, SavedDeployments)
+        if known is not None:
+            return known
         before = file_signature(path)
-        self._known.pop(path, None)
+        self._known.drop(path)
         found = self._parsed(lambda: read_record(path, SavedDeployments, version1.deployed))
         if found is not None:
-            self._note(path, before, found)
+            self._known.put(path, before, found)
         return found
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:
@@ -184,7 +191,7 @@ class StateFiles:
         """Write a document; a power failure may bring the old one back if it is `lossy`."""
         self._layout.create_directory(path.parent)
         write_document(path, to_json(document), sync=Sync.CONTENT if lossy else Sync.ALL)
-        self._note(path, file_signature(path), document)
+        self._known.put(path, file_signature(path), document)
 
     def _current(self, path: Path, kind: type[_Document], upgrade: Upgrade) -> _Document | None:
         """Return what a document contains, None if it is missing. It is read only if it is not the
@@ -200,11 +207,4 @@ class StateFiles:
             return None
 
     def _known_document(self, path: Path, _kind: type[_Document]) -> _Document | None:
-        known = self._known.get(path)
-        if known is None or known[0] != file_signature(path):
-            return None
-        return cast("_Document", known[1])
-
-    def _note(self, path: Path, seen: Signature | None, document: object) -> None:
-        if seen is not None:
-            self._known[path] = seen, document
+        return cast("_Document | None", self._known.get(path, path))

@@ -19,8 +19,9 @@ from certctl.model.errors import ConfigurationError, StoreCorrupt, StoreError
 from certctl.store.codec import Json, corrupt, from_json, to_json
 from certctl.store.home import version1
 from certctl.store.home.documents import encode, read_document, write_document
-from certctl.store.home.idle import Signature, file_signature
+from certctl.store.home.idle import file_signature
 from certctl.store.home.layout import Layout
+from certctl.store.home.seen import SeenFiles
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     Sync,
@@ -49,13 +50,13 @@ class PendingOrders:
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
-        self._saved: dict[str, tuple[Signature, list[_Entry]]] = {}
+        self._saved = SeenFiles[list[_Entry]]()
 
     def read(self, name: str) -> Sequence[PendingOrder]:
         """Return the pending orders. If they cannot be parsed, there are none, with a warning: a
         new order costs less than a permanent failure.
         """
-        return [each for _, each in self._read(name)]
+        return [each for _, each in self._current(name)]
 
     def save(self, name: str, pending: PendingOrder) -> None:
         """Write an order durably, in place of the one for the same CA and key type; only the URL if
@@ -79,7 +80,7 @@ class PendingOrders:
             entries = self._add(directory, others, pending)
         else:
             entries = self._replace(directory, name, pending)
-        self._note(name, file_signature(directory / "order.json"), entries)
+        self._saved.put(name, file_signature(directory / "order.json"), entries)
 
     def drop(
         self, name: str, pending: PendingOrder | None = None, *, sync: Sync = Sync.CONTENT
@@ -95,12 +96,12 @@ class PendingOrders:
         elif len(kept) < len(found):
             write_document(directory / "order.json", _document(kept), sync=sync)
             _remove_keys(directory, kept)
-        self._saved.pop(name, None)
+        self._saved.drop(name)
 
     def _read(self, name: str) -> list[_Entry]:
         directory = self._layout.pending(name)
         path = directory / "order.json"
-        self._saved.pop(name, None)
+        self._saved.drop(name)
         try:
             check_own(directory)
             seen = file_signature(path)
@@ -112,23 +113,17 @@ class PendingOrders:
         except (StoreCorrupt, ConfigurationError) as error:
             self._warn(f"{error.message}. A new order will be created.")
             return []
-        self._note(name, seen, entries)
+        self._saved.put(name, seen, entries)
         return entries
 
     def _current(self, name: str) -> list[_Entry]:
         """Return the orders on disk; they are read only if they are not those last read or
         saved.
         """
-        known = self._saved.get(name)
-        if known is not None and known[0] == file_signature(
-            self._layout.pending(name) / "order.json"
-        ):
-            return known[1]
+        known = self._saved.get(name, self._layout.pending(name) / "order.json")
+        if known is not None:
+            return known
         return self._read(name)
-
-    def _note(self, name: str, seen: Signature | None, entries: list[_Entry]) -> None:
-        if seen is not None:
-            self._saved[name] = seen, entries
 
     def _add(self, directory: Path, others: list[_Entry], pending: PendingOrder) -> list[_Entry]:
         """Add an order to others, whose files are not touched."""

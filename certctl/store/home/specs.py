@@ -25,6 +25,7 @@ from certctl.rules.spec import from_table, to_table
 from certctl.store.home.contents import Contents
 from certctl.store.home.idle import Signature, file_signature, signature
 from certctl.store.home.layout import Layout
+from certctl.store.home.seen import SeenFiles
 from certctl.system.files import (
     PRIVATE_FILE,
     as_store_error,
@@ -57,6 +58,7 @@ class Specs:
         self._warn = warn
         self._seen: dict[str, Signature] = {}
         self._contents = Contents()
+        self._loaded = SeenFiles[tuple[CertificateSpec, Signature]]()
 
     def names(self) -> list[str]:
         """Return the names of all certificates that have a spec, sorted."""
@@ -105,6 +107,9 @@ class Specs:
 
     def _load(self, name: str) -> tuple[CertificateSpec, Signature]:
         path = self._layout.spec(name)
+        known = self._loaded.get(name, path)
+        if known is not None:
+            return known
         data, facts = self._data(name)
         self._contents.note(path, signature(facts), data)
         try:
@@ -116,7 +121,9 @@ class Specs:
                 name=name,
                 code="configuration.toml",
             ) from error
-        return from_table(name, document, self._settings, str(path)), signature(facts)
+        found = from_table(name, document, self._settings, str(path)), signature(facts)
+        self._loaded.put(name, found[1], found)
+        return found
 
     def _data(self, name: str) -> tuple[bytes, os.stat_result]:
         path = self._layout.spec(name)

@@ -29,8 +29,9 @@ from certctl.rules import integrity
 from certctl.store.codec import corrupt, to_json
 from certctl.store.home import version1
 from certctl.store.home.documents import encode, read_record
-from certctl.store.home.idle import Signature, files_signature
+from certctl.store.home.idle import Signature, file_signature, files_signature
 from certctl.store.home.layout import Layout
+from certctl.store.home.seen import SeenFiles
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     PRIVATE_FILE,
@@ -80,6 +81,7 @@ class Versions:
     def __init__(self, layout: Layout, warn: Callable[[str], None]) -> None:
         self._layout = layout
         self._warn = warn
+        self._headers = SeenFiles[Version]()
         self._checked: dict[tuple[str, int], tuple[Signature, str | None]] = {}
 
     def numbers(self, name: str) -> list[int]:
@@ -129,6 +131,10 @@ class Versions:
         check_own(self._layout.version(name, number))
         path = self._layout.version(name, number) / "issued.json"
         check_own(path)
+        kept = self._headers.get(path, path)
+        if kept is not None:
+            return kept
+        seen = file_signature(path)
         version = read_record(path, Version, version1.issued)
         if version is None:
             known = ", ".join(str(each) for each in self.numbers(name))
@@ -142,6 +148,7 @@ class Versions:
             raise corrupt(str(path), "certificates must have at least one element")
         if (version.name, version.number) != (name, number):
             raise corrupt(str(path), f"it describes version {version.number} of {version.name}")
+        self._headers.put(path, seen, version)
         return version
 
     def read_or_warn(self, name: str, number: int) -> Version | None:
@@ -189,6 +196,9 @@ class Versions:
         Raises as `material` does.
         """
         version = self._trusted(name, number)
+        known = self.intact_signature(name, number)
+        if known is not None and known == files_signature(self._layout.version(name, number)):
+            return []
         found = self._check(version)
         if not found.problems:
             return []
@@ -258,7 +268,9 @@ class Versions:
         if first:
             # its directory may be new, and left unsynced by a process that was killed
             fsync_directory(directory.parent)
-        written = files_signature(self._layout.version(version.name, version.number))
+        path = self._layout.version(version.name, version.number)
+        self._headers.put(path / "issued.json", file_signature(path / "issued.json"), version)
+        written = files_signature(path)
         self._checked[version.name, version.number] = written, None
         return version
 
