@@ -6,10 +6,10 @@ import errno
 import socket
 from collections.abc import Sequence
 
-from certctl.challenges.port_holders import describe_holder, may_become_free
 from certctl.challenges.system import SolverSystem
 from certctl.model.errors import ChallengeError
 from certctl.model.lazy_dataclass import dataclass
+from certctl.system.port_holders import describe_holder, may_become_free
 
 BACKLOG = 1024
 PORT_WAIT_SECONDS = 60.0

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COMMANDS = MappingProxyType(
     {
         "issue": "Obtain a certificate for these names, and deploy it.",
+        "secure": "Serve these names over HTTPS from the web server that runs here.",
         "renew": "Renew certificates that are due, and retry pending deployments.",
         "list": "List certificates and their state.",
         "show": "Show everything about one certificate.",

@@ -97,9 +97,18 @@ class TargetSystem:
         """Run the command that makes a server read its files again. Raises `HookFailed`."""
         self._run("reload", command)
 
-    def query(self, *command: str) -> Completed:
-        """Run a command that changes nothing and return its output; a failure does not raise."""
-        return run_process(command, environment={}, timeout=_QUERY_TIMEOUT, stop=self.hooks.stop)
+    def query(self, *command: str, limit: int = 65536) -> Completed:
+        """Run a command that changes nothing and return its output, also that of standard output
+        alone, at most the last `limit` bytes; a failure does not raise.
+        """
+        return run_process(
+            command,
+            environment={},
+            timeout=_QUERY_TIMEOUT,
+            stop=self.hooks.stop,
+            limit=limit,
+            separate_stdout=True,
+        )
 
     def signal(self, number: signal.Signals, pid_file: str, flag: str) -> None:
         """Send a signal to the process of a PID file. Raises `HookFailed` if it is not running."""

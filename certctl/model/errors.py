@@ -440,6 +440,22 @@ class NotServed(CertctlError):
     code = "verify.failed"
 
 
+class WebServerRefused(CertctlError):
+    """A web server's configuration is not one that certctl changes; nothing was changed."""
+
+    code = "webserver.refused"
+    exit_status = ExitStatus.USAGE
+    failure = Failure.CONFIGURATION
+    multiline = True
+
+
+class WebServerFailed(CertctlError):
+    """A web server did not load its changed configuration, or does not answer with it."""
+
+    code = "webserver.failed"
+    multiline = True
+
+
 class AlertFailed(CertctlError):
     """An alert could not be sent; the result of the run itself is unaffected."""
 

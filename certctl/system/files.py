@@ -176,6 +176,61 @@ def _reserve(descriptor: int, size: int) -> None:
             raise
 
 
+def replace_contents(path: Path, data: bytes) -> None:
+    """Replace the contents of somebody else's file atomically and durably. Owner, group, mode,
+    access control list and security label stay. A symbolic link is followed, and stays too.
+
+    The temporary file is hidden, so that no pattern such as `sites-enabled/*` finds it. Raises
+    `StoreError`.
+    """
+    with as_store_error("write", path):
+        real = Path(os.path.realpath(path, strict=True))
+        with open_directory(real.parent) as directory:
+            _refuse_special(real.name, directory)
+            before = os.stat(real.name, dir_fd=directory, follow_symlinks=False)
+            temporary = temporary_name(real.name)
+            try:
+                mode = stat.S_IMODE(before.st_mode)
+                _write_new(temporary, data, mode, before.st_gid, directory, before.st_uid)
+                _copy_attributes(real, real.with_name(temporary))
+                os.rename(temporary, real.name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+                raise
+            _sync(directory)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove the temporary files that killed calls of `replace_contents` left. Raises `StoreError`.
+
+    No other process may be replacing the file.
+    """
+    real = Path(os.path.realpath(path))
+    with as_store_error("list", real.parent):
+        names = os.listdir(real.parent)  # noqa: PTH208 - only names are needed
+    for name in names:
+        if temporary_for(name) == real.name[:200]:
+            remove_file(real.with_name(name))
+
+
+def _copy_attributes(source: Path, target: Path) -> None:
+    """Copy extended attributes, such as an access control list, if the file system has any."""
+    if sys.platform != "linux":
+        return
+    try:
+        names = os.listxattr(source, follow_symlinks=False)
+    except OSError:
+        return
+    for name in names:
+        try:
+            value = os.getxattr(source, name, follow_symlinks=False)
+            os.setxattr(target, name, value, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in {errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES}:
+                raise
+
+
 def ensure_directory(path: Path, mode: int = PRIVATE_DIRECTORY, group: int | None = None) -> None:
     """Create a directory durably, regardless of the umask. Missing parents are created so that
     others can traverse them: a home directory that is created for a private directory in it must

@@ -54,6 +54,7 @@ ONLY_IN = {
     "acme": {"ca"},
     "josepy": {"ca", ASIDE},
     "click": {"cli"},
+    "crossplane": {"webservers"},
     "rich": {"output"},
     "tomlkit": {"store"},
     "configobj": {"importers"},

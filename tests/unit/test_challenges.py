@@ -18,7 +18,6 @@ from certctl.challenges.http01_server import respond
 from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.http01_webroot import parse_webroots
 from certctl.challenges.loading import MODULES, create_solver, sharing_key
-from certctl.challenges.port_holders import Listener, parse_table
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.model.ca import ChallengeType
@@ -27,6 +26,7 @@ from certctl.model.names import parse_identifier
 from certctl.model.spec import ChallengeSpec
 from certctl.model.validation import Task
 from certctl.rules.options import METHODS
+from certctl.system.port_holders import Listener, parse_table
 from tests.lab.clock import SteerableClock
 from tests.lab.programs import require
 

@@ -42,6 +42,8 @@ PROMISED = {
     "PropagationTimeout": ("challenge.dns.propagation", 1),
     "HookFailed": ("hook.failed", 1),
     "NotServed": ("verify.failed", 1),
+    "WebServerRefused": ("webserver.refused", 2),
+    "WebServerFailed": ("webserver.failed", 1),
     "AlertFailed": ("alert.failed", 1),
     "DeployFailed": ("deploy.failed", 4),
 }

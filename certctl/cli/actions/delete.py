@@ -6,15 +6,18 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.reports import require_confirmation
 from certctl.cli.session import open_run
 from certctl.inspection.overview import details
+from certctl.operations.secure import require_unused
 from certctl.operations.versions import delete, require_deletable
 from certctl.output.certificates import files_lines
 from certctl.output.document import Result
 
 
-def run(invocation: Invocation, name: str) -> Result:
+def run(invocation: Invocation, name: str, force: bool) -> Result:
     """Delete a certificate and its files, without revoking it."""
     with open_run(invocation) as run:
         require_deletable(run, name)
+        if not force:
+            require_unused(name, run)
         files: list[str] = []
         if name in run.services.store.names():
             found = details(run, name)

@@ -5,7 +5,6 @@ On a reload nginx checks its files itself and keeps the old ones if the new ones
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
@@ -13,6 +12,8 @@ from certctl.model.delivery import Delivery
 from certctl.model.ports import DeployTarget
 from certctl.model.spec import ServiceAddress
 from certctl.model.values import Value
+from certctl.rules.nginx_sites import Listen, servers_of_dump
+from certctl.rules.nginx_syntax import SyntaxProblem
 from certctl.rules.options import Kind, Option
 
 OPTIONS: tuple[Option, ...] = (
@@ -36,7 +37,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
-_LISTEN = re.compile(r"^\s*listen\s+(?:\S*:)?(\d+)\s[^;]*\bssl\b", re.MULTILINE)
+_HTTPS = 443
+_LARGEST_DUMP = 64 * 1024 * 1024
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
@@ -64,6 +66,18 @@ class Nginx(LiveFilesTarget):
         self._system.reload(*(service or (*self._command, "-s", "reload")))
 
     def services(self) -> Sequence[ServiceAddress]:
-        output = self._system.query(*self._command, "-T").output
-        ports = sorted({int(port) for port in _LISTEN.findall(output)})
-        return [ServiceAddress(None, port) for port in ports or [443]]
+        output = self._system.query(*self._command, "-T", limit=_LARGEST_DUMP).printed
+        try:
+            blocks = servers_of_dump(output.encode())
+        except SyntaxProblem:  # the test has said so
+            blocks = ()
+        found = sorted(
+            {_reached(each) for block in blocks for each in block if each.ssl and each.port}
+        )
+        return [ServiceAddress(host or None, port) for host, port in found or [("", _HTTPS)]]
+
+
+def _reached(listen: Listen) -> tuple[str, int]:
+    """Return where this machine reaches an address: "" for the addresses of the loopback."""
+    host = "" if listen.address in {"*", "[::]"} else listen.address.strip("[]")
+    return host, listen.port

@@ -20,7 +20,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import certificate_name
 from certctl.system.files import PRIVATE_DIRECTORY, TRAVERSABLE_DIRECTORY, ensure_directory
 
-_TRAVERSABLE = {"archive", "live"}
+_TRAVERSABLE = {"archive", "challenges", "live"}
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 
@@ -156,6 +156,33 @@ class Layout:
     def ledger_lock(self, directory_url: str) -> Path:
         """The lock of the ledgers at one CA, held only while one is written."""
         return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.ledger.lock"
+
+    @cached_property
+    def challenges(self) -> Path:
+        """The directory below which web servers find challenge responses."""
+        return self.home / "challenges"
+
+    @cached_property
+    def web_servers(self) -> Path:
+        """The directory of what `secure` changed, and of the files that web servers include."""
+        return self.home / "webservers"
+
+    def secured(self, name: str) -> Path:
+        """What `secure` changed for a certificate."""
+        return self.web_servers / f"{certificate_name(name)}.json"
+
+    def web_server_backups(self, name: str) -> Path:
+        """The copies of the files that `secure` changed for a certificate."""
+        return self.web_servers / "backups" / certificate_name(name)
+
+    def tls_settings(self, server: str) -> Path:
+        """The file with ciphers and protocols that a web server includes."""
+        return self.web_servers / f"{server}-tls.conf"
+
+    @cached_property
+    def web_server_lock(self) -> Path:
+        """The lock of what only one process may do at a time: changing web servers."""
+        return self.home / "locks" / "webservers.lock"
 
     @cached_property
     def run_lock(self) -> Path:

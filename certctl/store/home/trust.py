@@ -22,6 +22,7 @@ _DIRECTORIES = (
     "accounts",
     "archive",
     "certificates",
+    "challenges",
     "copies",
     "credentials",
     "deployed",
@@ -33,6 +34,7 @@ _DIRECTORIES = (
     "log",
     "pending",
     "renewal",
+    "webservers",
 )
 _WITH_SUBDIRECTORIES = ("accounts", "hooks", "locks")
 """Those with a few subdirectories, which are checked too. Those of `archive` and `pending` are

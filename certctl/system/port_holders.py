@@ -51,6 +51,21 @@ def may_become_free(port: int) -> bool:
     return all(pid != os.getpid() and _is_certctl(pid) for pid in holders)
 
 
+def held_by_others(port: int, pid: int) -> str | None:
+    """Return a process other than `pid` and its children that listens on `port` in the network of
+    `pid`, None if there is none. Where sockets cannot be read, they count as those of `pid`.
+    """
+    directory = _PROC / str(pid)
+    tables = (directory / "net" / "tcp", directory / "net" / "tcp6")
+    listeners = [each for table in tables for each in _listeners(table, port)]
+    own = _sockets(pid)
+    others = {each.inode for each in listeners} - (own or set())
+    if own is None or not others:
+        return None
+    holder = min((each for each in _pids() if _has_socket(each, others)), default=None)
+    return "another process" if holder is None else f"{_command(holder)} (pid {holder})"
+
+
 def parse_table(text: str, port: int) -> list[Listener]:
     """Return the listeners on `port` in a table in the format of /proc/net/tcp (proc(5))."""
     rows = (line.split() for line in text.splitlines()[1:])
@@ -99,6 +114,21 @@ def _has_socket(pid: int, inodes: set[str]) -> bool:
                 if str(descriptor.readlink()) in wanted:
                     return True
     return False
+
+
+def _sockets(pid: int) -> set[str] | None:
+    """Return the inodes of the sockets that a process has open; None if they cannot be read."""
+    found: set[str] = set()
+    try:
+        for descriptor in (_PROC / str(pid) / "fd").iterdir():
+            # It may have been closed since the directory was listed.
+            with contextlib.suppress(FileNotFoundError):
+                text = str(descriptor.readlink())
+                if text.startswith("socket:["):
+                    found.add(text[8:-1])
+    except OSError:
+        return None
+    return found
 
 
 def _command(pid: int) -> str:

@@ -1,0 +1,105 @@
+"""What `certctl secure` asks of a web server, and what it changes in its configuration."""
+
+from __future__ import annotations
+
+from certctl.model.lazy_dataclass import dataclass
+
+
+@dataclass(frozen=True)
+class SecureRequest:
+    """What is asked for: the names, and the choices. `tag`: the certificate's name, which marks
+    every line.
+
+    `served`: the names that are served with our lines for TLS already, and must stay so.
+    `redirect`: the names whose requests at port 80 are redirected to HTTPS, in a block in front of
+    which nothing terminates TLS; `always_redirect`: in every block. `challenges`: whether
+    lines that answer challenges are added; `challenges_only`: nothing but these.
+    """
+
+    tag: str
+    names: tuple[str, ...]
+    served: tuple[str, ...] = ()
+    redirect: frozenset[str] = frozenset()
+    always_redirect: bool = False
+    hsts: bool = False
+    challenges: bool = True
+    challenges_only: bool = False
+
+
+@dataclass(frozen=True)
+class ServedFiles:
+    """The paths that the added lines name."""
+
+    challenges: str
+    fullchain: str
+    privkey: str
+    tls_settings: str
+
+
+@dataclass(frozen=True)
+class SiteView:
+    """A server block or virtual host: where it is, which of the names it answers for, and what it
+    does: `proxy`, `redirect` or `files`.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file of the configuration: its bytes without our lines, with the lines that answer
+    challenges, and with all lines.
+    """
+
+    path: str
+    source: bytes
+    first: bytes
+    final: bytes
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address and a port of this machine at which a name is answered."""
+
+    address: str
+    port: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Everything that would be changed, the blocks concerned, the endpoints to check before and
+    after TLS is added, and notes for the user to read first.
+    """
+
+    files: tuple[FileChange, ...]
+    sites: tuple[SiteView, ...]
+    http: tuple[Endpoint, ...]
+    https: tuple[Endpoint, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangedFile:
+    """A file that `secure` changed: where it is, the copy from before, and the SHA-256 of what was
+    written.
+    """
+
+    path: str
+    backup: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SecuredSite:
+    """What the home directory remembers of one `secure`, so that it can be undone. `tls`: there are
+    lines for TLS too.
+    """
+
+    name: str
+    server: str
+    names: tuple[str, ...]
+    files: tuple[ChangedFile, ...]
+    tls: bool = True

@@ -1,0 +1,601 @@
+"""What `certctl secure` changes in an nginx configuration: pure, from its files to changes of them.
+
+Facts about what holds and what breaks are in docs/secure.md, and each of them is a test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field
+
+from certctl.model.lazy_dataclass import dataclass
+from certctl.model.webserver import (
+    Changes,
+    Endpoint,
+    FileChange,
+    SecureRequest,
+    ServedFiles,
+    SiteView,
+)
+from certctl.rules.marked_lines import Addition, Removal, edited
+from certctl.rules.nginx_sites import (
+    HTTP,
+    HTTPS,
+    Configuration,
+    Line,
+    Listen,
+    Match,
+    Server,
+)
+from certctl.rules.nginx_syntax import Directive, SyntaxProblem, scan, walk
+
+CATCH_ALL = "*"
+"""The tag of the block for names without a certificate; it is shared by all certificates."""
+
+CHALLENGES = "/.well-known/acme-challenge/"
+_REWRITE = rf"^{CHALLENGES.replace('.', chr(92) + '.')}[A-Za-z0-9_-]+$"
+_LOCATIONS = {(CHALLENGES.encode(),), (b"^~", CHALLENGES.encode())}
+_CERTIFICATE_LINES = (b"ssl_certificate", b"ssl_certificate_key")
+_REJECT_HANDSHAKE = (1, 19, 4)
+_HTTP2_DIRECTIVE = (1, 25, 1)
+_INDENT = b"    "
+_HSTS = "max-age=31536000"
+
+TLS_SETTINGS: tuple[tuple[str, str], ...] = (
+    ("ssl_protocols", "TLSv1.2 TLSv1.3"),
+    (
+        "ssl_ciphers",
+        ":".join(
+            (
+                *("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"),
+                *("ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"),
+                *("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305"),
+            )
+        ),
+    ),
+    ("ssl_prefer_server_ciphers", "off"),
+    ("ssl_session_cache", "shared:certctl:10m"),
+    ("ssl_session_timeout", "1d"),
+    ("ssl_session_tickets", "off"),
+)
+"""The directives of the file that the blocks include: what browsers of the last ten years speak,
+with forward secrecy.
+"""
+
+
+class Refused(Exception):
+    """The configuration is not one that can be changed; the text says why. `hint` is what to do."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Program:
+    """The nginx that runs: its version, and the modules it was built without or with."""
+
+    version: tuple[int, ...]
+    without: frozenset[str] = frozenset()
+    with_: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A block that answers for some of the names at port 80. `tls`: the blocks that have the name
+    at port 443 already.
+    """
+
+    server: Server
+    names: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    """Names that the block answers for, but does not have."""
+    tls: tuple[Server, ...] = ()
+
+
+@dataclass
+class _Edits:
+    challenges: list[Addition] = field(default_factory=list)
+    tls: dict[int, list[bytes]] = field(default_factory=dict)
+    catch_all: list[Addition] = field(default_factory=list)
+    early: set[tuple[int, int]] = field(default_factory=set)
+    """Ranges to take out of use for the challenge lines; `late`: those for TLS."""
+    late: set[tuple[int, int]] = field(default_factory=set)
+    served: set[int] = field(default_factory=set)
+    """The offsets of lines for TLS that are there already."""
+
+
+@dataclass(frozen=True)
+class Edits:
+    """The changes of files, the blocks they concern, and the addresses to which TLS is added."""
+
+    changes: Changes
+    sites: tuple[Site, ...]
+    new_places: tuple[tuple[str, int], ...]
+
+
+def tls_settings_file() -> bytes:
+    """Return the file with ciphers and protocols."""
+    lines = [f"{name} {value};" for name, value in TLS_SETTINGS]
+    head = "# Written by certctl: `certctl secure` includes it. Put other settings into the server"
+    return "\n".join((f"{head} block.", *lines, "")).encode()
+
+
+def sites(configuration: Configuration, names: Sequence[str]) -> tuple[Site, ...]:
+    """Return the blocks that answer for these names. Raises `Refused` if there is none."""
+    places = configuration.places(HTTP)
+    if not places:
+        raise Refused(
+            "no server block listens on port 80, where CAs validate names",
+            "Add a server block for the name with `listen 80;`, and run the command again.",
+        )
+    by_block: dict[int, tuple[Server, dict[str, None], dict[str, None]]] = {}
+    for name in names:
+        found = [configuration.answering(place, name) for place in places]
+        known = [each for each in found if each is not None]
+        best = min((match for _, match in known), default=Match.DEFAULT)
+        for server, match in known:
+            if match is Match.DEFAULT and best is not Match.DEFAULT:
+                continue
+            _, own, missing = by_block.setdefault(id(server), (server, {}, {}))
+            own[name] = None
+            if match >= Match.EXPRESSION:
+                missing[name] = None
+    return tuple(
+        Site(server, tuple(own), tuple(missing), _with_tls(configuration, tuple(own)))
+        for server, own, missing in by_block.values()
+    )
+
+
+def plan(
+    configuration: Configuration, wish: SecureRequest, program: Program, files: ServedFiles
+) -> Edits:
+    """Return the changes of the files. Raises `Refused`."""
+    found = sites(configuration, wish.names)
+    edits: dict[str, _Edits] = {}
+    notes: list[str] = []
+    https: list[tuple[Listen, str]] = []
+    needed: dict[tuple[str, int], tuple[str, ...]] = {}
+    replaced: set[int] = set()
+    plain = [place for place in configuration.places(HTTPS) if not configuration.speaks_tls(place)]
+    if plain and not wish.challenges_only:
+        where = next(
+            each
+            for each in configuration.servers
+            if any(one.place == plain[0] for one in each.listens)
+        )
+        raise Refused(f"{where.where} listens on port 443 without TLS")
+    if "http_rewrite" in program.without:
+        raise Refused("this nginx was built without its rewrite module")
+    for site in found:
+        _refuse_block(configuration, site.server)
+        edit = edits.setdefault(site.server.file, _Edits())
+        if wish.challenges:
+            _add_challenges(site.server, edit, program, files)
+        notes += _notes(configuration, site, wish)
+        if wish.challenges_only:
+            continue
+        if site.tls:
+            _refuse_half(configuration, site)
+            for server in site.tls:
+                https += [
+                    (listen, name)
+                    for listen in server.on(HTTPS)
+                    for name in site.names
+                    if configuration.answering(listen.place, name) is not None
+                ]
+                if id(server) in replaced:
+                    continue
+                replaced.add(id(server))
+                _refuse_block(configuration, server)
+                other = edits.setdefault(server.file, _Edits())
+                _replace_certificate(server, wish, other, files)
+                _keep(site, server, wish, other)
+                notes += _renewed_by_others(server)
+            _add_redirect(configuration, site, wish, edit)
+            _keep(site, site.server, wish, edit)
+            continue
+        listens = _tls_listens(configuration, site.server)
+        https += [(listen, name) for listen in listens for name in site.names]
+        for listen in listens:
+            if configuration.default(listen.place) is None:
+                needed.setdefault(listen.place, listen.options)
+        _add_tls(configuration, site, listens, edit, wish, program, files)
+        _keep(site, site.server, wish, edit)
+    if needed:
+        first = next(each.server for each in found if not each.tls)
+        edits[first.file].catch_all.append(
+            Addition(first.directive.end, _catch_all(needed, program, files), CATCH_ALL)
+        )
+        notes += _without_certificate(configuration, wish)
+    http = [
+        (listen, name) for each in found for listen in each.server.on(HTTP) for name in each.names
+    ]
+    changes = Changes(
+        tuple(_file_edit(path, configuration.files[path], wish.tag, edits[path]) for path in edits),
+        tuple(SiteView(each.server.where, each.names, each.server.kind) for each in found),
+        _endpoints(http),
+        _endpoints(https),
+        tuple(dict.fromkeys(notes)),
+    )
+    return Edits(changes, found, tuple(needed))
+
+
+def _endpoints(found: Sequence[tuple[Listen, str]]) -> tuple[Endpoint, ...]:
+    return tuple(
+        dict.fromkeys(
+            Endpoint(_reachable(listen.address), listen.port, name) for listen, name in found
+        )
+    )
+
+
+def _reachable(address: str) -> str:
+    """Return an address at which this machine reaches what listens on `address`."""
+    if address == "*":
+        return "127.0.0.1"
+    return "::1" if address == "[::]" else address.strip("[]")
+
+
+def names_files(configuration: Configuration, prefix: str) -> list[Line]:
+    """Return the lines, outside comments, with an argument that begins with this path."""
+    wanted = prefix.encode()
+    found: list[Line] = []
+    for path, source in configuration.files.items():
+        try:
+            directives = scan(source)
+        except SyntaxProblem:  # nginx would not load it either
+            continue
+        found += [
+            Line(path, each)
+            for each in walk(directives)
+            if any(word.startswith(wanted) for word in each.arguments)
+        ]
+    return found
+
+
+def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False) -> str:
+    """Return what to paste into the server block of these names by hand."""
+    listed = " ".join(names)
+    lines = [
+        f"# In the server block for {listed} on port 80, as its first lines:",
+        *(each.decode() for each in _challenge_lines(Program((1, 0, 0)), files)),
+    ]
+    if challenges_only:
+        return "\n".join(lines)
+    return "\n".join(
+        (
+            *lines,
+            "",
+            "# Once the certificate is issued, in the same block:",
+            "    listen 443 ssl;",
+            "    listen [::]:443 ssl;",
+            f"    ssl_certificate {_quoted(files.fullchain)};",
+            f"    ssl_certificate_key {_quoted(files.privkey)};",
+        )
+    )
+
+
+def _with_tls(configuration: Configuration, names: tuple[str, ...]) -> tuple[Server, ...]:
+    """Return the blocks that have one of these names at port 443."""
+    found: dict[int, Server] = {}
+    for place in configuration.places(HTTPS):
+        for name in names:
+            answer = configuration.answering(place, name)
+            if answer is not None and answer[1] < Match.EXPRESSION:
+                found[id(answer[0])] = answer[0]
+    return tuple(found.values())
+
+
+def _refuse_half(configuration: Configuration, site: Site) -> None:
+    """Raise `Refused` if only some names of a block have one at port 443."""
+    without = [each for each in site.names if not _with_tls(configuration, (each,))]
+    if without:
+        raise Refused(
+            f"of the names in {site.server.where}, {', '.join(without)} has no server block for"
+            f" port 443, while {site.tls[0].where} has the others",
+            f"Add {' '.join(without)} to the server_name there, and run the command again.",
+        )
+
+
+def _refuse_block(configuration: Configuration, server: Server) -> None:
+    """Raise `Refused` for a block that cannot be changed."""
+    if configuration.includes.get(server.file, 1) > 1:
+        raise Refused(f"{server.file} is included more than once, so a change in it counts twice")
+    for each in server.listens:
+        if "proxy_protocol" in each.options:
+            raise Refused(f"{server.where} expects the PROXY protocol from a proxy in front of it")
+        if not {"quic", "spdy"}.isdisjoint(each.options) and each.port == HTTP:
+            raise Refused(f"{server.where} has a `listen` that certctl does not know")
+    if not any(each.port for each in server.listens):
+        raise Refused(f"{server.where} listens on Unix sockets only: a proxy is in front of it")
+    if any(each.directive.name == b"ssl" for each in server.lines):
+        raise Refused(f"{server.where} has `ssl on`, which nginx 1.25 no longer knows")
+
+
+def _add_challenges(server: Server, edit: _Edits, program: Program, files: ServedFiles) -> None:
+    edit.challenges.append(Addition(_opened(server), _challenge_lines(program, files)))
+    for line in server.having(b"location"):
+        if line.directive.arguments in _LOCATIONS:
+            edit.early.add(_range_of(line, lambda each: each.arguments in _LOCATIONS, server))
+
+
+def _challenge_lines(program: Program, files: ServedFiles) -> tuple[bytes, ...]:
+    inner = [f"root {_quoted(files.challenges)};", "default_type text/plain;"]
+    if "http_auth_basic" not in program.without:
+        inner.append("auth_basic off;")
+    if "http_access" not in program.without:
+        inner.append("allow all;")
+    if "http_auth_request" in program.with_:
+        inner.append("auth_request off;")
+    return (
+        _INDENT + f"rewrite {_REWRITE} $uri break;".encode(),
+        _INDENT + f"location ^~ {CHALLENGES} {{".encode(),
+        *(2 * _INDENT + each.encode() for each in inner),
+        _INDENT + b"}",
+    )
+
+
+def _replace_certificate(
+    server: Server, wish: SecureRequest, edit: _Edits, files: ServedFiles
+) -> None:
+    """Put our certificate into a block that speaks TLS already."""
+    others = [each for each in server.names if _is_host(each) and each not in wish.names]
+    if others:
+        raise Refused(
+            f"{server.where} has a certificate for {', '.join(others)} too",
+            "Give all its names in one command: certctl secure " + " ".join((*wish.names, *others)),
+        )
+    for line in server.having(*_CERTIFICATE_LINES):
+        edit.late.add(_range_of(line, lambda each: each.name in _CERTIFICATE_LINES, server))
+    edit.tls.setdefault(_opened(server), []).extend(_certificate_lines(files))
+
+
+def _certificate_lines(files: ServedFiles) -> list[bytes]:
+    return [
+        _INDENT + f"ssl_certificate {_quoted(files.fullchain)};".encode(),
+        _INDENT + f"ssl_certificate_key {_quoted(files.privkey)};".encode(),
+    ]
+
+
+def _tls_listens(configuration: Configuration, server: Server) -> tuple[Listen, ...]:
+    """Return the addresses at port 443 for a block: those at port 80, and where an address of its
+    own would take visitors away from other blocks, the ones that are there.
+    """
+    there = [address for address, _ in configuration.places(HTTPS)]
+    if server.redirects_to_https:
+        raise Refused(
+            f"{server.where} redirects every request to HTTPS, but no server block has the name on"
+            " port 443, so certctl cannot know what to serve there",
+            "Remove that redirect, or add a server block for port 443, and run the command again.",
+        )
+    found: dict[str, tuple[str, ...]] = {}
+    for listen in server.on(HTTP):
+        every = _every(listen.address)
+        options = tuple(each for each in listen.options if each == "ipv6only=off")
+        if listen.address == every:
+            found[listen.address] = options
+            found.update({each: () for each in there if _every(each) == every and each != every})
+        elif listen.address in there or every not in there:
+            found[listen.address] = options
+        else:
+            found[every] = ()
+    return tuple(Listen(address, HTTPS, options) for address, options in found.items())
+
+
+def _every(address: str) -> str:
+    """Return the address that stands for all of the same family."""
+    return "[::]" if address.startswith("[") else "*"
+
+
+def _add_tls(
+    configuration: Configuration,
+    site: Site,
+    listens: Sequence[Listen],
+    edit: _Edits,
+    wish: SecureRequest,
+    program: Program,
+    files: ServedFiles,
+) -> None:
+    server = site.server
+    lines = [_INDENT + f"listen {_at(each)} ssl;".encode() for each in listens]
+    lines += [_INDENT + f"server_name {name};".encode() for name in site.missing]
+    lines += _certificate_lines(files)
+    own = {each.directive.name for each in server.lines}
+    if own.isdisjoint(name.encode() for name, _ in TLS_SETTINGS):
+        lines.append(_INDENT + f"include {_quoted(files.tls_settings)};".encode())
+    if program.version >= _HTTP2_DIRECTIVE and "http_v2" in program.with_ and b"http2" not in own:
+        lines.append(_INDENT + b"http2 on;")
+    lines += _hsts(configuration, server) if wish.hsts else []
+    edit.tls.setdefault(_opened(server), []).extend(lines)
+    _add_redirect(configuration, site, wish, edit)
+
+
+def _add_redirect(
+    configuration: Configuration, site: Site, wish: SecureRequest, edit: _Edits
+) -> None:
+    """Redirect the requests for the certified names at port 80, unless the block does already."""
+    server = site.server
+    names = tuple(each for each in site.names if each in wish.redirect)
+    if not names or server.redirects_to_https or _has_redirect(server):
+        return
+    if configuration.in_front(server) is not None and not wish.always_redirect:
+        return
+    alone = set(server.names) <= set(wish.names) and not any(
+        configuration.default(each.place) is server for each in server.on(HTTP)
+    )
+    lines = edit.tls.setdefault(_opened(server), [])
+    if alone and set(names) == set(site.names):
+        lines.append(_INDENT + b"if ($scheme = http) {")
+    else:
+        hosts = "|".join(re.escape(each) for each in names)
+        lines += [
+            _INDENT + b"set $certctl_request $scheme:$host;",
+            _INDENT + f'if ($certctl_request ~ "^http:({hosts})$") {{'.encode(),
+        ]
+    lines += [2 * _INDENT + b"return 301 https://$host$request_uri;", _INDENT + b"}"]
+
+
+def _has_redirect(server: Server) -> bool:
+    """Whether a block redirects what did not come by TLS, as certbot writes it."""
+    return any(
+        any(inner.name == b"return" for inner in each.directive.children)
+        and any(word in b"".join(each.directive.arguments) for word in (b"$scheme", b"$https"))
+        for each in server.having(b"if")
+    )
+
+
+def _hsts(configuration: Configuration, server: Server) -> list[bytes]:
+    """Return the lines for HSTS, only over HTTPS (RFC 6797 §7.2). Headers of the `http` block are
+    repeated: nginx inherits them only by blocks without any of their own.
+    """
+    if any(
+        b"strict-transport-security" in b" ".join(each.directive.arguments).lower()
+        for each in server.having(b"add_header")
+    ):
+        return []
+    repeated: list[bytes] = []
+    if not server.having(b"add_header"):
+        for each in configuration.http:
+            if each.directive.name == b"add_header":
+                text = configuration.files[each.file][each.directive.start : each.directive.end]
+                repeated.append(_INDENT + b" ".join(text.split()))
+    return [
+        *repeated,
+        _INDENT + b'set $certctl_hsts "";',
+        _INDENT + b"if ($scheme = https) {",
+        2 * _INDENT + f'set $certctl_hsts "{_HSTS}";'.encode(),
+        _INDENT + b"}",
+        _INDENT + b"add_header Strict-Transport-Security $certctl_hsts always;",
+    ]
+
+
+def _catch_all(
+    places: Mapping[tuple[str, int], tuple[str, ...]], program: Program, files: ServedFiles
+) -> tuple[bytes, ...]:
+    """Return a block that answers at these addresses for names without a certificate."""
+    more = ""
+    if "http_v2" in program.with_ and program.version < _HTTP2_DIRECTIVE:
+        more = " http2"  # here it counts for all blocks at the address
+    lines = [
+        " ".join((f"listen {_at(Listen(*place))} ssl{more} default_server", *own)) + ";"
+        for place, own in places.items()
+    ]
+    if program.version >= _REJECT_HANDSHAKE:
+        lines.append("ssl_reject_handshake on;")
+    else:
+        lines += [each.decode().strip() for each in _certificate_lines(files)]
+        lines.append("return 444;")
+    return (b"server {", *(_INDENT + each.encode() for each in lines), b"}")
+
+
+def _keep(site: Site, server: Server, wish: SecureRequest, edit: _Edits) -> None:
+    """Mark lines for TLS as there already, so that they stay while the certificate is ordered."""
+    if not set(site.names).isdisjoint(wish.served):
+        edit.served.add(_opened(server))
+
+
+def _file_edit(path: str, source: bytes, tag: str, edit: _Edits) -> FileChange:
+    challenges = {each.at: each.lines for each in edit.challenges}
+    early, late = (
+        [Removal(*each) for each in sorted(ranges)]
+        for ranges in (edit.early | (edit.late if edit.served else set()), edit.early | edit.late)
+    )
+
+    def additions(tls: Mapping[int, Sequence[bytes]]) -> list[Addition]:
+        found = ((at, (*challenges.get(at, ()), *tls.get(at, ()))) for at in {*challenges, *tls})
+        return [Addition(at, lines) for at, lines in sorted(found) if lines]
+
+    kept = {at: lines for at, lines in edit.tls.items() if at in edit.served}
+    return FileChange(
+        path,
+        source,
+        edited(source, tag, [*additions(kept), *(edit.catch_all if kept else ())], early),
+        edited(source, tag, [*additions(edit.tls), *edit.catch_all], late),
+    )
+
+
+def _range_of(line: Line, same: Callable[[Directive], bool], server: Server) -> tuple[int, int]:
+    """Return the bytes of the block's file to take out of use: the directive, or the `include` of a
+    file that has nothing else.
+    """
+    if not line.path:
+        return line.directive.start, line.directive.end
+    including = line.path[0]
+    siblings = [each for each in server.lines if each.path[:1] == (including,)]
+    if all(same(each.directive) for each in siblings):
+        return including.start, including.end
+    raise Refused(
+        f"{line.file}:{line.directive.line}, which {server.where} includes, has a line that would"
+        " have to go, among others"
+    )
+
+
+def _notes(configuration: Configuration, site: Site, wish: SecureRequest) -> Iterator[str]:
+    server = site.server
+    for name in site.missing:
+        yield (
+            f"no server_name has {name}: {server.where} answers for it, as"
+            f" {'the default server' if name not in server.names else 'an expression matches'},"
+            " and gets the name"
+        )
+    others = [each for each in server.names if _is_host(each) and each not in wish.names]
+    if others and not site.tls and not wish.challenges_only:
+        yield (
+            f"{', '.join(others)} in the same server block ({server.where}) will answer with a"
+            " certificate that does not have the name; add it to the command"
+        )
+    line = configuration.in_front(server)
+    if line is not None and not (wish.always_redirect or wish.challenges_only):
+        yield (
+            f"{line.file}:{line.directive.line} speaks of a proxy in front of nginx, so requests"
+            " are not redirected to HTTPS unless you ask for it with --redirect"
+        )
+
+
+def _renewed_by_others(server: Server) -> Iterator[str]:
+    for line in server.having(b"ssl_certificate"):
+        path = b" ".join(line.directive.arguments).decode("utf-8", "replace")
+        if "/letsencrypt/live/" in path:
+            yield (
+                f"certbot renews {path}; the server no longer uses it, so remove it there:"
+                f" certbot delete --cert-name {path.rstrip('/').split('/')[-2]}"
+            )
+
+
+def _without_certificate(configuration: Configuration, wish: SecureRequest) -> Iterator[str]:
+    others = dict.fromkeys(
+        name
+        for server in configuration.servers
+        for name in server.names
+        if _is_host(name) and name not in wish.names and server.on(HTTP) and not server.on(HTTPS)
+    )
+    if others:
+        yield (
+            f"HTTPS is refused for the names without a certificate, as before: {', '.join(others)}"
+        )
+
+
+def _is_host(name: str) -> bool:
+    """Whether a server_name is a host name that visitors may use."""
+    return "." in name and not name.startswith(("~", "*", ".")) and not name.endswith("*")
+
+
+def _opened(server: Server) -> int:
+    opened = server.directive.opened
+    assert opened is not None  # noqa: S101 - a server block has braces
+    return opened
+
+
+def _at(listen: Listen) -> str:
+    return str(listen.port) if listen.address == "*" else f"{listen.address}:{listen.port}"
+
+
+def _quoted(path: str) -> str:
+    """Return a path as an argument of a directive."""
+    if re.fullmatch(r"[A-Za-z0-9_./+-]+", path):
+        return path
+    if "$" in path:
+        raise Refused(f"nginx cannot name the path {path}: a dollar sign begins a variable")
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,99 @@
+"""Running processes as /proc shows them (Linux): their command line, parent, start and program.
+
+Under the shipped systemd unit, root has no CAP_SYS_PTRACE, and cannot see which file a process of
+another user runs, nor its namespaces: these are then None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from certctl.model.lazy_dataclass import dataclass
+
+_PROC = Path("/proc")
+_DELETED = " (deleted)"
+_LONGEST = 64 * 1024
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """One process. `title`: its command line with spaces between the words, as servers may rewrite
+    it. `owners`: its user ids. `started`: seconds since 1970. `executable`: the file it runs, None
+    if that cannot be read; `replaced`: that file has been replaced or removed since.
+    """
+
+    pid: int
+    parent: int
+    title: str
+    owners: frozenset[int]
+    started: float
+    executable: str | None = None
+    replaced: bool = False
+    same_files: bool | None = None
+    """Whether it is in the same mount namespace; None if that cannot be read."""
+    same_network: bool | None = None
+
+
+def processes() -> Iterator[ServerProcess]:
+    """Yield the processes of this machine; those that end in the meantime are left out."""
+    with contextlib.suppress(OSError):
+        for entry in _PROC.iterdir():
+            if entry.name.isdigit() and (found := process(int(entry.name))) is not None:
+                yield found
+
+
+def process(pid: int) -> ServerProcess | None:
+    """Return a process, None if it has ended."""
+    directory = _PROC / str(pid)
+    try:
+        with (directory / "cmdline").open("rb") as file:
+            words = file.read(_LONGEST)
+        stat = (directory / "stat").read_text(encoding="utf-8", errors="replace")
+        status = (directory / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    if not words or len(fields) < 20 or fields[0] == "Z":
+        return None
+    executable = _link(directory / "exe")
+    # Not the owner of the directory: a process can make that root.
+    users = next(line.split()[1:] for line in status.splitlines() if line.startswith("Uid:"))
+    return ServerProcess(
+        pid,
+        int(fields[1]),
+        " ".join(os.fsdecode(words).split("\0")).strip(),
+        frozenset(map(int, users)),
+        _since_1970(int(fields[19])),
+        None if executable is None else executable.removesuffix(_DELETED),
+        executable is not None and executable.endswith(_DELETED),
+        _same(directory, "mnt"),
+        _same(directory, "net"),
+    )
+
+
+def running_file(process: ServerProcess) -> str:
+    """Return a path of the program that a process runs, also if its file has been replaced."""
+    if process.replaced or process.executable is None:
+        return str(_PROC / str(process.pid) / "exe")
+    return process.executable
+
+
+def _since_1970(ticks: int) -> float:
+    after_boot = ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + after_boot
+
+
+def _same(directory: Path, kind: str) -> bool | None:
+    other, own = _link(directory / "ns" / kind), _link(_PROC / "self" / "ns" / kind)
+    return None if other is None or own is None else other == own
+
+
+def _link(path: Path) -> str | None:
+    try:
+        return os.fspath(path.readlink())
+    except OSError:
+        return None

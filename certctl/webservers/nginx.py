@@ -1,0 +1,402 @@
+"""nginx: finds the process that runs, reads its configuration, and reloads it.
+
+crossplane decides which server blocks there are. Where in a file they are is what our own scanner
+of bytes says, since crossplane knows lines only; both must agree before a file is changed.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from certctl.model.errors import CertctlError, ConfigurationError, WebServerFailed, WebServerRefused
+from certctl.model.lazy_dataclass import dataclass
+from certctl.model.webserver import Changes, FileChange, SecureRequest, ServedFiles
+from certctl.rules import nginx_secure
+from certctl.rules.marked_lines import restored, tags
+from certctl.rules.nginx_secure import CATCH_ALL, Edits, Program, Refused
+from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Server, Unreadable, read
+from certctl.system.files import check_trusted, read_regular
+from certctl.system.port_holders import held_by_others
+from certctl.system.process import run
+from certctl.system.server_processes import ServerProcess, process, processes, running_file
+from certctl.webservers.server import ServerSystem, WebServer
+
+_MASTER = "nginx: master process "
+_WORKER = "nginx: worker process"
+_SECONDS = 30.0
+_RELOAD_SECONDS = 15.0
+_POLL_SECONDS = 0.05
+_LARGEST_FILE = 16 * 1024 * 1024
+_GENERATORS = rb"ansible|puppet|chef|salt|terraform|cpanel|plesk|directadmin|ispconfig|nixos"
+_GENERATED = re.compile(
+    rb"^[ \t]*#.*?(ansible managed|(?:managed|generated|written) by [\w. -]*?(?:%s)"
+    rb"|do not (?:edit|modify)|auto(?:matically)?[- ]?generated|cpanel|plesk)" % _GENERATORS,
+    re.IGNORECASE | re.MULTILINE,
+)
+_GENERATED_PLACES = ("/nix/store/", "/usr/local/psa/", "/var/cpanel/", "/etc/nginx/plesk.conf.d/")
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What `nginx -V` says: version, modules, and the paths that were built in."""
+
+    text: str
+    program: Program
+    prefix: str
+    configuration: str
+
+
+def find(system: ServerSystem) -> Sequence[WebServer]:
+    """Return the nginx servers that run here. Raises `WebServerRefused` if each of them is in a
+    container, or another place whose files are not those that certctl sees.
+    """
+    every = list(processes())
+    # The program of another user's process must not be run as root.
+    owners = {0, os.geteuid()}
+    masters = [each for each in every if each.title.startswith(_MASTER) and each.owners <= owners]
+    here = [each for each in masters if each.same_files is not False]
+    own_network = [each for each in here if each.same_network is not False]
+    if masters and not own_network:
+        pids = ", ".join(str(each.pid) for each in masters)
+        raise WebServerRefused(
+            f"nginx runs in a container (process {pids}), so its files and ports are not those of"
+            " this machine",
+            hint="Run certctl in that container, or add the lines by hand:",
+            code="webserver.container",
+        )
+    return [Nginx(each, system) for each in own_network]
+
+
+def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False) -> str:
+    """Return the lines to add by hand."""
+    return nginx_secure.snippet(names, files, challenges_only=challenges_only)
+
+
+def undone(path: str, tag: str, *, last: bool) -> bytes | None:
+    """Return the bytes of a file without our lines; None if it does not exist any more."""
+    try:
+        return _without(_bytes(path), tag, last=last)
+    except Unreadable:
+        return None
+
+
+class Nginx:
+    """The nginx whose master process is `master`."""
+
+    kind = "nginx"
+
+    def __init__(self, master: ServerProcess, system: ServerSystem) -> None:
+        self._master = master
+        self._system = system
+        self._command = running_file(master)
+        self.notes: tuple[str, ...] = ()
+        words = master.title.removeprefix(_MASTER).split(" ")
+        if master.executable is None:
+            self._command = words[0]
+            unseen = f"the program of process {master.pid} cannot be read without CAP_SYS_PTRACE"
+            self.notes = (f"{unseen}; {words[0]} is taken for it",)
+        self._build = _build(self._command)
+        self._prefix = _option(words, "-p")
+        self._given = _option(words, "-c")
+        prefix = self._prefix or self._build.prefix
+        self.configuration_file = os.path.normpath(
+            Path(prefix, self._given or self._build.configuration)
+        )
+
+    @property
+    def description(self) -> str:
+        version = ".".join(map(str, self._build.program.version))
+        return f"nginx {version} (process {self._master.pid}, {self.configuration_file})"
+
+    @property
+    def target_options(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        if self._given is not None:
+            found["deploy.nginx.config"] = self.configuration_file
+        usual = {"/usr/sbin/nginx", "/usr/bin/nginx", "nginx"}
+        if self._master.executable is not None and self._master.executable not in usual:
+            found["deploy.nginx.binary"] = self._master.executable
+        return found
+
+    def plan(self, request: SecureRequest, files: ServedFiles) -> Changes:
+        snippet_ = snippet(request.names, files, challenges_only=request.challenges_only)
+        try:
+            self._require_alone(HTTP)
+            current = self._read()
+            _require_agreement(current, self.configuration_file)
+            last = not (_every_tag(current) - {request.tag, CATCH_ALL})
+            base = self._read(lambda data: _without(data, request.tag, last=last))
+            edits = nginx_secure.plan(base, request, self._build.program, files)
+            self._require_editable(base, edits)
+            if edits.new_places:
+                self._require_alone(HTTPS)
+        except (Refused, Unreadable) as error:
+            hint = getattr(error, "hint", None)
+            raise WebServerRefused(
+                f"{error}; nothing was changed",
+                hint=f"{hint or 'Add the lines by hand:'}\n{snippet_}",
+            ) from error
+        newer = self._newer_than_workers(current)
+        found = edits.changes.files
+        return replace(
+            edits.changes,
+            files=tuple(each for each in found if current.files[each.path] != each.final),
+            notes=(*edits.changes.notes, *newer),
+        )
+
+    def tls_settings(self) -> bytes:
+        return nginx_secure.tls_settings_file()
+
+    def names_path(self, prefix: str) -> Sequence[str]:
+        try:
+            found = self._read()
+        except Unreadable:
+            return ()
+        lines = nginx_secure.names_files(found, prefix)
+        return [f"{each.file}:{each.directive.line}" for each in lines]
+
+    def test(self) -> None:
+        done = run((*self._words(), "-t", "-q"), environment={}, timeout=_SECONDS)
+        if done.exit_status != 0:
+            raise WebServerFailed(
+                f"nginx does not accept its configuration:\n{done.output.strip()}",
+                hint=f"See what it says: {' '.join(self._words())} -t",
+                code="webserver.test_failed",
+            )
+
+    def reload(self) -> None:
+        before = {each.pid for each in self._workers()}
+        try:
+            os.kill(self._master.pid, signal.SIGHUP)
+        except OSError as error:
+            raise WebServerFailed(
+                f"nginx cannot be reloaded: process {self._master.pid}: {error.strerror}"
+            ) from error
+        deadline = self._system.clock.monotonic() + _RELOAD_SECONDS
+        while True:
+            self._require_master()
+            workers = {each.pid for each in self._workers()}
+            if workers and not workers & before:
+                return
+            if self._system.clock.monotonic() > deadline:
+                raise WebServerFailed(
+                    "nginx keeps its old configuration: no new worker process has started",
+                    hint="The reason is in its error log.",
+                    code="webserver.not_reloaded",
+                )
+            # Not the run's stop event: a reload that has begun is waited for.
+            self._system.clock.wait(threading.Event(), _POLL_SECONDS)
+
+    def _words(self) -> tuple[str, ...]:
+        given = () if self._given is None else ("-c", self.configuration_file)
+        return (self._command, *(("-p", self._prefix) if self._prefix else ()), *given)
+
+    def _workers(self) -> list[ServerProcess]:
+        return [
+            each
+            for each in processes()
+            if each.parent == self._master.pid
+            and each.title.startswith(_WORKER)
+            and "shutting down" not in each.title
+        ]
+
+    def _require_master(self) -> None:
+        now = process(self._master.pid)
+        if now is None or abs(now.started - self._master.started) > 1:
+            raise WebServerFailed(
+                f"nginx ended: its master process {self._master.pid} is gone",
+                hint="Start it again, for example with: systemctl start nginx",
+                code="webserver.ended",
+            )
+
+    def _require_alone(self, port: int) -> None:
+        """Raise `Refused` if another program listens on the port."""
+        other = held_by_others(port, self._master.pid)
+        if other is not None:
+            raise Refused(
+                f"port {port} is taken by {other}, not only by nginx (process {self._master.pid})",
+                "Stop that program, or move it to another port, and run the command again."
+                " Otherwise add the lines by hand:",
+            )
+
+    def _read(self, changed: Callable[[bytes], bytes] = bytes) -> Configuration:
+        return read(self.configuration_file, lambda path: changed(_bytes(path)), _matching)
+
+    def _require_editable(self, configuration: Configuration, edits: Edits) -> None:
+        """Raise `Refused` for a file that is read twice, generated or read-only."""
+        read_as: Counter[str] = Counter()
+        for path, count in configuration.includes.items():
+            read_as[os.path.realpath(path)] += count
+        for each in edits.changes.files:
+            real = os.path.realpath(each.path)
+            if read_as[real] > 1:
+                raise Refused(f"{each.path} is read more than once, so a change counts twice")
+            if generated := _is_generated(real, each):
+                raise Refused(f"{each.path} is generated ({generated}), so a change would be lost")
+            if not os.access(Path(real).parent, os.W_OK):
+                raise Refused(f"{each.path} is read-only")
+            try:
+                check_trusted(Path(each.path))
+            except ConfigurationError as error:
+                raise Refused(
+                    f"{each.path} can be written by other users, or a directory above it, so a"
+                    " change in it could become theirs",
+                    f"{error.hint}\nOtherwise add the lines by hand:",
+                ) from error
+
+    def _newer_than_workers(self, configuration: Configuration) -> Iterator[str]:
+        started = max((each.started for each in self._workers()), default=None)
+        for path in configuration.files if started is not None else ():
+            changed = Path(path).stat().st_mtime
+            if started is not None and changed > started + 0.5:
+                yield (
+                    f"{path} was changed after nginx had loaded it: the reload activates that"
+                    " change too"
+                )
+
+
+def _build(command: str) -> _Build:
+    """Return what a program says about itself. Raises `WebServerRefused`."""
+    done = run((command, "-V"), environment={}, timeout=_SECONDS)
+    version = re.search(r"nginx/(\d+(?:\.\d+)+)", done.output) or re.search(
+        r"nginx version: \S+?/(\d+(?:\.\d+)+)", done.output
+    )
+    if done.exit_status != 0 or version is None:
+        raise WebServerRefused(
+            f"{command} -V does not tell the version of nginx, which decides what it accepts",
+            hint=f"See what it says: {command} -V",
+        )
+    arguments = dict(re.findall(r"--([\w-]+)=('[^']*'|\S+)", done.output))
+    prefix = arguments.get("prefix", "/usr/local/nginx").strip("'")
+    program = Program(
+        tuple(int(each) for each in version[1].split(".")[:3]),
+        frozenset(re.findall(r"--without-(\w+)_module", done.output)),
+        frozenset(re.findall(r"--with-(\w+)_module", done.output)),
+    )
+    configuration = arguments.get("conf-path", "conf/nginx.conf").strip("'")
+    return _Build(done.output, program, prefix, str(Path(prefix, configuration)))
+
+
+def _option(words: Sequence[str], flag: str) -> str | None:
+    """Return the value of an option in the title of the master process."""
+    for index, word in enumerate(words):
+        if word == flag and index + 1 < len(words):
+            return words[index + 1]
+        if word.startswith(flag) and len(word) > len(flag) and word[len(flag)] in "/.":
+            return word[len(flag) :]
+    return None
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        return read_regular(Path(path), _LARGEST_FILE)
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+    except CertctlError as error:
+        raise Unreadable(error.message) from error
+
+
+def _matching(pattern: str) -> Sequence[str]:
+    """Return the files of an `include`, as nginx finds them."""
+    if glob.has_magic(pattern):
+        return sorted(glob.glob(pattern), key=os.fsencode)  # noqa: PTH207 - as nginx, not pathlib
+    return (pattern,)
+
+
+def _without(data: bytes, tag: str, *, last: bool) -> bytes:
+    data = restored(data, tag)
+    return restored(data, CATCH_ALL) if last else data
+
+
+def _every_tag(configuration: Configuration) -> set[str]:
+    return {tag for data in configuration.files.values() for tag in tags(data)}
+
+
+def _is_generated(path: str, change: FileChange) -> str | None:
+    """Return by what a file is generated, None if nothing says so."""
+    for place in _GENERATED_PLACES:
+        if path.startswith(place):
+            return place.rstrip("/")
+    found = _GENERATED.search(change.source[:8192])
+    return None if found is None else found[0].decode("utf-8", "replace").strip(" \t#")
+
+
+def _require_agreement(configuration: Configuration, main: str) -> None:
+    """Raise `Refused` unless crossplane sees the same server blocks, names and addresses."""
+    ours = [_described(each) for each in configuration.servers]
+    theirs = list(_by_crossplane(main))
+    if ours == theirs:
+        return
+    pairs = itertools.zip_longest(ours, theirs)
+    where, line = next((mine or other or (main, 1))[:2] for mine, other in pairs if mine != other)
+    raise Refused(
+        f"two readers of the configuration disagree about the server block at {where}:{line}"
+    )
+
+
+_Described = tuple[str, int, tuple[tuple[str, ...], ...], tuple[str, ...]]
+
+
+def _described(server: Server) -> _Described:
+    listens = [
+        tuple(word.decode("utf-8", "replace") for word in line.directive.arguments)
+        for line in server.having(b"listen")
+    ]
+    names = [
+        word.decode("utf-8", "replace")
+        for line in server.having(b"server_name")
+        for word in line.directive.arguments
+    ]
+    return (
+        os.path.normpath(server.file),
+        server.directive.line,
+        tuple(listens),
+        tuple(names),
+    )
+
+
+def _by_crossplane(main: str) -> Iterator[_Described]:
+    import crossplane  # noqa: PLC0415 - for this command only
+
+    payload = crossplane.parse(main, comments=False, check_ctx=False, check_args=False)
+    if payload["status"] != "ok":
+        first = payload["errors"][0]
+        raise Refused(f"{first['file']} cannot be read: {first['error']}")
+    files: Sequence[Mapping[str, Any]] = payload["config"]
+
+    def expanded(file: str, block: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+        for each in block:
+            if "includes" in each:
+                for index in each["includes"]:
+                    yield from expanded(files[index]["file"], files[index]["parsed"])
+            else:
+                yield file, each
+
+    for file, http in expanded(files[0]["file"], files[0]["parsed"]):
+        if http["directive"] != "http":
+            continue
+        for where, server in expanded(file, http.get("block", ())):
+            if server["directive"] != "server" or "block" not in server:
+                continue
+            inner = [each for _, each in expanded(where, server["block"])]
+            yield (
+                os.path.normpath(where),
+                server["line"],
+                tuple(tuple(each["args"]) for each in inner if each["directive"] == "listen"),
+                tuple(
+                    name
+                    for each in inner
+                    if each["directive"] == "server_name"
+                    for name in each["args"]
+                ),
+            )

@@ -1,0 +1,101 @@
+"""What a web server is to `certctl secure`; one module of this package for each program."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Protocol, cast
+
+from certctl.model.lazy_dataclass import dataclass
+from certctl.model.ports import Clock
+from certctl.model.webserver import Changes, SecureRequest, ServedFiles
+
+MODULES = MappingProxyType({"nginx": "nginx"})
+"""The module of each web server."""
+
+
+@dataclass(frozen=True)
+class ServerSystem:
+    """The clock, and the event that interrupts the run."""
+
+    clock: Clock
+    stop: threading.Event
+
+
+class WebServer(Protocol):
+    """A running web server whose configuration can be changed."""
+
+    @property
+    def kind(self) -> str:
+        """The program: the name of its module, which is also that of its deploy target."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """The program with version, process and configuration, for people."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What could not be found out about the process, for people."""
+        ...
+
+    @property
+    def target_options(self) -> dict[str, str]:
+        """The options of the deploy target with which it finds this server."""
+        ...
+
+    def plan(self, request: SecureRequest, files: ServedFiles) -> Changes:
+        """Return the changes, from the files as they would be without our lines.
+
+        Raises `WebServerRefused`, with what to add by hand.
+        """
+        ...
+
+    def tls_settings(self) -> bytes:
+        """Return the contents of the file with ciphers and protocols that the lines include."""
+        ...
+
+    def names_path(self, prefix: str) -> Sequence[str]:
+        """Return the places in the configuration that name a path beginning with `prefix`."""
+        ...
+
+    def test(self) -> None:
+        """Test the configuration on disk. Raises `WebServerFailed` with the program's output."""
+        ...
+
+    def reload(self) -> None:
+        """Load the configuration, and return once new processes serve with it.
+
+        Raises `WebServerFailed`: an exit status or a signal that was sent prove nothing.
+        """
+        ...
+
+
+class ServerModule(Protocol):
+    """The interface of a module for a web server."""
+
+    def find(self, system: ServerSystem) -> Sequence[WebServer]:
+        """Return the servers that run on this machine. Raises `WebServerRefused` if there are some,
+        but only such that cannot be changed from here.
+        """
+        ...
+
+    def snippet(
+        self, names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False
+    ) -> str:
+        """Return the lines to add by hand."""
+        ...
+
+    def undone(self, path: str, tag: str, *, last: bool) -> bytes | None:
+        """Return the bytes of a file without the lines marked with `tag`, and with `last` also
+        without those that all certificates share; None if the file does not exist any more.
+        """
+        ...
+
+
+def server_module(kind: str) -> ServerModule:
+    """Return the module of a web server."""
+    return cast(ServerModule, importlib.import_module(f"certctl.webservers.{MODULES[kind]}"))

@@ -1,0 +1,149 @@
+"""A machine of a test's own: its network, its processes, and the directories of its nginx.
+
+Made of namespaces, so that servers have their usual ports and paths, and nothing outside is seen or
+changed. Only root can make one.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab.processes import ServerProcess, wait_until
+from tests.lab.programs import program
+from tests.support.command import Finished
+
+HOME = Path("/srv/certctl")
+ADDRESS = "192.0.2.10"
+"""An address of the machine besides those of loopback."""
+
+_CLONE_NEWNET = 0x40000000
+_SECONDS = 60.0
+_SETUP = """
+set -e
+mount --make-rprivate /
+for directory in /run /var/log/nginx /var/lib/nginx /srv /etc/cron.d; do
+    mount -t tmpfs -o mode=755 tmpfs $directory
+done
+mount --bind {directory}/nginx /etc/nginx
+mount --bind {directory}/hosts /etc/hosts
+mkdir /srv/www
+trap 'exit 0' TERM
+sleep infinity &
+touch {directory}/ready
+wait
+"""
+
+
+def possible() -> bool:
+    """Whether this process may make namespaces."""
+    if os.geteuid() != 0 or sys.platform != "linux" or shutil.which("unshare") is None:
+        return False
+    tried = subprocess.run(["unshare", "-n", "-m", "-p", "-f", "true"], check=False)
+    return tried.returncode == 0
+
+
+@contextmanager
+def network() -> Iterator[None]:
+    """Give this thread, and what it starts, a network in which there is only loopback."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    try:
+        for words in ("link set lo up", f"address add {ADDRESS}/32 dev lo"):
+            subprocess.run(["ip", *words.split()], check=True)
+        yield
+    finally:
+        if libc.setns(before, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        os.close(before)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine. `nginx` is its /etc/nginx, as seen from outside; `pid` its first process."""
+
+    directory: Path
+    pid: int
+
+    @property
+    def nginx(self) -> Path:
+        return self.directory / "nginx"
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What starts a command in it."""
+        return ("nsenter", "--target", str(self.pid), "--mount", "--pid", "--")
+
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.prefix, *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+
+    def certctl(self, *arguments: str) -> Finished:
+        """Run a command of certctl to its end."""
+        done = subprocess.run(
+            [*self.prefix, sys.executable, "-m", "certctl", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+            env={**os.environ, "CERTCTL_HOME": str(HOME)},
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def configure(self, files: Mapping[str, bytes]) -> None:
+        """Write files below /etc/nginx; Debian's default site goes."""
+        shutil.rmtree(self.nginx / "sites-enabled")
+        (self.nginx / "sites-enabled").mkdir()
+        for name, content in files.items():
+            path = self.nginx / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file below /etc/nginx."""
+        return {
+            str(path.relative_to(self.nginx)): path.read_bytes()
+            for path in sorted(self.nginx.rglob("*"))
+            if path.is_file()
+        }
+
+    def start_nginx(self) -> None:
+        """Start it as a daemon, which keeps what it was given as standard error."""
+        done = self.run("sh", "-c", "nginx >/run/nginx.said 2>&1 || cat /run/nginx.said")
+        assert done.stdout == "", done.stdout
+
+    def workers(self) -> set[int]:
+        """Return the ids of nginx's worker processes, as the machine counts them."""
+        found = self.run("pgrep", "-f", "nginx: worker process$").stdout
+        return set(map(int, found.split()))
+
+
+@contextmanager
+def machine(directory: Path, hosts: Sequence[str] = ()) -> Iterator[Machine]:
+    """Make a machine with Debian's /etc/nginx; `hosts` are lines of its /etc/hosts."""
+    shutil.copytree("/etc/nginx", directory / "nginx", symlinks=True)
+    lines = ("127.0.0.1 localhost", "::1 localhost", *hosts)
+    (directory / "hosts").write_text("".join(f"{line}\n" for line in lines))
+    command = [
+        *(program("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *("sh", "-c", _SETUP.format(directory=directory)),
+    ]
+    ready = directory / "ready"
+    with ServerProcess(command, directory=directory, ready=ready.exists) as server:
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+        wait_until(lambda: children.read_text().strip() != "", "the first process of the machine")
+        yield Machine(directory, int(children.read_text().split()[0]))

@@ -1,0 +1,594 @@
+"""`certctl secure` with Debian's nginx, on machines of their own: with a CA that validates at port
+80, one command makes HTTPS of what was there, and `--undo` gives every byte back.
+"""
+
+import http.client
+import shutil
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tests.lab import machine as lab
+from tests.lab.machine import HOME, Machine, machine, network
+from tests.lab.pebble import ChallengeTestServer, PebbleServer
+from tests.lab.processes import wait_until
+from tests.lab.programs import require
+
+LIFETIME = 90 * 24 * 3600
+HOSTS = ("one.example", "two.example", "three.example", "old.example")
+BACKEND = b'server { listen 127.0.0.1:8000; return 200 "the application\\n"; }\n'
+OTHER = b'server { listen 80; server_name old.example; return 200 "another site\\n"; }\n'
+DEFAULT = b'server { listen 80 default_server; return 200 "the default\\n"; }\n'
+MAIN = b"""user www-data;
+pid /run/nginx.pid;
+events { worker_connections 100; }
+http {
+    default_type text/html;
+    include /etc/nginx/conf.d/*.conf;
+%s}
+"""
+ONE_LINE = (
+    b"user www-data; pid /run/nginx.pid; events { } http { "
+    b'server { listen 80; server_name one.example; return 200 "in one line"; } '
+    b'server { listen 80; server_name old.example; return 200 "another site"; } }'
+)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PebbleServer]:
+    """A CA that validates at port 80 of the machine, in a network of the module's own."""
+    require("nginx", "pebble", "pebble-challtestsrv", "unshare", "nsenter")
+    if not lab.possible():
+        pytest.skip("only root can give nginx its usual ports and directories, by namespaces")
+    directories = [tmp_path_factory.mktemp(each) for each in ("dns", "ca")]
+    with (
+        network(),
+        ChallengeTestServer(directory=directories[0]) as dns,
+        PebbleServer(
+            directory=directories[1],
+            dns_server=dns.dns_address,
+            http_port=80,
+            validity_seconds=LIFETIME,
+            blocked_domains=("blocked.example",),
+        ) as server,
+    ):
+        dns.set_aaaa("six.example", ("::1",))
+        yield server
+
+
+@pytest.fixture
+def here(authority: PebbleServer, tmp_path: Path) -> Iterator[Machine]:  # noqa: ARG001 - its network
+    lines = (f"127.0.0.1 {' '.join(HOSTS)} blocked.example", "::1 six.example")
+    with machine(tmp_path, lines) as made:
+        yield made
+
+
+def options(authority: PebbleServer) -> list[str]:
+    return [
+        *("--ca", authority.directory_url, "--ca-bundle", str(authority.ca_bundle)),
+        *("--agree-tos", "--yes", "--schedule"),
+    ]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered: status, where it sends the visitor, and the text."""
+
+    status: int
+    text: str = ""
+    location: str = ""
+
+
+def ask(name: str, path: str = "/", *, tls: bool = False, address: str = "127.0.0.1") -> Answer:
+    """Ask for a page as a visitor of `name` does, without believing any certificate."""
+    tcp = socket.create_connection((address, 443 if tls else 80), timeout=10)
+    with closing(http.client.HTTPConnection(name)) as connection:
+        connection.sock = context().wrap_socket(tcp, server_hostname=name) if tls else tcp
+        connection.request("GET", path)
+        response = connection.getresponse()
+        text = response.read().decode()
+        shown = text.strip() if response.status == 200 else ""
+        return Answer(response.status, shown, response.getheader("Location") or "")
+
+
+def context() -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def names_served(name: str, address: str = "127.0.0.1") -> list[str] | None:
+    """Return the names of the certificate presented for `name`, None where TLS is refused."""
+    with suppress(OSError), socket.create_connection((address, 443), timeout=10) as tcp:
+        with context().wrap_socket(tcp, server_hostname=name) as tls:
+            data = tls.getpeercert(binary_form=True)
+        assert data is not None
+        found = x509.load_der_x509_certificate(data).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+        return sorted(found.value.get_values_for_type(x509.DNSName))
+    return None
+
+
+def site(*lines: str, name: str = "one.example") -> bytes:
+    inner = "".join(f"    {line}\n" for line in ("listen 80;", f"server_name {name};", *lines))
+    return f"server {{\n{inner}}}\n".encode()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration, the names to secure, what visitors get at HTTPS, and what others get."""
+
+    files: Mapping[str, bytes]
+    names: Sequence[str]
+    https: Answer
+    http: Answer | None = None
+    """None: redirected to HTTPS."""
+    others: Sequence[str] = ("old.example",)
+    address: str = "127.0.0.1"
+    setup: Sequence[str] = field(default=("true",))
+
+
+HELLO = Answer(200, "hello")
+CASES = {
+    "proxied": Case(
+        {
+            "sites-enabled/one": site("location / { proxy_pass http://127.0.0.1:8000; }"),
+            "conf.d/more.conf": BACKEND + OTHER,
+        },
+        ["one.example"],
+        Answer(200, "the application"),
+    ),
+    "static": Case(
+        {"sites-enabled/one": site("root /srv/www;"), "conf.d/more.conf": OTHER},
+        ["one.example"],
+        HELLO,
+        setup=("sh", "-c", "echo hello >/srv/www/index.html"),
+    ),
+    "redirected elsewhere": Case(
+        {"sites-enabled/one": site("return 301 http://old.example/;"), "conf.d/a.conf": OTHER},
+        ["one.example"],
+        Answer(301, location="http://old.example/"),
+    ),
+    "with a password": Case(
+        {
+            "sites-enabled/one": site(
+                "auth_basic closed;", "auth_basic_user_file passwords;", "deny all;",
+                "root /srv/www;", "location ~ /\\. { return 404; }",
+            ),
+            "conf.d/a.conf": OTHER,
+            "passwords": b"",
+        },
+        ["one.example"],
+        Answer(403),
+    ),
+    "IPv6 only": Case(
+        {
+            "sites-enabled/six": b"server {\n\tlisten [::]:80;\n\tserver_name six.example;\n"
+            b"\treturn 200 six;\n}\n"
+        },
+        ["six.example"],
+        Answer(200, "six"),
+        others=(),
+        address="::1",
+    ),
+    "three names in two blocks": Case(
+        {
+            "sites-enabled/one": site("return 200 hello;", name="one.example two.example"),
+            "sites-enabled/three": site("return 200 hello;", name="three.example"),
+            "conf.d/a.conf": OTHER,
+        },
+        ["one.example", "two.example", "three.example"],
+        HELLO,
+    ),
+    "the default server": Case(
+        {
+            "sites-enabled/one": b"server {\n    listen 80 default_server;\n"
+            b"    listen [::]:80 default_server;\n    server_name one.example;\n"
+            b"    return 200 hello;\n}\n",
+            "sites-enabled/two": site("return 200 second;", name="two.example"),
+            "conf.d/a.conf": OTHER,
+        },
+        ["one.example"],
+        HELLO,
+        others=("two.example", "old.example", "unknown.example"),
+    ),
+    "a name that no block has": Case(
+        {"conf.d/a.conf": DEFAULT + OTHER},
+        ["one.example"],
+        Answer(200, "the default"),
+        others=("old.example", "unknown.example"),
+    ),
+    "in one line": Case(
+        {"nginx.conf": ONE_LINE}, ["one.example"], Answer(200, "in one line")
+    ),
+    "CRLF and Latin-1": Case(
+        {
+            "nginx.conf": MAIN % b"",
+            "conf.d/caf\u00e9.conf": site("# caf\u00e9", "return 200 hello;")
+            .decode().replace("\n", "\r\n").encode("latin-1"),
+            "conf.d/old.conf": OTHER,
+        },
+        ["one.example"],
+        HELLO,
+    ),
+    "in nginx.conf, as on RHEL": Case(
+        {"nginx.conf": MAIN % site("return 200 hello;"), "conf.d/old.conf": OTHER},
+        ["one.example"],
+        HELLO,
+    ),
+    "with lines of another client": Case(
+        {
+            "sites-enabled/one": site(
+                "location /.well-known/acme-challenge/ { root /nowhere; }",
+                "location / { return 200 hello; }",
+            ),
+            "conf.d/old.conf": OTHER,
+        },
+        ["one.example"],
+        HELLO,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_one_command_makes_https_of_it_and_undo_gives_every_byte_back(
+    here: Machine, authority: PebbleServer, case: Case
+) -> None:
+    here.configure(case.files)
+    here.run(*case.setup)
+    original = here.files()
+    here.start_nginx()
+    before = {each: ask(each) for each in case.others}
+
+    done = here.certctl("secure", *case.names, *options(authority))
+
+    assert (done.exit_status, done.stderr.count("error")) == (0, 0), done
+    for name in case.names:
+        assert ask(name, tls=True, address=case.address) == case.https
+        assert names_served(name, case.address) == sorted(case.names)
+        assert ask(name, "/a?b", address=case.address) == (
+            case.http or Answer(301, location=f"https://{name}/a?b")
+        )
+    assert {each: ask(each) for each in case.others} == before
+    assert [names_served(each) for each in case.others] == [None] * len(case.others)
+    assert "certctl renew" in here.run("sh", "-c", "cat /etc/cron.d/*").stdout.replace("-m ", "")
+
+    changed = here.files()
+    again = here.certctl("secure", *case.names, *options(authority))
+    assert (again.exit_status, here.files()) == (0, changed), again
+
+    undone = here.certctl("secure", "--undo", case.names[0], "--yes")
+    assert undone.exit_status == 0, undone
+    assert here.files() == original
+    assert {each: ask(each) for each in case.others} == before
+    with pytest.raises(ConnectionRefusedError, match="refused"):
+        socket.create_connection((case.address, 443), timeout=10)
+
+
+# What is refused, before anything is changed.
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"conf.d/a.conf": b"# Ansible managed\n" + site("return 200 hello;")},
+            "/etc/nginx/conf.d/a.conf is generated (Ansible managed)",
+        ),
+        (
+            {
+                "conf.d/a.conf": site("return 200 hello;"),
+                "conf.d/b.conf": b"include conf.d/a.conf;",
+            },
+            "/etc/nginx/conf.d/a.conf is included more than once",
+        ),
+        (
+            {"conf.d/a.conf": site("return 200 hello;").replace(b"80;", b"80 proxy_protocol;")},
+            "/etc/nginx/conf.d/a.conf:1 expects the PROXY protocol",
+        ),
+        (
+            {"conf.d/a.conf": site("return 200 hello;").replace(b"80;", b"unix:/run/one.sock;")},
+            "no server block listens on port 80",
+        ),
+        (
+            {"conf.d/a.conf": site("return 301 https://$host$request_uri;")},
+            "/etc/nginx/conf.d/a.conf:1 redirects every request to HTTPS, but no server block",
+        ),
+        (
+            {"conf.d/a.conf": site("location / { return 302 https://one.example/; }")},
+            "/etc/nginx/conf.d/a.conf:1 redirects every request to HTTPS, but no server block",
+        ),
+        (
+            {"conf.d/a.conf": b"# one\r# two\n" + site("return 200 hello;")},
+            "disagree about the server block at /etc/nginx/conf.d/a.conf:2",
+        ),
+        (
+            {"conf.d/a.conf": site("listen 443;", "return 200 hello;")},
+            "/etc/nginx/conf.d/a.conf:1 listens on port 443 without TLS",
+        ),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_cannot_be_changed_is_refused_with_the_lines_to_add(
+    here: Machine, files: Mapping[str, bytes], said: str
+) -> None:
+    here.configure(files)
+    here.start_nginx()
+
+    assert_refused(here, said)
+
+
+def assert_refused(here: Machine, said: str) -> None:
+    """Fail unless nothing is changed, and the reason and the lines to add are printed."""
+    before = here.files()
+
+    refused = here.certctl("secure", "one.example", "--yes", "--agree-tos")
+
+    assert refused.exit_status == 2, refused
+    assert said in refused.stderr
+    assert f"ssl_certificate {HOME}/live/one.example/fullchain.pem;" in refused.stderr
+    assert here.files() == before
+
+
+def test_a_test_that_fails_already_is_refused(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    (here.nginx / "conf.d" / "b.conf").write_text("mistake;\n")
+
+    assert_refused(here, 'unknown directive "mistake" in /etc/nginx/conf.d/b.conf:1')
+
+
+def test_a_port_443_of_another_program_is_refused(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    python = f"import socket; s = socket.create_server(('{lab.ADDRESS}', 443)); input()"
+    here.run("sh", "-c", f'{sys.executable} -c "{python}" </dev/zero >/dev/null 2>&1 &')
+    wait_until(lambda: listens(lab.ADDRESS, 443), "the other program")
+
+    assert_refused(here, "port 443 is taken by python")
+
+
+def test_nginx_in_a_container_is_refused(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.run("sh", "-c", "unshare --mount nginx >/run/nginx.said 2>&1")
+    wait_until(lambda: listens("127.0.0.1", 80), "nginx")
+
+    assert_refused(here, "nginx runs in a container")
+
+
+def test_a_process_of_another_user_that_calls_itself_nginx_is_not_believed(here: Machine) -> None:
+    evil = "/srv/evil"
+    here.run("sh", "-c", f"echo '#!/bin/sh\ntouch /srv/ran' >{evil}; chmod 755 {evil}")
+    title = "exec -a 'nginx: master process /srv/evil' sleep 60"
+    here.run(
+        "sh", "-c", f'setpriv --reuid nobody --clear-groups bash -c "{title}" >/dev/null 2>&1 &'
+    )
+    wait_until(lambda: "master" in here.run("ps", "ax").stdout, "the impostor")
+
+    refused = here.certctl("secure", "one.example", "--yes")
+
+    assert refused.exit_status == 2
+    assert "no nginx runs on this machine" in refused.stderr
+    assert not (Path(f"/proc/{here.pid}/root") / "srv" / "ran").exists()
+
+
+def test_a_file_that_other_users_can_write_is_refused(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    (here.nginx / "conf.d" / "a.conf").chmod(0o666)
+
+    refused = here.certctl("secure", "one.example", "--yes")
+
+    assert (refused.exit_status, "a.conf can be written by other users" in refused.stderr) == (
+        2,
+        True,
+    ), refused
+
+
+def listens(address: str, port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex((address, port)) == 0
+
+
+# What happens later, or goes wrong.
+
+
+def test_where_the_ca_refuses_every_byte_is_put_back(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;", name="blocked.example")})
+    original = here.files()
+    here.start_nginx()
+
+    failed = here.certctl("secure", "blocked.example", *options(authority))
+
+    assert failed.exit_status == 1, failed
+    assert "The configuration of the web server is as it was before." in failed.stderr
+    assert here.files() == original
+    assert ask("blocked.example") == HELLO
+    assert ask("blocked.example", "/.well-known/acme-challenge/x") == HELLO
+
+
+def test_a_certificate_that_is_served_already_is_replaced(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.run("sh", "-c", SELF_SIGNED)
+    here.configure(
+        {
+            "conf.d/a.conf": site("return 301 https://$host$request_uri;"),
+            "conf.d/b.conf": b"server {\n    listen 443 ssl;\n    server_name one.example;\n"
+            b"    ssl_certificate /srv/own.pem; ssl_certificate_key /srv/own.key;\n"
+            b"    return 200 hello;\n}\n",
+        }
+    )
+    original = here.files()
+    here.start_nginx()
+
+    done = here.certctl("secure", "one.example", *options(authority))
+
+    assert done.exit_status == 0, done
+    assert (names_served("one.example"), ask("one.example", tls=True)) == (["one.example"], HELLO)
+    assert (
+        b"#certctl#| ssl_certificate /srv/own.pem; #certctl one.example"
+        in (here.files()["conf.d/b.conf"])
+    )
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert here.files() == original
+    assert names_served("one.example") == ["own.example"]
+
+
+SELF_SIGNED = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=own -addext"
+    " subjectAltName=DNS:own.example -keyout /srv/own.key -out /srv/own.pem"
+)
+
+
+def test_names_are_added_later_while_the_first_one_stays_served(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure(
+        {
+            "conf.d/a.conf": site("return 200 hello;"),
+            "conf.d/b.conf": site("return 200 hello;", name="two.example"),
+        }
+    )
+    original = here.files()
+    here.start_nginx()
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+
+    added = here.certctl("secure", "one.example", "two.example", *options(authority))
+
+    assert added.exit_status == 0, added
+    both = ["one.example", "two.example"]
+    assert [names_served(each) for each in both] == [both, both]
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert here.files() == original
+
+
+def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    path = here.nginx / "conf.d" / "a.conf"
+    below = "return 301 https://elsewhere.example/; auth_basic closed; deny all; return"
+    path.write_text(path.read_text().replace("return 200", f"{below} 200"))
+    here.run("nginx", "-s", "stop")
+    wait_until(lambda: not listens("127.0.0.1", 80), "nginx to stop")
+    here.start_nginx()
+    wait_until(lambda: here.workers() != set(), "nginx to start its workers")
+    workers = here.workers()
+
+    renewed = here.certctl("renew", "one.example", "--dry-run")
+
+    assert renewed.exit_status == 0, renewed
+    assert here.workers() == workers
+    assert ask("one.example", tls=True).location == "https://elsewhere.example/"
+
+
+def test_only_marked_lines_are_removed_from_a_file_that_was_edited_since(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    path = here.nginx / "conf.d" / "a.conf"
+    path.write_text(path.read_text().replace("return 200 hello", "return 200 changed"))
+
+    undone = here.certctl("secure", "--undo", "one.example", "--yes")
+
+    assert "a.conf had been changed since, so only certctl's lines were removed" in undone.stdout
+    assert path.read_bytes() == site("return 200 changed;")
+    assert ask("one.example") == Answer(200, "changed")
+
+
+def test_a_certificate_in_use_is_not_deleted(here: Machine, authority: PebbleServer) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+
+    refused = here.certctl("delete", "one.example", "--yes")
+
+    assert (refused.exit_status, "/etc/nginx/conf.d/a.conf:11, /etc" in refused.stderr) == (
+        2,
+        True,
+    ), refused
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert here.certctl("delete", "one.example", "--yes").exit_status == 0
+
+
+def test_the_lines_for_challenges_alone_are_enough_for_issue(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 301 https://elsewhere.example/;")})
+    here.start_nginx()
+
+    added = here.certctl("secure", "one.example", "--challenges-only", *options(authority))
+
+    assert added.exit_status == 0, added
+    assert not listens("127.0.0.1", 443)
+    challenges = ("--webroot", str(HOME / "challenges"))
+    issued = here.certctl("issue", "one.example", *challenges, *options(authority)[:5])
+    assert issued.exit_status == 0, issued
+
+
+def test_links_owners_and_modes_stay(here: Machine, authority: PebbleServer) -> None:
+    here.configure({"sites-available/one": site("return 200 hello;")})
+    link = here.nginx / "sites-enabled" / "one"
+    link.symlink_to("../sites-available/one")
+    file = here.nginx / "sites-available" / "one"
+    file.chmod(0o640)
+    shutil.chown(file, "root", "www-data")
+    before = (file.stat().st_mode, file.stat().st_gid)
+    here.start_nginx()
+
+    done = here.certctl("secure", "one.example", *options(authority))
+
+    assert done.exit_status == 0, done
+    assert link.is_symlink()
+    assert (file.stat().st_mode, file.stat().st_gid) == before
+    assert [path.name for path in file.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_runs_is_guessed_without_the_right_to_trace(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    confined = ("setpriv", "--bounding-set=-sys_ptrace", sys.executable, "-m", "certctl")
+
+    shown = here.run(*confined, "--home", str(HOME), "secure", "one.example", "--dry-run")
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "without CAP_SYS_PTRACE" in shown.stdout
+    assert "+    listen 443 ssl; #certctl one.example" in shown.stdout
+
+
+@pytest.mark.parametrize("number", [3, 8, 14, 20, 26])
+def test_a_kill_at_a_rename_leaves_a_configuration_that_nginx_loads(
+    here: Machine, authority: PebbleServer, number: int
+) -> None:
+    require("strace")
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    original = here.files()
+    here.start_nginx()
+    kill = f"inject=/^rename:signal=KILL:when={number}"
+
+    here.run(
+        *("strace", "-f", "-o", "/dev/null", "-e", "trace=/^rename", "-e", kill),
+        *(sys.executable, "-m", "certctl", "--home", str(HOME)),
+        *("secure", "one.example", *options(authority)),
+    )
+
+    assert here.run("nginx", "-t").returncode == 0
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert names_served("one.example") == ["one.example"]
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert here.files() == original
