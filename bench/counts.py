@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import FrameType
 
@@ -30,7 +31,8 @@ def profiled(arguments: list[str]) -> None:
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(CERTCTL):
+        ours = event == "call" and code.co_filename.startswith(CERTCTL)
+        if ours and code.co_flags & CO_OPTIMIZED:  # not the body of a class, at its import
             calls[f"{code.co_filename.removeprefix(CERTCTL)}:{code.co_qualname}"] += 1
 
     from certctl.cli.main import main as certctl  # noqa: PLC0415 - its import is not counted

@@ -224,7 +224,7 @@ def _failures(state: RenewalState | Deployment) -> str:
 
 
 def _service(text: str, limits: Limits, run: Run) -> _Result:
-    from certctl.inspection.verify import verify  # noqa: PLC0415 - slow, and for services only
+    from certctl.operations.verify import verify  # noqa: PLC0415 - slow, and for services only
 
     # A check that runs every minute must not fill the audit trail.
     quiet = replace(run.services, emit=_discard)

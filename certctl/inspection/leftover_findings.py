@@ -1,12 +1,12 @@
-"""Findings of `doctor` about what killed processes left behind, and its removal (`--fix`)."""
+"""Findings of `doctor` about what killed processes left behind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from certctl.engine.run import Run
-from certctl.model.errors import CertctlError
 from certctl.model.run import Finding, Severity, TemporaryFile
+from certctl.operations.leftovers import remove_temporary_file
 
 
 def leftover_findings(run: Run, *, remove: bool) -> Iterator[Finding]:
@@ -15,7 +15,7 @@ def leftover_findings(run: Run, *, remove: bool) -> Iterator[Finding]:
     """
     store = run.services.store
     for found in store.leftovers(run.services.clock.now()):
-        yield _removed(found, run) if remove else _left(found)
+        yield remove_temporary_file(found, run) if remove else _left(found)
     for name in store.names_without_spec():
         yield _without_spec(name)
 
@@ -28,21 +28,6 @@ def _left(found: TemporaryFile) -> Finding:
         "a process that was killed left this behind; it may contain a private key",
         "To remove it: certctl doctor --fix",
     )
-
-
-def _removed(found: TemporaryFile, run: Run) -> Finding:
-    run.warn(f"removing {found.path}, which a killed process left behind", found.name or "")
-    try:
-        run.services.store.remove_leftover(found)
-    except CertctlError as error:
-        return Finding(
-            "leftover.kept",
-            Severity.WARNING,
-            found.path,
-            f"it could not be removed: {error.message}",
-            error.hint,
-        )
-    return Finding("leftover.removed", Severity.INFO, found.path, "this leftover was removed")
 
 
 def _without_spec(name: str) -> Finding:

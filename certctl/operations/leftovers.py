@@ -1,4 +1,6 @@
-"""Challenge responses that could not be removed: shows them, tries again, or forgets them."""
+"""What killed processes left: challenge responses that could not be removed (shows them, tries
+again, or forgets them), and temporary files.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from enum import StrEnum
 
 from certctl.engine.order.authorize import described, remove_leftovers
 from certctl.engine.run import Run
-from certctl.model.errors import UsageError
+from certctl.model.errors import CertctlError, UsageError
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.run import Finding, Severity, TemporaryFile
 from certctl.model.validation import CleanupState, Leftover
 
 
@@ -74,3 +77,19 @@ def _responses(name: str, leftovers: Sequence[Leftover]) -> list[LeftResponse]:
         for leftover in leftovers
         for placement in leftover.placements
     ]
+
+
+def remove_temporary_file(found: TemporaryFile, run: Run) -> Finding:
+    """Remove what a killed process left (`doctor --fix`); return what came of it."""
+    run.warn(f"removing {found.path}, which a killed process left behind", found.name or "")
+    try:
+        run.services.store.remove_leftover(found)
+    except CertctlError as error:
+        return Finding(
+            "leftover.kept",
+            Severity.WARNING,
+            found.path,
+            f"it could not be removed: {error.message}",
+            error.hint,
+        )
+    return Finding("leftover.removed", Severity.INFO, found.path, "this leftover was removed")

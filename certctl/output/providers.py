@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.inspection.dns_test import DnsTestResult
 from certctl.inspection.providers import ProviderDetails, ProviderView
+from certctl.operations.dns_test import DnsTestResult
 from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
 from certctl.rules.options import Option

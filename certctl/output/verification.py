@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certctl.inspection.verify import Verification, Verifications
 from certctl.model.errors import worst
 from certctl.model.ports import Clock
+from certctl.operations.verify import Verification, Verifications
 from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
 from certctl.output.times import left_in_short, moment

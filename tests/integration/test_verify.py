@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from certctl.engine.run import Run
-from certctl.inspection.verify import Verifications, covers, services_to_check, verify
 from certctl.model.errors import Interrupted, UnknownCertificate, UsageError
 from certctl.model.names import parse_identifiers
 from certctl.model.spec import CertificateSpec, ServiceAddress
 from certctl.model.values import Value
+from certctl.operations.verify import Verifications, covers, services_to_check, verify
 from certctl.store.home.local import LocalStore
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import SteerableClock

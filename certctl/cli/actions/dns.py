@@ -6,8 +6,8 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.inspection import providers
-from certctl.inspection.dns_test import run_dns_test
 from certctl.model.errors import UsageError
+from certctl.operations.dns_test import run_dns_test
 from certctl.operations.leftovers import CleanupAction, clean_up_leftovers
 from certctl.output.document import Result
 from certctl.output.leftovers import leftovers_result

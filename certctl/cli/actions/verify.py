@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from certctl.cli.invocation import Invocation
 from certctl.cli.session import open_run
-from certctl.inspection.verify import verify
+from certctl.operations.verify import verify
 from certctl.output.document import Result
 from certctl.output.verification import verification_result
 
