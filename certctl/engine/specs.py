@@ -140,7 +140,7 @@ def refusal_of_untrusted(spec: CertificateSpec, live: Version | None) -> UsageEr
 
 def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return `names` without duplicates. Raises `UnknownCertificate` for one without a spec."""
-    known = set(run.services.store.names())
+    known = set(run.services.store.names()) if names else set()
     for name in names:
         if certificate_name(name) not in known:
             raise unknown_certificate(name, known)

@@ -137,6 +137,12 @@ def certificate_name(text: str) -> str:
     return text
 
 
+def is_certificate_name(text: str) -> bool:
+    """Return whether `certificate_name` accepts this text."""
+    text = stored_name(text)
+    return _CERTIFICATE_NAME.match(text) is not None and ".." not in text
+
+
 def default_certificate_name(identifiers: tuple[Identifier, ...], taken: Iterable[str]) -> str:
     """Return the name for a new certificate, derived from its first identifier.
 

@@ -36,7 +36,9 @@ Signature = list[int]
 Seen = dict[str, Any]
 """What `snapshot` returned when a renewal state was saved."""
 
-_FILES = ("issued.json", *CERTIFICATE_FILES, *KEY_FILES)
+_IN_VERSION = tuple(f"/{each}" for each in ("issued.json", *CERTIFICATE_FILES, *KEY_FILES))
+
+_parse = json.JSONDecoder().decode
 
 
 def signature(facts: os.stat_result) -> Signature:
@@ -57,9 +59,10 @@ def files_signature(directory: str | os.PathLike[str]) -> Signature:
     missing file counts as three zeros.
     """
     found: Signature = []
-    for path in [f"{os.fspath(directory)}/{name}" for name in _FILES]:
+    prefix = os.fspath(directory)
+    for name in _IN_VERSION:
         try:
-            facts = os.stat(path)  # noqa: PTH116 - see the module
+            facts = os.stat(prefix + name)  # noqa: PTH116 - see the module
         except OSError:
             found += (0, 0, 0)
         else:
@@ -145,7 +148,7 @@ class Idle:
                     data += os.read(descriptor, _LIMIT)
             finally:
                 os.close(descriptor)
-            state = json.loads(data.decode())
+            state = _parse(data.decode())
             at, seen = state["next_action_at"], state["seen"]
             idle = (
                 believed(datetime.fromisoformat(state["saved_at"]), now) is not None

@@ -13,8 +13,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certctl.model.errors import UsageError
-from certctl.model.names import certificate_name
+from certctl.model.names import is_certificate_name
 from certctl.model.run import TemporaryFile
 from certctl.rules.remembered_times import in_future
 from certctl.store.home.layout import Layout
@@ -66,7 +65,7 @@ class Leftovers:
         """Return the certificates, also deleted ones, whose temporary files are in the shared
         directories: of a process that works on them now, or of one that was killed.
         """
-        return sorted(each for each in self._list() if _is_name(each))
+        return sorted(each for each in self._list() if is_certificate_name(each))
 
     def all(self, now: datetime) -> list[TemporaryFile]:
         """Return all temporary files and directories below the home directory, sorted.
@@ -94,7 +93,7 @@ class Leftovers:
             return below[0]
         pattern = _OWNER.get(directory)
         belongs = pattern.match(temporary_for(path.name) or "") if pattern and below else None
-        return belongs[1] if belongs is not None and _is_name(belongs[1]) else None
+        return belongs[1] if belongs is not None and is_certificate_name(belongs[1]) else None
 
     def _list(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
@@ -112,14 +111,6 @@ def _is_old(path: Path, now: datetime) -> bool:
     except OSError:
         return False
     return in_future(changed, now) or now - changed >= _OLD
-
-
-def _is_name(text: str) -> bool:
-    try:
-        certificate_name(text)
-    except UsageError:
-        return False
-    return True
 
 
 def clean_up_directory(directory: Path) -> None:

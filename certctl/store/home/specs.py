@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certctl.model.errors import ConfigurationError, StoreError, UnknownCertificate, UsageError
-from certctl.model.names import certificate_name
+from certctl.model.errors import ConfigurationError, StoreError, UnknownCertificate
+from certctl.model.names import is_certificate_name
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.rules.copies import copy_table, parse_copy
@@ -68,7 +68,7 @@ class Specs:
             except FileNotFoundError:
                 return []
         stems = (each[:-5] for each in entries if each.endswith(".toml"))
-        return sorted(each for each in stems if _is_name(each))
+        return sorted(each for each in stems if is_certificate_name(each))
 
     def names_mentioning(self, value: str) -> list[str]:
         """Return the names of certificates whose spec may contain an identifier, sorted.
@@ -211,14 +211,6 @@ class Specs:
             else "To see all certificates, run: certctl list",
             name=name,
         )
-
-
-def _is_name(text: str) -> bool:
-    try:
-        certificate_name(text)
-    except UsageError:
-        return False
-    return True
 
 
 def _access(path: Path) -> tuple[int, int | None]:
