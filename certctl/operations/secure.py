@@ -10,8 +10,6 @@ leaves a configuration that loads. `undo` removes the lines at any later time.
 from __future__ import annotations
 
 import hashlib
-import secrets
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
@@ -20,10 +18,7 @@ from pathlib import Path
 from stat import S_IXOTH
 
 from certctl.ca.directories import DEV, directory_url
-from certctl.challenges.http01 import PREFIX
-from certctl.challenges.reachability import NotReached, check_http_answer
-from certctl.challenges.webroot_directory import Directory, remove, remove_created, write
-from certctl.deploy.probe import ProbeSystem, addresses, probe
+from certctl.deploy.probe import addresses
 from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.engine.specs import find, load, new_name
@@ -34,12 +29,10 @@ from certctl.model.errors import (
     WebServerFailed,
     WebServerRefused,
 )
-from certctl.model.events import Event
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import certificate_name
 from certctl.model.run import Outcome
-from certctl.model.spec import ServiceAddress
 from certctl.model.values import Value
 from certctl.model.webserver import (
     ChangedFile,
@@ -50,6 +43,12 @@ from certctl.model.webserver import (
     ServedFiles,
 )
 from certctl.operations.issue import IssueRequest, issue
+from certctl.operations.secure_checks import (
+    check_answers,
+    check_served,
+    leads_here,
+    look_at_public,
+)
 from certctl.store.home.secured import SecuredSites
 from certctl.system.files import (
     ensure_directory,
@@ -60,10 +59,6 @@ from certctl.system.files import (
 from certctl.system.locks import acquire
 from certctl.webservers.server import MODULES, ServerModule, ServerSystem, WebServer, server_module
 
-_ANSWER_SECONDS = 10.0
-_POLL_SECONDS = 0.2
-_CHECK_SECONDS = 15.0
-_PUBLIC_SECONDS = 5.0
 _LARGEST_FILE = 16 * 1024 * 1024
 _OVER_HTTP = {"standalone", "webroot", "http-hook", "tls-alpn"}
 """The challenge methods that `secure` replaces by its own; DNS stays."""
@@ -157,7 +152,7 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
     files = _served_files(name, sites)
     server = _server(choices, names, files, run)
     public = {each: addresses(each) for each in names}
-    local = {each for each in names if public[each] and all(map(_is_local, public[each]))}
+    local = {each for each in names if leads_here(each)}
     by_dns = existing is not None and existing.challenge.method not in _OVER_HTTP
     request = SecureRequest(
         tag=name,
@@ -197,7 +192,7 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
         if plan.request.challenges:
             sites.create_challenges()
             _load(plan, {each.path: each.first for each in plan.changes.files})
-            _try_answers(plan, sites, run)
+            check_answers(plan.changes.http, sites.layout.challenges, run)
         if plan.request.challenges_only:
             return SecureResult(plan.name, None, plan.changes.http, (), _paths(plan))
         report = issue(_order(plan, sites, run), run)
@@ -205,12 +200,11 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
         sites.write_tls_settings(plan.server.kind, plan.server.tls_settings())
         _remember(plan, sites, tls=True)
         _load(plan, {each.path: each.final for each in plan.changes.files})
-        _check_served(plan, run)
+        check_served(plan.name, plan.changes.https, run)
     deployed = issue(_deployment(plan, run), run)
     checked = plan.changes.https
-    return SecureResult(
-        plan.name, _joined(report, deployed), checked, _look_from_outside(plan, run), _paths(plan)
-    )
+    public = look_at_public(plan.name, plan.request.names, run)
+    return SecureResult(plan.name, _joined(report, deployed), checked, public, _paths(plan))
 
 
 def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
@@ -385,10 +379,6 @@ def _require_entrance(directory: Path) -> None:
                 )
 
 
-def _silent(_: Event) -> None:
-    """Take no notice: results are returned."""
-
-
 def _system(run: Run) -> ServerSystem:
     return ServerSystem(run.services.clock, run.stop)
 
@@ -487,42 +477,6 @@ def _write(contents: Mapping[str, bytes]) -> None:
         replace_contents(Path(path), data)
 
 
-def _try_answers(plan: SecurePlan, sites: SecuredSites, run: Run) -> None:
-    """Fetch a response as a CA would, at each address of each name. Raises `WebServerFailed`."""
-    token, content = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    parts = tuple(PREFIX.strip("/").split("/"))
-    root = str(sites.layout.challenges)
-    missing = sum(not Path(root, *parts[:depth]).exists() for depth in (1, 2))
-    directory = Directory(root, parts, missing)
-    write(directory, token, content.encode())
-    try:
-        for each in plan.changes.http:
-            _try_answer(each, token, content, run)
-    finally:
-        remove(directory, token)
-        remove_created(directory)
-
-
-def _try_answer(endpoint: Endpoint, token: str, content: str, run: Run) -> None:
-    deadline = run.services.clock.monotonic() + _ANSWER_SECONDS
-    while True:
-        run.check()
-        try:
-            check_http_answer(endpoint.address, endpoint.name, token, content, port=endpoint.port)
-            return
-        except NotReached as error:
-            # For a moment after a reload, old processes still take connections.
-            if run.services.clock.monotonic() > deadline:
-                raise WebServerFailed(
-                    f"{endpoint.name} at {endpoint.address} does not answer with the challenge"
-                    f" response: {error}",
-                    hint="Something before the added lines answers: a redirect or `return` above"
-                    " them, or another server.",
-                    code="webserver.challenge_not_served",
-                ) from error
-        run.services.clock.wait(run.stop, _POLL_SECONDS)
-
-
 def _order(plan: SecurePlan, sites: SecuredSites, run: Run) -> IssueRequest:
     """Return the request for the certificate. It is deployed later, when lines name its files."""
     given = dict(plan.choices.given)
@@ -559,50 +513,8 @@ def _joined(report: Report, deployed: Report) -> Report:
     return Report(outcomes, (*report.errors, *deployed.errors), considered=1)
 
 
-def _check_served(plan: SecurePlan, run: Run) -> None:
-    """Look at each address of this machine. Raises `WebServerFailed`."""
-    live = run.services.store.status(plan.name).live
-    expected = live.facts.sha256 if live else None
-    system = ProbeSystem(run.services.clock, run.stop, _silent, timeout=_CHECK_SECONDS)
-    for each in plan.changes.https:
-        for result in probe(
-            ServiceAddress(each.address, each.port), (each.name,), expected, system
-        ):
-            if result.error is not None:
-                raise WebServerFailed(
-                    f"{each.name} is not served at {each.address}, port {each.port}:"
-                    f" {result.error}",
-                    code="webserver.not_served",
-                )
-
-
-def _look_from_outside(plan: SecurePlan, run: Run) -> tuple[ProbeResult, ...]:
-    """Return what the names' public addresses present; never a reason to undo anything."""
-    live = run.services.store.status(plan.name).live
-    expected = live.facts.sha256 if live else None
-    system = ProbeSystem(
-        run.services.clock, run.stop, _silent, timeout=0.0, connection_timeout=_PUBLIC_SECONDS
-    )
-    return tuple(
-        result
-        for name in plan.request.names
-        for result in probe(ServiceAddress(name), (name,), expected, system)
-    )
-
-
 def _paths(plan: SecurePlan) -> tuple[str, ...]:
     return tuple(each.path for each in plan.changes.files)
-
-
-def _is_local(address: str) -> bool:
-    """Whether an address belongs to this machine: only then can a socket be bound to it."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as tried:
-            tried.bind((address, 0))
-    except OSError:
-        return False
-    return True
 
 
 def _bytes(path: str) -> bytes:

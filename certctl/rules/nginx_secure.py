@@ -19,6 +19,21 @@ from certctl.model.webserver import (
     SiteView,
 )
 from certctl.rules.marked_lines import Addition, Removal, edited
+from certctl.rules.nginx_lines import (
+    CERTIFICATE_LINES,
+    HTTP2_DIRECTIVE,
+    INDENT,
+    LOCATIONS,
+    TLS_SETTINGS,
+    Program,
+    Refused,
+    catch_all_lines,
+    certificate_lines,
+    challenge_lines,
+    hsts_lines,
+    listen_address,
+    quoted,
+)
 from certctl.rules.nginx_sites import (
     HTTP,
     HTTPS,
@@ -32,53 +47,6 @@ from certctl.rules.nginx_syntax import Directive, SyntaxProblem, scan, walk
 
 CATCH_ALL = "*"
 """The tag of the block for names without a certificate; it is shared by all certificates."""
-
-CHALLENGES = "/.well-known/acme-challenge/"
-_REWRITE = rf"^{CHALLENGES.replace('.', chr(92) + '.')}[A-Za-z0-9_-]+$"
-_LOCATIONS = {(CHALLENGES.encode(),), (b"^~", CHALLENGES.encode())}
-_CERTIFICATE_LINES = (b"ssl_certificate", b"ssl_certificate_key")
-_REJECT_HANDSHAKE = (1, 19, 4)
-_HTTP2_DIRECTIVE = (1, 25, 1)
-_INDENT = b"    "
-_HSTS = "max-age=31536000"
-
-TLS_SETTINGS: tuple[tuple[str, str], ...] = (
-    ("ssl_protocols", "TLSv1.2 TLSv1.3"),
-    (
-        "ssl_ciphers",
-        ":".join(
-            (
-                *("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"),
-                *("ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"),
-                *("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305"),
-            )
-        ),
-    ),
-    ("ssl_prefer_server_ciphers", "off"),
-    ("ssl_session_cache", "shared:certctl:10m"),
-    ("ssl_session_timeout", "1d"),
-    ("ssl_session_tickets", "off"),
-)
-"""The directives of the file that the blocks include: what browsers of the last ten years speak,
-with forward secrecy.
-"""
-
-
-class Refused(Exception):
-    """The configuration is not one that can be changed; the text says why. `hint` is what to do."""
-
-    def __init__(self, reason: str, hint: str | None = None) -> None:
-        super().__init__(reason)
-        self.hint = hint
-
-
-@dataclass(frozen=True)
-class Program:
-    """The nginx that runs: its version, and the modules it was built without or with."""
-
-    version: tuple[int, ...]
-    without: frozenset[str] = frozenset()
-    with_: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -113,13 +81,6 @@ class Edits:
     changes: Changes
     sites: tuple[Site, ...]
     new_places: tuple[tuple[str, int], ...]
-
-
-def tls_settings_file() -> bytes:
-    """Return the file with ciphers and protocols."""
-    lines = [f"{name} {value};" for name, value in TLS_SETTINGS]
-    head = "# Written by certctl: `certctl secure` includes it. Put other settings into the server"
-    return "\n".join((f"{head} block.", *lines, "")).encode()
 
 
 def sites(configuration: Configuration, names: Sequence[str]) -> tuple[Site, ...]:
@@ -206,7 +167,7 @@ def plan(
     if needed:
         first = next(each.server for each in found if not each.tls)
         edits[first.file].catch_all.append(
-            Addition(first.directive.end, _catch_all(needed, program, files), CATCH_ALL)
+            Addition(first.directive.end, catch_all_lines(needed, program, files), CATCH_ALL)
         )
         notes += _without_certificate(configuration, wish)
     http = [
@@ -254,28 +215,6 @@ def names_files(configuration: Configuration, prefix: str) -> list[Line]:
     return found
 
 
-def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False) -> str:
-    """Return what to paste into the server block of these names by hand."""
-    listed = " ".join(names)
-    lines = [
-        f"# In the server block for {listed} on port 80, as its first lines:",
-        *(each.decode() for each in _challenge_lines(Program((1, 0, 0)), files)),
-    ]
-    if challenges_only:
-        return "\n".join(lines)
-    return "\n".join(
-        (
-            *lines,
-            "",
-            "# Once the certificate is issued, in the same block:",
-            "    listen 443 ssl;",
-            "    listen [::]:443 ssl;",
-            f"    ssl_certificate {_quoted(files.fullchain)};",
-            f"    ssl_certificate_key {_quoted(files.privkey)};",
-        )
-    )
-
-
 def _with_tls(configuration: Configuration, names: tuple[str, ...]) -> tuple[Server, ...]:
     """Return the blocks that have one of these names at port 443."""
     found: dict[int, Server] = {}
@@ -314,26 +253,10 @@ def _refuse_block(configuration: Configuration, server: Server) -> None:
 
 
 def _add_challenges(server: Server, edit: _Edits, program: Program, files: ServedFiles) -> None:
-    edit.challenges.append(Addition(_opened(server), _challenge_lines(program, files)))
+    edit.challenges.append(Addition(_opened(server), challenge_lines(program, files)))
     for line in server.having(b"location"):
-        if line.directive.arguments in _LOCATIONS:
-            edit.early.add(_range_of(line, lambda each: each.arguments in _LOCATIONS, server))
-
-
-def _challenge_lines(program: Program, files: ServedFiles) -> tuple[bytes, ...]:
-    inner = [f"root {_quoted(files.challenges)};", "default_type text/plain;"]
-    if "http_auth_basic" not in program.without:
-        inner.append("auth_basic off;")
-    if "http_access" not in program.without:
-        inner.append("allow all;")
-    if "http_auth_request" in program.with_:
-        inner.append("auth_request off;")
-    return (
-        _INDENT + f"rewrite {_REWRITE} $uri break;".encode(),
-        _INDENT + f"location ^~ {CHALLENGES} {{".encode(),
-        *(2 * _INDENT + each.encode() for each in inner),
-        _INDENT + b"}",
-    )
+        if line.directive.arguments in LOCATIONS:
+            edit.early.add(_range_of(line, lambda each: each.arguments in LOCATIONS, server))
 
 
 def _replace_certificate(
@@ -346,16 +269,9 @@ def _replace_certificate(
             f"{server.where} has a certificate for {', '.join(others)} too",
             "Give all its names in one command: certctl secure " + " ".join((*wish.names, *others)),
         )
-    for line in server.having(*_CERTIFICATE_LINES):
-        edit.late.add(_range_of(line, lambda each: each.name in _CERTIFICATE_LINES, server))
-    edit.tls.setdefault(_opened(server), []).extend(_certificate_lines(files))
-
-
-def _certificate_lines(files: ServedFiles) -> list[bytes]:
-    return [
-        _INDENT + f"ssl_certificate {_quoted(files.fullchain)};".encode(),
-        _INDENT + f"ssl_certificate_key {_quoted(files.privkey)};".encode(),
-    ]
+    for line in server.having(*CERTIFICATE_LINES):
+        edit.late.add(_range_of(line, lambda each: each.name in CERTIFICATE_LINES, server))
+    edit.tls.setdefault(_opened(server), []).extend(certificate_lines(files))
 
 
 def _tls_listens(configuration: Configuration, server: Server) -> tuple[Listen, ...]:
@@ -398,15 +314,15 @@ def _add_tls(
     files: ServedFiles,
 ) -> None:
     server = site.server
-    lines = [_INDENT + f"listen {_at(each)} ssl;".encode() for each in listens]
-    lines += [_INDENT + f"server_name {name};".encode() for name in site.missing]
-    lines += _certificate_lines(files)
+    lines = [INDENT + f"listen {listen_address(each)} ssl;".encode() for each in listens]
+    lines += [INDENT + f"server_name {name};".encode() for name in site.missing]
+    lines += certificate_lines(files)
     own = {each.directive.name for each in server.lines}
     if own.isdisjoint(name.encode() for name, _ in TLS_SETTINGS):
-        lines.append(_INDENT + f"include {_quoted(files.tls_settings)};".encode())
-    if program.version >= _HTTP2_DIRECTIVE and "http_v2" in program.with_ and b"http2" not in own:
-        lines.append(_INDENT + b"http2 on;")
-    lines += _hsts(configuration, server) if wish.hsts else []
+        lines.append(INDENT + f"include {quoted(files.tls_settings)};".encode())
+    if program.version >= HTTP2_DIRECTIVE and "http_v2" in program.with_ and b"http2" not in own:
+        lines.append(INDENT + b"http2 on;")
+    lines += hsts_lines(configuration, server) if wish.hsts else []
     edit.tls.setdefault(_opened(server), []).extend(lines)
     _add_redirect(configuration, site, wish, edit)
 
@@ -426,14 +342,14 @@ def _add_redirect(
     )
     lines = edit.tls.setdefault(_opened(server), [])
     if alone and set(names) == set(site.names):
-        lines.append(_INDENT + b"if ($scheme = http) {")
+        lines.append(INDENT + b"if ($scheme = http) {")
     else:
         hosts = "|".join(re.escape(each) for each in names)
         lines += [
-            _INDENT + b"set $certctl_request $scheme:$host;",
-            _INDENT + f'if ($certctl_request ~ "^http:({hosts})$") {{'.encode(),
+            INDENT + b"set $certctl_request $scheme:$host;",
+            INDENT + f'if ($certctl_request ~ "^http:({hosts})$") {{'.encode(),
         ]
-    lines += [2 * _INDENT + b"return 301 https://$host$request_uri;", _INDENT + b"}"]
+    lines += [2 * INDENT + b"return 301 https://$host$request_uri;", INDENT + b"}"]
 
 
 def _has_redirect(server: Server) -> bool:
@@ -443,50 +359,6 @@ def _has_redirect(server: Server) -> bool:
         and any(word in b"".join(each.directive.arguments) for word in (b"$scheme", b"$https"))
         for each in server.having(b"if")
     )
-
-
-def _hsts(configuration: Configuration, server: Server) -> list[bytes]:
-    """Return the lines for HSTS, only over HTTPS (RFC 6797 §7.2). Headers of the `http` block are
-    repeated: nginx inherits them only by blocks without any of their own.
-    """
-    if any(
-        b"strict-transport-security" in b" ".join(each.directive.arguments).lower()
-        for each in server.having(b"add_header")
-    ):
-        return []
-    repeated: list[bytes] = []
-    if not server.having(b"add_header"):
-        for each in configuration.http:
-            if each.directive.name == b"add_header":
-                text = configuration.files[each.file][each.directive.start : each.directive.end]
-                repeated.append(_INDENT + b" ".join(text.split()))
-    return [
-        *repeated,
-        _INDENT + b'set $certctl_hsts "";',
-        _INDENT + b"if ($scheme = https) {",
-        2 * _INDENT + f'set $certctl_hsts "{_HSTS}";'.encode(),
-        _INDENT + b"}",
-        _INDENT + b"add_header Strict-Transport-Security $certctl_hsts always;",
-    ]
-
-
-def _catch_all(
-    places: Mapping[tuple[str, int], tuple[str, ...]], program: Program, files: ServedFiles
-) -> tuple[bytes, ...]:
-    """Return a block that answers at these addresses for names without a certificate."""
-    more = ""
-    if "http_v2" in program.with_ and program.version < _HTTP2_DIRECTIVE:
-        more = " http2"  # here it counts for all blocks at the address
-    lines = [
-        " ".join((f"listen {_at(Listen(*place))} ssl{more} default_server", *own)) + ";"
-        for place, own in places.items()
-    ]
-    if program.version >= _REJECT_HANDSHAKE:
-        lines.append("ssl_reject_handshake on;")
-    else:
-        lines += [each.decode().strip() for each in _certificate_lines(files)]
-        lines.append("return 444;")
-    return (b"server {", *(_INDENT + each.encode() for each in lines), b"}")
 
 
 def _keep(site: Site, server: Server, wish: SecureRequest, edit: _Edits) -> None:
@@ -585,17 +457,3 @@ def _opened(server: Server) -> int:
     opened = server.directive.opened
     assert opened is not None  # noqa: S101 - a server block has braces
     return opened
-
-
-def _at(listen: Listen) -> str:
-    return str(listen.port) if listen.address == "*" else f"{listen.address}:{listen.port}"
-
-
-def _quoted(path: str) -> str:
-    """Return a path as an argument of a directive."""
-    if re.fullmatch(r"[A-Za-z0-9_./+-]+", path):
-        return path
-    if "$" in path:
-        raise Refused(f"nginx cannot name the path {path}: a dollar sign begins a variable")
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 import signal
+import textwrap
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +22,10 @@ from typing import Any
 from certctl.model.errors import CertctlError, ConfigurationError, WebServerFailed, WebServerRefused
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.webserver import Changes, FileChange, SecureRequest, ServedFiles
-from certctl.rules import nginx_secure
+from certctl.rules import nginx_secure, snippets
 from certctl.rules.marked_lines import restored, tags
-from certctl.rules.nginx_secure import CATCH_ALL, Edits, Program, Refused
+from certctl.rules.nginx_lines import Program, Refused, tls_settings_file
+from certctl.rules.nginx_secure import CATCH_ALL, Edits
 from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Server, Unreadable, read
 from certctl.system.files import check_trusted, read_regular
 from certctl.system.port_holders import held_by_others
@@ -79,7 +81,15 @@ def find(system: ServerSystem) -> Sequence[WebServer]:
 
 def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False) -> str:
     """Return the lines to add by hand."""
-    return nginx_secure.snippet(names, files, challenges_only=challenges_only)
+    live = Path(files.fullchain).parent
+    paths = snippets.Files(
+        files.fullchain, files.privkey, str(live / "combined.pem"), str(live.parent)
+    )
+    parts = snippets.snippet("nginx", names, paths, snippets.Webroot(files.challenges))
+    shown = [each for each in parts if each.purpose == "challenges" or not challenges_only]
+    return "\n".join(
+        f"{each.where}\n{textwrap.indent(each.text.rstrip(), '    ')}" for each in shown
+    )
 
 
 def undone(path: str, tag: str, *, last: bool) -> bytes | None:
@@ -155,7 +165,7 @@ class Nginx:
         )
 
     def tls_settings(self) -> bytes:
-        return nginx_secure.tls_settings_file()
+        return tls_settings_file()
 
     def names_path(self, prefix: str) -> Sequence[str]:
         try:

@@ -334,7 +334,7 @@ def assert_refused(here: Machine, said: str) -> None:
 
     assert refused.exit_status == 2, refused
     assert said in refused.stderr
-    assert f"ssl_certificate {HOME}/live/one.example/fullchain.pem;" in refused.stderr
+    assert f"{HOME}/live/one.example/fullchain.pem;" in refused.stderr
     assert here.files() == before
 
 

@@ -61,10 +61,12 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
             require_confirmation(invocation, "Change these files?", plan.name)
         done = carry_out(plan, run)
         lines = report_lines(done.report, run, invocation) if done.report else []
-        scheduled, problem = None, None
-        if done.report is not None and not done.report.all_errors:
+    scheduled, problem = None, None
+    if done.report is not None and not done.report.all_errors:
+        # Another run: the progress of the first one is over before a question is asked.
+        with open_run(invocation) as run:
             scheduled, problem = _schedule(invocation, run, wanted=schedule)
-        return secured_result(plan, done, lines, scheduled, problem)
+    return secured_result(plan, done, lines, scheduled, problem)
 
 
 def _undo(invocation: Invocation, names: Sequence[str], *, dry_run: bool) -> Result:

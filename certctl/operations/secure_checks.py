@@ -1,0 +1,115 @@
+"""The checks of `certctl secure`: answers to challenges and certificates, as others see them."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from certctl.challenges.http01 import PREFIX
+from certctl.challenges.reachability import NotReached, check_http_answer
+from certctl.challenges.webroot_directory import Directory, remove, remove_created, write
+from certctl.deploy.probe import ProbeSystem, addresses, probe
+from certctl.engine.run import Run
+from certctl.model.delivery import ProbeResult
+from certctl.model.errors import WebServerFailed
+from certctl.model.events import Event
+from certctl.model.spec import ServiceAddress
+from certctl.model.webserver import Endpoint
+
+_ANSWER_SECONDS = 10.0
+_POLL_SECONDS = 0.2
+_CHECK_SECONDS = 15.0
+_PUBLIC_SECONDS = 5.0
+
+
+def check_answers(endpoints: Sequence[Endpoint], challenges: Path, run: Run) -> None:
+    """Fetch a response as a CA would, at each address of each name. Raises `WebServerFailed`."""
+    token, content = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    parts = tuple(PREFIX.strip("/").split("/"))
+    root = str(challenges)
+    missing = sum(not Path(root, *parts[:depth]).exists() for depth in (1, 2))
+    directory = Directory(root, parts, missing)
+    write(directory, token, content.encode())
+    try:
+        for each in endpoints:
+            _try_answer(each, token, content, run)
+    finally:
+        remove(directory, token)
+        remove_created(directory)
+
+
+def _try_answer(endpoint: Endpoint, token: str, content: str, run: Run) -> None:
+    deadline = run.services.clock.monotonic() + _ANSWER_SECONDS
+    while True:
+        run.check()
+        try:
+            check_http_answer(endpoint.address, endpoint.name, token, content, port=endpoint.port)
+            return
+        except NotReached as error:
+            # For a moment after a reload, old processes still take connections.
+            if run.services.clock.monotonic() > deadline:
+                raise WebServerFailed(
+                    f"{endpoint.name} at {endpoint.address} does not answer with the challenge"
+                    f" response: {error}",
+                    hint="Something before the added lines answers: a redirect or `return` above"
+                    " them, or another server.",
+                    code="webserver.challenge_not_served",
+                ) from error
+        run.services.clock.wait(run.stop, _POLL_SECONDS)
+
+
+def check_served(name: str, endpoints: Sequence[Endpoint], run: Run) -> None:
+    """Return if the live version of a certificate is served at each endpoint. Raises
+    `WebServerFailed`.
+    """
+    live = run.services.store.status(name).live
+    expected = live.facts.sha256 if live else None
+    system = ProbeSystem(run.services.clock, run.stop, _silent, timeout=_CHECK_SECONDS)
+    for each in endpoints:
+        for result in probe(
+            ServiceAddress(each.address, each.port), (each.name,), expected, system
+        ):
+            if result.error is not None:
+                raise WebServerFailed(
+                    f"{each.name} is not served at {each.address}, port {each.port}:"
+                    f" {result.error}",
+                    code="webserver.not_served",
+                )
+
+
+def look_at_public(name: str, hosts: Sequence[str], run: Run) -> tuple[ProbeResult, ...]:
+    """Return what the addresses of hosts in DNS present that are not this machine's own."""
+    live = run.services.store.status(name).live
+    expected = live.facts.sha256 if live else None
+    system = ProbeSystem(
+        run.services.clock, run.stop, _silent, timeout=0.0, connection_timeout=_PUBLIC_SECONDS
+    )
+    return tuple(
+        result
+        for host in hosts
+        if not leads_here(host)
+        for result in probe(ServiceAddress(host), (host,), expected, system)
+    )
+
+
+def leads_here(host: str) -> bool:
+    """Return whether a host has addresses, and all of them are this machine's."""
+    found = addresses(host)
+    return bool(found) and all(map(_is_local, found))
+
+
+def _is_local(address: str) -> bool:
+    """Whether an address belongs to this machine: only then can a socket be bound to it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as tried:
+            tried.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _silent(_: Event) -> None:
+    """Take no notice: results are returned."""
