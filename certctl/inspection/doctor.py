@@ -36,6 +36,7 @@ from certctl.inspection.machine_findings import (
     version_findings,
 )
 from certctl.inspection.scheduled import MachineContext
+from certctl.inspection.secured_findings import secured_findings
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.events import Checking
@@ -164,6 +165,7 @@ def _checks(
         _Check("", "the disk", lambda: space_findings(home, disk_space_at(home))),
         _Check("", "the failure hook", lambda: alert_findings(failure_hook, context.variables)),
         _Check("", "the deployment", lambda: deployment_findings(specs, run)),
+        _Check("", "the web servers", lambda: secured_findings(run)),
         _Check("", "the schedule", lambda: schedule_findings(context, existing, run)),
         _Check("", "the versions", version_findings),
     ]

@@ -31,7 +31,6 @@ from certctl.model.errors import (
 )
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.names import certificate_name
 from certctl.model.run import Outcome
 from certctl.model.values import Value
 from certctl.model.webserver import (
@@ -213,7 +212,7 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
     """
     sites = SecuredSites(Path(run.services.tree.home))
     with _locked(sites, run):
-        record = sites.get(certificate_name(name))
+        record = next((each for each in sites.all() if name in (each.name, *each.names)), None)
         if record is None:
             raise UsageError(
                 f"`certctl secure` has changed nothing for {name}",
@@ -252,32 +251,6 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
             raise
         sites.remove(record.name)
         return replace(result, reloaded=bool(servers))
-
-
-def require_unused(name: str, run: Run) -> None:
-    """Raise `UsageError` if the configuration of a web server names a certificate's files."""
-    sites = SecuredSites(Path(run.services.tree.home))
-    live = f"{sites.layout.live(name)}/"
-    found: list[str] = []
-    for kind in MODULES:
-        with suppress(CertctlError):  # a server that cannot be examined
-            for server in server_module(kind).find(_system(run)):
-                found += server.names_path(live)
-    record = sites.get(name)
-    if not found and (record is None or not record.tls):
-        return
-    places = list(dict.fromkeys(found)) or [each.path for each in record.files] if record else found
-    shown = f"{', '.join(places[:3])}{' and others' if len(places) > 3 else ''}"
-    remedy = "Remove those lines first"
-    if record is not None:
-        remedy += f" (certctl secure --undo {name})"
-    raise UsageError(
-        f"{name} is in use: the configuration of a web server names its files ({shown}), and"
-        " without them the server would not start again",
-        hint=f"{remedy}, or delete it anyway with --force.",
-        name=name,
-        code="usage.in_use",
-    )
 
 
 def _host_names(choices: SecureChoices) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from certctl.challenges.http01 import PREFIX
 from certctl.challenges.reachability import NotReached, check_http_answer
 from certctl.challenges.webroot_directory import Directory, remove, remove_created, write
 from certctl.deploy.probe import ProbeSystem, addresses, probe
+from certctl.dns.hosts import is_of_this_machine
 from certctl.engine.run import Run
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import WebServerFailed
@@ -97,18 +97,7 @@ def look_at_public(name: str, hosts: Sequence[str], run: Run) -> tuple[ProbeResu
 def leads_here(host: str) -> bool:
     """Return whether a host has addresses, and all of them are this machine's."""
     found = addresses(host)
-    return bool(found) and all(map(_is_local, found))
-
-
-def _is_local(address: str) -> bool:
-    """Whether an address belongs to this machine: only then can a socket be bound to it."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as tried:
-            tried.bind((address, 0))
-    except OSError:
-        return False
-    return True
+    return bool(found) and all(map(is_of_this_machine, found))
 
 
 def _silent(_: Event) -> None:

@@ -10,7 +10,7 @@ from certctl.model.webserver import ServedFiles
 from certctl.rules.nginx_sites import Configuration, Listen, Server
 
 CHALLENGES = "/.well-known/acme-challenge/"
-_REWRITE = rf"^{CHALLENGES.replace('.', chr(92) + '.')}[A-Za-z0-9_-]+$"
+REWRITE = rf"^{CHALLENGES.replace('.', chr(92) + '.')}[A-Za-z0-9_-]+$"
 LOCATIONS = {(CHALLENGES.encode(),), (b"^~", CHALLENGES.encode())}
 CERTIFICATE_LINES = (b"ssl_certificate", b"ssl_certificate_key")
 _REJECT_HANDSHAKE = (1, 19, 4)
@@ -74,7 +74,7 @@ def challenge_lines(program: Program, files: ServedFiles) -> tuple[bytes, ...]:
     if "http_auth_request" in program.with_:
         inner.append("auth_request off;")
     return (
-        INDENT + f"rewrite {_REWRITE} $uri break;".encode(),
+        INDENT + f"rewrite {REWRITE} $uri break;".encode(),
         INDENT + f"location ^~ {CHALLENGES} {{".encode(),
         *(2 * INDENT + each.encode() for each in inner),
         INDENT + b"}",

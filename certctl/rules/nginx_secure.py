@@ -18,12 +18,14 @@ from certctl.model.webserver import (
     ServedFiles,
     SiteView,
 )
-from certctl.rules.marked_lines import Addition, Removal, edited
+from certctl.rules.marked_lines import Addition, Removal, edited, tags
 from certctl.rules.nginx_lines import (
     CERTIFICATE_LINES,
+    CHALLENGES,
     HTTP2_DIRECTIVE,
     INDENT,
     LOCATIONS,
+    REWRITE,
     TLS_SETTINGS,
     Program,
     Refused,
@@ -57,8 +59,8 @@ class Site:
 
     server: Server
     names: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-    """Names that the block answers for, but does not have."""
+    missing: tuple[tuple[str, Match], ...] = ()
+    """Names that the block answers for, but does not have, and why it answers."""
     tls: tuple[Server, ...] = ()
 
 
@@ -91,7 +93,7 @@ def sites(configuration: Configuration, names: Sequence[str]) -> tuple[Site, ...
             "no server block listens on port 80, where CAs validate names",
             "Add a server block for the name with `listen 80;`, and run the command again.",
         )
-    by_block: dict[int, tuple[Server, dict[str, None], dict[str, None]]] = {}
+    by_block: dict[int, tuple[Server, dict[str, None], dict[str, Match]]] = {}
     for name in names:
         found = [configuration.answering(place, name) for place in places]
         known = [each for each in found if each is not None]
@@ -102,9 +104,9 @@ def sites(configuration: Configuration, names: Sequence[str]) -> tuple[Site, ...
             _, own, missing = by_block.setdefault(id(server), (server, {}, {}))
             own[name] = None
             if match >= Match.EXPRESSION:
-                missing[name] = None
+                missing[name] = match
     return tuple(
-        Site(server, tuple(own), tuple(missing), _with_tls(configuration, tuple(own)))
+        Site(server, tuple(own), tuple(missing.items()), _with_tls(configuration, tuple(own)))
         for server, own, missing in by_block.values()
     )
 
@@ -169,7 +171,7 @@ def plan(
         edits[first.file].catch_all.append(
             Addition(first.directive.end, catch_all_lines(needed, program, files), CATCH_ALL)
         )
-        notes += _without_certificate(configuration, wish)
+        notes += _without_certificate(configuration, found, wish)
     http = [
         (listen, name) for each in found for listen in each.server.on(HTTP) for name in each.names
     ]
@@ -315,7 +317,7 @@ def _add_tls(
 ) -> None:
     server = site.server
     lines = [INDENT + f"listen {listen_address(each)} ssl;".encode() for each in listens]
-    lines += [INDENT + f"server_name {name};".encode() for name in site.missing]
+    lines += [INDENT + f"server_name {name};".encode() for name, _ in site.missing]
     lines += certificate_lines(files)
     own = {each.directive.name for each in server.lines}
     if own.isdisjoint(name.encode() for name, _ in TLS_SETTINGS):
@@ -405,12 +407,9 @@ def _range_of(line: Line, same: Callable[[Directive], bool], server: Server) -> 
 
 def _notes(configuration: Configuration, site: Site, wish: SecureRequest) -> Iterator[str]:
     server = site.server
-    for name in site.missing:
-        yield (
-            f"no server_name has {name}: {server.where} answers for it, as"
-            f" {'the default server' if name not in server.names else 'an expression matches'},"
-            " and gets the name"
-        )
+    for name, match in site.missing:
+        why = "as the default server" if match is Match.DEFAULT else "since an expression matches"
+        yield f"no server_name has {name}: {server.where} answers for it {why}, and gets the name"
     others = [each for each in server.names if _is_host(each) and each not in wish.names]
     if others and not site.tls and not wish.challenges_only:
         yield (
@@ -435,17 +434,64 @@ def _renewed_by_others(server: Server) -> Iterator[str]:
             )
 
 
-def _without_certificate(configuration: Configuration, wish: SecureRequest) -> Iterator[str]:
+def _without_certificate(
+    configuration: Configuration, found: Sequence[Site], wish: SecureRequest
+) -> Iterator[str]:
+    changed = [each.server for each in found]
     others = dict.fromkeys(
         name
         for server in configuration.servers
         for name in server.names
-        if _is_host(name) and name not in wish.names and server.on(HTTP) and not server.on(HTTPS)
+        if server not in changed and server.on(HTTP) and not server.on(HTTPS)
+        if _is_host(name) and name not in wish.names
     )
     if others:
         yield (
             f"HTTPS is refused for the names without a certificate, as before: {', '.join(others)}"
         )
+
+
+def obstacles(configuration: Configuration, tag: str) -> list[str]:
+    """Return what answers before the lines for challenges that are marked with `tag`: each place,
+    with the directive. Where none of the lines is left, that is the one result.
+    """
+    found: list[str] = []
+    marked = 0
+    for server in configuration.servers:
+        lines = [each.directive for each in server.lines]
+        own = next((at for at, each in enumerate(lines) if _is_ours(each)), None)
+        if own is None or tag not in tags(_text(configuration, server)):
+            continue
+        marked += 1
+        found += [
+            f"{line.file}:{line.directive.line} ({line.directive.name.decode()})"
+            for at, line in enumerate(server.lines)
+            if (at < own and _answers(line.directive)) or _is_exact_challenge(line.directive)
+        ]
+    return found if marked else ["no server block has them any more"]
+
+
+def _text(configuration: Configuration, server: Server) -> bytes:
+    return configuration.files[server.file][server.directive.start : server.directive.end]
+
+
+def _is_ours(directive: Directive) -> bool:
+    return directive.name == b"rewrite" and directive.arguments[:1] == (REWRITE.encode(),)
+
+
+def _answers(directive: Directive) -> bool:
+    """Whether a directive can end a request before the next one of its block is looked at."""
+    return directive.name in {b"return", b"rewrite"} or (
+        directive.name == b"if" and any(map(_answers, directive.children))
+    )
+
+
+def _is_exact_challenge(directive: Directive) -> bool:
+    return (
+        directive.name == b"location"
+        and directive.arguments[:1] == (b"=",)
+        and directive.arguments[-1].startswith(CHALLENGES.encode())
+    )
 
 
 def _is_host(name: str) -> bool:

@@ -175,6 +175,12 @@ class Nginx:
         lines = nginx_secure.names_files(found, prefix)
         return [f"{each.file}:{each.directive.line}" for each in lines]
 
+    def obstacles(self, tag: str) -> Sequence[str]:
+        try:
+            return nginx_secure.obstacles(self._read(), tag)
+        except Unreadable as error:
+            return (str(error),)
+
     def test(self) -> None:
         done = run((*self._words(), "-t", "-q"), environment={}, timeout=_SECONDS)
         if done.exit_status != 0:

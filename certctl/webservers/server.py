@@ -62,6 +62,10 @@ class WebServer(Protocol):
         """Return the places in the configuration that name a path beginning with `prefix`."""
         ...
 
+    def obstacles(self, tag: str) -> Sequence[str]:
+        """Return what answers before the lines for challenges that are marked with `tag`."""
+        ...
+
     def test(self) -> None:
         """Test the configuration on disk. Raises `WebServerFailed` with the program's output."""
         ...

@@ -3,10 +3,12 @@
 """
 
 import http.client
+import os
 import shutil
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ from tests.lab.programs import require
 
 LIFETIME = 90 * 24 * 3600
 HOSTS = ("one.example", "two.example", "three.example", "old.example")
+NAT = "203.0.113.5 nat.example"
+"""A router in front of the machine, which it cannot reach."""
 BACKEND = b'server { listen 127.0.0.1:8000; return 200 "the application\\n"; }\n'
 OTHER = b'server { listen 80; server_name old.example; return 200 "another site\\n"; }\n'
 DEFAULT = b'server { listen 80 default_server; return 200 "the default\\n"; }\n'
@@ -65,7 +69,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PebbleServer
 
 @pytest.fixture
 def here(authority: PebbleServer, tmp_path: Path) -> Iterator[Machine]:  # noqa: ARG001 - its network
-    lines = (f"127.0.0.1 {' '.join(HOSTS)} blocked.example", "::1 six.example")
+    lines = (f"127.0.0.1 {' '.join(HOSTS)} blocked.example", "::1 six.example", NAT)
     with machine(tmp_path, lines) as made:
         yield made
 
@@ -415,6 +419,61 @@ def test_where_the_ca_refuses_every_byte_is_put_back(
     assert here.files() == original
     assert ask("blocked.example") == HELLO
     assert ask("blocked.example", "/.well-known/acme-challenge/x") == HELLO
+
+
+def test_behind_a_router_nothing_is_redirected_and_its_address_is_only_reported(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;", name="nat.example")})
+    here.start_nginx()
+
+    done = here.certctl("secure", "nat.example", *options(authority))
+
+    assert done.exit_status == 0, done
+    assert "nat.example leads to 203.0.113.5, which is not only this machine" in done.stderr
+    assert "nat.example at 203.0.113.5, its address in DNS: not checked from here" in done.stdout
+    assert (ask("nat.example"), ask("nat.example", tls=True)) == (HELLO, HELLO)
+
+
+def test_what_answers_before_the_lines_is_found_by_doctor(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    path = here.nginx / "conf.d" / "a.conf"
+    path.write_text(path.read_text().replace("{", "{\n    return 301 https://x.example/;", 1))
+
+    found = here.certctl("doctor", "--json").json()["data"]["findings"]
+
+    messages = [each["message"] for each in found if each["code"] == "secured.obstacle"]
+    place = "before the lines of certctl comes /etc/nginx/conf.d/a.conf:2 (return)"
+    assert messages == [f"its challenges are not answered: {place}"]
+
+
+def test_a_change_that_nginx_has_not_loaded_is_pointed_out(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    wait_until(lambda: here.workers() != set(), "nginx to start its workers")
+    later = time.time() + 60
+    os.utime(here.nginx / "nginx.conf", (later, later))
+
+    shown = here.certctl("secure", "one.example", "--dry-run")
+
+    assert (
+        "Note: /etc/nginx/nginx.conf was changed after nginx had loaded it: the reload activates"
+        " that change too." in shown.stdout
+    )
+
+
+def test_the_development_ca_needs_no_network(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+
+    done = here.certctl("secure", "one.example", "--ca", "dev", "--yes", "--no-schedule")
+
+    assert done.exit_status == 0, done
+    assert (names_served("one.example"), ask("one.example", tls=True)) == (["one.example"], HELLO)
 
 
 def test_a_certificate_that_is_served_already_is_replaced(

@@ -7,8 +7,8 @@ import pytest
 from certctl.model.webserver import SecureRequest, ServedFiles
 from certctl.rules.marked_lines import restored
 from certctl.rules.nginx_lines import Program, Refused
-from certctl.rules.nginx_secure import Edits, plan
-from certctl.rules.nginx_sites import Configuration, Match, read
+from certctl.rules.nginx_secure import Edits, obstacles, plan
+from certctl.rules.nginx_sites import Configuration, Match, read, servers_of_dump
 
 FILES = ServedFiles("/h/challenges", "/h/live/a/fullchain.pem", "/h/live/a/privkey.pem", "/h/tls")
 MODULES = frozenset({"http_v2", "http_auth_request"})
@@ -30,6 +30,12 @@ def block(*lines: str) -> bytes:
 def request(*names: str, **more: object) -> SecureRequest:
     wanted = {"tag": names[0], "names": names, "redirect": frozenset(names), **more}
     return SecureRequest(**wanted)  # type: ignore[arg-type]  # as the test writes it
+
+
+def loaded(main: bytes) -> Configuration:
+    """A configuration in which our lines are."""
+    files = {"/n/main": main, "/h/tls": b""}
+    return read("/n/main", files.__getitem__, lambda pattern: (pattern,))
 
 
 SITE = block("listen 80;", "server_name a.example;")
@@ -261,3 +267,41 @@ def test_a_path_with_a_dollar_sign_is_refused() -> None:
 
     with pytest.raises(Refused, match="a dollar sign begins a variable"):
         plan(configuration(SITE), request("a.example"), USUAL, files)
+
+
+@pytest.mark.parametrize(
+    ("above", "found"),
+    [
+        ("return 301 https://b.example/;", ["/n/main:3 (return)"]),
+        ("if ($host = b) { return 404; }", ["/n/main:3 (if)"]),
+        ("rewrite ^ /x last;", ["/n/main:3 (rewrite)"]),
+        ("set $x y;", []),
+    ],
+)
+def test_what_answers_before_the_lines_is_named(above: str, found: list[str]) -> None:
+    (change,) = plan(configuration(SITE), request("a.example"), USUAL, FILES).changes.files
+    edited = change.final.replace(b"server {", f"server {{\n  {above}".encode(), 1)
+
+    assert obstacles(loaded(edited), "a.example") == found
+
+
+def test_an_exact_location_and_lines_that_are_gone_are_named() -> None:
+    (change,) = plan(configuration(SITE), request("a.example"), USUAL, FILES).changes.files
+    exact = b"  location = /.well-known/acme-challenge/x { }\n}\nserver { #certctl *"
+    edited = change.final.replace(b"}\nserver { #certctl *", exact)
+
+    assert obstacles(loaded(edited), "a.example") == ["/n/main:21 (location)"]
+    assert obstacles(configuration(SITE), "a.example") == ["no server block has them any more"]
+
+
+def test_a_dump_of_nginx_shows_every_address_also_in_one_line() -> None:
+    dump = (
+        b"# configuration file /n/main:\nhttp { include /n/a; }\n# configuration file /n/a:\n"
+        b"server { listen 127.0.0.1:8443 ssl; listen 80; }\n# listen 1 ssl;\n"
+        b"server { listen unix:/x ssl; }"
+    )
+
+    assert [[each.place for each in block if each.ssl] for block in servers_of_dump(dump)] == [
+        [("127.0.0.1", 8443)],
+        [("unix:/x", 0)],
+    ]

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -357,3 +357,30 @@ def test_a_pipe_is_never_replaced_by_a_file(tmp_path: Path) -> None:
 
     assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_file_of_somebody_else_keeps_its_link_and_attributes(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"old")
+    file.chmod(0o664)
+    link.symlink_to("file")
+    with suppress(OSError):  # not every file system has them
+        os.setxattr(file, "user.certctl", b"kept")
+    attributes = os.listxattr(file)
+
+    files.replace_contents(link, b"new")
+
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"new")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o664
+    assert os.listxattr(file) == attributes
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_what_a_killed_replacement_left_is_removed(tmp_path: Path) -> None:
+    file, other = tmp_path / "file", tmp_path / files.temporary_name("other")
+    for path in (file, other, tmp_path / files.temporary_name("file")):
+        path.write_bytes(b"")
+
+    files.remove_unfinished(file)
+
+    assert sorted(tmp_path.iterdir()) == sorted((file, other))

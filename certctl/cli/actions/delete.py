@@ -6,7 +6,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.reports import require_confirmation
 from certctl.cli.session import open_run
 from certctl.inspection.overview import details
-from certctl.operations.secure import require_unused
+from certctl.operations.in_use import require_unused
 from certctl.operations.versions import delete, require_deletable
 from certctl.output.certificates import files_lines
 from certctl.output.document import Result
