@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from certctl.dns.loading import ProviderSystem, create_provider, is_builtin_or_plugin, options_of
 from certctl.dns.profiles import find_profile, settings_of, settings_of_environment
 from certctl.model.errors import CertctlError, ConfigurationError
-from certctl.model.ports import DnsProvider
+from certctl.model.ports import CaaWriter, DnsProvider
 from certctl.model.spec import ChallengeSpec
 from certctl.model.validation import TxtRecord
 from certctl.model.values import Value
@@ -57,6 +57,13 @@ class ChosenProviders:
             raise _no_provider(f" for {name}")
         self._provider(chosen)
         return chosen
+
+    def caa_writer(self, name: str) -> CaaWriter | None:
+        """Return the provider for records at `name` if it can write CAA records; None if it cannot.
+        Raises as `choose`.
+        """
+        provider = self._provider(self.choose(name, name))
+        return provider if isinstance(provider, CaaWriter) else None
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Add the values, each with its credentials. Raises the error of the first that fails."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from threading import Event as StopEvent
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from certctl.model.ca import Account, Endpoint, LedgerEntry
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
@@ -121,6 +121,19 @@ class DnsProvider(Protocol):
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Remove the values; a value that is already gone is not an error."""
+        ...
+
+
+@runtime_checkable
+class CaaWriter(Protocol):
+    """A DNS provider that can also add CAA records."""
+
+    def add_caa(
+        self, zone: str, name: str, records: Sequence[tuple[int, str, str]], *, ttl: int
+    ) -> None:
+        """Add records (flags, tag, value) at a name; those that are there stay. Raises
+        `certctl.model.errors.ChallengeError`.
+        """
         ...
 
 

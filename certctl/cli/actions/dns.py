@@ -7,8 +7,10 @@ from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.inspection import providers
 from certctl.model.errors import UsageError
+from certctl.operations.caa import pin_caa
 from certctl.operations.dns_test import run_dns_test
 from certctl.operations.leftovers import CleanupAction, clean_up_leftovers
+from certctl.output.caa import caa_result
 from certctl.output.document import Result
 from certctl.output.leftovers import leftovers_result
 from certctl.output.providers import (
@@ -43,6 +45,13 @@ def test(invocation: Invocation, domain: str) -> Result:
     """Test a provider: write a test record, check it, and remove it."""
     with open_run(invocation) as run:
         return dns_test_result(run_dns_test(domain, given_options(invocation), run))
+
+
+def caa(invocation: Invocation, name: str, write: bool, force: bool) -> Result:
+    """Print the CAA records that pin CA, account and method, or add them."""
+    with open_run(invocation) as run:
+        found = pin_caa(run, name, given_options(invocation), write=write, force=force)
+        return caa_result(found)
 
 
 def cleanup(invocation: Invocation, names: tuple[str, ...], retry: bool, drop: bool) -> Result:

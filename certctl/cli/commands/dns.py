@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from certctl.cli import dns_persist
+from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, Group, examples, settings
 from certctl.dns.loading import provider_options
@@ -18,6 +19,7 @@ from certctl.dns.loading import provider_options
         "certctl dns show cloudflare",
         "certctl dns test example.com --dns-credentials work",
         "certctl dns persist example.com",
+        "certctl dns caa example.com",
         "certctl dns cleanup",
     ),
 )
@@ -71,6 +73,43 @@ def test() -> None:
     The record must appear at every authoritative server. Without options, the saved options of
     the certificate of DOMAIN are used, or else the settings. Each step is timed. No CA is
     contacted.
+    """
+
+
+@command.command(
+    "caa",
+    cls=Command,
+    plugin_options=provider_options,
+    epilog=examples(
+        "certctl dns caa example.com",
+        "certctl dns caa example.com --write",
+        "certctl dns caa example.com --write --dns rfc2136 --rfc2136-server 192.0.2.53",
+    ),
+)
+@click.argument("name", metavar="NAME", type=CertificateName())
+@click.option("--write", is_flag=True, help="Add the records with the certificate's DNS provider.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Write them although a certificate of another issuer is being served.",
+)
+@settings(
+    "ca",
+    "ca_bundle",
+    "account.id",
+    "challenge.dns_provider",
+    "challenge.dns_credentials",
+    "challenge.dns_options",
+    "challenge.dns_resolver",
+)
+@settings("deploy.hook_timeout")
+@implemented_by("certctl.cli.actions.dns:caa")
+def caa() -> None:
+    """Print CAA records that pin CA, account and method.
+
+    With these records (RFC 8659, RFC 8657) at the names of a certificate, no other CA, and no other
+    account or method at this one, gets a certificate for them. Records of others are kept, and
+    permit what they do now.
     """
 
 

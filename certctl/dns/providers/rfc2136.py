@@ -162,6 +162,31 @@ class Rfc2136Provider:
         if failures:
             raise failures[0]
 
+    def add_caa(
+        self, zone: str, name: str, records: Sequence[tuple[int, str, str]], *, ttl: int
+    ) -> None:
+        """Add CAA records at a name, with the TTL of those that are there, if any. Raises
+        `ChallengeError` with the server's response code.
+        """
+        import dns.rdata  # noqa: PLC0415 - as in `_update`
+
+        data = [
+            dns.rdata.from_text("IN", "CAA", f'{flags} {tag} "{value}"')
+            for flags, tag, value in records
+        ]
+        update = self._update(zone, (), {})
+        update.absent(f"{name}.", "CAA")
+        for each in data:
+            update.add(f"{name}.", ttl, each)
+        rcode = self._send(update, zone)
+        if rcode == "YXRRSET":
+            update = self._update(zone, (), {})
+            ttl = self._ttls([name], "CAA").get(name, ttl)
+            for each in data:
+                update.add(f"{name}.", ttl, each)
+            rcode = self._send(update, zone)
+        self._check(rcode, zone)
+
     def _batches(self, zone: str) -> Batches[_Change]:
         with self._guard:
             if zone not in self._zones:
@@ -216,9 +241,9 @@ class Rfc2136Provider:
                 update.delete(name, value)
         return update
 
-    def _ttls(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the TTL of the existing TXT records by name; empty if the server does not answer
-        queries.
+    def _ttls(self, names: Sequence[str], kind: str = "TXT") -> dict[str, int]:
+        """Return the TTL of the existing records of this kind by name; empty if the server does not
+        answer queries.
         """
         import dns.message  # noqa: PLC0415 - as in `_update`
 
@@ -229,7 +254,7 @@ class Rfc2136Provider:
             Server(self._address, self._port), recurse=False, stopped=lambda: False
         )
         with contextlib.closing(connection):
-            answers = connection.ask(names, "TXT")
+            answers = connection.ask(names, kind)
         return {
             name: answer.answer[0].ttl
             for name, answer in answers.items()
