@@ -94,8 +94,9 @@ class ChangedFile:
 
 @dataclass(frozen=True)
 class SecuredSite:
-    """What the home directory remembers of one `secure`, so that it can be undone. `tls`: there are
-    lines for TLS too.
+    """What the home directory remembers of one `secure`, so that it can be undone, and so that
+    another run without options changes nothing. `tls`: there are lines for TLS too. `redirect`:
+    what was asked for, None if certctl decided; `redirected`: the names that are redirected.
     """
 
     name: str
@@ -103,3 +104,6 @@ class SecuredSite:
     names: tuple[str, ...]
     files: tuple[ChangedFile, ...]
     tls: bool = True
+    redirect: bool | None = None
+    redirected: tuple[str, ...] = ()
+    hsts: bool = False

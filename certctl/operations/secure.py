@@ -65,15 +65,16 @@ _OVER_HTTP = {"standalone", "webroot", "http-hook", "tls-alpn"}
 
 @dataclass(frozen=True)
 class SecureChoices:
-    """What the user asked for. `given`: options of the certificate by key. `redirect`: None where
-    certctl decides. `web_server`: the program, where several run.
+    """What the user asked for. `given`: options of the certificate by key. `redirect` and `hsts`:
+    None for what was chosen before, or what certctl decides. `web_server`: the program, where
+    several run.
     """
 
     identifiers: tuple[Identifier, ...]
     name: str | None = None
     given: Mapping[str, Value] = field(default_factory=dict)
     redirect: bool | None = None
-    hsts: bool = False
+    hsts: bool | None = None
     challenges_only: bool = False
     web_server: str | None = None
 
@@ -151,15 +152,23 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
     files = _served_files(name, sites)
     server = _server(choices, names, files, run)
     public = {each: addresses(each) for each in names}
-    local = {each for each in names if leads_here(each)}
+    known = record if record is not None and record.tls else None
+    local = {
+        each
+        for each in names
+        if (each in known.redirected if known and each in known.names else leads_here(each))
+    }
+    redirect = choices.redirect
+    if redirect is None and known is not None:
+        redirect = known.redirect
     by_dns = existing is not None and existing.challenge.method not in _OVER_HTTP
     request = SecureRequest(
         tag=name,
         names=names,
-        served=record.names if record is not None and record.tls else (),
-        redirect=frozenset({None: local, True: names, False: ()}[choices.redirect]),
-        always_redirect=choices.redirect is True,
-        hsts=choices.hsts,
+        served=known.names if known is not None else (),
+        redirect=frozenset({None: local, True: names, False: ()}[redirect]),
+        always_redirect=redirect is True,
+        hsts=(known is not None and known.hsts) if choices.hsts is None else choices.hsts,
         challenges=not by_dns or choices.challenges_only,
         challenges_only=choices.challenges_only,
     )
@@ -169,13 +178,14 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
         _require_entrance(sites.layout.challenges)
     before = {each.path: _bytes(each.path) for each in changes.files}
     notes = [*server.notes, *changes.notes]
-    if choices.redirect is None and not choices.challenges_only:
+    if redirect is None and not choices.challenges_only:
         notes += [
             f"{each} leads to {', '.join(public[each]) or 'no address'}, which is not only this"
             " machine, so its requests are not redirected to HTTPS unless you ask with --redirect"
             for each in names
-            if each not in local
+            if each not in local and not (known and each in known.names)
         ]
+    choices = replace(choices, redirect=redirect)
     return SecurePlan(choices, name, server, request, files, changes, tuple(notes), before)
 
 
@@ -402,6 +412,9 @@ def _remember(plan: SecurePlan, sites: SecuredSites, *, tls: bool) -> None:
             tuple(dict.fromkeys(names)),
             tuple(known.values()),
             tls=tls,
+            redirect=plan.choices.redirect,
+            redirected=tuple(each for each in plan.request.names if each in plan.request.redirect),
+            hsts=plan.request.hsts,
         )
     )
 

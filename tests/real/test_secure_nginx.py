@@ -521,11 +521,15 @@ def test_names_are_added_later_while_the_first_one_stays_served(
     )
     original = here.files()
     here.start_nginx()
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    chosen = ("--no-redirect", "--hsts", *options(authority))
+    assert here.certctl("secure", "one.example", *chosen).exit_status == 0
 
     added = here.certctl("secure", "one.example", "two.example", *options(authority))
 
     assert added.exit_status == 0, added
+    # What was chosen with the first name stays, also for the second one.
+    assert here.files()["conf.d/b.conf"].count(b"add_header Strict-Transport-Security") == 1
+    assert [ask(each) for each in ("one.example", "two.example")] == [HELLO, HELLO]
     both = ["one.example", "two.example"]
     assert [names_served(each) for each in both] == [both, both]
     here.certctl("secure", "--undo", "one.example", "--yes")

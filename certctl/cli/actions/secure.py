@@ -34,7 +34,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     dry_run: bool,
     challenges_only: bool,
     redirect: bool | None,
-    hsts: bool,
+    hsts: bool | None,
     schedule: bool | None,
     web_server: str | None,
     name: str | None,

@@ -35,8 +35,8 @@ from certctl.webservers.server import MODULES
     " machine and no proxy is in front of it.",
 )
 @click.option(
-    "--hsts",
-    is_flag=True,
+    "--hsts/--no-hsts",
+    default=None,
     help="Tell browsers to use nothing but HTTPS for a year (RFC 6797).",
 )
 @click.option(

@@ -65,6 +65,9 @@ class SecuredSites:
                     for each in found["files"]
                 ),
                 tls=bool(found["tls"]),
+                redirect=None if found["redirect"] is None else bool(found["redirect"]),
+                redirected=tuple(map(str, found["redirected"])),
+                hsts=bool(found["hsts"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise StoreCorrupt(
