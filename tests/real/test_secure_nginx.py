@@ -350,14 +350,26 @@ def test_a_test_that_fails_already_is_refused(here: Machine) -> None:
     assert_refused(here, 'unknown directive "mistake" in /etc/nginx/conf.d/b.conf:1')
 
 
-def test_a_port_443_of_another_program_is_refused(here: Machine) -> None:
-    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+@pytest.mark.parametrize("port", [80, 443])
+def test_a_port_of_another_program_is_refused(here: Machine, port: int) -> None:
+    listen = site("return 200 hello;").replace(b"80;", b"127.0.0.1:80;")
+    here.configure({"conf.d/a.conf": listen})
     here.start_nginx()
-    python = f"import socket; s = socket.create_server(('{lab.ADDRESS}', 443)); input()"
+    python = f"import socket; s = socket.create_server(('{lab.ADDRESS}', {port})); input()"
     here.run("sh", "-c", f'{sys.executable} -c "{python}" </dev/zero >/dev/null 2>&1 &')
-    wait_until(lambda: listens(lab.ADDRESS, 443), "the other program")
+    wait_until(lambda: listens(lab.ADDRESS, port), "the other program")
 
-    assert_refused(here, "port 443 is taken by python")
+    assert_refused(here, f"port {port} is taken by python")
+
+
+def test_a_read_only_configuration_is_refused(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    directory = "/etc/nginx/conf.d"
+    here.run("mount", "--bind", directory, directory)
+    here.run("mount", "-o", "remount,ro,bind", directory)
+    here.start_nginx()
+
+    assert_refused(here, "/etc/nginx/conf.d/a.conf is read-only")
 
 
 def test_nginx_in_a_container_is_refused(here: Machine) -> None:
@@ -508,6 +520,23 @@ SELF_SIGNED = (
     "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=own -addext"
     " subjectAltName=DNS:own.example -keyout /srv/own.key -out /srv/own.pem"
 )
+
+
+def test_the_site_that_debian_installs_becomes_https(
+    here: Machine, authority: PebbleServer
+) -> None:
+    original = here.files()
+    here.start_nginx()
+    before = ask("one.example", "/index.html")
+
+    done = here.certctl("secure", "one.example", *options(authority))
+
+    assert done.exit_status == 0, done
+    assert (here.nginx / "sites-enabled" / "default").is_symlink()
+    assert ask("one.example", "/index.html", tls=True) == before
+    assert names_served("other.example") is None
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert here.files() == original
 
 
 def test_names_are_added_later_while_the_first_one_stays_served(
