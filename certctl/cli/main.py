@@ -99,7 +99,8 @@ class LazyGroup(Group):
 
 _EPILOG = """\b
 Examples:
-  certctl issue example.com www.example.com --reload 'systemctl reload nginx'
+  certctl secure example.com www.example.com
+  certctl issue example.com --webroot /var/www/html --deploy apache
   certctl issue '*.example.com' --dns rfc2136 --rfc2136-server 192.0.2.53
   certctl renew
   certctl help issue

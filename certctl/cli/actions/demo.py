@@ -15,10 +15,11 @@ from certctl.output.document import Json, Result
 from certctl.rules.paths import absolute_path
 
 _NEXT_STEPS = (
-    "If your own nginx serves /var/www/html to the Internet on port 80:",
+    "If nginx answers for your names at port 80 of this machine, as root:",
+    "  certctl secure example.com",
+    "If another web server serves /var/www/html to the Internet on port 80:",
     "  certctl doctor example.com --webroot /var/www/html",
-    "  certctl issue example.com --agree-tos --webroot /var/www/html --deploy nginx",
-    "To renew it automatically:",
+    "  certctl issue example.com --agree-tos --webroot /var/www/html",
     "  certctl schedule install",
 )
 
