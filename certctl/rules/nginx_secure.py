@@ -115,74 +115,124 @@ def plan(
     configuration: Configuration, wish: SecureRequest, program: Program, files: ServedFiles
 ) -> Edits:
     """Return the changes of the files. Raises `Refused`."""
-    found = sites(configuration, wish.names)
-    edits: dict[str, _Edits] = {}
-    notes: list[str] = []
-    https: list[tuple[Listen, str]] = []
-    needed: dict[tuple[str, int], tuple[str, ...]] = {}
-    replaced: set[int] = set()
-    plain = [place for place in configuration.places(HTTPS) if not configuration.speaks_tls(place)]
-    if plain and not wish.challenges_only:
-        where = next(
-            each
-            for each in configuration.servers
-            if any(one.place == plain[0] for one in each.listens)
-        )
-        raise Refused(f"{where.where} listens on port 443 without TLS")
     if "http_rewrite" in program.without:
         raise Refused("this nginx was built without its rewrite module")
+    planner = _Planner(configuration, wish, program, files)
+    found = sites(configuration, wish.names)
     for site in found:
-        _refuse_block(configuration, site.server)
-        edit = edits.setdefault(site.server.file, _Edits())
-        if wish.challenges:
-            _add_challenges(site.server, edit, program, files)
-        notes += _notes(configuration, site, wish)
-        if wish.challenges_only:
-            continue
-        if site.tls:
-            _refuse_half(configuration, site)
-            for server in site.tls:
-                https += [
-                    (listen, name)
-                    for listen in server.on(HTTPS)
-                    for name in site.names
-                    if configuration.answering(listen.place, name) is not None
-                ]
-                if id(server) in replaced:
-                    continue
-                replaced.add(id(server))
-                _refuse_block(configuration, server)
-                other = edits.setdefault(server.file, _Edits())
-                _replace_certificate(server, wish, other, files)
-                _keep(site, server, wish, other)
-                notes += _renewed_by_others(server)
-            _add_redirect(configuration, site, wish, edit)
-            _keep(site, site.server, wish, edit)
-            continue
-        listens = _tls_listens(configuration, site.server)
-        https += [(listen, name) for listen in listens for name in site.names]
-        for listen in listens:
-            if configuration.default(listen.place) is None:
-                needed.setdefault(listen.place, listen.options)
-        _add_tls(configuration, site, listens, edit, wish, program, files)
-        _keep(site, site.server, wish, edit)
-    if needed:
-        first = next(each.server for each in found if not each.tls)
-        edits[first.file].catch_all.append(
-            Addition(first.directive.end, catch_all_lines(needed, program, files), CATCH_ALL)
-        )
-        notes += _without_certificate(configuration, found, wish)
+        planner.answer_challenges(site)
+    if not wish.challenges_only:
+        _refuse_plain(configuration)
+        for site in found:
+            planner.serve(site)
+        planner.refuse_others(found)
     http = [
         (listen, name) for each in found for listen in each.server.on(HTTP) for name in each.names
     ]
     changes = Changes(
-        tuple(_file_edit(path, configuration.files[path], wish.tag, edits[path]) for path in edits),
+        planner.changes(),
         tuple(SiteView(each.server.where, each.names, each.server.kind) for each in found),
         _endpoints(http),
-        _endpoints(https),
-        tuple(dict.fromkeys(notes)),
+        _endpoints(planner.https),
+        tuple(dict.fromkeys(planner.notes)),
     )
-    return Edits(changes, found, tuple(needed))
+    return Edits(changes, found, tuple(planner.new_places))
+
+
+class _Planner:
+    """Collects the changes of each file, the endpoints of TLS, and what to say about them.
+
+    `new_places`: the addresses at port 443 at which nothing listened, with options of the socket.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        wish: SecureRequest,
+        program: Program,
+        files: ServedFiles,
+    ) -> None:
+        self.notes: list[str] = []
+        self.https: list[tuple[Listen, str]] = []
+        self.new_places: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._configuration = configuration
+        self._wish = wish
+        self._program = program
+        self._files = files
+        self._edits: dict[str, _Edits] = {}
+        self._replaced: set[int] = set()
+
+    def changes(self) -> tuple[FileChange, ...]:
+        """Return the changes of all files."""
+        sources, tag = self._configuration.files, self._wish.tag
+        return tuple(
+            _file_edit(path, sources[path], tag, edit) for path, edit in self._edits.items()
+        )
+
+    def answer_challenges(self, site: Site) -> None:
+        """Have a block answer challenges."""
+        _refuse_block(self._configuration, site.server)
+        edit = self._edit(site.server)
+        if self._wish.challenges:
+            _add_challenges(site.server, edit, self._program, self._files)
+        self.notes += _notes(self._configuration, site, self._wish)
+
+    def serve(self, site: Site) -> None:
+        """Have the names of a block served with the certificate."""
+        edit = self._edit(site.server)
+        if site.tls:
+            _refuse_half(self._configuration, site)
+            for server in site.tls:
+                self._replace(site, server)
+        else:
+            listens = _tls_listens(self._configuration, site.server)
+            self.https += [(listen, name) for listen in listens for name in site.names]
+            for listen in listens:
+                if self._configuration.default(listen.place) is None:
+                    self.new_places.setdefault(listen.place, listen.options)
+            _add_tls(
+                self._configuration, site, listens, edit, self._wish, self._program, self._files
+            )
+        _add_redirect(self._configuration, site, self._wish, edit)
+        _keep(site, site.server, self._wish, edit)
+
+    def refuse_others(self, found: Sequence[Site]) -> None:
+        """Have the handshake refused for names without a certificate, at new addresses."""
+        if not self.new_places:
+            return
+        first = next(each.server for each in found if not each.tls)
+        lines = catch_all_lines(self.new_places, self._program, self._files)
+        addition = Addition(first.directive.end, lines, CATCH_ALL)
+        self._edit(first).catch_all.append(addition)
+        self.notes += _without_certificate(self._configuration, found, self._wish)
+
+    def _replace(self, site: Site, server: Server) -> None:
+        """Replace the certificate of a block that has names of the site at port 443."""
+        self.https += [
+            (listen, name)
+            for listen in server.on(HTTPS)
+            for name in site.names
+            if (self._configuration.answering(listen.place, name) or (None,))[0] is server
+        ]
+        edit = self._edit(server)
+        _keep(site, server, self._wish, edit)
+        if id(server) in self._replaced:
+            return
+        self._replaced.add(id(server))
+        _refuse_block(self._configuration, server)
+        _replace_certificate(server, self._wish, edit, self._files)
+        self.notes += _renewed_by_others(server)
+
+    def _edit(self, server: Server) -> _Edits:
+        return self._edits.setdefault(server.file, _Edits())
+
+
+def _refuse_plain(configuration: Configuration) -> None:
+    """Raise `Refused` if a block listens at port 443 without TLS."""
+    for server in configuration.servers:
+        for listen in server.on(HTTPS):
+            if not configuration.speaks_tls(listen.place):
+                raise Refused(f"{server.where} listens on port 443 without TLS")
 
 
 def _endpoints(found: Sequence[tuple[Listen, str]]) -> tuple[Endpoint, ...]:
@@ -326,7 +376,6 @@ def _add_tls(
         lines.append(INDENT + b"http2 on;")
     lines += hsts_lines(configuration, server) if wish.hsts else []
     edit.tls.setdefault(_opened(server), []).extend(lines)
-    _add_redirect(configuration, site, wish, edit)
 
 
 def _add_redirect(
