@@ -31,13 +31,13 @@ def letsencrypt(machine: Machine) -> Machine:
 def ledger(machine: Machine) -> list[dict[str, Any]]:
     (path,) = machine.home.glob("accounts/*/*/ledger.json")
     document = json.loads(path.read_text())
-    assert document["version"] == 1
-    return list(document["asked"])
+    assert document["version"] == 2
+    return list(document["entries"])
 
 
 def asked(machine: Machine) -> list[tuple[str, list[str], bool, bool]]:
     return [
-        (each["what"], each["identifiers"], each["renewal"], each["replaces"])
+        (each["action"], each["identifiers"], each["renewal"], each["replaces"])
         for each in ledger(machine)
     ]
 
@@ -266,4 +266,4 @@ def test_the_ledger_is_private_and_holds_no_key(machine: Machine) -> None:
     (path,) = machine.home.glob("accounts/*/*/ledger.json")
 
     assert path.stat().st_mode & 0o777 == 0o600
-    assert set(ledger(machine)[0]) == {"what", "at", "identifiers", "renewal", "replaces"}
+    assert set(ledger(machine)[0]) == {"action", "at", "identifiers", "renewal", "replaces"}

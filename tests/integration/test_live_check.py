@@ -111,7 +111,7 @@ def test_a_certificate_that_is_not_seen_is_owed_until_it_is(
     assert "another certificate is served" in error.message
     assert state(machine) == (2, 2, 1)
     remembered = json.loads((machine.home / "deployed" / f"{NAME}.json").read_text())
-    assert remembered["last_error"]["code"] == "verify.failed"
+    assert remembered["deployments"][0]["last_error"]["code"] == "verify.failed"
 
     server.reload()
     machine.pass_time(timedelta(minutes=2))

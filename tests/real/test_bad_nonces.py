@@ -46,7 +46,7 @@ def refusals(server: DevCaServer) -> int:
 def memory(here: Host, name: str) -> dict[str, str]:
     """The renewal information in the renewal state."""
     found = json.loads((here.home / "renewal" / f"{name}.json").read_text())
-    info: dict[str, str] = found["renewal_info"]
+    info: dict[str, str] = found["renewal_state"]["ari"][0]["info"]
     return info
 
 
