@@ -20,7 +20,7 @@ from certctl.rules.credentials import (
 )
 from certctl.rules.paths import absolute_path, home_expanded, require_utf8
 from certctl.rules.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
-from certctl.rules.spec import with_absolute_paths, with_method
+from certctl.rules.spec import RENAMED, with_absolute_paths, with_current_keys, with_method
 from certctl.system.files import read_trusted
 
 FILE_NAME = "certctl.toml"
@@ -53,6 +53,7 @@ def load(
     *,
     directory: Path,
     options: OptionTable | None = None,
+    renamed: Mapping[str, str] = RENAMED,
 ) -> Settings:
     """Return the effective settings, each with its source.
 
@@ -64,7 +65,7 @@ def load(
         options = OptionTable()
     document = _read_file(home)
     credentials = read_tables(document, str(home / FILE_NAME), str(home))
-    from_file = with_method(_values(without_tables(document), home, options))
+    from_file = with_method(_values(without_tables(document), home, options, renamed))
     from_environment = with_method(_read_environment(environment, options, directory))
     return (
         Settings(table=options, dns=replace(credentials, variables=environment))
@@ -86,10 +87,12 @@ def _read_file(home: Path) -> dict[str, object]:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
 
 
-def _values(document: Mapping[str, object], home: Path, options: OptionTable) -> dict[str, Value]:
+def _values(
+    document: Mapping[str, object], home: Path, options: OptionTable, renamed: Mapping[str, str]
+) -> dict[str, Value]:
     path = home / FILE_NAME
     values: dict[str, Value] = {}
-    for key, value in flatten(document).items():
+    for key, value in with_current_keys(flatten(document), str(path), renamed).items():
         option = options.get(key)
         if option is None or not option.in_file:
             known = [each.key for each in options.values() if each.in_file]

@@ -35,9 +35,9 @@ def changed(
         for key, value in _default_settings(run).items()
         if not _has_own_choice(key, spec.chosen)
     }
-    return _with_ca(
-        run, spec.name, identifiers, merge_choices(spec.chosen, {**default_settings, **given})
-    )
+    choices = merge_choices(spec.chosen, {**default_settings, **given})
+    after = _with_ca(run, spec.name, identifiers, choices)
+    return replace(after, managed_by=spec.managed_by, origin=spec.origin)
 
 
 def new(

@@ -99,6 +99,8 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
         "on_failure": spec.deploy.on_failure.value,
         "key_group": spec.key_group,
         "key_mode": None if spec.key_mode is None else f"{spec.key_mode:04o}",
+        "managed_by": spec.managed_by,
+        "origin": spec.origin,
         "versions": [version_object(each) for each in details.versions],
     }
 
@@ -112,6 +114,8 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
         *([("damage", view.damage)] if view.damage else []),
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
         ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
+        *([("managed by", spec.managed_by)] if spec.managed_by else []),
+        *([("imported from", spec.origin)] if spec.origin else []),
     ]
     if live is not None:
         rows += [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from certctl.model.errors import ConfigurationError, InvalidIdentifier, UsageError
 from certctl.model.identifiers import Identifier
@@ -23,6 +24,11 @@ from certctl.rules.service_address import parse_service
 from certctl.rules.settings import Settings, Source, check, flatten, unknown
 
 FORMAT = 1
+
+RENAMED: Mapping[str, str] = {}
+"""Settings that had another name in an earlier release: the old dotted key, and the current one.
+Files may have either. The current one is written.
+"""
 
 _METHOD = "challenge.method"
 _ONLY_FOR_METHOD = {
@@ -42,20 +48,33 @@ _PLACES = (
     ("challenge.webroots", "challenge.directory"),
     ("challenge.directory", "challenge.webroots"),
 )
+_ABOUT = ("managed_by", "origin")
+"""What a spec file says about itself; these are no settings."""
+
 _DNS_WRITERS = {"challenge.dns_provider", "challenge.dns_credentials"}
 
 
 def from_table(
-    name: str, document: Mapping[str, object], settings: Settings, where: str
+    name: str,
+    document: Mapping[str, object],
+    settings: Settings,
+    where: str,
+    *,
+    renamed: Mapping[str, str] = RENAMED,
 ) -> CertificateSpec:
     """Return the spec for a file's TOML document; `where` is the file's name in errors.
 
-    Raises `ConfigurationError` for an unknown key, an invalid value, or a missing list of names.
+    Raises `ConfigurationError` for an unknown key, a key given by its old and its current name, an
+    invalid value, or a missing list of names.
     """
     rest = dict(document)
-    if rest.pop("version", FORMAT) != FORMAT:
+    found = rest.pop("version", FORMAT)
+    if found != FORMAT:
         raise ConfigurationError(
-            f"{where}: unsupported format version; this certctl supports only version {FORMAT}"
+            f"{where} has format version {found}, but this certctl reads only version {FORMAT}",
+            hint="Update certctl, or correct the version. Nothing was changed.",
+            name=name,
+            code="configuration.format",
         )
     names = rest.pop("names", None)
     if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
@@ -69,30 +88,67 @@ def from_table(
         message = f"{where}: {error.message}"
         raise ConfigurationError(message, hint=error.hint, name=name, code=error.code) from None
     try:
-        chosen = read_choices(rest, settings.table, where)
+        managed_by, origin = (_text(rest.pop(key, None), key, where) for key in _ABOUT)
+        chosen = read_choices(rest, settings.table, where, renamed=renamed)
     except ConfigurationError as error:
         error.name = name
         raise
-    return resolve(name, identifiers, chosen, settings)
+    spec = resolve(name, identifiers, chosen, settings)
+    return replace(spec, managed_by=managed_by, origin=origin)
 
 
 def to_table(spec: CertificateSpec) -> dict[str, Value]:
-    """Return the contents of the spec file by dotted key: `version`, `names` and the choices."""
+    """Return the contents of the spec file by dotted key: `version`, `names`, where the spec comes
+    from if that is known, and the choices.
+    """
+    about = {key: getattr(spec, key) for key in _ABOUT}
     return {
         "version": FORMAT,
         "names": tuple(each.value for each in spec.identifiers),
+        **{key: value for key, value in about.items() if value is not None},
         **{key: spec.chosen[key] for key in sorted(spec.chosen)},
     }
 
 
+def _text(value: object, key: str, where: str) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise ConfigurationError(f"{where}: {key} must be a text", hint="Correct it, or remove it.")
+    return value
+
+
+def with_current_keys(
+    values: Mapping[str, object], where: str, renamed: Mapping[str, str] = RENAMED
+) -> dict[str, object]:
+    """Return the values by the current key of each setting.
+
+    Raises `ConfigurationError` if one is given by its old key too.
+    """
+    found = dict(values)
+    for old, current in renamed.items():
+        if old not in found:
+            continue
+        if current in found:
+            raise ConfigurationError(
+                f"{where}: {old} is the old name of {current}, and both are given",
+                hint=f"Remove {old}.",
+                code="configuration.renamed_key",
+            )
+        found[current] = found.pop(old)
+    return found
+
+
 def read_choices(
-    document: Mapping[str, object], table: Mapping[str, Option], where: str
+    document: Mapping[str, object],
+    table: Mapping[str, Option],
+    where: str,
+    *,
+    renamed: Mapping[str, str] = RENAMED,
 ) -> dict[str, Value]:
     """Return the choices in a document by dotted key, checked against the table of options, with
     the challenge method that they imply.
     """
     chosen: dict[str, Value] = {}
-    for key, value in flatten(document).items():
+    for key, value in with_current_keys(flatten(document), where, renamed).items():
         option = table.get(key)
         if option is None or not option.in_spec:
             raise unknown(key, (each.key for each in table.values() if each.in_spec), where)

@@ -79,6 +79,8 @@ DETAILS: Shape = {
     "on_failure": str,
     "key_group": str | None,
     "key_mode": str | None,
+    "managed_by": str | None,
+    "origin": str | None,
     "versions": list,
 }
 

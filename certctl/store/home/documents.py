@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from certctl.model.errors import StoreNewer
+from certctl.model.errors import ConfigurationError, StoreCorrupt, StoreNewer
 from certctl.store.codec import Json, corrupt, from_json
 from certctl.system.files import PRIVATE_FILE, Sync, read_own, write_atomic
 
@@ -73,6 +74,12 @@ def read_document(path: Path, upgrade: Upgrade) -> dict[str, Any] | None:
             hint="Update certctl. Nothing was changed.",
         )
     return document if found == FORMAT else upgrade(document)
+
+
+def require_not_newer(path: Path) -> None:
+    """Raise `StoreNewer` if the document at `path` has a newer version, whatever else is wrong."""
+    with suppress(StoreCorrupt, ConfigurationError):
+        read_document(path, lambda old: old)
 
 
 def read_record(path: Path, kind: type[_Noun], upgrade: Upgrade, **given: object) -> _Noun | None:

@@ -21,6 +21,7 @@ from certctl.model.errors import CertctlError, Interrupted, UnknownCertificate
 from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.spec import to_table
 from certctl.store.home.contents import MISSING
+from certctl.store.home.documents import require_not_newer
 from certctl.store.home.idle import Signature, file_signature
 from certctl.store.home.parts import Parts
 from certctl.store.records import (
@@ -303,11 +304,13 @@ class HomeRecords:
     def delete(self, name: str, *, expect: Gen, token: Token) -> None:
         """Delete also what an interrupted deletion left. The number and the compromised keys are
         saved before the versions are removed, and the live link is removed before its target.
+        Raises `StoreNewer` before anything is removed.
         """
         self._require(Subject(name), token)
         if _States.of(expect).spec != self._spec(name):
             raise conflict(name, "the specification")
         last = self._parts.last_version(name)
+        require_not_newer(self._layout.pending(name) / "order.json")
         self._parts.specs.remove(name)
         self._specs.pop(name, None)
         self._parts.state_files.forget_renewal(name, last_version=last)

@@ -23,6 +23,7 @@ from certctl.rules.renewal import with_wanted
 from certctl.rules.settings import Settings
 from certctl.store.codec import Json
 from certctl.store.home.accounts import Accounts
+from certctl.store.home.documents import require_not_newer
 from certctl.store.home.home_machine import HomeMachine
 from certctl.store.home.home_records import HomeRecords
 from certctl.store.home.journal import Journal
@@ -218,9 +219,12 @@ class LocalStore:
         """Remove all files of a certificate, including the rest after an interrupted `delete`.
 
         The spec is removed first, so that no run renews a partly deleted certificate. The highest
-        version number is saved before the versions are removed.
+        version number is saved before the versions are removed. Raises `StoreNewer` before anything
+        is removed.
         """
         last = self._parts.last_version(name)
+        for path in (self._layout.deployed(name), self._layout.pending(name) / "order.json"):
+            require_not_newer(path)
         self._specs.remove(name)
         self._state_files.forget_renewal(name, last_version=last)
         self._pending_orders.drop(name, sync=Sync.ALL)
