@@ -26,35 +26,35 @@ from cryptography.hazmat.primitives.serialization import (
 
 from certctl.model.ca import AccountKeyType
 from certctl.model.errors import ConfigurationError
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import KeyType
 
-_CURVES: dict[str, type[ec.EllipticCurve]] = {
-    KeyType.ECDSA_P256: ec.SECP256R1,
-    KeyType.ECDSA_P384: ec.SECP384R1,
-    AccountKeyType.ES256: ec.SECP256R1,
-    AccountKeyType.ES384: ec.SECP384R1,
+
+@dataclass(frozen=True)
+class _Curve:
+    """A curve, and its name in a JWK (RFC 7518 §6.2.1.1) and in a key's algorithm (RFC 5480)."""
+
+    kind: type[ec.EllipticCurve]
+    jwk: str
+    oid: bytes
+
+
+_CURVES: Mapping[str, _Curve] = {
+    "p256": _Curve(ec.SECP256R1, "P-256", bytes.fromhex("2a8648ce3d030107")),
+    "p384": _Curve(ec.SECP384R1, "P-384", bytes.fromhex("2b81040022")),
+    "p521": _Curve(ec.SECP521R1, "P-521", bytes.fromhex("2b81040023")),
 }
-_RSA_BITS: dict[str, int] = {
-    KeyType.RSA_2048: 2048,
-    KeyType.RSA_3072: 3072,
-    KeyType.RSA_4096: 4096,
-    AccountKeyType.RS256: 2048,
+"""The curves by the word in a key type: `ecdsa-p256`."""
+
+_ACCOUNT_KEYS: Mapping[AccountKeyType, KeyType] = {
+    AccountKeyType.ES256: KeyType.ECDSA_P256,
+    AccountKeyType.ES384: KeyType.ECDSA_P384,
+    AccountKeyType.RS256: KeyType.RSA_2048,
 }
 _RSA_PARTS = ("p", "q", "d", "dp", "dq", "qi")
-_JWK_CURVES: dict[str, type[ec.EllipticCurve]] = {
-    "P-256": ec.SECP256R1,
-    "P-384": ec.SECP384R1,
-    "P-521": ec.SECP521R1,
-}
-_CURVE_NAMES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
 
 _EC_PEM = re.compile(rb"-----BEGIN ((?:EC )?PRIVATE KEY)-----([A-Za-z0-9+/=\s]+)-----END \1-----")
 _EC_PUBLIC_KEY = bytes.fromhex("2a8648ce3d0201")
-_OIDS: dict[bytes, type[ec.EllipticCurve]] = {
-    bytes.fromhex("2a8648ce3d030107"): ec.SECP256R1,
-    bytes.fromhex("2b81040022"): ec.SECP384R1,
-    bytes.fromhex("2b81040023"): ec.SECP521R1,
-}
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -67,13 +67,22 @@ class PublicKey(Protocol):
 
 
 def generate_key(key_type: KeyType) -> bytes:
-    """Return a new private key for a certificate, as unencrypted PKCS#8 in PEM."""
-    return _generate(key_type)
+    """Return a new private key for a certificate, as unencrypted PKCS#8 in PEM.
+
+    The type says what it is: `ecdsa-CURVE` or `rsa-BITS`.
+    """
+    key: PrivateKey
+    family, _, size = key_type.partition("-")
+    if family == "ecdsa":
+        key = ec.generate_private_key(_CURVES[size].kind())
+    else:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=int(size))
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def generate_account_key(kind: AccountKeyType) -> bytes:
     """Return a new private key for an account (RFC 8555 §6.2), as unencrypted PKCS#8 in PEM."""
-    return _generate(kind)
+    return generate_key(_ACCOUNT_KEYS[kind])
 
 
 def account_key_type(privkey: bytes) -> AccountKeyType:
@@ -114,15 +123,6 @@ def fits(privkey: bytes, key_sha256: str) -> bool:
     except (TypeError, ValueError, UnsupportedAlgorithm, InvalidSignature):
         return False
     return True
-
-
-def _generate(kind: str) -> bytes:
-    key: PrivateKey
-    if kind in _CURVES:
-        key = ec.generate_private_key(_CURVES[kind]())
-    else:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[kind])
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def load_private_key(pem: bytes) -> PrivateKey:
@@ -168,7 +168,8 @@ def from_jwk(fields: Mapping[str, object]) -> bytes:
             p, q, d, dp, dq, qi = (_number(fields, each) for each in _RSA_PARTS)
             key: PrivateKey = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, public).private_key()
         else:
-            curve = _JWK_CURVES[str(fields.get("crv"))]
+            curves = {each.jwk: each.kind for each in _CURVES.values()}
+            curve = curves[str(fields.get("crv"))]
             key = ec.derive_private_key(_number(fields, "d"), curve())
     except (KeyError, ValueError, TypeError):
         raise _key_refused("it is not a private key in JWK format", None) from None
@@ -193,7 +194,7 @@ def to_jwk(pem: bytes) -> dict[str, str]:
         return {"kty": "RSA", **{name: _unsigned(value) for name, value in parts.items()}}
     octets = (key.key_size + 7) // 8
     point = key.private_numbers()
-    curve = next(name for name, kind in _JWK_CURVES.items() if kind().name == key.curve.name)
+    curve = next(each.jwk for each in _CURVES.values() if each.kind().name == key.curve.name)
     return {
         "kty": "EC",
         "crv": curve,
@@ -253,8 +254,8 @@ def _ec_key(pem: bytes) -> ec.EllipticCurvePrivateKey | None:
         octets, tagged = fields[1][1], dict(fields[2:])
         if 0xA0 in tagged:
             curve = _items(tagged[0xA0])[0][1]
-        kind = _OIDS[curve or b""]
-    except (ValueError, IndexError, KeyError):
+        kind = next(each.kind for each in _CURVES.values() if each.oid == curve)
+    except (ValueError, IndexError, StopIteration):
         return None
     value, size = int.from_bytes(octets), (kind().key_size + 7) // 8
     if len(octets) == size or value >> (8 * size) or not value:
@@ -302,7 +303,8 @@ def describe_key(key: PublicKey) -> tuple[str, str]:
         case rsa.RSAPublicKey():
             word = f"rsa-{key.key_size}"
         case ec.EllipticCurvePublicKey():
-            word = f"ecdsa-{_CURVE_NAMES.get(key.curve.name, key.curve.name)}"
+            known = (each for each, curve in _CURVES.items() if isinstance(key.curve, curve.kind))
+            word = f"ecdsa-{next(known, key.curve.name)}"
         case _:
             word = type(key).__name__.removesuffix("PublicKey").lower()
     return word, digest_of_key(key)

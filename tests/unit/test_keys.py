@@ -89,6 +89,13 @@ def test_what_is_no_key_is_refused(der: bytes) -> None:
             keys.load_private_key(pem(label, der))
 
 
+@pytest.mark.parametrize("kind", list(KeyType))
+def test_a_key_of_each_type_is_what_its_type_says(kind: KeyType) -> None:
+    public = keys.load_private_key(keys.generate_key(kind)).public_key()
+
+    assert keys.describe_key(public)[0] == kind
+
+
 @pytest.mark.parametrize("kind", [KeyType.ECDSA_P384, KeyType.RSA_2048])
 def test_a_key_fits_its_own_public_key_only(kind: KeyType) -> None:
     key, other = keys.generate_key(kind), keys.generate_key(kind)
