@@ -7,7 +7,6 @@ certctl's own are in `certctl.rules.options`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from types import MappingProxyType
 from typing import Protocol
 
 from certctl import challenges
@@ -15,12 +14,11 @@ from certctl.challenges.system import SolverSystem, no_port_lock
 from certctl.model.identifiers import Identifier
 from certctl.model.ports import Solver
 from certctl.model.spec import ChallengeSpec
-from certctl.rules.options import Option
+from certctl.rules.options import METHODS, Option
 from certctl.system.plugins import Plugins
 
 __all__ = [
     "GROUP",
-    "MODULES",
     "SolverModule",
     "SolverSystem",
     "challenge_options",
@@ -34,20 +32,7 @@ __all__ = [
 GROUP = "certctl.challenges"
 """The entry-point group of solver plug-ins: the name is the method, the object a module."""
 
-MODULES = MappingProxyType(
-    {
-        "standalone": "http01_standalone",
-        "webroot": "http01_webroot",
-        "stateless": "http01_stateless",
-        "http-hook": "http01_hook",
-        "dns": "dns01",
-        "tls-alpn": "tls_alpn01",
-        "dns-persist": "dns_persist01",
-    }
-)
-"""The module of each built-in challenge method."""
-
-_PLUGINS = Plugins(challenges, GROUP, "challenge method", "usage.challenge_method", files=MODULES)
+_PLUGINS = Plugins(challenges, GROUP, "challenge method", "usage.challenge_method", files=METHODS)
 
 
 class SolverModule(Protocol):

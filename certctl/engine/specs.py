@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from certctl.ca.directories import ca_kind, directory_url, label
 from certctl.engine.held import require_full_names, stored_spec

@@ -32,7 +32,8 @@ class Option:
     `in_spec`: it can be set per certificate. `in_file`: it can be set in `certctl.toml`.
     `canonical` checks a value (of a list, each element) and returns its normal form.
     `brief`: one line for the short help of commands with many options, which lists only the options
-    that have one.
+    that have one. `only_for`: the challenge method without which it has no effect; `implies`: the
+    one that is meant where it is given.
     """
 
     key: str
@@ -50,6 +51,8 @@ class Option:
     maximum: float = 1e9
     canonical: Callable[[object], str] | None = None
     brief: str = ""
+    only_for: str | None = None
+    implies: str | None = None
 
     @property
     def environment(self) -> str:

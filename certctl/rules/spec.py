@@ -8,20 +8,26 @@ not override it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
 
 from certctl.model.errors import ConfigurationError, InvalidIdentifier, UsageError
 from certctl.model.identifiers import Identifier
 from certctl.model.names import parse_identifiers
-from certctl.model.spec import CertificateSpec, ChallengeSpec, DeploySpec, KeyType, OnFailure
+from certctl.model.spec import CertificateSpec, ChallengeSpec, DeploySpec
 from certctl.model.values import Value
 from certctl.rules.copies import parse_copy, with_paths
 from certctl.rules.credentials import absolute_option, read_options
-from certctl.rules.options import METHODS, Kind, Option
+from certctl.rules.options import METHODS, OPTIONS, Kind, Option
 from certctl.rules.paths import absolute_path
 from certctl.rules.service_address import parse_service
 from certctl.rules.settings import Settings, Source, check, flatten, unknown
+
+_Part = TypeVar("_Part")
+_Reader = Callable[[Settings, str], object]
 
 FORMAT = 1
 
@@ -31,18 +37,9 @@ Files may have either. The current one is written.
 """
 
 _METHOD = "challenge.method"
-_ONLY_FOR_METHOD = {
-    "challenge.http_address": "standalone",
-    "challenge.http_port": "standalone",
-    "challenge.tls_alpn_address": "tls-alpn",
-    "challenge.tls_alpn_port": "tls-alpn",
-    "challenge.webroots": "webroot",
-    "challenge.directory": "webroot",
-    "challenge.http_hook": "http-hook",
-    "challenge.http_cleanup_hook": "http-hook",
-    "challenge.http_hook_protocol": "http-hook",
-}
-
+_DNS = "dns"
+_ONLY_FOR_METHOD = {each.key: each.only_for for each in OPTIONS if each.only_for}
+_IMPLIES_METHOD = {each.key: each.implies for each in OPTIONS if each.implies}
 
 _PLACES = (
     ("challenge.webroots", "challenge.directory"),
@@ -162,15 +159,11 @@ def read_choices(
 
 
 def with_method(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return `values` with the challenge method implied by a DNS provider, webroot or hook."""
-    implied = {
-        "challenge.dns_provider": "dns",
-        "challenge.dns_credentials": "dns",
-        "challenge.webroots": "webroot",
-        "challenge.directory": "webroot",
-        "challenge.http_hook": "http-hook",
-    }
-    method = next((method for key, method in implied.items() if values.get(key)), None)
+    """Return `values` with the challenge method that a DNS provider implies, or else a webroot or a
+    hook.
+    """
+    implied = [method for key, method in _IMPLIES_METHOD.items() if values.get(key)]
+    method = _DNS if _DNS in implied else next(iter(implied), None)
     if method is None or _METHOD in values:
         return dict(values)
     return {**values, _METHOD: method}
@@ -308,27 +301,60 @@ def resolve(
         },
     }
     effective = Settings(merge_choices(inherited, chosen), table=settings.table)
-    return CertificateSpec(
+    return _from_settings(
+        CertificateSpec,
+        "",
+        effective,
         name=name,
         identifiers=tuple(identifiers),
-        ca=effective.required_text("ca"),
-        ca_bundle=effective.text("ca_bundle"),
         account=effective.text("account.id"),
-        key_type=KeyType(effective.required_text("key_type")),
-        reuse_key=effective.flag("reuse_key"),
-        profile=effective.text("profile"),
-        required_profile=effective.text("required_profile"),
-        preferred_chain=effective.text("preferred_chain"),
-        csr=effective.text("csr"),
-        autorenew=effective.flag("autorenew"),
-        allow_subset=effective.flag("allow_subset"),
-        key_group=effective.text("key_group"),
         key_mode=_mode(effective.text("key_mode")),
         challenge=_challenge(effective),
         deploy=_deploy(effective),
         chosen=dict(chosen),
         common_name=_common_name(name, effective.text("common_name"), identifiers),
+        managed_by=None,
+        origin=None,
     )
+
+
+def _from_settings(kind: type[_Part], prefix: str, settings: Settings, **given: object) -> _Part:
+    """Return a part of a spec: each field that is not given has the value of the setting with its
+    name, by its type.
+    """
+    readers: Any = kind
+    values = {
+        name: read(settings, f"{prefix}{name}")
+        for name, read in _readers(readers)
+        if name not in given
+    }
+    return kind(**values, **given)
+
+
+@cache
+def _readers(kind: Any) -> tuple[tuple[str, _Reader], ...]:
+    hints = get_type_hints(kind)
+    return tuple((each.name, _reader(hints[each.name])) for each in fields(kind))
+
+
+def _reader(hint: Any) -> _Reader:
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return lambda settings, key: hint(settings.required_text(key))
+    return _READERS.get(hint, _unreadable)
+
+
+def _unreadable(_settings: Settings, key: str) -> object:
+    raise TypeError(f"{key} must be given: there is no setting of its type")
+
+
+_READERS: Mapping[object, _Reader] = {
+    str: Settings.required_text,
+    str | None: Settings.text,
+    bool: Settings.flag,
+    int: Settings.integer,
+    float: Settings.seconds,
+    tuple[str, ...]: Settings.texts,
+}
 
 
 def _common_name(name: str, chosen: str | None, identifiers: Sequence[Identifier]) -> str | None:
@@ -346,30 +372,12 @@ def _common_name(name: str, chosen: str | None, identifiers: Sequence[Identifier
 
 def _challenge(settings: Settings) -> ChallengeSpec:
     provider = settings.text("challenge.dns_provider")
-    options = settings.texts("challenge.dns_options")
-    read_options(options, provider or "PROVIDER")
+    read_options(settings.texts("challenge.dns_options"), provider or "PROVIDER")
     method = settings.required_text(_METHOD)
-    return ChallengeSpec(
-        method=method,
-        http_address=settings.text("challenge.http_address"),
-        http_port=settings.integer("challenge.http_port"),
-        tls_alpn_address=settings.text("challenge.tls_alpn_address"),
-        tls_alpn_port=settings.integer("challenge.tls_alpn_port"),
-        webroots=settings.texts("challenge.webroots"),
-        directory=settings.text("challenge.directory"),
-        http_hook=settings.text("challenge.http_hook"),
-        http_cleanup_hook=settings.text("challenge.http_cleanup_hook"),
-        http_hook_protocol=settings.text("challenge.http_hook_protocol"),
-        dns_provider=provider,
-        dns_challenge=settings.required_text("challenge.dns_challenge"),
-        dns_credentials=settings.text("challenge.dns_credentials"),
-        dns_options=options,
-        dns_resolver=settings.text("challenge.dns_resolver"),
-        dns_follow_cname=settings.flag("challenge.dns_follow_cname"),
-        dns_skip_propagation=settings.flag("challenge.dns_skip_propagation"),
-        dns_propagation_timeout=settings.seconds("challenge.dns_propagation_timeout"),
-        dns_propagation_quorum=settings.required_text("challenge.dns_propagation_quorum"),
-        dns_public_resolvers=settings.texts("challenge.dns_public_resolvers"),
+    return _from_settings(
+        ChallengeSpec,
+        "challenge.",
+        settings,
         hook_timeout=settings.seconds("deploy.hook_timeout"),
         plugin=_plugin(settings, method, provider),
     )
@@ -395,17 +403,11 @@ def _mode(text: str | None) -> int | None:
 
 def _deploy(settings: Settings) -> DeploySpec:
     targets = settings.texts("deploy.targets")
-    return DeploySpec(
-        pre_hook=settings.text("deploy.pre_hook"),
-        deploy_hook=settings.text("deploy.deploy_hook"),
-        post_hook=settings.text("deploy.post_hook"),
-        reload=settings.text("deploy.reload"),
-        hook_timeout=settings.seconds("deploy.hook_timeout"),
-        targets=targets,
+    return _from_settings(
+        DeploySpec,
+        "deploy.",
+        settings,
         verify=tuple(parse_service(each) for each in settings.texts("deploy.verify")),
-        probe=settings.flag("deploy.probe"),
-        verify_timeout=settings.seconds("deploy.verify_timeout"),
-        on_failure=OnFailure(settings.required_text("deploy.on_failure")),
         copies=tuple(parse_copy(each) for each in settings.texts("deploy.copy")),
         plugin=_target_options(settings, targets),
     )

@@ -17,7 +17,7 @@ from certctl.challenges.http01 import check_task, checked_token
 from certctl.challenges.http01_server import respond
 from certctl.challenges.http01_standalone import StandaloneSolver
 from certctl.challenges.http01_webroot import parse_webroots
-from certctl.challenges.loading import MODULES, create_solver, sharing_key
+from certctl.challenges.loading import create_solver, sharing_key
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
 from certctl.model.ca import ChallengeType
@@ -25,7 +25,6 @@ from certctl.model.errors import ChallengeError, ConfigurationError, InvalidIden
 from certctl.model.names import parse_identifier
 from certctl.model.spec import ChallengeSpec
 from certctl.model.validation import Task
-from certctl.rules.options import METHODS
 from certctl.system.port_holders import Listener, parse_table
 from tests.lab.clock import SteerableClock
 from tests.lab.programs import require
@@ -242,10 +241,6 @@ def test_an_unknown_method_is_an_error_with_the_nearest_one() -> None:
 
     assert caught.value.message == "there is no challenge method 'standalon'"
     assert caught.value.hint == "Did you mean standalone?"
-
-
-def test_each_method_of_the_settings_has_a_solver_and_none_has_more() -> None:
-    assert set(MODULES) == set(METHODS)
 
 
 def install_plugin(directory: Path, group: str, source: str) -> None:

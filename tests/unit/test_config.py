@@ -31,6 +31,25 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
     assert read(tmp_path).text("ca") == "zerossl"
 
 
+def test_a_setting_that_was_renamed_is_read_by_both_names_but_not_at_once(tmp_path: Path) -> None:
+    def found(text: str) -> str | None:
+        (tmp_path / "certctl.toml").write_text(text)
+        return load(
+            tmp_path,
+            {},
+            {},
+            directory=tmp_path,
+            options=option_table(),
+            renamed={"server": "ca"},
+        ).text("ca")
+
+    assert (found('server = "zerossl"'), found('ca = "zerossl"')) == ("zerossl", "zerossl")
+    with pytest.raises(ConfigurationError) as caught:
+        found('server = "zerossl"\nca = "zerossl"')
+    assert caught.value.code == "configuration.renamed_key"
+    assert str(tmp_path / "certctl.toml") in caught.value.message
+
+
 # Precedence.
 
 

@@ -15,6 +15,7 @@ from certctl.model.spec import CertificateSpec, KeyType
 from certctl.model.values import Value
 from certctl.rules.settings import Settings, Source
 from certctl.rules.spec import (
+    RENAMED,
     from_table,
     merge_choices,
     resolve,
@@ -78,7 +79,7 @@ EXAMPLE = 'Write, for example: names = ["example.com"]'
         ("names = []", "names must be a list", EXAMPLE),
         ('names = "example.com"', "names must be a list", EXAMPLE),
         ("names = [1]", "names must be a list", EXAMPLE),
-        ('names = ["example.com"]\nversion = 2', "supports only version 1", None),
+        ('names = ["example.com"]\nversion = 2', "reads only version 1", None),
         (
             'names = ["example.com"]\nkeytype = "rsa-2048"',
             "unknown setting 'keytype'",
@@ -207,10 +208,76 @@ def test_what_is_written_is_read_as_the_same(chosen: dict[str, Value]) -> None:
     assert from_table("example.com", _as_toml(to_table(spec)), SETTINGS, WHERE) == spec
 
 
+def test_where_a_certificate_comes_from_is_written_and_read() -> None:
+    spec = read('names = ["example.com"]\nmanaged_by = "ops"\norigin = "certbot"')
+
+    assert (spec.managed_by, spec.origin) == ("ops", "certbot")
+    assert to_table(spec) == {
+        "version": 1,
+        "names": ("example.com",),
+        "managed_by": "ops",
+        "origin": "certbot",
+    }
+
+
+@pytest.mark.parametrize("text", ["managed_by = 3", 'origin = ""', "[origin]\nname = 1"])
+def test_where_a_certificate_comes_from_must_be_a_text(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be a text"):
+        read(f'names = ["example.com"]\n{text}')
+
+
 def test_what_is_written_is_the_choice_alone() -> None:
     spec = read('names = ["Example.com"]\nkey_type = "rsa-2048"')
 
     assert to_table(spec) == {"version": 1, "names": ("example.com",), "key_type": "rsa-2048"}
+
+
+# Settings with another name in an earlier release.
+
+
+EARLIER = {"deploy.restart": "deploy.reload", "key": "key_type"}
+
+
+def read_with_earlier_names(text: str) -> CertificateSpec:
+    return from_table("example.com", tomllib.loads(text), SETTINGS, WHERE, renamed=EARLIER)
+
+
+@pytest.mark.parametrize("names", [("key", "restart"), ("key_type", "reload"), ("key", "reload")])
+def test_a_setting_that_was_renamed_is_read_by_both_names_and_written_by_the_current_one(
+    names: tuple[str, str],
+) -> None:
+    key_type, reload = names
+
+    spec = read_with_earlier_names(
+        f"""
+        names = ["example.com"]
+        {key_type} = "rsa-2048"
+        [deploy]
+        {reload} = "systemctl reload nginx"
+        """
+    )
+
+    assert (spec.key_type, spec.deploy.reload) == (KeyType.RSA_2048, "systemctl reload nginx")
+    assert to_table(spec).keys() == {"version", "names", "key_type", "deploy.reload"}
+
+
+def test_a_setting_given_by_both_names_is_an_error_that_says_which_one_to_remove() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_with_earlier_names('names = ["example.com"]\nkey = "rsa-2048"\nkey_type = "rsa-2048"')
+
+    assert caught.value.message == f"{WHERE}: key is the old name of key_type, and both are given"
+    assert caught.value.hint == "Remove key."
+    assert caught.value.code == "configuration.renamed_key"
+
+
+def test_an_earlier_name_is_checked_as_the_setting_that_it_is_now() -> None:
+    with pytest.raises(ConfigurationError, match="key_type: 'dsa' is not"):
+        read_with_earlier_names('names = ["example.com"]\nkey = "dsa"')
+
+
+def test_every_setting_that_was_renamed_exists_by_its_current_name_only() -> None:
+    assert RENAMED.keys() & set(TABLE) == set()
+    assert set(RENAMED.values()) - set(TABLE) == set()
 
 
 def _as_toml(table: dict[str, Value]) -> dict[str, object]:

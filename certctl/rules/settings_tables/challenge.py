@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import ConfigurationError
 from certctl.rules.hook_protocols import HTTP_PROTOCOLS
 from certctl.rules.option import PLUGIN_NAME, Kind, Option
 
-METHODS = ("standalone", "webroot", "stateless", "http-hook", "dns", "tls-alpn", "dns-persist")
-"""The challenge methods of certctl itself; plug-ins add others."""
+METHODS: Mapping[str, str] = {
+    "standalone": "http01_standalone",
+    "webroot": "http01_webroot",
+    "stateless": "http01_stateless",
+    "http-hook": "http01_hook",
+    "dns": "dns01",
+    "tls-alpn": "tls_alpn01",
+    "dns-persist": "dns_persist01",
+}
+"""The challenge methods of certctl itself, each with its module in `certctl.challenges`; plug-ins
+add others.
+"""
 
 
 def _method(value: object) -> str:
@@ -43,6 +55,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="ADDRESS",
         in_spec=True,
         variable="CERTCTL_HTTP_ADDRESS",
+        only_for="standalone",
     ),
     Option(
         "challenge.http_port",
@@ -55,6 +68,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         maximum=65535,
         in_spec=True,
         variable="CERTCTL_HTTP_PORT",
+        only_for="standalone",
     ),
     Option(
         "challenge.tls_alpn_address",
@@ -65,6 +79,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="ADDRESS",
         in_spec=True,
         variable="CERTCTL_TLS_ALPN_ADDRESS",
+        only_for="tls-alpn",
     ),
     Option(
         "challenge.tls_alpn_port",
@@ -77,6 +92,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         maximum=65535,
         in_spec=True,
         variable="CERTCTL_TLS_ALPN_PORT",
+        only_for="tls-alpn",
     ),
     Option(
         "challenge.webroots",
@@ -89,6 +105,8 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="[NAME=]DIR",
         in_spec=True,
         variable="CERTCTL_WEBROOT",
+        only_for="webroot",
+        implies="webroot",
     ),
     Option(
         "challenge.directory",
@@ -101,6 +119,8 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="DIR",
         in_spec=True,
         variable="CERTCTL_CHALLENGE_DIRECTORY",
+        only_for="webroot",
+        implies="webroot",
     ),
     Option(
         "challenge.http_hook",
@@ -112,6 +132,8 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="COMMAND",
         in_spec=True,
         variable="CERTCTL_HTTP_HOOK",
+        only_for="http-hook",
+        implies="http-hook",
     ),
     Option(
         "challenge.http_cleanup_hook",
@@ -123,6 +145,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="COMMAND",
         in_spec=True,
         variable="CERTCTL_HTTP_CLEANUP_HOOK",
+        only_for="http-hook",
     ),
     Option(
         "challenge.http_hook_protocol",
@@ -134,6 +157,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         choices=tuple(each.value for each in HTTP_PROTOCOLS),
         in_spec=True,
         variable="CERTCTL_HTTP_HOOK_PROTOCOL",
+        only_for="http-hook",
     ),
     Option(
         "challenge.dns_provider",
@@ -146,6 +170,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="PROVIDER",
         in_spec=True,
         variable="CERTCTL_DNS",
+        implies="dns",
     ),
     Option(
         "challenge.dns_challenge",
@@ -169,6 +194,7 @@ CHALLENGE_OPTIONS: tuple[Option, ...] = (
         metavar="NAME|FILE",
         in_spec=True,
         variable="CERTCTL_DNS_CREDENTIALS",
+        implies="dns",
     ),
     Option(
         "challenge.dns_options",
