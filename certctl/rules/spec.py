@@ -322,19 +322,22 @@ def _from_settings(kind: type[_Part], prefix: str, settings: Settings, **given: 
     """Return a part of a spec: each field that is not given has the value of the setting with its
     name, by its type.
     """
-    readers: Any = kind
+    hashable: Any = kind
     values = {
-        name: read(settings, f"{prefix}{name}")
-        for name, read in _readers(readers)
+        name: read(settings, key)
+        for name, key, read in _readers(hashable, prefix)
         if name not in given
     }
     return kind(**values, **given)
 
 
 @cache
-def _readers(kind: Any) -> tuple[tuple[str, _Reader], ...]:
+def _readers(kind: Any, prefix: str) -> tuple[tuple[str, str, _Reader], ...]:
+    """Return the fields of a dataclass: name, key of the setting, and how that is read."""
     hints = get_type_hints(kind)
-    return tuple((each.name, _reader(hints[each.name])) for each in fields(kind))
+    return tuple(
+        (each.name, f"{prefix}{each.name}", _reader(hints[each.name])) for each in fields(kind)
+    )
 
 
 def _reader(hint: Any) -> _Reader:

@@ -85,13 +85,19 @@ def _names(kind: Any) -> tuple[str, ...]:
 # Reading
 
 
+_Where = tuple["str | _Where", str]
+"""Where a value is: an object, and its key there. It is written out only in errors."""
+
+_Read = Callable[[Any, _Where], object]
+
+
 @dataclass(frozen=True)
 class _Type:
     """How values of a type are read: `read` raises `_Unreadable`, or `StoreCorrupt` for something
     inside the value. The words are for one value and for a list of them.
     """
 
-    read: Callable[[Any, str], object]
+    read: _Read
     one: str
     many: str
 
@@ -100,39 +106,40 @@ class _Unreadable(Exception):
     """A value does not have the type of its field."""
 
 
-@dataclass(frozen=True)
-class _Field:
-    name: str
-    type: _Type
-    required: bool
-
-
 @cache
-def _fields(kind: Any) -> tuple[_Field, ...]:
+def _fields(kind: Any) -> tuple[tuple[str, _Read, str, bool], ...]:
+    """Return the fields of a dataclass: name, how it is read, what it must be, and whether it must
+    be there.
+    """
     hints = get_type_hints(kind)
-    return tuple(
-        _Field(
-            each.name,
-            _type(hints[each.name]),
-            each.default is MISSING and each.default_factory is MISSING,
-        )
-        for each in fields(kind)
-    )
+    found: list[tuple[str, _Read, str, bool]] = []
+    for each in fields(kind):
+        known = _type(hints[each.name])
+        required = each.default is MISSING and each.default_factory is MISSING
+        found.append((each.name, known.read, known.one, required))
+    return tuple(found)
 
 
 def _from_object(
-    kind: type[_Noun], values: Mapping[str, object], where: str, given: Mapping[str, object]
+    kind: type[_Noun],
+    values: Mapping[str, object],
+    where: str | _Where,
+    given: Mapping[str, object],
 ) -> _Noun:
     found = dict(given)
     hashable: Any = kind
-    for each in _fields(hashable):
-        if each.name in given or (each.name not in values and not each.required):
+    for name, read, one, required in _fields(hashable):
+        if name in given or (name not in values and not required):
             continue
         try:
-            found[each.name] = each.type.read(values.get(each.name), f"{where}: {each.name}")
+            found[name] = read(values.get(name), (where, name))
         except _Unreadable:
-            raise corrupt(where, f"{each.name} must be {each.type.one}") from None
+            raise corrupt(_text(where), f"{name} must be {one}") from None
     return kind(**found)
+
+
+def _text(where: str | _Where) -> str:
+    return where if isinstance(where, str) else f"{_text(where[0])}: {where[1]}"
 
 
 @cache
@@ -157,7 +164,7 @@ def _type(hint: Any) -> _Type:
 
 
 def _scalar(kind: type, one: str, many: str) -> _Type:
-    def read(value: Any, _where: str) -> object:
+    def read(value: Any, _where: _Where) -> object:
         if type(value) is not kind:
             raise _Unreadable
         return value
@@ -165,13 +172,13 @@ def _scalar(kind: type, one: str, many: str) -> _Type:
     return _Type(read, one, many)
 
 
-def _read_number(value: Any, _where: str) -> float:
+def _read_number(value: Any, _where: _Where) -> float:
     if type(value) not in {int, float}:
         raise _Unreadable
     return float(value)
 
 
-def _read_time(value: Any, _where: str) -> datetime:
+def _read_time(value: Any, _where: _Where) -> datetime:
     try:
         found = datetime.fromisoformat(value)
         if found.tzinfo is None:
@@ -181,7 +188,7 @@ def _read_time(value: Any, _where: str) -> datetime:
         raise _Unreadable from None
 
 
-def _read_bytes(value: Any, _where: str) -> bytes:
+def _read_bytes(value: Any, _where: _Where) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except (TypeError, ValueError):
@@ -201,7 +208,7 @@ _SCALARS: Mapping[object, _Type] = {
 def _words(kind: type[StrEnum]) -> _Type:
     words = {each.value: each for each in kind}
 
-    def read(value: Any, _where: str) -> object:
+    def read(value: Any, _where: _Where) -> object:
         if not isinstance(value, str) or value not in words:
             raise _Unreadable
         return words[value]
@@ -212,8 +219,10 @@ def _words(kind: type[StrEnum]) -> _Type:
 
 def _union(types: tuple[_Type, ...]) -> _Type:
     """Return the type of a value that can also be null. An integer is tried before a number."""
+    if len(types) == 1:
+        return _optional(types[0])
 
-    def read(value: Any, where: str) -> object:
+    def read(value: Any, where: _Where) -> object:
         if value is None:
             return None
         for each in types:
@@ -230,10 +239,19 @@ def _union(types: tuple[_Type, ...]) -> _Type:
     )
 
 
+def _optional(known: _Type) -> _Type:
+    read_it = known.read
+
+    def read(value: Any, where: _Where) -> object:
+        return None if value is None else read_it(value, where)
+
+    return _Type(read, known.one, known.many)
+
+
 def _list(element: _Type) -> _Type:
     read_one = element.read
 
-    def read(value: Any, where: str) -> object:
+    def read(value: Any, where: _Where) -> object:
         if not isinstance(value, list):
             raise _Unreadable
         return tuple([read_one(each, where) for each in value])
@@ -242,22 +260,22 @@ def _list(element: _Type) -> _Type:
 
 
 def _mapping(element: _Type) -> _Type:
-    def read(value: Any, where: str) -> object:
+    def read(value: Any, where: _Where) -> object:
         if not isinstance(value, dict):
             raise _Unreadable
         found: dict[str, object] = {}
         for key, each in value.items():
             try:
-                found[key] = element.read(each, f"{where}: {key}")
+                found[key] = element.read(each, (where, key))
             except _Unreadable:
-                raise corrupt(where, f"{key} must be {element.one}") from None
+                raise corrupt(_text(where), f"{key} must be {element.one}") from None
         return found
 
     return _Type(read, "an object", "objects")
 
 
 def _object(kind: type) -> _Type:
-    def read(value: Any, where: str) -> object:
+    def read(value: Any, where: _Where) -> object:
         if not isinstance(value, dict):
             raise _Unreadable
         return _from_object(kind, value, where, {})
