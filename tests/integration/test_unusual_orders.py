@@ -348,6 +348,27 @@ def test_a_forced_renewal_gives_up_no_name_that_the_valid_certificate_has(
     assert machine.live("a.example").number == 1
 
 
+@pytest.mark.parametrize("by_renew", [False, True], ids=["issue", "renew"])
+def test_names_that_are_missing_are_told_once_with_what_is_done_about_them(
+    machine: Machine, by_renew: bool
+) -> None:
+    if by_renew:
+        machine.issue("a.example", "b.example", options={"allow_subset": True})
+        machine.pass_time(timedelta(days=80))
+    machine.ca.fail("b.example")
+
+    report = (
+        machine.renew()
+        if by_renew
+        else machine.issue("a.example", "b.example", options={"allow_subset": True})
+    )
+
+    (error,) = report.all_errors
+    assert error.hint == "`certctl renew` retries the missing names automatically."
+    assert machine.happened("run.failed") == []
+    assert machine.happened("certificate.finished")[-1].code == "certificate.incomplete"
+
+
 def test_what_a_certificate_lacks_is_said_once(machine: Machine) -> None:
     machine.ca.fail("b.example")
 
