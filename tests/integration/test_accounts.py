@@ -470,4 +470,4 @@ def test_account_files_are_for_nobody_else(machine: Machine) -> None:
     assert key.stat().st_mode & 0o777 == 0o600
     document = json.loads((key.parent / "account.json").read_text())
     assert (key.parent / "account.json").stat().st_mode & 0o777 == 0o600
-    assert document["version"] == 1
+    assert document["version"] == 2

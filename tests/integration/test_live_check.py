@@ -65,7 +65,9 @@ def verified(server: Server, **more: Value) -> dict[str, Value]:
 def likely(server: Server, directory: Path) -> dict[str, Value]:
     """A target that says that it listens where the server does."""
     program = directory / "nginx-here"
-    executable(program, f'case "$*" in *-T*) echo "listen {server.tls.port} ssl;";; esac')
+    block = f"server {{ listen {server.tls.port} ssl; }}"
+    dump = f"# configuration file /nginx.conf:\nhttp {{ {block} }}"
+    executable(program, f'case "$*" in *-T*) echo "{dump}";; esac')
     return {"deploy.targets": ("nginx",), "deploy.nginx.binary": str(program)}
 
 

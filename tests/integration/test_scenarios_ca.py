@@ -125,7 +125,7 @@ def test_scenario_03_retry_after_as_a_date_in_three_time_zones(
 
 
 @pytest.mark.parametrize(
-    ("value", "waited"), [("0", 0.01875), ("-1", 0.04), ("soon", 0.04), ("1000000000", 60.0)]
+    ("value", "waited"), [("0", 0.01875), ("-1", 0.01875), ("soon", 0.01875), ("1000000000", 60.0)]
 )
 def test_scenario_04_an_invalid_retry_after(
     ca: ScriptedCA,

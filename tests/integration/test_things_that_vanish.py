@@ -72,6 +72,7 @@ def test_check_and_list_name_a_bad_spec(tmp_path: Path, put: Callable[[Path], No
     spec = tmp_path / "certificates" / "a.example.toml"
     spec.unlink()
     put(spec)
+    certctl("schedule", "external", home=tmp_path)
 
     check = certctl("check", home=tmp_path)
     listed = certctl("list", "--json", home=tmp_path)

@@ -139,7 +139,7 @@ def test_revoke_replace_revokes_nothing_where_the_new_one_cannot_be_deployed(
 
     assert finished.exit_status == 4
     assert here.status(old) == "Valid"
-    assert "was not revoked" in finished.stderr
+    assert "is not revoked yet" in finished.stderr
 
 
 def test_revoke_delete_leaves_no_file_of_it(authority: AcmeServer, tmp_path: Path) -> None:

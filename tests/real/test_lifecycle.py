@@ -26,7 +26,7 @@ def test_list_has_a_line_for_each_certificate(authority: AcmeServer, tmp_path: P
 
     finished = here.certctl("list")
 
-    heading, *rows = finished.stdout.splitlines()
+    heading, *rows, footer = finished.stdout.splitlines()
     assert (finished.exit_status, finished.stderr) == (0, "")
     assert heading.split()[:4] == ["NAME", "STATE", "LEFT", "RENEWS"]
     assert [row.split()[:2] for row in rows] == [
@@ -35,6 +35,7 @@ def test_list_has_a_line_for_each_certificate(authority: AcmeServer, tmp_path: P
     ]
     assert "www.first.list.example" in rows[0]
     assert "ecdsa-p384" in rows[1]
+    assert footer.startswith("Nothing renews")
 
 
 def test_list_as_json_has_what_programs_need(authority: AcmeServer, tmp_path: Path) -> None:
@@ -296,8 +297,9 @@ def test_renew_pays_a_debt_once_its_time_has_come(authority: AcmeServer, tmp_pat
     # As if the minute that it waits had passed.
     memory = here.home / "deployed" / "debt.example.json"
     remembered = json.loads(memory.read_text())
-    assert datetime.fromisoformat(remembered["retry_at"]) > datetime.now(UTC)
-    remembered["retry_at"] = datetime.now(UTC).isoformat()
+    (deployment,) = remembered["deployments"]
+    assert datetime.fromisoformat(deployment["retry_at"]) > datetime.now(UTC)
+    deployment["retry_at"] = datetime.now(UTC).isoformat()
     memory.write_text(json.dumps(remembered))
     before = authority.request_count()
 

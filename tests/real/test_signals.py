@@ -186,7 +186,7 @@ def test_an_order_that_was_given_up_meanwhile_is_placed_anew(
 def give_up_pending_order(here: Host) -> None:
     """Deactivate the authorizations of the only order that is under way."""
     (path,) = here.home.glob("pending/*/*.json")
-    pending = json.loads(path.read_text())
+    (pending,) = json.loads(path.read_text())["orders"]
     (key,) = here.home.glob("accounts/*/*/key.pem")
     with AcmeClient(
         Endpoint(pending["request"]["ca"], str(here.authority.ca_bundle)),
