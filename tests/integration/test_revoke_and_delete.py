@@ -123,6 +123,41 @@ def test_a_revocation_that_failed_is_done_by_the_next_run(
     assert left == ([] if afterwards is Afterwards.DELETE else ["a.example"])
 
 
+@pytest.mark.parametrize("resource", ["new-order", "finalize", "revoke-cert"])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_a_replacement_that_was_killed_is_finished_by_the_next_run(
+    machine: Machine, resource: str, done: bool
+) -> None:
+    machine.issue("a.example")
+    old = serial(machine, "a.example", 1)
+
+    revoke_command = ("revoke", "a.example", "--replace", "--yes")
+    machine.killed_at(resource, *revoke_command, after_processing=done)
+    report = machine.renew()
+
+    assert (report.exit_status, at_the_ca(machine)) == (0, [(old, 0)])
+    assert machine.live("a.example").number == 2
+    assert machine.status("a.example").renewal_state.revocations == ()
+
+
+def test_a_replacement_that_was_killed_while_it_was_deployed_is_finished_by_the_next_run(
+    machine: Machine, tmp_path: Path
+) -> None:
+    armed = tmp_path / "armed"
+    hook = f"test ! -e {armed} || {{ rm {armed}; kill -9 $PPID; }}"
+    machine.issue("a.example", options={"deploy.deploy_hook": hook})
+    armed.touch()
+    old = serial(machine, "a.example", 1)
+
+    killed = machine.command("revoke", "a.example", "--replace", "--yes")
+    revoked_then = at_the_ca(machine)
+    report = machine.renew()
+
+    assert (killed.exit_status, revoked_then) == (-9, [])
+    assert (report.exit_status, at_the_ca(machine)) == (0, [(old, 0)])
+    assert machine.live("a.example").number == 2
+
+
 def test_all_valid_versions_with_a_compromised_key_are_revoked(machine: Machine) -> None:
     machine.issue("a.example", options={"reuse_key": True})
     machine.renew("a.example", force=True)
