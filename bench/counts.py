@@ -51,7 +51,7 @@ def profiled(arguments: list[str]) -> None:
                 "exit_status": status,
                 "modules": len({each.partition(":")[0] for each in functions}),
                 "functions": len(functions),
-                "state reads": calls["store/home/local.py:LocalStore.status"],
+                "state reads": calls["engine/current.py:state_of"],
                 "document reads": calls["store/home/documents.py:read_document"],
             }
         )

@@ -28,8 +28,7 @@ from certctl.model.values import Value
 from certctl.rules.settings import Settings, Source, check, flatten, unknown
 from certctl.rules.spec import with_absolute_paths, with_method
 from certctl.store.home.audit import Audit
-from certctl.store.home.local import LocalStore
-from certctl.store.home.tree import LocalTree
+from certctl.store.home.home import Home
 from certctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -251,7 +250,7 @@ class Certctl:
     def accounts(self) -> Sequence[Account]:
         """Return the accounts in this home directory, the oldest first; no CA is asked."""
         with self._open(untrusted="warn") as run:
-            return run.services.store.accounts.all()
+            return run.services.accounts.all()
 
     # -- runs
 
@@ -264,9 +263,9 @@ class Certctl:
         )
         settings = settings.over(self._settings, Source.FILE).over(flags or {}, Source.FLAG)
         home, stop, warn = self.home, self._stop, self._warn
-        store = open_store(home, settings, warn=warn, stop=stop, untrusted=untrusted)
+        stores = open_home(home, settings, warn=warn, stop=stop, untrusted=untrusted)
         services = services_of(
-            store, home, settings, emit=self._emit, warn=warn, ask=self._ask, stop=stop
+            stores, home, settings, emit=self._emit, warn=warn, ask=self._ask, stop=stop
         )
         with Run(services, stop) as run:
             yield run
@@ -286,26 +285,26 @@ class Certctl:
         return with_absolute_paths(values, table, str(self._directory))
 
 
-def open_store(
+def open_home(
     home: Path,
     settings: Settings,
     *,
     warn: Callable[[str], None],
     stop: threading.Event,
     untrusted: Untrusted = "refuse",
-) -> LocalStore:
-    """Return the store of a home directory. `warn` is called with what is wrong with it."""
-    store = LocalStore(home, settings, SystemClock(), stop=stop, warn=warn)
+) -> Home:
+    """Return the stores of a home directory. `warn` is called with what is wrong with it."""
+    opened = Home(home, settings, SystemClock(), stop=stop, warn=warn)
     if untrusted == "refuse":
-        store.trust.require()
+        opened.trust.require()
     elif untrusted == "warn":
-        for _, problem in store.trust.problems():
+        for _, problem in opened.trust.problems():
             warn(f"{problem.message}. To correct this, run: {problem.hint}")
-    return store
+    return opened
 
 
 def services_of(
-    store: LocalStore,
+    stores: Home,
     home: Path,
     settings: Settings,
     *,
@@ -325,10 +324,10 @@ def services_of(
         emit(event)
 
     return Services(
-        store=store,
-        records=store.records,
-        machine=store.machine,
-        tree=LocalTree(home),
+        records=stores.records,
+        machine=stores.machine,
+        accounts=stores.accounts,
+        tree=stores.tree,
         clock=SystemClock(),
         settings=settings,
         emit=record_and_emit,

@@ -15,7 +15,7 @@ from certctl import config
 from certctl.cli.invocation import Invocation
 from certctl.engine.plugins import option_table
 from certctl.engine.run import Run
-from certctl.library import Untrusted, open_store, services_of
+from certctl.library import Untrusted, open_home, services_of
 from certctl.model.errors import CertctlError
 from certctl.model.events import Event, EventSink
 from certctl.output.console import Output, PrintableStream
@@ -44,7 +44,7 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
         options=option_table(),
     )
     stop = threading.Event()
-    store = open_store(home, settings, warn=output.warning, stop=stop, untrusted=untrusted)
+    stores = open_home(home, settings, warn=output.warning, stop=stop, untrusted=untrusted)
     with ExitStack() as stack:
         sinks = [stack.enter_context(Progress(output)).sink]
         if output.json_lines:
@@ -60,7 +60,7 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
             stack.enter_context(_log_requests(output))
         stack.enter_context(stopped_by_signals(stop))
         services = services_of(
-            store,
+            stores,
             home,
             settings,
             emit=_to_all(sinks),

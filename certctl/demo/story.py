@@ -23,6 +23,7 @@ from certctl.ca.directories import DEV
 from certctl.demo.application import application
 from certctl.demo.visitors import Visit, Visitor, load
 from certctl.devca.endpoint import dev_endpoint
+from certctl.engine.current import current_state_of
 from certctl.engine.plugins import option_table
 from certctl.engine.report import Report
 from certctl.engine.run import Run
@@ -39,8 +40,7 @@ from certctl.operations.issue import IssueRequest, issue
 from certctl.operations.renew import RenewRequest, renew
 from certctl.operations.revoke import revoke, revoke_file
 from certctl.rules.settings import Settings, Source
-from certctl.store.home.local import LocalStore
-from certctl.store.home.tree import LocalTree
+from certctl.store.home.home import Home
 from certctl.system.clock import SystemClock
 
 NAMES = ("shop.example", "blog.example")
@@ -236,11 +236,10 @@ class _Scenario:
         """Return the serial number that was revoked."""
         self._begin("revoke")
         with self._run() as run:
-            store = run.services.store
-            live = store.status(name).live
+            live = current_state_of(name, run.services).live
             if live is None:
                 raise DemoFailed(f"{name} has no certificate to revoke")
-            pem = store.material(name, live.number)
+            pem = run.services.records.material(name, live.number)
             revoked, report = revoke(run, name, RevocationReason.SUPERSEDED, Afterwards.STOP)
             _require_success(report)
         with self._run() as run:
@@ -288,12 +287,12 @@ class _Scenario:
     def _run(self, values: Mapping[str, Value] | None = None) -> Iterator[Run]:
         flags = dict(values or {})
         settings = Settings(flags, dict.fromkeys(flags, Source.FLAG), option_table())
-        store = LocalStore(self._home, settings, self._clock, stop=self._stop)
+        home = Home(self._home, settings, self._clock, stop=self._stop)
         services = Services(
-            store=store,
-            records=store.records,
-            machine=store.machine,
-            tree=LocalTree(self._home),
+            records=home.records,
+            machine=home.machine,
+            accounts=home.accounts,
+            tree=home.tree,
             clock=self._clock,
             settings=settings,
             emit=self._events.append,

@@ -22,19 +22,19 @@ def finish(run: Run) -> list[CertctlError]:
 
     What cannot be finished is a warning, and is tried again by the next run.
     """
-    store, journal = run.services.store, run.services.store.journal
+    records, machine = run.services.records, run.services.machine
     errors = run_outstanding_post_hooks(run)
     # In parallel, so that records of one zone are removed together.
     jobs = run.services.settings.integer("jobs")
     cleaning = in_parallel(
         lambda name: _locked(name, remove_leftovers, "the challenge answers", "removed", run),
-        list(journal.with_leftovers()),
+        list(records.names_with_placements()),
         threads=jobs,
     )
     deque(cleaning, maxlen=0)
-    for name in journal.with_interrupted_copies():
+    for name in machine.names_with_interrupted_copies():
         _locked(name, restore_copies, "its copies", "restored", run)
-    for name in store.names_with_leftovers():
+    for name in machine.names_with_leftovers():
         run.check()
         _locked(name, _nothing, "its temporary files", "removed", run)
     return errors

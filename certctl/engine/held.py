@@ -1,7 +1,7 @@
 """A locked certificate: what is stored about it is read once and carried; changes are written
 through.
 
-Only one thread works with it at a time. For a dry run, `Unsaved` carries changes and writes none.
+Only one thread works with it at a time.
 """
 
 from __future__ import annotations
@@ -11,23 +11,29 @@ from dataclasses import replace
 from datetime import datetime
 
 from certctl.ca.directories import directory_url, is_for_local_names, label
+from certctl.engine.current import state_of
 from certctl.engine.services import Services
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
-from certctl.model.delivery import Deployment
+from certctl.model.delivery import THIS_MACHINE, Deployment
 from certctl.model.errors import InvalidIdentifier, UnknownCertificate
 from certctl.model.events import CertificateSaved
 from certctl.model.names import certificate_name, single_labels
-from certctl.model.ports import HeldLock, Store
+from certctl.model.ports import HeldLock
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import with_wanted
+from certctl.store.machine import CertificateMachine, OnMachine
+from certctl.store.records import Changes, Lease, NextAction, Records, Stored
 
 
-def stored_spec(store: Store, name: str) -> CertificateSpec:
+def stored_spec(records: Records, name: str) -> CertificateSpec:
     """Return the saved spec of a certificate, its CA as a directory URL. Raises
     `UnknownCertificate`, and `ConfigurationError` if it is not valid.
     """
-    spec = store.spec(certificate_name(name))
+    return _checked(records.spec(certificate_name(name)))
+
+
+def _checked(spec: CertificateSpec) -> CertificateSpec:
     spec = replace(spec, ca=directory_url(spec.ca))
     require_full_names(spec)
     return spec
@@ -47,47 +53,67 @@ def require_full_names(spec: CertificateSpec) -> None:
 
 
 class Held:
-    """The state of a certificate whose lock is held. What was never asked for is never read."""
+    """A certificate of which the lease of the records and the lock of this machine are held.
 
-    def __init__(self, name: str, services: Services, lock: HeldLock) -> None:
+    What was never asked for is never read. For a dry run, `records` and `machine` are overlays.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        services: Services,
+        records: Records,
+        machine: CertificateMachine,
+        locks: tuple[Lease, HeldLock],
+    ) -> None:
         self.name = name
         self._services = services
-        self._store = services.store
-        self._lock = lock
-        self._saved: CertificateSpec | UnknownCertificate | None = None
+        self._records = records
+        self._machine = machine
+        self._lease, self._lock = locks
+        self._stored: Stored | None = None
+        self._here: OnMachine | None = None
+        self._saved: CertificateSpec | None = None
         self._status: CertificateStatus | None = None
-        self._versions: tuple[Version, ...] | None = None
-        self._pending: PendingOrder | None = None
-        self._pending_is_known = False
         self._unsaved = False
 
     def release(self) -> None:
-        """Release the lock. Idempotent."""
+        """Release the locks. Idempotent."""
         self._lock.release()
+        self._lease.release()
+
+    @property
+    def stored(self) -> Stored:
+        """What is stored about the certificate, as of the last write."""
+        if self._stored is None:
+            self._stored = self._records.read(self.name) or Stored(self.name)
+        return self._stored
+
+    @property
+    def here(self) -> OnMachine:
+        """The state of the certificate on this machine, as of the last write."""
+        if self._here is None:
+            self._here = self._machine.read(self.name)
+        return self._here
 
     @property
     def saved(self) -> CertificateSpec | None:
         """The saved spec; None for a certificate that has none yet. Raises `ConfigurationError`."""
-        if self._saved is None:
-            try:
-                self._saved = stored_spec(self._store, self.name)
-            except UnknownCertificate as error:
-                self._saved = error
-        return self._saved if isinstance(self._saved, CertificateSpec) else None
+        if self._saved is None and (self.stored.spec or self.stored.spec_error):
+            self._saved = _checked(self.stored.require_spec())
+        return self._saved
 
     @property
     def spec(self) -> CertificateSpec:
         """The saved spec. Raises `UnknownCertificate` and `ConfigurationError`."""
-        if self.saved is None and isinstance(self._saved, UnknownCertificate):
-            raise self._saved
-        assert isinstance(self._saved, CertificateSpec)  # noqa: S101 - for the type checker
-        return self._saved
+        return self.saved or self.stored.require_spec()
 
     @property
     def status(self) -> CertificateStatus:
         """The current state."""
         if self._status is None:
-            self._status = self._store.status(self.name)
+            now = self._services.clock.now()
+            self._status = state_of(self.stored, self.here, self._machine, now)
         return self._status
 
     @property
@@ -108,29 +134,25 @@ class Held:
     @property
     def versions(self) -> Sequence[Version]:
         """The archived versions, the oldest first."""
-        if self._versions is None:
-            self._versions = tuple(self._store.versions(self.name))
-        return self._versions
+        return tuple(self.stored.versions.values())
 
     @property
     def pending(self) -> PendingOrder | None:
         """The order in progress."""
-        if not self._pending_is_known:
-            self._pending, self._pending_is_known = self._store.pending(self.name), True
-        return self._pending
+        return next(iter(self.stored.orders), None)
 
     @property
     def csr(self) -> bytes | None:
         """The certificate signing request that was given with `--csr`, as PEM."""
-        return self._store.csr(self.name)
+        return self.stored.csr
 
     def material(self, number: int, *, with_key: bool = True) -> Material:
         """Return the PEM bytes of a version. Raises `FilesDamaged`."""
-        return self._store.material(self.name, number, with_key=with_key)
+        return self._records.material(self.name, number, with_key=with_key)
 
     def check_access(self, spec: CertificateSpec) -> None:
         """Raise `ConfigurationError` if no version of the spec could be made live."""
-        self._store.check_access(spec)
+        self._machine.check_access(spec)
 
     def carry(self, renewal_state: RenewalState) -> None:
         """Carry a changed renewal state; it is written with the next one that is saved."""
@@ -149,46 +171,58 @@ class Held:
         """Save the renewal state, with the time before which `renew` can skip the certificate."""
         self.carry(renewal_state)
         self._unsaved = False
-        self._store.save_renewal_state(self.name, renewal_state, next_action_at=next_action_at)
+        action = NextAction(next_action_at)
+        self._write(Changes(renewal_state=renewal_state, next_action=action))
 
     def save_deployment(self, deployment: Deployment) -> None:
-        """Save the state of the deployment."""
+        """Save the state of a deployment."""
         self._carry_deployment(deployment)
-        self._store.save_deployment(self.name, deployment)
+        self._machine.save_deployment(self.name, deployment)
+        others = _without(self.here.deployments, deployment)
+        self._here = replace(self.here, deployments=(deployment, *others))
 
     def save_spec(self, spec: CertificateSpec) -> None:
-        """Save the spec, unless it is saved already."""
-        self._store.save_spec(spec)
+        """Save the spec, unless it is saved already. Raises `Conflict` if a user has edited it."""
+        self._write(Changes(spec=spec))
         self._saved = spec
 
     def grant_access(self, spec: CertificateSpec) -> None:
         """Apply the key group and mode of the spec to the private keys of all versions."""
-        self._store.grant_access(spec)
+        self._machine.grant_access(spec)
 
     def save_csr(self, pem: bytes) -> None:
         """Save a certificate signing request, for renewals."""
-        self._store.save_csr(self.name, pem)
+        self._write(Changes(csr=pem))
 
     def save_pending(self, pending: PendingOrder) -> None:
         """Save the order that is about to be placed, or its URL once known."""
-        self._pending, self._pending_is_known = pending, True
-        self._store.save_pending(self.name, pending)
+        self._write(Changes(orders=(pending,)))
 
     def drop_pending(self) -> None:
         """Delete the saved order."""
-        self._pending, self._pending_is_known = None, True
-        self._store.drop_pending(self.name)
+        if self.stored.orders:
+            self._write(Changes(orders=()))
 
     def save_refused(self, download: bytes) -> None:
         """Save a rejected download for inspection; replaces the previous one."""
-        self._store.save_refused(self.name, download)
+        self._machine.save_refused(self.name, download)
 
-    def add_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:
-        """Archive a version, and make it wanted and live; return it with its number."""
-        saved = self._store.save_version(spec, version, material)
-        self._made_live(saved)
-        if self._versions is not None:
-            self._versions = (*self._versions, saved)
+    def add_version(self, version: Version, material: Material) -> Version:
+        """Archive a version, and make it wanted and live; return it with its number.
+
+        A crash after the first step leaves a version with the URL of the order in progress; a crash
+        after the second, a wanted version that is not live: its deployment is pending.
+        """
+        stored, status = self.stored, self.status
+        saved = self._records.add_version(self.name, version, material, token=self._lease.token)
+        self._stored = replace(
+            stored,
+            versions={**stored.versions, saved.number: saved},
+            numbers=(*stored.numbers, saved.number),
+            last_version=saved.number,
+        )
+        self.save_deployment(with_wanted(status.deployment, saved.number))
+        self._flip(saved)
         self._services.emit(
             CertificateSaved(
                 self.name, self._services.clock.now(), saved.number, saved.facts.not_after
@@ -198,101 +232,71 @@ class Held:
 
     def activate(self, version: Version) -> None:
         """Make an archived version wanted and live. Raises `FilesDamaged`, `UnknownCertificate`."""
-        self._store.activate(self.name, version.number)
-        self._made_live(version)
+        self._machine.restore_files(self.name, version.number)
+        known = any(each.destination == THIS_MACHINE for each in self.here.deployments)
+        if not known or self.deployment.wanted != version.number:
+            self.save_deployment(with_wanted(self.deployment, version.number))
+        self._flip(version)
 
     def activate_number(self, number: int) -> None:
         """Make the archived version with this number wanted and live. Raises as `activate` does."""
-        version = self._version(number)
+        version = self.stored.versions.get(number)
         if version is None:
             raise UnknownCertificate(f"{self.name} has no version {number}", name=self.name)
         self.activate(version)
 
     def revert_live(self, version: Version) -> None:
         """Make an archived version live; the wanted version stays, and counts as not deployed."""
-        self._store.revert_live(self.name, version.number)
-        wanted = self._version(self.deployment.wanted)
-        not_live = None if wanted is None or wanted.number == version.number else wanted
-        self._status = replace(self.status, live=version, wanted_not_live=not_live, damage=None)
+        self._flip(version)
 
     def restore_files(self, version: Version) -> Sequence[str]:
         """Restore the damaged files of the live version from its other files; return their names.
         Raises `FilesDamaged` if that is not possible.
         """
-        restored = self._store.restore_files(self.name, version.number)
+        restored = self._machine.restore_files(self.name, version.number)
         self._status = replace(self.status, damage=None)
         return restored
 
     def prune(self, keep: int) -> None:
-        """Remove the oldest versions beyond `keep`, except those live, wanted or deployed."""
-        self._store.prune(self.name, keep)
-        self._versions = None
+        """Remove the oldest versions beyond `keep`, except those that are live, or wanted or
+        deployed anywhere.
+        """
+        stored, needed = self.stored, {self.here.live}
+        for each in self.status.deployments:
+            needed |= {each.wanted, each.deployed}
+        oldest = stored.numbers[: max(len(stored.numbers) - max(keep, 1), 0)]
+        gone = [number for number in oldest if number not in needed]
+        if not gone:
+            return
+        self._records.remove_versions(self.name, gone, token=self._lease.token)
+        self._stored = replace(
+            stored,
+            versions={n: each for n, each in stored.versions.items() if n not in gone},
+            numbers=tuple(number for number in stored.numbers if number not in gone),
+        )
 
     def delete(self) -> None:
         """Delete the certificate, its spec first."""
-        self._store.delete(self.name)
+        self._records.delete(self.name, expect=self.stored.gen, token=self._lease.token)
+        self._machine.forget(self.name)
 
-    def _version(self, number: int | None) -> Version | None:
-        return next((each for each in self.versions if each.number == number), None)
+    def _write(self, changes: Changes) -> None:
+        """Write changes through, and carry them."""
+        stored = self.stored
+        gen = self._records.write(self.name, changes, expect=stored.gen, token=self._lease.token)
+        self._stored = stored.after(changes, gen)
+
+    def _flip(self, version: Version) -> None:
+        self._machine.flip(self.name, version.number)
+        self._here = replace(self.here, live=version.number)
+        wanted = self.stored.versions.get(self.deployment.wanted or 0)
+        not_live = None if wanted is None or wanted.number == version.number else wanted
+        self._status = replace(self.status, live=version, wanted_not_live=not_live, damage=None)
 
     def _carry_deployment(self, deployment: Deployment) -> None:
-        others = [
-            each for each in self.status.deployments if each.destination != deployment.destination
-        ]
+        others = _without(self.status.deployments, deployment)
         self._status = replace(self.status, deployments=(deployment, *others))
 
-    def _made_live(self, version: Version) -> None:
-        self._carry_deployment(with_wanted(self.deployment, version.number))
-        self._status = replace(self.status, live=version, wanted_not_live=None, damage=None)
 
-
-class Unsaved(Held):
-    """A certificate in a dry run: changes are carried, and nothing is written."""
-
-    def save_renewal_state(
-        self,
-        renewal_state: RenewalState,
-        *,
-        next_action_at: datetime | None,  # noqa: ARG002 - not kept
-    ) -> None:
-        self.carry(renewal_state)
-
-    def save_deployment(self, deployment: Deployment) -> None:
-        self._carry_deployment(deployment)
-
-    def save_spec(self, spec: CertificateSpec) -> None:
-        self._saved = spec
-
-    def grant_access(self, spec: CertificateSpec) -> None:
-        pass
-
-    def save_csr(self, pem: bytes) -> None:
-        pass
-
-    def save_pending(self, pending: PendingOrder) -> None:
-        self._pending, self._pending_is_known = pending, True
-
-    def drop_pending(self) -> None:
-        self._pending, self._pending_is_known = None, True
-
-    def save_refused(self, download: bytes) -> None:
-        pass
-
-    def add_version(self, spec: CertificateSpec, version: Version, material: Material) -> Version:  # noqa: ARG002 - not kept
-        self._made_live(version)
-        return version
-
-    def activate(self, version: Version) -> None:
-        self._made_live(version)
-
-    def revert_live(self, version: Version) -> None:
-        self._status = replace(self.status, live=version)
-
-    def restore_files(self, version: Version) -> Sequence[str]:  # noqa: ARG002 - not restored
-        return ()
-
-    def prune(self, keep: int) -> None:
-        pass
-
-    def delete(self) -> None:
-        pass
+def _without(deployments: Sequence[Deployment], replaced: Deployment) -> list[Deployment]:
+    return [each for each in deployments if each.destination != replaced.destination]

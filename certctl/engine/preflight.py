@@ -18,7 +18,7 @@ def check_deployment(spec: CertificateSpec, run: Run) -> None:
     Warns of options for targets that the spec does not use.
     """
     try:
-        run.services.store.check_access(spec)
+        run.services.machine.check_access(spec)
         _check_commands(spec)
         targets_of(spec, run, {})
         check_copies(spec, run)

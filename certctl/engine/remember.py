@@ -68,7 +68,7 @@ def _is_due(held: Held, run: Run) -> bool:
     """Return whether `renew` has something to order or to revoke now, apart from the backoff."""
     if held.renewal_state.revocations:
         return True
-    interval = run.services.store.history().interval or timedelta(0)
+    interval = run.services.machine.history().interval or timedelta(0)
     try:
         spec = held.spec
     except CertctlError:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from certctl.dns.system import KeyedLocks
-from certctl.engine.held import Held, Unsaved
+from certctl.engine.held import Held
 from certctl.engine.job_slots import PrioritySemaphore
 from certctl.engine.services import Services
 from certctl.model.ca import Account, Endpoint, LedgerEntry
@@ -23,6 +23,8 @@ from certctl.model.errors import ConfigurationError, Interrupted, LockHeld, Stor
 from certctl.model.events import Retrying, Warned
 from certctl.model.spec import CertificateSpec, ChallengeSpec
 from certctl.rules.options import METHODS
+from certctl.store.machine import CertificateMachine
+from certctl.store.records import Records, Subject
 from certctl.system.core_dumps import forbid_core_dumps
 
 if TYPE_CHECKING:
@@ -94,10 +96,22 @@ class Run:
         with self._guard:
             if name in self._held:
                 return self._held[name]
-        lock = self.services.store.lock(name, timeout=timeout)
-        kind = Unsaved if dry_run else Held
+        records: Records = self.services.records
+        machine: CertificateMachine = self.services.machine
+        if dry_run:
+            from certctl.store.memory import MemoryRecords, UnchangedMachine  # noqa: PLC0415 - for dry runs only
+
+            records = MemoryRecords(self.services.clock, base=records, stop=self.stop)
+            machine = UnchangedMachine(machine)
+        lease = records.lease(Subject(name), wait=timeout)
+        try:
+            lock = machine.lock(name, timeout=timeout)
+        except BaseException:
+            lease.release()
+            raise
         with self._guard:
-            return self._held.setdefault(name, kind(name, self.services, lock))
+            held = Held(name, self.services, records, machine, (lease, lock))
+            return self._held.setdefault(name, held)
 
     def release(self, name: str) -> None:
         """Release the lock of `name` before the run ends, if it is held."""
@@ -190,7 +204,7 @@ class Run:
         forbid_core_dumps()  # keys are about to be created or read
         with self._guard:
             if index not in self._clients and account is not None:
-                key = self.services.store.accounts.key(account)
+                key = self.services.accounts.key(account)
                 anonymous = self.client(directory_url, ca_bundle)
                 try:
                     client = anonymous.with_key(key, account.url)
@@ -213,7 +227,7 @@ class Run:
 
     def _unusable_key(self, account: Account, error: ConfigurationError) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.services.store.accounts.where(account)}: {error.message}",
+            f"{self.services.accounts.where(account)}: {error.message}",
             hint="Restore the file from a backup. Without one, delete the account and register a"
             f" new one: certctl account forget --account {account.id}",
             code=error.code,
@@ -239,10 +253,9 @@ class Run:
         self._write(batch)
 
     def _write(self, batch: Mapping[Account, Sequence[LedgerEntry]]) -> None:
-        store, now = self.services.store, self.services.clock.now()
         for account, entries in batch.items():
             with suppress(StoreError, LockHeld, Interrupted):
-                store.accounts.add_to_ledger(account, entries, now)
+                self.services.records.note(account, entries)
 
     def forget_client(self, account: Account) -> None:
         """Drop the client of an account after its key or status has changed."""
@@ -277,7 +290,7 @@ class Run:
                     instruct=self.services.instruct,
                     provider_locks=self._provider_locks,
                     proxy=proxy_from(self.services.settings),
-                    lock_port=self.services.store.lock_port if shared else no_port_lock,
+                    lock_port=self.services.machine.lock_port if shared else no_port_lock,
                 )
                 solver = create_solver(challenge, system)
                 self._solvers[index] = solver

@@ -12,7 +12,7 @@ from random import Random
 from certctl.dns.system import no_terminal
 from certctl.model.events import EventSink
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.ports import Ask, Clock, EndpointFactory, Instruct, Store, Tree
+from certctl.model.ports import AccountStore, Ask, Clock, EndpointFactory, Instruct, Tree
 from certctl.rules.settings import Settings
 from certctl.store.machine import Machine
 from certctl.store.records import Records
@@ -25,9 +25,9 @@ class Services:
     `endpoints` maps the directory URL of each CA that runs inside this process to its factory.
     """
 
-    store: Store
     records: Records
     machine: Machine
+    accounts: AccountStore
     tree: Tree
     clock: Clock
     settings: Settings

@@ -24,7 +24,7 @@ from certctl.rules.spec import merge_choices, resolve
 
 def load(run: Run, name: str) -> CertificateSpec:
     """Return the spec of a certificate, its CA as a directory URL. Raises `UnknownCertificate`."""
-    return stored_spec(run.services.store, name)
+    return stored_spec(run.services.records, name)
 
 
 def changed(
@@ -87,12 +87,12 @@ def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> Cer
     Returns None if there is none. An unreadable spec is skipped with a warning, unless its name
     matches.
     """
-    store = run.services.store
+    records = run.services.records
     if name is not None:
-        return load(run, name) if certificate_name(name) in store.names() else None
+        return load(run, name) if certificate_name(name) in records.names() else None
     likely = default_certificate_name(identifiers, ())
     candidates = [likely, f"{likely}-wildcard"]
-    names = store.names_mentioning(identifiers[0].value)
+    names = records.find(identifiers[0].value)
     by_first: CertificateSpec | None = None
     for each in sorted(names, key=lambda name: name not in candidates):
         try:
@@ -113,7 +113,7 @@ def new_name(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) ->
     """Return the name of a new certificate. Raises `UsageError` if it is taken."""
     if name is not None:
         return certificate_name(name)
-    taken = run.services.store.names()
+    taken = run.services.records.names()
     chosen = default_certificate_name(identifiers, taken)
     if chosen in taken:
         raise UsageError(
@@ -141,7 +141,7 @@ def refusal_of_untrusted(spec: CertificateSpec, live: Version | None) -> UsageEr
 
 def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return `names` without duplicates. Raises `UnknownCertificate` for one without a spec."""
-    known = set(run.services.store.names()) if names else set()
+    known = set(run.services.records.names()) if names else set()
     for name in names:
         if certificate_name(name) not in known:
             raise unknown_certificate(name, known)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certctl.engine.current import current_state_of, summary_of
 from certctl.engine.run import Run
 from certctl.engine.specs import load
 from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
@@ -101,8 +102,7 @@ def check(
 
     Raises `UnknownCertificate`, `UsageError`, `StoreError` and `Interrupted`.
     """
-    store = run.services.store
-    known = store.names()
+    known = run.services.records.names()
     requested = list(dict.fromkeys(texts)) or list(known)
     managed = set(known).intersection(requested)
     names = [each for each in requested if each in managed]
@@ -113,7 +113,7 @@ def check(
     problems = [each.problem for each in results if each.problem is not None]
     run_age = None
     if names:
-        history, now = store.history(), run.services.clock.now()
+        history, now = run.services.machine.history(), run.services.clock.now()
         run_age = now - history.runs[-1] if history.runs else None
         oldest = min((each.issued for each in results if each.issued is not None), default=now)
         scheduled = run_age is not None or context is None or is_renewed(context, run)
@@ -142,10 +142,9 @@ def _stopped(run: Run) -> frozenset[str]:
     """Return the certificates whose renewal is turned off. Only specs that mention the setting are
     read, unless it is off by default.
     """
-    store = run.services.store
-    suspects = store.names_mentioning("autorenew")
+    suspects = run.services.records.find("autorenew")
     if not run.services.settings.flag("autorenew"):
-        suspects = store.names()
+        suspects = run.services.records.names()
     found: set[str] = set()
     for name in suspects:
         with suppress(CertctlError):  # one that cannot be read has a problem of its own
@@ -155,10 +154,10 @@ def _stopped(run: Run) -> frozenset[str]:
 
 
 def _certificate(name: str, limits: Limits, run: Run, *, stopped: bool) -> _Result:
-    store, now = run.services.store, run.services.clock.now()
+    now = run.services.clock.now()
     try:
-        store.check_spec_file(name)
-        status = store.status(name)
+        run.services.records.check_spec(name)
+        status = current_state_of(name, run.services)
         served = _served(status, run)
     except CertctlError as error:
         return _Result(Problem(PluginStatus.UNKNOWN, name, error.code, error.message))
@@ -210,8 +209,7 @@ def _served(status: CertificateStatus, run: Run) -> Version | None:
     deployed, live = status.deployment.deployed, status.live
     if not status.undeployed or deployed is None or (live is not None and live.number == deployed):
         return live
-    versions = run.services.store.versions(status.name)
-    return next((each for each in versions if each.number == deployed), live)
+    return summary_of(status.name, run.services).versions.get(deployed, live)
 
 
 def _failures(state: RenewalState | Deployment) -> str:

@@ -232,7 +232,7 @@ def _host(identifier: Identifier, resolver: Resolver) -> Host:
 
 def _subjects(request: DoctorRequest, run: Run) -> tuple[list[_Subject], list[Finding]]:
     """Return the certificates to check, and a finding for each whose spec cannot be read."""
-    known = run.services.store.names()
+    known = run.services.records.names()
     subjects: list[_Subject] = []
     unreadable: list[Finding] = []
     for text in request.names or known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from certctl.engine.current import current_state_of
 from certctl.engine.order.rate_limits import usage_for
 from certctl.engine.run import Run
 from certctl.engine.specs import load, require
@@ -39,8 +40,8 @@ def explain(run: Run, name: str) -> Explanation:
     `UnknownCertificate`.
     """
     require(run, (name,))
-    spec, status = load(run, name), run.services.store.status(name)
-    now, history = run.services.clock.now(), run.services.store.history()
+    spec, status = load(run, name), current_state_of(name, run.services)
+    now, history = run.services.clock.now(), run.services.machine.history()
     decision = decide(spec, status, now, history.interval or now - now)
     facts: list[Fact] = []
     if status.renewal_state.paused_until is not None and status.renewal_state.paused_until > now:

@@ -13,10 +13,9 @@ def leftover_findings(run: Run, *, remove: bool) -> Iterator[Finding]:
     """Yield a finding for each temporary file that a killed process left, which is then removed if
     `remove` is set, and for each certificate that has versions, but no spec.
     """
-    store = run.services.store
-    for found in store.leftovers(run.services.clock.now()):
+    for found in run.services.machine.leftovers(run.services.clock.now()):
         yield remove_temporary_file(found, run) if remove else _left(found)
-    for name in store.names_without_spec():
+    for name in run.services.records.names_without_spec():
         yield _without_spec(name)
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 
+from certctl.engine.current import current_state_of
 from certctl.engine.run import Run
 from certctl.inspection.scheduled import INSTALL, RUN_EXPECTED, MachineContext, timers
 from certctl.model.errors import CertctlError
@@ -59,7 +60,7 @@ def schedule_findings(
     renewed = [each for each in specs if each.autorenew]
     if not renewed:
         return
-    history = run.services.store.history()
+    history = run.services.machine.history()
     if history.latest_in_future is not None:
         yield Finding(
             "schedule.future",
@@ -138,7 +139,7 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
     late: dict[str, tuple[timedelta, str]] = {}
     for spec in specs:
         with suppress(CertctlError):  # an unreadable certificate has its own finding
-            status = run.services.store.status(spec.name)
+            status = current_state_of(spec.name, run.services)
             shortfall = status.live and interval_too_long(
                 status.live, status.renewal_state, interval
             )

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from certctl.ca.directories import ca_kind, label
+from certctl.engine.current import current_state_of, summary_of
 from certctl.engine.run import Run
 from certctl.engine.specs import load, require
 from certctl.model.certificate import LastError, RenewalDecision, Version
@@ -83,7 +84,7 @@ class CertificateDetails:
 
 def overview(run: Run, names: Sequence[str] = ()) -> list[CertificateView]:
     """Return a row for each of the certificates named, by default for all, sorted by name."""
-    chosen = require(run, tuple(names)) or run.services.store.names()
+    chosen = require(run, tuple(names)) or run.services.records.names()
     if names or len(chosen) < _MANY:
         return _with_hooks([_row(run, name)[0] for name in chosen], run)
     return _with_hooks(_many(run, chosen), run)
@@ -99,13 +100,13 @@ def _with_hooks(views: list[CertificateView], run: Run) -> list[CertificateView]
 def details(run: Run, name: str) -> CertificateDetails:
     """Return everything about one certificate. Raises `UnknownCertificate`."""
     require(run, (name,))
-    spec, status = load(run, name), run.services.store.status(name)
+    spec, status = load(run, name), current_state_of(name, run.services)
     now = run.services.clock.now()
     return CertificateDetails(
         view=_with_hooks([_view(spec, status, decide(spec, status, now), now)], run)[0],
         spec=spec,
         status=status,
-        versions=tuple(run.services.store.versions(name)),
+        versions=tuple(summary_of(name, run.services).versions.values()),
         files=run.services.tree.files(status.live) if status.live else None,
     )
 
@@ -114,8 +115,8 @@ def _many(run: Run, names: Sequence[str]) -> list[CertificateView]:
     """Return a row for each of many certificates, from the cache for those that have not changed:
     reading ten thousand takes seconds.
     """
-    store, now = run.services.store, run.services.clock.now()
-    known = store.cached_rows(names, now)
+    machine, now = run.services.machine, run.services.clock.now()
+    known = machine.cached_rows(names, now)
     fresh: dict[str, tuple[Mapping[str, object], datetime]] = {}
     views: list[CertificateView] = []
     for name in names:
@@ -124,14 +125,14 @@ def _many(run: Run, names: Sequence[str]) -> list[CertificateView]:
         if until is not None:
             fresh[name] = known.get(name) or _to_cache(view), until
     if len(fresh) - len(known) >= _MANY:
-        store.cache_rows(fresh)
+        machine.cache_rows(fresh)
     return views
 
 
 def _row(run: Run, name: str) -> tuple[CertificateView, datetime | None]:
     """Return a certificate's row and until when it is valid; None if it can change at any time."""
     try:
-        spec, status = load(run, name), run.services.store.status(name)
+        spec, status = load(run, name), current_state_of(name, run.services)
     except CertctlError as error:
         error.name = error.name or name
         return CertificateView(name, "unreadable", problem=error), None

@@ -34,7 +34,7 @@ def is_renewed(context: MachineContext, run: Run) -> bool:
     """Return whether something runs `renew`, or has done so lately. Reads files only, the crontab
     of this user last.
     """
-    history = run.services.store.history()
+    history = run.services.machine.history()
     if history.external:
         return True
     if history.runs and run.services.clock.now() - max(history.runs) < RUN_EXPECTED:

@@ -78,7 +78,7 @@ def refresh(run: Run, account: Account) -> Account:
         account = finish_rollover(run, account)
         current = _at_the_ca(run, account)
         if current != account:
-            run.services.store.accounts.update(current)
+            run.services.accounts.update(current)
         return current
 
 
@@ -119,7 +119,7 @@ def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account
         account = finish_rollover(run, account)
         state = client_of(run, account).update_account(contact_urls(emails))
         changed = replace(account, contact=state.contact or contact_urls(emails))
-        run.services.store.accounts.update(changed)
+        run.services.accounts.update(changed)
         return changed
 
 
@@ -130,7 +130,7 @@ def agree_to_terms(run: Run, account: Account) -> Account:
         account = finish_rollover(run, account)
         client_of(run, account).agree_to_terms()
         changed = replace(account, terms_of_service=terms)
-        run.services.store.accounts.update(changed)
+        run.services.accounts.update(changed)
         return changed
 
 
@@ -143,7 +143,7 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
     from certctl.ca.accounts import key_unknown  # noqa: PLC0415 - an idle run needs no network
     from certctl.rules.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
-    accounts = run.services.store.accounts
+    accounts = run.services.accounts
     with exclusive_lock(run, account.directory_url):
         account = finish_rollover(run, account)
         if accounts.next_key(account) is not None:
@@ -184,7 +184,7 @@ def _warn_about_hashed_records(account: Account, run: Run) -> None:
     if client.directory.account_hash_prefix is None:
         return
     stale: list[str] = []
-    for name in run.services.store.names():
+    for name in run.services.records.names():
         with suppress(CertctlError):
             spec = load(run, name)
             if spec.ca == account.directory_url and spec.challenge.method == "dns-persist":
@@ -212,7 +212,7 @@ def deactivate(run: Run, account: Account) -> Account:
             if status == AccountState.MOVED:
                 raise
         deactivated = replace(account, status=status)
-        run.services.store.accounts.update(deactivated)
+        run.services.accounts.update(deactivated)
         run.forget_client(account)
         return deactivated
 
@@ -220,14 +220,14 @@ def deactivate(run: Run, account: Account) -> Account:
 def forget(run: Run, account: Account) -> None:
     """Delete an account and its key from the home directory; the CA is not asked."""
     with exclusive_lock(run, account.directory_url):
-        run.services.store.accounts.forget(account)
+        run.services.accounts.forget(account)
         run.forget_client(account)
 
 
 def forgettable(run: Run, account: Account) -> str | None:
     """Return why an account should not be forgotten yet; None if nothing refers to it."""
     using: list[str] = []
-    for name in run.services.store.names():
+    for name in run.services.records.names():
         with suppress(CertctlError):
             if load(run, name).account in {account.id, account.url}:
                 using.append(name)
@@ -240,7 +240,7 @@ def account_named(run: Run, ca: str | None, chosen: str | None, *, dead: bool = 
     `ca` is a CA's name or URL; by default the only account there is, else that of the default CA.
     `dead`: accounts that are not valid any more are meant too, and preferred.
     """
-    known = run.services.store.accounts.all()
+    known = run.services.accounts.all()
     usable = list(known) if dead else usable_accounts(known)
     directory = directory_url(ca or run.services.settings.required_text("ca"))
     if chosen is not None:

@@ -79,7 +79,7 @@ def _spec(identifier: Identifier, given: Mapping[str, Value], run: Run) -> Certi
 
 def _run_steps(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTestResult:
     result = DnsTestResult(identifier.value)
-    challenge, journal = run.challenge(spec), run.services.store.journal
+    challenge, records = run.challenge(spec), run.services.records
     solver = run.solver(challenge)
     placements: list[Placement] = []
     with _step("find zone", result, run) as details:
@@ -91,7 +91,7 @@ def _run_steps(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTe
         details.append(f"{result.name} in the zone {result.zone or '(unknown)'}")
     if not placements:
         return result
-    entry = journal.record_placements(challenge, placements)
+    entry = records.place(challenge, placements)
     try:
         with _step("write", result, run) as details:
             solver.present(placements)
@@ -106,11 +106,11 @@ def _run_steps(identifier: Identifier, spec: CertificateSpec, run: Run) -> DnsTe
         if any(each.nothing_placed for each in result.errors):
             with suppress(CertctlError):
                 solver.cleanup(placements)
-            journal.remove(entry)
+            records.settle(entry)
         else:
             with _step("remove", result, run):
                 solver.cleanup(placements)
-                journal.remove(entry)
+                records.settle(entry)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from certctl.engine.current import current_state_of
 from certctl.engine.run import Run
 from certctl.engine.specs import require
 from certctl.model.errors import UsageError
@@ -29,9 +30,8 @@ def export(
     `ConfigurationError` for a format with a private key if certctl does not have the key.
     """
     require(run, (name,))
-    store = run.services.store
     if number is None:
-        live = store.status(name).live
+        live = current_state_of(name, run.services).live
         if live is None:
             raise UsageError(
                 f"{name} has no certificate to export yet",
@@ -39,7 +39,7 @@ def export(
                 name=name,
             )
         number = live.number
-    material = store.material(name, number, with_key=format_.secret)
+    material = run.services.records.material(name, number, with_key=format_.secret)
     data = formats.contents(format_, material, name=name, password=password, encryption=encryption)
     return number, data
 

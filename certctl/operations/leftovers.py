@@ -43,8 +43,8 @@ def clean_up_leftovers(
 
     Raises `UsageError` for a certificate without any, and `LockHeld`.
     """
-    journal = run.services.store.journal
-    known = journal.with_leftovers()
+    records = run.services.records
+    known = records.names_with_placements()
     unknown = [each for each in names if each not in known]
     if unknown:
         raise UsageError(
@@ -55,16 +55,16 @@ def clean_up_leftovers(
     found: list[LeftResponse] = []
     for name in names or known:
         if action is CleanupAction.SHOW:
-            found += _responses(name, journal.leftovers(name))
+            found += _responses(name, records.placements(name))
             continue
         run.hold(name, timeout=run.services.settings.seconds("lock_timeout"))
         try:
             if action is CleanupAction.RETRY:
                 remove_leftovers(name, run, all_now=True)
-            left = journal.leftovers(name)
+            left = records.placements(name)
             if action is CleanupAction.DROP:
                 for each in left:
-                    journal.remove(each.entry)
+                    records.settle(each.entry)
         finally:
             run.release(name)
         found += _responses(name, left)
@@ -83,7 +83,7 @@ def remove_temporary_file(found: TemporaryFile, run: Run) -> Finding:
     """Remove what a killed process left (`doctor --fix`); return what came of it."""
     run.warn(f"removing {found.path}, which a killed process left behind", found.name or "")
     try:
-        run.services.store.remove_leftover(found)
+        run.services.machine.remove_leftover(found)
     except CertctlError as error:
         return Finding(
             "leftover.kept",

@@ -6,6 +6,7 @@ once something is due.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -42,14 +43,13 @@ class RenewRequest:
 
 def renew(request: RenewRequest, run: Run) -> Report:
     """Renew those of the requested certificates that are due, and deploy what is pending."""
-    store, now = run.services.store, run.services.clock.now()
-    names = require(run, request.names) or tuple(store.names())
+    names = require(run, request.names) or tuple(run.services.records.names())
     everything = bool(request.names) or request.force or request.dry_run
     errors: list[CertctlError] = []
     try:
         errors += _finish_earlier_runs(run)
-        candidates = names if everything else tuple(store.possibly_due(names, now))
-        interval = store.history().interval if candidates else None
+        candidates = names if everything else _possibly_due(names, run)
+        interval = run.services.machine.history().interval if candidates else None
         changes = [_change(name, request, interval) for name in candidates]
         report = fulfil(changes, run, considered=len(names), delay=_delay(request, run))
     except Interrupted as stopped:
@@ -58,6 +58,14 @@ def renew(request: RenewRequest, run: Run) -> Report:
     if request.regular and names:
         report_run(report, run)
     return report
+
+
+def _possibly_due(names: Sequence[str], run: Run) -> Sequence[str]:
+    """Return the names of which the records say that they may be due, or this machine."""
+    now = run.services.clock.now()
+    due = set(run.services.records.due(now))
+    due.update(run.services.machine.due([each for each in names if each not in due], now))
+    return [each for each in names if each in due]
 
 
 def _change(name: str, request: RenewRequest, interval: timedelta | None) -> Change:
@@ -82,12 +90,12 @@ def _delay(request: RenewRequest, run: Run) -> float:
 
 def _finish_earlier_runs(run: Run) -> list[CertctlError]:
     """Finish what killed runs left, even if no certificate is due; return the errors of hooks."""
-    store = run.services.store
+    records, machine = run.services.records, run.services.machine
     work = (
-        store.journal.outstanding_post_hooks()
-        or store.journal.with_leftovers()
-        or store.journal.with_interrupted_copies()
-        or store.names_with_leftovers()
+        machine.outstanding_post_hooks()
+        or records.names_with_placements()
+        or machine.names_with_interrupted_copies()
+        or machine.names_with_leftovers()
     )
     if not work:
         return []

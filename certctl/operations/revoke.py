@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from certctl.ca.directories import directory_url
+from certctl.engine.current import summary_of
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
 from certctl.engine.order.accounts import choose_account, shared_lock
@@ -158,12 +159,12 @@ def _same_key(spec: CertificateSpec) -> UsageError:
 
 
 def _archived_version(run: Run, sha256: str) -> Version | None:
-    store = run.services.store
+    records = run.services.records
     return next(
         (
             version
-            for name in store.names()
-            for version in store.versions(name)
+            for name in records.names()
+            for version in summary_of(name, run.services).versions.values()
             if version.facts.sha256 == sha256
         ),
         None,

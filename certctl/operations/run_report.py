@@ -34,7 +34,7 @@ def report_run(report: Report, run: Run) -> None:
         report.considered,
         tuple(_failure(each) for each in report.all_errors),
     )
-    last_alert = run.services.store.history().last_alert
+    last_alert = run.services.machine.history().last_alert
     if report.interrupted:
         pass  # the user who stopped it knows; the next run reports the rest
     elif report.exit_status is ExitStatus.DONE:
@@ -45,7 +45,7 @@ def report_run(report: Report, run: Run) -> None:
     else:
         last_alert = _alert_failures(summary, last_alert, run)
     try:
-        run.services.store.record_run(now, summary.exit_status, last_alert)
+        run.services.machine.record_run(now, summary.exit_status, last_alert)
     except StoreError as error:
         run.warn(error.message)
 

@@ -46,7 +46,7 @@ class Schedule:
 
 def note_external(run: Run, *, external: bool) -> None:
     """Record in the home directory whether something else runs `renew`."""
-    run.services.store.record_external_schedule(external=external)
+    run.services.machine.record_external_schedule(external=external)
 
 
 def install(
@@ -102,7 +102,7 @@ def show(run: Run, job: Job, machine: Machine) -> Schedule:
             return _described(run, job, each, [], _others(job, machine))
     available = [each for each in _schedulers(machine) if each.available()]
     if not available:
-        external = run.services.store.history().external
+        external = run.services.machine.history().external
         return Schedule(job.command, None, "", None, {}, (), (), _last_run(run), external)
     return _described(run, job, available[0], [], _others(job, machine))
 
@@ -172,9 +172,9 @@ def _described(
         done=tuple(done),
         others=others,
         last_run=_last_run(run),
-        external=run.services.store.history().external,
+        external=run.services.machine.history().external,
     )
 
 
 def _last_run(run: Run) -> datetime | None:
-    return max(run.services.store.history().runs, default=None)
+    return max(run.services.machine.history().runs, default=None)

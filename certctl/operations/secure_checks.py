@@ -11,6 +11,7 @@ from certctl.challenges.reachability import NotReached, check_http_answer
 from certctl.challenges.webroot_directory import Directory, remove, remove_created, write
 from certctl.deploy.probe import ProbeSystem, addresses, probe
 from certctl.dns.hosts import is_of_this_machine
+from certctl.engine.current import current_state_of
 from certctl.engine.run import Run
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import WebServerFailed
@@ -64,7 +65,7 @@ def check_served(name: str, endpoints: Sequence[Endpoint], run: Run) -> None:
     """Return if the live version of a certificate is served at each endpoint. Raises
     `WebServerFailed`.
     """
-    live = run.services.store.status(name).live
+    live = current_state_of(name, run.services).live
     expected = live.facts.sha256 if live else None
     system = ProbeSystem(run.services.clock, run.stop, _silent, timeout=_CHECK_SECONDS)
     for each in endpoints:
@@ -81,7 +82,7 @@ def check_served(name: str, endpoints: Sequence[Endpoint], run: Run) -> None:
 
 def look_at_public(name: str, hosts: Sequence[str], run: Run) -> tuple[ProbeResult, ...]:
     """Return what the addresses of hosts in DNS present that are not this machine's own."""
-    live = run.services.store.status(name).live
+    live = current_state_of(name, run.services).live
     expected = live.facts.sha256 if live else None
     system = ProbeSystem(
         run.services.clock, run.stop, _silent, timeout=0.0, connection_timeout=_PUBLIC_SECONDS

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from certctl.ca.directories import as_typed
 from certctl.deploy.loading import target_names
+from certctl.engine.current import current_state_of
 from certctl.engine.order.accounts import use_account
 from certctl.engine.order.stateless import METHOD, share_key, thumbprint_of
 from certctl.engine.run import Run
@@ -64,7 +65,7 @@ def make_snippet(run: Run, server: str, text: str, given: Mapping[str, Value]) -
     answer = _answer(spec, names[0] if names else "", run)
     parts = snippet(server, names or [each.value for each in spec.identifiers], files, answer)
     ca = spec.ca if "ca" in given else None
-    issued = exists and run.services.store.status(spec.name).live is not None
+    issued = exists and current_state_of(spec.name, run.services).live is not None
     return Snippet(
         server,
         spec.name,
@@ -75,15 +76,15 @@ def make_snippet(run: Run, server: str, text: str, given: Mapping[str, Value]) -
 
 
 def _spec(run: Run, text: str, given: Mapping[str, Value]) -> tuple[CertificateSpec, bool]:
-    store = run.services.store
-    if text in store.names():
+    records = run.services.records
+    if text in records.names():
         existing: CertificateSpec | None = load(run, text)
     else:
         existing = find(run, None, (parse_identifier(text),))
     if existing is not None:
         return changed(run, existing, existing.identifiers, given), True
     identifiers = (parse_identifier(text),)
-    name = certificate_name(default_certificate_name(identifiers, store.names()))
+    name = certificate_name(default_certificate_name(identifiers, records.names()))
     return new(run, name, identifiers, given), False
 
 

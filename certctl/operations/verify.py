@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from certctl.deploy.handshake import HandshakeFailed, PresentedChain, handshake, trust_error
 from certctl.deploy.probe import ProbeSystem, addresses, leaf_facts, probe, server_name_of
+from certctl.engine.current import current_state_of
 from certctl.engine.delivery.steps import likely_services
 from certctl.engine.run import Run
 from certctl.engine.specs import load, unknown_certificate
@@ -88,7 +89,7 @@ def verify(run: Run, texts: Sequence[str] = (), *, timeout: float = 0.0) -> Veri
     A certificate that is not served yet is checked again for `timeout` seconds. Raises
     `UnknownCertificate`, `UsageError` and `Interrupted`.
     """
-    known = set(run.services.store.names())
+    known = set(run.services.records.names())
     asked = list(dict.fromkeys(texts)) or sorted(known)
     subjects = [each if each in known else _service(each, known) for each in asked]
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="verify") as pool:
@@ -125,7 +126,7 @@ def _checked(
 
 
 def _check_certificate(name: str, run: Run, timeout: float) -> list[Verification]:
-    spec, live = load(run, name), run.services.store.status(name).live
+    spec, live = load(run, name), current_state_of(name, run.services).live
     if live is None:
         here = ServiceAddress(None)
         problem = "there is no certificate yet"
@@ -170,7 +171,7 @@ def services_to_check(
 def _has_intermediate(live: Version, run: Run) -> bool:
     """Return whether clients need an intermediate: the leaf was not issued directly by a root."""
     try:
-        chain = run.services.store.material(live.name, live.number, with_key=False).chain
+        chain = run.services.records.material(live.name, live.number, with_key=False).chain
     except FilesDamaged:
         return False  # its chain is lost; `renew` reports that
     return bool(chain.strip()) and not x509.is_self_issued(chain)
@@ -218,16 +219,16 @@ def _judged(
 
 def _record_verified(name: str, live: Version, run: Run) -> None:
     """Record when the live version was seen, unless another process holds the lock."""
-    store = run.services.store
+    machine = run.services.machine
     try:
-        lock = store.lock(name, timeout=0)
+        lock = machine.lock(name, timeout=0)
     except LockHeld:
         return
     with lock:
-        status = store.status(name)
+        status = current_state_of(name, run.services)
         if status.live is not None and status.live.number == live.number:
             seen = replace(status.deployment, verified_at=run.services.clock.now())
-            store.save_deployment(name, seen)
+            machine.save_deployment(name, seen)
 
 
 # Other services

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from certctl.engine.current import summary_of
 from certctl.engine.delivery.live_version import activate_wanted
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
@@ -40,7 +41,7 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
     A certificate that another process has locked is waited for if it was named, else skipped.
     Raises `UsageError` for a named certificate that has no version yet.
     """
-    chosen = require(run, names) or tuple(run.services.store.names())
+    chosen = require(run, names) or tuple(run.services.records.names())
 
     def planned(held: Held, run: Run) -> Plan:
         activate_wanted(held, run)
@@ -60,7 +61,7 @@ def require_deletable(run: Run, name: str) -> None:
     """Raise `UnknownCertificate` if there is nothing to delete; the remains of an interrupted
     deletion can be deleted.
     """
-    if not run.services.store.versions(certificate_name(name)):
+    if not summary_of(certificate_name(name), run.services).versions:
         require(run, (name,))
 
 

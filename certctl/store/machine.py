@@ -33,9 +33,11 @@ class OnMachine:
     deployments: tuple[Deployment, ...] = ()
 
 
-class Machine(Protocol):
-    """What only this machine knows. A write is durable when the call returns, except for results
-    of a deployment: if one is lost, it is only deployed again.
+class CertificateMachine(Protocol):
+    """The live version and the deployments of single certificates.
+
+    A write is durable when the call returns, except for results of a deployment: if one is lost, it
+    is only deployed again.
     """
 
     def lock(self, name: str, *, timeout: float) -> HeldLock:
@@ -75,6 +77,26 @@ class Machine(Protocol):
     def forget(self, name: str) -> None:
         """Remove the live link and the states of all deployments. Idempotent."""
         ...
+
+    def check_access(self, spec: CertificateSpec) -> None:
+        """Raise `ConfigurationError` if the key group and mode of the spec cannot be applied, or if
+        no version could be made live.
+        """
+        ...
+
+    def grant_access(self, spec: CertificateSpec) -> None:
+        """Apply the key group and mode of the spec to the private keys of all versions; without
+        them, change nothing.
+        """
+        ...
+
+    def save_refused(self, name: str, download: bytes) -> None:
+        """Save a rejected download for inspection; replaces the previous one."""
+        ...
+
+
+class Machine(CertificateMachine, Protocol):
+    """Everything that only this machine knows."""
 
     def due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
         """Yield the names for which this machine may have work: a deployment is pending, or the
@@ -128,6 +150,10 @@ class Machine(Protocol):
         """
         ...
 
+    def record_external_schedule(self, *, external: bool) -> None:
+        """Record whether something that certctl did not install runs `renew` on a schedule."""
+        ...
+
     def lock_run(self, *, timeout: float) -> HeldLock:
         """Lock the pre and post hooks, which only one run may execute at a time."""
         ...
@@ -136,22 +162,6 @@ class Machine(Protocol):
         """Lock a port for this process, or with `queue` the place of the process that is next in
         line. Raises `LockHeld`.
         """
-        ...
-
-    def check_access(self, spec: CertificateSpec) -> None:
-        """Raise `ConfigurationError` if the key group and mode of the spec cannot be applied, or if
-        no version could be made live.
-        """
-        ...
-
-    def grant_access(self, spec: CertificateSpec) -> None:
-        """Apply the key group and mode of the spec to the private keys of all versions; without
-        them, change nothing.
-        """
-        ...
-
-    def save_refused(self, name: str, download: bytes) -> None:
-        """Save a rejected download for inspection; replaces the previous one."""
         ...
 
     def cached_rows(
@@ -166,16 +176,6 @@ class Machine(Protocol):
         """Cache rows of plain JSON, each with its expiry time, for names that were just passed to
         `cached_rows`. Best effort: rows may be lost.
         """
-        ...
-
-    def check_spec_file(self, name: str) -> None:
-        """Check that the file of a spec can be read, without parsing it. Raises
-        `UnknownCertificate`, `ConfigurationError` and `StoreError`.
-        """
-        ...
-
-    def names_without_spec(self) -> Sequence[str]:
-        """Return the certificates that have versions, but no spec, so that they are not renewed."""
         ...
 
     def leftovers(self, now: datetime) -> Sequence[TemporaryFile]:

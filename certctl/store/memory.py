@@ -1,4 +1,4 @@
-"""Records in memory: for tests of what is above the port, and as the overlay of a dry run.
+"""Stores in memory: for tests of what is above the ports, and as the overlay of a dry run.
 
 With a `base`, what is not here is read from there, and nothing about certificates is written to it.
 Three things go through to the base all the same, because they are real in a dry run too: accounts,
@@ -16,8 +16,9 @@ from typing import Self
 
 from certctl.model.ca import Account, LedgerEntry
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
+from certctl.model.delivery import Deployment
 from certctl.model.errors import Interrupted, LockHeld, StoreError, UnknownCertificate
-from certctl.model.ports import Clock
+from certctl.model.ports import Clock, HeldLock
 from certctl.model.spec import CertificateSpec, ChallengeSpec
 from certctl.model.validation import Leftover, Placement
 from certctl.rules import integrity
@@ -25,6 +26,7 @@ from certctl.rules.rate_limits import still_counted
 from certctl.rules.remembered_state import believed_entries
 from certctl.rules.remembered_times import in_future
 from certctl.store.home.layout import account_id
+from certctl.store.machine import CertificateMachine, OnMachine
 from certctl.store.records import (
     LONGEST_LEASE,
     NOTHING,
@@ -131,6 +133,48 @@ class _Lease:
         self.release()
 
 
+class UnchangedMachine:
+    """Implements `certctl.store.machine.CertificateMachine` over another one, of which nothing is
+    changed: what becomes live or deployed is only kept here.
+    """
+
+    def __init__(self, base: CertificateMachine) -> None:
+        self._base = base
+        self._states: dict[str, OnMachine] = {}
+
+    def lock(self, name: str, *, timeout: float) -> HeldLock:
+        return self._base.lock(name, timeout=timeout)
+
+    def read(self, name: str) -> OnMachine:
+        return self._states.get(name) or self._base.read(name)
+
+    def damage(self, version: Version) -> str | None:
+        return self._base.damage(version) if version.name not in self._states else None
+
+    def restore_files(self, name: str, number: int) -> Sequence[str]:  # noqa: ARG002 - not restored
+        return ()
+
+    def flip(self, name: str, number: int) -> None:
+        self._states[name] = replace(self.read(name), live=number)
+
+    def save_deployment(self, name: str, deployment: Deployment) -> None:
+        state = self.read(name)
+        others = (each for each in state.deployments if each.destination != deployment.destination)
+        self._states[name] = replace(state, deployments=(deployment, *others))
+
+    def forget(self, name: str) -> None:
+        self._states[name] = OnMachine(name)
+
+    def check_access(self, spec: CertificateSpec) -> None:
+        self._base.check_access(spec)
+
+    def grant_access(self, spec: CertificateSpec) -> None:
+        """Change nothing."""
+
+    def save_refused(self, name: str, download: bytes) -> None:
+        """Keep nothing."""
+
+
 @dataclass
 class _Holder:
     token: Token
@@ -213,11 +257,36 @@ class MemoryRecords:
                 saved_at=own.saved_at,
                 orders=own.orders,
                 versions=dict(sorted(own.versions.items())),
+                numbers=tuple(sorted(own.versions)),
                 last_version=own.last_version,
                 gen=own.gen,
             )
         empty = Stored(name, saved_at=stored.saved_at, gen=stored.gen)
         return None if stored == empty else stored
+
+    def spec(self, name: str) -> CertificateSpec:
+        with self._guard:
+            own = self._certificates.get(name)
+        if own is None and self._base is not None:
+            return self._base.spec(name)
+        return (self.read(name) or Stored(name)).require_spec()
+
+    def check_spec(self, name: str) -> None:
+        with self._guard:
+            own = self._certificates.get(name)
+        if own is None and self._base is not None:
+            self._base.check_spec(name)
+        else:
+            self.spec(name)
+
+    def names_without_spec(self) -> Sequence[str]:
+        below = self._base.names_without_spec() if self._base is not None else ()
+        with self._guard:
+            found = {each for each in below if each not in self._certificates}
+            for name, each in self._certificates.items():
+                if each.versions and each.spec is None:
+                    found.add(name)
+        return sorted(found)
 
     def summaries(self, names: Sequence[str]) -> Mapping[str, Stored]:
         found = {name: self.read(name) for name in names}

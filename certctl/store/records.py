@@ -13,7 +13,7 @@ and write each change through. A write names what it starts from (`expect`) and 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from typing import NewType, Protocol
 
@@ -83,9 +83,9 @@ class Stored:
     (`spec_error`). `renewal_state` is as it was written at `saved_at`:
     `certctl.rules.current_state` leaves out what a wrong clock has written. `versions` has the
     archived versions by number, ascending; it may read a version's details when they are asked
-    for, since they never change. `last_version` is the highest number ever used; like
-    `renewal_state.compromised_keys`, it is kept after the certificate is deleted. `csr` is the
-    signing request that the spec names, as PEM.
+    for, since they never change. `numbers` also has those that cannot be parsed. `last_version` is
+    the highest number ever used; like `renewal_state.compromised_keys`, it is kept after the
+    certificate is deleted. `csr` is the signing request that the spec names, as PEM.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Stored:
     saved_at: datetime | None = None
     orders: tuple[PendingOrder, ...] = ()
     versions: Mapping[int, Version] = field(default_factory=dict)
+    numbers: tuple[int, ...] = ()
     last_version: int = 0
     gen: Gen = NOTHING
 
@@ -107,6 +108,19 @@ class Stored:
             f"there is no certificate named {self.name!r}",
             hint="To see all certificates, run: certctl list",
             name=self.name,
+        )
+
+    def after(self, changes: Changes, gen: Gen) -> Stored:
+        """Return what is stored after these changes have been written as the generation `gen`."""
+        state, orders = changes.renewal_state, changes.orders
+        return replace(
+            self,
+            csr=changes.csr or self.csr,
+            spec=changes.spec or self.spec,
+            spec_error=self.spec_error if changes.spec is None else None,
+            renewal_state=self.renewal_state if state is None else state,
+            orders=self.orders if orders is None else orders,
+            gen=gen,
         )
 
     def version_of(self, order_urls: Collection[str | None]) -> Version | None:
@@ -184,6 +198,18 @@ class Records(Protocol):
         State that cannot be parsed counts as missing, with a warning. Raises `StoreError` if it
         cannot be read.
         """
+        ...
+
+    def spec(self, name: str) -> CertificateSpec:
+        """Return the spec alone. Raises `UnknownCertificate`, `ConfigurationError`."""
+        ...
+
+    def check_spec(self, name: str) -> None:
+        """Check that the spec can be read, without parsing it. Raises as `spec` does."""
+        ...
+
+    def names_without_spec(self) -> Sequence[str]:
+        """Return the certificates that have versions, but no spec, so that they are not renewed."""
         ...
 
     def summaries(self, names: Sequence[str]) -> Mapping[str, Stored]:

@@ -158,7 +158,7 @@ def test_the_checks_read_the_whole_tree() -> None:
         ),
         ("rules.x509", "from ..system import files", "rules (1) imports certctl.system"),
         (
-            "store.home.local",
+            "store.home.home_records",
             "from certctl.deploy.hooks import Hook",
             "store (3) imports certctl.deploy.hooks",
         ),

@@ -10,6 +10,7 @@ INSPECTION = Path(certctl.__file__).parent / "inspection"
 CHANGES = (
     *("save", "record", "write", "add", "drop", "remove", "restore", "grant", "claim", "prune"),
     *("activate", "revert", "delete", "forget", "hold", "lock", "lease", "flip", "place", "note"),
+    *("settle", "postpone"),
 )
 """The first words of the methods by which the store is changed."""
 
@@ -20,9 +21,9 @@ def test_nothing_in_it_changes_the_store() -> None:
 
 def test_a_change_is_found(tmp_path: Path) -> None:
     path = tmp_path / "looks.py"
-    path.write_text("def look(run):\n    run.services.store.save_spec(run.spec)\n")
+    path.write_text("def look(run):\n    run.services.machine.save_deployment(run.it)\n")
 
-    assert changes(path) == ["looks.py, line 2: save_spec"]
+    assert changes(path) == ["looks.py, line 2: save_deployment"]
 
 
 def changes(path: Path) -> list[str]:
@@ -33,5 +34,6 @@ def changes(path: Path) -> list[str]:
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr.partition("_")[0] in CHANGES
-        and ast.unparse(node.func.value).partition(".")[0] in {"run", "store", "services"}
+        and ast.unparse(node.func.value).partition(".")[0]
+        in {"run", "services", "records", "machine"}
     ]

@@ -11,13 +11,13 @@ from certctl.inspection.check import Limits, check
 from certctl.model.certificate import LastError, RenewalState
 from certctl.rules.settings import Settings
 from certctl.rules.thresholds import parse_threshold
-from certctl.store.home.local import LocalStore
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import SteerableClock
 from tests.lab.scripted_ca.faults import problem
 from tests.lab.tls import TlsServer
 from tests.support.command import Finished, certctl
 from tests.support.homes import add_certificate
+from tests.support.local_store import LocalStore
 from tests.support.nouns import tried
 from tests.support.operations import Machine
 

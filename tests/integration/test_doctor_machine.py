@@ -22,7 +22,6 @@ from certctl.model.run import Finding
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.rules.settings import Settings
-from certctl.store.home.local import LocalStore
 from certctl.store.home.permissions import permission_findings
 from certctl.store.home.tree import LocalTree
 from certctl.system.space import DiskSpace, disk_space_at
@@ -30,6 +29,7 @@ from certctl.system.timers import timers_for, user_crontab
 from tests.lab.clock import SteerableClock
 from tests.support import nouns
 from tests.support.homes import add_certificate
+from tests.support.local_store import LocalStore
 from tests.support.nouns import tried
 from tests.support.operations import executable
 
@@ -54,7 +54,7 @@ def open_run(home: Path) -> Run:
     store = LocalStore(home, settings, clock)
     return Run(
         Services(
-            store=store,
+            accounts=store.accounts,
             records=store.records,
             machine=store.machine,
             tree=LocalTree(home),
@@ -296,9 +296,10 @@ def schedule(
     with open_run(home) as run:
         now = run.services.clock.now()
         for ago in runs:
-            run.services.store.record_run(now - ago, 0)
+            run.services.machine.record_run(now - ago, 0)
         machine = MachineContext(variables or {}, root, ask_crontab=False)
-        specs = [run.services.store.spec(name) for name in run.services.store.names()]
+        records = run.services.records
+        specs = [records.spec(name) for name in records.names()]
         return list(schedule_findings(machine, specs, run))
 
 
@@ -433,7 +434,7 @@ def test_this_users_own_crontab_is_asked_for(tmp_path: Path) -> None:
 
 def states(home: Path) -> list[Finding]:
     with open_run(home) as run:
-        return list(state_findings(run.services.store.names(), run))
+        return list(state_findings(run.services.records.names(), run))
 
 
 def test_certificates_that_are_well_are_no_finding(home: Path) -> None:

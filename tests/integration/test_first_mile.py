@@ -58,15 +58,15 @@ def test_a_cron_job_a_note_or_a_recent_run_renews(machine: Machine) -> None:
     root = machine.home / "root"
     context = MachineContext(root=root, ask_crontab=False)
     with machine.run() as run:
-        store, now = run.services.store, run.services.clock.now()
+        here, now = run.services.machine, run.services.clock.now()
         before = is_renewed(context, run)
         (root / "etc/cron.d").mkdir(parents=True)
         (root / "etc/cron.d/certctl").write_text("19 * * * * root certctl renew\n")
         by_cron = is_renewed(context, run)
         (root / "etc/cron.d/certctl").unlink()
-        store.record_run(now - timedelta(days=3), 0)
+        here.record_run(now - timedelta(days=3), 0)
         long_ago = is_renewed(context, run)
-        store.record_run(now - timedelta(hours=1), 0)
+        here.record_run(now - timedelta(hours=1), 0)
 
         assert (before, by_cron, long_ago, is_renewed(context, run)) == (False, True, False, True)
 

@@ -222,7 +222,7 @@ def test_what_is_used_is_shown_with_the_account(letsencrypt: Machine) -> None:
     letsencrypt.issue("a.example.com", force=True)
 
     with letsencrypt.run() as run:
-        (account,) = run.services.store.accounts.all()
+        (account,) = run.services.records.accounts()
         shown = [str(each) for each in usage_of(account, run)]
 
     assert shown == [

@@ -12,10 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from certctl.rules.settings import Settings
-from certctl.store.home.local import LocalStore
 from tests.lab.clock import SteerableClock
 from tests.support.command import certctl
 from tests.support.homes import add_certificate
+from tests.support.local_store import LocalStore
 from tests.support.nouns import tried
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "monitoring.md"

@@ -15,13 +15,13 @@ from certctl.model.errors import LockHeld
 from certctl.model.ports import Clock
 from certctl.model.validation import Placement
 from certctl.rules.settings import Settings
-from certctl.store.home.local import LocalStore
 from certctl.system.clock import SystemClock
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.processes import wait_until
 from tests.support.command import certctl
 from tests.support.http01 import PATH, http_task, request
+from tests.support.local_store import LocalStore
 from tests.support.operations import Machine, codes
 
 HOST = "127.0.0.1"

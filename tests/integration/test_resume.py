@@ -260,7 +260,7 @@ def test_what_a_killed_order_placed_is_removed_though_nothing_is_due(machine: Ma
     with machine.run() as run:
         solver = run.solver(challenge)
         placements = [solver.plan(task)]
-        run.services.store.journal.record_placements(challenge, placements)
+        run.services.records.place(challenge, placements)
         solver.present(placements)
     assert len([each for each in webroot.rglob("*") if each.is_file()]) == 1
 

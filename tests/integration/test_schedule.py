@@ -21,9 +21,9 @@ from certctl.operations import schedule
 from certctl.operations.schedule import Schedule
 from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Machine
-from certctl.store.home.local import LocalStore
 from certctl.store.home.tree import LocalTree
 from tests.lab.clock import START, SteerableClock
+from tests.support.local_store import LocalStore
 from tests.support.operations import executable, lines
 
 SYSTEMCTL = """
@@ -88,7 +88,7 @@ class Place:
         settings = config.load(self.home, variables or {}, {}, directory=self.directory)
         store = LocalStore(self.home, settings, clock)
         services = Services(
-            store=store,
+            accounts=store.accounts,
             records=store.records,
             machine=store.machine,
             tree=LocalTree(self.home),

@@ -78,7 +78,7 @@ def test_a_key_rollover_makes_the_rule_stale_and_says_so(machine: Machine) -> No
     with rule(machine, printed_thumbprint(machine)) as options:
         machine.issue("a.example", options=options)
         with machine.run() as run:
-            (account,) = run.services.store.accounts.all()
+            (account,) = run.services.records.accounts()
             rollover(run, account)
         report = machine.renew("a.example", force=True)
         found = doctor(machine, "a.example", given=options, write=False)
@@ -108,7 +108,7 @@ def test_staging_gets_the_account_key_of_the_ca_itself(machine: Machine) -> None
     machine.issue("a.example", options=options, dry_run=True)
 
     with machine.run() as run:
-        accounts = run.services.store.accounts.all()
+        accounts = run.services.records.accounts()
         keys = {thumbprint_of(each, run) for each in accounts}
         assert ({each.directory_url for each in accounts}, len(keys)) == ({PUBLIC, STAGING}, 1)
 

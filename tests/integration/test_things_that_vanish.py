@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from certctl.inspection.doctor import DoctorRequest, diagnose
+from certctl.store.records import Subject
 from tests.support.command import certctl
 from tests.support.homes import add_certificate
 from tests.support.operations import Machine, codes, lines, noting
@@ -206,7 +207,7 @@ def test_doctor_leaves_a_certificate_alone_that_another_process_works_on(machine
     leftover.mkdir()
 
     with machine.store.lock("b.example", timeout=0), machine.run() as run:
-        held = run.services.store.lock("a.example", timeout=0)
+        held = run.services.records.lease(Subject("a.example"), wait=0)
         leftover.mkdir()
         found = diagnose(DoctorRequest(fix=True), run).findings
         held.release()
@@ -221,8 +222,8 @@ def test_a_temporary_file_of_no_certificate_is_a_leftover_once_it_is_old(machine
     leftover.touch()
 
     with machine.run() as run:
-        fresh = run.services.store.leftovers(machine.clock.now())
-        old = run.services.store.leftovers(machine.clock.now() + timedelta(hours=1))
+        fresh = run.services.machine.leftovers(machine.clock.now())
+        old = run.services.machine.leftovers(machine.clock.now() + timedelta(hours=1))
 
     assert (list(fresh), [each.path for each in old]) == ([], [str(leftover)])
 

@@ -17,7 +17,8 @@ from certctl.model.names import parse_identifiers
 from certctl.model.spec import CertificateSpec, ServiceAddress
 from certctl.model.values import Value
 from certctl.operations.verify import Verifications, covers, services_to_check, verify
-from certctl.store.home.local import LocalStore
+from certctl.store.home.home_records import HomeRecords
+from certctl.store.home.parts import Parts
 from tests.lab.certificates import make_server_certificate
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
@@ -31,8 +32,8 @@ Files = tuple[Path, Path]
 HERE = ("127.0.0.1",)
 
 
-class ServedThere(LocalStore):
-    """A store whose certificates say where they are served, by name."""
+class ServedThere(HomeRecords):
+    """Records whose certificates say where they are served, by name."""
 
     services: Mapping[str, ServiceAddress] = {}
 
@@ -50,11 +51,11 @@ def look(
 ) -> Verifications:
     """`certctl verify` on a machine whose certificates are served at these addresses."""
     services = machine.services()
-    store = ServedThere(machine.home, services.settings, machine.clock, stop=machine.stop)
+    records = ServedThere(Parts(machine.home, services.settings, machine.clock))
     if isinstance(at, ServiceAddress):
-        at = dict.fromkeys(store.names(), at)
-    store.services = at or {}
-    with Run(replace(services, store=store), machine.stop) as run:
+        at = dict.fromkeys(records.names(), at)
+    records.services = at or {}
+    with Run(replace(services, records=records), machine.stop) as run:
         return verify(run, texts, timeout=timeout)
 
 

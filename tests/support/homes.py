@@ -27,8 +27,8 @@ from certctl.rules.spec import resolve
 from certctl.rules.x509 import facts
 from certctl.store.home.idle import Idle, files_signature, signature
 from certctl.store.home.layout import Layout
-from certctl.store.home.local import LocalStore
 from tests.lab.clock import SteerableClock
+from tests.support.local_store import LocalStore
 from tests.support.nouns import CA, LIFETIME
 
 P256 = ec.SECP256R1()

@@ -40,13 +40,13 @@ from certctl.operations.issue import IssueRequest, issue
 from certctl.operations.renew import RenewRequest, renew
 from certctl.rules.settings import Settings
 from certctl.rules.spec import with_absolute_paths
-from certctl.store.home.local import LocalStore
 from certctl.store.home.tree import LocalTree
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import calls
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.command import Finished
+from tests.support.local_store import LocalStore
 
 CERTCTL = (sys.executable, "-m", "certctl")
 
@@ -136,7 +136,7 @@ class Machine:
         settings = self.settings(options)
         store = LocalStore(self.home, settings, self.clock, stop=self.stop)
         return Services(
-            store=store,
+            accounts=store.accounts,
             records=store.records,
             machine=store.machine,
             tree=LocalTree(self.home),

@@ -21,16 +21,14 @@ from certctl.model.certificate import (
     Version,
 )
 from certctl.model.identifiers import Identifier, IdentifierType
-from certctl.model.ports import Store, Tree
 from certctl.model.spec import CertificateSpec, KeyType
 from certctl.model.values import Value
 from certctl.rules.integrity import chain_sha256
 from certctl.rules.settings import Settings
 from certctl.rules.spec import resolve
 from certctl.rules.x509 import facts as certificate_facts
-from certctl.store.home.local import LocalStore
-from certctl.store.home.tree import LocalTree
 from tests.lab.clock import SteerableClock
+from tests.support.local_store import LocalStore
 
 REPOSITORY = Path(__file__).parents[2]
 """Where a test's child processes run, so that they find `certctl` and `tests`."""
@@ -47,11 +45,6 @@ def open_store(
     warn: Callable[[str], None] = lambda _message: None,
 ) -> LocalStore:
     return LocalStore(home, settings or Settings(), SteerableClock(NOW), warn=warn)
-
-
-def fulfils(store: LocalStore, tree: LocalTree) -> tuple[Store, Tree]:
-    """Has the type checker compare both with what operations know."""
-    return store, tree
 
 
 def wanted(name: str = NAME, **chosen: Value) -> CertificateSpec:

@@ -17,7 +17,7 @@ from certctl.model.certificate import (
 )
 from certctl.model.delivery import Deployment
 from certctl.rules.settings import Settings, Source
-from certctl.store.home.local import LocalStore
+from tests.support.local_store import LocalStore
 from tests.support.nouns import tried
 from tests.unit.store_samples import NAME, NOW, mode, open_store, save, wanted
 

@@ -19,7 +19,7 @@ def run(invocation: Invocation, name: str, force: bool) -> Result:
         if not force:
             require_unused(name, run)
         files: list[str] = []
-        if name in run.services.store.names():
+        if name in run.services.records.names():
             found = details(run, name)
             files = files_lines(found.files) if found.files else []
         warning = "\n".join([f"{name} will not be renewed, and these files are deleted:", *files])

@@ -57,5 +57,5 @@ def _schedule_lines(report: Report, run: Run, invocation: Invocation) -> list[ob
 
 
 def _is_renewable(name: str, run: Run) -> bool:
-    spec = run.services.store.spec(name)
+    spec = run.services.records.spec(name)
     return spec.autorenew and spec.ca != DEV

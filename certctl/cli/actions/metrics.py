@@ -18,7 +18,7 @@ _STANDARD_OUTPUT = 1
 def run(invocation: Invocation, out: str | None) -> Result:
     """Print metrics of certificates and runs for Prometheus, or write them to a file."""
     with open_run(invocation, untrusted="warn") as run:
-        views, history = overview(run), run.services.store.history()
+        views, history = overview(run), run.services.machine.history()
         text = metrics_text(views, history)
         stream = _STANDARD_OUTPUT if out is None else open_stream(out)
         if stream is not None and stream != _STANDARD_OUTPUT:

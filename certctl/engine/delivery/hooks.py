@@ -41,16 +41,16 @@ def run_pre_hooks(specs: Sequence[CertificateSpec], run: Run) -> RunHooks:
 
     Only one run at a time can be between its hooks. A certificate whose pre hook fails is refused.
     """
-    store, tree = run.services.store, run.services.tree
+    machine, tree = run.services.machine, run.services.tree
     pre = (*tree.hooks("pre"), *_distinct(spec.deploy.pre_hook for spec in specs))
     commands = _distinct(spec.deploy.post_hook for spec in specs)
     if not (pre or commands or tree.hooks("post")):
         return RunHooks()
     timeout = max(spec.deploy.hook_timeout for spec in specs)
-    lock = store.lock_run(timeout=run.services.settings.seconds("lock_timeout"))
+    lock = machine.lock_run(timeout=run.services.settings.seconds("lock_timeout"))
     try:
         errors = _run_outstanding(run)
-        entry = store.journal.record_post_hooks(commands, timeout)
+        entry = machine.record_post_hooks(commands, timeout)
     except BaseException:
         lock.release()
         raise
@@ -86,10 +86,10 @@ def run_post_hooks(
 
 def run_outstanding_post_hooks(run: Run) -> list[CertctlError]:
     """Run the post hooks left outstanding by an interrupted run; return their errors."""
-    if not run.services.store.journal.outstanding_post_hooks():
+    if not run.services.machine.outstanding_post_hooks():
         return []
     try:
-        with run.services.store.lock_run(timeout=0):
+        with run.services.machine.lock_run(timeout=0):
             return _run_outstanding(run)
     except LockHeld:
         return []  # the run that recorded them is still working and will run them itself
@@ -99,7 +99,7 @@ def _run_outstanding(run: Run) -> list[CertctlError]:
     variables = run_variables("post", (), ())
     outstanding = [
         each
-        for each in run.services.store.journal.outstanding_post_hooks()
+        for each in run.services.machine.outstanding_post_hooks()
         if run.first_attempt(each.entry)
     ]
     return [error for each in outstanding for error in _run_post(each, variables, run)]
@@ -140,7 +140,7 @@ def _run_post(
         except HookFailed as error:
             failures.append(error)
     if not failures:
-        run.services.store.journal.remove(outstanding.entry)
+        run.services.machine.settle(outstanding.entry)
     return failures
 
 

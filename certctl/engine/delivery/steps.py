@@ -125,7 +125,7 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
     copies: list[CopySpec] = [*rollout.spec.deploy.copies]
     for target in rollout.targets:
         copies += target.plugin.copies(rollout.delivery)
-    journal, name = run.services.store.journal, rollout.name
+    machine, name = run.services.machine, rollout.name
     restore_copies(name, run)
     paths = _claimed(copies, name, run)
     staged = stage(copies, rollout.delivery)
@@ -134,7 +134,7 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
         if current.copies != paths:
             rollout.held.save_deployment(replace(current, copies=paths))
         old = before(staged)
-        entry = journal.record_copies(name, old) if old else None
+        entry = machine.record_copies(name, old) if old else None
     except BaseException:
         discard(staged)
         raise
@@ -146,7 +146,7 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
         raise
     discard(staged)
     if entry is not None:
-        journal.remove(entry)
+        machine.settle(entry)
     return replace(rollout, copies=paths)
 
 
@@ -156,13 +156,13 @@ def restore_copies(name: str, run: Run) -> None:
 
     What cannot be put back is a warning: the deployment is pending, and writes them all again.
     """
-    journal = run.services.store.journal
-    for each in journal.interrupted_copies(name):
+    machine = run.services.machine
+    for each in machine.interrupted_copies(name):
         try:
             put_back(each.files)
         except CertctlError as error:
             run.warn(f"a half-written copy could not be put back: {error.message}", name)
-        journal.remove(each.entry)
+        machine.settle(each.entry)
 
 
 def run_deploy_hooks(rollout: Rollout, run: Run) -> Rollout:
@@ -267,7 +267,7 @@ def _claimed(copies: Iterable[CopySpec], name: str, run: Run) -> tuple[str, ...]
             raise _invalid_destination(copy, name, "is inside certctl's home directory")
         if str(real) in paths:
             raise _invalid_destination(copy, name, "is given twice")
-        other = run.services.store.claim_copy(str(real), name)
+        other = run.services.machine.claim_copy(str(real), name)
         if other is not None:
             raise _invalid_destination(copy, name, f"belongs to the certificate {other}")
         paths.append(str(real))

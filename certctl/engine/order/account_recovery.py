@@ -109,7 +109,7 @@ def _named_by(run: Run, account: Account, spec: CertificateSpec) -> Iterator[str
 
 def _with_persistent_records(run: Run, account: Account, spec: CertificateSpec) -> list[str]:
     found = [spec.name] if spec.challenge.method == "dns-persist" else []
-    for name in run.services.store.names():
+    for name in run.services.records.names():
         with suppress(CertctlError):
             other = load(run, name)
             if other.ca == account.directory_url and other.challenge.method == "dns-persist":

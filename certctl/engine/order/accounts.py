@@ -56,7 +56,7 @@ def accounts_at(run: Run, directory: str) -> list[Account]:
     those that the CA has lost, which can be registered again.
     """
     return usable_accounts(
-        [each for each in run.services.store.accounts.all() if each.directory_url == directory]
+        [each for each in run.services.accounts.all() if each.directory_url == directory]
     )
 
 
@@ -166,7 +166,7 @@ def _register(
         created=clock.now(),
         ca_bundle=ca_bundle,
     )
-    saved = run.services.store.accounts.save(account, key)
+    saved = run.services.accounts.save(account, key)
     run.services.emit(AccountRegistered("", clock.now(), saved.url, state.created))
     return Registration(saved, created=state.created)
 
@@ -178,7 +178,7 @@ def register_again(run: Run, account: Account) -> Account:
     Addresses given with `--email` replace the contact. The caller has made sure that the terms are
     agreed to. Raises `EabRequired` if the CA requires a binding and none is configured.
     """
-    accounts, settings = run.services.store.accounts, run.services.settings
+    accounts, settings = run.services.accounts, run.services.settings
     held = _exclusive_lock_unless(run, account.directory_url, lambda: changed_since(run, account))
     if isinstance(held, Account):
         return held
@@ -217,7 +217,7 @@ def _exclusive_lock_unless(
     Others that order hold the lock shared, so an account exists long before the lock can be held
     exclusively. Raises `LockHeld`.
     """
-    clock, accounts = run.services.clock, run.services.store.accounts
+    clock, accounts = run.services.clock, run.services.accounts
     deadline = clock.monotonic() + run.services.settings.seconds("lock_timeout")
     while True:
         account = found()
@@ -240,7 +240,7 @@ def _exclusive_lock_unless(
 
 def changed_since(run: Run, account: Account) -> Account | None:
     """Return the account if it was registered again since `account` was read; None otherwise."""
-    saved = run.services.store.accounts.all()
+    saved = run.services.accounts.all()
     current = next((each for each in saved if each.id == account.id), account)
     changed = (current.url, current.created) != (account.url, account.created)
     return current if changed else None
@@ -285,7 +285,7 @@ def registration_times(run: Run, directory: str) -> list[LedgerEntry]:
     """Return the registrations at a CA that this home directory knows of."""
     registrations = [
         LedgerEntry(LimitedAction.ACCOUNT, each.created)
-        for each in run.services.store.accounts.all()
+        for each in run.services.accounts.all()
         if each.directory_url == directory and each.created is not None
     ]
     return believed_entries(registrations, run.services.clock.now())
@@ -336,7 +336,7 @@ def _agreed_at_its_public_ca(run: Run, terms: str, directory: str) -> bool:
     """
     return any(
         each.terms_of_service == terms and staging_url(each.directory_url) == directory
-        for each in run.services.store.accounts.all()
+        for each in run.services.accounts.all()
         if each.status == "valid" and each.directory_url != directory
     )
 
@@ -364,7 +364,7 @@ def _external_account(run: Run) -> ExternalAccount | None:
 def shared_lock(run: Run, account: Account) -> HeldLock:
     """Lock the account for orders: others may order as well, but nobody can change the account."""
     settings = run.services.settings
-    store = run.services.store.accounts
+    store = run.services.accounts
     if store.next_key(account) is not None:
         with exclusive_lock(run, account.directory_url):
             finish_rollover(run, account)
@@ -376,7 +376,7 @@ def shared_lock(run: Run, account: Account) -> HeldLock:
 def exclusive_lock(run: Run, directory: str) -> HeldLock:
     """Lock the accounts at a CA, to change one. Raises `LockHeld`."""
     timeout = run.services.settings.seconds("lock_timeout")
-    return run.services.store.accounts.lock(directory, exclusive=True, timeout=timeout)
+    return run.services.accounts.lock(directory, exclusive=True, timeout=timeout)
 
 
 def finish_rollover(run: Run, account: Account) -> Account:
@@ -386,7 +386,7 @@ def finish_rollover(run: Run, account: Account) -> Account:
     from certctl.ca.accounts import AccountKey  # noqa: PLC0415 - an idle run needs no network
     from certctl.rules.keys import account_key_type  # noqa: PLC0415 - cryptography is slow to import
 
-    accounts = run.services.store.accounts
+    accounts = run.services.accounts
     candidate = accounts.next_key(account)
     if candidate is None:
         return account

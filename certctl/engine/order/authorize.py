@@ -101,7 +101,7 @@ def remove_leftovers(name: str, run: Run, *, all_now: bool = False) -> None:
     a pause, which `all_now` ignores, and given up in the end.
     """
     now = run.services.clock.now()
-    leftovers = run.services.store.journal.leftovers(name)
+    leftovers = run.services.records.placements(name)
     due = [each for each in leftovers if all_now or is_due(each.state, now)]
     deque(
         in_parallel(lambda each: _remove_leftover(each, name, run), due, threads=_PARALLEL_LOOKUPS),
@@ -167,7 +167,7 @@ def _answered(
     clock = run.services.clock
     placements = tuple(each.placement for each in responses)
     challenge = run.challenge(context.spec)
-    entry = run.services.store.journal.record_placements(challenge, placements)
+    entry = run.services.records.place(challenge, placements)
     nothing_placed = False
     try:
         try:
@@ -310,16 +310,16 @@ def _clean_up(
         if not nothing_placed:
             _keep(leftover, error, name, run)
             return
-    run.services.store.journal.remove(leftover.entry)
+    run.services.records.settle(leftover.entry)
 
 
 def _keep(leftover: Leftover, error: CertctlError, name: str, run: Run) -> None:
     """Keep a journal entry for a later attempt, or give it up, and warn."""
-    journal, now = run.services.store.journal, run.services.clock.now()
+    records, now = run.services.records, run.services.clock.now()
     state = after_failure(leftover.state, error, now)
     problem = f"a challenge response could not be removed: {error.message}"
     if is_given_up(state, now):
-        journal.remove(leftover.entry)
+        records.settle(leftover.entry)
         where = ", ".join(map(described, leftover.placements[:_MAX_SHOWN]))
         run.warn(
             f"{problem}; it has failed for {GIVEN_UP_AFTER.days} days and is not tried any more."
@@ -327,7 +327,7 @@ def _keep(leftover: Leftover, error: CertctlError, name: str, run: Run) -> None:
             name,
         )
         return
-    journal.save_cleanup(replace(leftover, state=state))
+    records.postpone(replace(leftover, state=state))
     run.warn(
         f"{problem}; `certctl renew` tries again later, and `certctl dns cleanup` shows what is"
         " left",

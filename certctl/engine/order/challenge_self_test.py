@@ -134,15 +134,15 @@ def _run_test(
     placements: Sequence[Placement],
     run: Run,
 ) -> Iterator[Finding]:
-    journal = run.services.store.journal
-    entry = journal.record_placements(self_test.challenge, placements)
+    records = run.services.records
+    entry = records.place(self_test.challenge, placements)
     findings: list[Finding] = []
     try:
         findings += _present_and_check(self_test, solver, tasks, placements, run)
     finally:
         not_removed = _clean_up(self_test.spec, solver, placements)
         if not_removed is None:
-            journal.remove(entry)
+            records.settle(entry)
         else:
             findings.append(not_removed)
     yield from findings

@@ -115,7 +115,7 @@ def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obta
     material = Material(
         issued.inspected.cert, issued.inspected.chain, privkey=issued.pending.privkey
     )
-    saved = held.add_version(order.spec, version, material)
+    saved = held.add_version(version, material)
     _record_success(saved, wanted, issued.missing, run)
     return Obtained(saved, issued.missing)
 

@@ -71,6 +71,6 @@ def _warn(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry], ru
 
 def _ledger(account: Account, run: Run) -> Sequence[LedgerEntry]:
     try:
-        return run.services.store.accounts.ledger(account)
+        return run.services.records.asked(account)
     except StoreError:
         return ()

@@ -22,7 +22,7 @@ def thumbprint_of(account: Account, run: Run) -> str:
     """Return the thumbprint of an account's key (RFC 7638)."""
     from certctl.ca.signing import Signer  # noqa: PLC0415 - josepy is slow to import
 
-    return Signer.load(run.services.store.accounts.key(account)).thumbprint
+    return Signer.load(run.services.accounts.key(account)).thumbprint
 
 
 def share_key(spec: CertificateSpec, run: Run) -> None:
@@ -38,7 +38,7 @@ def share_key(spec: CertificateSpec, run: Run) -> None:
     if account is None:
         source = next(iter([*shared, *_staging(spec, run)]), None)
         if source is not None:
-            key = run.services.store.accounts.key(source)
+            key = run.services.accounts.key(source)
             register_new(run, spec.ca, spec.ca_bundle, key=key)
         return
     mine = thumbprint_of(account, run)
@@ -50,7 +50,7 @@ def share_key(spec: CertificateSpec, run: Run) -> None:
 def stateless_certificates(account: Account, run: Run) -> list[str]:
     """Return the stateless certificates whose rule has the key of this account."""
     found: list[str] = []
-    for name in run.services.store.names():
+    for name in run.services.records.names():
         with suppress(CertctlError):
             spec = load(run, name)
             if spec.challenge.method == METHOD and spec.ca == account.directory_url:
@@ -65,7 +65,7 @@ def _sharing(spec: CertificateSpec, run: Run) -> Iterator[Account]:
     for each in KNOWN_CAS:
         if each.url != spec.ca and each.staging_url == spec.ca:
             yield from _chosen(run, each.url, None)
-    for name in run.services.store.names_mentioning(METHOD):
+    for name in run.services.records.find(METHOD):
         if name == spec.name:
             continue
         with suppress(CertctlError):

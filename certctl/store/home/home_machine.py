@@ -86,6 +86,10 @@ class HomeMachine:
         self._layout.create_directory(self._layout.home)
         self._parts.runs.record(now, exit_status, last_alert)
 
+    def record_external_schedule(self, *, external: bool) -> None:
+        self._layout.create_directory(self._layout.home)
+        self._parts.runs.record_external(self._parts.clock.now(), external=external)
+
     def lock_run(self, *, timeout: float) -> FileLock:
         subject = "the right to run pre and post hooks"
         return self._parts.lock(self._layout.run_lock, subject, timeout)
@@ -113,12 +117,6 @@ class HomeMachine:
 
     def cache_rows(self, rows: Mapping[str, tuple[Mapping[str, object], datetime]]) -> None:
         self._parts.summary_cache.save(rows, self._parts.clock.now())
-
-    def check_spec_file(self, name: str) -> None:
-        self._parts.specs.check_file(name)
-
-    def names_without_spec(self) -> Sequence[str]:
-        return self._parts.versions.names_without(self._parts.specs.names())
 
     def leftovers(self, now: datetime) -> Sequence[TemporaryFile]:
         return self._parts.leftovers.all(now)

@@ -61,17 +61,12 @@ class _Headers(Mapping[int, Version]):
     def __init__(self, name: str, parts: Parts) -> None:
         self._name = name
         self._parts = parts
-        self._numbers = parts.versions.numbers(name)
+        self.numbers = tuple(parts.versions.numbers(name))
         self._read: dict[int, Version | None] = {}
-
-    @property
-    def highest(self) -> int:
-        """The highest number in the archive, 0 if it has none."""
-        return max(self._numbers, default=0)
 
     def __getitem__(self, number: int) -> Version:
         if number not in self._read:
-            known = number in self._numbers
+            known = number in self.numbers
             self._read[number] = (
                 self._parts.versions.read_or_warn(self._name, number) if known else None
             )
@@ -81,7 +76,7 @@ class _Headers(Mapping[int, Version]):
         return found
 
     def __iter__(self) -> Iterator[int]:
-        return (number for number in self._numbers if self.get(number) is not None)
+        return (number for number in self.numbers if self.get(number) is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -173,6 +168,15 @@ class HomeRecords:
         """Open each file of the certificate once; those of its versions when they are asked for."""
         return self._read(name, secrets=True)
 
+    def spec(self, name: str) -> CertificateSpec:
+        return self._parts.specs.read(name)
+
+    def check_spec(self, name: str) -> None:
+        self._parts.specs.check_file(name)
+
+    def names_without_spec(self) -> Sequence[str]:
+        return self._parts.versions.names_without(self._parts.specs.names())
+
     def summaries(self, names: Sequence[str]) -> Mapping[str, Stored]:
         found = {name: self._read(name, secrets=False) for name in names}
         return {name: each for name, each in found.items() if each is not None}
@@ -195,7 +199,7 @@ class HomeRecords:
         versions = _Headers(name, self._parts)
         if spec is not None:
             self._specs[name] = spec
-        if not (spec or error or saved or pending or versions.highest):
+        if not (spec or error or saved or pending or versions.numbers):
             return None
         stored = Stored(
             name,
@@ -204,7 +208,8 @@ class HomeRecords:
             csr=csr,
             orders=pending,
             versions=versions,
-            last_version=max(saved.last_version if saved else 0, versions.highest),
+            numbers=versions.numbers,
+            last_version=max(saved.last_version if saved else 0, 0, *versions.numbers),
             gen=_States(self._spec(name), renewal, orders).gen,
         )
         if saved is None:

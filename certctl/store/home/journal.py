@@ -42,7 +42,7 @@ _Entry = TypeVar("_Entry")
 
 
 class Journal:
-    """Implements `certctl.model.ports.Journal` in one home directory."""
+    """The journal of one home directory: entries of the records, and of this machine."""
 
     def __init__(
         self,

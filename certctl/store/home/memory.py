@@ -3,8 +3,8 @@
 Times in them that cannot be true by the clock do not count (`certctl.rules.remembered_times`).
 
 These files can be lost without harm. One that cannot be parsed counts as missing, with a warning,
-and is renamed to `NAME.json.corrupt` when a new one is written. `certctl.store.home.local` decides
-what a missing file means.
+and is renamed to `NAME.json.corrupt` when a new one is written. `certctl.rules.current_state`
+decides what a missing file means.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Versions: written once to `archive/NAME/NUMBER`, never changed, and made live by replacing one
 link atomically.
 
-`certctl.store.home.local` chooses the number and keeps the wanted and the deployed version. The
-caller has checked that key, certificate and chain match.
+`certctl.store.home.home_records` chooses the number. The caller has checked that key, certificate
+and chain match.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The store in a home directory: implements `certctl.model.ports.Store` with files.
+"""A home directory with one method for each step, as tests prepare and look at it.
 
-This module decides the order of writes. After a crash between any two of them, either the old or
-the new version is live, and the next run can see what is left to do. The other modules of this
-package read and write the single files.
+Over the modules of `certctl.store.home`, without leases and generations; certctl itself uses the
+ports `certctl.store.records` and `certctl.store.machine`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from certctl.system.locks import FileLock
 
 
 class LocalStore:
-    """Implements `certctl.model.ports.Store` below `home`, which the first write creates.
+    """A home directory, which the first write creates.
 
     `warn` is called for files that cannot be parsed and are not essential. `stop` ends waiting for
     a lock.
