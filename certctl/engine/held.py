@@ -76,6 +76,8 @@ class Held:
         self._saved: CertificateSpec | None = None
         self._status: CertificateStatus | None = None
         self._unsaved = False
+        self.added: tuple[Version, ...] = ()
+        """The versions that were archived while the certificate was held."""
 
     def release(self) -> None:
         """Release the locks. Idempotent."""
@@ -168,11 +170,16 @@ class Held:
     def save_renewal_state(
         self, renewal_state: RenewalState, *, next_action_at: datetime | None
     ) -> None:
-        """Save the renewal state, with the time before which `renew` can skip the certificate."""
+        """Save the renewal state, with the time before which `renew` can skip the certificate; then
+        drop the order of a version that is archived.
+        """
         self.carry(renewal_state)
         self._unsaved = False
         action = NextAction(next_action_at)
-        self._write(Changes(renewal_state=renewal_state, next_action=action))
+        orders = tuple(
+            each for each in self.stored.orders if not self.stored.version_of([each.url])
+        )
+        self._write(Changes(renewal_state=renewal_state, next_action=action, orders=orders))
 
     def save_deployment(self, deployment: Deployment) -> None:
         """Save the state of a deployment."""
@@ -221,6 +228,7 @@ class Held:
             numbers=(*stored.numbers, saved.number),
             last_version=saved.number,
         )
+        self.added = (*self.added, saved)
         self.save_deployment(with_wanted(status.deployment, saved.number))
         self._flip(saved)
         self._services.emit(

@@ -79,7 +79,7 @@ def _finish(held: Held, run: Run) -> None:
     if pending is None or pending.url is None:
         return
     finished = next((each for each in held.versions if each.order_url == pending.url), None)
-    if finished is None:
+    if finished is None or finished in held.added:
         return
     if held.live is None or held.live.number < finished.number:
         try:
@@ -88,7 +88,6 @@ def _finish(held: Held, run: Run) -> None:
             run.warn(f"{error.message}. This version is ignored.", held.name)
             held.drop_pending()
             return
-        now = run.services.clock.now()
-        state = after_success(held.renewal_state, finished.request.ca, now)
-        held.save_renewal_state(state, next_action_at=now)
-    held.drop_pending()
+    now = run.services.clock.now()
+    state = after_success(held.renewal_state, finished.request.ca, now)
+    held.save_renewal_state(state, next_action_at=now)

@@ -236,16 +236,16 @@ def _drop_unless_resumable(held: Held) -> Iterator[None]:
 def _record_success(
     version: Version, wanted: _Wanted, missing: NamesMissing | None, run: Run
 ) -> None:
-    """Record the new version in the renewal state. The CA is asked for its renewal window once the
-    version is deployed, or by the next run.
+    """Carry the new version in the renewal state, which is saved once the version is deployed and
+    the CA has been asked for its renewal window. If this process ends before that, the order in
+    progress tells the next run that it succeeded.
     """
     held, now = wanted.held, run.services.clock.now()
-    held.drop_pending()
     ca, by_ari = version.request.ca, wanted.order.by_ari
     renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari)
     if missing is not None:
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
-    held.save_renewal_state(renewal_state, next_action_at=now)
+    held.carry(renewal_state)
     if not renewal_state.revocations:  # what is to be revoked is still needed
         held.prune(run.services.settings.integer("keep_versions"))
 
