@@ -14,6 +14,7 @@ from certctl.dns.caa import Property, relevant_set
 from certctl.dns.hosts import look_up
 from certctl.dns.resolver import Resolver
 from certctl.dns.zones import Zones
+from certctl.engine.current import summary_of
 from certctl.engine.order.accounts import choose_account
 from certctl.engine.run import Run
 from certctl.engine.specs import changed, find, load, new
@@ -104,7 +105,7 @@ def _specs(
     """Return the certificate, and the certificate with the options for writing: a DNS provider that
     writes CAA records need not be how the certificate is validated.
     """
-    if text in run.services.store.names():
+    if text in run.services.records.names():
         existing: CertificateSpec | None = load(run, text)
     else:
         existing = find(run, None, (parse_identifier(text),))
@@ -181,13 +182,12 @@ def _require_ours(change: CaaChange, spec: CertificateSpec, run: Run) -> None:
     """Raise `ConfigurationError` if a certificate is served for the name that certctl does not
     manage: its issuer, or its account there, could not issue any more.
     """
-    store = run.services.store
     if is_restricted([each for each in change.add if each.value not in _values(change)]):
         return  # repeated from above: who could issue until now still can
     ours = {
         each.facts.sha256
-        for name in store.names_mentioning(change.name)
-        for each in store.versions(name)
+        for name in run.services.records.find(change.name)
+        for each in summary_of(name, run.services).versions.values()
     }
     services = [each for each in spec.deploy.verify if each.starttls is None]
     system = ProbeSystem(run.services.clock, run.stop, _discard, timeout=0.0, name=spec.name)
