@@ -42,8 +42,8 @@ from certctl.rules.keys import key_sha256
 from certctl.rules.renewal import after_failure, after_success, attempts, decide, differences
 from certctl.rules.settings import Settings
 from certctl.rules.x509 import facts
-from certctl.store.home.local import LocalStore
 from tests.lab.clock import SteerableClock
+from tests.support.local_store import LocalStore
 
 VERSION_1 = Path(__file__).parents[1] / "data" / "homes" / "v1"
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

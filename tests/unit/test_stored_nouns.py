@@ -29,9 +29,9 @@ from certctl.model.validation import CleanupState, Leftover, Placement
 from certctl.rules.options import OPTIONS, Kind, Option
 from certctl.rules.settings import OptionTable, Settings
 from certctl.store.codec import from_json, to_json
-from certctl.store.home.local import LocalStore
 from tests.lab.clock import SteerableClock
 from tests.support.filled import PAST, defaults_in, filled
+from tests.support.local_store import LocalStore
 from tests.unit.store_samples import NAME, issued, material, wanted
 
 NOW = PAST + timedelta(days=30)
