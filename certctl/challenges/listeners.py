@@ -42,7 +42,7 @@ class Purpose:
 HTTP_01 = Purpose(
     "HTTP-01",
     "challenge.http",
-    "If it is nginx or Apache, `certctl secure NAME` sets everything up. Or let that server serve"
+    "If it is nginx, `certctl secure NAME` sets everything up. Otherwise let that server serve"
     " the answer from its document root (--webroot DIR); or have it forward"
     " /.well-known/acme-challenge/ to certctl on another port (--http-port 8080;"
     " `certctl snippet nginx NAME --http-port 8080` prints the lines); or stop it while certctl"

@@ -48,6 +48,7 @@ from certctl.operations.secure_checks import (
     leads_here,
     look_at_public,
 )
+from certctl.rules.snippets import SERVERS
 from certctl.store.home.secured import SecuredSites
 from certctl.system.files import (
     ensure_directory,
@@ -56,9 +57,13 @@ from certctl.system.files import (
     replace_contents,
 )
 from certctl.system.locks import acquire
+from certctl.system.port_holders import program_at
 from certctl.webservers.server import MODULES, ServerModule, ServerSystem, WebServer, server_module
 
 _LARGEST_FILE = 16 * 1024 * 1024
+_HTTP = 80
+_PROGRAMS = {"apache2": "apache", "httpd": "apache"}
+"""The names of servers in snippets, where they differ from those of their programs."""
 _OVER_HTTP = {"standalone", "webroot", "http-hook", "tls-alpn"}
 """The challenge methods that `secure` replaces by its own; DNS stays."""
 
@@ -321,17 +326,28 @@ def _server(
     first: ServerModule = next(iter(modules.values()))
     lines = first.snippet(names, files, challenges_only=choices.challenges_only)
     if not found:
-        raise WebServerRefused(
-            f"no {' or '.join(kinds)} runs on this machine",
-            hint="Start it, and run the command again. Without a web server:"
-            f" certctl issue {' '.join(names)}",
-            code="webserver.none",
-        )
+        raise _no_server(kinds, names)
     described = "; ".join(each.description for each in found)
     raise WebServerRefused(
         f"several web servers run on this machine: {described}",
         hint=f"Choose one with --web-server, or add the lines by hand:\n{lines}",
         code="webserver.several",
+    )
+
+
+def _no_server(kinds: Sequence[str], names: Sequence[str]) -> WebServerRefused:
+    """Return the error where none of these servers runs; another one may listen on port 80."""
+    program = program_at(_HTTP)
+    hint = f"Start it, and run the command again. Without a web server: certctl issue {names[0]}"
+    if program is not None:
+        known = _PROGRAMS.get(program, program)
+        hint = f"{program} listens on port 80. "
+        if known in SERVERS:
+            hint += f"See what to add to its configuration: certctl snippet {known} {names[0]}"
+        else:
+            hint += f"Use the directory that it serves: certctl issue {names[0]} --webroot DIR"
+    return WebServerRefused(
+        f"no {' or '.join(kinds)} runs on this machine", hint=hint, code="webserver.none"
     )
 
 

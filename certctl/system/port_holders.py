@@ -40,6 +40,12 @@ def describe_holder(port: int) -> str | None:
     return f"a process of the user {_user(listeners[0].uid)}"
 
 
+def program_at(port: int) -> str | None:
+    """Return the name of the program that listens on `port`, None if nothing does, or unknown."""
+    pid = min(_holders(_all_listeners(port)), default=None)
+    return None if pid is None else _command(pid)
+
+
 def may_become_free(port: int) -> bool:
     """Return whether the port is used by another certctl, which will release it, or has already
     been released.

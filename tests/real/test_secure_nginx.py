@@ -380,6 +380,31 @@ def test_nginx_in_a_container_is_refused(here: Machine) -> None:
     assert_refused(here, "nginx runs in a container")
 
 
+@pytest.mark.parametrize(
+    ("program", "hint"),
+    [
+        ("haproxy", "certctl snippet haproxy one.example"),
+        ("apache2", "certctl snippet apache one.example"),
+        ("other", "certctl issue one.example --webroot DIR"),
+    ],
+)
+def test_of_another_server_at_port_80_it_says_what_to_do(
+    here: Machine, program: str, hint: str
+) -> None:
+    here.run("cp", "/bin/bash", f"/srv/{program}")
+    # The name of a process is that of its file; Python gives its socket to it.
+    start = "import os, socket; s = socket.create_server(('127.0.0.1', 80)); "
+    start += f"s.set_inheritable(True); os.execv('/srv/{program}', ['x', '-c', 'read x'])"
+    here.run("sh", "-c", f'{sys.executable} -c "{start}" </dev/zero >/dev/null 2>&1 &')
+    wait_until(lambda: program in here.run("ps", "-eo", "comm").stdout, "the other server")
+
+    refused = here.certctl("secure", "one.example")
+
+    assert refused.exit_status == 2, refused
+    assert f"{program} listens on port 80" in refused.stderr
+    assert hint in refused.stderr
+
+
 def test_a_process_of_another_user_that_calls_itself_nginx_is_not_believed(here: Machine) -> None:
     evil = "/srv/evil"
     here.run("sh", "-c", f"echo '#!/bin/sh\ntouch /srv/ran' >{evil}; chmod 755 {evil}")
