@@ -456,8 +456,10 @@ def _put_back_on_failure(plan: SecurePlan, sites: SecuredSites) -> Iterator[None
 
 def _reload_again(plan: SecurePlan, error: BaseException) -> None:
     said = "The configuration of the web server is as it was before."
+    code = error.code if isinstance(error, CertctlError) else ""
     try:
-        plan.server.reload()
+        if code != "webserver.test_failed":  # then it has not been told to load the changed files
+            plan.server.reload(wait=code != "webserver.not_reloaded")
     except CertctlError as failed:
         said = f"Its files are as they were before, but: {failed.message}."
     if isinstance(error, CertctlError):

@@ -190,7 +190,7 @@ class Nginx:
                 code="webserver.test_failed",
             )
 
-    def reload(self) -> None:
+    def reload(self, *, wait: bool = True) -> None:
         before = {each.pid for each in self._workers()}
         try:
             os.kill(self._master.pid, signal.SIGHUP)
@@ -199,7 +199,7 @@ class Nginx:
                 f"nginx cannot be reloaded: process {self._master.pid}: {error.strerror}"
             ) from error
         deadline = self._system.clock.monotonic() + _RELOAD_SECONDS
-        while True:
+        while wait:
             self._require_master()
             workers = {each.pid for each in self._workers()}
             if workers and not workers & before:

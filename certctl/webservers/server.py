@@ -70,8 +70,8 @@ class WebServer(Protocol):
         """Test the configuration on disk. Raises `WebServerFailed` with the program's output."""
         ...
 
-    def reload(self) -> None:
-        """Load the configuration, and return once new processes serve with it.
+    def reload(self, *, wait: bool = True) -> None:
+        """Load the configuration, and with `wait`, return once new processes serve with it.
 
         Raises `WebServerFailed`: an exit status or a signal that was sent prove nothing.
         """

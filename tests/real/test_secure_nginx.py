@@ -458,6 +458,24 @@ def test_where_the_ca_refuses_every_byte_is_put_back(
     assert ask("blocked.example", "/.well-known/acme-challenge/x") == HELLO
 
 
+def test_a_reload_that_nginx_gives_up_in_silence_is_noticed(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    # Its test does not see that the port is taken, and it says nothing when it is reloaded.
+    with socket.create_server(("127.0.0.1", 8080)):
+        (here.nginx / "conf.d" / "b.conf").write_text("server { listen 127.0.0.1:8080; }\n")
+        before = here.files()
+
+        failed = here.certctl("secure", "one.example", *options(authority))
+
+    assert failed.exit_status == 1, failed
+    assert "nginx keeps its old configuration: no new worker process" in failed.stderr
+    assert here.files() == before
+    assert ask("one.example") == HELLO
+
+
 def test_behind_a_router_nothing_is_redirected_and_its_address_is_only_reported(
     here: Machine, authority: PebbleServer
 ) -> None:
