@@ -35,6 +35,7 @@ def head_lines(plan: SecurePlan) -> list[str]:
             f"  {each.where} answers for {', '.join(each.names)}, and {kinds[each.kind]}."
             for each in plan.changes.sites
         ),
+        *([] if plan.changes.files else ["Its configuration has all lines already."]),
     ]
 
 

@@ -269,6 +269,7 @@ def test_one_command_makes_https_of_it_and_undo_gives_every_byte_back(
     changed = here.files()
     again = here.certctl("secure", *case.names, *options(authority))
     assert (again.exit_status, here.files()) == (0, changed), again
+    assert "Its configuration has all lines already." in again.stderr
 
     undone = here.certctl("secure", "--undo", case.names[0], "--yes")
     assert undone.exit_status == 0, undone
