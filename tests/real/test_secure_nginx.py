@@ -48,7 +48,7 @@ ONE_LINE = (
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PebbleServer]:
     """A CA that validates at port 80 of the machine, in a network of the module's own."""
-    require("nginx", "pebble", "pebble-challtestsrv", "unshare", "nsenter")
+    require("nginx", "pebble", "pebble-challtestsrv", "unshare", "nsenter", "ip", "pgrep")
     if not lab.possible():
         pytest.skip("only root can give nginx its usual ports and directories, by namespaces")
     directories = [tmp_path_factory.mktemp(each) for each in ("dns", "ca")]
