@@ -411,7 +411,8 @@ class Network:
                 f"the timeout expired before {resource} could be sent to {self.host}",
                 hint=MORE_TIME,
             )
-        seconds = min(timeout or self._timeout, self._timeout, self._left())
+        allowed = min(timeout or self._timeout, self._timeout)
+        seconds = min(allowed, self._left())
         try:
             response = self._session.request(
                 method, url, seconds=seconds, proxies=self._proxies(url), data=data, headers=headers
@@ -422,6 +423,12 @@ class Network:
         except RequestStopped:
             raise Interrupted("stopped while waiting for the CA") from None
         except (requests.RequestException, HTTPError) as error:
+            if seconds < allowed and isinstance(error, requests.Timeout):
+                raise OrderTimeout(
+                    f"{self.host} did not respond to {resource} before the timeout of the order"
+                    " expired",
+                    hint=MORE_TIME,
+                ) from error
             ours = self._clock.now()
             raise connection_error(
                 error, url, resource, ours, lambda: self._unverified_time(url)

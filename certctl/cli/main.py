@@ -20,7 +20,14 @@ import click
 from certctl.cli.environment import Environment, of_this_process
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import Group, common_parameters
-from certctl.model.errors import CertctlError, ExitStatus, Interrupted, UsageError, unexpected
+from certctl.model.errors import (
+    CertctlError,
+    Declined,
+    ExitStatus,
+    Interrupted,
+    UsageError,
+    unexpected,
+)
 from certctl.output.console import PrintableStream, terminal_text
 from certctl.output.document import Result
 from certctl.rules.paths import is_utf8, shown_bytes
@@ -176,6 +183,8 @@ def _call(arguments: Sequence[str], invocation: Invocation) -> Result | None:
         return Result(exit_status=ExitStatus.USAGE)
     except click.ClickException as error:
         return _failed(_translated(error, invocation), invocation)
+    except Declined:
+        return Result(lines=["Nothing was changed."])
     except CertctlError as error:
         return _failed(error, invocation)
     except (KeyboardInterrupt, click.Abort):

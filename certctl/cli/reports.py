@@ -9,11 +9,12 @@ from certctl.cli.invocation import Invocation
 from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
-from certctl.model.errors import ConsentRequired, UsageError
+from certctl.model.errors import ConsentRequired, Declined, UsageError
 from certctl.model.run import Outcome
 from certctl.output.certificates import files_lines, renewal_text
 from certctl.output.console import Paragraph
 from certctl.output.times import Times, left
+from certctl.rules.renewal import STOPPED
 
 _FILE_LIMIT = 1_000_000
 
@@ -40,8 +41,8 @@ def read_file(path: Path) -> bytes:
 
 
 def require_confirmation(invocation: Invocation, question: str, name: str | None) -> None:
-    """Return if `--yes` was given or the user agrees to the question; else raise
-    `ConsentRequired`.
+    """Return if `--yes` was given or the user agrees to the question. Raises `Declined` if the user
+    does not, `ConsentRequired` if nobody can be asked.
     """
     answer = invocation.confirm(question)
     if answer:
@@ -52,9 +53,7 @@ def require_confirmation(invocation: Invocation, question: str, name: str | None
             hint="Confirm in advance with --yes.",
             name=name,
         )
-    raise ConsentRequired(
-        "nothing was done: not confirmed", hint="Confirm in advance with --yes.", name=name
-    )
+    raise Declined("nothing was changed: not confirmed", name=name)
 
 
 def report_lines(
@@ -85,7 +84,8 @@ def _outcome_lines(
     renewal = renewal_text(outcome.renews_at, outcome.reason or "", due=False, times=times)
     match outcome.action:
         case "unchanged":
-            return [Paragraph(f"{name}: {renewal or 'nothing to do'}.")]
+            on = f" To turn it on: certctl edit {name} --autorenew" if renewal == STOPPED else ""
+            return [Paragraph(f"{name}: {renewal or 'nothing to do'}.{on}")]
         case "busy":
             return [Paragraph(f"{name}: skipped; {outcome.reason}.")]
         case "dry-run":

@@ -37,13 +37,15 @@ class LiveVersion:
     sha256: str
     issuer: str
     key_type: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class CertificateView:
     """One certificate as shown to users; times are UTC, `problem` is why it could not be read.
-    `failures` and `deploy_failures` count consecutive failures. `has_target`: something on this
-    machine is told of a new version, or given a copy of it, or checked for it.
+    `names` are those asked for, which the live version may not have. `failures` and
+    `deploy_failures` count consecutive failures. `has_target`: something on this machine is told of
+    a new version, or given a copy of it, or checked for it.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
     `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
@@ -205,6 +207,7 @@ def _live(version: Version) -> LiveVersion:
         facts.sha256,
         facts.issuer,
         facts.key_type,
+        tuple(each.value for each in facts.identifiers),
     )
 
 
@@ -227,6 +230,7 @@ def _to_cache(view: CertificateView) -> dict[str, object]:
             live.sha256,
             live.issuer,
             live.key_type,
+            live.names,
         ],
         "renews_at": None if at is None else at.isoformat(),
         "why": view.why,
@@ -247,9 +251,16 @@ def _from_cache(
     if row is None:
         return None
     try:
-        number, not_before, not_after, *others = row["live"]
+        number, not_before, not_after, serial, sha256, issuer, key_type, names = row["live"]
         live = LiveVersion(
-            number, datetime.fromisoformat(not_before), datetime.fromisoformat(not_after), *others
+            number,
+            datetime.fromisoformat(not_before),
+            datetime.fromisoformat(not_after),
+            serial,
+            sha256,
+            issuer,
+            key_type,
+            tuple(names),
         )
         at, seen = row["renews_at"], row["verified_at"]
         view = CertificateView(

@@ -158,6 +158,12 @@ class ConsentRequired(UsageError):
     multiline = True
 
 
+class Declined(ConsentRequired):
+    """The user answered a question with no; nothing was changed."""
+
+    code = "usage.declined"
+
+
 class ConfigurationError(CertctlError):
     """`certctl.toml`, a spec, an environment variable or the permissions of a file are wrong."""
 

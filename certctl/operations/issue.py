@@ -20,7 +20,7 @@ from certctl.engine.preflight import check_deployment, check_validation
 from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.engine.specs import changed, find, load, new, new_name, require
-from certctl.model.errors import ConsentRequired, Interrupted, UsageError
+from certctl.model.errors import ConsentRequired, Declined, Interrupted, UsageError
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
@@ -201,7 +201,7 @@ def _confirm_names(
         f"{spec.name} already exists with other names:\n{difference}\nChange it?"
     )
     if not answer:
-        raise ConsentRequired(
+        raise (ConsentRequired if answer is None else Declined)(
             f"{spec.name} already exists with other names; nothing was changed:\n{difference}",
             hint="Change it with --yes, or create another certificate with --name NAME.",
             name=spec.name,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from certctl.ca.directories import label_with_kind
+from certctl.ca.directories import DEV, label_with_kind
 from certctl.engine.report import Report
 from certctl.inspection.overview import CertificateDetails, CertificateView
 from certctl.model.certificate import LastError, Version
@@ -54,6 +54,7 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "name": view.name,
         "state": view.state,
         "names": list(view.names),
+        "live_names": list(live.names) if live else None,
         "ca": view.ca,
         "public": view.public,
         "version": live.number if live else None,
@@ -109,7 +110,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     """Return the lines of `show`."""
     view, spec, live = details.view, details.spec, details.status.live
     rows: list[tuple[str, str]] = [
-        ("names", ", ".join(view.names)),
+        ("names", _names_text(view)),
         ("state", view.state),
         *([("damage", view.damage)] if view.damage else []),
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
@@ -244,15 +245,26 @@ def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
         deployed,
         ca,
         view.live.key_type if view.live else "-",
-        ", ".join(view.names) or "-",
+        _names_text(view),
     )
+
+
+def _names_text(view: CertificateView) -> str:
+    """Return the names that were asked for, and those of the live version if they differ: after a
+    rollback, a change that is not issued yet, or names that failed validation.
+    """
+    names = ", ".join(view.names) or "-"
+    live = view.live
+    if live is None or set(live.names) == set(view.names):
+        return names
+    return f"{names} (live: {', '.join(live.names)})"
 
 
 def _challenge_text(details: CertificateDetails) -> str:
     challenge = details.spec.challenge
     match challenge.method:
         case "standalone":
-            return f"HTTP-01, built-in server on port {challenge.http_port}"
+            return _standalone_text(details.spec)
         case "tls-alpn":
             return f"TLS-ALPN-01, built-in server on port {challenge.tls_alpn_port}"
         case "http-hook":
@@ -267,6 +279,15 @@ def _challenge_text(details: CertificateDetails) -> str:
         case "dns":
             return f"{challenge.dns_challenge.upper()}, {_dns_text(challenge)}"
     return challenge.method
+
+
+def _standalone_text(spec: CertificateSpec) -> str:
+    """Return how the default method validates; at the development CA, `Run.challenge` chooses
+    DNS-01 for a wildcard, which HTTP-01 cannot validate.
+    """
+    if spec.ca == DEV and any(each.wildcard for each in spec.identifiers):
+        return "DNS-01, in the built-in zone of the development CA"
+    return f"HTTP-01, built-in server on port {spec.challenge.http_port}"
 
 
 def _dns_text(challenge: ChallengeSpec) -> str:

@@ -43,6 +43,7 @@ CERTIFICATE: Shape = {
     "name": str,
     "state": str,
     "names": list,
+    "live_names": list | None,
     "ca": str,
     "public": bool,
     "version": int | None,

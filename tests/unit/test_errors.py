@@ -14,6 +14,7 @@ PROMISED = {
     "InvalidIdentifier": ("usage.identifier", 2),
     "UnknownCertificate": ("usage.unknown_certificate", 2),
     "ConsentRequired": ("usage.consent", 2),
+    "Declined": ("usage.declined", 2),
     "ConfigurationError": ("configuration", 2),
     "Interrupted": ("interrupted", 130),
     "StoreError": ("store", 1),

@@ -20,6 +20,7 @@ from certctl.model.errors import (
     AcmeError,
     ConfigurationError,
     ConsentRequired,
+    Declined,
     EabRequired,
     LockHeld,
     UsageError,
@@ -307,9 +308,12 @@ def consent(run: Run, client: AcmeClient, directory: str) -> str | None:
     if _agreed_at_its_public_ca(run, terms, directory):
         return terms
     shown = shown_terms(terms)
-    if run.services.ask(f"Do you agree to the terms of service of {label(directory)}?\n{shown}"):
+    answer = run.services.ask(
+        f"Do you agree to the terms of service of {label(directory)}?\n{shown}"
+    )
+    if answer:
         return terms
-    raise ConsentRequired(
+    raise (ConsentRequired if answer is None else Declined)(
         f"you have not agreed to the terms of service of {label(directory)}: {shown}",
         hint="Read them, then run the same command again with --agree-tos.",
         code="usage.terms",
