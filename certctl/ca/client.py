@@ -10,6 +10,7 @@ import copy
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -37,11 +38,12 @@ class AcmeClient:
     """A client for one CA that signs with one key.
 
     `notify` is called before each retry with the reason and the delay in seconds. Setting `stop`
-    ends every wait with `Interrupted`. `key` is PEM; `account_url` comes from `new_account`. All
-    threads together respect `documented_limits`. All methods raise `AcmeError`.
+    ends every wait with `Interrupted`, and `waiting` is entered during waits that take longer.
+    `key` is PEM; `account_url` comes from `new_account`. All threads together respect
+    `documented_limits`. All methods raise `AcmeError`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name, most of them optional
         self,
         endpoint: Endpoint,
         *,
@@ -52,6 +54,7 @@ class AcmeClient:
         account_url: str | None = None,
         timeout: float = TIMEOUT,
         documented_limits: DocumentedLimits | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._network = Network(
             endpoint,
@@ -61,6 +64,7 @@ class AcmeClient:
             signer=None if key is None else Signer.load(key, account_url),
             timeout=timeout,
             documented_limits=documented_limits,
+            waiting=waiting,
         )
         self._answered: set[str] = set()
         self._lock = threading.Lock()

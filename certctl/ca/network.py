@@ -13,7 +13,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -87,6 +87,9 @@ TIMEOUT = 45.0
 _REPLAY_NONCE = "Replay-Nonce"
 _NONCES_KEPT = 256
 
+_MOMENT = 1.0
+"""Seconds. For a shorter wait it is not worth while to let others work."""
+
 
 @dataclass
 class _Shared:
@@ -123,11 +126,16 @@ class Network:
         signer: Signer | None = None,
         timeout: float = TIMEOUT,
         documented_limits: DocumentedLimits | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        """`waiting` is entered while a request waits for longer than a moment, so that others can
+        use what its thread has reserved.
+        """
         self._endpoint = endpoint
         self._clock = clock
         self._stop = stop
         self._notify = notify
+        self._waiting = waiting
         self._signer = signer
         self._timeout = timeout
         known = documented_limits or DocumentedLimits()
@@ -248,7 +256,10 @@ class Network:
         """Wait, at most until the deadline. Raises `Interrupted` if the run is stopped before or
         during the wait.
         """
-        if self._clock.wait(self._stop, max(min(seconds, self._left()), 0.0)):
+        seconds = max(min(seconds, self._left()), 0.0)
+        with self._waiting() if seconds >= _MOMENT else nullcontext():
+            stopped = self._clock.wait(self._stop, seconds)
+        if stopped:
             raise Interrupted("stopped while waiting for the CA")
 
     def _left(self) -> float:

@@ -220,6 +220,7 @@ class Run:
                     stop=self.stop,
                     notify=self.retrying,
                     documented_limits=documented_limits(directory_url),
+                    waiting=self.idle,
                 )
                 self._clients[index] = client
                 self._stack.callback(client.close)

@@ -52,7 +52,7 @@ and how long a new certificate waits for the others before it is deployed.
 """
 
 _THREADS = 100
-"""More than `jobs`: a certificate that waits for DNS uses a thread, but no slot."""
+"""More than `jobs`: one that waits for DNS or for the CA uses a thread, but no slot."""
 
 _QUERIES = 16
 """Queries for renewal windows at a time, after a deployment."""

@@ -4,6 +4,7 @@ and certificates that are issued without some of their names.
 
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from certctl.engine.parallel import in_parallel
 from certctl.model.errors import CaUnavailable, RateLimited, UsageError, ValidationFailed
 from certctl.model.events import CertificateFinished, RunStarted
 from tests.lab.scripted_ca.faults import problem
+from tests.lab.scripted_ca.settings import ALWAYS
 from tests.support.operations import Machine
 
 DAY = timedelta(days=1)
@@ -74,6 +76,25 @@ def test_the_most_urgent_come_first(machine: Machine) -> None:
 
     sent = [each["identifiers"][0]["value"] for each in machine.ca.payloads("new-order")]
     assert sent[before:] == ["late.example", "later.example", "a.example"]
+
+
+def test_an_order_that_waits_for_its_ca_keeps_no_other_from_being_placed(machine: Machine) -> None:
+    machine.flags["jobs"] = 1
+    for name in named(2):
+        machine.issue(name)
+    machine.pass_time(61 * DAY)
+    machine.home.joinpath("certctl.toml").write_text("jobs = 1\n")
+    before = machine.ca.count("new-order")
+
+    def pending_until_the_other_is_placed(order: dict[str, Any]) -> None:
+        if machine.ca.count("new-order") < before + 2:
+            order["status"] = "pending"
+
+    machine.ca.on("order", pending_until_the_other_is_placed, times=ALWAYS)
+
+    report = machine.renew()
+
+    assert [each.action for each in report.outcomes] == ["issued", "issued"]
 
 
 @pytest.mark.parametrize("threads", [1, 4])

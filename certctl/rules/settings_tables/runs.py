@@ -43,7 +43,7 @@ RUNS_OPTIONS: tuple[Option, ...] = (
         "jobs",
         Kind.INTEGER,
         8,
-        "Number of certificates to order in parallel, not counting those waiting for DNS.",
+        "Number of certificates to order in parallel, except those waiting for DNS or for the CA.",
         flag="--jobs",
         minimum=1,
         maximum=64,
