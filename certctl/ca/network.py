@@ -143,7 +143,7 @@ class Network:
         self._shared = _Shared(limiter, ParallelRequests(clock, limiter.concurrent))
         self._deadline = math.inf
         self._key_is_new = False
-        self._session = Session(endpoint.ca_bundle, stop)
+        self._session = Session(endpoint.ca_bundle, stop, endpoint.opened)
 
     def close(self) -> None:
         """Close the connections, also for every network that shares them; safe to call twice."""

@@ -12,6 +12,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from certctl.model.ca import OpenedConnection
 from certctl.model.errors import ConfigurationError
 from certctl.system.http import BoundedAdapter
 from certctl.version import VERSION
@@ -34,10 +35,15 @@ class Session:
     ones. Raises `ConfigurationError` if that file cannot be read.
     """
 
-    def __init__(self, ca_bundle: str | None, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        ca_bundle: str | None,
+        stop: threading.Event,
+        opened: OpenedConnection | None = None,
+    ) -> None:
         # Not a `requests.Session`: half of what a request costs would go into settings, cookies,
         # redirects and passwords from the environment, none of which a CA may have.
-        self._adapter = _adapter(ca_bundle, stop)
+        self._adapter = _adapter(ca_bundle, stop, opened)
         self._headers = {
             "Accept": "*/*",
             "Accept-Language": "en",
@@ -93,9 +99,13 @@ class Session:
         return request
 
 
-def _adapter(ca_bundle: str | None, stop: threading.Event) -> BoundedAdapter:
+def _adapter(
+    ca_bundle: str | None, stop: threading.Event, opened: OpenedConnection | None
+) -> BoundedAdapter:
     try:
-        return BoundedAdapter(ca_bundle, connections_kept=_CONNECTIONS_KEPT, stop=stop)
+        return BoundedAdapter(
+            ca_bundle, connections_kept=_CONNECTIONS_KEPT, stop=stop, opened=opened
+        )
     except OSError as error:
         raise ConfigurationError(
             "cannot read trusted root certificates from "

@@ -18,17 +18,26 @@ import click
 from certctl.cli.invocation import Invocation
 
 
-def implemented_by(target: str) -> Callable[[Callable[[], None]], Callable[..., Any]]:
+def implemented_by(
+    target: str, *, first: str | None = None
+) -> Callable[[Callable[[], None]], Callable[..., Any]]:
     """Return a decorator for the declaration of a command, whose name and help are those of the
     decorated function. `target` is the function that is called, as MODULE:FUNCTION; it is passed
-    the invocation and the command's arguments by their names.
+    the invocation and the command's arguments by their names. So is the function `first`, before
+    the module of `target` is imported: it opens a connection that the command needs, which is
+    closed in the end.
     """
 
     def decorate(declared: Callable[[], None]) -> Callable[..., Any]:
         @functools.wraps(declared)
         def call(**given: Any) -> Any:
             invocation = click.get_current_context().find_object(Invocation)
-            return implementation(target)(invocation, **given)
+            opened = implementation(first)(invocation, **given) if first is not None else None
+            try:
+                return implementation(target)(invocation, **given)
+            finally:
+                if opened is not None:
+                    opened.close()
 
         call.target = target  # type: ignore[attr-defined]  # for the test of all targets
         return call

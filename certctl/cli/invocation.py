@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from certctl.cli.environment import Environment
+from certctl.model.ca import OpenedConnection
 from certctl.model.errors import CertctlError
 from certctl.model.values import Value
 from certctl.output.console import Output, terminal_text
@@ -25,7 +26,7 @@ class Invocation:
     """Filled by Click while it parses; commands read it and open a run.
 
     `failed` returns the result for an error. A command whose callers expect another format
-    replaces it.
+    replaces it. `opened` is a connection to the CA that the command will need, if it is known.
     """
 
     environment: Environment
@@ -39,6 +40,7 @@ class Invocation:
     yes: bool = False
     flags: dict[str, Value] = field(default_factory=dict)
     failed: Callable[[CertctlError], Result] = failed
+    opened: OpenedConnection | None = None
 
     @property
     def output(self) -> Output:

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import FrameType
 
 from certctl import config
@@ -69,6 +70,8 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
             instruct=invocation.instruct,
             stop=stop,
         )
+        if invocation.opened is not None:
+            services = replace(services, opened=invocation.opened)
         yield stack.enter_context(Run(services, stop))
 
 

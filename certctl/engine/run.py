@@ -152,7 +152,11 @@ class Run:
         if factory is None:
             from certctl.system.proxy import proxy_from  # noqa: PLC0415 - an idle run needs no network
 
-            return Endpoint(directory_url, ca_bundle, proxy=proxy_from(self.services.settings))
+            opened = self.services.opened
+            if opened is not None and (opened.url, opened.roots) != (directory_url, ca_bundle):
+                opened = None
+            proxy = proxy_from(self.services.settings)
+            return Endpoint(directory_url, ca_bundle, proxy=proxy, opened=opened)
         with self._guard:
             if directory_url not in self._endpoints:
                 self._endpoints[directory_url] = self._stack.enter_context(factory())

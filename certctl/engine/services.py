@@ -10,6 +10,7 @@ from dataclasses import field
 from random import Random
 
 from certctl.dns.system import no_terminal
+from certctl.model.ca import OpenedConnection
 from certctl.model.events import EventSink
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import AccountStore, Ask, Clock, EndpointFactory, Instruct, Tree
@@ -23,6 +24,7 @@ class Services:
     """The dependencies of an operation.
 
     `endpoints` maps the directory URL of each CA that runs inside this process to its factory.
+    `opened` is a connection to a CA that is being opened already, if any.
     """
 
     records: Records
@@ -36,3 +38,4 @@ class Services:
     instruct: Instruct = no_terminal
     random: Random = field(default_factory=Random)
     endpoints: Mapping[str, EndpointFactory] = field(default_factory=dict)
+    opened: OpenedConnection | None = None

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class AccountKeyType(StrEnum):
@@ -63,11 +67,27 @@ class Proxy:
     credentials: str | None = field(default=None, repr=False)
 
 
+class OpenedConnection(Protocol):
+    """A verified connection to one server, opened before anything needs it."""
+
+    url: str
+    roots: str | None
+
+    def take(self, host: str, port: int) -> ssl.SSLSocket | None:
+        """Return the connection if it is to this server; None from the second call on."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection if nobody has taken it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """How to reach a CA; the ports and the resolver are set only for a CA on this machine.
 
     `moves`: the CA may listen on a different port each time; the paths of its URLs stay the same.
+    `opened` is a connection that is being opened already, if any.
     """
 
     directory_url: str
@@ -77,6 +97,7 @@ class Endpoint:
     dns: str | None = None
     moves: bool = False
     proxy: Proxy = field(default_factory=Proxy)
+    opened: OpenedConnection | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,14 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from certctl.model.ca import Proxy
+from certctl.model.ca import OpenedConnection, Proxy
 from certctl.model.errors import ConfigurationError
 from certctl.model.lazy_dataclass import dataclass
+from certctl.system.early_connection import tls_context
 from certctl.system.proxy import proxies_for
 
 if TYPE_CHECKING:
@@ -149,9 +149,11 @@ class _Stoppable(HTTPConnection):
         super().putrequest(*args, **kwargs)
 
 
-def _pool_classes(stop: threading.Event | None) -> dict[str, type[HTTPConnectionPool]]:
+def _pool_classes(
+    stop: threading.Event | None, opened: OpenedConnection | None
+) -> dict[str, type[HTTPConnectionPool]]:
     """Return urllib3's connection pools with bounded responses, which it creates by these classes
-    only.
+    only. The first connection to its server is the one that is `opened` already.
     """
     event = stop
 
@@ -160,6 +162,14 @@ def _pool_classes(stop: threading.Event | None) -> dict[str, type[HTTPConnection
 
     class BoundedTlsConnection(_Stoppable, HTTPSConnection):
         stop = event
+
+        def connect(self) -> None:
+            direct = opened is not None and self.proxy is None
+            found = opened.take(self.host, self.port or 443) if opened and direct else None
+            if found is None:
+                super().connect()
+            else:
+                self.sock, self.is_verified = found, True
 
     class BoundedPool(HTTPConnectionPool):
         ConnectionCls = BoundedConnection
@@ -179,17 +189,19 @@ class BoundedAdapter(HTTPAdapter):
     trusts. Raises OSError if that file cannot be read. Send
     `Accept-Encoding: identity`: a compressed response is rejected, since its decompressed size is
     not limited. Setting `stop` ends a request that is waiting for its response with
-    `RequestStopped`.
+    `RequestStopped`. `opened` is a connection that was opened with the same roots, if any.
     """
 
     def __init__(
-        self, roots: str | None, *, connections_kept: int, stop: threading.Event | None = None
+        self,
+        roots: str | None,
+        *,
+        connections_kept: int,
+        stop: threading.Event | None = None,
+        opened: OpenedConnection | None = None,
     ) -> None:
-        self._tls = ssl.create_default_context(cafile=roots or DEFAULT_CA_BUNDLE_PATH)
-        if roots is None:
-            # Usually a directory, in which OpenSSL looks up a root certificate once it needs it.
-            self._tls.set_default_verify_paths()
-        self._pool_classes = _pool_classes(stop)
+        self._tls = tls_context(roots)
+        self._pool_classes = _pool_classes(stop, opened)
         super().__init__(pool_maxsize=connections_kept)
 
     def init_poolmanager(

@@ -54,7 +54,7 @@ from certctl.engine.plugins import plugin_options
 @yes_option
 @json_lines_option
 @spec_options
-@implemented_by("certctl.cli.actions.issue:run")
+@implemented_by("certctl.cli.actions.issue:run", first="certctl.cli.early:connect_for_issue")
 def command() -> None:
     """Obtain a certificate for these names, and deploy it.
 
