@@ -50,6 +50,7 @@ COMMANDS = MappingProxyType(
         "export": "Export a certificate in another format.",
         "snippet": "Print what to paste into a web server's configuration.",
         "verify": "Check that the right certificates are being served.",
+        "import": "Take certificates over from certbot, acme.sh and others.",
         "schedule": "Run renew every hour, with systemd or cron.",
         "check": "Check certificates and services, for Nagios-compatible monitoring.",
         "metrics": "Print metrics for Prometheus, or write them to a file.",

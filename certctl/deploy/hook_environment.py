@@ -16,13 +16,18 @@ MAX_BYTES = 100_000
 
 
 def variables(
-    event: str, version: Version, files: CertificateFiles, previous: int | None
+    event: str,
+    version: Version,
+    files: CertificateFiles,
+    previous: int | None,
+    lineage: str | None = None,
 ) -> dict[str, str]:
     """Return the variables for a hook of one certificate that has `version`.
 
-    `previous` is the version deployed before it. A value that does not exist (the previous version
-    in a first deployment, the private key with `--csr`) is an empty string, so that scripts may use
-    `set -u`. Lists are separated by spaces; the time is ISO 8601 in UTC.
+    `lineage` is the directory for RENEWED_LINEAGE, if it is not the live one, and `previous` the
+    version deployed before it. A value that does not exist (the previous version in a first
+    deployment, the private key with `--csr`) is an empty string, so that scripts may use `set -u`.
+    Lists are separated by spaces; the time is ISO 8601 in UTC.
     """
     domains = space_separated(each.value for each in version.facts.identifiers)
     return {
@@ -39,7 +44,7 @@ def variables(
         "CERTCTL_PREVIOUS_VERSION": "" if previous is None else str(previous),
         "CERTCTL_NOT_AFTER": _iso(version.facts.not_after),
         "CERTCTL_SERIAL": version.facts.serial,
-        "RENEWED_LINEAGE": files.live,
+        "RENEWED_LINEAGE": lineage or files.live,
         "RENEWED_DOMAINS": domains,
         "FAILED_DOMAINS": "",
     }

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from certctl.importers.tree import Tree, Unreadable
-from certctl.model.importing import FoundSchedule
+from certctl.model.importing import FoundSchedule, StopRenewal
 from certctl.model.text import printable
 
 _CRON_FILES = ("/etc/crontab", "/etc/anacrontab")
@@ -48,6 +48,14 @@ def find_schedules(tree: Tree, words: Mapping[str, Sequence[str]]) -> list[Found
                 shown = printable(command, _MAX_LINE)
                 found.append(FoundSchedule(client, where, kind, shown, enabled, environment))
     return list({(each.client, each.where, each.command): each for each in found}.values())
+
+
+def command_line(schedule: FoundSchedule) -> StopRenewal | None:
+    """Return how one line of a crontab is turned off; None for a unit or a script."""
+    is_crontab = schedule.where in _CRON_FILES or schedule.where.startswith(
+        ("/etc/cron.d/", *(f"{each}/" for each in _SPOOLS))
+    )
+    return StopRenewal(schedule.where, line=schedule.command) if is_crontab else None
 
 
 def words_of(command: str) -> list[str]:

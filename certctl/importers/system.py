@@ -17,6 +17,7 @@ from certctl.model.importing import (
     FoundSchedule,
     Question,
     Readiness,
+    StopRenewal,
 )
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import KeyType
@@ -143,6 +144,8 @@ class Draft:
     files: FoundFiles
     pair: Pair
     conf: str | None = None
+    stop: StopRenewal | None = None
+    lock: str | None = None
     ca: str | None = None
     account_url: str | None = None
     account_key_file: str | None = None
@@ -168,6 +171,12 @@ class Draft:
         pair, why = self.pair, self.why or self.pair.why
         if pair.facts is not None:
             self._key_type(pair.facts.key_type)
+        if pair.key_mode is not None and pair.key_mode & 0o004:
+            self.ask(
+                "its private key is readable by all users; certctl gives keys to root and at most"
+                " one group",
+                "--key-group GROUP with the group of the programs that read it",
+            )
         if pair.must_staple:
             self.notes.append(
                 "it has OCSP Must-Staple, which CAs have given up: the next one comes without"
@@ -180,6 +189,8 @@ class Draft:
             files=self.files,
             readiness=readiness if why is None else Readiness.NOT_MOVED,
             conf=self.conf,
+            stop=self.stop,
+            lock=self.lock,
             ca=self.ca,
             account_url=self.account_url,
             account_key_file=self.account_key_file,

@@ -29,6 +29,7 @@ from certctl.engine.specs import changed, find, load, new
 from certctl.inspection.certificate_findings import state_findings
 from certctl.inspection.deployment_findings import deployment_findings
 from certctl.inspection.doctor_cas import CaAccount, CaChecks
+from certctl.inspection.import_findings import import_findings
 from certctl.inspection.leftover_findings import leftover_findings
 from certctl.inspection.machine_findings import (
     schedule_findings,
@@ -166,6 +167,7 @@ def _checks(
         _Check("", "the failure hook", lambda: alert_findings(failure_hook, context.variables)),
         _Check("", "the deployment", lambda: deployment_findings(specs, run)),
         _Check("", "the web servers", lambda: secured_findings(run)),
+        _Check("", "imported certificates", lambda: import_findings(run)),
         _Check("", "the schedule", lambda: schedule_findings(context, existing, run)),
         _Check("", "the versions", version_findings),
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import datetime
 from enum import StrEnum
 
 from certctl.model.certificate import CertificateFacts, Material
@@ -67,6 +68,17 @@ class FoundFiles:
 
 
 @dataclass(frozen=True)
+class StopRenewal:
+    """How another client is kept from renewing one certificate: its configuration `path` is renamed
+    to `aside`, or the line of `path` that contains `line` is commented out.
+    """
+
+    path: str
+    aside: str | None = None
+    line: str | None = None
+
+
+@dataclass(frozen=True)
 class FoundCertificate:
     """A certificate of another client, and what its configuration says in certctl's settings.
 
@@ -83,6 +95,8 @@ class FoundCertificate:
     files: FoundFiles
     readiness: Readiness
     conf: str | None = None
+    stop: StopRenewal | None = None
+    lock: str | None = None
     ca: str | None = None
     account_url: str | None = None
     account_key_file: str | None = None
@@ -169,3 +183,75 @@ class FoundMachine:
     schedules: tuple[FoundSchedule, ...] = ()
     readers: tuple[FoundReader, ...] = ()
     mounts: tuple[str, ...] = ()
+
+
+class ImportState(StrEnum):
+    """How far an import is: the other client renews the certificate before the first step of
+    `HANDING_OVER` that touches its configuration, and again after the last one of `GIVING_BACK`.
+    """
+
+    HANDING_OVER = "handing over"
+    DONE = "done"
+    GIVING_BACK = "giving back"
+
+
+@dataclass(frozen=True)
+class TakenPath:
+    """A path that programs read, as it was before it became a link to certctl's file of `kind`
+    (`fullchain`, `privkey`, `cert`, `chain`): a link to `target`, or a file with `content`.
+    """
+
+    path: str
+    kind: str
+    target: str | None = None
+    content: bytes | None = field(default=None, repr=False)
+    mode: int = 0o600
+    owner: int = 0
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class ImportRecord:
+    """A certificate that was taken over, with all that is needed to finish or to undo that.
+
+    `certificate` is certctl's name, `name` the other client's. `stop` is how the client is kept
+    from renewing it, None if it does not; `lock` is the client's own lock, and `lineage` the
+    directory that hooks know. `files` are the client's files and
+    `taken_sha256` is the digest of the certificate that was taken over; `given_back` is the number
+    under which the newest one goes back.
+    """
+
+    client: str
+    name: str
+    home: str
+    certificate: str
+    state: ImportState
+    identifiers: tuple[str, ...]
+    choices: Mapping[str, Value]
+    files: FoundFiles
+    taken_sha256: str
+    taken_at: datetime
+    stop: StopRenewal | None = None
+    lock: str | None = None
+    lineage: str | None = None
+    archive: str | None = None
+    account_key_file: str | None = None
+    paths: tuple[TakenPath, ...] = ()
+    given_back: str | None = None
+
+
+@dataclass(frozen=True)
+class TakenSchedule:
+    """A schedule of another client that `--finish` turned off, and how: `rename` or `systemd`."""
+
+    client: str
+    where: str
+    how: str
+    aside: str | None = None
+
+
+@dataclass(frozen=True)
+class TakenSchedules:
+    """The schedules of other clients that are turned off."""
+
+    schedules: tuple[TakenSchedule, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from threading import Event as StopEvent
@@ -15,6 +15,7 @@ from certctl.model.delivery import (
     CertificateFiles,
     Delivery,
 )
+from certctl.model.importing import ImportRecord, TakenSchedule
 from certctl.model.run import RunSummary
 from certctl.model.spec import CopySpec, ServiceAddress
 from certctl.model.validation import Placement, Task, TxtRecord
@@ -256,6 +257,42 @@ class AccountStore(Protocol):
         """Lock a CA's accounts: shared to place orders; exclusive to register, deactivate or change
         the key. Raises `LockHeld`.
         """
+        ...
+
+
+class Imports(Protocol):
+    """What was taken over from other clients, with what is needed to undo it."""
+
+    def all(self) -> Sequence[ImportRecord]:
+        """Return the records of all certificates, sorted by name."""
+        ...
+
+    def unfinished(self) -> Sequence[str]:
+        """Return the names of certificates whose hand-over, or its undoing, was interrupted."""
+        ...
+
+    def find(self, name: str) -> ImportRecord | None:
+        """Return the record of a certificate; None if it was not taken over."""
+        ...
+
+    def save(self, record: ImportRecord) -> None:
+        """Save a record, before the step that it describes."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Delete a record. Idempotent."""
+        ...
+
+    def save_credentials(self, name: str, provider: str, values: Mapping[str, str]) -> None:
+        """Save credentials of a DNS provider under a name, for `challenge.dns_credentials`."""
+        ...
+
+    def schedules(self) -> Sequence[TakenSchedule]:
+        """Return the schedules of other clients that were turned off."""
+        ...
+
+    def save_schedules(self, schedules: Sequence[TakenSchedule]) -> None:
+        """Save the schedules that are turned off."""
         ...
 
 

@@ -134,6 +134,7 @@ class DeploySpec:
     deploy_hook: str | None = None
     post_hook: str | None = None
     reload: str | None = None
+    lineage: str | None = None
     hook_timeout: float = 300
     targets: tuple[str, ...] = ()
     copies: tuple[CopySpec, ...] = ()

@@ -162,9 +162,24 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
         changed = replace(account, key_type=kind or account.key_type, key_changed=now)
         accounts.update(changed)
         run.forget_client(account)
+        _warn_about_other_clients(changed, run)
         _warn_about_hashed_records(changed, run)
         _warn_about_stateless_rules(changed, run)
         return changed
+
+
+def _warn_about_other_clients(account: Account, run: Run) -> None:
+    """Warn about clients from which certificates of this account were imported."""
+    homes = {
+        f"{each.client} in {each.home}"
+        for each in run.services.machine.imports.all()
+        if each.choices.get("account.id") == account.id
+    }
+    for home in sorted(homes):
+        run.warn(
+            f"{home} has the account {account.url} too, as it was: certificates that it still"
+            " renews with it cannot be renewed there any more. `certctl import` takes them over"
+        )
 
 
 def _warn_about_stateless_rules(account: Account, run: Run) -> None:
@@ -214,6 +229,7 @@ def deactivate(run: Run, account: Account) -> Account:
         deactivated = replace(account, status=status)
         run.services.accounts.update(deactivated)
         run.forget_client(account)
+        _warn_about_other_clients(account, run)
         return deactivated
 
 

@@ -43,6 +43,8 @@ class RenewRequest:
 
 def renew(request: RenewRequest, run: Run) -> Report:
     """Renew those of the requested certificates that are due, and deploy what is pending."""
+    if run.services.machine.imports.unfinished():
+        _finish_imports(run)
     names = require(run, request.names) or tuple(run.services.records.names())
     everything = bool(request.names) or request.force or request.dry_run
     errors: list[CertctlError] = []
@@ -86,6 +88,13 @@ def _delay(request: RenewRequest, run: Run) -> float:
     """Return a random time, so that not all cron jobs reach the CA at the full hour."""
     longest = run.services.settings.seconds("random_delay")
     return run.services.random.uniform(0, longest) if request.unattended and longest > 0 else 0
+
+
+def _finish_imports(run: Run) -> None:
+    """Finish what a killed `import` left; imported here, since it needs all importers."""
+    from certctl.operations.importing import finish_interrupted  # noqa: PLC0415 - seldom needed
+
+    finish_interrupted(run)
 
 
 def _finish_earlier_runs(run: Run) -> list[CertctlError]:

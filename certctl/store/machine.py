@@ -14,7 +14,7 @@ from typing import Protocol
 from certctl.model.certificate import Version
 from certctl.model.delivery import Deployment, InterruptedCopies, SavedFile
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.ports import HeldLock
+from certctl.model.ports import HeldLock, Imports
 from certctl.model.run import LastAlert, OutstandingPostHooks, RunHistory, TemporaryFile
 from certctl.model.spec import CertificateSpec
 
@@ -97,6 +97,11 @@ class CertificateMachine(Protocol):
 
 class Machine(CertificateMachine, Protocol):
     """Everything that only this machine knows."""
+
+    @property
+    def imports(self) -> Imports:
+        """The records of certificates taken over from other clients of this machine."""
+        ...
 
     def due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
         """Yield the names for which this machine may have work: a deployment is pending, or the

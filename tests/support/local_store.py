@@ -25,6 +25,7 @@ from certctl.store.home.accounts import Accounts
 from certctl.store.home.documents import require_not_newer
 from certctl.store.home.home_machine import HomeMachine
 from certctl.store.home.home_records import HomeRecords
+from certctl.store.home.imports import Imports
 from certctl.store.home.journal import Journal
 from certctl.store.home.parts import Parts, ignore_warning
 from certctl.store.home.trust import HomeTrust
@@ -64,6 +65,7 @@ class LocalStore:
         self._leftovers = parts.leftovers
         self._runs = parts.runs
         self._copy_owners = parts.copy_owners
+        self._imports = parts.imports
 
     @property
     def trust(self) -> HomeTrust:
@@ -77,6 +79,10 @@ class LocalStore:
     @property
     def journal(self) -> Journal:
         return self._parts.journal
+
+    @property
+    def imports(self) -> Imports:
+        return self._imports
 
     def names(self) -> Sequence[str]:
         return self._specs.names()

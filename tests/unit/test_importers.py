@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 
 from certctl.ca.directories import KNOWN_CAS
+from certctl.importers.handover import is_stopped, start_client, stop_client
 from certctl.importers.loading import look
 from certctl.importers.tree import Tree, Unreadable
-from certctl.model.importing import FoundCertificate, FoundClient, FoundMachine, Readiness
+from certctl.importers.turned_off import turn_off, turn_on
+from certctl.model.importing import (
+    FoundCertificate,
+    FoundClient,
+    FoundMachine,
+    Readiness,
+    StopRenewal,
+    TakenSchedule,
+)
 from tests.support.foreign_homes import NAMES, facts, unpack
 
 KNOWN = {each.url.split("/")[2]: each.url for each in KNOWN_CAS if "://" in each.url}
@@ -210,6 +219,57 @@ def test_web_servers_that_read_the_files_are_found(tmp_path: Path) -> None:
     assert [(each.program, each.file, each.line, each.path) for each in readers] == [
         ("nginx", "/etc/nginx/sites-enabled/site", 2, path)
     ]
+
+
+def test_a_file_of_cron_that_runs_only_the_client_is_renamed_and_renamed_back(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "certbot"
+    file.write_text("SHELL=/bin/sh\n0 */12 * * * root certbot -q renew\n")
+    taken = TakenSchedule("certbot", str(file), "rename", f"{file}.imported")
+
+    turn_off(taken)
+    off = [each.name for each in tmp_path.iterdir()]
+    turn_on(taken)
+
+    assert (off, [each.name for each in tmp_path.iterdir()]) == (["certbot.imported"], ["certbot"])
+
+
+CRONTAB = """A=1
+1 2 * * * root lego -d a.example renew
+3 4 * * * root lego -d b.example renew
+"""
+DOMAINS = """# a.example
+A.example  www.a.example # ours
+a.example.org
+long.name.example > alias
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "number"),
+    [
+        ("lego", CRONTAB, "lego -d b.example renew", 2),
+        ("domains.txt", DOMAINS, "a.example www.a.example", 1),
+        ("domains.txt", DOMAINS, "a.example.org", 2),
+        ("domains.txt", DOMAINS, "long.name.example", 3),
+    ],
+    ids=["crontab", "two names", "one name", "alias"],
+)
+def test_a_line_is_commented_out_and_comes_back(
+    tmp_path: Path, name: str, text: str, line: str, number: int
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    stop = StopRenewal(str(file), line=line)
+
+    stop_client(stop)
+    stop_client(stop)
+    lines, stopped = file.read_text().splitlines(), is_stopped(stop)
+    start_client(stop)
+
+    assert [place for place, each in enumerate(lines) if each.startswith("#imported ")] == [number]
+    assert (stopped, file.read_text()) == (True, text)
 
 
 def read(name: str, root: Path) -> FoundMachine:

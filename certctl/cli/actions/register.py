@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from certctl.ca.directories import directory_url, label
 from certctl.cli.invocation import Invocation
+from certctl.cli.reports import read_file
 from certctl.cli.session import open_run
+from certctl.engine.run import Run
+from certctl.model.errors import UsageError
 from certctl.operations.accounts import register
+from certctl.operations.importing import account_key, adopt_account
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.document import Result
 
 
-def run(invocation: Invocation) -> Result:
+def run(invocation: Invocation, key_file: str | None, account_url: str | None) -> Result:
     """Register an account with a CA, or find an existing one in this home directory."""
     with open_run(invocation) as run:
         values = run.services.settings
         directory = directory_url(values.required_text("ca"))
+        if key_file is not None:
+            return _adopted(invocation, run, directory, key_file, account_url)
+        if account_url is not None:
+            raise UsageError("--account-url requires --account-key")
         done = register(run, directory, values.text("ca_bundle"))
     first = "Registered an account with" if done.created else "There is already an account with"
     return Result(
         {"created": done.created, "account": account_object(done.account)},
         [f"{first} {label(directory)}.", *account_lines(done.account)],
+    )
+
+
+def _adopted(
+    invocation: Invocation, run: Run, directory: str, key_file: str, account_url: str | None
+) -> Result:
+    key = account_key(read_file(invocation.environment.directory / key_file))
+    bundle = run.services.settings.text("ca_bundle")
+    account = adopt_account(run, directory, bundle, key, account_url)
+    return Result(
+        {"created": False, "account": account_object(account)},
+        [f"Adopted the account with {label(directory)}.", *account_lines(account)],
     )

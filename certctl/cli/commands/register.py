@@ -13,8 +13,21 @@ from certctl.cli.parameters import Command, examples, settings
     cls=Command,
     epilog=examples(
         "certctl register --email ops@example.com --agree-tos",
+        "certctl register --account-key private_key.json",
         "certctl register --ca zerossl --eab-kid KID --eab-hmac-key-file eab.key",
     ),
+)
+@click.option(
+    "--account-key",
+    "key_file",
+    metavar="FILE",
+    help="Adopt the account with this key, in PEM or as certbot's private_key.json, from another"
+    " client or machine. The CA is asked for it, and nothing is registered.",
+)
+@click.option(
+    "--account-url",
+    metavar="URL",
+    help="URL of the account of --account-key; the CA is then not asked.",
 )
 @settings(
     "ca",

@@ -169,7 +169,11 @@ def run_deploy_hooks(rollout: Rollout, run: Run) -> Rollout:
     """Run the deploy hooks, once for this version."""
     tree, spec = run.services.tree, rollout.spec
     facts = variables(
-        "deploy", rollout.version, rollout.delivery.files, rollout.deployment.deployed
+        "deploy",
+        rollout.version,
+        rollout.delivery.files,
+        rollout.deployment.deployed,
+        spec.deploy.lineage,
     )
     for hook in deploy_hooks(spec, tree):
         run.check()

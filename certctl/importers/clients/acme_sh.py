@@ -15,7 +15,13 @@ from certctl.importers.accounts import read_account, read_json
 from certctl.importers.schedules import flag_values, words_of
 from certctl.importers.system import WAY, Draft, ImportSystem, Pair, read_pair
 from certctl.importers.tree import Tree, Unreadable
-from certctl.model.importing import FoundAccount, FoundCertificate, FoundClient, FoundFiles
+from certctl.model.importing import (
+    FoundAccount,
+    FoundCertificate,
+    FoundClient,
+    FoundFiles,
+    StopRenewal,
+)
 from certctl.model.text import quoted
 from certctl.model.values import Value
 
@@ -168,6 +174,8 @@ def _draft(
     if "fullchain.cer" not in names and f"{domain}.cer" not in names:
         pair = Pair(why="acme.sh has never got a certificate for it")
     draft = Draft(NAME, name, home, files, pair, conf=file)
+    if not file.endswith(".removed"):
+        draft.stop = StopRenewal(file, aside=f"{file}.removed")
     alternatives = conf.get("Le_Alt", "")
     draft.names_wanted = (
         conf["Le_Domain"],

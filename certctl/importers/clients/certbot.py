@@ -22,6 +22,7 @@ from certctl.model.importing import (
     FoundClient,
     FoundFiles,
     FoundHook,
+    StopRenewal,
 )
 from certctl.model.text import printable, quoted
 
@@ -146,6 +147,7 @@ def _certificate(
     files, moved = _files(tree, home, name, document)
     archive = _archive(tree, home, name, document)
     draft = Draft(NAME, name, home, files, read_pair(tree, files, home), conf=conf, archive=archive)
+    _hand_over(draft)
     if moved is not None:
         draft.notes.append(moved)
     account = _text(parameters.get("account"))
@@ -174,6 +176,7 @@ def _broken(tree: Tree, home: str, name: str, message: str) -> FoundCertificate:
         conf=f"{home}/renewal/{name}.conf",
         archive=_archive(tree, home, name, {}),
     )
+    _hand_over(draft)
     draft.ask(f"{message}: only its certificate can be read", WAY)
     draft.ask("its CA is not known", "--ca CA")
     return draft.finished()
@@ -189,6 +192,7 @@ def _without_conf(tree: Tree, home: str, name: str) -> FoundCertificate:
         read_pair(tree, files, home),
         archive=_archive(tree, home, name, {}),
     )
+    draft.lock = f"{home}/.certbot.lock"
     draft.by_name = True
     draft.why = (
         "it has no renewal configuration, so certbot does not renew it; to import it all the same,"
@@ -197,6 +201,13 @@ def _without_conf(tree: Tree, home: str, name: str) -> FoundCertificate:
     draft.ask("how its names are validated is recorded nowhere", WAY)
     draft.ask("its CA is not known", "--ca CA")
     return draft.finished()
+
+
+def _hand_over(draft: Draft) -> None:
+    """Say how certbot is kept from renewing it: certbot reads only files that end in .conf."""
+    if draft.conf is not None:
+        draft.stop = StopRenewal(draft.conf, aside=f"{draft.conf}.imported")
+    draft.lock = f"{draft.home}/.certbot.lock"
 
 
 def _parsed(tree: Tree, path: str, home: str) -> Mapping[str, object]:

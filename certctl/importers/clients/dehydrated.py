@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 from certctl.importers.accounts import read_account, read_json, text_at
 from certctl.importers.system import Draft, ImportSystem, read_pair
 from certctl.importers.tree import Tree, Unreadable
-from certctl.model.importing import FoundAccount, FoundCertificate, FoundClient, FoundFiles
+from certctl.model.importing import (
+    FoundAccount,
+    FoundCertificate,
+    FoundClient,
+    FoundFiles,
+    StopRenewal,
+)
 from certctl.model.text import printable
 
 NAME = "dehydrated"
@@ -178,6 +184,9 @@ def _certificate(
     draft = Draft(NAME, name, home, files, pair, conf=config.values["DOMAINS_TXT"])
     own = _own_config(tree, config, name, draft)
     draft.archive = directory
+    draft.lock = f"{config.values['BASEDIR']}/lock"
+    if name in listed:
+        draft.stop = StopRenewal(config.values["DOMAINS_TXT"], line=" ".join(listed[name]))
     draft.names_wanted = listed.get(name, ())
     _ca(system, draft, own, accounts)
     _validation(draft, own)

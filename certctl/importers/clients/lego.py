@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from certctl.importers.accounts import inner, read_account, read_json, text_at
-from certctl.importers.schedules import flag_values, leading_assignments, words_of
+from certctl.importers.schedules import command_line, flag_values, leading_assignments, words_of
 from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
 from certctl.importers.tree import Unreadable
 from certctl.model.importing import (
@@ -236,6 +236,12 @@ def _validation(draft: Draft, command: _Command | None) -> None:
             "lego records nowhere how names are validated, and no cron line or unit names it", WAY
         )
         return
+    draft.stop = command_line(command.schedule)
+    if draft.stop is None:
+        draft.why = (
+            f"{command.schedule.where} renews it, and certctl cannot turn off one certificate"
+            " there: remove its command first"
+        )
     if hook := command.value("--renew-hook", "--deploy-hook", "--run-hook"):
         draft.options["deploy.deploy_hook"] = hook
         draft.notes.append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from certctl.importers.accounts import read_account
-from certctl.importers.schedules import flag_values, words_of
+from certctl.importers.schedules import command_line, flag_values, words_of
 from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
 from certctl.model.importing import (
     FoundAccount,
@@ -108,6 +108,12 @@ def _command(system: ImportSystem, draft: Draft, account: FoundAccount) -> None:
             continue
         draft.ca = account.ca
         draft.conf = schedule.where
+        draft.stop = command_line(schedule)
+        if draft.stop is None:
+            draft.why = (
+                f"{schedule.where} renews it, and certctl cannot turn off one certificate there:"
+                " remove its command first"
+            )
         hook = next(iter(flag_values(words, "-h", "--hook")), None)
         if hook is None:
             break

@@ -135,6 +135,16 @@ DEPLOYMENT_OPTIONS: tuple[Option, ...] = (
         variable="CERTCTL_ON_FAILURE",
     ),
     Option(
+        "deploy.lineage",
+        Kind.PATH,
+        None,
+        "Directory that deploy hooks get as RENEWED_LINEAGE. Set by `certctl import` to the path of"
+        " the client that had the certificate, which its hooks know.",
+        in_spec=True,
+        in_file=False,
+        variable="",
+    ),
+    Option(
         "deploy.hook_timeout",
         Kind.SECONDS,
         300.0,

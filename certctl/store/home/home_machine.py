@@ -11,6 +11,7 @@ from certctl.model.delivery import Deployment, InterruptedCopies, SavedFile
 from certctl.model.errors import StoreError
 from certctl.model.run import LastAlert, OutstandingPostHooks, RunHistory, TemporaryFile
 from certctl.model.spec import CertificateSpec
+from certctl.store.home.imports import Imports
 from certctl.store.home.parts import Parts
 from certctl.store.home.versions import key_group
 from certctl.store.machine import OnMachine
@@ -24,6 +25,10 @@ class HomeMachine:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._layout = parts.layout
+
+    @property
+    def imports(self) -> Imports:
+        return self._parts.imports
 
     def lock(self, name: str, *, timeout: float) -> FileLock:
         subject = f"the live version of {name}"

@@ -127,6 +127,11 @@ class Layout:
         return self.home / "journal"
 
     @cached_property
+    def imported(self) -> Path:
+        """The directory of the records of certificates taken over from other clients."""
+        return self.home / "imported"
+
+    @cached_property
     def accounts(self) -> Path:
         """The directory of all accounts."""
         return self.home / "accounts"

@@ -19,6 +19,7 @@ from certctl.rules.spec import plugin_prefixes
 from certctl.store.home.accounts import Accounts
 from certctl.store.home.copy_owners import CopyOwners
 from certctl.store.home.idle import Idle, Signature
+from certctl.store.home.imports import Imports
 from certctl.store.home.journal import Journal
 from certctl.store.home.layout import Layout
 from certctl.store.home.leftovers import Leftovers
@@ -66,6 +67,7 @@ class Parts:
         self.leftovers = Leftovers(self.layout)
         self.runs = Runs(self.layout)
         self.copy_owners = CopyOwners(self.layout)
+        self.imports = Imports(self.layout)
         self.accounts = Accounts(self.layout, clock, stop, self.trust)
         self.journal = Journal(self.layout, settings.table, self._plugin_secrets, warn)
 

@@ -28,6 +28,7 @@ _DIRECTORIES = (
     "deployed",
     "dev-ca",
     "hooks",
+    "imported",
     "journal",
     "live",
     "locks",

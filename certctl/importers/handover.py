@@ -1,0 +1,375 @@
+"""Changes the files of another client, so that it stops renewing a certificate and programs read
+certctl's files at the paths that they know; and changes them back.
+
+Each step may be repeated: a record with all of them is saved before the first one. Every change is
+one rename, so that a path that programs read always leads to a whole file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Event as StopEvent
+
+from certctl.importers.tree import LIMIT
+from certctl.model.certificate import Material
+from certctl.model.errors import LockHeld, StoreError
+from certctl.model.importing import FoundCertificate, ImportRecord, StopRenewal, TakenPath
+from certctl.model.ports import Clock
+from certctl.rules import keys
+from certctl.system.files import (
+    as_store_error,
+    ensure_directory,
+    fsync_directory,
+    read_regular,
+    remove_file,
+    rename,
+    temporary_name,
+    write_atomic,
+)
+
+MARK = "#imported "
+"""What a line begins with that certctl has commented out."""
+
+_OURS = b"certctl\n"
+_POLL_SECONDS = 0.2
+_KINDS = ("cert", "chain", "fullchain", "privkey")
+
+
+def taken_paths(found: FoundCertificate, copied: frozenset[str]) -> tuple[TakenPath, ...]:
+    """Return the paths of a certificate as they are now; those that certctl copies to are left out.
+
+    Raises `StoreError` if one cannot be read.
+    """
+    named = {kind: getattr(found.files, kind) for kind in _KINDS}
+    paths = [
+        _taken(path, kind)
+        for kind, path in named.items()
+        if path is not None and path not in copied and os.path.lexists(path)
+    ]
+    # The key last: a server that reloads in between finds a certificate that belongs to it.
+    return tuple(paths)
+
+
+def _taken(path: str, kind: str) -> TakenPath:
+    place = Path(path)
+    with as_store_error("read", path):
+        status = place.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            target, content = os.fspath(place.readlink()), None
+            with suppress(FileNotFoundError):
+                status = place.stat()
+        else:
+            target, content = None, read_regular(place, LIMIT)
+    return TakenPath(
+        path, kind, target, content, status.st_mode & 0o777, status.st_uid, status.st_gid
+    )
+
+
+def is_stopped(stop: StopRenewal) -> bool:
+    """Return whether the client does not renew the certificate any more."""
+    if stop.aside is not None:
+        return Path(stop.aside).exists() and not Path(stop.path).exists()
+    return _find(stop, _lines(stop)) is None
+
+
+def is_renewing(stop: StopRenewal) -> bool:
+    """Return whether the client renews the certificate; not if what makes it do so is gone."""
+    if stop.aside is not None:
+        return Path(stop.path).exists()
+    try:
+        return not is_stopped(stop)
+    except StoreError:
+        return False
+
+
+def stop_client(stop: StopRenewal) -> None:
+    """Keep the client from renewing the certificate. Raises `StoreError`."""
+    if is_stopped(stop):
+        return
+    if stop.aside is not None:
+        rename(Path(stop.path), Path(stop.aside))
+        return
+    lines = _lines(stop)
+    place = _find(stop, lines)
+    if place is not None:
+        lines[place] = f"{MARK}{lines[place]}"
+        _write(stop, lines)
+
+
+def start_client(stop: StopRenewal) -> None:
+    """Let the client renew the certificate again. Raises `StoreError`."""
+    if stop.aside is not None:
+        if not Path(stop.path).exists() and Path(stop.aside).exists():
+            rename(Path(stop.aside), Path(stop.path))
+        return
+    lines = _lines(stop)
+    for place, line in enumerate(lines):
+        if line.startswith(MARK) and _contains(line.removeprefix(MARK), stop):
+            lines[place] = line.removeprefix(MARK)
+            _write(stop, lines)
+            return
+
+
+def link_paths(record: ImportRecord, live: Path) -> None:
+    """Make each path a link to certctl's live file, by one rename each. Raises `StoreError`."""
+    for each in record.paths:
+        _link(Path(each.path), str(live / f"{each.kind}.pem"))
+
+
+def are_linked(record: ImportRecord, live: Path) -> list[str]:
+    """Return the paths that are not links to certctl's live files any more."""
+    wrong = []
+    for each in record.paths:
+        try:
+            found = os.fspath(Path(each.path).readlink())
+        except OSError:
+            found = ""
+        if found != str(live / f"{each.kind}.pem"):
+            wrong.append(each.path)
+    return wrong
+
+
+def restore_paths(record: ImportRecord) -> None:
+    """Make each path what it was before. Raises `StoreError`."""
+    for each in record.paths:
+        if each.target is not None:
+            _link(Path(each.path), each.target)
+        elif each.content is not None:
+            _file(each, Path(each.path), each.content)
+
+
+def next_version(record: ImportRecord, now: int) -> str:
+    """Return the number under which the newest version goes back to the client."""
+    if record.client != "certbot":
+        return str(now)
+    numbers = [0]
+    if record.archive is not None:
+        with as_store_error("list", record.archive), suppress(FileNotFoundError):
+            for name in os.listdir(record.archive):  # noqa: PTH208 - only names are needed
+                digits = "".join(filter(str.isdigit, name.removesuffix(".pem")))
+                if name.endswith(".pem") and digits:
+                    numbers.append(int(digits))
+    return str(max(numbers) + 1)
+
+
+def give_back(record: ImportRecord, material: Material) -> None:
+    """Write the newest version where the client keeps its own, then let each path lead to it.
+
+    Raises `StoreError`.
+    """
+    for each in record.paths:
+        content = _content(material, each.kind)
+        if content is None:
+            continue
+        if each.target is None or record.given_back is None:
+            _file(each, Path(each.path), content)
+            continue
+        directory = Path(each.path).parent / Path(each.target).parent
+        separator = "" if record.client == "certbot" else "-"
+        name = f"{each.kind}{separator}{record.given_back}.pem"
+        _file(each, directory / name, content)
+        _link(Path(each.path), os.path.join(Path(each.target).parent, name))  # noqa: PTH118 - stays relative
+
+
+def _content(material: Material, kind: str) -> bytes | None:
+    match kind:
+        case "privkey":
+            return material.privkey
+        case "fullchain":
+            return material.fullchain
+        case "chain":
+            return material.chain
+    return material.cert
+
+
+def _file(taken: TakenPath, path: Path, content: bytes) -> None:
+    write_atomic(path, content, taken.mode, taken.group if taken.group != os.getegid() else None)
+    if taken.owner != os.geteuid():
+        with as_store_error("set the owner of", path):
+            os.chown(path, taken.owner, -1, follow_symlinks=False)
+
+
+def _link(path: Path, target: str) -> None:
+    """Replace whatever is at `path` by a link, by one rename. Raises `StoreError`."""
+    with as_store_error("create the link", path):
+        with suppress(OSError):
+            if os.fspath(path.readlink()) == target:
+                return
+        temporary = path.with_name(temporary_name(path.name))
+        temporary.symlink_to(target)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    fsync_directory(path.parent)
+
+
+def give_account_back(record: ImportRecord, key: bytes, url: str) -> str | None:
+    """Write the account's current key where certbot looks for it, and name it in each of certbot's
+    configurations that names the old one. Returns the new directory; None for other clients.
+
+    Raises `StoreError`.
+    """
+    if record.client != "certbot" or record.account_key_file is None:
+        return None
+    old = Path(record.account_key_file).parent
+    # certbot's name for an account; it protects nothing
+    name = hashlib.md5(keys.public_pem(key), usedforsecurity=False).hexdigest()
+    new = old.with_name(name)
+    ensure_directory(new)
+    for file in ("meta.json", "regr.json"):
+        with as_store_error("read", old / file), suppress(FileNotFoundError):
+            write_atomic(new / file, read_regular(old / file, LIMIT))
+    write_atomic(new / "regr.json", json.dumps({"body": {}, "uri": url}).encode(), 0o644)
+    write_atomic(new / "private_key.json", json.dumps(keys.to_jwk(key)).encode(), 0o400)
+    renewal = Path(record.home) / "renewal"
+    for conf in [*renewal.glob("*.conf"), *renewal.glob("*.conf.imported")]:
+        _name_account(conf, old.name, name)
+    return str(new)
+
+
+def _name_account(conf: Path, old: str, new: str) -> None:
+    with as_store_error("read", conf):
+        text, status = read_regular(conf, LIMIT), conf.stat()
+    pattern = rb"(?m)^(\s*account\s*=\s*)" + re.escape(old.encode()) + rb"(\s*)$"
+    changed = re.sub(pattern, rb"\g<1>" + new.encode() + rb"\g<2>", text)
+    if changed != text:
+        write_atomic(conf, changed, status.st_mode & 0o777, status.st_gid)
+
+
+def remove_temporary_files(record: ImportRecord) -> None:
+    """Remove what a killed run left in the directories of the paths. Raises `StoreError`."""
+    for directory in {Path(each.path).parent for each in record.paths}:
+        names = {
+            Path(each.path).name for each in record.paths if Path(each.path).parent == directory
+        }
+        with as_store_error("list", directory):
+            for entry in list(directory.glob(".new-*")):
+                if any(entry.name.startswith(f".new-{name}-") for name in names):
+                    remove_file(entry)
+
+
+def _lines(stop: StopRenewal) -> list[str]:
+    with as_store_error("read", stop.path):
+        return read_regular(Path(stop.path), LIMIT).decode("utf-8", "surrogateescape").split("\n")
+
+
+def _write(stop: StopRenewal, lines: list[str]) -> None:
+    path = Path(stop.path)
+    with as_store_error("write", path):
+        status = path.stat()
+        data = "\n".join(lines).encode("utf-8", "surrogateescape")
+    write_atomic(path.resolve(), data, status.st_mode & 0o777, status.st_gid)
+
+
+def _find(stop: StopRenewal, lines: list[str]) -> int | None:
+    for place, line in enumerate(lines):
+        if not line.lstrip().startswith("#") and _contains(line, stop):
+            return place
+    return None
+
+
+def _contains(line: str, stop: StopRenewal) -> bool:
+    return (
+        f" {stop.line} " in f" {' '.join(line.partition(' #')[0].lower().split())} "
+        if (stop.line is not None and stop.path.endswith("domains.txt"))
+        else stop.line is not None and stop.line in line
+    )
+
+
+@contextmanager
+def client_lock(
+    record: ImportRecord, clock: Clock, stop: StopEvent, timeout: float
+) -> Iterator[None]:
+    """Hold the client's own lock, so that it does not run while its files are changed.
+
+    Raises `LockHeld` if it still runs after `timeout` seconds.
+    """
+    if record.lock is None or not Path(record.lock).parent.is_dir():
+        yield
+        return
+    path, deadline = Path(record.lock), clock.monotonic() + timeout
+    take = _take_certbot_lock if record.client == "certbot" else _take_lock_file
+    while (held := take(path)) is None:
+        if clock.monotonic() >= deadline or clock.wait(stop, _POLL_SECONDS):
+            raise LockHeld(
+                f"{record.client} is running: it holds {path}",
+                hint="Run the same command again once it has ended.",
+            )
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        os.close(held)
+
+
+def _take_certbot_lock(path: Path) -> int | None:
+    """Lock the file as certbot does: an fcntl lock on a file that the holder removes at the end."""
+    with as_store_error("lock", path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        same = path.stat().st_ino == os.fstat(descriptor).st_ino
+    except (BlockingIOError, PermissionError, FileNotFoundError):
+        same = False
+    if same:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _take_lock_file(path: Path) -> int | None:
+    """Create the file as dehydrated does; one that a killed run of certctl left is replaced."""
+    with suppress(OSError):
+        if path.read_bytes() == _OURS:
+            path.unlink()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot create {path}: {error.strerror}") from error
+    os.write(descriptor, _OURS)
+    return descriptor
+
+
+def planned(record: ImportRecord, number: str | None) -> ImportRecord:
+    """Return the record with the number under which the newest version goes back."""
+    return replace(record, given_back=number)
+
+
+def hook_links(home: Path, hooks: list[tuple[str, str]]) -> dict[Path, str]:
+    """Return the links in certctl's hook directories for a client's executables, by path."""
+    return {
+        home / "hooks" / f"{event}.d" / f"certbot-{Path(path).name}": path for event, path in hooks
+    }
+
+
+def take_hooks(links: dict[Path, str]) -> None:
+    """Create the links to a client's hooks. Raises `StoreError`."""
+    for link, target in links.items():
+        with as_store_error("create the directory", link.parent):
+            link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _link(link, target)
+
+
+def leave_hooks(home: Path, client_home: str) -> None:
+    """Remove the links to hooks in a client's home. Raises `StoreError`."""
+    for event in ("pre", "deploy", "post"):
+        directory = home / "hooks" / f"{event}.d"
+        if not directory.is_dir():
+            continue
+        for link in list(directory.iterdir()):
+            if link.is_symlink() and os.fspath(link.readlink()).startswith(f"{client_home}/"):
+                remove_file(link)
