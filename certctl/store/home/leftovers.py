@@ -23,6 +23,8 @@ _OWNER = {
     "certificates": re.compile(r"(.+)\.(?:toml|csr)\Z"),
     "renewal": re.compile(r"(.+)\.json\Z"),
     "deployed": re.compile(r"(.+)\.json\Z"),
+    "imported": re.compile(r"(.+)\.json\Z"),
+    "imported/unfinished": re.compile(r"(.+)\.json\Z"),
     "journal": re.compile(r"placements-(.+)-[0-9a-f]+\.json\Z"),
     "archive": re.compile(r"(.+)\Z"),
     "live": re.compile(r"(.+)\Z"),
