@@ -250,7 +250,7 @@ class Certctl:
     def accounts(self) -> Sequence[Account]:
         """Return the accounts in this home directory, the oldest first; no CA is asked."""
         with self._open(untrusted="warn") as run:
-            return run.services.accounts.all()
+            return run.services.records.accounts()
 
     # -- runs
 
@@ -326,7 +326,6 @@ def services_of(
     return Services(
         records=stores.records,
         machine=stores.machine,
-        accounts=stores.accounts,
         tree=stores.tree,
         clock=SystemClock(),
         settings=settings,

@@ -291,7 +291,6 @@ class _Scenario:
         services = Services(
             records=home.records,
             machine=home.machine,
-            accounts=home.accounts,
             tree=home.tree,
             clock=self._clock,
             settings=settings,

@@ -208,7 +208,7 @@ class Run:
         forbid_core_dumps()  # keys are about to be created or read
         with self._guard:
             if index not in self._clients and account is not None:
-                key = self.services.accounts.key(account)
+                key = self.services.records.account_keys(account).current
                 anonymous = self.client(directory_url, ca_bundle)
                 try:
                     client = anonymous.with_key(key, account.url)
@@ -231,8 +231,9 @@ class Run:
             return self._clients[index]
 
     def _unusable_key(self, account: Account, error: ConfigurationError) -> ConfigurationError:
+        where = self.services.machine.account_file(account.directory_url, account.id)
         return ConfigurationError(
-            f"{self.services.accounts.where(account)}: {error.message}",
+            f"{where}: {error.message}",
             hint="Restore the file from a backup. Without one, delete the account and register a"
             f" new one: certctl account forget --account {account.id}",
             code=error.code,

@@ -13,7 +13,7 @@ from certctl.dns.system import no_terminal
 from certctl.model.ca import OpenedConnection
 from certctl.model.events import EventSink
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.ports import AccountStore, Ask, Clock, EndpointFactory, Instruct, Tree
+from certctl.model.ports import Ask, Clock, EndpointFactory, Instruct, Tree
 from certctl.rules.settings import Settings
 from certctl.store.machine import Machine
 from certctl.store.records import Records
@@ -29,7 +29,6 @@ class Services:
 
     records: Records
     machine: Machine
-    accounts: AccountStore
     tree: Tree
     clock: Clock
     settings: Settings

@@ -9,7 +9,7 @@ from threading import Event as StopEvent
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from certctl.model.ca import Account, Endpoint, LedgerEntry
+from certctl.model.ca import Endpoint
 from certctl.model.certificate import Version
 from certctl.model.delivery import (
     CertificateFiles,
@@ -195,68 +195,6 @@ class HeldLock(Protocol):
 
     def release(self) -> None:
         """Release the lock. Idempotent."""
-        ...
-
-
-class AccountStore(Protocol):
-    """Accounts and their keys."""
-
-    def all(self) -> Sequence[Account]:
-        """Return every account, the oldest first."""
-        ...
-
-    def key(self, account: Account) -> bytes:
-        """Return the account's private key as PEM."""
-        ...
-
-    def save(self, account: Account, key: bytes) -> Account:
-        """Save a new account and its key; return the account with its `id` set."""
-        ...
-
-    def update(self, account: Account) -> None:
-        """Save changed details of the account, without its key."""
-        ...
-
-    def where(self, account: Account, *, next_key: bool = False) -> str:
-        """Return where the account's key, or its next key, is kept, for messages."""
-        ...
-
-    def forget(self, account: Account) -> None:
-        """Delete the account with its keys and its ledger."""
-        ...
-
-    def next_key(self, account: Account) -> bytes | None:
-        """Return the new key of a key rollover that was interrupted, if any."""
-        ...
-
-    def save_next_key(self, account: Account, key: bytes) -> None:
-        """Save the new key of a key rollover, before it is sent to the CA."""
-        ...
-
-    def promote_next_key(self, account: Account) -> None:
-        """Replace the account's key with the next key, atomically."""
-        ...
-
-    def drop_next_key(self, account: Account) -> None:
-        """Delete the next key."""
-        ...
-
-    def ledger(self, account: Account) -> Sequence[LedgerEntry]:
-        """Return the account's recent actions that count against rate limits, the oldest first;
-        empty if the ledger cannot be read.
-        """
-        ...
-
-    def add_to_ledger(
-        self, account: Account, entries: Sequence[LedgerEntry], now: datetime
-    ) -> None:
-        """Add entries, and drop those that no longer count. Best effort: entries may be lost."""
-        ...
-
-    def lock(self, directory_url: str, *, exclusive: bool, timeout: float) -> HeldLock:
-        """Lock a CA's accounts: shared to place orders; exclusive to register, deactivate or change
-        the key. Raises `LockHeld`.
-        """
         ...
 
 

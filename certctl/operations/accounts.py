@@ -20,6 +20,7 @@ from certctl.engine.order.accounts import (
     exclusive_lock,
     finish_rollover,
     register_new,
+    save_changed,
     state_at_the_ca,
     usable_accounts,
     warn_of_unused_options,
@@ -30,6 +31,7 @@ from certctl.engine.specs import load
 from certctl.model.ca import Account, AccountKeyType
 from certctl.model.errors import AccountError, AcmeError, CertctlError, UsageError
 from certctl.rules.account_recovery import AccountState, may_be_unknown, some
+from certctl.store.records import AccountKeys
 
 __all__ = [
     "UNKNOWN",
@@ -74,11 +76,11 @@ def register(run: Run, directory: str, ca_bundle: str | None) -> Registration:
 
 def refresh(run: Run, account: Account) -> Account:
     """Fetch the account's current state from the CA, save any change and return the account."""
-    with exclusive_lock(run, account.directory_url):
-        account = finish_rollover(run, account)
+    with exclusive_lock(run, account.directory_url) as lease:
+        account = finish_rollover(run, account, lease)
         current = _at_the_ca(run, account)
         if current != account:
-            run.services.accounts.update(current)
+            save_changed(run, current, lease)
         return current
 
 
@@ -115,22 +117,22 @@ def _status_after(run: Run, account: Account, error: AcmeError) -> str:
 
 def update_contact(run: Run, account: Account, emails: Sequence[str]) -> Account:
     """Set the account's contact at the CA and return the account (RFC 8555 §7.3.2)."""
-    with exclusive_lock(run, account.directory_url):
-        account = finish_rollover(run, account)
+    with exclusive_lock(run, account.directory_url) as lease:
+        account = finish_rollover(run, account, lease)
         state = client_of(run, account).update_account(contact_urls(emails))
         changed = replace(account, contact=state.contact or contact_urls(emails))
-        run.services.accounts.update(changed)
+        save_changed(run, changed, lease)
         return changed
 
 
 def agree_to_terms(run: Run, account: Account) -> Account:
     """Agree to new terms of service and return the account (RFC 8555 §7.3.3)."""
     terms = consent(run, client_of(run, account), account.directory_url)
-    with exclusive_lock(run, account.directory_url):
-        account = finish_rollover(run, account)
+    with exclusive_lock(run, account.directory_url) as lease:
+        account = finish_rollover(run, account, lease)
         client_of(run, account).agree_to_terms()
         changed = replace(account, terms_of_service=terms)
-        run.services.accounts.update(changed)
+        save_changed(run, changed, lease)
         return changed
 
 
@@ -143,24 +145,23 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
     from certctl.ca.accounts import key_unknown  # noqa: PLC0415 - an idle run needs no network
     from certctl.rules.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
-    accounts = run.services.accounts
-    with exclusive_lock(run, account.directory_url):
-        account = finish_rollover(run, account)
-        if accounts.next_key(account) is not None:
+    with exclusive_lock(run, account.directory_url) as lease:
+        account = finish_rollover(run, account, lease)
+        stored = run.services.records.account_keys(account)
+        if stored.next is not None:
             raise key_unknown(label(account.directory_url))
         key = generate_account_key(kind or account.key_type)
-        accounts.save_next_key(account, key)
+        save_changed(run, account, lease, replace(stored, next=key))
         try:
             client_of(run, account).change_key(key)
         except AccountError as error:
             # Otherwise it is unknown which key the CA has: both are kept, and the next use asks.
             if error.code in _KEY_NOT_CHANGED:
-                accounts.drop_next_key(account)
+                save_changed(run, account, lease, stored)
             raise
-        accounts.promote_next_key(account)
         now = run.services.clock.now()
         changed = replace(account, key_type=kind or account.key_type, key_changed=now)
-        accounts.update(changed)
+        save_changed(run, changed, lease, AccountKeys(key))
         run.forget_client(account)
         _warn_about_other_clients(changed, run)
         _warn_about_hashed_records(changed, run)
@@ -217,8 +218,8 @@ def deactivate(run: Run, account: Account) -> Account:
 
     An account that the CA does not know any more gets the status `unknown`.
     """
-    with exclusive_lock(run, account.directory_url):
-        account = finish_rollover(run, account)
+    with exclusive_lock(run, account.directory_url) as lease:
+        account = finish_rollover(run, account, lease)
         status = "deactivated"
         try:
             client_of(run, account).deactivate_account()
@@ -227,7 +228,7 @@ def deactivate(run: Run, account: Account) -> Account:
             if status == AccountState.MOVED:
                 raise
         deactivated = replace(account, status=status)
-        run.services.accounts.update(deactivated)
+        save_changed(run, deactivated, lease)
         run.forget_client(account)
         _warn_about_other_clients(account, run)
         return deactivated
@@ -235,8 +236,8 @@ def deactivate(run: Run, account: Account) -> Account:
 
 def forget(run: Run, account: Account) -> None:
     """Delete an account and its key from the home directory; the CA is not asked."""
-    with exclusive_lock(run, account.directory_url):
-        run.services.accounts.forget(account)
+    with exclusive_lock(run, account.directory_url) as lease:
+        run.services.records.forget_account(account, token=lease.token)
         run.forget_client(account)
 
 
@@ -256,7 +257,7 @@ def account_named(run: Run, ca: str | None, chosen: str | None, *, dead: bool = 
     `ca` is a CA's name or URL; by default the only account there is, else that of the default CA.
     `dead`: accounts that are not valid any more are meant too, and preferred.
     """
-    known = run.services.accounts.all()
+    known = run.services.records.accounts()
     usable = list(known) if dead else usable_accounts(known)
     directory = directory_url(ca or run.services.settings.required_text("ca"))
     if chosen is not None:

@@ -19,7 +19,7 @@ from certctl.engine.delivery.live_check import check_live
 from certctl.engine.delivery.live_version import mark_undeployed
 from certctl.engine.delivery.steps import Rollout, Target, new_rollout, targets_of
 from certctl.engine.held import Held
-from certctl.engine.order.accounts import ensure_account
+from certctl.engine.order.accounts import ensure_account, exclusive_lock, save_changed
 from certctl.engine.remember import remember
 from certctl.engine.run import Run
 from certctl.importers import handover
@@ -60,6 +60,7 @@ from certctl.rules.keys import account_key_type, from_jwk, key_sha256, standard_
 from certctl.rules.renewal import request_of
 from certctl.rules.service_address import format_service
 from certctl.rules.spec import merge_choices, resolve
+from certctl.store.records import AccountKeys
 from certctl.system.files import check_trusted
 
 _WAYS = frozenset({"--webroot", "--standalone", "--dns", "--tls-alpn", "--dns-credentials"})
@@ -336,7 +337,7 @@ def _material(record: ImportRecord) -> Material:
 
 def _account_url(record: ImportRecord, run: Run) -> str | None:
     chosen = record.choices.get("account.id")
-    return next((each.url for each in run.services.accounts.all() if each.id == chosen), None)
+    return next((each.url for each in run.services.records.accounts() if each.id == chosen), None)
 
 
 def finish_interrupted(run: Run) -> list[str]:
@@ -451,12 +452,12 @@ def _give_account_back(record: ImportRecord, run: Run) -> list[tuple[str, str]]:
     """Give the account's current key back if it was changed; warn where the client cannot be given
     it. Returns the step that was done.
     """
-    path, accounts = record.account_key_file, run.services.accounts
+    path, records = record.account_key_file, run.services.records
     chosen = record.choices.get("account.id")
-    account = next((each for each in accounts.all() if each.id == chosen), None)
+    account = next((each for each in records.accounts() if each.id == chosen), None)
     if account is None or path is None:
         return []
-    key = accounts.key(account)
+    key = records.account_keys(account).current
     try:
         old = account_key(Tree(Path("/")).read(path))
     except (CertctlError, Unreadable):
@@ -466,9 +467,10 @@ def _give_account_back(record: ImportRecord, run: Run) -> list[tuple[str, str]]:
     directory = handover.give_account_back(record, key, account.url)
     if directory is not None:
         return [("account", f"its key was changed since; the current one is in {directory}")]
+    where = run.services.machine.account_file(account.directory_url, account.id)
     run.warn(
         f"the key of the account {account.url} was changed since: {record.client} has the old one"
-        f" in {path} and cannot renew until it has the new one, from {accounts.where(account)}",
+        f" in {path} and cannot renew until it has the new one, from {where}",
         record.certificate,
     )
     return []
@@ -507,11 +509,12 @@ def adopt_account(
     Raises `AccountError` if the CA has no account with this key, `ConfigurationError` for a key
     that certctl cannot use.
     """
-    accounts = run.services.accounts
+    records = run.services.records
     kind, key = account_key_type(key), standard_pem(key)
     digest = key_sha256(key)
-    for each in accounts.all():
-        same_key = each.directory_url == directory and key_sha256(accounts.key(each)) == digest
+    for each in records.accounts():
+        theirs = each.directory_url == directory
+        same_key = theirs and key_sha256(records.account_keys(each).current) == digest
         if same_key or (url is not None and each.url == url):
             return each
     if url is None:
@@ -533,9 +536,8 @@ def adopt_account(
         created=run.services.clock.now(),
         ca_bundle=ca_bundle,
     )
-    timeout = run.services.settings.seconds("lock_timeout")
-    with accounts.lock(directory, exclusive=True, timeout=timeout):
-        return accounts.save(account, key)
+    with exclusive_lock(run, directory) as lease:
+        return save_changed(run, account, lease, AccountKeys(key))
 
 
 def _account(

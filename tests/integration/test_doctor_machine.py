@@ -54,7 +54,6 @@ def open_run(home: Path) -> Run:
     store = LocalStore(home, settings, clock)
     return Run(
         Services(
-            accounts=store.accounts,
             records=store.records,
             machine=store.machine,
             tree=LocalTree(home),

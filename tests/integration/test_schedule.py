@@ -88,7 +88,6 @@ class Place:
         settings = config.load(self.home, variables or {}, {}, directory=self.directory)
         store = LocalStore(self.home, settings, clock)
         services = Services(
-            accounts=store.accounts,
             records=store.records,
             machine=store.machine,
             tree=LocalTree(self.home),

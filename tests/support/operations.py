@@ -136,7 +136,6 @@ class Machine:
         settings = self.settings(options)
         store = LocalStore(self.home, settings, self.clock, stop=self.stop)
         return Services(
-            accounts=store.accounts,
             records=store.records,
             machine=store.machine,
             tree=LocalTree(self.home),

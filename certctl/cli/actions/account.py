@@ -28,7 +28,7 @@ def show(invocation: Invocation, refresh: bool) -> Result:
         chosen = (
             [_account(run, invocation)]
             if {"ca", "account.id"} & set(invocation.flags)
-            else list(run.services.accounts.all())
+            else list(run.services.records.accounts())
         )
         held = [accounts.refresh(run, each) if refresh else each for each in chosen]
         used = [usage_of(each, run) for each in held]

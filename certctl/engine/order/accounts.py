@@ -32,11 +32,11 @@ from certctl.rules.account_recovery import AccountState, state_after
 from certctl.rules.rate_limits import Overrun, usages
 from certctl.rules.remembered_state import believed_entries
 from certctl.rules.settings import Source
+from certctl.store.records import AccountKeys, Lease, Subject
 from certctl.system.secrets import read_secret
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient, ExternalAccount
-    from certctl.model.ports import HeldLock
 
 UNKNOWN = "unknown"
 """The status of an account that its CA does not have any more."""
@@ -56,9 +56,7 @@ def accounts_at(run: Run, directory: str) -> list[Account]:
     """Return the valid accounts at a CA in this home directory, oldest first; if there are none,
     those that the CA has lost, which can be registered again.
     """
-    return usable_accounts(
-        [each for each in run.services.accounts.all() if each.directory_url == directory]
-    )
+    return usable_accounts(run.services.records.accounts(directory))
 
 
 def usable_accounts(accounts: Sequence[Account]) -> list[Account]:
@@ -137,11 +135,16 @@ def register_new(
     if isinstance(held, Account):
         return Registration(held, created=False)
     with held:
-        return _register(run, directory, ca_bundle, terms, key)
+        return _register(run, directory, ca_bundle, terms, key, held)
 
 
 def _register(
-    run: Run, directory: str, ca_bundle: str | None, terms: str | None, key: bytes | None
+    run: Run,
+    directory: str,
+    ca_bundle: str | None,
+    terms: str | None,
+    key: bytes | None,
+    lease: Lease,
 ) -> Registration:
     from certctl.rules.keys import account_key_type, generate_account_key  # noqa: PLC0415 - cryptography is slow to import
 
@@ -167,7 +170,7 @@ def _register(
         created=clock.now(),
         ca_bundle=ca_bundle,
     )
-    saved = run.services.accounts.save(account, key)
+    saved = save_changed(run, account, lease, AccountKeys(key))
     run.services.emit(AccountRegistered("", clock.now(), saved.url, state.created))
     return Registration(saved, created=state.created)
 
@@ -179,7 +182,7 @@ def register_again(run: Run, account: Account) -> Account:
     Addresses given with `--email` replace the contact. The caller has made sure that the terms are
     agreed to. Raises `EabRequired` if the CA requires a binding and none is configured.
     """
-    accounts, settings = run.services.accounts, run.services.settings
+    settings = run.services.settings
     held = _exclusive_lock_unless(run, account.directory_url, lambda: changed_since(run, account))
     if isinstance(held, Account):
         return held
@@ -198,7 +201,7 @@ def register_again(run: Run, account: Account) -> Account:
             terms_of_service=terms,
             created=run.services.clock.now(),
         )
-        accounts.update(registered)
+        save_changed(run, registered, held)
         run.forget_client(account)
     now = run.services.clock.now()
     run.services.emit(AccountRegistered("", now, registered.url, state.created))
@@ -211,21 +214,21 @@ def register_again(run: Run, account: Account) -> Account:
 
 def _exclusive_lock_unless(
     run: Run, directory: str, found: Callable[[], Account | None]
-) -> HeldLock | Account:
+) -> Lease | Account:
     """Return the exclusive lock of the accounts at a CA, or the account that `found` returns, which
     another process or thread has registered meanwhile.
 
     Others that order hold the lock shared, so an account exists long before the lock can be held
     exclusively. Raises `LockHeld`.
     """
-    clock, accounts = run.services.clock, run.services.accounts
+    clock, records = run.services.clock, run.services.records
     deadline = clock.monotonic() + run.services.settings.seconds("lock_timeout")
     while True:
         account = found()
         if account is not None:
             return account
         try:
-            lock = accounts.lock(directory, exclusive=True, timeout=0)
+            lock = records.lease(Subject(directory_url=directory), wait=0)
         except LockHeld:
             if clock.monotonic() >= deadline:
                 raise
@@ -241,7 +244,7 @@ def _exclusive_lock_unless(
 
 def changed_since(run: Run, account: Account) -> Account | None:
     """Return the account if it was registered again since `account` was read; None otherwise."""
-    saved = run.services.accounts.all()
+    saved = run.services.records.accounts(account.directory_url)
     current = next((each for each in saved if each.id == account.id), account)
     changed = (current.url, current.created) != (account.url, account.created)
     return current if changed else None
@@ -286,7 +289,7 @@ def registration_times(run: Run, directory: str) -> list[LedgerEntry]:
     """Return the registrations at a CA that this home directory knows of."""
     registrations = [
         LedgerEntry(LimitedAction.ACCOUNT, each.created)
-        for each in run.services.accounts.all()
+        for each in run.services.records.accounts()
         if each.directory_url == directory and each.created is not None
     ]
     return believed_entries(registrations, run.services.clock.now())
@@ -340,7 +343,7 @@ def _agreed_at_its_public_ca(run: Run, terms: str, directory: str) -> bool:
     """
     return any(
         each.terms_of_service == terms and staging_url(each.directory_url) == directory
-        for each in run.services.accounts.all()
+        for each in run.services.records.accounts()
         if each.status == "valid" and each.directory_url != directory
     )
 
@@ -365,48 +368,65 @@ def _external_account(run: Run) -> ExternalAccount | None:
     return ExternalAccount(kid, secret)
 
 
-def shared_lock(run: Run, account: Account) -> HeldLock:
+def shared_lock(run: Run, account: Account) -> Lease:
     """Lock the account for orders: others may order as well, but nobody can change the account."""
-    settings = run.services.settings
-    store = run.services.accounts
-    if store.next_key(account) is not None:
-        with exclusive_lock(run, account.directory_url):
-            finish_rollover(run, account)
-    return store.lock(
-        account.directory_url, exclusive=False, timeout=settings.seconds("lock_timeout")
-    )
+    timeout = run.services.settings.seconds("lock_timeout")
+    records = run.services.records
+    if records.account_keys(account).next is not None:
+        with exclusive_lock(run, account.directory_url) as lease:
+            finish_rollover(run, account, lease)
+    subject = Subject(directory_url=account.directory_url)
+    return records.lease(subject, shared=True, wait=timeout)
 
 
-def exclusive_lock(run: Run, directory: str) -> HeldLock:
+def exclusive_lock(run: Run, directory: str) -> Lease:
     """Lock the accounts at a CA, to change one. Raises `LockHeld`."""
     timeout = run.services.settings.seconds("lock_timeout")
-    return run.services.accounts.lock(directory, exclusive=True, timeout=timeout)
+    return run.services.records.lease(Subject(directory_url=directory), wait=timeout)
 
 
-def finish_rollover(run: Run, account: Account) -> Account:
+def save_changed(
+    run: Run, account: Account, lease: Lease, keys: AccountKeys | None = None
+) -> Account:
+    """Save a new or changed account, with `keys` in place of its own if they are given. The lease
+    is the exclusive one. Return the account with its `id` set.
+    """
+    records = run.services.records
+    here = records.accounts(account.directory_url)
+    known = (
+        each for each in here if (each.id == account.id if account.id else each.url == account.url)
+    )
+    stored = next(known, None)
+    if stored is not None:
+        account = replace(account, id=stored.id)
+    return records.save_account(account, keys, expect=stored, token=lease.token)
+
+
+def finish_rollover(run: Run, account: Account, lease: Lease) -> Account:
     """Complete an interrupted key rollover: keep the key that the CA accepts for the account; both
     if it accepts neither.
     """
     from certctl.ca.accounts import AccountKey  # noqa: PLC0415 - an idle run needs no network
     from certctl.rules.keys import account_key_type  # noqa: PLC0415 - cryptography is slow to import
 
-    accounts = run.services.accounts
-    candidate = accounts.next_key(account)
+    stored = run.services.records.account_keys(account)
+    candidate = stored.next
     if candidate is None:
         return account
     try:
         kind = account_key_type(candidate)
     except ConfigurationError:
-        run.warn(f"{accounts.where(account, next_key=True)} is not a usable key; it is left alone")
+        machine, directory = run.services.machine, account.directory_url
+        where = machine.account_file(directory, account.id, next_key=True)
+        run.warn(f"{where} is not a usable key; it is left alone")
         return account
     in_use = client_of(run, account).key_in_use(candidate)
     if in_use is AccountKey.NEW:
-        accounts.promote_next_key(account)
         run.forget_client(account)
         account = replace(account, key_type=kind, key_changed=run.services.clock.now())
-        accounts.update(account)
+        save_changed(run, account, lease, AccountKeys(candidate))
     elif in_use is AccountKey.OLD:
-        accounts.drop_next_key(account)
+        save_changed(run, account, lease, AccountKeys(stored.current))
     else:
         run.warn(
             f"{label(account.directory_url)} does not show whether an interrupted key rollover of"

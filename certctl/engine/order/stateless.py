@@ -22,7 +22,7 @@ def thumbprint_of(account: Account, run: Run) -> str:
     """Return the thumbprint of an account's key (RFC 7638)."""
     from certctl.ca.signing import Signer  # noqa: PLC0415 - josepy is slow to import
 
-    return Signer.load(run.services.accounts.key(account)).thumbprint
+    return Signer.load(run.services.records.account_keys(account).current).thumbprint
 
 
 def share_key(spec: CertificateSpec, run: Run) -> None:
@@ -38,7 +38,7 @@ def share_key(spec: CertificateSpec, run: Run) -> None:
     if account is None:
         source = next(iter([*shared, *_staging(spec, run)]), None)
         if source is not None:
-            key = run.services.accounts.key(source)
+            key = run.services.records.account_keys(source).current
             register_new(run, spec.ca, spec.ca_bundle, key=key)
         return
     mine = thumbprint_of(account, run)

@@ -46,7 +46,7 @@ _UNKNOWN_DATE = datetime.min.replace(tzinfo=UTC)
 
 
 class Accounts:
-    """Implements `certctl.model.ports.AccountStore` in one home directory."""
+    """The accounts of one home directory."""
 
     def __init__(
         self, layout: Layout, clock: Clock, stop: threading.Event | None, trust: HomeTrust

@@ -32,7 +32,6 @@ class Home:
     ) -> None:
         parts = Parts(directory, settings, clock, stop=stop, warn=warn)
         self.trust = parts.trust
-        self.accounts = parts.accounts
         self.records = HomeRecords(parts)
         self.machine = HomeMachine(parts)
         self.tree = LocalTree(directory)
