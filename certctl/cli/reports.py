@@ -68,7 +68,10 @@ def report_lines(
         line
         for each in reported
         if each.error is None
-        for line in _outcome_lines(each, run, times, brief=len(reported) > 1)
+        for line in (
+            *_outcome_lines(each, run, times, brief=len(reported) > 1),
+            *(_deployed_lines(each, run) if len(reported) == 1 else ()),
+        )
     ]
     if len(reported) > 1:
         lines.append(_summary(report))
@@ -101,6 +104,25 @@ def _outcome_lines(
     if outcome.version is None or outcome.action == "revoked":
         return [Paragraph(f"{name}: {_revoked(outcome) or outcome.action}")]
     return _version_lines(outcome.version, run, times, brief=brief)
+
+
+def _deployed_lines(outcome: Outcome, run: Run) -> list[object]:
+    """Return what a deployment to servers did, and where the certificate was seen afterwards."""
+    done = outcome.deploy
+    if done is None or not done.deployed or outcome.name not in run.services.store.names():
+        return []
+    targets = run.services.store.spec(outcome.name).deploy.targets
+    if not targets:
+        return []
+    seen = dict.fromkeys(
+        f"[{each.address}]:{each.service.port}"
+        if ":" in each.address
+        else f"{each.address}:{each.service.port}"
+        for each in done.probes
+        if each.error is None
+    )
+    served = f"; served at {', '.join(seen)}" if seen else ""
+    return [Paragraph(f"  {', '.join(targets)}: tested, reloaded{served}.")]
 
 
 def _revoked(outcome: Outcome) -> str:

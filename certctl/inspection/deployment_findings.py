@@ -11,8 +11,11 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from certctl.deploy.copies import check_copy
 from certctl.engine.delivery.steps import Target, targets_of
+from certctl.engine.delivery.used_files import not_used
 from certctl.engine.run import Run
+from certctl.model.delivery import Delivery
 from certctl.model.errors import CertctlError, Interrupted
+from certctl.model.ports import SeesUse
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec
 
@@ -36,6 +39,43 @@ def deployment_findings(specs: Sequence[CertificateSpec], run: Run) -> Iterator[
             raise
         except CertctlError as error:
             yield Finding("deploy.test", Severity.ERROR, target.name, error.message, error.hint)
+            continue
+        if isinstance(target.plugin, SeesUse):
+            yield from _in_use(target, target.plugin, specs, run)
+
+
+def _in_use(
+    target: Target, plugin: SeesUse, specs: Sequence[CertificateSpec], run: Run
+) -> Iterator[Finding]:
+    """Yield whether a program is stopped, and the certificates that it is not configured to use."""
+    if plugin.stopped():
+        yield Finding(
+            "deploy.stopped",
+            Severity.ERROR,
+            target.name,
+            f"{target.name} is not running: nothing is served",
+            f"Start it, for example: systemctl start {target.name}",
+        )
+    deliveries = [
+        found
+        for spec in specs
+        if target.name in spec.deploy.targets and (found := _delivery(spec, run)) is not None
+    ]
+    for name, lines in (plugin.unused(deliveries) if deliveries else {}).items():
+        error = not_used(name, target.name, lines)
+        yield Finding("deploy.not_used", Severity.ERROR, name, error.message, error.hint)
+
+
+def _delivery(spec: CertificateSpec, run: Run) -> Delivery | None:
+    """Return the live version as it would be deployed; None if there is none that can be read."""
+    try:
+        live = run.services.store.status(spec.name).live
+        if live is None:
+            return None
+        material = run.services.store.material(spec.name, live.number, with_key=False)
+    except CertctlError:
+        return None  # it has a finding of its own
+    return Delivery(live, run.services.tree.files(live), material)
 
 
 def _targets(spec: CertificateSpec, known: dict[Hashable, Target], run: Run) -> Iterator[Finding]:

@@ -122,6 +122,23 @@ class DnsProvider(Protocol):
 
 
 @runtime_checkable
+class SeesUse(Protocol):
+    """A deploy target that can tell from the program's configuration what it uses, and whether it
+    runs.
+    """
+
+    def unused(self, deliveries: Sequence[Delivery]) -> Mapping[str, str]:
+        """Return, by certificate, the lines that are missing in the configuration of a program that
+        uses no files of it. Empty if all are used, or if that cannot be told. Never raises.
+        """
+        ...
+
+    def stopped(self) -> bool:
+        """Return whether the program is known not to run. Never raises."""
+        ...
+
+
+@runtime_checkable
 class CaaWriter(Protocol):
     """A DNS provider that can also add CAA records."""
 

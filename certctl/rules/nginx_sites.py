@@ -217,6 +217,20 @@ def servers_of_dump(dump: bytes) -> tuple[tuple[Listen, ...], ...]:
     )
 
 
+def main_file_of_dump(dump: bytes) -> str | None:
+    """Return the path of the main file in the output of `nginx -T`; None if it is no dump."""
+    found = re.search(rb"^# configuration file (/.*):$", dump, re.MULTILINE)
+    return None if found is None else found[1].decode("utf-8", "surrogateescape")
+
+
+def arguments_in_dump(dump: bytes, name: bytes) -> tuple[str, ...]:
+    """Return the first argument of each directive whose name ends with `name`, anywhere in the
+    output of `nginx -T`. Raises `SyntaxProblem`.
+    """
+    found = (each for each in walk(scan(dump)) if each.name.endswith(name) and each.arguments)
+    return tuple(each.arguments[0].decode("utf-8", "surrogateescape") for each in found)
+
+
 def listen_of(directive: Directive) -> Listen:
     """Return what a `listen` says. An address alone means port 80, a number alone every address."""
     first, *options = (each.decode("latin-1") for each in directive.arguments or (b"80",))

@@ -5,14 +5,22 @@ On a reload nginx checks its files itself and keeps the old ones if the new ones
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.model.delivery import Delivery
 from certctl.model.ports import DeployTarget
 from certctl.model.spec import ServiceAddress
 from certctl.model.values import Value
-from certctl.rules.nginx_sites import Listen, servers_of_dump
+from certctl.rules.nginx_sites import (
+    Listen,
+    arguments_in_dump,
+    main_file_of_dump,
+    servers_of_dump,
+)
 from certctl.rules.nginx_syntax import SyntaxProblem
 from certctl.rules.options import Kind, Option
 
@@ -39,6 +47,8 @@ OPTIONS: tuple[Option, ...] = (
 
 _HTTPS = 443
 _LARGEST_DUMP = 64 * 1024 * 1024
+_LARGEST_FILE = 1024 * 1024
+_PID_PATH = re.compile(r"--pid-path=(\S+)")
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
@@ -65,10 +75,48 @@ class Nginx(LiveFilesTarget):
         service = None if self._own else self._system.service("nginx")
         self._system.reload(*(service or (*self._command, "-s", "reload")))
 
-    def services(self) -> Sequence[ServiceAddress]:
-        output = self._system.query(*self._command, "-T", limit=_LARGEST_DUMP).printed
+    def unused(self, deliveries: Sequence[Delivery]) -> Mapping[str, str]:
+        dump = self._dump()
+        main = main_file_of_dump(dump)
+        if main is None:
+            return {}
         try:
-            blocks = servers_of_dump(output.encode())
+            named = arguments_in_dump(dump, b"ssl_certificate")
+        except SyntaxProblem:
+            return {}
+        if any("$" in each or each.startswith(("data:", "engine:")) for each in named):
+            return {}  # chosen for each connection: which files that are cannot be told
+        paths = [Path(main).parent / each for each in named]
+        return {
+            each.version.name: _lines(each)
+            for each in deliveries
+            if not any(_has(path, each) for path in paths)
+        }
+
+    def stopped(self) -> bool:
+        if not self._own and self._system.service("nginx") is not None:
+            return False
+        dump = self._dump()
+        main = main_file_of_dump(dump)
+        if main is None:
+            return False
+        try:
+            given = arguments_in_dump(dump, b"pid")
+        except SyntaxProblem:
+            return False
+        built = _PID_PATH.search(self._system.query(*self._command, "-V").output)
+        path = given[0] if given else built[1] if built else None
+        if path is None or path == os.devnull:
+            return False
+        return self._system.pid(str(Path("/") / path)) is None
+
+    def _dump(self) -> bytes:
+        printed = self._system.query(*self._command, "-T", limit=_LARGEST_DUMP).printed
+        return printed.encode("utf-8", "surrogateescape")
+
+    def services(self) -> Sequence[ServiceAddress]:
+        try:
+            blocks = servers_of_dump(self._dump())
         except SyntaxProblem:  # the test has said so
             blocks = ()
         found = sorted(
@@ -81,3 +129,25 @@ def _reached(listen: Listen) -> tuple[str, int]:
     """Return where this machine reaches an address: "" for the addresses of the loopback."""
     host = "" if listen.address in {"*", "[::]"} else listen.address.strip("[]")
     return host, listen.port
+
+
+def _has(path: Path, delivery: Delivery) -> bool:
+    """Return whether a file contains the certificate: in `live`, a link to it or a copy."""
+    try:
+        with path.open("rb") as file:
+            return delivery.material.cert.strip() in file.read(_LARGEST_FILE)
+    except OSError:
+        return os.path.realpath(path) in map(os.path.realpath, _files(delivery))
+
+
+def _files(delivery: Delivery) -> tuple[str, ...]:
+    return delivery.files.fullchain, delivery.files.cert
+
+
+def _lines(delivery: Delivery) -> str:
+    files = delivery.files
+    live = Path(files.live)
+    return (
+        f"listen 443 ssl; ssl_certificate {live / 'fullchain.pem'};"
+        f" ssl_certificate_key {live / 'privkey.pem'};"
+    )

@@ -25,6 +25,7 @@ from certctl.engine.delivery.steps import (
     test,
     write_copies,
 )
+from certctl.engine.delivery.used_files import check_use
 from certctl.engine.held import Held
 from certctl.engine.run import Run
 from certctl.model.delivery import Deployment, DeployResult
@@ -43,7 +44,7 @@ def deliver(certificates: Sequence[Held], run: Run) -> list[DeployResult]:
     rollouts = [each for each in prepared if isinstance(each, Rollout)]
     rollouts = [apply_step(each, write_copies, run) for each in rollouts]
     rollouts = [apply_step(each, run_deploy_hooks, run) for each in rollouts]
-    rollouts = check_live(reload(test(rollouts, run), run), run)
+    rollouts = check_live(check_use(reload(test(rollouts, run), run), run), run)
     rollbacks = roll_back(rollouts, run)
     results = {each.name: _save_result(each, rollbacks.get(each.name), run) for each in rollouts}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}

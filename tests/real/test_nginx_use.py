@@ -1,0 +1,100 @@
+"""`--deploy nginx` with a real nginx whose configuration does not use the certificate yet."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from certctl.model.values import Value
+from tests.lab.nginx import nginx
+from tests.lab.programs import require
+from tests.lab.scripted_ca.server import ScriptedCA
+from tests.lab.sites import HOST, Front, Site, leaf_at, made_up_site
+from tests.support.doctor import doctor, told
+from tests.support.operations import Machine, codes
+
+NAME, OTHER = "a.example", "other.example"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    require("nginx")
+    with ScriptedCA() as ca:
+        ca.renewal_info = False
+        yield Machine(tmp_path / "home", ca)
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[Front]:
+    """An nginx that serves another name only."""
+    site = made_up_site(tmp_path / "other", OTHER)
+    with nginx(tmp_path / "nginx", [site], 1) as front:
+        yield front
+
+
+def deploying(front: Front) -> Mapping[str, Value]:
+    return {"deploy.targets": ("nginx",), "deploy.nginx.config": str(front.config)}
+
+
+def use(front: Front, site: Site, *, line: str = "\n") -> None:
+    """Add a server block for a site, on lines of its own or all on one."""
+    block = (
+        f"server {{ listen {HOST}:{front.port} ssl; server_name {site.name};",
+        f"ssl_certificate {site.fullchain}; ssl_certificate_key {site.privkey}; return 204; }}",
+    )
+    text = front.config.read_text().rstrip()
+    front.config.write_text(f"{text.removesuffix('}')}{line.join(block)}\n}}\n")
+
+
+def test_a_certificate_that_no_block_uses_is_pending_until_one_does(
+    machine: Machine, front: Front
+) -> None:
+    first = machine.issue(NAME, options=deploying(front))
+    pending = machine.status(NAME).undeployed
+    use(front, Site(NAME, machine.home / "live" / NAME))
+    again = machine.issue(NAME, options=deploying(front))
+
+    (error,) = first.all_errors
+    assert (codes(first), first.exit_status, pending) == (["deploy.not_used"], 4, True)
+    assert f"ssl_certificate {machine.home}/live/{NAME}/fullchain.pem;" in str(error.hint)
+    assert f"certctl secure {NAME}" in str(error.hint)
+    assert (again.exit_status, machine.status(NAME).undeployed) == (0, False)
+    assert leaf_at(front.port, NAME).serial_number == int(machine.live(NAME).facts.serial, 16)
+
+
+def test_the_success_says_what_was_done_and_where_it_is_served(
+    machine: Machine, front: Front
+) -> None:
+    machine.issue(NAME, options=deploying(front))
+    use(front, Site(NAME, machine.home / "live" / NAME), line=" ")
+
+    finished = machine.command("issue", NAME)
+
+    assert finished.exit_status == 0
+    assert f"nginx: tested, reloaded; served at {HOST}:{front.port}." in finished.stdout
+
+
+def test_a_copy_of_the_certificate_is_a_use_of_it(
+    machine: Machine, front: Front, tmp_path: Path
+) -> None:
+    place = made_up_site(tmp_path / "copies", NAME)
+    use(front, place)
+    copies = (f"fullchain:{place.fullchain}", f"privkey:{place.privkey}")
+
+    report = machine.issue(NAME, options={**deploying(front), "deploy.copy": copies})
+
+    assert (report.exit_status, codes(report)) == (0, [])
+
+
+def test_doctor_names_what_is_not_used_and_an_nginx_that_does_not_run(
+    machine: Machine, front: Front
+) -> None:
+    machine.issue(NAME, options=deploying(front))
+    running = told(doctor(machine, NAME, write=False))
+    front.process.stop()
+    stopped = told(doctor(machine, NAME, write=False))
+
+    unused = ("deploy.not_used", "error", NAME)
+    assert unused in running
+    assert ("deploy.stopped", "error", "nginx") not in running
+    assert {unused, ("deploy.stopped", "error", "nginx")} <= set(stopped)
