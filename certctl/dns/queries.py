@@ -41,17 +41,26 @@ class Server:
 
 
 def query(
-    server: Server, name: str, kind: str, *, recurse: bool, seconds: float
+    server: Server,
+    name: str,
+    kind: str,
+    *,
+    recurse: bool,
+    seconds: float,
+    checking_disabled: bool = False,
 ) -> dns.message.Message:
     """Return the answer of `server` to a query, with any response code.
 
-    `recurse` is the RD bit: true for a resolver, false for an authoritative server. Each of UDP and
-    TCP may take `seconds`. Raises `NoReply`.
+    `recurse` is the RD bit: true for a resolver, false for an authoritative server.
+    `checking_disabled` is the CD bit: the resolver does not validate DNSSEC. Each of UDP and TCP
+    may take `seconds`. Raises `NoReply`.
     """
     # Without EDNS, which some old servers and firewalls reject; long answers come over TCP.
     question = dns.message.make_query(dns.name.from_text(name), kind)
     if not recurse:
         question.flags &= ~dns.flags.RD
+    if checking_disabled:
+        question.flags |= dns.flags.CD
     try:
         answer, _ = dns.query.udp_with_fallback(
             question,

@@ -102,6 +102,30 @@ class Resolver:
             code="challenge.dns.lookup",
         )
 
+    def refuses_signatures(self, name: str, kind: str) -> Server | None:
+        """Return the resolver that answers a query with SERVFAIL, and with an answer if it is asked
+        not to validate DNSSEC; None if there is none. Raises `Interrupted`.
+        """
+        for server in self._servers:
+            self.check()
+            try:
+                checked, unchecked = (
+                    query(
+                        server,
+                        name,
+                        kind,
+                        recurse=True,
+                        seconds=QUERY_SECONDS,
+                        checking_disabled=off,
+                    ).rcode()
+                    for off in (False, True)
+                )
+            except NoReply:
+                continue
+            if checked == dns.rcode.SERVFAIL and unchecked in _MEANINGFUL:
+                return server
+        return None
+
     def check(self) -> None:
         """Raise `Interrupted` if the run has been interrupted."""
         if self._stop.is_set():

@@ -17,6 +17,7 @@ from pathlib import Path
 from certctl.ca.directories import ca_kind, label
 from certctl.deploy.hook_checks import alert_findings, command_findings, directory_findings
 from certctl.dns.caa import caa_findings
+from certctl.dns.dnssec import dnssec_findings
 from certctl.dns.hosts import Host, address_findings, look_up
 from certctl.dns.resolver import Resolver
 from certctl.engine.order.challenge_self_test import (
@@ -54,6 +55,7 @@ MAX_CERTIFICATES = 100
 """How many certificates' names are checked if none are given."""
 
 _PARALLEL = 8
+_NAMES = "its names"
 _ORDER = tuple(Severity)
 
 
@@ -75,10 +77,24 @@ class DoctorRequest:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, errors first, and the number of certificates whose names were checked."""
+    """All findings, errors first, and the number of certificates whose names were checked; `tried`
+    is what was checked, in the order of an issuance.
+    """
 
     findings: tuple[Finding, ...]
     certificates: int
+    tried: tuple[Tried, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Something that was checked; `worst` is the severity of the worst problem, None for none.
+    `subject` is "" for the machine.
+    """
+
+    subject: str
+    what: str
+    worst: Severity | None
 
 
 @dataclass(frozen=True)
@@ -98,13 +114,45 @@ def diagnose(request: DoctorRequest, run: Run) -> Diagnosis:
     checks = _checks(request, subjects, selected, run)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="doctor") as pool:
         findings += state_findings([each.spec.name for each in subjects if each.exists], run)
-        for found in pool.map(lambda check: _run_check(check, run), checks):
-            findings += found
+        found_by = list(pool.map(lambda check: _run_check(check, run), checks))
+    findings += [each for found in found_by for each in found]
+    tried = [
+        each for check, found in zip(checks, found_by, strict=True) for each in _tried(check, found)
+    ]
     if len(selected) < len(subjects):
         findings.append(_not_all(len(selected), len(subjects)))
     run.check()
     ordered = sorted(dict.fromkeys(findings), key=lambda each: _ORDER.index(each.severity))
-    return Diagnosis(tuple(ordered), len(selected))
+    return Diagnosis(tuple(ordered), len(selected), tuple(tried))
+
+
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "DNS": ("dns.lookup", "dns.nxdomain", "dns.no_address", "dns.private", "dns.elsewhere"),
+    "DNSSEC": ("dns.dnssec",),
+    "CAA": ("caa.",),
+    "the challenge": ("answer.", "challenge.", "dns.write", "dns.propagation"),
+}
+"""What is checked of the names of a certificate, by the codes of its findings."""
+
+
+def _tried(check: _Check, found: Sequence[Finding]) -> list[Tried]:
+    """Return what a check has tried; that of names has parts."""
+    if check.what != _NAMES:
+        return [Tried(check.name, check.what, _worst(found))]
+    failed = [each for each in found if each.code == "doctor.failed"]
+    return [
+        Tried(
+            check.name,
+            part,
+            _worst([*failed, *(each for each in found if each.code.startswith(codes))]),
+        )
+        for part, codes in _PARTS.items()
+    ]
+
+
+def _worst(found: Sequence[Finding]) -> Severity | None:
+    problems = [each.severity for each in found if each.severity is not Severity.INFO]
+    return min(problems, key=_ORDER.index, default=None)
 
 
 # Checks
@@ -176,7 +224,7 @@ def _checks(
         checks.append(_Check("", what, partial(cas.findings, ca_account)))
     for each in selected:
         check = partial(_names_findings, each.spec, cas, run, write=write)
-        checks.append(_Check(each.spec.name, "its names", check))
+        checks.append(_Check(each.spec.name, _NAMES, check))
     for each in subjects:
         commands = partial(command_findings, each.spec, context.variables)
         checks.append(_Check(each.spec.name, "its hooks", commands))
@@ -207,6 +255,9 @@ def _names_findings(
                 hosts[host.name] = host
         issuance = cas.issuance_request(spec, kind)
         named = [each for each in spec.identifiers if each.type is IdentifierType.DNS]
+        bases = list(dict.fromkeys(each.base for each in named))
+        for bogus in pool.map(lambda each: list(dnssec_findings(each, resolver)), bases):
+            yield from bogus
         if issuance is not None:
             for found in pool.map(lambda each: caa_findings(each, issuance, resolver), named):
                 yield from found

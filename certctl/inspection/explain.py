@@ -56,6 +56,9 @@ def explain(run: Run, name: str) -> Explanation:
         if spec.autorenew:
             facts += _ari_facts(status.live, status.renewal_state, now)
             facts += _lifetime_facts(status.live)
+        else:
+            turn_on = f"to turn renewal on: certctl edit {name} --autorenew"
+            facts.append(Fact("stopped", None, turn_on))
         facts.append(Fact("expires", status.live.facts.not_after, "it expires"))
     facts += [
         Fact("revocation", each.requested, f"version {each.version} is to be revoked; not done yet")

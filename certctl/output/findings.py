@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from certctl.inspection.doctor import Diagnosis
+from certctl.inspection.doctor import Diagnosis, Tried
 from certctl.model.errors import ExitStatus
 from certctl.model.run import Finding, Severity
 from certctl.output.console import Labelled, Paragraph
 from certctl.output.document import Json, Result
 
+_MARKS: Mapping[Severity | None, str] = {
+    None: "\N{CHECK MARK}",
+    Severity.WARNING: "!",
+    Severity.ERROR: "\N{BALLOT X}",
+}
 _STYLES = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.INFO: "2"}
 
 
@@ -18,15 +24,31 @@ def diagnosis_result(diagnosis: Diagnosis) -> Result:
     counts = {
         each: sum(found.severity is each for found in diagnosis.findings) for each in Severity
     }
-    lines = [line for each in diagnosis.findings for line in finding_lines(each)]
+    lines = [*tried_lines(diagnosis.tried)]
+    lines += [line for each in diagnosis.findings for line in finding_lines(each)]
     data: dict[str, Json] = {
         "certificates": diagnosis.certificates,
         "errors": counts[Severity.ERROR],
         "warnings": counts[Severity.WARNING],
+        "tried": [dict(asdict(each)) for each in diagnosis.tried],
         "findings": [dict(asdict(each)) for each in diagnosis.findings],
     }
     status = ExitStatus.FAILED if counts[Severity.ERROR] else ExitStatus.DONE
     return Result(data, [*lines, _verdict(counts, diagnosis)], (), status)
+
+
+def tried_lines(tried: Sequence[Tried]) -> list[object]:
+    """Return what was checked with a tick, or with a mark for what has a problem: a line for the
+    machine, and one for each certificate.
+    """
+    by_subject: dict[str, list[str]] = {}
+    for each in tried:
+        mark = _MARKS[each.worst]
+        by_subject.setdefault(each.subject, []).append(f"{mark} {each.what}")
+    return [
+        Paragraph(f"{subject or 'this machine'}: {', '.join(marked)}")
+        for subject, marked in by_subject.items()
+    ]
 
 
 def finding_lines(finding: Finding) -> list[object]:

@@ -572,7 +572,12 @@ def test_the_command_tells_each_finding_with_its_code_and_its_fix(machine: Machi
     assert (well.exit_status, well.stderr) == (0, "")
     assert well.stdout.splitlines()[-1] == ("No problems found (1 certificate checked).")
     assert ill.exit_status == 1
-    first, second, *_ = ill.stdout.splitlines()
+    tried, names, first, second, *_ = ill.stdout.splitlines()
+    assert f"\N{CHECK MARK} the CA 127.0.0.1:{port}" in tried
+    assert names == (
+        "a.example: \N{CHECK MARK} DNS, \N{CHECK MARK} DNSSEC, \N{CHECK MARK} CAA,"
+        " \N{CHECK MARK} the challenge, \N{CHECK MARK} its hooks"
+    )
     assert first == (
         f"error: a.example: 127.0.0.1:{port} does not offer the profile 'none-such'; it offers:"
         " none [ca.profile]"

@@ -9,7 +9,7 @@ is an error.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -222,6 +222,29 @@ def _check_addresses(
         errors = dict(zip(pairs, pool.map(checked, pairs), strict=True))
     run.check()
     reached = {task.identifier for (task, _), error in errors.items() if error is None}
+    return [
+        *(
+            _seen(task.identifier, address, self_test.port)
+            for (task, address), error in errors.items()
+            if error is None
+        ),
+        *_problems(errors, reached),
+    ]
+
+
+def _seen(identifier: Identifier, address: str, port: int | None) -> Finding:
+    at = f"{address}, port {port}" if port is not None else address
+    return Finding(
+        "answer.seen",
+        Severity.INFO,
+        identifier.value,
+        f"the challenge response was seen at {at}",
+    )
+
+
+def _problems(
+    errors: Mapping[tuple[Task, str], NotReached | None], reached: Collection[Identifier]
+) -> list[Finding]:
     return [
         _not_reached(task.identifier, address, error, elsewhere=task.identifier in reached)
         for (task, address), error in errors.items()
