@@ -109,9 +109,9 @@ def _outcome_lines(
 def _deployed_lines(outcome: Outcome, run: Run) -> list[object]:
     """Return what a deployment to servers did, and where the certificate was seen afterwards."""
     done = outcome.deploy
-    if done is None or not done.deployed or outcome.name not in run.services.store.names():
+    if done is None or not done.deployed or outcome.name not in run.services.records.names():
         return []
-    targets = run.services.store.spec(outcome.name).deploy.targets
+    targets = run.services.records.spec(outcome.name).deploy.targets
     if not targets:
         return []
     seen = dict.fromkeys(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 
 from certctl.deploy.copies import check_copy
+from certctl.engine.current import current_state_of
 from certctl.engine.delivery.steps import Target, targets_of
 from certctl.engine.delivery.used_files import not_used
 from certctl.engine.run import Run
@@ -69,10 +70,10 @@ def _in_use(
 def _delivery(spec: CertificateSpec, run: Run) -> Delivery | None:
     """Return the live version as it would be deployed; None if there is none that can be read."""
     try:
-        live = run.services.store.status(spec.name).live
+        live = current_state_of(spec.name, run.services).live
         if live is None:
             return None
-        material = run.services.store.material(spec.name, live.number, with_key=False)
+        material = run.services.records.material(spec.name, live.number, with_key=False)
     except CertctlError:
         return None  # it has a finding of its own
     return Delivery(live, run.services.tree.files(live), material)
