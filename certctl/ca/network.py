@@ -395,6 +395,8 @@ class Network:
                     raise
                 delay = max(delays[retries], error.retry_after or 0.0)
                 if self._clock.monotonic() + delay > deadline:
+                    if deadline == self._deadline and delay <= RETRY_SECONDS:
+                        error.hint = error.hint or MORE_TIME
                     raise
                 reason = error.message
             self._notify(reason, delay)

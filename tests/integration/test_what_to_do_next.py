@@ -12,7 +12,7 @@ from certctl.operations.issue import edit
 from certctl.operations.versions import rollback
 from certctl.output.certificates import details_lines, table, view_object
 from certctl.output.times import Times
-from tests.lab.scripted_ca.faults import delay
+from tests.lab.scripted_ca.faults import delay, problem
 from tests.support.command import certctl, certctl_process
 from tests.support.homes import add_certificate, add_copies
 from tests.support.operations import Machine, codes
@@ -32,6 +32,17 @@ def test_a_response_that_the_order_has_no_time_for_names_the_order_timeout(
     (error,) = report.all_errors
     assert codes(report) == ["acme.order_timeout"]
     assert "before the timeout of the order expired" in error.message
+    assert str(error.hint).endswith("To allow more time, use --order-timeout.")
+
+
+def test_retries_that_the_order_has_no_time_for_name_the_order_timeout(machine: Machine) -> None:
+    machine.issue("a.example")
+    machine.ca.script("new-order", problem("serverInternal", 500, retry_after=30))
+
+    report = machine.issue("b.example", options={"order_timeout": 20.0})
+
+    (error,) = report.all_errors
+    assert error.code == "acme.unavailable"
     assert str(error.hint).endswith("To allow more time, use --order-timeout.")
 
 
