@@ -187,7 +187,8 @@ def _draft(
             draft.notes.append("it was issued for a signing request, which is kept for renewals")
         except Unreadable:
             draft.ask(
-                "it has no private key here: it was issued for a signing request", "--csr FILE"
+                "it has no private key here: it was issued for a signing request",
+                "certctl issue --csr FILE, in place of the import",
             )
     return draft
 

@@ -182,7 +182,7 @@ def _certificate(
         draft.ask(
             "it has no private key here: it was issued for a signing request, which lego does not"
             " keep",
-            "--csr FILE",
+            "certctl issue --csr FILE, in place of the import",
         )
     command = _command_for(system, draft)
     _account(draft, document, accounts, command)
