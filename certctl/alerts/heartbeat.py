@@ -15,6 +15,7 @@ from certctl.model.errors import AlertFailed
 from certctl.model.ports import Alert
 from certctl.model.run import RunSummary
 from certctl.rules.settings import Settings
+from certctl.system.http import RequestFailed, ping
 from certctl.system.proxy import proxy_from
 from certctl.version import VERSION
 
@@ -52,8 +53,6 @@ class Heartbeat:
         return False
 
     def succeeded(self, summary: RunSummary) -> None:  # noqa: ARG002 - no details are sent
-        from certctl.system.http import RequestFailed, ping  # noqa: PLC0415 - slow to import
-
         host = urlsplit(self._url).hostname
         try:
             status = ping(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from certctl.challenges.system import SolverSystem
+from certctl.dns import authoritative_txt
 from certctl.dns.record_names import check_name
 from certctl.dns.shared_lookups import DnsLookups
 from certctl.model.ca import ChallengeType
@@ -101,8 +102,6 @@ class DnsPersistSolver:
         """Return whether all servers have the record. Raises `ChallengeError` if none has it, or if
         some do not have it and this is the `last` check.
         """
-        from certctl.dns import authoritative_txt  # noqa: PLC0415 - dnspython is slow to import
-
         name = persistent_validation.record_name(record.domain)
         _, readings = authoritative_txt.read(name, self._lookups.zones, deadline)
         now = self._system.clock.now()

@@ -19,6 +19,10 @@ from urllib.parse import urljoin, urlsplit
 from certctl.challenges.http01 import PREFIX
 from certctl.model.identifiers import Identifier
 from certctl.model.text import printable
+from certctl.rules.validation_certificate import (
+    is_answer,
+    server_name,
+)
 
 SECONDS = 8.0
 MAX_REDIRECTS = 10
@@ -112,11 +116,6 @@ def check_tls_alpn_answer(
     """Return if the certificate that `address` presents to a CA validating `identifier` contains
     the digest of `expected`. Raises `NotReached` otherwise.
     """
-    from certctl.rules.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
-        is_answer,
-        server_name,
-    )
-
     connection = _connect((address, port), seconds)
     with _closed_after(connection, seconds):
         try:

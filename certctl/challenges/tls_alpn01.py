@@ -17,6 +17,11 @@ from certctl.challenges.listeners import TLS_ALPN_01, open_when_free
 from certctl.challenges.port_turns import PortTurn
 from certctl.challenges.shared_answers import Holders
 from certctl.challenges.system import SolverSystem
+from certctl.challenges.tls_alpn01_server import (
+    TlsConnection,
+    sni_context,
+    tls_context,
+)
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import ChallengeError, Interrupted
 from certctl.model.names import parse_identifier
@@ -24,6 +29,10 @@ from certctl.model.ports import Solver
 from certctl.model.spec import ChallengeSpec
 from certctl.model.validation import Placement, Task
 from certctl.rules.options import Option
+from certctl.rules.validation_certificate import (
+    server_name,
+    validation_certificate,
+)
 
 NAME = "tls-alpn"
 OPTIONS: tuple[Option, ...] = ()
@@ -57,10 +66,6 @@ class TlsAlpnSolver:
         return (ChallengeType.TLS_ALPN_01,)
 
     def plan(self, task: Task) -> Placement:
-        from certctl.rules.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
-            server_name,
-        )
-
         if task.type != ChallengeType.TLS_ALPN_01:
             raise ChallengeError(
                 f"{task.identifier}: the challenge is {task.type}, not tls-alpn-01",
@@ -129,11 +134,6 @@ class TlsAlpnSolver:
             self._close()
 
     def _open(self) -> ChallengeServer:
-        from certctl.challenges.tls_alpn01_server import (  # noqa: PLC0415 - only with a listener
-            TlsConnection,
-            sni_context,
-        )
-
         self._port_turn.start()
         try:
             listeners = open_when_free(self._address, self._port, TLS_ALPN_01, self._system)
@@ -144,11 +144,6 @@ class TlsAlpnSolver:
         return ChallengeServer(listeners, connection, "tls-alpn-01")
 
     def _serve(self, placement: Placement) -> None:
-        from certctl.challenges.tls_alpn01_server import tls_context  # noqa: PLC0415 - see `_open`
-        from certctl.rules.validation_certificate import (  # noqa: PLC0415 - cryptography is slow to import
-            validation_certificate,
-        )
-
         certificate = validation_certificate(
             parse_identifier(placement.identifier),
             placement.data["key_authorization"],

@@ -1,21 +1,18 @@
 """Shell completion that Click cannot do by itself: names of certificates, from their files in the
-home directory, and values of settings.
+home directory, and values of settings. `completed_values` finds them.
 
 Errors are ignored during completion.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from certctl.cli.invocation import Invocation
-from certctl.model.errors import CertctlError
-from certctl.model.names import stored_name, unicode_name
+from certctl.cli.implementation import implementation
+from certctl.model.names import stored_name
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -41,11 +38,13 @@ class CertificateName(click.ParamType):  # type: ignore[type-arg]  # generic sin
         already on the command line.
         """
         given = ctx.params.get(param.name or "") or ()
-        found = [each for each in sorted(_certificates(ctx)) if each not in given]
-        if not incomplete.isascii():
-            found = [unicode_name(each) for each in found]
-        return _items(found, incomplete)
+        complete = implementation("certctl.cli.completed_values:certificates")
+        items: list[CompletionItem] = complete(ctx, given, incomplete)
+        return items
 
+
+KNOWN_VALUES = frozenset({"ca", "challenge.method", "challenge.dns_provider", "deploy.targets"})
+"""The keys of the settings that have known values, but no fixed list of choices."""
 
 _Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
@@ -56,66 +55,8 @@ def setting_values(key: str) -> _Completer:
     def complete(
         _context: click.Context, _parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        return _items(KNOWN_VALUES[key](), incomplete)
+        values = implementation("certctl.cli.completed_values:values")
+        items: list[CompletionItem] = values(key, incomplete)
+        return items
 
     return complete
-
-
-def _items(values: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for a completion
-
-    return [CompletionItem(each) for each in values if each.startswith(incomplete)]
-
-
-def _cas() -> Iterable[str]:
-    from certctl.ca.directories import KNOWN_CAS  # noqa: PLC0415 - only for a completion
-
-    return [each.name for each in KNOWN_CAS]
-
-
-def _methods() -> Iterable[str]:
-    from certctl.challenges.loading import method_names  # noqa: PLC0415 - only for a completion
-
-    return method_names()
-
-
-def _dns_providers() -> Iterable[str]:
-    from certctl.dns.loading import provider_names  # noqa: PLC0415 - only for a completion
-
-    return provider_names()
-
-
-def _targets() -> Iterable[str]:
-    from certctl.deploy.loading import target_names  # noqa: PLC0415 - only for a completion
-
-    return target_names()
-
-
-KNOWN_VALUES = MappingProxyType(
-    {
-        "ca": _cas,
-        "challenge.method": _methods,
-        "challenge.dns_provider": _dns_providers,
-        "deploy.targets": _targets,
-    }
-)
-"""Functions that return the values of a setting without a fixed list of choices, by its key."""
-
-
-def _certificates(context: click.Context) -> Iterable[str]:
-    from certctl import config  # noqa: PLC0415 - only for a completion
-
-    invocation = context.find_root().ensure_object(Invocation)
-    environment = invocation.environment
-    try:
-        home = config.home_directory(
-            invocation.home,
-            environment.variables,
-            directory=environment.directory,
-            user_id=environment.user_id,
-        )
-        with os.scandir(home / "certificates") as entries:
-            files = [each.name for each in entries if not each.name.startswith(".")]
-    except (OSError, CertctlError):
-        return ()
-    return (each.removesuffix(".toml") for each in files if each.endswith(".toml"))

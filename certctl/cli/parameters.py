@@ -7,6 +7,7 @@ command's function.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -312,8 +313,6 @@ def examples(*commands: str) -> str:
 
 def no_such_command(given: str, known: Iterable[str], path: str) -> UsageError:
     """Return the error for a command that does not exist; `path` is the command it was given to."""
-    import difflib  # noqa: PLC0415 - only an error needs it
-
     near = difflib.get_close_matches(given, list(known), n=1)
     hint = f"Did you mean {path} {near[0]}?" if near else f"{path} --help"
     return UsageError(

@@ -5,6 +5,7 @@ Commands import it; `certctl --help` and `--version` do not.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,8 +92,6 @@ def _write_error(log: Log, error: BaseException | None) -> None:
 @contextmanager
 def _log_requests(output: Output) -> Iterator[None]:
     """Print each request to the CA and its response (`-vv`)."""
-    import logging  # noqa: PLC0415 - slow to import, and for -vv only
-
     logger, handler = (
         logging.getLogger("certctl.ca"),
         logging.StreamHandler(PrintableStream(output.stderr)),

@@ -9,8 +9,11 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from certctl.dns import propagation, resolver
 from certctl.dns.addresses import check_server
 from certctl.dns.quorum import parse_quorum
+from certctl.dns.resolver import Resolver
+from certctl.dns.zones import Zones
 from certctl.model.ports import Clock
 from certctl.model.spec import ChallengeSpec
 from certctl.model.validation import Placement, Task
@@ -54,9 +57,6 @@ class DnsLookups:
     @property
     def zones(self) -> Zones:
         """Finds the zones of records. Raises `ChallengeError` if this machine has no resolver."""
-        from certctl.dns.resolver import Resolver  # noqa: PLC0415 - dnspython is slow to import
-        from certctl.dns.zones import Zones  # noqa: PLC0415 - as above
-
         with self._guard:
             if self._zones is None:
                 chosen = Resolver(self._challenge.dns_resolver, self._stop)
@@ -73,8 +73,6 @@ class DnsLookups:
     @property
     def propagation(self) -> Propagation:
         """The wait until records are published. Raises `ChallengeError`, like `zones`."""
-        from certctl.dns import propagation, resolver  # noqa: PLC0415 - as above
-
         with self._guard:
             if self._propagation is None:
                 policy = propagation.WaitPolicy(

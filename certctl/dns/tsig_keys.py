@@ -12,6 +12,7 @@ from pathlib import Path
 
 from certctl.model.errors import ConfigurationError
 from certctl.model.lazy_dataclass import dataclass
+from certctl.system.secrets import read_secret
 
 ALGORITHMS = (
     "hmac-sha256",
@@ -44,8 +45,6 @@ def read_key_file(path: str, name: str | None, algorithm: str | None) -> TsigKey
     `algorithm` overrides the file's. Raises `ConfigurationError`, also if other users can read the
     file.
     """
-    from certctl.system.secrets import read_secret  # noqa: PLC0415 - the options need no files
-
     text = read_secret(Path(path))
     keys = list(_statements(text))
     if not keys:

@@ -10,6 +10,7 @@ from certctl.importers.tree import Tree, Unreadable
 from certctl.model.errors import CertctlError
 from certctl.model.importing import FoundAccount
 from certctl.model.text import printable, texts
+from certctl.rules import keys
 
 
 def read_account(
@@ -24,8 +25,6 @@ def read_account(
     contact: object = (),
 ) -> FoundAccount:
     """Return an account whose key is a file in PEM, or in JWK if it is JSON. Never raises."""
-    from certctl.rules import keys  # noqa: PLC0415 - cryptography is slow to import
-
     found = FoundAccount(
         client, printable(id), ca, url, key_file, contact=tuple(texts(contact)) if contact else ()
     )
@@ -41,8 +40,6 @@ def read_account(
 
 def with_key(account: FoundAccount, pem: bytes) -> FoundAccount:
     """Return the account with its key; `problem` says if certctl cannot use it."""
-    from certctl.rules import keys  # noqa: PLC0415 - cryptography is slow to import
-
     kind, key_type, problem = None, None, None
     try:
         kind = keys.describe_private_key(pem)

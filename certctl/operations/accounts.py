@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from certctl.ca.accounts import key_unknown
 from certctl.ca.directories import as_typed, directory_url, label
 from certctl.engine.order.accounts import (
     UNKNOWN,
@@ -31,6 +32,7 @@ from certctl.engine.specs import load
 from certctl.model.ca import Account, AccountKeyType
 from certctl.model.errors import AccountError, AcmeError, CertctlError, UsageError
 from certctl.rules.account_recovery import AccountState, may_be_unknown, some
+from certctl.rules.keys import generate_account_key
 from certctl.store.records import AccountKeys
 
 __all__ = [
@@ -142,9 +144,6 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
     The new key is written to disk before it is sent to the CA. After a crash at any point, the next
     use of the account finds out which of the two keys the CA knows.
     """
-    from certctl.ca.accounts import key_unknown  # noqa: PLC0415 - an idle run needs no network
-    from certctl.rules.keys import generate_account_key  # noqa: PLC0415 - cryptography is slow to import
-
     with exclusive_lock(run, account.directory_url) as lease:
         account = finish_rollover(run, account, lease)
         stored = run.services.records.account_keys(account)

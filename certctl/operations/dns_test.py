@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field
 
+from certctl.dns.resolver import Resolver
+from certctl.dns.zones import name_servers
 from certctl.engine.order.authorize import remove_leftovers
 from certctl.engine.order.challenge_self_test import throwaway_task
 from certctl.engine.run import Run
@@ -137,7 +139,4 @@ def _writer(result: DnsTestResult, provider: str | None) -> str:
 def _servers(zone: str | None, resolver: str | None, run: Run) -> tuple[str, ...]:
     if zone is None:
         return ()
-    from certctl.dns.resolver import Resolver  # noqa: PLC0415 - dnspython is slow to import
-    from certctl.dns.zones import name_servers  # noqa: PLC0415 - as above
-
     return tuple(str(each) for each in name_servers(zone, Resolver(resolver, run.stop)))

@@ -12,16 +12,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TextIO
 
 from certctl.model.errors import CertctlError, UsageError, ValidationFailed
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import MESSAGE, escaped
 from certctl.output import document
 from certctl.output.document import Result
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -224,27 +221,16 @@ class Output:
         if not self.terminal:
             self.stdout.write(_aligned([table.headings, *(row.cells for row in table.rows)]))
             return
-        from rich import box  # noqa: PLC0415 - only a terminal needs it
-        from rich.table import Table as RichTable  # noqa: PLC0415 - only a terminal needs it
-        from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
+        # rich is slow to import, and most commands draw nothing
+        from certctl.output.drawing import console_on, draw_table  # noqa: PLC0415
 
         columns, fits = _columns_that_fit(table, self.width)
-        drawn = RichTable(
-            box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False
+        draw_table(
+            console_on(self.stdout, coloured=self.colour(self.stdout)),
+            [(table.headings[each], fits and each != columns[-1]) for each in columns],
+            [([row.cells[each] for each in columns], row.style) for row in table.rows],
+            gap=_GAP,
         )
-        for column in columns:
-            last = column == columns[-1]
-            drawn.add_column(table.headings[column], overflow="fold", no_wrap=fits and not last)
-        for row in table.rows:
-            drawn.add_row(*(Text(row.cells[column]) for column in columns), style=row.style)
-        self.console().print(drawn)
-
-    def console(self) -> Console:
-        """Return rich's console on standard output."""
-        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-
-        colour: Literal["auto"] | None = "auto" if self.colour(self.stdout) else None
-        return Console(file=self.stdout, color_system=colour, highlight=False)
 
 
 def _is_named(error: CertctlError) -> bool:

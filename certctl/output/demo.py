@@ -11,7 +11,11 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from rich.live import Live
+from rich.text import Text
+
 from certctl.output.console import Output, terminal_text
+from certctl.output.drawing import console_on
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -99,8 +103,6 @@ class Diagram:
         self._live.update(self._rendered(), refresh=True)
 
     def _rendered(self) -> RenderableType:
-        from rich.text import Text  # noqa: PLC0415 - rich is loaded already
-
         active = set() if self._ended else self._steps_shown[-1][0].parts
         picture = Text("\n")
         for line in _DIAGRAM:
@@ -125,7 +127,9 @@ def display_for(output: Output) -> Iterator[Lines | Diagram]:
     if not output.terminal or output.json or output.quiet or not output.live:
         yield Lines(output)
         return
-    from rich.live import Live  # noqa: PLC0415 - only a terminal needs it
-
-    with Live(console=output.console(), auto_refresh=False, vertical_overflow="crop") as live:
+    with Live(
+        console=console_on(output.stdout, coloured=output.colour(output.stdout)),
+        auto_refresh=False,
+        vertical_overflow="crop",
+    ) as live:
         yield Diagram(live)

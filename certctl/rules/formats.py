@@ -1,6 +1,6 @@
 """Certificates as PEM and DER (RFC 7468, RFC 8555 §9.1), and the formats for copies and exports.
 
-Plain text processing, except for PKCS#12 (RFC 7292). Parsing is strict, because a download from a
+Plain text processing; PKCS#12 is made by `pkcs12`. Parsing is strict, because a download from a
 CA becomes a file that a proxy loads: anything that is not a certificate is rejected.
 """
 
@@ -16,7 +16,6 @@ from certctl.model.spec import CopyFormat, Pkcs12Encryption
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 _LINE = 64
-_LEGACY_ROUNDS = 20_000
 
 
 def split_certificates(pem: bytes) -> list[bytes]:
@@ -83,51 +82,11 @@ def contents(
         case CopyFormat.COMBINED:
             return material.combined or b""
         case CopyFormat.PKCS12:
-            return _to_pkcs12(material, name, password or "", encryption)
+            # cryptography is slow to import, and only this format needs it
+            from certctl.rules.pkcs12 import to_pkcs12  # noqa: PLC0415
 
-
-def _to_pkcs12(
-    material: Material, name: str, password: str, encryption: Pkcs12Encryption | None
-) -> bytes:
-    # slow to import, and used only for this format
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-        BestAvailableEncryption,
-        KeySerializationEncryption,
-        PrivateFormat,
-        pkcs12,
-    )
-
-    from certctl.rules import keys  # noqa: PLC0415
-
-    algorithm: KeySerializationEncryption = BestAvailableEncryption(password.encode())
-    if encryption is Pkcs12Encryption.LEGACY:
-        # What Windows Server 2016, macOS and many appliances read: PBE with SHA-1 and 3DES.
-        algorithm = (
-            PrivateFormat.PKCS12.encryption_builder()
-            .kdf_rounds(_LEGACY_ROUNDS)
-            .key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
-            .hmac_hash(hashes.SHA1())  # noqa: S303 - see above
-            .build(password.encode())
-        )
-    try:
-        return pkcs12.serialize_key_and_certificates(
-            name.encode(),
-            keys.load_private_key(material.privkey or b""),
-            x509.load_pem_x509_certificate(material.cert),
-            [x509.load_pem_x509_certificate(each) for each in split_certificates(material.chain)]
-            if material.chain.strip()
-            else None,
-            algorithm,
-        )
-    except UnsupportedAlgorithm as error:
-        raise ConfigurationError(
-            f"OpenSSL on this machine does not support the {encryption} encryption of PKCS#12",
-            hint="Use the modern encryption.",
-            code="configuration.pkcs12",
-        ) from error
+            certificates = split_certificates(material.chain) if material.chain.strip() else []
+            return to_pkcs12(material, certificates, name, password or "", encryption)
 
 
 def _decode(pem: bytes) -> list[bytes]:

@@ -71,7 +71,7 @@ ONLY_IN = {
         "rules.chain",
         "rules.keys",
         "rules.x509",
-        "rules.formats",
+        "rules.pkcs12",
         "rules.validation_certificate",
         "ca",
         ASIDE,

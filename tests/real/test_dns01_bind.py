@@ -15,8 +15,8 @@ import pytest
 
 from certctl.challenges.dns01 import create, txt_value
 from certctl.challenges.system import SolverSystem
-from certctl.dns.providers.rfc2136 import MAX_CHANGES_PER_UPDATE, Rfc2136Provider
 from certctl.dns.tsig_keys import read_key_file
+from certctl.dns.updates import MAX_CHANGES_PER_UPDATE, Rfc2136Provider
 from certctl.model.ca import ChallengeType
 from certctl.model.errors import ChallengeError, ConfigurationError, Interrupted, PropagationTimeout
 from certctl.model.names import parse_identifier

@@ -20,6 +20,8 @@ from certctl.model.ports import DnsProvider
 from certctl.model.validation import TxtRecord
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
+from certctl.system.files import ensure_directory, read_private, write_atomic
+from certctl.system.locks import acquire
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -143,9 +145,6 @@ class AcmeDnsProvider:
         known = self._read().get(domain)
         if known is not None:
             return _account_of(known, domain, self._path)
-        from certctl.system.files import ensure_directory, write_atomic  # noqa: PLC0415 - see `_read`
-        from certctl.system.locks import acquire  # noqa: PLC0415 - as above
-
         ensure_directory(self._path.parent)
         with acquire(
             self._path.with_name(f"{self._path.name}.lock"),
@@ -165,8 +164,6 @@ class AcmeDnsProvider:
         return _account_of(document[domain], domain, self._path)
 
     def _read(self) -> dict[str, object]:
-        from certctl.system.files import read_private  # noqa: PLC0415 - the options need no files
-
         if not self._path.exists():
             return {}
         try:

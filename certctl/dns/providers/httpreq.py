@@ -18,6 +18,7 @@ from certctl.model.ports import DnsProvider
 from certctl.model.validation import TxtRecord
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
+from certctl.system.secrets import read_secret
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -142,8 +143,6 @@ class HttpreqProvider:
 
 
 def _user(settings: Mapping[str, Value]) -> tuple[str, str] | None:
-    from certctl.system.secrets import read_secret  # noqa: PLC0415 - the options need no files
-
     name = settings.get("dns.httpreq.username")
     if not name:
         return None

@@ -16,6 +16,7 @@ from certctl.importers.tree import Unreadable
 from certctl.model.certificate import Material
 from certctl.model.errors import CertctlError
 from certctl.model.importing import FoundAccount, FoundCertificate, FoundClient, FoundFiles
+from certctl.rules import keys, x509
 
 NAME = "traefik"
 HOMES = ("/var/lib/traefik", "/etc/traefik", "/letsencrypt", "/data/traefik")
@@ -89,8 +90,6 @@ def _resolvers(document: Mapping[str, object]) -> Iterator[tuple[str, Mapping[st
 
 
 def _account(path: str, resolver: str, content: Mapping[str, object]) -> FoundAccount | None:
-    from certctl.rules import keys  # noqa: PLC0415 - cryptography is slow to import
-
     account = inner(content, "Account")
     if not account:
         return None
@@ -128,8 +127,6 @@ def _certificates(
 
 
 def _pair(document: Mapping[str, object]) -> Pair:
-    from certctl.rules import keys, x509  # noqa: PLC0415 - as above
-
     certificates = split(_decoded(document.get("certificate")))
     key = _decoded(document.get("key"))
     if not certificates:

@@ -10,17 +10,15 @@ import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from certctl.model.errors import ConfigurationError, StoreError, UnknownCertificate
 from certctl.model.names import is_certificate_name
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
-from certctl.rules.copies import copy_table, parse_copy
-from certctl.rules.options import Option
-from certctl.rules.settings import OWN_KEYS, Settings, check, flatten
+from certctl.rules.settings import Settings
 from certctl.rules.spec import from_table, to_table
 from certctl.store.home.contents import Contents
 from certctl.store.home.idle import Signature, file_signature, signature
@@ -37,16 +35,9 @@ from certctl.system.files import (
 )
 
 if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
+    pass
 
 _LIMIT = 1 << 20
-_HEADING = (
-    "The specification of this certificate. After editing it, run `certctl renew`.",
-    "Settings that are missing here come from certctl.toml or have their default.",
-)
-_LONG_LIST = 3
-_COPIES = "deploy.copy"
-"""The one setting that is written as tables; a list of strings is accepted too."""
 
 
 class Specs:
@@ -189,10 +180,13 @@ class Specs:
         write_atomic(path, pem)
 
     def _text(self, path: Path, current: bytes | None, wanted: Mapping[str, Value]) -> str:
+        # tomlkit is slow to import, and needed only for changes
+        from certctl.store.home.spec_text import edited_text, new_text  # noqa: PLC0415
+
         if current is None:
-            return _new_text(wanted)
+            return new_text(wanted)
         try:
-            edited = _edit(current.decode("utf-8-sig"), wanted, self._settings.table)
+            edited = edited_text(current.decode("utf-8-sig"), wanted, self._settings.table)
         except ValueError as error:
             raise ConfigurationError(
                 f"{path}: {error}", hint="Correct the file in an editor.", code="configuration.toml"
@@ -200,7 +194,7 @@ class Specs:
         if edited is not None:
             return edited
         self._warn(f"{path} was rewritten; its comments could not be preserved.")
-        return _new_text(wanted)
+        return new_text(wanted)
 
     def _unknown(self, name: str) -> UnknownCertificate:
         near = difflib.get_close_matches(name, self.names(), n=1)
@@ -219,148 +213,3 @@ def _access(path: Path) -> tuple[int, int | None]:
     except OSError:
         return PRIVATE_FILE, None
     return stat.S_IMODE(facts.st_mode) & 0o775, facts.st_gid
-
-
-def _new_text(wanted: Mapping[str, Value]) -> str:
-    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
-
-    document = tomlkit.document()
-    for line in _HEADING:
-        document.add(tomlkit.comment(line))
-    document.add(tomlkit.nl())
-    for key, value in wanted.items():
-        _set(document, key, value)
-    return tomlkit.dumps(document)
-
-
-def _edit(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> str | None:
-    """Return the text with the values that differ replaced; None if the result would not mean
-    `wanted`. Raises ValueError if the text is not valid TOML.
-    """
-    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
-
-    document = tomlkit.parse(text)
-    present = _prune(document, "", wanted)
-    for key, value in wanted.items():
-        if key not in present or not _is_same(key, present[key], value, table):
-            _set(document, key, value)
-    result = tomlkit.dumps(document)
-    return result if _parses_to(result, wanted, table) else None
-
-
-def _prune(
-    node: MutableMapping[str, Any],
-    prefix: str,
-    wanted: Mapping[str, Value],
-) -> dict[str, object]:
-    """Remove unwanted keys, and the tables that become empty; return the remaining values by
-    dotted key.
-    """
-    present: dict[str, object] = {}
-    for name in list(node):
-        key, value = f"{prefix}{name}", node[name]
-        if isinstance(value, MutableMapping) and key not in OWN_KEYS:
-            below = _prune(value, f"{key}.", wanted)
-            present.update(below)
-            if not below and not _has_comment(value):
-                del node[name]
-        elif key in wanted:
-            present[key] = _plain(value)
-        else:
-            del node[name]
-    return present
-
-
-def _has_comment(node: MutableMapping[str, Any]) -> bool:
-    as_string = getattr(node, "as_string", None)
-    return callable(as_string) and "#" in str(as_string())
-
-
-def _is_same(key: str, present: object, value: Value, table: Mapping[str, Option]) -> bool:
-    if present == _toml(value):
-        return True
-    option = table.get(key)
-    if option is None:
-        return False
-    try:
-        return check(option, present) == value
-    except ConfigurationError:
-        return False
-
-
-def _set(document: TOMLDocument, key: str, value: Value) -> None:
-    """Set a dotted key; creates missing tables."""
-    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
-
-    *path, leaf = key.split(".")
-    node: MutableMapping[str, Any] = document
-    for index, name in enumerate(path):
-        if name not in node:
-            # a table that contains only tables needs no header
-            node[name] = tomlkit.table(is_super_table=index < len(path) - 1)
-        node = node[name]
-    if isinstance(value, tuple) and leaf in node and _set_list(node[leaf], value):
-        return
-    if key == _COPIES and isinstance(value, tuple) and value:
-        # removed first: tomlkit cannot replace a list with tables
-        node.pop(leaf, None)
-        node[leaf] = _tables([copy_table(parse_copy(each)) for each in value])
-        return
-    node[leaf] = _item(value)
-
-
-def _tables(tables: Sequence[Mapping[str, str | bool]]) -> Any:
-    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
-
-    array = tomlkit.aot()
-    for each in tables:
-        array.append(tomlkit.item(dict(each)))
-    return array
-
-
-def _set_list(array: Any, value: tuple[str, ...]) -> bool:
-    """Change a list in place, which preserves its comments; return whether that was possible."""
-    import tomlkit.items  # noqa: PLC0415 - slow to import, and needed only for changes
-
-    if not isinstance(array, tomlkit.items.Array):
-        return False
-    for index in reversed(range(len(array))):
-        if array[index] not in value:
-            del array[index]
-    for each in value:
-        if each not in array:
-            array.append(each)
-    return bool(tuple(_plain(array)) == value)
-
-
-def _item(value: Value) -> Any:
-    import tomlkit  # noqa: PLC0415 - slow to import, and needed only for changes
-
-    item = tomlkit.item(_toml(value))
-    if isinstance(value, tuple) and len(value) > _LONG_LIST:
-        item.multiline(True)
-    return item
-
-
-def _toml(value: Value) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    unwrap = getattr(value, "unwrap", None)
-    return unwrap() if callable(unwrap) else value
-
-
-def _parses_to(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> bool:
-    """Return whether another parser reads exactly `wanted` from the text."""
-    try:
-        found = flatten(tomllib.loads(text))
-    except tomllib.TOMLDecodeError:
-        return False
-    return found.keys() == wanted.keys() and all(
-        _is_same(key, found[key], value, table) for key, value in wanted.items()
-    )
