@@ -13,7 +13,8 @@ from certctl.model.errors import ConfigurationError, UnknownCertificate
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.values import Value
 from certctl.rules.options import OPTIONS, Option
-from certctl.rules.settings import OptionTable, Settings, Source
+from certctl.rules.settings import OptionTable, Settings, Source, flatten
+from certctl.store.home.new_spec import new_text
 from tests.unit.store_samples import NAME, everything_below, mode, open_store, wanted
 
 EDITED = """\
@@ -33,6 +34,27 @@ method = "webroot"
 # ten minutes, the disk is slow
 hook_timeout = "10m"
 reload = "systemctl reload nginx"
+"""
+
+LAID_OUT = """\
+version = 2
+names = [
+    "a.example",
+    "b.example",
+    "c.example",
+    "d.example",
+]
+ca = "dev"
+
+[account]
+email = ["ops@example.com"]
+
+[deploy]
+reload = "true"
+
+[[deploy.copy]]
+to = "/srv/a.pem"
+format = "fullchain"
 """
 
 OTHER = Identifier(IdentifierType.DNS, "shop.example.com")
@@ -70,6 +92,53 @@ def test_a_new_file_has_the_names_and_the_choices_and_nothing_else(tmp_path: Pat
         "challenge": {"http_port": 8080},
     }
     assert "version = 1\nnames = " in text
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+VALUES = st.one_of(
+    TEXTS,
+    st.booleans(),
+    st.integers(-(10**9), 10**9),
+    st.floats(allow_nan=False),
+    st.lists(TEXTS, max_size=6).map(tuple),
+)
+KEYS = (
+    *("account.email", "ca", "challenge.method", "challenge.plug-in.x", "challenge.webroots"),
+    *("deploy.hook_timeout", "deploy.nginx.config", "deploy.reload", "dns.rfc2136.server"),
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.booleans())
+def test_the_text_of_a_new_spec_means_its_values(
+    chosen: dict[str, Value], with_copies: bool
+) -> None:
+    copies = ("fullchain:/srv/a b/c.pem", "der:/srv/c.der")
+    values: dict[str, Value] = {"version": 2, "names": ("a", "b", "c", "d"), **chosen}
+    tables = [
+        {"to": "/srv/a b/c.pem", "format": "fullchain"},
+        {"to": "/srv/c.der", "format": "der"},
+    ]
+    copied: dict[str, Value] = {"deploy.copy": copies} if with_copies else {}
+
+    found = flatten(tomllib.loads(new_text({**values, **copied})))
+
+    assert found.pop("deploy.copy", None) == (tables if with_copies else None)
+    assert found == {
+        key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+    }
+
+
+def test_a_new_spec_is_laid_out_as_a_person_would() -> None:
+    values: dict[str, Value] = {
+        "version": 2,
+        "names": ("a.example", "b.example", "c.example", "d.example"),
+        "account.email": ("ops@example.com",),
+        "ca": "dev",
+        "deploy.copy": ("fullchain:/srv/a.pem",),
+        "deploy.reload": "true",
+    }
+
+    assert new_text(values).partition("\n\n")[2] == LAID_OUT
 
 
 def test_saving_an_unchanged_spec_changes_nothing(tmp_path: Path) -> None:

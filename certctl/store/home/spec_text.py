@@ -1,4 +1,4 @@
-"""The text of `certificates/NAME.toml`, written and edited with tomlkit.
+"""The text of a `certificates/NAME.toml` that exists, edited with tomlkit.
 
 An edit changes only the values that differ, so that comments, the order of keys and the notation of
 values are preserved.
@@ -19,25 +19,7 @@ from certctl.model.values import Value
 from certctl.rules.copies import copy_table, parse_copy
 from certctl.rules.options import Option
 from certctl.rules.settings import OWN_KEYS, check, flatten
-
-_HEADING = (
-    "The specification of this certificate. After editing it, run `certctl renew`.",
-    "Settings that are missing here come from certctl.toml or have their default.",
-)
-_LONG_LIST = 3
-_COPIES = "deploy.copy"
-"""The one setting that is written as tables; a list of strings is accepted too."""
-
-
-def new_text(wanted: Mapping[str, Value]) -> str:
-    """Return the text of a new spec."""
-    document = tomlkit.document()
-    for line in _HEADING:
-        document.add(tomlkit.comment(line))
-    document.add(tomlkit.nl())
-    for key, value in wanted.items():
-        _set(document, key, value)
-    return tomlkit.dumps(document)
+from certctl.store.home.new_spec import COPIES, LONG_LIST
 
 
 def edited_text(text: str, wanted: Mapping[str, Value], table: Mapping[str, Option]) -> str | None:
@@ -104,7 +86,7 @@ def _set(document: TOMLDocument, key: str, value: Value) -> None:
         node = node[name]
     if isinstance(value, tuple) and leaf in node and _set_list(node[leaf], value):
         return
-    if key == _COPIES and isinstance(value, tuple) and value:
+    if key == COPIES and isinstance(value, tuple) and value:
         # removed first: tomlkit cannot replace a list with tables
         node.pop(leaf, None)
         node[leaf] = _tables([copy_table(parse_copy(each)) for each in value])
@@ -134,7 +116,7 @@ def _set_list(array: Any, value: tuple[str, ...]) -> bool:
 
 def _item(value: Value) -> Any:
     item = tomlkit.item(_toml(value))
-    if isinstance(value, tuple) and len(value) > _LONG_LIST:
+    if isinstance(value, tuple) and len(value) > LONG_LIST:
         item.multiline(True)
     return item
 

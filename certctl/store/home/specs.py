@@ -23,6 +23,7 @@ from certctl.rules.spec import from_table, to_table
 from certctl.store.home.contents import Contents
 from certctl.store.home.idle import Signature, file_signature, signature
 from certctl.store.home.layout import Layout
+from certctl.store.home.new_spec import new_text
 from certctl.store.home.seen import SeenFiles
 from certctl.system.files import (
     PRIVATE_FILE,
@@ -180,11 +181,11 @@ class Specs:
         write_atomic(path, pem)
 
     def _text(self, path: Path, current: bytes | None, wanted: Mapping[str, Value]) -> str:
-        # tomlkit is slow to import, and needed only for changes
-        from certctl.store.home.spec_text import edited_text, new_text  # noqa: PLC0415
-
         if current is None:
             return new_text(wanted)
+        # tomlkit is slow to import, and needed only for changes
+        from certctl.store.home.spec_text import edited_text  # noqa: PLC0415
+
         try:
             edited = edited_text(current.decode("utf-8-sig"), wanted, self._settings.table)
         except ValueError as error:
