@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,11 @@ Signature = list[int]
 
 Seen = dict[str, Any]
 """What `snapshot` returned when a renewal state was saved."""
+
+_Here = tuple[str | None, bytes | None, bytes | None]
+"""The live link and the signatures of the deployment and the version's files, packed: thousands are
+kept at once.
+"""
 
 _IN_VERSION = tuple(f"/{each}" for each in ("issued.json", *CERTIFICATE_FILES, *KEY_FILES))
 
@@ -81,7 +87,7 @@ class Idle:
         self._home = f"{layout.home}"
         self._pending_orders = str(layout.pending_orders)
         # the rules can change with the version, the defaults with certctl.toml
-        self._states: dict[str, Seen] = {}
+        self._expected: dict[str, _Here | None] = {}
         self._defaults = f"{VERSION} {settings.spec_digest()}"
 
     def snapshot(self, name: str, spec: Signature | None, files: Signature | None) -> Json:
@@ -105,7 +111,7 @@ class Idle:
         pending = self._pending()
         for name in names:
             state = self._idle_state(name, pending, now)
-            if state is None or not self._is_unchanged_here(name, state):
+            if state is None or not self._is_as(_here(state), name):
                 yield name
 
     def due(self, names: Iterable[str], now: datetime) -> Iterator[str]:
@@ -118,15 +124,18 @@ class Idle:
             if state is None:
                 yield name
             else:
-                self._states[name] = state
+                self._expected[name] = _here(state)
 
     def due_here(self, names: Iterable[str], now: datetime) -> Iterator[str]:
         """Yield the names for which the live version, its files or the deployment have changed. The
         files that `due` has just read are not read again.
         """
         for name in names:
-            state = self._states.pop(name, None) or self._idle_state(name, frozenset(), now)
-            if state is None or not self._is_unchanged_here(name, state):
+            expected = self._expected.pop(name, None)
+            if expected is None:
+                state = self._idle_state(name, frozenset(), now)
+                expected = None if state is None else _here(state)
+            if not self._is_as(expected, name):
                 yield name
 
     def _pending(self) -> Collection[str]:
@@ -163,17 +172,18 @@ class Idle:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def _is_unchanged_here(self, name: str, seen: Seen) -> bool:
+    def _is_as(self, expected: _Here | None, name: str) -> bool:
+        return expected is not None and expected == self._found_here(name)
+
+    def _found_here(self, name: str) -> _Here | None:
+        """Return how this machine's files are now, None if they cannot be examined."""
         try:
             live = self._live(name)
-            return bool(
-                seen["live"] == live
-                and seen["deployed"] == self._deployed(name)
-                # the link is relative to its directory: ../archive/NAME/N
-                and seen["files"] == (live and files_signature(self._home + live[2:]))
-            )
-        except (OSError, KeyError):
-            return False
+            # the link is relative to its directory: ../archive/NAME/N
+            files = None if live is None else files_signature(self._home + live[2:])
+            return _packed(live, self._deployed(name), files)
+        except OSError:
+            return None
 
     def _live(self, name: str) -> str | None:
         try:
@@ -186,3 +196,19 @@ class Idle:
             return signature(os.stat(f"{self._deployments}{name}.json"))  # noqa: PTH116
         except FileNotFoundError:
             return None
+
+
+def _here(seen: Seen) -> _Here | None:
+    """Return how this machine's files were, None if that cannot be understood."""
+    try:
+        return _packed(seen["live"], seen["deployed"], seen["files"])
+    except (KeyError, TypeError, OverflowError):
+        return None
+
+
+def _packed(live: str | None, deployed: Signature | None, files: Signature | None) -> _Here:
+    return live, _bytes(deployed), _bytes(files)
+
+
+def _bytes(values: Signature | None) -> bytes | None:
+    return None if values is None else array("q", values).tobytes()
