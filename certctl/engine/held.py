@@ -171,20 +171,19 @@ class Held:
         self, renewal_state: RenewalState, *, next_action_at: datetime | None
     ) -> None:
         """Save the renewal state, with the time before which `renew` can skip the certificate; then
-        drop the order of a version that is archived.
+        drop the order of a version that is archived and wanted. Until it is wanted, its order tells
+        the next run that it is there.
         """
         self.carry(renewal_state)
         self._unsaved = False
         action = NextAction(next_action_at)
-        orders = tuple(
-            each for each in self.stored.orders if not self.stored.version_of([each.url])
-        )
+        orders = tuple(each for each in self.stored.orders if not self._is_finished(each))
         self._write(Changes(renewal_state=renewal_state, next_action=action, orders=orders))
 
     def save_deployment(self, deployment: Deployment) -> None:
         """Save the state of a deployment."""
-        self._carry_deployment(deployment)
         self._machine.save_deployment(self.name, deployment)
+        self._carry_deployment(deployment)
         others = _without(self.here.deployments, deployment)
         self._here = replace(self.here, deployments=(deployment, *others))
 
@@ -293,6 +292,10 @@ class Held:
         stored = self.stored
         gen = self._records.write(self.name, changes, expect=stored.gen, token=self._lease.token)
         self._stored = stored.after(changes, gen)
+
+    def _is_finished(self, order: PendingOrder) -> bool:
+        version = self.stored.version_of([order.url])
+        return version is not None and version.number <= (self.deployment.wanted or 0)
 
     def _flip(self, version: Version) -> None:
         self._machine.flip(self.name, version.number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from certctl.engine.circuit_breaker import CircuitBreaker
@@ -140,8 +140,7 @@ def order_side_by_side(batch: Sequence[Item], hooks: Hooks, run: Run) -> list[It
             )
         )
     except BaseException:
-        for each in batch:
-            run.release(each.name)
+        _release([*done.values(), *batch], run)
         hooks.done += [done[place].outcome for place in sorted(done)]
         raise
     return [done[place] for place in range(len(batch))]
@@ -162,9 +161,19 @@ def complete(items: Sequence[Item], run: Run, outcomes: list[Outcome]) -> None:
         for place, item in finished:
             items[place] = item
     finally:
-        for each in items:
-            run.release(each.name)
+        _release(items, run)
         outcomes += [each.outcome for each in items]
+
+
+def _release(items: Sequence[Item], run: Run) -> None:
+    """Release the locks; save what a step that was stopped has not saved yet, if that is possible:
+    otherwise the next run finds it out.
+    """
+    for each in items:
+        if each.held is not None:
+            with suppress(CertctlError):
+                each.held.save_carried()
+        run.release(each.name)
 
 
 def _held_again(item: Item, run: Run) -> Item:

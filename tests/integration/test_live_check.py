@@ -63,9 +63,10 @@ def verified(server: Server, **more: Value) -> dict[str, Value]:
 
 
 def likely(server: Server, directory: Path) -> dict[str, Value]:
-    """A target that says that it listens where the server does."""
-    program = directory / "nginx-here"
-    block = f"server {{ listen {server.tls.port} ssl; }}"
+    """A target that says that it listens where the server does, and uses the certificate."""
+    program, live = directory / "nginx-here", directory / "home" / "live" / NAME
+    files = f"ssl_certificate {live}/fullchain.pem; ssl_certificate_key {live}/privkey.pem;"
+    block = f"server {{ listen {server.tls.port} ssl; {files} }}"
     dump = f"# configuration file /nginx.conf:\nhttp {{ {block} }}"
     executable(program, f'case "$*" in *-T*) echo "{dump}";; esac')
     return {"deploy.targets": ("nginx",), "deploy.nginx.binary": str(program)}

@@ -199,7 +199,9 @@ class HomeRecords:
         versions = _Headers(name, self._parts)
         if spec is not None:
             self._specs[name] = spec
-        if not (spec or error or saved or pending or versions.numbers):
+        # a file that cannot be read is no less there, and is replaced by the first write
+        files = {renewal, orders} != {MISSING}
+        if not (spec or error or files or versions.numbers):
             return None
         stored = Stored(
             name,
