@@ -8,40 +8,34 @@ kill, one of the two clients renews the certificate, or the next run of `renew` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from certctl.ca.directories import KNOWN_CAS, ca_kind, directory_url, label
+from certctl.ca.directories import KNOWN_CAS, ca_kind
 from certctl.deploy.loading import target_names
 from certctl.engine.delivery.live_check import check_live
 from certctl.engine.delivery.live_version import mark_undeployed
 from certctl.engine.delivery.steps import Rollout, Target, new_rollout, targets_of
 from certctl.engine.held import Held
-from certctl.engine.order.accounts import ensure_account, exclusive_lock, save_changed
 from certctl.engine.remember import remember
 from certctl.engine.run import Run
 from certctl.importers import handover
-from certctl.importers import turned_off as schedules
-from certctl.importers.accounts import json_object
 from certctl.importers.loading import look
 from certctl.importers.system import group_name, read_pair
 from certctl.importers.tree import Tree, Unreadable
-from certctl.model.ca import Account, AccountKeyType
+from certctl.model.ca import Account
 from certctl.model.certificate import IssuedCertificate, Material, Version
 from certctl.model.delivery import Deployment
 from certctl.model.errors import (
-    AccountError,
     CertctlError,
-    ConfigurationError,
     Interrupted,
     StoreError,
     UsageError,
 )
 from certctl.model.identifiers import Identifier
 from certctl.model.importing import (
-    FoundAccount,
     FoundCertificate,
     FoundClient,
     FoundMachine,
@@ -55,12 +49,13 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import certificate_name, default_certificate_name, parse_identifiers
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
+from certctl.operations.adopted_accounts import account_key, account_of, account_text
+from certctl.operations.import_finish import turn_on_again
 from certctl.rules import x509
-from certctl.rules.keys import account_key_type, from_jwk, key_sha256, standard_pem
+from certctl.rules.keys import key_sha256
 from certctl.rules.renewal import request_of
 from certctl.rules.service_address import format_service
 from certctl.rules.spec import merge_choices, resolve
-from certctl.store.records import AccountKeys
 from certctl.system.files import check_trusted
 
 _WAYS = frozenset({"--webroot", "--standalone", "--dns", "--tls-alpn", "--dns-credentials"})
@@ -232,7 +227,7 @@ def take_over(
             name=name,
             code="import.exists",
         )
-    account = _account(found, machine, given, run)
+    account = account_of(found, machine, given, run)
     choices = _choices(found, account, given, run)
     spec = _spec(name, found.facts.identifiers, choices, run)
     held.check_access(spec)
@@ -271,7 +266,7 @@ def take_over(
             raise
         imports.save(replace(record, state=ImportState.DONE))
     steps = [
-        ("account", _account_text(account)),
+        ("account", account_text(account)),
         ("version", f"{version.number} = {found.files.fullchain}; nothing was ordered"),
         ("spec", f"certificates/{name}.toml"),
         *(("hooks", each) for each in hooks),
@@ -440,7 +435,7 @@ def _give_back_steps(record: ImportRecord, held: Held, run: Run) -> list[tuple[s
         handover.start_client(record.stop)
         steps.append((record.client, f"{record.stop.path} is back: {record.client} renews it"))
     steps += [
-        (record.client, f"{each} runs it again") for each in _turn_on_again(record.client, run)
+        (record.client, f"{each} runs it again") for each in turn_on_again(record.client, run)
     ]
     imports.drop(record.certificate)
     if not any(each.home == record.home for each in imports.all()):
@@ -483,97 +478,6 @@ def _free_name(found: FoundCertificate, run: Run) -> str:
     except UsageError:
         identifiers = found.facts.identifiers if found.facts is not None else ()
         return default_certificate_name(identifiers, run.services.records.names())
-
-
-def account_key(data: bytes) -> bytes:
-    """Return an account key as PEM, from PEM or JWK. Raises `ConfigurationError`."""
-    if data.lstrip()[:1] != b"{":
-        return standard_pem(data)
-    try:
-        return from_jwk(json_object(data))
-    except Unreadable as error:
-        raise ConfigurationError(f"the account key is {error}", code="configuration.key") from None
-
-
-def adopt_account(
-    run: Run,
-    directory: str,
-    ca_bundle: str | None,
-    key: bytes,
-    url: str | None = None,
-    contact: Sequence[str] = (),
-) -> Account:
-    """Return the account with this key in certctl's home, adopted if it is not there yet. Without
-    its URL, the CA is asked for it (RFC 8555 §7.3.1).
-
-    Raises `AccountError` if the CA has no account with this key, `ConfigurationError` for a key
-    that certctl cannot use.
-    """
-    records = run.services.records
-    kind, key = account_key_type(key), standard_pem(key)
-    digest = key_sha256(key)
-    for each in records.accounts():
-        theirs = each.directory_url == directory
-        same_key = theirs and key_sha256(records.account_keys(each).current) == digest
-        if same_key or (url is not None and each.url == url):
-            return each
-    if url is None:
-        client = run.client(directory, ca_bundle).with_key(key)
-        state = client.new_account((), terms_agreed=False, only_existing=True)
-        if state.status != "valid":
-            raise AccountError(
-                f"the account of this key at {label(directory)} is {state.status}",
-                hint="Register a new account with: certctl register",
-                code="acme.account",
-            )
-        url, contact = state.url, state.contact
-    account = Account(
-        id="",
-        directory_url=directory,
-        url=url,
-        key_type=AccountKeyType(kind),
-        contact=tuple(contact),
-        created=run.services.clock.now(),
-        ca_bundle=ca_bundle,
-    )
-    with exclusive_lock(run, directory) as lease:
-        return save_changed(run, account, lease, AccountKeys(key))
-
-
-def _account(
-    found: FoundCertificate,
-    machine: FoundMachine,
-    given: Mapping[str, Value],
-    run: Run,
-) -> Account:
-    """Return the account for renewals: the other client's, or the one that was chosen."""
-    ca = directory_url(str(given.get("ca", found.ca)))
-    bundle = given.get("ca_bundle")
-    bundle = str(bundle) if bundle is not None else None
-    known = [
-        each
-        for client in machine.clients
-        if client.client == found.client
-        for each in client.accounts
-        if each.key is not None and each.problem is None
-    ]
-    wanted = given.get("account.id") or found.account_url
-    for each in known:
-        is_it = each.url == wanted if wanted else each.key_file == found.account_key_file
-        if is_it:
-            return _adopted(each, ca, bundle, run)
-    chosen = given.get("account.id")
-    return ensure_account(run, ca, bundle, str(chosen) if chosen is not None else None)
-
-
-def _adopted(account: FoundAccount, ca: str, bundle: str | None, run: Run) -> Account:
-    if account.key is None:
-        raise ConfigurationError(f"{account.key_file} cannot be read", code="configuration.key")
-    return adopt_account(run, ca, bundle, account.key, account.url, account.contact)
-
-
-def _account_text(account: Account) -> str:
-    return f"{account.url} at {label(account.directory_url)}, kept"
 
 
 def _choices(
@@ -732,144 +636,6 @@ def _take_hooks(found: FoundCertificate, machine: FoundMachine, run: Run) -> lis
             del links[link]
     handover.take_hooks(links)
     return [f"{link.relative_to(home)} → {target}" for link, target in links.items()]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What `--finish` did with the schedules of a client: those it turned off, and those that have
-    to be turned off by hand. `left` are the certificates that stay with the client.
-    """
-
-    client: str
-    done: tuple[str, ...] = ()
-    by_hand: tuple[str, ...] = ()
-    left: tuple[str, ...] = ()
-
-
-def finish(machine: FoundMachine, left: Sequence[str], run: Run) -> list[Finished]:
-    """Turn off what runs the clients whose certificates were all taken over.
-
-    `left` names certificates that stay with their client, whose schedule then stays on. Raises
-    `UsageError` if a client still renews other ones.
-    """
-    imports = run.services.machine.imports
-    clients = sorted({each.client for each in imports.all()})
-    remaining = {each: _still_renewed(machine, each) for each in clients}
-    undecided = [name for names in remaining.values() for name in names if name not in left]
-    if undecided:
-        raise UsageError(
-            f"{', '.join(undecided)} would not be renewed by anybody; nothing was turned off",
-            hint=f"Import each, or leave it with its client: --leave {undecided[0]}",
-            code="import.unfinished",
-        )
-    return [
-        Finished(each, left=tuple(remaining[each]))
-        if remaining[each]
-        else _turn_off(each, machine, run)
-        for each in clients
-    ]
-
-
-def _still_renewed(machine: FoundMachine, client: str) -> list[str]:
-    return [
-        each.name
-        for found in machine.clients
-        if found.client == client
-        for each in found.certificates
-        if each.stop is not None and not handover.is_stopped(each.stop) and each.autorenew
-    ]
-
-
-def _turn_off(client: str, machine: FoundMachine, run: Run) -> Finished:
-    """Turn off the schedules of a client, each recorded before it is changed."""
-    imports = run.services.machine.imports
-    done: list[str] = []
-    by_hand: list[str] = []
-    for each in machine.schedules:
-        if each.client != client or not each.enabled or each.where in done:
-            continue
-        taken = schedules.planned(each, machine.schedules)
-        if taken is None:
-            by_hand.append(f"{each.where}: {each.command}")
-            continue
-        imports.save_schedules([*imports.schedules(), taken])
-        schedules.turn_off(taken)
-        done.append(each.where)
-    return Finished(client, tuple(done), tuple(dict.fromkeys(by_hand)))
-
-
-def _turn_on_again(client: str, run: Run) -> list[str]:
-    """Turn on the schedules of a client to which a certificate goes back."""
-    imports = run.services.machine.imports
-    taken = [each for each in imports.schedules() if each.client == client]
-    for each in taken:
-        schedules.turn_on(each)
-    if taken:
-        imports.save_schedules([each for each in imports.schedules() if each.client != client])
-    return [each.where for each in taken]
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What a CA says of an account or a certificate; `problem` if that is a reason to hesitate."""
-
-    subject: str
-    text: str
-    problem: bool = False
-
-
-def check(machine: FoundMachine, run: Run, ca_bundle: str | None) -> list[Checked]:
-    """Ask the CA of each account whether it knows the account, and for the renewal window of each
-    certificate. Changes nothing; a CA that cannot be asked is a line, not an error.
-    """
-    found: list[Checked] = []
-    for client in machine.clients:
-        found += [_check_account(each, run, ca_bundle) for each in client.accounts]
-        found += [
-            checked
-            for each in client.certificates
-            if each.facts is not None and each.ca is not None
-            for checked in _check_certificate(each, run, ca_bundle)
-        ]
-    return found
-
-
-def _check_account(account: FoundAccount, run: Run, ca_bundle: str | None) -> Checked:
-    subject = f"account {account.url or account.key_file}"
-    if account.ca is None or account.key is None or account.key_type is None:
-        return Checked(subject, account.problem or "its CA is not recorded", problem=True)
-    try:
-        client = run.client(account.ca, ca_bundle).with_key(account.key)
-        state = client.new_account((), terms_agreed=False, only_existing=True)
-    except Interrupted:
-        raise
-    except CertctlError as error:
-        return Checked(subject, f"{label(account.ca)}: {error.message}", problem=True)
-    if account.url is not None and state.url != account.url:
-        return Checked(subject, f"the CA has it as {state.url}", problem=True)
-    return Checked(subject, f"known to {label(account.ca)}", problem=state.status != "valid")
-
-
-def _check_certificate(
-    found: FoundCertificate, run: Run, ca_bundle: str | None
-) -> Iterator[Checked]:
-    client = run.client(str(found.ca), ca_bundle)
-    cert_id = None if found.facts is None else found.facts.ari_id
-    try:
-        if cert_id is None or not client.has_renewal_info:
-            return
-        window = client.renewal_info(cert_id)
-    except Interrupted:
-        raise
-    except CertctlError as error:
-        yield Checked(found.name, error.message)
-        return
-    now = run.services.clock.now()
-    if window.end < now:
-        text = "its CA withdraws it, or has revoked it: a new one is ordered at once"
-        yield Checked(found.name, text, problem=True)
-    else:
-        yield Checked(found.name, f"its CA suggests to renew it from {window.start:%Y-%m-%d}")
 
 
 def repair(name: str, run: Run) -> list[str]:

@@ -14,7 +14,9 @@ from certctl.model.importing import (
     ImportRecord,
     Readiness,
 )
-from certctl.operations.importing import Checked, Finished, Taken
+from certctl.operations.import_check import Checked
+from certctl.operations.import_finish import Finished
+from certctl.operations.importing import Taken
 from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
 from certctl.output.times import Times, moment

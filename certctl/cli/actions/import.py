@@ -17,7 +17,7 @@ from certctl.inspection.import_findings import broken_paths
 from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.errors import CertctlError, UsageError, worst
 from certctl.model.importing import FoundCertificate, FoundMachine
-from certctl.operations import importing
+from certctl.operations import import_check, import_finish
 from certctl.operations.importing import (
     Taken,
     choose,
@@ -98,7 +98,7 @@ def _look(invocation: Invocation, root: Path, place: str | None, *, ask: bool) -
         machine = find_machine(root, place)
         imported = run.services.machine.imports.all()
         bundle = run.services.settings.text("ca_bundle")
-        checked = importing.check(machine, run, bundle) if ask else None
+        checked = import_check.check(machine, run, bundle) if ask else None
     return machine_result(machine, imported, Times(local=invocation.output.terminal), checked)
 
 
@@ -110,7 +110,7 @@ def _finish(invocation: Invocation, place: str | None, leave: Sequence[str]) -> 
         if clients:
             question = f"Turn off what runs {' and '.join(clients)}?"
             require_confirmation(invocation, question, None)
-        done = importing.finish(machine, leave, run)
+        done = import_finish.finish(machine, leave, run)
     return finished_result(done, machine)
 
 

@@ -9,7 +9,7 @@ from certctl.cli.session import open_run
 from certctl.engine.run import Run
 from certctl.model.errors import UsageError
 from certctl.operations.accounts import register
-from certctl.operations.importing import account_key, adopt_account
+from certctl.operations.adopted_accounts import account_key, adopt_account
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.document import Result
 
