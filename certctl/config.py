@@ -21,7 +21,7 @@ from certctl.rules.credentials import (
 from certctl.rules.paths import absolute_path, home_expanded, require_utf8
 from certctl.rules.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
 from certctl.rules.spec import RENAMED, with_absolute_paths, with_current_keys, with_method
-from certctl.system.files import read_trusted
+from certctl.system.reading import read_trusted
 
 FILE_NAME = "certctl.toml"
 _LIMIT = 1_000_000

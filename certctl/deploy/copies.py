@@ -21,19 +21,19 @@ from certctl.model.spec import CopyFormat, CopySpec
 from certctl.rules import formats
 from certctl.rules.copies import READABLE, format_copy
 from certctl.system.destinations import Obstacle, not_replaceable, obstacle
+from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
     PRIVATE_FILE,
-    as_store_error,
-    check_trusted,
     overwrite,
-    read_regular,
     remove_file,
     rename,
     temporary_for,
     temporary_name,
     write_new,
 )
+from certctl.system.reading import read_regular
 from certctl.system.secrets import read_secret
+from certctl.system.trust import check_trusted
 from certctl.system.users import group_id, user_id
 
 

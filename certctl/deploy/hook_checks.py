@@ -14,8 +14,8 @@ from certctl.model.errors import CertctlError, ConfigurationError
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec
 from certctl.system.commands import obstacle, program_of
-from certctl.system.files import check_trusted
 from certctl.system.process import clean_environment
+from certctl.system.trust import check_trusted
 
 EVENTS = ("pre", "deploy", "post")
 

@@ -24,7 +24,8 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from certctl.devca.jws import encode
 from certctl.model.errors import ConfigurationError
 from certctl.model.lazy_dataclass import dataclass
-from certctl.system.files import ensure_directory, read_own, write_atomic
+from certctl.system.files import ensure_directory, write_atomic
+from certctl.system.reading import read_own
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

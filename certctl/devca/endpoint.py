@@ -24,14 +24,9 @@ from certctl.model.ca import Endpoint
 from certctl.model.errors import LockHeld
 from certctl.system import trust
 from certctl.system.clock import SystemClock
-from certctl.system.files import (
-    PRIVATE_DIRECTORY,
-    ensure_directory,
-    read_own,
-    remove_file,
-    write_atomic,
-)
+from certctl.system.files import PRIVATE_DIRECTORY, ensure_directory, remove_file, write_atomic
 from certctl.system.locks import FileLock, acquire
+from certctl.system.reading import read_own
 
 DIRECTORY = "dev-ca"
 """The CA's directory in the home directory."""

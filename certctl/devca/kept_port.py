@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from certctl.system.files import read_own, write_atomic
+from certctl.system.files import write_atomic
+from certctl.system.reading import read_own
 
 _PORTS = range(14_000, 16_000)
 """The range for the first choice, below the kernel's ports for outgoing connections."""

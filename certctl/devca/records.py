@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from certctl.model.errors import StoreError
-from certctl.system.files import as_store_error
+from certctl.system.file_errors import as_store_error
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import Any
 from certctl.devca.faults import Faults
 from certctl.model.errors import ConfigurationError, UsageError
 from certctl.model.lazy_dataclass import dataclass
-from certctl.system.files import read_bounded
+from certctl.system.reading import read_bounded
 
 HTTP_PORT = 5002
 TLS_ALPN_PORT = 5001

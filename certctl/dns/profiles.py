@@ -25,7 +25,7 @@ from certctl.rules.credentials import (
 )
 from certctl.rules.options import Kind, Option
 from certctl.rules.settings import check, parse
-from certctl.system.files import read_private
+from certctl.system.reading import read_private
 from certctl.system.secrets import read_secret, secret_from_command, systemd_credential
 
 _LIMIT = 64 * 1024

@@ -25,16 +25,16 @@ from certctl.model.errors import LockHeld, StoreError
 from certctl.model.importing import FoundCertificate, ImportRecord, StopRenewal, TakenPath
 from certctl.model.ports import Clock
 from certctl.rules import keys
+from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
-    as_store_error,
     ensure_directory,
     fsync_directory,
-    read_regular,
     remove_file,
     rename,
     temporary_name,
     write_atomic,
 )
+from certctl.system.reading import read_regular
 
 MARK = "#imported "
 """What a line begins with that certctl has commented out."""

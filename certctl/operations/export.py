@@ -11,7 +11,8 @@ from certctl.model.errors import UsageError
 from certctl.model.spec import CopyFormat, Pkcs12Encryption
 from certctl.rules import formats
 from certctl.system.destinations import not_replaceable
-from certctl.system.files import PRIVATE_FILE, check_trusted, write_atomic
+from certctl.system.files import PRIVATE_FILE, write_atomic
+from certctl.system.trust import check_trusted
 
 _PUBLIC = 0o644
 

@@ -56,7 +56,7 @@ from certctl.rules.keys import key_sha256
 from certctl.rules.renewal import request_of
 from certctl.rules.service_address import format_service
 from certctl.rules.spec import merge_choices, resolve
-from certctl.system.files import check_trusted
+from certctl.system.trust import check_trusted
 
 _WAYS = frozenset({"--webroot", "--standalone", "--dns", "--tls-alpn", "--dns-credentials"})
 _DEPLOYMENT = frozenset({"--deploy", "--deploy-hook", "--copy"})

@@ -20,8 +20,8 @@ from certctl.schedule.cron import Cron, Crontab
 from certctl.schedule.job import Job
 from certctl.schedule.scheduler import Installed, Machine, Scheduler, is_ours
 from certctl.schedule.systemd import Systemd
-from certctl.system.files import check_trusted
 from certctl.system.timers import RENEW_COMMAND, timers_for
+from certctl.system.trust import check_trusted
 
 _PROXY_VARIABLES = frozenset({"https_proxy", "all_proxy"})
 

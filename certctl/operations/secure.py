@@ -50,14 +50,10 @@ from certctl.operations.secure_checks import (
 )
 from certctl.rules.snippets import SERVERS
 from certctl.store.home.secured import SecuredSites
-from certctl.system.files import (
-    ensure_directory,
-    read_regular,
-    remove_unfinished,
-    replace_contents,
-)
+from certctl.system.files import ensure_directory, remove_unfinished, replace_contents
 from certctl.system.locks import acquire
 from certctl.system.port_holders import program_at
+from certctl.system.reading import read_regular
 from certctl.webservers.server import MODULES, ServerModule, ServerSystem, WebServer, server_module
 
 _LARGEST_FILE = 16 * 1024 * 1024

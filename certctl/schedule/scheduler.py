@@ -10,8 +10,9 @@ from typing import Protocol
 from certctl.model.errors import StoreError
 from certctl.model.lazy_dataclass import dataclass
 from certctl.schedule.job import MARK, Job
-from certctl.system.files import read_if_exists, remove_file, write_atomic
+from certctl.system.files import remove_file, write_atomic
 from certctl.system.process import run
+from certctl.system.reading import read_if_exists
 
 READABLE = 0o644
 _LIMIT = 1 << 20

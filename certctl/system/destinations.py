@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from certctl.model.lazy_dataclass import dataclass
-from certctl.system.files import as_store_error
+from certctl.system.file_errors import as_store_error
 
 _MAX_LINKS = 40
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|\d+))/fd/(\d{1,4})\Z")

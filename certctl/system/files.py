@@ -1,8 +1,8 @@
-"""Durable and atomic writes of files, directories and links, and checks of their permissions.
+"""Durable and atomic changes of files, directories and links, with their permissions.
 
 A write is complete or has no effect, and it is on disk when the call returns, unless the caller
-says that a power failure may undo it (`Sync`). Paths, formats and
-locks belong to `certctl.store`.
+says that a power failure may undo it (`Sync`). Reading is in `reading`. Paths, formats
+and locks belong to `certctl.store`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 
-from certctl.model.errors import ConfigurationError, StoreCorrupt, StoreError
-from certctl.system import trust
+from certctl.system.file_errors import as_store_error
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
@@ -29,20 +28,6 @@ TRAVERSABLE_DIRECTORY = 0o711
 _TEMPORARY = re.compile(r"\.new-(.*)-[0-9a-f]{8}\Z")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK = 64 * 1024
-"""Bytes per read: the interpreter allocates the whole size, and larger allocations need system
-calls of their own.
-"""
-
-_HINTS = {
-    errno.ENOSPC: "Free some space on that file system and try again. No file was changed.",
-    errno.EDQUOT: "Free some of the disk quota and try again. No file was changed.",
-    errno.EROFS: "That file system is mounted read-only. Remount it, or use another directory.",
-    errno.EACCES: "Run certctl as the owner of that directory (usually root), or use another one.",
-    errno.EPERM: "Run certctl as the owner of that directory (usually root), or use another one.",
-    errno.EIO: "The disk reports an error; see the kernel log. Run: dmesg",
-    errno.EMFILE: "Too many files are open. Raise the limit (ulimit -n).",
-}
 
 
 class Sync(IntEnum):
@@ -59,23 +44,6 @@ class Sync(IntEnum):
 
     ALL = 2
     """The file has the new bytes."""
-
-
-def store_error(verb: str, path: str | os.PathLike[str], error: OSError) -> StoreError:
-    """Return the error for a failed system call: `verb` is the operation, such as `write`."""
-    cause = error.strerror or str(error)
-    return StoreError(
-        f"cannot {verb} {os.fspath(path)}: {cause}", hint=_HINTS.get(error.errno or 0)
-    )
-
-
-@contextmanager
-def as_store_error(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn an `OSError` inside the context into a `StoreError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise store_error(verb, path, error) from error
 
 
 def temporary_name(name: str) -> str:
@@ -348,141 +316,6 @@ def discard(path: Path, *, sync: Sync = Sync.ALL) -> None:
         remove_tree(renamed)
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
-    """Return a file's bytes. Raises `StoreError`; `StoreCorrupt` if there are more than `limit`."""
-    with as_store_error("read", path), _open_for_reading(path) as descriptor:
-        return _read_all(descriptor, path, limit)
-
-
-def read_if_exists(path: Path, limit: int) -> bytes | None:
-    """Return a file's bytes, or None if it does not exist. Raises as `read_bounded` does."""
-    with as_store_error("read", path):
-        try:
-            with _open_for_reading(path) as descriptor:
-                return _read_all(descriptor, path, limit)
-        except FileNotFoundError:
-            return None
-
-
-def read_regular(path: Path, limit: int) -> bytes:
-    """Return the bytes of a regular file; anything else, such as a pipe, is not waited for.
-
-    Raises OSError, with EINVAL if it is not a regular file, and `StoreCorrupt` if there are more
-    than `limit` bytes.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        return _read_all(descriptor, path, limit)
-    finally:
-        os.close(descriptor)
-
-
-def read_private(path: Path, limit: int, *, commands: bool = False) -> bytes:
-    """Return the bytes of a file that contains a secret; `commands`: it may contain commands too.
-
-    Raises `ConfigurationError` if its group or others may read or write it, or if it may contain
-    commands and belongs to another user; `StoreError` if it cannot be read. A pipe is read to its
-    end.
-    """
-    with as_store_error("read", path), _open_for_reading(path, pipes=True) as descriptor:
-        facts = os.fstat(descriptor)
-        mode = stat.S_IMODE(facts.st_mode)
-        if commands:
-            trust.refuse(path, facts)
-        if mode & 0o077:
-            raise ConfigurationError(
-                f"{path} contains a secret, but is accessible to other users (mode {mode:04o})",
-                hint=f"chmod 600 {path}",
-                code="configuration.permissions",
-            )
-        return _read_all(descriptor, path, limit)
-
-
-def read_trusted(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of a file that may contain commands, and the status of the file that was
-    read.
-
-    The open file is checked, so that an attacker gains nothing by replacing it at that moment.
-    Raises `ConfigurationError` if another user could have written it or it is not a regular file,
-    FileNotFoundError if it does not exist, `StoreError` if it cannot be read.
-    """
-    try:
-        with _open_for_reading(path) as descriptor:
-            facts = os.fstat(descriptor)
-            trust.refuse(path, facts)
-            return _read_all(descriptor, path, limit), facts
-    except StoreCorrupt as error:
-        raise ConfigurationError(
-            error.message, hint=error.hint, code="configuration.file"
-        ) from error
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise store_error("read", path, error) from error
-
-
-def check_trusted(path: Path) -> None:
-    """Check that no other user could have written a file, before it is run or read.
-
-    For root, all directories on the path to it are checked too, from `/` down and through every
-    link: anyone who can write to one of them can replace the file. Directories with the sticky bit,
-    such as /tmp, are accepted, since users cannot replace each other's files there. Raises
-    `ConfigurationError` with the path and the command that fixes it, `StoreError` if the file
-    cannot be examined.
-    """
-    with as_store_error("read the status of", path):
-        if os.geteuid() != 0:
-            trust.refuse(path, path.stat(), sticky=True, lenient=True)
-            return
-        for step in trust.steps(path.absolute()):
-            trust.refuse(step.path, step.facts, sticky=True)
-
-
-def read_own(path: Path, limit: int) -> bytes | None:
-    """Return the bytes of a file that only certctl writes, None if it does not exist.
-
-    Raises `StoreCorrupt` if it is not a regular file, if another user could have written it, or if
-    it has more than `limit` bytes, `StoreError` if it cannot be read.
-    """
-    with as_store_error("read", path):
-        try:
-            # without O_NONBLOCK, opening a pipe waits for a writer
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
-        try:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise StoreCorrupt(f"{path} is not a regular file", hint="Remove it.")
-            try:
-                trust.refuse(path, facts)
-            except ConfigurationError as error:
-                hint = trust.file_hint(path, error)
-                raise StoreCorrupt(error.message, hint=hint, code=error.code) from error
-            return _read_all(descriptor, path, limit)
-        finally:
-            os.close(descriptor)
-
-
-def check_own(path: Path) -> None:
-    """Check that no other user could have written a file or directory below the home directory,
-    or what it is a link to. What does not exist is accepted.
-
-    Raises `ConfigurationError` with the path and the command that corrects it, `StoreError` if it
-    cannot be examined.
-    """
-    with as_store_error("read the status of", path):
-        try:
-            facts = path.lstat()
-            trust.refuse(path, facts)
-            if stat.S_ISLNK(facts.st_mode):
-                trust.refuse(path, path.stat())
-        except FileNotFoundError:
-            return
-
-
 @contextmanager
 def open_directory(path: Path) -> Iterator[int]:
     """Open a directory and yield its descriptor, so that renaming it or a parent in the meantime
@@ -493,33 +326,6 @@ def open_directory(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _open_for_reading(path: Path, *, pipes: bool = False) -> Iterator[int]:
-    """Open a regular file; anything else is refused, since reading it might never end."""
-    # without O_NONBLOCK, opening a pipe waits for a writer
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        kind = _kind(os.fstat(descriptor).st_mode)
-        if kind is not None and not pipes:
-            raise StoreCorrupt(
-                f"{path} is not a regular file, but a {kind}",
-                hint="Remove it, or put a regular file in its place.",
-            )
-        if kind is not None:
-            os.set_blocking(descriptor, True)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _kind(mode: int) -> str | None:
-    """Return what something is that is not a regular file, None for a regular file."""
-    if stat.S_ISREG(mode):
-        return None
-    kinds = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-    return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def _write_new(
@@ -576,20 +382,6 @@ def _sync(descriptor: int) -> None:
         # reported by file systems that cannot sync directories
         if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
             raise
-
-
-def _read_all(descriptor: int, path: Path, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while part := os.read(descriptor, min(_CHUNK, limit + 1 - size)):
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise StoreCorrupt(
-                f"{path} is larger than the maximum of {limit} bytes",
-                hint="Check that this is the right file.",
-            )
-    return b"".join(parts)
 
 
 def _remove_entry(name: str, directory: int) -> None:

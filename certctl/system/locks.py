@@ -17,7 +17,7 @@ from typing import Self
 
 from certctl.model.errors import Interrupted, LockHeld, StoreError
 from certctl.model.ports import Clock
-from certctl.system.files import store_error
+from certctl.system.file_errors import store_error
 
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.25

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from certctl.model.errors import ConfigurationError, Interrupted, StoreError
-from certctl.system.files import read_bounded, read_private
+from certctl.system.reading import read_bounded, read_private
 
 _LIMIT = 64 * 1024
 _CODE = "configuration.secret"

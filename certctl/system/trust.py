@@ -19,6 +19,7 @@ from pathlib import Path
 
 from certctl.model.errors import ConfigurationError
 from certctl.model.lazy_dataclass import dataclass
+from certctl.system.file_errors import as_store_error
 
 CODE = "configuration.permissions"
 
@@ -107,6 +108,40 @@ def refuse_path(path: Path) -> None:
             refuse(step.path, step.facts, sticky=not step.last)
     except FileNotFoundError:
         return
+
+
+def check_trusted(path: Path) -> None:
+    """Check that no other user could have written a file, before it is run or read.
+
+    For root, all directories on the path to it are checked too, from `/` down and through every
+    link: anyone who can write to one of them can replace the file. Directories with the sticky bit,
+    such as /tmp, are accepted, since users cannot replace each other's files there. Raises
+    `ConfigurationError` with the path and the command that fixes it, `StoreError` if the file
+    cannot be examined.
+    """
+    with as_store_error("read the status of", path):
+        if os.geteuid() != 0:
+            refuse(path, path.stat(), sticky=True, lenient=True)
+            return
+        for step in steps(path.absolute()):
+            refuse(step.path, step.facts, sticky=True)
+
+
+def check_own(path: Path) -> None:
+    """Check that no other user could have written a file or directory below the home directory,
+    or what it is a link to. What does not exist is accepted.
+
+    Raises `ConfigurationError` with the path and the command that corrects it, `StoreError` if it
+    cannot be examined.
+    """
+    with as_store_error("read the status of", path):
+        try:
+            facts = path.lstat()
+            refuse(path, facts)
+            if stat.S_ISLNK(facts.st_mode):
+                refuse(path, path.stat())
+        except FileNotFoundError:
+            return
 
 
 def open_for_appending(path: Path) -> int:

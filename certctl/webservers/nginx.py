@@ -27,10 +27,11 @@ from certctl.rules.marked_lines import restored, tags
 from certctl.rules.nginx_lines import Program, Refused, tls_settings_file
 from certctl.rules.nginx_secure import CATCH_ALL, Edits
 from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Server, Unreadable, read
-from certctl.system.files import check_trusted, read_regular
 from certctl.system.port_holders import held_by_others
 from certctl.system.process import run
+from certctl.system.reading import read_regular
 from certctl.system.server_processes import ServerProcess, process, processes, running_file
+from certctl.system.trust import check_trusted
 from certctl.webservers.server import ServerSystem, WebServer
 
 _MASTER = "nginx: master process "

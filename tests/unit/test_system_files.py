@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from certctl.model.errors import ConfigurationError, StoreError
-from certctl.system import files
+from certctl.system import file_errors, files, reading, trust
 from certctl.system.secrets import read_secret
 from tests.unit.store_samples import REPOSITORY, everything_below, mode
 
@@ -104,7 +104,7 @@ def test_a_write_to_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     ],
 )
 def test_an_error_of_the_machine_names_path_cause_and_remedy(number: int, hint: str) -> None:
-    error = files.store_error("write", "/some/file", OSError(number, os.strerror(number)))
+    error = file_errors.store_error("write", "/some/file", OSError(number, os.strerror(number)))
     assert error.message == f"cannot write /some/file: {os.strerror(number)}"
     assert error.hint is not None
     assert hint in error.hint
@@ -194,12 +194,12 @@ def test_a_temporary_name_contains_the_final_name() -> None:
 
 def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
-    assert files.read_bounded(tmp_path / "file", 5) == b"12345"
+    assert reading.read_bounded(tmp_path / "file", 5) == b"12345"
     with pytest.raises(StoreError, match="larger than the maximum of 4 bytes"):
-        files.read_bounded(tmp_path / "file", 4)
-    assert files.read_if_exists(tmp_path / "nothing", 4) is None
+        reading.read_bounded(tmp_path / "file", 4)
+    assert reading.read_if_exists(tmp_path / "nothing", 4) is None
     with pytest.raises(StoreError, match=f"cannot read {tmp_path}/nothing: No such file"):
-        files.read_bounded(tmp_path / "nothing", 4)
+        reading.read_bounded(tmp_path / "nothing", 4)
 
 
 # Who may have written it.
@@ -210,19 +210,19 @@ def test_a_file_that_everybody_can_write_is_not_trusted(tmp_path: Path) -> None:
     path.write_bytes(b"names = []")
     path.chmod(0o602)
     with pytest.raises(ConfigurationError, match="can be written by other users") as caught:
-        files.check_trusted(path)
+        trust.check_trusted(path)
     assert caught.value.hint == f"chmod go-w {path}"
     assert caught.value.code == "configuration.permissions"
     with pytest.raises(ConfigurationError, match="can be written by other users"):
-        files.read_trusted(path, 100)
+        reading.read_trusted(path, 100)
 
 
 def test_a_file_of_our_own_is_trusted(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_bytes(b"names = []")
     path.chmod(0o644)
-    files.check_trusted(path)
-    data, facts = files.read_trusted(path, 100)
+    trust.check_trusted(path)
+    data, facts = reading.read_trusted(path, 100)
     assert (data, facts.st_size) == (b"names = []", 10)
 
 
@@ -232,7 +232,7 @@ def test_root_does_not_trust_the_file_of_another_user(tmp_path: Path) -> None:
     path.write_bytes(b"names = []")
     os.chown(path, NOBODY, -1)
     with pytest.raises(ConfigurationError, match=f"belongs to user id {NOBODY}") as caught:
-        files.read_trusted(path, 100)
+        reading.read_trusted(path, 100)
     assert caught.value.hint == f"chown root {path}"
 
 
@@ -243,7 +243,7 @@ def test_root_does_not_trust_what_a_group_can_write(tmp_path: Path) -> None:
     os.chown(path, -1, NOBODY)
     path.chmod(0o664)
     with pytest.raises(ConfigurationError, match="can be written by other users"):
-        files.read_trusted(path, 100)
+        reading.read_trusted(path, 100)
 
 
 @needs_root
@@ -253,10 +253,10 @@ def test_root_does_not_trust_a_file_below_a_directory_that_others_can_write(tmp_
     hook = tmp_path / "open" / "hook"
     hook.touch(0o755)
     with pytest.raises(ConfigurationError, match="can be written by other users") as caught:
-        files.check_trusted(hook)
+        trust.check_trusted(hook)
     assert caught.value.hint == f"chmod go-w {tmp_path}/open"
     (tmp_path / "open").chmod(0o1777)
-    files.check_trusted(hook)
+    trust.check_trusted(hook)
 
 
 @needs_root
@@ -265,17 +265,17 @@ def test_root_does_not_trust_a_link_through_the_directory_of_another_user(tmp_pa
     (tmp_path / "real").touch(0o755)
     (tmp_path / "theirs" / "step").symlink_to("../real")
     (tmp_path / "hook").symlink_to("theirs/step")
-    files.check_trusted(tmp_path / "hook")
+    trust.check_trusted(tmp_path / "hook")
     os.chown(tmp_path / "theirs", NOBODY, -1)
     with pytest.raises(ConfigurationError, match=f"{tmp_path}/theirs belongs to user id"):
-        files.check_trusted(tmp_path / "hook")
+        trust.check_trusted(tmp_path / "hook")
 
 
 def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(StoreError, match="symbolic links"):
-        files.check_trusted(tmp_path / "a")
+        trust.check_trusted(tmp_path / "a")
 
 
 # Secrets.

@@ -18,7 +18,8 @@ from certctl.model.ports import DeployTarget
 from certctl.model.spec import ServiceAddress
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
-from certctl.system.files import check_trusted, write_atomic
+from certctl.system.files import write_atomic
+from certctl.system.trust import check_trusted
 
 OPTIONS: tuple[Option, ...] = (
     Option(

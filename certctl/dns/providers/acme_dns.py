@@ -20,8 +20,9 @@ from certctl.model.ports import DnsProvider
 from certctl.model.validation import TxtRecord
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
-from certctl.system.files import ensure_directory, read_private, write_atomic
+from certctl.system.files import ensure_directory, write_atomic
 from certctl.system.locks import acquire
+from certctl.system.reading import read_private
 
 OPTIONS: tuple[Option, ...] = (
     Option(

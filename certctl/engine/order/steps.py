@@ -24,7 +24,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import common_name_for
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
-from certctl.system.files import read_if_exists
+from certctl.system.reading import read_if_exists
 
 if TYPE_CHECKING:
     from certctl.ca.client import AcmeClient

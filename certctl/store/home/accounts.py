@@ -25,12 +25,9 @@ from certctl.store.home.ledger import Ledger
 from certctl.store.home.leftovers import clean_up_directory
 from certctl.store.home.trust import HomeTrust, create_trusted_directory
 from certctl.system.core_dumps import forbid_core_dumps
+from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
-    as_store_error,
-    check_own,
-    read_own,
-    read_private,
     remove_file,
     remove_tree,
     rename,
@@ -39,6 +36,8 @@ from certctl.system.files import (
     write_new,
 )
 from certctl.system.locks import FileLock, acquire
+from certctl.system.reading import read_own, read_private
+from certctl.system.trust import check_own
 
 _LIMIT = 64 * 1024
 _LEDGER_TIMEOUT = 5.0

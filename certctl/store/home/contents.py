@@ -10,7 +10,7 @@ from pathlib import Path
 
 from certctl.store.home.idle import Signature, file_signature
 from certctl.store.home.seen import SeenFiles
-from certctl.system.files import read_if_exists
+from certctl.system.reading import read_if_exists
 
 MISSING = "-"
 """In place of the digest of a file that does not exist."""

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from certctl.model.errors import ConfigurationError, StoreCorrupt, StoreNewer
 from certctl.store.codec import Json, corrupt, from_json
-from certctl.system.files import PRIVATE_FILE, Sync, read_own, write_atomic
+from certctl.system.files import PRIVATE_FILE, Sync, write_atomic
+from certctl.system.reading import read_own
 
 FORMAT = 2
 """The `version` of the documents that this certctl writes; it reads this one and version 1."""

@@ -17,7 +17,8 @@ from certctl.model.names import certificate_name
 from certctl.store.codec import to_json
 from certctl.store.home.documents import read_record, write_document
 from certctl.store.home.layout import Layout
-from certctl.system.files import as_store_error, remove_file, write_atomic
+from certctl.system.file_errors import as_store_error
+from certctl.system.files import remove_file, write_atomic
 
 _UNFINISHED = "unfinished"
 _SCHEDULES = "schedules.json"

@@ -27,7 +27,8 @@ from certctl.store.codec import to_json
 from certctl.store.home import version1
 from certctl.store.home.documents import Upgrade, read_document, read_record, write_document
 from certctl.store.home.layout import Layout
-from certctl.system.files import Sync, as_store_error, remove_file, rename
+from certctl.system.file_errors import as_store_error
+from certctl.system.files import Sync, remove_file, rename
 
 SecretLookup = Callable[[str, str, str | None], Mapping[str, Value]]
 """Returns the secret options of a certificate's plug-ins, given its name, its challenge method and

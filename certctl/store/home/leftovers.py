@@ -17,7 +17,8 @@ from certctl.model.names import is_certificate_name
 from certctl.model.run import TemporaryFile
 from certctl.rules.remembered_times import in_future
 from certctl.store.home.layout import Layout
-from certctl.system.files import as_store_error, remove_tree, temporary_for
+from certctl.system.file_errors import as_store_error
+from certctl.system.files import remove_tree, temporary_for
 
 _OWNER = {
     "certificates": re.compile(r"(.+)\.(?:toml|csr)\Z"),

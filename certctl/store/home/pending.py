@@ -22,20 +22,20 @@ from certctl.store.home.documents import encode, read_document, write_document
 from certctl.store.home.idle import file_signature
 from certctl.store.home.layout import Layout
 from certctl.store.home.seen import SeenFiles
+from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     Sync,
-    as_store_error,
-    check_own,
     discard,
     fsync_directory,
-    read_own,
     remove_file,
     remove_tree,
     rename,
     temporary_name,
     write_new,
 )
+from certctl.system.reading import read_own
+from certctl.system.trust import check_own
 
 _LIMIT = 1 << 20
 _KEY = re.compile(r"privkey(-[0-9a-f]{8})?\.pem")

@@ -18,7 +18,6 @@ from certctl.model.spec import CertificateSpec
 from certctl.store.home.layout import Layout
 from certctl.store.home.trust import HomeTrust
 from certctl.system import trust
-from certctl.system.files import check_own
 from certctl.system.users import group_id
 
 _TRAVERSABLE = 0o001
@@ -72,7 +71,7 @@ def _writable_by_others(layout: Layout) -> Iterator[Finding]:
             if path in reported or name in _KEY_FILES or name == "key.pem":
                 continue
             try:
-                check_own(path)
+                trust.check_own(path)
             except ConfigurationError as error:
                 yield _writable(path, error)
             except CertctlError:

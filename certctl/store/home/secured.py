@@ -12,16 +12,16 @@ from pathlib import Path
 from certctl.model.errors import StoreCorrupt
 from certctl.model.webserver import ChangedFile, SecuredSite
 from certctl.store.home.layout import Layout
+from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     TRAVERSABLE_DIRECTORY,
-    as_store_error,
     ensure_directory,
-    read_own,
     remove_file,
     remove_tree,
     write_atomic,
 )
+from certctl.system.reading import read_own
 
 _VERSION = 1
 _LIMIT = 1024 * 1024

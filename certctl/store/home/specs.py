@@ -25,15 +25,9 @@ from certctl.store.home.idle import Signature, file_signature, signature
 from certctl.store.home.layout import Layout
 from certctl.store.home.new_spec import new_text
 from certctl.store.home.seen import SeenFiles
-from certctl.system.files import (
-    PRIVATE_FILE,
-    as_store_error,
-    read_if_exists,
-    read_own,
-    read_trusted,
-    remove_file,
-    write_atomic,
-)
+from certctl.system.file_errors import as_store_error
+from certctl.system.files import PRIVATE_FILE, remove_file, write_atomic
+from certctl.system.reading import read_if_exists, read_own, read_trusted
 
 if TYPE_CHECKING:
     pass

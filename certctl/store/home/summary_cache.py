@@ -22,7 +22,8 @@ from certctl.rules.settings import Settings
 from certctl.store.codec import Json, timestamp
 from certctl.store.home.documents import FORMAT
 from certctl.store.home.layout import Layout
-from certctl.system.files import read_own, write_atomic
+from certctl.system.files import write_atomic
+from certctl.system.reading import read_own
 from certctl.version import VERSION
 
 _LIMIT = 256 << 20

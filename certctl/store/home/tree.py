@@ -14,7 +14,8 @@ from pathlib import Path
 from certctl.model.certificate import Version
 from certctl.model.delivery import CertificateFiles
 from certctl.store.home.layout import Layout
-from certctl.system.files import as_store_error, check_own, check_trusted
+from certctl.system.file_errors import as_store_error
+from certctl.system.trust import check_own, check_trusted
 
 _EVENTS = {"pre", "deploy", "post"}
 

@@ -2,7 +2,7 @@
 
 Whoever can write to the home directory, to a directory above it or to one in it can put commands
 into the journal, and keys into pending orders. The directories are checked once per process; the
-files in them are checked when they are read (`certctl.system.files.read_own`).
+files in them are checked when they are read (`certctl.system.reading.read_own`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from certctl.model.errors import ConfigurationError
 from certctl.store.home.layout import Layout
 from certctl.system import trust
-from certctl.system.files import as_store_error
+from certctl.system.file_errors import as_store_error
 
 _DIRECTORIES = (
     "accounts",

@@ -32,25 +32,24 @@ from certctl.store.home.documents import encode, read_record
 from certctl.store.home.idle import Signature, file_signature, files_signature
 from certctl.store.home.layout import Layout
 from certctl.store.home.seen import SeenFiles
+from certctl.system.file_errors import as_store_error, store_error
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     PRIVATE_FILE,
-    as_store_error,
-    check_own,
     discard,
     fsync_directory,
-    read_regular,
     remove_file,
     remove_tree,
     rename,
     replace_link,
     set_directory_access,
     set_file_access,
-    store_error,
     temporary_name,
     write_atomic,
     write_new,
 )
+from certctl.system.reading import read_regular
+from certctl.system.trust import check_own
 from certctl.system.users import group_id
 
 _LIMIT = 1 << 20
