@@ -16,7 +16,7 @@ from certctl.model.importing import (
 )
 from certctl.operations.import_check import Checked
 from certctl.operations.import_finish import Finished
-from certctl.operations.importing import Taken
+from certctl.operations.import_undo import Taken
 from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
 from certctl.output.times import Times, moment
@@ -360,7 +360,7 @@ def status_result(
         lines.append(
             Paragraph(
                 f"{name}: {', '.join(paths)} does not lead to certctl's file any more; make it a"
-                f" link again with: certctl import --repair {name}"
+                f" link again with: certctl import {name}"
             )
         )
     data: dict[str, Json] = {

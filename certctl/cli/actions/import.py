@@ -18,15 +18,9 @@ from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.errors import CertctlError, UsageError, worst
 from certctl.model.importing import FoundCertificate, FoundMachine
 from certctl.operations import import_check, import_finish
-from certctl.operations.importing import (
-    Taken,
-    choose,
-    find_machine,
-    finish_interrupted,
-    give_back,
-    repair,
-    take_over,
-)
+from certctl.operations.import_choice import choose, find_machine
+from certctl.operations.import_undo import Taken, give_back
+from certctl.operations.importing import finish_interrupted, repair, take_over
 from certctl.output.document import Result
 from certctl.output.importing import (
     finished_result,
