@@ -166,7 +166,7 @@ SCHEDULE: Shape = {
     "external": bool,
 }
 
-UNCONFIGURED = {"demo", "dev-ca", "help"}
+UNCONFIGURED = {"completion", "demo", "dev-ca", "help"}
 """Commands that no setting of certctl.toml is for."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from certctl.cli.main import COMMANDS
 from tests.lab.programs import program, require
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +88,44 @@ def test_bash_and_fish_complete_commands_names_and_values(
 
     assert sorted(in_bash.stdout.split()) == offered
     assert sorted(each.partition("\t")[0] for each in in_fish.stdout.splitlines()) == offered
+
+
+def test_fish_shows_a_description_with_a_comma_whole(home: Path) -> None:
+    require("fish")
+
+    done = subprocess.run(
+        [
+            program("fish"),
+            "--no-config",
+            "-c",
+            'certctl completion fish | source; complete -C "$argv"',
+            "certctl rene",
+        ],
+        env=_variables(home),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert done.stdout == f"renew\t{COMMANDS['renew']}\n"
+    assert "," in COMMANDS["renew"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "file"), [("bash", "certctl.bash"), ("zsh", "_certctl"), ("fish", "certctl.fish")]
+)
+def test_the_command_prints_the_script_that_packages_install(
+    shell: str, file: str, home: Path
+) -> None:
+    done = subprocess.run(
+        [PROGRAMS / "certctl", "completion", shell],
+        env=_variables(home),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert done.stdout == (ROOT / "completions" / file).read_text(encoding="utf-8")
 
 
 _BASH = """\

@@ -21,7 +21,7 @@ def run(
     critical: Threshold,
     run_age: timedelta | None,
 ) -> Result:
-    """Check certificates and services, for Nagios-compatible monitoring."""
+    """Check certificates and services, for Nagios-like monitoring."""
     with open_run(invocation, untrusted="warn") as run:
         context = MachineContext(invocation.environment.variables)
         return check_result(check(run, subjects, Limits(warning, critical, run_age), context))

@@ -98,7 +98,7 @@ def _age(context: click.Context, parameter: click.Parameter, value: str) -> time
 )
 @implemented_by("certctl.cli.actions.check:run")
 def command() -> None:
-    """Check certificates and services, for Nagios-compatible monitoring.
+    """Check certificates and services, for Nagios-like monitoring.
 
     NAME is a certificate of this home directory (all by default): its remaining time, failing
     renewals, pending deployments, and whether renew runs. HOST is a service: the certificate that
