@@ -99,7 +99,8 @@ class Run:
         records: Records = self.services.records
         machine: CertificateMachine = self.services.machine
         if dry_run:
-            from certctl.store.memory import MemoryRecords, UnchangedMachine  # noqa: PLC0415 - for dry runs only
+            from certctl.store.memory.memory_records import MemoryRecords  # noqa: PLC0415 - for dry runs only
+            from certctl.store.memory.unchanged_machine import UnchangedMachine  # noqa: PLC0415 - for dry runs only
 
             records = MemoryRecords(self.services.clock, base=records, stop=self.stop)
             machine = UnchangedMachine(machine)

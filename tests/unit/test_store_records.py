@@ -24,7 +24,7 @@ from certctl.rules.settings import Settings
 from certctl.store.home.home_records import HomeRecords
 from certctl.store.home.layout import Layout
 from certctl.store.home.parts import Parts
-from certctl.store.memory import MemoryRecords
+from certctl.store.memory.memory_records import MemoryRecords
 from certctl.store.records import (
     NOTHING,
     AccountKeys,

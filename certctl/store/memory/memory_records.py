@@ -1,4 +1,4 @@
-"""Stores in memory: for tests of what is above the ports, and as the overlay of a dry run.
+"""Records in memory: for tests of what is above the ports, and as the overlay of a dry run.
 
 With a `base`, what is not here is read from there, and nothing about certificates is written to it.
 Three things go through to the base all the same, because they are real in a dry run too: accounts,
@@ -9,177 +9,43 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 from certctl.model.ca import Account, LedgerEntry
-from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
-from certctl.model.delivery import Deployment
-from certctl.model.errors import Interrupted, LockHeld, StoreError, UnknownCertificate
-from certctl.model.ports import Clock, HeldLock
+from certctl.model.certificate import Material, RenewalState, Version
+from certctl.model.errors import Interrupted, StoreError, UnknownCertificate
+from certctl.model.ports import Clock
 from certctl.model.spec import CertificateSpec, ChallengeSpec
 from certctl.model.validation import Leftover, Placement
 from certctl.rules import integrity
 from certctl.rules.rate_limits import still_counted
 from certctl.rules.remembered_state import believed_entries
-from certctl.rules.remembered_times import in_future
 from certctl.store.home.layout import account_id
-from certctl.store.machine import CertificateMachine, OnMachine
+from certctl.store.memory.memory_certificate import ORDERS, SPEC, STATE, MemoryCertificate
+from certctl.store.memory.memory_leases import MemoryLeases
 from certctl.store.records import (
     LONGEST_LEASE,
-    NOTHING,
     AccountKeys,
     Changes,
     Gen,
     Lease,
-    NextAction,
     Records,
     Stored,
     Subject,
     Token,
     conflict,
-    fenced,
 )
 
 _PAUSE = 0.05
-"""Seconds between two looks at what is waited for."""
+"""Seconds between two looks at whether anything has changed."""
 
 _MAX_NAMES = 60_000
 _UNKNOWN_DATE = datetime.min.replace(tzinfo=UTC)
 
-_SPEC, _STATE, _ORDERS = "the specification", "the renewal state", "the order in progress"
-_DOCUMENTS = (_SPEC, _STATE, _ORDERS)
-
 
 def _go_on(_document: str) -> None:
     """Do nothing before a document is written."""
-
-
-@dataclass
-class _Certificate:
-    """What is stored about one certificate; `written` counts the writes of each document."""
-
-    origin: Gen = NOTHING
-    spec: CertificateSpec | None = None
-    csr: bytes | None = None
-    renewal_state: RenewalState = field(default_factory=RenewalState)
-    saved_at: datetime | None = None
-    next_action: NextAction | None = None
-    decided_from: int = -1
-    orders: tuple[PendingOrder, ...] = ()
-    versions: dict[int, Version] = field(default_factory=dict)
-    material: dict[int, Material] = field(default_factory=dict)
-    last_version: int = 0
-    written: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_DOCUMENTS, 0))
-
-    @property
-    def gen(self) -> Gen:
-        """The generation of what is stored."""
-        return self.gen_of(self.written)
-
-    def gen_of(self, counts: Mapping[str, int]) -> Gen:
-        """Return a generation: the counts, or until something is written that of the base."""
-        if not any(counts.values()):
-            return self.origin
-        return Gen(".".join(str(each) for each in counts.values()))
-
-    def counts(self, expect: Gen) -> Mapping[str, int]:
-        """Return the counts that `expect` stands for; those of nothing else are negative."""
-        if expect == self.origin:
-            return dict.fromkeys(_DOCUMENTS, 0)
-        counts = expect.split(".")
-        if len(counts) != len(_DOCUMENTS) or not all(each.isdigit() for each in counts):
-            return dict.fromkeys(_DOCUMENTS, -1)
-        return dict(zip(_DOCUMENTS, map(int, counts), strict=True))
-
-
-class _Lease:
-    """A lease in memory; that of the base, if there is one, is held and released with it."""
-
-    def __init__(
-        self, store: MemoryRecords, subject: Subject, token: Token, ttl: float, base: Lease | None
-    ) -> None:
-        self._store = store
-        self._subject = subject
-        self._token = token
-        self._ttl = ttl
-        self._base = base
-
-    @property
-    def token(self) -> Token:
-        return self._token
-
-    def renew(self) -> None:
-        if self._base is not None:
-            self._base.renew()
-        self._store.extend(self._subject, self._token, self._ttl)
-
-    def release(self) -> None:
-        self._store.end(self._subject, self._token)
-        if self._base is not None:
-            self._base.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-class UnchangedMachine:
-    """Implements `certctl.store.machine.CertificateMachine` over another one, of which nothing is
-    changed: what becomes live or deployed is only kept here.
-    """
-
-    def __init__(self, base: CertificateMachine) -> None:
-        self._base = base
-        self._states: dict[str, OnMachine] = {}
-
-    def lock(self, name: str, *, timeout: float) -> HeldLock:
-        return self._base.lock(name, timeout=timeout)
-
-    def read(self, name: str) -> OnMachine:
-        return self._states.get(name) or self._base.read(name)
-
-    def damage(self, version: Version) -> str | None:
-        return self._base.damage(version) if version.name not in self._states else None
-
-    def restore_files(self, name: str, number: int) -> Sequence[str]:  # noqa: ARG002 - not restored
-        return ()
-
-    def flip(self, name: str, number: int) -> None:
-        self._states[name] = replace(self.read(name), live=number)
-
-    def save_deployment(self, name: str, deployment: Deployment) -> None:
-        state = self.read(name)
-        others = (each for each in state.deployments if each.destination != deployment.destination)
-        self._states[name] = replace(state, deployments=(deployment, *others))
-
-    def forget(self, name: str) -> None:
-        self._states[name] = OnMachine(name)
-
-    def check_access(self, spec: CertificateSpec) -> None:
-        self._base.check_access(spec)
-
-    def grant_access(self, spec: CertificateSpec) -> None:
-        """Change nothing."""
-
-    def save_refused(self, name: str, download: bytes) -> None:
-        """Keep nothing."""
-
-
-@dataclass
-class _Holder:
-    token: Token
-    shared: bool
-    until: float
 
 
 class MemoryRecords:
@@ -202,11 +68,12 @@ class MemoryRecords:
         self._base = base
         self._stop = stop or threading.Event()
         self._before = before
-        self._epoch = epoch
         self._guard = threading.RLock()
-        self._certificates: dict[str, _Certificate] = {}
-        self._holders: dict[Subject, list[_Holder]] = {}
-        self._tokens = 0
+        self._certificates: dict[str, MemoryCertificate] = {}
+        self._leases = MemoryLeases(
+            clock, base=base, stop=self._stop, epoch=epoch, guard=self._guard
+        )
+        self._entries = 0
         self._accounts: dict[str, tuple[Account, AccountKeys]] = {}
         self._ledgers: dict[str, list[LedgerEntry]] = {}
         self._placements: dict[str, Leftover] = {}
@@ -229,7 +96,7 @@ class MemoryRecords:
                 return
             with self._guard:
                 own = self._certificates.get(name)
-                idle = name not in below if own is None else _is_idle(own, now)
+                idle = name not in below if own is None else own.is_idle(now)
             if not idle:
                 left = None if left is None else left - 1
                 yield name
@@ -300,7 +167,7 @@ class MemoryRecords:
 
     def write(self, name: str, changes: Changes, *, expect: Gen, token: Token) -> Gen:
         with self._guard:
-            self._require(Subject(name), token)
+            self._leases.require(Subject(name), token)
             own = self._own(name)
             wanted = dict(own.counts(expect))
             changed = self._changed_documents(own, changes)
@@ -317,7 +184,7 @@ class MemoryRecords:
             return own.gen_of(wanted)
 
     def _changed_documents(
-        self, own: _Certificate, changes: Changes
+        self, own: MemoryCertificate, changes: Changes
     ) -> dict[str, Callable[[], None]]:
         """Return what to do for each document that changes, in the order of the writes."""
         found: dict[str, Callable[[], None]] = {}
@@ -325,27 +192,27 @@ class MemoryRecords:
         if csr is not None and csr != own.csr:
             found["the signing request"] = lambda: setattr(own, "csr", csr)
         if spec is not None and spec != own.spec:
-            found[_SPEC] = lambda: setattr(own, "spec", spec)
+            found[SPEC] = lambda: setattr(own, "spec", spec)
         if state is not None or changes.next_action is not None:
             saved = own.renewal_state if state is None else state
-            decided = changes.next_action, own.written[_SPEC] + (_SPEC in found)
+            decided = changes.next_action, own.written[SPEC] + (SPEC in found)
 
             def save_state() -> None:
                 own.renewal_state, own.saved_at = saved, self._clock.now()
                 own.next_action, own.decided_from = decided
 
             if (saved, *decided) != (own.renewal_state, own.next_action, own.decided_from):
-                found[_STATE] = save_state
+                found[STATE] = save_state
         orders = changes.orders
         if orders is not None and orders != own.orders:
-            found[_ORDERS] = lambda: setattr(own, "orders", orders)
+            found[ORDERS] = lambda: setattr(own, "orders", orders)
         return found
 
     def add_version(
         self, name: str, version: Version, material: Material, *, token: Token
     ) -> Version:
         with self._guard:
-            self._require(Subject(name), token)
+            self._leases.require(Subject(name), token)
             own = self._own(name)
             known = Stored(name, versions=own.versions).version_of(
                 [each.order_url for each in version.certificates]
@@ -385,7 +252,7 @@ class MemoryRecords:
 
     def remove_versions(self, name: str, numbers: Sequence[int], *, token: Token) -> None:
         with self._guard:
-            self._require(Subject(name), token)
+            self._leases.require(Subject(name), token)
             own = self._own(name)
             for number in numbers:
                 self._before("the version")
@@ -395,21 +262,21 @@ class MemoryRecords:
 
     def delete(self, name: str, *, expect: Gen, token: Token) -> None:
         with self._guard:
-            self._require(Subject(name), token)
+            self._leases.require(Subject(name), token)
             own = self._own(name)
-            if own.counts(expect)[_SPEC] != own.written[_SPEC]:
-                raise conflict(name, _SPEC)
+            if own.counts(expect)[SPEC] != own.written[SPEC]:
+                raise conflict(name, SPEC)
             kept = RenewalState(compromised_keys=own.renewal_state.compromised_keys)
-            self._before(_SPEC)
+            self._before(SPEC)
             own.spec = own.csr = None
-            own.written[_SPEC] += 1
+            own.written[SPEC] += 1
             self._note_change(name)
-            self._before(_STATE)
+            self._before(STATE)
             own.renewal_state, own.next_action = kept, None
-            own.written[_STATE] += 1
-            self._before(_ORDERS)
+            own.written[STATE] += 1
+            self._before(ORDERS)
             own.orders = ()
-            own.written[_ORDERS] += 1
+            own.written[ORDERS] += 1
             self._before("the versions")
             own.versions.clear()
             own.material.clear()
@@ -417,36 +284,7 @@ class MemoryRecords:
     def lease(
         self, subject: Subject, *, shared: bool = False, ttl: float = LONGEST_LEASE, wait: float
     ) -> Lease:
-        if self._base is not None:
-            base = self._base.lease(subject, shared=shared, ttl=ttl, wait=wait)
-            with self._guard:
-                until = self._clock.monotonic() + ttl
-                holder = _Holder(base.token, shared, until)
-                self._holders[subject] = [*self._holders.get(subject, []), holder]
-            return _Lease(self, subject, base.token, ttl, base)
-        deadline = self._clock.monotonic() + wait
-        while (token := self._try_hold(subject, ttl, shared=shared)) is None:
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                raise LockHeld(
-                    f"{subject} is locked by another process",
-                    hint="Try again when it has finished, or wait longer with"
-                    " --lock-timeout SECONDS.",
-                )
-            if self._clock.wait(self._stop, min(_PAUSE, left)):
-                raise Interrupted(f"stopped while waiting for the lock on {subject}")
-        return _Lease(self, subject, token, ttl, None)
-
-    def extend(self, subject: Subject, token: Token, ttl: float) -> None:
-        """Extend a lease by `ttl` seconds from now. Raises `Fenced`."""
-        with self._guard:
-            self._require(subject, token, shared=True).until = self._clock.monotonic() + ttl
-
-    def end(self, subject: Subject, token: Token) -> None:
-        """End a lease. Idempotent."""
-        with self._guard:
-            left = [each for each in self._holders.get(subject, []) if each.token != token]
-            self._holders[subject] = left
+        return self._leases.lease(subject, shared=shared, ttl=ttl, wait=wait)
 
     def accounts(self, directory_url: str | None = None) -> Sequence[Account]:
         if self._base is not None:
@@ -472,10 +310,10 @@ class MemoryRecords:
     ) -> Account:
         if self._base is not None:
             with self._guard:
-                self._require(Subject(directory_url=account.directory_url), token)
+                self._leases.require(Subject(directory_url=account.directory_url), token)
             return self._base.save_account(account, keys, expect=expect, token=token)
         with self._guard:
-            self._require(Subject(directory_url=account.directory_url), token)
+            self._leases.require(Subject(directory_url=account.directory_url), token)
             saved = replace(account, id=account.id or account_id(account.url))
             stored = self._accounts.get(saved.id)
             if (stored[0] if stored is not None else None) != expect:
@@ -488,7 +326,7 @@ class MemoryRecords:
 
     def forget_account(self, account: Account, *, token: Token) -> None:
         with self._guard:
-            self._require(Subject(directory_url=account.directory_url), token)
+            self._leases.require(Subject(directory_url=account.directory_url), token)
             if self._base is None:
                 self._accounts.pop(account.id, None)
                 self._ledgers.pop(account.id, None)
@@ -517,8 +355,8 @@ class MemoryRecords:
         if len({each.certificate for each in placements}) != 1:
             raise ValueError("an entry must have the placements of exactly one certificate")
         with self._guard:
-            self._tokens += 1
-            entry = f"placements-{placements[0].certificate}-{self._tokens:016x}"
+            self._entries += 1
+            entry = f"placements-{placements[0].certificate}-{self._entries:016x}"
             self._placements[entry] = Leftover(entry, challenge, tuple(placements))
             return entry
 
@@ -562,12 +400,12 @@ class MemoryRecords:
             if self._clock.wait(self._stop, _PAUSE):
                 raise Interrupted("stopped while waiting for changes")
 
-    def _own(self, name: str) -> _Certificate:
+    def _own(self, name: str) -> MemoryCertificate:
         """Return what is here about a certificate; what the base has is copied first."""
         if name not in self._certificates:
             below = self._base.read(name) if self._base is not None else None
             stored = below or Stored(name)
-            self._certificates[name] = _Certificate(
+            self._certificates[name] = MemoryCertificate(
                 origin=stored.gen,
                 spec=stored.spec,
                 csr=stored.csr,
@@ -582,30 +420,3 @@ class MemoryRecords:
     def _note_change(self, name: str) -> None:
         self._writes += 1
         self._changed[name] = self._writes
-
-    def _try_hold(self, subject: Subject, ttl: float, *, shared: bool) -> Token | None:
-        with self._guard:
-            now = self._clock.monotonic()
-            current = [each for each in self._holders.get(subject, []) if now < each.until]
-            if any(not (shared and each.shared) for each in current):
-                return None
-            self._tokens += 1
-            token = Token(self._epoch, self._tokens)
-            self._holders[subject] = [*current, _Holder(token, shared, now + ttl)]
-            return token
-
-    def _require(self, subject: Subject, token: Token, *, shared: bool = False) -> _Holder:
-        """Return the holder of a lease that is valid. Raises `Fenced`."""
-        now = self._clock.monotonic()
-        for each in self._holders.get(subject, []):
-            if each.token == token and now < each.until and (shared or not each.shared):
-                return each
-        raise fenced(subject)
-
-
-def _is_idle(own: _Certificate, now: datetime) -> bool:
-    if own.next_action is None or own.decided_from != own.written[_SPEC]:
-        return False
-    if own.renewal_state.failures or own.orders or in_future(own.saved_at, now):
-        return False
-    return own.next_action.at is None or now < own.next_action.at
