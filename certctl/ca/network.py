@@ -1,7 +1,8 @@
 """HTTP to one CA: signed requests, nonces, retries and waiting (RFC 8555 §6).
 
-`session` sends single requests. This module adds a nonce pool for many threads, retries where they
-are safe, and errors that keep the CA's message and its `Retry-After`. It knows nothing of orders.
+`session` sends single requests. This module adds nonces for many threads (`nonces`), retries where
+they are safe (`retries`), and errors that keep the CA's message and its `Retry-After`. It knows
+nothing of orders.
 """
 
 from __future__ import annotations
@@ -11,25 +12,23 @@ import itertools
 import json
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import josepy
 import requests
 from urllib3.exceptions import HTTPError
 
-from certctl.ca import key_caches, messages
-from certctl.ca.connection_errors import NEVER_SENT, TLS_FAILED, connection_error
+from certctl.ca import key_caches, messages, retries
+from certctl.ca.connection_errors import connection_error
 from certctl.ca.directories import DEV, as_typed
 from certctl.ca.documented_limits import DocumentedLimits
 from certctl.ca.messages import Directory
+from certctl.ca.nonces import Nonces, has_nonce
 from certctl.ca.parallel_requests import ParallelRequests
 from certctl.ca.problems import Resource, error_from
 from certctl.ca.rate_limiter import Limiter, PollTally
@@ -43,7 +42,6 @@ from certctl.model.errors import (
     CaUnavailable,
     Interrupted,
     OrderTimeout,
-    RateLimited,
 )
 from certctl.model.ports import Clock
 from certctl.model.urls import is_loopback
@@ -57,25 +55,6 @@ from certctl.system.proxy import proxies_for
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-BAD_NONCE_RETRIES = 5
-"""How often a request is retried immediately after a badNonce error, before backing off."""
-
-BACKOFF = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before each retry of a failed request, unless the CA asks for a longer delay."""
-
-BUSY_BACKOFF = (*BACKOFF, 4.0, 4.0, 4.0)
-"""The same if the CA is busy (503): it refuses at random, so that more attempts help."""
-
-SHORT_LIMIT = 15.0
-"""The longest Retry-After of a CA's rate limit that is waited for, in seconds; after a longer one,
-the next attempt is left to a later run.
-"""
-
-RETRY_SECONDS = 120.0
-"""Seconds that one request may spend on retries. A longer `Retry-After` is left to the caller: a
-delay of hours is for the next run.
-"""
-
 _NONCE_ATTEMPTS = 3
 
 MORE_TIME = "To allow more time, use --order-timeout."
@@ -83,9 +62,6 @@ MORE_TIME = "To allow more time, use --order-timeout."
 
 TIMEOUT = 45.0
 """Seconds from sending a request to the last byte of its response."""
-
-_REPLAY_NONCE = "Replay-Nonce"
-_NONCES_KEPT = 256
 
 _MOMENT = 1.0
 """Seconds. For a shorter wait it is not worth while to let others work."""
@@ -95,20 +71,19 @@ _MOMENT = 1.0
 class _Shared:
     """The state shared by all networks to one CA, regardless of the signing key.
 
-    The deque is thread-safe, and `lock` guards fetching the directory. `proxies` caches the proxy
-    for each host; looking it up twice is harmless.
+    `lock` guards fetching the directory. `proxies` caches the proxy for each host; looking it up
+    twice is harmless.
     """
 
     limiter: Limiter
     parallel: ParallelRequests
-    nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=_NONCES_KEPT), repr=False)
+    nonces: Nonces = field(default_factory=Nonces, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
     polled: PollTally = field(default_factory=PollTally)
     proxies: dict[str, Mapping[str, str]] = field(default_factory=dict)
     server_time: datetime | None = None
     latency: float = 0.0
-    nonce_by_get: bool = False
 
 
 class Network:
@@ -322,80 +297,50 @@ class Network:
     def _send_signed(
         self, url: str, payload: bytes, resource: Resource, headers: Mapping[str, str]
     ) -> requests.Response:
-        retries = 0
+        rejected = 0
         while True:
             data = self.signer.sign(payload, url=url, nonce=self._take_nonce())
             try:
                 return self._exchange("POST", url, resource, data=data, headers=headers)
             except AcmeError as error:
-                if error.type != "badNonce" or retries == BAD_NONCE_RETRIES:
+                if error.type != "badNonce" or rejected == retries.BAD_NONCE_RETRIES:
                     raise
             # The error response carried a fresh nonce (RFC 8555 §6.5), which is next in the pool.
-            retries += 1
+            rejected += 1
             self._notify(f"{self.host} rejected a nonce", 0.0)
 
     def _take_nonce(self) -> bytes:
-        try:
-            return self._shared.nonces.pop()
-        except IndexError:
-            url = self.url("newNonce", Resource.NEW_NONCE)
+        nonces = self._shared.nonces
+        if (nonce := nonces.take()) is not None:
+            return nonce
+        url = self.url("newNonce", Resource.NEW_NONCE)
         for _ in range(_NONCE_ATTEMPTS):
             response = self._with_retries(lambda: self._request_nonce(url), resend=True)
-            with suppress(IndexError):  # another thread may have taken it
-                return self._shared.nonces.pop()
-            if _REPLAY_NONCE not in response.headers:
+            if (nonce := nonces.take()) is not None:  # another thread may have taken it
+                return nonce
+            if not has_nonce(response):
                 break
         raise BadResponse(f"{self.host} did not return a valid nonce")
 
     def _request_nonce(self, url: str) -> requests.Response:
-        """Request a nonce by HEAD, and by GET from a CA that does not answer HEAD with one; both
-        are standard (RFC 8555 §7.2).
-        """
-        resource = Resource.NEW_NONCE
-        if not self._shared.nonce_by_get:
-            try:
-                response = self._exchange("HEAD", url, resource)
-            except CaUnavailable as error:
-                if error.code == NEVER_SENT or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-                    raise
-            except RateLimited:
-                raise
-            except AcmeError as error:
-                if error.code == TLS_FAILED:
-                    raise
-            else:
-                if _REPLAY_NONCE in response.headers:
-                    return response
-        response = self._exchange("GET", url, resource)
-        self._shared.nonce_by_get = _REPLAY_NONCE in response.headers
-        return response
-
-    def _keep_nonce(self, response: requests.Response) -> None:
-        """Keep the nonce of a response; errors carry one too (RFC 8555 §6.5.1)."""
-        text = response.headers.get(_REPLAY_NONCE, "")
-        try:
-            nonce = josepy.decode_b64jose(text)
-        except josepy.DeserializationError:
-            return
-        # Its text is signed, so encoding it again must give the same text.
-        if nonce and josepy.encode_b64jose(nonce) == text:
-            self._shared.nonces.append(nonce)
+        return self._shared.nonces.request(
+            lambda method: self._exchange(method, url, Resource.NEW_NONCE)
+        )
 
     def _with_retries(
         self, attempt: Callable[[], requests.Response], *, resend: bool
     ) -> requests.Response:
-        deadline = min(self._clock.monotonic() + RETRY_SECONDS, self._deadline)
-        for retries in itertools.count():
+        deadline = min(self._clock.monotonic() + retries.RETRY_SECONDS, self._deadline)
+        for tried in itertools.count():
             try:
                 return attempt()
             except AcmeError as error:
-                busy = error.status == HTTPStatus.SERVICE_UNAVAILABLE
-                delays = BUSY_BACKOFF if busy else BACKOFF
-                if retries >= len(delays) or not _is_transient(error, resend=resend):
+                delays = retries.delays(error)
+                if tried >= len(delays) or not retries.is_transient(error, resend=resend):
                     raise
-                delay = max(delays[retries], error.retry_after or 0.0)
+                delay = max(delays[tried], error.retry_after or 0.0)
                 if self._clock.monotonic() + delay > deadline:
-                    if deadline == self._deadline and delay <= RETRY_SECONDS:
+                    if deadline == self._deadline and delay <= retries.RETRY_SECONDS:
                         error.hint = error.hint or MORE_TIME
                     raise
                 reason = error.message
@@ -417,7 +362,9 @@ class Network:
         error for any other.
         """
         self._require_safe(url, resource)
-        self._await_rate_limit(resource, min(timeout or RETRY_SECONDS, max(self._left(), 0.0)))
+        self._await_rate_limit(
+            resource, min(timeout or retries.RETRY_SECONDS, max(self._left(), 0.0))
+        )
         begun = self._clock.monotonic()
         if begun >= self._deadline:
             raise OrderTimeout(
@@ -449,7 +396,7 @@ class Network:
         took = self._clock.monotonic() - begun
         self._shared.latency = min(self._shared.latency or took, took)
         self._shared.server_time = http_date(response.headers.get("Date", ""))
-        self._keep_nonce(response)
+        self._shared.nonces.keep(response)
         if response.status_code // 100 != 2:
             refusal = error_from(response, resource, self._clock.now(), self._ca)
             self._shared.limiter.record_refusal(resource, refusal, sent=begun)
@@ -522,17 +469,3 @@ class Network:
             safe = False
         if not safe:
             raise BadResponse(f"{self.host} gave a URL for {resource} that is not https")
-
-
-def _is_transient(error: AcmeError, *, resend: bool) -> bool:
-    """Return whether the same request may succeed shortly afterwards, and is safe to repeat."""
-    if error.type == "badNonce":
-        return True
-    if isinstance(error, RateLimited):
-        # Without a type it comes from a proxy, whose limits last seconds. The CA's own last hours,
-        # except those that refill steadily, and its Retry-After tells them apart.
-        return error.type is None or 0 < (error.retry_after or 0) <= SHORT_LIMIT
-    if not isinstance(error, CaUnavailable) or error.status == 501:
-        return False
-    # A server that is too busy (503) has not acted on the request.
-    return resend or error.code == NEVER_SENT or error.status == HTTPStatus.SERVICE_UNAVAILABLE

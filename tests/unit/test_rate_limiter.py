@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from certctl.ca.network import BUSY_BACKOFF
 from certctl.ca.problems import Resource
 from certctl.ca.rate_limiter import Limiter, Rate
+from certctl.ca.retries import BUSY_BACKOFF
 from certctl.model.errors import CaUnavailable, RateLimited
 from tests.lab.clock import SteerableClock
 
