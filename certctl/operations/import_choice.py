@@ -138,6 +138,12 @@ def _ready(
     return found
 
 
+def is_settled(found: FoundCertificate, given: Mapping[str, Value], *, agreed: bool) -> bool:
+    """Return whether a certificate could be taken over with these options."""
+    settled = all(_settles(each, given, agreed=agreed) for each in found.questions)
+    return found.why is None and settled
+
+
 def _settles(question: Question, given: Mapping[str, Value], *, agreed: bool) -> bool:
     flags = {word.strip(",") for word in question.option.split() if word.startswith("--")}
     if flags & _ACCOUNT:

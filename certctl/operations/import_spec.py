@@ -32,25 +32,29 @@ def free_name(found: FoundCertificate, run: Run) -> str:
 
 
 def choices_of(
-    found: FoundCertificate, account: Account, given: Mapping[str, Value], run: Run
+    found: FoundCertificate,
+    ca: str,
+    account: Account | None,
+    given: Mapping[str, Value],
+    credentials: str | None,
 ) -> dict[str, Value]:
-    """Return the certificate's choices: what the client did, and what the user gave."""
+    """Return the certificate's choices: what the client did, and what the user gave. `credentials`
+    is the name of its DNS credentials, if it has some.
+    """
     own: dict[str, Value] = {
         **found.options,
-        "ca": account.directory_url,
-        "account.id": account.id,
+        "ca": ca,
+        "account.id": None if account is None else account.id,
+        "ca_bundle": None if account is None else account.ca_bundle,
         "deploy.lineage": lineage_of(found),
+        "challenge.dns_credentials": credentials,
     }
-    if account.ca_bundle is not None:
-        own["ca_bundle"] = account.ca_bundle
     group = None if found.key_group is None else group_name(found.key_group)
     if group is not None:
         own["key_group"] = group
     if found.csr is not None:
         own["csr"] = x509.read_csr(found.csr).sha256
         own.pop("key_type", None)
-    if found.credentials is not None:
-        own["challenge.dns_credentials"] = _credentials(found, run)
     chosen = {key: value for key, value in own.items() if value is not None}
     return merge_choices(chosen, {key: value for key, value in given.items() if key != "ca"})
 
@@ -60,17 +64,24 @@ def lineage_of(found: FoundCertificate) -> str | None:
     return str(Path(found.files.fullchain).parent) if found.files.fullchain else None
 
 
-def _credentials(found: FoundCertificate, run: Run) -> str:
-    """Write the DNS credentials to a file of certctl, and return its name."""
-    provider, values = found.credentials or ("", {})
-    name = f"{found.client.replace('.', '')}-{default_name(found)}"
-    run.services.machine.imports.save_credentials(name, provider, values)
+def credentials_name(found: FoundCertificate) -> str | None:
+    """Return the name for the client's DNS credentials: letters, digits and hyphens; None if it has
+    none.
+    """
+    if found.credentials is None:
+        return None
+    name = "".join(each if each.isalnum() and each.isascii() else "-" for each in found.name)
+    return f"{found.client.replace('.', '')}-{name[:60]}"
+
+
+def save_credentials(found: FoundCertificate, run: Run) -> str | None:
+    """Write the client's DNS credentials to a file of certctl, and return their name; None if there
+    are none. Raises `StoreError`.
+    """
+    name = credentials_name(found)
+    if name is not None and found.credentials is not None:
+        run.services.machine.imports.save_credentials(name, *found.credentials)
     return name
-
-
-def default_name(found: FoundCertificate) -> str:
-    """Return a name for credentials: letters, digits and hyphens."""
-    return "".join(each if each.isalnum() and each.isascii() else "-" for each in found.name)[:60]
 
 
 def spec_of(

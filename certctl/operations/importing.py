@@ -47,6 +47,7 @@ from certctl.operations.import_spec import (
     free_name,
     history_of,
     lineage_of,
+    save_credentials,
     spec_of,
     version_of,
 )
@@ -72,7 +73,8 @@ def take_over(
         raise UsageError(f"{found.name} has no certificate", code="import.not_moved")
     held = _held(found, run)
     account = account_of(found, machine, given, run)
-    choices = choices_of(found, account, given, run)
+    credentials = save_credentials(found, run)
+    choices = choices_of(found, account.directory_url, account, given, credentials)
     spec = spec_of(held.name, found.facts.identifiers, choices, run)
     held.check_access(spec)
     record = _record(found, found.facts, spec, run)

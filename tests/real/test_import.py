@@ -83,8 +83,12 @@ class Machine:
         leaf = x509.load_pem_x509_certificate((live / "fullchain.pem").read_bytes())
         return leaf.serial_number
 
+    def requested(self, resource: str) -> int:
+        """How often a resource of the CA was asked for."""
+        return sum(resource in each.path for each in self.ca.requests())
+
     def registrations(self) -> int:
-        return sum("sign-me-up" in each.path for each in self.ca.requests())
+        return self.requested("sign-me-up")
 
 
 @pytest.fixture
@@ -236,19 +240,42 @@ def test_a_certificate_that_nobody_would_renew_is_named_before_anything_is_turne
     ]
 
 
-def test_a_check_asks_the_ca_for_the_accounts(machine: Machine) -> None:
+def test_a_check_asks_the_ca_for_the_accounts_and_tries_each_way_of_validation_once(
+    machine: Machine,
+) -> None:
     machine.issue("checked.example.test")
+    machine.issue("same.example.test")
+    machine.issue("hooked.example.test")
+    conf = machine.letsencrypt / "renewal" / "hooked.example.test.conf"
+    conf.write_text(
+        conf.read_text().replace(
+            "authenticator = standalone",
+            'authenticator = manual\nmanual_auth_hook = "echo no >&2; exit 7"',
+        )
+    )
+    before, orders = contents(machine.letsencrypt), machine.requested("order-plz")
 
     checked = machine.certctl(
         *("import", "--check", "--from", str(machine.letsencrypt), "--json"),
         *("--ca-bundle", str(machine.ca.ca_bundle)),
     )
 
-    (said,) = checked.json()["data"]["checked"]
-    assert (said["problem"], said["text"]) == (
-        False,
-        f"known to {machine.ca.directory_url.split('/')[2]}",
+    host = machine.ca.directory_url.split("/")[2]
+    account, standalone, hooked = checked.json()["data"]["checked"]
+    assert (account["problem"], account["text"]) == (False, f"known to {host}")
+    assert standalone == {
+        "subject": "standalone: checked.example.test and 1 more",
+        "text": f"a dry run validated its names at {host}, and was abandoned there",
+        "problem": False,
+    }
+    assert (hooked["subject"], hooked["problem"]) == (
+        "http-hook (certbot protocol): hooked.example.test",
+        True,
     )
+    assert "the dry run failed: " in hooked["text"]
+    assert machine.requested("order-plz") == orders + 2
+    assert contents(machine.letsencrypt) == before
+    assert {each.name for each in machine.home.iterdir()} == {"journal", "locks", "run.json"}
 
 
 def test_a_link_that_was_replaced_is_told_and_made_again(machine: Machine) -> None:

@@ -19,6 +19,7 @@ from certctl.model.errors import CertctlError, UsageError, worst
 from certctl.model.importing import FoundCertificate, FoundMachine
 from certctl.operations import import_check, import_finish
 from certctl.operations.import_choice import choose, find_machine
+from certctl.operations.import_trial import try_ways
 from certctl.operations.import_undo import Taken, give_back
 from certctl.operations.importing import finish_interrupted, repair, take_over
 from certctl.output.document import Result
@@ -93,6 +94,9 @@ def _look(invocation: Invocation, root: Path, place: str | None, *, ask: bool) -
         imported = run.services.machine.imports.all()
         bundle = run.services.settings.text("ca_bundle")
         checked = import_check.check(machine, run, bundle) if ask else None
+        if checked is not None:
+            agreed = bool(invocation.flags.get("account.agree_tos"))
+            checked += try_ways(machine, given_options(invocation), run, agreed=agreed)
     return machine_result(machine, imported, Times(local=invocation.output.terminal), checked)
 
 

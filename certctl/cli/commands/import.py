@@ -36,7 +36,7 @@ from certctl.engine.plugins import plugin_options
 @click.option(
     "--check",
     is_flag=True,
-    help="Also ask the CAs whether they know the accounts, and when they would renew.",
+    help="Also ask the CAs for accounts and renewal windows, and try each way of validation once.",
 )
 @click.option(
     "--finish",

@@ -51,8 +51,9 @@ def _go_on(_document: str) -> None:
 class MemoryRecords:
     """Implements `certctl.store.records.Records` in memory.
 
-    `base` is what lies below an overlay. `before` is called with the name of each document before
-    it is written, so that a test can raise between any two. `epoch` is that of the tokens.
+    `base` is what lies below an overlay, which `lend` gives further accounts. `before` is called
+    with the name of each document before it is written, so that a test can raise between any two.
+    `epoch` is that of the tokens.
     """
 
     def __init__(
@@ -286,19 +287,27 @@ class MemoryRecords:
     ) -> Lease:
         return self._leases.lease(subject, shared=shared, ttl=ttl, wait=wait)
 
+    def lend(self, account: Account, keys: AccountKeys) -> Account:
+        """Add an account that is nowhere saved, and return it with its ID."""
+        lent = replace(account, id=account_id(account.url))
+        with self._guard:
+            self._accounts[lent.id] = lent, keys
+        return lent
+
     def accounts(self, directory_url: str | None = None) -> Sequence[Account]:
-        if self._base is not None:
-            return self._base.accounts(directory_url)
         with self._guard:
             found = [
                 account
                 for account, _ in self._accounts.values()
                 if directory_url in {None, account.directory_url}
             ]
+        if self._base is not None:
+            own = {each.id for each in found}
+            found += [each for each in self._base.accounts(directory_url) if each.id not in own]
         return sorted(found, key=lambda each: (each.created or _UNKNOWN_DATE, each.id))
 
     def account_keys(self, account: Account) -> AccountKeys:
-        if self._base is not None:
+        if self._base is not None and account.id not in self._accounts:
             return self._base.account_keys(account)
         with self._guard:
             if account.id not in self._accounts:
@@ -334,7 +343,7 @@ class MemoryRecords:
         self._base.forget_account(account, token=token)
 
     def note(self, account: Account, rows: Sequence[LedgerEntry]) -> None:
-        if self._base is not None:
+        if self._base is not None and account.id not in self._accounts:
             self._base.note(account, rows)
             return
         with self._guard:
@@ -344,7 +353,7 @@ class MemoryRecords:
                 self._ledgers[account.id] = still_counted(every, now, _MAX_NAMES)
 
     def asked(self, account: Account) -> Sequence[LedgerEntry]:
-        if self._base is not None:
+        if self._base is not None and account.id not in self._accounts:
             return self._base.asked(account)
         with self._guard:
             return believed_entries(self._ledgers.get(account.id, []), self._clock.now())
