@@ -33,10 +33,11 @@ class Addition:
 
 @dataclass(frozen=True)
 class Removal:
-    """The bytes of a directive, from `start` to `end`, to take out of use."""
+    """The bytes of a directive, from `start` to `end`, to take out of use; `tag` as above."""
 
     start: int
     end: int
+    tag: str | None = None
 
 
 def edited(
@@ -47,7 +48,7 @@ def edited(
     pieces = [
         (each.at, each.at, _added(source, each, each.tag or tag, end_of_line)) for each in additions
     ]
-    pieces += [_taken_out(source, each, tag, end_of_line) for each in removals]
+    pieces += [_taken_out(source, each, each.tag or tag, end_of_line) for each in removals]
     result, at = [], 0
     for start, end, piece in sorted(pieces, key=lambda piece: piece[:2]):
         result += [source[at:start], piece]

@@ -19,6 +19,13 @@ from certctl.model.webserver import (
     SiteView,
 )
 from certctl.rules.marked_lines import Addition, Removal, edited, tags
+from certctl.rules.nginx_addresses import (
+    attracted,
+    before_default,
+    marked_default,
+    other_protocol_at,
+    tls_listens,
+)
 from certctl.rules.nginx_lines import (
     CERTIFICATE_LINES,
     CHALLENGES,
@@ -74,6 +81,10 @@ class _Edits:
     late: set[tuple[int, int]] = field(default_factory=set)
     served: set[int] = field(default_factory=set)
     """The offsets of lines for TLS that are there already."""
+    defaults: list[tuple[Removal, Addition, bool]] = field(default_factory=list)
+    """A `listen` to take out of use, the one in its place that says that its block is the default,
+    and whether the lines for TLS that make this necessary are there already.
+    """
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,12 @@ def plan(
         for site in found:
             planner.serve(site)
         planner.refuse_others(found)
+        if planner.new_places and (other := other_protocol_at(configuration, HTTPS)) is not None:
+            raise Refused(
+                f"{other.where} listens on port 443, and does not speak HTTP (`stream` or `mail`)",
+                "Have it pass the name on to a server block at another port. That one gets these"
+                " lines, with its port in place of 443:",
+            )
     http = [
         (listen, name) for each in found for listen in each.server.on(HTTP) for name in each.names
     ]
@@ -185,16 +202,38 @@ class _Planner:
             for server in site.tls:
                 self._replace(site, server)
         else:
-            listens = _tls_listens(self._configuration, site.server)
+            listens = tls_listens(self._configuration, site.server)
             self.https += [(listen, name) for listen in listens for name in site.names]
             for listen in listens:
                 if self._configuration.default(listen.place) is None:
                     self.new_places.setdefault(listen.place, listen.options)
+                self._keep_default(listen, site)
+            self.notes += _attracted(self._configuration, site, listens, self._wish)
             _add_tls(
                 self._configuration, site, listens, edit, self._wish, self._program, self._files
             )
         _add_redirect(self._configuration, site, self._wish, edit)
         _keep(site, site.server, self._wish, edit)
+
+    def _keep_default(self, listen: Listen, site: Site) -> None:
+        """Have the block that answers for unknown names at an address do so also when the block of
+        the site comes before it.
+        """
+        found = before_default(self._configuration, listen, site.server)
+        if found is None or id(found[1].directive) in self._replaced:
+            return
+        default, line = found
+        self._replaced.add(id(line.directive))
+        range_ = _range_of(line, lambda each: each is line.directive, default)
+        text = marked_default(self._configuration, line)
+        edit = self._edit(default)
+        edit.defaults.append(
+            (
+                Removal(*range_, CATCH_ALL),
+                Addition(_opened(default), (text,), CATCH_ALL),
+                not set(site.names).isdisjoint(self._wish.served),
+            )
+        )
 
     def refuse_others(self, found: Sequence[Site]) -> None:
         """Have the handshake refused for names without a certificate, at new addresses."""
@@ -326,36 +365,6 @@ def _replace_certificate(
     edit.tls.setdefault(_opened(server), []).extend(certificate_lines(files))
 
 
-def _tls_listens(configuration: Configuration, server: Server) -> tuple[Listen, ...]:
-    """Return the addresses at port 443 for a block: those at port 80, and where an address of its
-    own would take visitors away from other blocks, the ones that are there.
-    """
-    there = [address for address, _ in configuration.places(HTTPS)]
-    if server.redirects_to_https:
-        raise Refused(
-            f"{server.where} redirects every request to HTTPS, but no server block has the name on"
-            " port 443, so certctl cannot know what to serve there",
-            "Remove that redirect, or add a server block for port 443, and run the command again.",
-        )
-    found: dict[str, tuple[str, ...]] = {}
-    for listen in server.on(HTTP):
-        every = _every(listen.address)
-        options = tuple(each for each in listen.options if each == "ipv6only=off")
-        if listen.address == every:
-            found[listen.address] = options
-            found.update({each: () for each in there if _every(each) == every and each != every})
-        elif listen.address in there or every not in there:
-            found[listen.address] = options
-        else:
-            found[every] = ()
-    return tuple(Listen(address, HTTPS, options) for address, options in found.items())
-
-
-def _every(address: str) -> str:
-    """Return the address that stands for all of the same family."""
-    return "[::]" if address.startswith("[") else "*"
-
-
 def _add_tls(
     configuration: Configuration,
     site: Site,
@@ -367,6 +376,8 @@ def _add_tls(
 ) -> None:
     server = site.server
     lines = [INDENT + f"listen {listen_address(each)} ssl;".encode() for each in listens]
+    if not server.having(b"listen"):  # nginx no longer implies it where there is another one
+        lines.insert(0, INDENT + b"listen 80;")
     lines += [INDENT + f"server_name {name};".encode() for name, _ in site.missing]
     lines += certificate_lines(files)
     own = {each.directive.name for each in server.lines}
@@ -430,11 +441,16 @@ def _file_edit(path: str, source: bytes, tag: str, edit: _Edits) -> FileChange:
         return [Addition(at, lines) for at, lines in sorted(found) if lines]
 
     kept = {at: lines for at, lines in edit.tls.items() if at in edit.served}
+    first = [*additions(kept), *(edit.catch_all if kept else ())]
+    final = [*additions(edit.tls), *edit.catch_all]
+    for removal, addition, served in edit.defaults:
+        final.append(addition)
+        late.append(removal)
+        if served:
+            first.append(addition)
+            early.append(removal)
     return FileChange(
-        path,
-        source,
-        edited(source, tag, [*additions(kept), *(edit.catch_all if kept else ())], early),
-        edited(source, tag, [*additions(edit.tls), *edit.catch_all], late),
+        path, source, edited(source, tag, first, early), edited(source, tag, final, late)
     )
 
 
@@ -459,6 +475,10 @@ def _notes(configuration: Configuration, site: Site, wish: SecureRequest) -> Ite
     for name, match in site.missing:
         why = "as the default server" if match is Match.DEFAULT else "since an expression matches"
         yield f"no server_name has {name}: {server.where} answers for it {why}, and gets the name"
+        for other in configuration.servers:
+            if name in other.names:
+                ports = ", ".join(str(each.port) for each in other.listens)
+                yield f"{other.where} has {name} too, but not at port 80 (at {ports}); it stays"
     others = [each for each in server.names if _is_host(each) and each not in wish.names]
     if others and not site.tls and not wish.challenges_only:
         yield (
@@ -471,6 +491,18 @@ def _notes(configuration: Configuration, site: Site, wish: SecureRequest) -> Ite
             f"{line.file}:{line.directive.line} speaks of a proxy in front of nginx, so requests"
             " are not redirected to HTTPS unless you ask for it with --redirect"
         )
+
+
+def _attracted(
+    configuration: Configuration, site: Site, listens: Sequence[Listen], wish: SecureRequest
+) -> Iterator[str]:
+    for name, other in attracted(configuration, site.server, listens):
+        if name not in wish.names:
+            yield (
+                f"https://{name} will be answered by {site.server.where}, whose server_name matches"
+                f" it, with a certificate that does not have the name, since {other.where} does not"
+                " listen on port 443; add it to the command"
+            )
 
 
 def _renewed_by_others(server: Server) -> Iterator[str]:
@@ -493,6 +525,7 @@ def _without_certificate(
         for name in server.names
         if server not in changed and server.on(HTTP) and not server.on(HTTPS)
         if _is_host(name) and name not in wish.names
+        if not any(each.server.matches(name) for each in found)
     )
     if others:
         yield (

@@ -99,6 +99,10 @@ class Server:
         """Return the lines with these directives, in the block or in its includes."""
         return [each for each in self.lines if each.directive.name in names]
 
+    def matches(self, host: str) -> bool:
+        """Whether one of its names is this host, or a pattern that matches it."""
+        return any(_rank(each, host) is not None for each in self.names)
+
     @property
     def kind(self) -> str:
         """What it does with requests: `proxy`, `redirect` or `files`."""
@@ -137,13 +141,14 @@ class Configuration:
     order in which nginx reads them.
 
     `http`: the directives in the `http` block outside servers, by `include` too. `includes`: how
-    many times each file is read.
+    many times each file is read. `others`: the server blocks outside `http`, as in `stream`.
     """
 
     files: Mapping[str, bytes]
     servers: tuple[Server, ...]
     http: tuple[Line, ...] = ()
     includes: Mapping[str, int] = field(default_factory=dict)
+    others: tuple[Server, ...] = ()
 
     def default(self, place: tuple[str, int]) -> Server | None:
         """Return the block that answers at an address for names that no block has."""
@@ -232,13 +237,17 @@ def arguments_in_dump(dump: bytes, name: bytes) -> tuple[str, ...]:
 
 
 def listen_of(directive: Directive) -> Listen:
-    """Return what a `listen` says. An address alone means port 80, a number alone every address."""
+    """Return what a `listen` says. An address alone means port 80, a number alone every address. Of
+    a range of ports, one that matters here counts.
+    """
     first, *options = (each.decode("latin-1") for each in directive.arguments or (b"80",))
     if first.startswith("unix:"):
         return Listen(first, 0, tuple(options))
-    found = re.fullmatch(r"(?:(\[[^\]]*\]|[^:\[\]]*):)?(\d+)", first)
+    found = re.fullmatch(r"(?:(\[[^\]]*\]|[^:\[\]]*):)?(\d+)(?:-(\d+))?", first)
     if found is not None:
-        address, port = found[1] or "*", int(found[2])
+        ports = range(int(found[2]), int(found[3] or found[2]) + 1)
+        within = (each for each in (HTTPS, HTTP) if each in ports)
+        address, port = found[1] or "*", next(within, ports.start)
     else:
         address, port = first, HTTP
     if address == "0.0.0.0":  # noqa: S104 - reads what is written
@@ -258,15 +267,18 @@ class _Reader:
     def configuration(self) -> Configuration:
         servers: list[Server] = []
         http: list[Line] = []
+        others: list[Server] = []
         for block in self._expanded(self._main, self._directives(self._main)):
-            if block.directive.name != b"http" or block.directive.opened is None:
+            if block.directive.opened is None:
                 continue
+            is_http = block.directive.name == b"http"
             for line in self._expanded(block.file, block.directive.children):
                 if line.directive.name == b"server" and line.directive.opened is not None:
-                    servers.append(self._server(line))
-                else:
+                    (servers if is_http else others).append(self._server(line))
+                elif is_http:
                     http.append(line)
-        return Configuration(self._files, tuple(servers), tuple(http), dict(self._includes))
+        found = tuple(servers), tuple(http), dict(self._includes), tuple(others)
+        return Configuration(self._files, *found)
 
     def _server(self, line: Line) -> Server:
         lines = tuple(self._expanded(line.file, line.directive.children))

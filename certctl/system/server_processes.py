@@ -34,8 +34,12 @@ class ServerProcess:
     executable: str | None = None
     replaced: bool = False
     same_files: bool | None = None
-    """Whether it is in the same mount namespace; None if that cannot be read."""
+    """Whether it sees the same files: no other mount namespace or root directory; None if that
+    cannot be read.
+    """
     same_network: bool | None = None
+    directory: str | None = None
+    """Its working directory, None if that cannot be read."""
 
 
 def processes() -> Iterator[ServerProcess]:
@@ -70,8 +74,9 @@ def process(pid: int) -> ServerProcess | None:
         _since_1970(int(fields[19])),
         None if executable is None else executable.removesuffix(_DELETED),
         executable is not None and executable.endswith(_DELETED),
-        _same(directory, "mnt"),
-        _same(directory, "net"),
+        _all(_same(directory, "ns/mnt"), _same(directory, "root")),
+        _same(directory, "ns/net"),
+        _link(directory / "cwd"),
     )
 
 
@@ -88,8 +93,12 @@ def _since_1970(ticks: int) -> float:
 
 
 def _same(directory: Path, kind: str) -> bool | None:
-    other, own = _link(directory / "ns" / kind), _link(_PROC / "self" / "ns" / kind)
+    other, own = _link(directory / kind), _link(_PROC / "self" / kind)
     return None if other is None or own is None else other == own
+
+
+def _all(*known: bool | None) -> bool | None:
+    return False if False in known else None if None in known else True
 
 
 def _link(path: Path) -> str | None:

@@ -72,9 +72,9 @@ def find(system: ServerSystem) -> Sequence[WebServer]:
     if masters and not own_network:
         pids = ", ".join(str(each.pid) for each in masters)
         raise WebServerRefused(
-            f"nginx runs in a container (process {pids}), so its files and ports are not those of"
-            " this machine",
-            hint="Run certctl in that container, or add the lines by hand:",
+            f"nginx runs in a container, or in another root directory (process {pids}), so its"
+            " files and ports are not those of this machine",
+            hint="Run certctl there, or add the lines by hand:",
             code="webserver.container",
         )
     return [Nginx(each, system) for each in own_network]
@@ -118,6 +118,8 @@ class Nginx:
             self.notes = (f"{unseen}; {words[0]} is taken for it",)
         self._build = _build(self._command)
         self._prefix = _option(words, "-p")
+        if self._prefix is not None and master.directory is not None:
+            self._prefix = str(Path(master.directory, self._prefix))
         self._given = _option(words, "-c")
         prefix = self._prefix or self._build.prefix
         self.configuration_file = os.path.normpath(
@@ -134,6 +136,8 @@ class Nginx:
         found: dict[str, str] = {}
         if self._given is not None:
             found["deploy.nginx.config"] = self.configuration_file
+        if self._prefix is not None:
+            found["deploy.nginx.prefix"] = self._prefix
         usual = {"/usr/sbin/nginx", "/usr/bin/nginx", "nginx"}
         if self._master.executable is not None and self._master.executable not in usual:
             found["deploy.nginx.binary"] = self._master.executable

@@ -229,6 +229,11 @@ CASES = {
         ["one.example"],
         HELLO,
     ),
+    "without a listen": Case(
+        {"conf.d/a.conf": b"server { server_name one.example; return 200 hello; }" + OTHER},
+        ["one.example"],
+        HELLO,
+    ),
     "with lines of another client": Case(
         {
             "sites-enabled/one": site(
@@ -379,6 +384,46 @@ def test_nginx_in_a_container_is_refused(here: Machine) -> None:
     wait_until(lambda: listens("127.0.0.1", 80), "nginx")
 
     assert_refused(here, "nginx runs in a container")
+
+
+def test_nginx_in_another_root_directory_is_refused(here: Machine) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.run("sh", "-c", "mkdir /srv/root && mount --rbind / /srv/root && chroot /srv/root nginx")
+    wait_until(lambda: listens("127.0.0.1", 80), "nginx")
+
+    assert_refused(here, "nginx runs in a container, or in another root directory")
+
+
+def test_nginx_with_a_prefix_of_its_own_is_reloaded_by_later_deployments(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.run("mkdir", "-p", "/srv/n/conf", "/srv/n/logs")
+    inner = f"access_log off; {site('return 200 hello;').decode()}"
+    main = f"user www-data; pid logs/nginx.pid; events {{ }} http {{ {inner} }}"
+    here.run("tee", "/srv/n/conf/nginx.conf", stdin=main)
+    here.run("sh", "-c", "cd /srv/n && nginx -p . -c conf/nginx.conf >/run/nginx.said 2>&1")
+
+    done = here.certctl("secure", "one.example", *options(authority))
+    renewed = here.certctl("renew", "one.example", "--force")
+
+    assert (done.exit_status, renewed.exit_status) == (0, 0), (done, renewed)
+    assert ask("one.example", tls=True) == HELLO
+
+
+def test_the_default_of_port_443_stays_the_default(here: Machine, authority: PebbleServer) -> None:
+    here.run("sh", "-c", SELF_SIGNED)
+    other = b"server { listen 443 ssl; ssl_certificate /srv/own.pem;\n"
+    other += b"ssl_certificate_key /srv/own.key; return 200 other; }\n"
+    here.configure({"conf.d/a.conf": site("return 200 hello;"), "conf.d/b.conf": other})
+    original = here.files()
+    here.start_nginx()
+
+    done = here.certctl("secure", "one.example", *options(authority))
+
+    assert done.exit_status == 0, done
+    assert names_served("unknown.example") == ["own.example"]
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert here.files() == original
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ def configuration(servers: bytes, files: Mapping[str, bytes] | None = None) -> C
     return read("/n/main", every.__getitem__, lambda pattern: (pattern,))
 
 
+def _itself(pattern: str) -> tuple[str]:
+    return (pattern,)
+
+
 def block(*lines: str) -> bytes:
     return "".join(("server {\n", *(f"  {line}\n" for line in lines), "}\n")).encode()
 
@@ -102,6 +106,18 @@ def test_modules_that_were_left_out_are_not_used() -> None:
             SITE + block("listen 192.0.2.1:443 ssl;", "server_name b.example;"),
             ["listen 443 ssl;", "listen 192.0.2.1:443 ssl;"],
         ),
+        # `[::]` takes IPv4 too where a block says so, here or there.
+        (
+            SITE + block("listen [::]:443 ssl ipv6only=off;", "server_name b.example;"),
+            ["listen [::]:443 ssl;"],
+        ),
+        (
+            block("listen [::]:80 ipv6only=off;", "server_name a.example;")
+            + block("listen [::]:443 ssl;", "server_name b.example;"),
+            ["listen [::]:443 ssl;", "listen 443 ssl;"],
+        ),
+        # nginx implies port 80 only where there is no `listen` at all.
+        (block("server_name a.example;"), ["listen 80;", "listen 443 ssl;"]),
     ],
 )
 def test_tls_is_spoken_where_visitors_arrive(servers: bytes, listens: list[str]) -> None:
@@ -118,7 +134,65 @@ def test_no_second_default_is_added_where_there_is_one() -> None:
 
     lines = added(plan(found, request("a.example"), USUAL, FILES))
 
+    assert [each for each in lines if "default_server" in each] == [
+        "listen 443 ssl default_server;"
+    ]
+    assert "server {" not in lines
+
+
+@pytest.mark.parametrize("text", ["\n", "\r\n", " "])
+def test_the_block_that_was_the_default_stays_it(text: str) -> None:
+    other = block("listen 443 ssl;", "listen [::]:443 ssl;", "server_name b.example;")
+    found = configuration((SITE + other).replace(b"\n", text.encode()))
+
+    (change,) = plan(found, request("a.example"), USUAL, FILES).changes.files
+
+    after = loaded(change.final).default(("*", 443))
+    assert after is not None
+    assert after.names == ("b.example",)
+    assert b"listen 443 ssl default_server; #certctl *" in change.final
+    assert b"listen 443 ssl" not in change.first.replace(b"  listen 443 ssl;", b"")
+    assert restored(restored(change.final, "a.example"), "*") == found.files["/n/main"]
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        block("listen 443 ssl;", "server_name b.example;") + SITE,
+        SITE + block("listen 443 ssl default_server;", "server_name b.example;"),
+    ],
+)
+def test_a_default_that_stays_it_anyway_is_not_marked(servers: bytes) -> None:
+    lines = added(plan(configuration(servers), request("a.example"), USUAL, FILES))
+
     assert [each for each in lines if "default_server" in each] == []
+
+
+@pytest.mark.parametrize("listen", ["443", "192.0.2.1:443", "440-450"])
+def test_a_port_that_a_block_outside_http_has_is_refused(listen: str) -> None:
+    stream = f"stream {{\n  server {{ listen {listen}; proxy_pass x; }}\n}}\n".encode()
+    found = read("/n/main", {"/n/main": b"http {\n" + SITE + b"}\n" + stream}.__getitem__, _itself)
+
+    with pytest.raises(Refused, match=r"/n/main:8 listens on port 443, and does not speak HTTP"):
+        plan(found, request("a.example"), USUAL, FILES)
+
+
+def test_names_that_a_pattern_would_take_from_their_block_are_told() -> None:
+    other = block("listen 80;", "server_name b.a.example;")
+    tenants = SITE.replace(b"a.example", b".a.example")
+
+    notes = plan(configuration(tenants + other), request("a.example"), USUAL, FILES).changes.notes
+
+    assert [each for each in notes if each.startswith("https://b.a.example will be answered")] != []
+    assert [each for each in notes if each.startswith("HTTPS is refused")] == []
+
+
+def test_a_block_with_the_name_at_another_port_is_told() -> None:
+    servers = DEFAULT + block("listen 8080;", "server_name a.example;")
+
+    notes = plan(configuration(servers), request("a.example"), USUAL, FILES).changes.notes
+
+    assert "/n/main:5 has a.example too, but not at port 80 (at 8080); it stays" in notes
 
 
 def test_options_of_the_socket_are_repeated_once() -> None:

@@ -43,6 +43,15 @@ OPTIONS: tuple[Option, ...] = (
         in_spec=True,
         variable="CERTCTL_NGINX_BINARY",
     ),
+    Option(
+        "deploy.nginx.prefix",
+        Kind.PATH,
+        None,
+        "Directory that relative paths of its configuration begin at, if it was started with -p.",
+        flag="--nginx-prefix",
+        in_spec=True,
+        variable="CERTCTL_NGINX_PREFIX",
+    ),
 )
 
 _HTTPS = 443
@@ -53,20 +62,30 @@ _PID_PATH = re.compile(r"--pid-path=(\S+)")
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     """Return the target. Raises `ConfigurationError` if nginx or its configuration is missing."""
-    binary, config = (text(settings, f"deploy.nginx.{key}") for key in ("binary", "config"))
+    binary, config, prefix = (
+        text(settings, f"deploy.nginx.{key}") for key in ("binary", "config", "prefix")
+    )
     program = system.program("nginx", given=binary, flag="--nginx-binary")
     if config:
         system.file(config, "--nginx-config")
-    return Nginx((program, *(("-c", config) if config else ())), system, own=bool(config))
+    places = [("-p", prefix)] if prefix else []
+    places += [("-c", config)] if config else []
+    words = (program, *(word for each in places for word in each))
+    return Nginx(words, system, own=bool(places), prefix=prefix or "")
 
 
 class Nginx(LiveFilesTarget):
-    """An nginx, called by `command`; `own`: not the instance that the system starts."""
+    """An nginx, called by `command`; `own`: not the instance that the system starts. `prefix`: the
+    directory that its relative paths begin at, if it is not the one that was built in.
+    """
 
-    def __init__(self, command: Sequence[str], system: TargetSystem, *, own: bool) -> None:
+    def __init__(
+        self, command: Sequence[str], system: TargetSystem, *, own: bool, prefix: str = ""
+    ) -> None:
         self._command = command
         self._system = system
         self._own = own
+        self._prefix = prefix
 
     def test(self) -> None:
         self._system.test(*self._command, "-t", "-q")
@@ -108,7 +127,7 @@ class Nginx(LiveFilesTarget):
         path = given[0] if given else built[1] if built else None
         if path is None or path == os.devnull:
             return False
-        return self._system.pid(str(Path("/") / path)) is None
+        return self._system.pid(str(Path("/", self._prefix, path))) is None
 
     def _dump(self) -> bytes:
         printed = self._system.query(*self._command, "-T", limit=_LARGEST_DUMP).printed
