@@ -14,7 +14,7 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak clean
+.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak deb installs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,14 @@ bench: $(INSTALLED) packages ## measure the figures in the README on this machin
 	$(BIN)/python bench/ari.py
 	$(BIN)/python bench/dns01.py
 	$(BIN)/python bench/counts.py
+
+deb: $(INSTALLED) ## build a Debian package in dist/, for the Debian release that runs here
+	$(BIN)/python scripts/build-deb
+
+installs: deb ## try every way to install certctl, each in a fresh environment (as root on Debian)
+	scripts/install-test-packages debootstrap
+	scripts/try-tools
+	scripts/try-deb dist/certctl_*.deb
 
 soak: $(INSTALLED) ## renew 200 certificates with a 30-second lifetime for minutes, with CA faults and killed runs
 	$(BIN)/python bench/soak.py 180

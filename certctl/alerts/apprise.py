@@ -8,7 +8,6 @@ and are never printed. The library's log is discarded because it may contain the
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from certctl.model.events import Warned
 from certctl.model.ports import Alert
 from certctl.model.run import RunSummary
 from certctl.rules.settings import Settings
+from certctl.system.installation import install_command
 from certctl.system.secrets import read_secret
 
 _MAX_BYTES = 1500
@@ -53,7 +53,7 @@ class Apprise:
         except ImportError:
             raise AlertFailed(
                 "alert_urls_file requires the Python library apprise, which is not installed",
-                hint=f"Install it: {sys.executable} -m pip install apprise",
+                hint=f"Install it: {install_command('apprise')}",
             ) from None
         problems = [
             f"the alert to URL number {number} in {self._path} {problem}"

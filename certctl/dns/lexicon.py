@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from certctl.model.values import Value
 from certctl.rules.cleanup import partly_placed
 from certctl.rules.credentials import is_secret
 from certctl.rules.options import Kind, Option
+from certctl.system.installation import install_command
 
 if TYPE_CHECKING:
     from argparse import Action
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PACKAGE = "lexicon"
 DISTRIBUTION = "dns-lexicon"
-INSTALL = f"{sys.executable} -m pip install {DISTRIBUTION}"
 
 CALL_SECONDS = 60.0
 """How many seconds a call may take with all its requests; Lexicon itself has no time limit."""
@@ -71,7 +70,7 @@ def missing_requirement(name: str) -> str | None:
         find_providers,
     )
 
-    return None if find_providers().get(name, True) else f"pip install '{DISTRIBUTION}[{name}]'"
+    return None if find_providers().get(name, True) else install_command(f"{DISTRIBUTION}[{name}]")
 
 
 def options(name: str) -> tuple[Option, ...]:

@@ -16,6 +16,7 @@ from certctl.model.errors import UsageError
 from certctl.model.ports import DnsProvider
 from certctl.model.values import Value
 from certctl.rules.options import Option
+from certctl.system.installation import install_command
 from certctl.system.plugins import Plugins
 
 __all__ = [
@@ -115,6 +116,6 @@ def _unknown(name: str) -> UsageError:
     else:
         hint = (
             f"Available: {', '.join(names)}. To add Cloudflare, Route 53 and many more:"
-            f" {lexicon.INSTALL}"
+            f" {install_command(lexicon.DISTRIBUTION)}"
         )
     return UsageError(f"there is no DNS provider {name!r}", hint=hint, code="usage.dns_provider")

@@ -9,6 +9,7 @@ from certctl.dns.loading import kind_of, options_of, provider_names
 from certctl.model.lazy_dataclass import dataclass
 from certctl.rules.credentials import is_secret
 from certctl.rules.options import Option
+from certctl.system.installation import install_command
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def provider(name: str) -> ProviderDetails:
 
 def more_to_install() -> str | None:
     """Return the command that installs Lexicon's providers; None if they are installed."""
-    return None if lexicon.names() else lexicon.INSTALL
+    return None if lexicon.names() else install_command(lexicon.DISTRIBUTION)
 
 
 def _view(name: str) -> ProviderView:

@@ -6,7 +6,6 @@ not known has no sample.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from certctl.inspection.overview import CertificateView
 from certctl.model.errors import ConfigurationError
 from certctl.model.run import RunHistory
+from certctl.system.installation import install_command
 from certctl.version import VERSION
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def metrics_text(views: Sequence[CertificateView], history: RunHistory) -> bytes
     except ImportError as error:
         raise ConfigurationError(
             "metrics need the Python library prometheus-client, which is not installed",
-            hint=f"{sys.executable} -m pip install prometheus-client",
+            hint=f"Install it: {install_command('prometheus-client')}",
             code="metrics.library",
         ) from error
     registry = CollectorRegistry()

@@ -1,5 +1,6 @@
 """Secrets of DNS providers: where each comes from, and who is chosen for which zone."""
 
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -297,4 +298,6 @@ def test_a_provider_that_needs_more_than_lexicon_says_what_to_install() -> None:
     with pytest.raises(ConfigurationError) as caught:
         create_provider("route53", {}, system())
 
-    assert caught.value.hint == "Install it: pip install 'dns-lexicon[route53]'"
+    assert (
+        caught.value.hint == f"Install it: {sys.executable} -m pip install 'dns-lexicon[route53]'"
+    )

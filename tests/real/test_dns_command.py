@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_the_list_has_our_own_and_those_of_lexicon(tmp_path: Path) -> None:
     found = {each["name"]: each for each in shown.json()["data"]["providers"]}
     assert found["rfc2136"] == {"name": "rfc2136", "origin": "certctl", "needs": None}
     assert found["cloudflare"] == {"name": "cloudflare", "origin": "lexicon", "needs": None}
-    assert found["route53"]["needs"] == "pip install 'dns-lexicon[route53]'"
+    assert found["route53"]["needs"] == f"{sys.executable} -m pip install 'dns-lexicon[route53]'"
     assert shown.json()["data"]["more"] is None
     assert list(found) == sorted(provider_names())
 
