@@ -34,6 +34,10 @@ class ServedFiles:
     fullchain: str
     privkey: str
     tls_settings: str
+    default_certificate: str = ""
+    """A certificate without names, with its key, for a server that cannot refuse a handshake
+    without one.
+    """
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,18 @@ class SiteView:
 @dataclass(frozen=True)
 class FileChange:
     """A file of the configuration: its bytes without our lines, with the lines that answer
-    challenges, and with all lines.
+    challenges, and with all lines; None where it does not exist yet.
+
+    `link`: it is a symbolic link, and the bytes are its target. `shared`: a file of ours that all
+    certificates need, so that it goes with the last one.
     """
 
     path: str
-    source: bytes
-    first: bytes
+    source: bytes | None
+    first: bytes | None
     final: bytes
+    link: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,13 +92,20 @@ class Changes:
 
 @dataclass(frozen=True)
 class ChangedFile:
-    """A file that `secure` changed: where it is, the copy from before, and the SHA-256 of what was
-    written.
+    """A file that `secure` changed: where it is, the copy from before ("" if it did not exist), and
+    the SHA-256 of what was written. `link` and `shared` are those of its `FileChange`.
     """
 
     path: str
     backup: str
     sha256: str
+    link: bool = False
+    shared: bool = False
+
+    @property
+    def created(self) -> bool:
+        """Whether it is a file of ours."""
+        return not self.backup
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """From a web server at port 80 to HTTPS that is served, checked and renewed; and back.
 
-`look` finds the server and says what would change, `carry_out` does it: lines that answer the
-challenges, the certificate, lines for TLS. Each step is tested, loaded and tried out before the
+`secure_look` finds the server and says what would change, `carry_out` does it: lines that answer
+the challenges, the certificate, lines for TLS. Each step is tested, loaded and tried out before the
 next one; if one fails, every byte is put back and the server loads what it had. Files that lines
 name are there before the lines, and a file is replaced by one rename, so that a kill at any moment
 leaves a configuration that loads. `undo` removes the lines at any later time.
@@ -9,97 +9,39 @@ leaves a configuration that loads. `undo` removes the lines at any later time.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import field, replace
-from difflib import unified_diff
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from stat import S_IXOTH
 
 from certctl.ca.directories import DEV, directory_url
-from certctl.deploy.probe import addresses
 from certctl.engine.report import Report
 from certctl.engine.run import Run
-from certctl.engine.specs import find, load, new_name
+from certctl.engine.specs import load
 from certctl.model.delivery import ProbeResult
-from certctl.model.errors import (
-    CertctlError,
-    UsageError,
-    WebServerFailed,
-    WebServerRefused,
-)
-from certctl.model.identifiers import Identifier, IdentifierType
+from certctl.model.errors import CertctlError, UsageError, WebServerFailed
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.values import Value
-from certctl.model.webserver import (
-    ChangedFile,
-    Changes,
-    Endpoint,
-    SecuredSite,
-    SecureRequest,
-    ServedFiles,
-)
+from certctl.model.webserver import ChangedFile, Endpoint, SecuredSite
 from certctl.operations.issue import IssueRequest, issue
-from certctl.operations.secure_checks import (
-    check_answers,
-    check_served,
-    leads_here,
-    look_at_public,
+from certctl.operations.secure_checks import check_answers, check_served, look_at_public
+from certctl.operations.secure_files import (
+    contents,
+    difference,
+    digest,
+    hand_over,
+    locked,
+    note_written,
+    recorded,
+    require_unchanged,
+    write,
 )
-from certctl.rules.snippets import SERVERS
+from certctl.operations.secure_look import SecurePlan, server_system
+from certctl.rules.placeholder_certificate import placeholder_certificate
 from certctl.store.home.secured import SecuredSites
-from certctl.system.files import ensure_directory, remove_unfinished, replace_contents
-from certctl.system.locks import acquire
-from certctl.system.port_holders import program_at
-from certctl.system.reading import read_regular
-from certctl.webservers.server import MODULES, ServerModule, ServerSystem, WebServer, server_module
-
-_LARGEST_FILE = 16 * 1024 * 1024
-_HTTP = 80
-_PROGRAMS = {"apache2": "apache", "httpd": "apache"}
-"""The names of servers in snippets, where they differ from those of their programs."""
-_OVER_HTTP = {"standalone", "webroot", "http-hook", "tls-alpn"}
-"""The challenge methods that `secure` replaces by its own; DNS stays."""
-
-
-@dataclass(frozen=True)
-class SecureChoices:
-    """What the user asked for. `given`: options of the certificate by key. `redirect` and `hsts`:
-    None for what was chosen before, or what certctl decides. `web_server`: the program, where
-    several run.
-    """
-
-    identifiers: tuple[Identifier, ...]
-    name: str | None = None
-    given: Mapping[str, Value] = field(default_factory=dict)
-    redirect: bool | None = None
-    hsts: bool | None = None
-    challenges_only: bool = False
-    web_server: str | None = None
-
-
-@dataclass(frozen=True)
-class SecurePlan:
-    """What would be done: the server found, the changes of its files, and what to read first."""
-
-    choices: SecureChoices
-    name: str
-    server: WebServer
-    request: SecureRequest
-    files: ServedFiles
-    changes: Changes
-    notes: tuple[str, ...]
-    before: Mapping[str, bytes]
-
-    @property
-    def diffs(self) -> dict[str, str]:
-        """The unified diff of each file that would change."""
-        return {
-            each.path: _diff(each.path, self.before[each.path], each.final)
-            for each in self.changes.files
-        }
+from certctl.system.files import remove_unfinished
+from certctl.webservers.server import ServerModule, WebServer, server_module
 
 
 @dataclass(frozen=True)
@@ -125,69 +67,8 @@ class UndoResult:
     reloaded: bool
     changed_since: tuple[str, ...] = ()
     """The files in which other lines were changed in the meantime."""
-
-
-def look(choices: SecureChoices, run: Run) -> SecurePlan:
-    """Return what `carry_out` would do; changes nothing.
-
-    Raises `WebServerRefused`, with the lines to add by hand, where no server can be changed, and
-    `UsageError` for names that cannot be validated by HTTP.
-    """
-    names = _host_names(choices)
-    sites = SecuredSites(Path(run.services.tree.home))
-    existing = find(run, choices.name, choices.identifiers)
-    name = existing.name if existing else new_name(run, choices.name, choices.identifiers)
-    _refuse_overlap(names, name, sites)
-    record = sites.get(name)
-    if record is not None:
-        if record.tls and choices.challenges_only:
-            raise UsageError(
-                f"{name} is served with HTTPS already, which needs more than the lines for"
-                " challenges",
-                hint=f"Remove these lines first: certctl secure --undo {name}",
-            )
-        names = tuple(dict.fromkeys((*record.names, *names)))
-    if existing is not None:
-        every = dict.fromkeys((*existing.identifiers, *choices.identifiers))
-        choices = replace(choices, identifiers=tuple(every))
-    files = _served_files(name, sites)
-    server = _server(choices, names, files, run)
-    public = {each: addresses(each) for each in names}
-    known = record if record is not None and record.tls else None
-    local = {
-        each
-        for each in names
-        if (each in known.redirected if known and each in known.names else leads_here(each))
-    }
-    redirect = choices.redirect
-    if redirect is None and known is not None:
-        redirect = known.redirect
-    by_dns = existing is not None and existing.challenge.method not in _OVER_HTTP
-    request = SecureRequest(
-        tag=name,
-        names=names,
-        served=known.names if known is not None else (),
-        redirect=frozenset({None: local, True: names, False: ()}[redirect]),
-        always_redirect=redirect is True,
-        hsts=(known is not None and known.hsts) if choices.hsts is None else choices.hsts,
-        challenges=not by_dns or choices.challenges_only,
-        challenges_only=choices.challenges_only,
-    )
-    _require_test(server, request, files)
-    changes = server.plan(request, files)
-    if request.challenges:
-        _require_entrance(sites.layout.challenges)
-    before = {each.path: _bytes(each.path) for each in changes.files}
-    notes = [*server.notes, *changes.notes]
-    if redirect is None and not choices.challenges_only:
-        notes += [
-            f"{each} leads to {', '.join(public[each]) or 'no address'}, which is not only this"
-            " machine, so its requests are not redirected to HTTPS unless you ask with --redirect"
-            for each in names
-            if each not in local and not (known and each in known.names)
-        ]
-    choices = replace(choices, redirect=redirect)
-    return SecurePlan(choices, name, server, request, files, changes, tuple(notes), before)
+    kept: tuple[str, ...] = ()
+    """The copies of files of ours that were changed in the meantime, and are gone."""
 
 
 def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
@@ -197,20 +78,22 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
     `WebServerRefused`, `WebServerFailed`, and the errors of `issue`.
     """
     sites = SecuredSites(Path(run.services.tree.home))
-    with _locked(sites, run), _put_back_on_failure(plan, sites):
+    with locked(sites, run), _put_back_on_failure(plan, sites):
         _remember(plan, sites, tls=bool(plan.request.served))
         if plan.request.challenges:
             sites.create_challenges()
             _load(plan, {each.path: each.first for each in plan.changes.files})
             check_answers(plan.changes.http, sites.layout.challenges, run)
         if plan.request.challenges_only:
+            note_written(_written(plan), plan.name, sites)
             return SecureResult(plan.name, None, plan.changes.http, (), _paths(plan))
         report = issue(_order(plan, sites, run), run)
         _require_success(report)
-        sites.write_tls_settings(plan.server.kind, plan.server.tls_settings())
+        _write_included(plan, sites, run)
         _remember(plan, sites, tls=True)
         _load(plan, {each.path: each.final for each in plan.changes.files})
         check_served(plan.name, plan.changes.https, run)
+        note_written(_written(plan), plan.name, sites)
     deployed = issue(_deployment(plan, run), run)
     checked = plan.changes.https
     public = look_at_public(plan.name, plan.request.names, run)
@@ -222,186 +105,113 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
     certificate stays. Raises `UsageError` if there are none, and `WebServerFailed`.
     """
     sites = SecuredSites(Path(run.services.tree.home))
-    with _locked(sites, run):
-        record = next((each for each in sites.all() if name in (each.name, *each.names)), None)
-        if record is None:
-            raise UsageError(
-                f"`certctl secure` has changed nothing for {name}",
-                hint="Give the name of the certificate, as `certctl list` shows it.",
-                code="usage.not_secured",
-            )
+    with locked(sites, run):
+        record = _record(name, sites)
         others = [each for each in sites.all() if each.name != record.name]
-        last = not [each for each in others if each.server == record.server]
+        heirs = [each for each in others if each.server == record.server]
         for each in record.files:
             remove_unfinished(Path(each.path))
         module = server_module(record.server)
-        after: dict[str, bytes] = {}
-        for each in record.files:
-            undone = module.undone(each.path, record.name, last=last)
-            if undone is not None and undone != _bytes(each.path):
-                after[each.path] = undone
-        before = {path: _bytes(path) for path in after}
-        diffs = {path: _diff(path, before[path], after[path]) for path in after}
-        written = {each.path: each.sha256 for each in record.files}
-        changed = tuple(
-            path
-            for path, data in before.items()
-            if hashlib.sha256(data).hexdigest() != written[path]
+        after = _undone(record, module, last=not heirs)
+        links = {each.path for each in record.files if each.link}
+        before = {path: contents(path, link=path in links) for path in after}
+        diffs = {
+            path: difference(path, before[path], after[path], link=path in links) for path in after
+        }
+        written = {each.path: each for each in record.files}
+        changed = [path for path, data in before.items() if digest(data) != written[path].sha256]
+        result = UndoResult(
+            record.name,
+            record.names,
+            diffs,
+            False,
+            tuple(each for each in changed if after[each] is not None),
         )
-        result = UndoResult(record.name, record.names, diffs, False, changed)
         if dry_run:
             return result
-        servers = module.find(_system(run))
-        try:
-            _write(after)
-            for server in servers:
-                server.test()
-                server.reload()
-        except BaseException:
-            _write(before)
-            raise
+        servers = module.find(server_system(run))
+        modules = {path for path in links if written[path].shared}
+        _take_back(before, after, modules, servers, links)
+        kept = [
+            str(sites.keep(path, before[path] or b"")) for path in changed if after[path] is None
+        ]
+        if heirs:
+            shared = [each for each in record.files if _is_shared(each, record, module)]
+            hand_over(shared, heirs[0], sites)
+        note_written(after, record.name, sites)
         sites.remove(record.name)
-        return replace(result, reloaded=bool(servers))
+        return replace(result, reloaded=bool(servers), kept=tuple(kept))
 
 
-def _host_names(choices: SecureChoices) -> tuple[str, ...]:
-    if not choices.identifiers:
-        raise UsageError("no name was given", hint="For example: certctl secure example.com")
-    for each in choices.identifiers:
-        if each.wildcard:
-            raise UsageError(
-                f"{each}: a wildcard cannot be validated by a web server",
-                hint=f"Issue it with DNS-01: certctl issue '{each}' --dns PROVIDER",
-            )
-        if each.type is IdentifierType.IP:
-            raise UsageError(
-                f"{each}: give the name of a site, not an address",
-                hint=f"For an address: certctl issue {each} --help",
-            )
-    return tuple(each.value for each in choices.identifiers)
+def _record(name: str, sites: SecuredSites) -> SecuredSite:
+    record = next((each for each in sites.all() if name in (each.name, *each.names)), None)
+    if record is None:
+        raise UsageError(
+            f"`certctl secure` has changed nothing for {name}",
+            hint="Give the name of the certificate, as `certctl list` shows it.",
+            code="usage.not_secured",
+        )
+    return record
 
 
-def _refuse_overlap(names: Sequence[str], name: str, sites: SecuredSites) -> None:
-    for record in sites.all():
-        shared = [each for each in names if each in record.names]
-        if record.name != name and shared:
-            every = " ".join(dict.fromkeys((*record.names, *names)))
-            raise UsageError(
-                f"{', '.join(shared)} is secured by the certificate {record.name} already",
-                hint=f"Add names to it: certctl secure {every} --name {record.name}",
-                code="usage.secured",
-            )
-
-
-def _served_files(name: str, sites: SecuredSites) -> ServedFiles:
-    layout, live = sites.layout, sites.layout.live(name)
-    return ServedFiles(
-        challenges=str(layout.challenges),
-        fullchain=str(live / "fullchain.pem"),
-        privkey=str(live / "privkey.pem"),
-        tls_settings=str(layout.tls_settings("nginx")),
-    )
-
-
-def _server(
-    choices: SecureChoices, names: Sequence[str], files: ServedFiles, run: Run
-) -> WebServer:
-    """Return the one server that runs. Raises `WebServerRefused`."""
-    kinds = [choices.web_server] if choices.web_server else list(MODULES)
-    modules = {each: server_module(each) for each in kinds}
-    found: list[WebServer] = []
-    for module in modules.values():
-        try:
-            found += module.find(_system(run))
-        except WebServerRefused as error:
-            lines = module.snippet(names, files, challenges_only=choices.challenges_only)
-            error.hint = f"{error.hint}\n{lines}"
-            raise
-    if len(found) == 1:
-        return found[0]
-    first: ServerModule = next(iter(modules.values()))
-    lines = first.snippet(names, files, challenges_only=choices.challenges_only)
-    if not found:
-        raise _no_server(kinds, names)
-    described = "; ".join(each.description for each in found)
-    raise WebServerRefused(
-        f"several web servers run on this machine: {described}",
-        hint=f"Choose one with --web-server, or add the lines by hand:\n{lines}",
-        code="webserver.several",
-    )
-
-
-def _no_server(kinds: Sequence[str], names: Sequence[str]) -> WebServerRefused:
-    """Return the error where none of these servers runs; another one may listen on port 80."""
-    program = program_at(_HTTP)
-    hint = f"Start it, and run the command again. Without a web server: certctl issue {names[0]}"
-    if program is not None:
-        known = _PROGRAMS.get(program, program)
-        hint = f"{program} listens on port 80. "
-        if known in SERVERS:
-            hint += f"See what to add to its configuration: certctl snippet {known} {names[0]}"
+def _undone(record: SecuredSite, module: ServerModule, *, last: bool) -> dict[str, bytes | None]:
+    """Return the contents of each file that differs once our lines are gone, users of other files
+    first.
+    """
+    found: dict[str, bytes | None] = {}
+    for each in reversed(record.files):
+        now = contents(each.path, link=each.link)
+        if each.created:
+            # A link that leads elsewhere by now is somebody else's.
+            moved = each.link and now is not None and digest(now) != each.sha256
+            undone = now if moved or (each.shared and not last) else None
         else:
-            hint += f"Use the directory that it serves: certctl issue {names[0]} --webroot DIR"
-    return WebServerRefused(
-        f"no {' or '.join(kinds)} runs on this machine", hint=hint, code="webserver.none"
-    )
+            undone = module.undone(each.path, record.name, last=last)
+            if undone is None:
+                continue
+        if undone != now:
+            found[each.path] = undone
+    return found
 
 
-def _require_test(server: WebServer, request: SecureRequest, files: ServedFiles) -> None:
-    """Raise `WebServerRefused` if the configuration fails its test before it is changed."""
+def _is_shared(file: ChangedFile, record: SecuredSite, module: ServerModule) -> bool:
+    """Whether another certificate needs a file, or lines in it."""
+    if file.created:
+        return file.shared
+    rest, none = (module.undone(file.path, record.name, last=each) for each in (False, True))
+    return rest != none
+
+
+def _take_back(
+    before: Mapping[str, bytes | None],
+    after: Mapping[str, bytes | None],
+    modules: set[str],
+    servers: Sequence[WebServer],
+    links: set[str],
+) -> None:
+    """Write what is without our lines, and have the servers load it. Modules that other lines need
+    by now stay.
+    """
     try:
+        write(after, links)
+        try:
+            _test(servers)
+        except WebServerFailed:
+            again = {path: before[path] for path in reversed(list(after)) if path in modules}
+            if not again:
+                raise
+            write(again, links)
+            _test(servers)
+        for server in servers:
+            server.reload()
+    except BaseException:
+        write(dict(reversed(list(before.items()))), links)
+        raise
+
+
+def _test(servers: Sequence[WebServer]) -> None:
+    for server in servers:
         server.test()
-    except WebServerFailed as error:
-        module = server_module(server.kind)
-        lines = module.snippet(request.names, files, challenges_only=request.challenges_only)
-        raise WebServerRefused(
-            f"{error.message}\nNothing was changed.",
-            hint=f"Correct it, and run the command again. It needs these lines:\n{lines}",
-            code="webserver.test_failed",
-        ) from error
-
-
-def _require_entrance(directory: Path) -> None:
-    """Raise `WebServerRefused` if other users, such as the server's workers, cannot enter."""
-    for each in directory.parents:
-        with suppress(OSError):
-            if not each.stat().st_mode & S_IXOTH:
-                raise WebServerRefused(
-                    f"the web server cannot read challenge responses in {directory}: other users"
-                    f" cannot enter {each}",
-                    hint="Use another home directory, such as --home /etc/certctl, or run:"
-                    f" chmod o+x {each}",
-                )
-
-
-def _system(run: Run) -> ServerSystem:
-    return ServerSystem(run.services.clock, run.stop)
-
-
-@contextmanager
-def _locked(sites: SecuredSites, run: Run) -> Iterator[None]:
-    path = sites.layout.web_server_lock
-    ensure_directory(path.parent)
-    with acquire(
-        path,
-        exclusive=True,
-        timeout=run.services.settings.seconds("lock_timeout"),
-        clock=run.services.clock,
-        subject="the configuration of web servers",
-        stop=run.stop,
-    ):
-        yield
-
-
-def _require_unchanged(plan: SecurePlan) -> None:
-    """Raise `WebServerRefused` if a file is not as it was when the changes were planned."""
-    for path, data in plan.before.items():
-        if _bytes(path) != data:
-            raise WebServerRefused(
-                f"{path} was changed in the meantime; nothing was done",
-                hint="Run the same command again.",
-            )
-        remove_unfinished(Path(path))
 
 
 def _remember(plan: SecurePlan, sites: SecuredSites, *, tls: bool) -> None:
@@ -409,20 +219,14 @@ def _remember(plan: SecurePlan, sites: SecuredSites, *, tls: bool) -> None:
     their lines.
     """
     record = sites.get(plan.name)
-    known = {each.path: each for each in record.files} if record else {}
-    for each in plan.changes.files:
-        backup = known[each.path].backup if each.path in known else None
-        if backup is None:
-            backup = sites.back_up(plan.name, len(known), each.path, plan.before[each.path])
-        written = hashlib.sha256(each.final).hexdigest()
-        known[each.path] = ChangedFile(each.path, backup, written)
+    known = record.files if record else ()
     names = (*(record.names if record else ()), *plan.request.names)
     sites.save(
         SecuredSite(
             plan.name,
             plan.server.kind,
             tuple(dict.fromkeys(names)),
-            tuple(known.values()),
+            recorded(plan.name, known, plan.changes.files, plan.before, sites),
             tls=tls,
             redirect=plan.choices.redirect,
             redirected=tuple(each for each in plan.request.names if each in plan.request.redirect),
@@ -431,16 +235,29 @@ def _remember(plan: SecurePlan, sites: SecuredSites, *, tls: bool) -> None:
     )
 
 
+def _write_included(plan: SecurePlan, sites: SecuredSites, run: Run) -> None:
+    """Write the files of ours that the lines include."""
+    kind = plan.server.kind
+    sites.write_tls_settings(kind, plan.server.tls_settings())
+    if plan.server.needs_default_certificate:
+        now = run.services.clock.now()
+        sites.write_default_certificate(kind, lambda: placeholder_certificate(now))
+
+
 @contextmanager
 def _put_back_on_failure(plan: SecurePlan, sites: SecuredSites) -> Iterator[None]:
     """Put every byte back if something fails, and let the server load it."""
-    _require_unchanged(plan)
+    require_unchanged(plan.before, plan.links)
     record = sites.get(plan.name)
     try:
         yield
     except BaseException as error:
-        changed = {path: data for path, data in plan.before.items() if _bytes(path) != data}
-        _write(changed)
+        changed = {
+            path: data
+            for path, data in reversed(list(plan.before.items()))
+            if contents(path, link=path in plan.links) != data
+        }
+        write(changed, plan.links)
         if record is None:
             sites.remove(plan.name)
         else:
@@ -462,19 +279,22 @@ def _reload_again(plan: SecurePlan, error: BaseException) -> None:
         error.hint = " ".join(each for each in (error.hint, said) if each)
 
 
-def _load(plan: SecurePlan, contents: Mapping[str, bytes]) -> None:
+def _load(plan: SecurePlan, wanted: Mapping[str, bytes | None]) -> None:
     """Write the files that differ, test and load them."""
-    different = {path: data for path, data in contents.items() if _bytes(path) != data}
+    different = {
+        path: data
+        for path, data in wanted.items()
+        if contents(path, link=path in plan.links) != data
+    }
     if not different:
         return
-    _write(different)
+    write(different, plan.links)
     plan.server.test()
     plan.server.reload()
 
 
-def _write(contents: Mapping[str, bytes]) -> None:
-    for path, data in contents.items():
-        replace_contents(Path(path), data)
+def _written(plan: SecurePlan) -> dict[str, bytes | None]:
+    return {each.path: each.final for each in plan.changes.files}
 
 
 def _order(plan: SecurePlan, sites: SecuredSites, run: Run) -> IssueRequest:
@@ -515,24 +335,3 @@ def _joined(report: Report, deployed: Report) -> Report:
 
 def _paths(plan: SecurePlan) -> tuple[str, ...]:
     return tuple(each.path for each in plan.changes.files)
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        return read_regular(Path(path), _LARGEST_FILE)
-    except OSError as error:
-        raise WebServerRefused(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _diff(path: str, before: bytes, after: bytes) -> str:
-    """Return a unified diff for people; line ends are not shown."""
-    old, new = (_text(each).splitlines() for each in (before, after))
-    lines = unified_diff(old, new, path, path, lineterm="", n=2)
-    return "\n".join(lines)
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import CertctlError, ExitStatus
 from certctl.operations.schedule import Schedule
-from certctl.operations.secure import SecurePlan, SecureResult, UndoResult
+from certctl.operations.secure import SecureResult, UndoResult
+from certctl.operations.secure_look import SecurePlan
 from certctl.output.certificates import outcome_object
 from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
@@ -114,6 +115,10 @@ def undone_result(found: UndoResult, *, dry_run: bool) -> Result:
             *(
                 Paragraph(f"{each} had been changed since, so only certctl's lines were removed.")
                 for each in found.changed_since
+            ),
+            *(
+                Paragraph(f"A file of certctl had been changed since; a copy is kept: {each}")
+                for each in found.kept
             ),
             Paragraph(
                 f"The certificate {found.name} is kept, and will not be renewed this way. Choose"

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 
 from certctl.model.lazy_dataclass import dataclass
 
+CATCH_ALL = "*"
+"""The tag of what all certificates share, such as a block for names without a certificate."""
+
 _MARK = b"#certctl"
 _COMMENTED = re.compile(rb"([ \t]*)#certctl#([<>|]?) (.*) #certctl (\S+)\Z", re.DOTALL)
 _ADDED = re.compile(rb".*#certctl (\S+)([ \t]*)\Z", re.DOTALL)

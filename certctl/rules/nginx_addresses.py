@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from certctl.rules.nginx_lines import INDENT, Refused
+from certctl.rules.configurations import Refused
+from certctl.rules.nginx_lines import INDENT
 from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Line, Listen, Match, Server
 
 _DUAL = "ipv6only=off"

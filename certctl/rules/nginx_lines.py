@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.webserver import ServedFiles
+from certctl.rules.configurations import Refused
 from certctl.rules.nginx_sites import Configuration, Listen, Server
 
 CHALLENGES = "/.well-known/acme-challenge/"
@@ -38,14 +39,6 @@ TLS_SETTINGS: tuple[tuple[str, str], ...] = (
 """The directives of the file that the blocks include: what browsers of the last ten years speak,
 with forward secrecy.
 """
-
-
-class Refused(Exception):
-    """The configuration is not one that can be changed; the text says why. `hint` is what to do."""
-
-    def __init__(self, reason: str, hint: str | None = None) -> None:
-        super().__init__(reason)
-        self.hint = hint
 
 
 @dataclass(frozen=True)

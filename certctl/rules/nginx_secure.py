@@ -6,7 +6,7 @@ Facts about what holds and what breaks are in docs/secure.md, and each of them i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
 from certctl.model.lazy_dataclass import dataclass
@@ -18,9 +18,9 @@ from certctl.model.webserver import (
     ServedFiles,
     SiteView,
 )
-from certctl.rules.marked_lines import Addition, Removal, edited, tags
+from certctl.rules.configurations import Refused
+from certctl.rules.marked_lines import CATCH_ALL, Addition, Removal, edited
 from certctl.rules.nginx_addresses import (
-    attracted,
     before_default,
     marked_default,
     other_protocol_at,
@@ -28,20 +28,25 @@ from certctl.rules.nginx_addresses import (
 )
 from certctl.rules.nginx_lines import (
     CERTIFICATE_LINES,
-    CHALLENGES,
     HTTP2_DIRECTIVE,
     INDENT,
     LOCATIONS,
-    REWRITE,
     TLS_SETTINGS,
     Program,
-    Refused,
     catch_all_lines,
     certificate_lines,
     challenge_lines,
     hsts_lines,
     listen_address,
     quoted,
+)
+from certctl.rules.nginx_notes import (
+    Site,
+    attracted_notes,
+    is_host,
+    renewed_by_others,
+    site_notes,
+    without_certificate,
 )
 from certctl.rules.nginx_sites import (
     HTTP,
@@ -52,23 +57,7 @@ from certctl.rules.nginx_sites import (
     Match,
     Server,
 )
-from certctl.rules.nginx_syntax import Directive, SyntaxProblem, scan, walk
-
-CATCH_ALL = "*"
-"""The tag of the block for names without a certificate; it is shared by all certificates."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A block that answers for some of the names at port 80. `tls`: the blocks that have the name
-    at port 443 already.
-    """
-
-    server: Server
-    names: tuple[str, ...]
-    missing: tuple[tuple[str, Match], ...] = ()
-    """Names that the block answers for, but does not have, and why it answers."""
-    tls: tuple[Server, ...] = ()
+from certctl.rules.nginx_syntax import Directive
 
 
 @dataclass
@@ -192,7 +181,7 @@ class _Planner:
         edit = self._edit(site.server)
         if self._wish.challenges:
             _add_challenges(site.server, edit, self._program, self._files)
-        self.notes += _notes(self._configuration, site, self._wish)
+        self.notes += site_notes(self._configuration, site, self._wish)
 
     def serve(self, site: Site) -> None:
         """Have the names of a block served with the certificate."""
@@ -208,7 +197,7 @@ class _Planner:
                 if self._configuration.default(listen.place) is None:
                     self.new_places.setdefault(listen.place, listen.options)
                 self._keep_default(listen, site)
-            self.notes += _attracted(self._configuration, site, listens, self._wish)
+            self.notes += attracted_notes(self._configuration, site, listens, self._wish)
             _add_tls(
                 self._configuration, site, listens, edit, self._wish, self._program, self._files
             )
@@ -243,7 +232,7 @@ class _Planner:
         lines = catch_all_lines(self.new_places, self._program, self._files)
         addition = Addition(first.directive.end, lines, CATCH_ALL)
         self._edit(first).catch_all.append(addition)
-        self.notes += _without_certificate(self._configuration, found, self._wish)
+        self.notes += without_certificate(self._configuration, found, self._wish)
 
     def _replace(self, site: Site, server: Server) -> None:
         """Replace the certificate of a block that has names of the site at port 443."""
@@ -260,7 +249,7 @@ class _Planner:
         self._replaced.add(id(server))
         _refuse_block(self._configuration, server)
         _replace_certificate(server, self._wish, edit, self._files)
-        self.notes += _renewed_by_others(server)
+        self.notes += renewed_by_others(server)
 
     def _edit(self, server: Server) -> _Edits:
         return self._edits.setdefault(server.file, _Edits())
@@ -287,23 +276,6 @@ def _reachable(address: str) -> str:
     if address == "*":
         return "127.0.0.1"
     return "::1" if address == "[::]" else address.strip("[]")
-
-
-def names_files(configuration: Configuration, prefix: str) -> list[Line]:
-    """Return the lines, outside comments, with an argument that begins with this path."""
-    wanted = prefix.encode()
-    found: list[Line] = []
-    for path, source in configuration.files.items():
-        try:
-            directives = scan(source)
-        except SyntaxProblem:  # nginx would not load it either
-            continue
-        found += [
-            Line(path, each)
-            for each in walk(directives)
-            if any(word.startswith(wanted) for word in each.arguments)
-        ]
-    return found
 
 
 def _with_tls(configuration: Configuration, names: tuple[str, ...]) -> tuple[Server, ...]:
@@ -354,7 +326,7 @@ def _replace_certificate(
     server: Server, wish: SecureRequest, edit: _Edits, files: ServedFiles
 ) -> None:
     """Put our certificate into a block that speaks TLS already."""
-    others = [each for each in server.names if _is_host(each) and each not in wish.names]
+    others = [each for each in server.names if is_host(each) and each not in wish.names]
     if others:
         raise Refused(
             f"{server.where} has a certificate for {', '.join(others)} too",
@@ -468,117 +440,6 @@ def _range_of(line: Line, same: Callable[[Directive], bool], server: Server) -> 
         f"{line.file}:{line.directive.line}, which {server.where} includes, has a line that would"
         " have to go, among others"
     )
-
-
-def _notes(configuration: Configuration, site: Site, wish: SecureRequest) -> Iterator[str]:
-    server = site.server
-    for name, match in site.missing:
-        why = "as the default server" if match is Match.DEFAULT else "since an expression matches"
-        yield f"no server_name has {name}: {server.where} answers for it {why}, and gets the name"
-        for other in configuration.servers:
-            if name in other.names:
-                ports = ", ".join(str(each.port) for each in other.listens)
-                yield f"{other.where} has {name} too, but not at port 80 (at {ports}); it stays"
-    others = [each for each in server.names if _is_host(each) and each not in wish.names]
-    if others and not site.tls and not wish.challenges_only:
-        yield (
-            f"{', '.join(others)} in the same server block ({server.where}) will answer with a"
-            " certificate that does not have the name; add it to the command"
-        )
-    line = configuration.in_front(server)
-    if line is not None and not (wish.always_redirect or wish.challenges_only):
-        yield (
-            f"{line.file}:{line.directive.line} speaks of a proxy in front of nginx, so requests"
-            " are not redirected to HTTPS unless you ask for it with --redirect"
-        )
-
-
-def _attracted(
-    configuration: Configuration, site: Site, listens: Sequence[Listen], wish: SecureRequest
-) -> Iterator[str]:
-    for name, other in attracted(configuration, site.server, listens):
-        if name not in wish.names:
-            yield (
-                f"https://{name} will be answered by {site.server.where}, whose server_name matches"
-                f" it, with a certificate that does not have the name, since {other.where} does not"
-                " listen on port 443; add it to the command"
-            )
-
-
-def _renewed_by_others(server: Server) -> Iterator[str]:
-    for line in server.having(b"ssl_certificate"):
-        path = b" ".join(line.directive.arguments).decode("utf-8", "replace")
-        if "/letsencrypt/live/" in path:
-            yield (
-                f"certbot renews {path}; the server no longer uses it, so remove it there:"
-                f" certbot delete --cert-name {path.rstrip('/').split('/')[-2]}"
-            )
-
-
-def _without_certificate(
-    configuration: Configuration, found: Sequence[Site], wish: SecureRequest
-) -> Iterator[str]:
-    changed = [each.server for each in found]
-    others = dict.fromkeys(
-        name
-        for server in configuration.servers
-        for name in server.names
-        if server not in changed and server.on(HTTP) and not server.on(HTTPS)
-        if _is_host(name) and name not in wish.names
-        if not any(each.server.matches(name) for each in found)
-    )
-    if others:
-        yield (
-            f"HTTPS is refused for the names without a certificate, as before: {', '.join(others)}"
-        )
-
-
-def obstacles(configuration: Configuration, tag: str) -> list[str]:
-    """Return what answers before the lines for challenges that are marked with `tag`: each place,
-    with the directive. Where none of the lines is left, that is the one result.
-    """
-    found: list[str] = []
-    marked = 0
-    for server in configuration.servers:
-        lines = [each.directive for each in server.lines]
-        own = next((at for at, each in enumerate(lines) if _is_ours(each)), None)
-        if own is None or tag not in tags(_text(configuration, server)):
-            continue
-        marked += 1
-        found += [
-            f"{line.file}:{line.directive.line} ({line.directive.name.decode()})"
-            for at, line in enumerate(server.lines)
-            if (at < own and _answers(line.directive)) or _is_exact_challenge(line.directive)
-        ]
-    return found if marked else ["no server block has them any more"]
-
-
-def _text(configuration: Configuration, server: Server) -> bytes:
-    return configuration.files[server.file][server.directive.start : server.directive.end]
-
-
-def _is_ours(directive: Directive) -> bool:
-    return directive.name == b"rewrite" and directive.arguments[:1] == (REWRITE.encode(),)
-
-
-def _answers(directive: Directive) -> bool:
-    """Whether a directive can end a request before the next one of its block is looked at."""
-    return directive.name in {b"return", b"rewrite"} or (
-        directive.name == b"if" and any(map(_answers, directive.children))
-    )
-
-
-def _is_exact_challenge(directive: Directive) -> bool:
-    return (
-        directive.name == b"location"
-        and directive.arguments[:1] == (b"=",)
-        and directive.arguments[-1].startswith(CHALLENGES.encode())
-    )
-
-
-def _is_host(name: str) -> bool:
-    """Whether a server_name is a host name that visitors may use."""
-    return "." in name and not name.startswith(("~", "*", ".")) and not name.endswith("*")
 
 
 def _opened(server: Server) -> int:

@@ -13,6 +13,7 @@ from enum import IntEnum
 from pathlib import PurePosixPath
 
 from certctl.model.lazy_dataclass import dataclass
+from certctl.rules.configurations import Unreadable
 from certctl.rules.nginx_syntax import Directive, SyntaxProblem, scan, walk
 
 Find = Callable[[str], Sequence[str]]
@@ -23,10 +24,6 @@ _IN_FRONT = (b"set_real_ip_from", b"real_ip_header", b"real_ip_recursive")
 _FORWARDED = b"http_x_forwarded_proto"
 _LONGEST_CHAIN = 20
 HTTP, HTTPS = 80, 443
-
-
-class Unreadable(Exception):
-    """A file of the configuration cannot be read or understood; the text says which, and why."""
 
 
 class Match(IntEnum):

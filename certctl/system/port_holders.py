@@ -72,6 +72,16 @@ def held_by_others(port: int, pid: int) -> str | None:
     return "another process" if holder is None else f"{_command(holder)} (pid {holder})"
 
 
+def holds(port: int, pid: int) -> bool | None:
+    """Return whether a process listens on a TCP port; None if its sockets cannot be read."""
+    directory = _PROC / str(pid)
+    tables = (directory / "net" / "tcp", directory / "net" / "tcp6")
+    own = _sockets(pid)
+    if own is None:
+        return None
+    return any(each.inode in own for table in tables for each in _listeners(table, port))
+
+
 def parse_table(text: str, port: int) -> list[Listener]:
     """Return the listeners on `port` in a table in the format of /proc/net/tcp (proc(5))."""
     rows = (line.split() for line in text.splitlines()[1:])

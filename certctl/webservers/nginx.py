@@ -13,25 +13,23 @@ import re
 import signal
 import textwrap
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from certctl.model.errors import CertctlError, ConfigurationError, WebServerFailed, WebServerRefused
+from certctl.model.errors import WebServerFailed, WebServerRefused
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.webserver import Changes, FileChange, SecureRequest, ServedFiles
-from certctl.rules import nginx_secure, snippets
-from certctl.rules.marked_lines import restored, tags
-from certctl.rules.nginx_lines import Program, Refused, tls_settings_file
-from certctl.rules.nginx_secure import CATCH_ALL, Edits
-from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Server, Unreadable, read
-from certctl.system.port_holders import held_by_others
+from certctl.model.webserver import Changes, SecureRequest, ServedFiles
+from certctl.rules import nginx_obstacles, nginx_secure, snippets
+from certctl.rules.configurations import Refused, Unreadable
+from certctl.rules.marked_lines import CATCH_ALL, restored, tags
+from certctl.rules.nginx_lines import Program, tls_settings_file
+from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Server, read
+from certctl.system.port_holders import held_by_others, holds
 from certctl.system.process import run
-from certctl.system.reading import read_regular
 from certctl.system.server_processes import ServerProcess, process, processes, running_file
-from certctl.system.trust import check_trusted
+from certctl.webservers.editable import file_bytes, require_editable
 from certctl.webservers.server import ServerSystem, WebServer
 
 _MASTER = "nginx: master process "
@@ -39,14 +37,6 @@ _WORKER = "nginx: worker process"
 _SECONDS = 30.0
 _RELOAD_SECONDS = 15.0
 _POLL_SECONDS = 0.05
-_LARGEST_FILE = 16 * 1024 * 1024
-_GENERATORS = rb"ansible|puppet|chef|salt|terraform|cpanel|plesk|directadmin|ispconfig|nixos"
-_GENERATED = re.compile(
-    rb"^[ \t]*#.*?(ansible managed|(?:managed|generated|written) by [\w. -]*?(?:%s)"
-    rb"|do not (?:edit|modify)|auto(?:matically)?[- ]?generated|cpanel|plesk)" % _GENERATORS,
-    re.IGNORECASE | re.MULTILINE,
-)
-_GENERATED_PLACES = ("/nix/store/", "/usr/local/psa/", "/var/cpanel/", "/etc/nginx/plesk.conf.d/")
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool =
 def undone(path: str, tag: str, *, last: bool) -> bytes | None:
     """Return the bytes of a file without our lines; None if it does not exist any more."""
     try:
-        return _without(_bytes(path), tag, last=last)
+        return _without(file_bytes(path), tag, last=last)
     except Unreadable:
         return None
 
@@ -143,6 +133,13 @@ class Nginx:
             found["deploy.nginx.binary"] = self._master.executable
         return found
 
+    @property
+    def needs_default_certificate(self) -> bool:
+        return False
+
+    def holds(self, port: int) -> bool | None:
+        return holds(port, self._master.pid)
+
     def plan(self, request: SecureRequest, files: ServedFiles) -> Changes:
         snippet_ = snippet(request.names, files, challenges_only=request.challenges_only)
         try:
@@ -152,7 +149,7 @@ class Nginx:
             last = not (_every_tag(current) - {request.tag, CATCH_ALL})
             base = self._read(lambda data: _without(data, request.tag, last=last))
             edits = nginx_secure.plan(base, request, self._build.program, files)
-            self._require_editable(base, edits)
+            require_editable(edits.changes.files, base.includes)
             if edits.new_places:
                 self._require_alone(HTTPS)
         except (Refused, Unreadable) as error:
@@ -177,12 +174,12 @@ class Nginx:
             found = self._read()
         except Unreadable:
             return ()
-        lines = nginx_secure.names_files(found, prefix)
+        lines = nginx_obstacles.names_files(found, prefix)
         return [f"{each.file}:{each.directive.line}" for each in lines]
 
     def obstacles(self, tag: str) -> Sequence[str]:
         try:
-            return nginx_secure.obstacles(self._read(), tag)
+            return nginx_obstacles.obstacles(self._read(), tag)
         except Unreadable as error:
             return (str(error),)
 
@@ -251,29 +248,7 @@ class Nginx:
             )
 
     def _read(self, changed: Callable[[bytes], bytes] = bytes) -> Configuration:
-        return read(self.configuration_file, lambda path: changed(_bytes(path)), _matching)
-
-    def _require_editable(self, configuration: Configuration, edits: Edits) -> None:
-        """Raise `Refused` for a file that is read twice, generated or read-only."""
-        read_as: Counter[str] = Counter()
-        for path, count in configuration.includes.items():
-            read_as[os.path.realpath(path)] += count
-        for each in edits.changes.files:
-            real = os.path.realpath(each.path)
-            if read_as[real] > 1:
-                raise Refused(f"{each.path} is read more than once, so a change counts twice")
-            if generated := _is_generated(real, each):
-                raise Refused(f"{each.path} is generated ({generated}), so a change would be lost")
-            if not os.access(Path(real).parent, os.W_OK):
-                raise Refused(f"{each.path} is read-only")
-            try:
-                check_trusted(Path(each.path))
-            except ConfigurationError as error:
-                raise Refused(
-                    f"{each.path} can be written by other users, or a directory above it, so a"
-                    " change in it could become theirs",
-                    f"{error.hint}\nOtherwise add the lines by hand:",
-                ) from error
+        return read(self.configuration_file, lambda path: changed(file_bytes(path)), _matching)
 
     def _newer_than_workers(self, configuration: Configuration) -> Iterator[str]:
         started = max((each.started for each in self._workers()), default=None)
@@ -318,15 +293,6 @@ def _option(words: Sequence[str], flag: str) -> str | None:
     return None
 
 
-def _bytes(path: str) -> bytes:
-    try:
-        return read_regular(Path(path), _LARGEST_FILE)
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
-    except CertctlError as error:
-        raise Unreadable(error.message) from error
-
-
 def _matching(pattern: str) -> Sequence[str]:
     """Return the files of an `include`, as nginx finds them."""
     if glob.has_magic(pattern):
@@ -341,15 +307,6 @@ def _without(data: bytes, tag: str, *, last: bool) -> bytes:
 
 def _every_tag(configuration: Configuration) -> set[str]:
     return {tag for data in configuration.files.values() for tag in tags(data)}
-
-
-def _is_generated(path: str, change: FileChange) -> str | None:
-    """Return by what a file is generated, None if nothing says so."""
-    for place in _GENERATED_PLACES:
-        if path.startswith(place):
-            return place.rstrip("/")
-    found = _GENERATED.search(change.source[:8192])
-    return None if found is None else found[0].decode("utf-8", "replace").strip(" \t#")
 
 
 def _require_agreement(configuration: Configuration, main: str) -> None:

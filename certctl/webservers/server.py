@@ -47,6 +47,15 @@ class WebServer(Protocol):
         """The options of the deploy target with which it finds this server."""
         ...
 
+    @property
+    def needs_default_certificate(self) -> bool:
+        """Whether it refuses a handshake only by a virtual host with a certificate."""
+        ...
+
+    def holds(self, port: int) -> bool | None:
+        """Return whether it listens on a port; None if that cannot be read."""
+        ...
+
     def plan(self, request: SecureRequest, files: ServedFiles) -> Changes:
         """Return the changes, from the files as they would be without our lines.
 
@@ -94,8 +103,9 @@ class ServerModule(Protocol):
         ...
 
     def undone(self, path: str, tag: str, *, last: bool) -> bytes | None:
-        """Return the bytes of a file without the lines marked with `tag`, and with `last` also
-        without those that all certificates share; None if the file does not exist any more.
+        """Return the bytes of somebody else's file without the lines marked with `tag`, and with
+        `last` also without those that all certificates share; None if the file does not exist any
+        more.
         """
         ...
 

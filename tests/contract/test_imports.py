@@ -72,6 +72,7 @@ ONLY_IN = {
         "rules.keys",
         "rules.x509",
         "rules.pkcs12",
+        "rules.placeholder_certificate",
         "rules.validation_certificate",
         "ca",
         ASIDE,

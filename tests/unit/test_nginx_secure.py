@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import pytest
 
 from certctl.model.webserver import SecureRequest, ServedFiles
+from certctl.rules.configurations import Refused
 from certctl.rules.marked_lines import restored
-from certctl.rules.nginx_lines import Program, Refused
-from certctl.rules.nginx_secure import Edits, obstacles, plan
+from certctl.rules.nginx_lines import Program
+from certctl.rules.nginx_obstacles import obstacles
+from certctl.rules.nginx_secure import Edits, plan
 from certctl.rules.nginx_sites import Configuration, Match, read, servers_of_dump
 
 FILES = ServedFiles("/h/challenges", "/h/live/a/fullchain.pem", "/h/live/a/privkey.pem", "/h/tls")
@@ -151,6 +153,7 @@ def test_the_block_that_was_the_default_stays_it(text: str) -> None:
     assert after is not None
     assert after.names == ("b.example",)
     assert b"listen 443 ssl default_server; #certctl *" in change.final
+    assert change.first is not None
     assert b"listen 443 ssl" not in change.first.replace(b"  listen 443 ssl;", b"")
     assert restored(restored(change.final, "a.example"), "*") == found.files["/n/main"]
 
@@ -300,6 +303,7 @@ def test_lines_for_tls_stay_while_more_names_are_validated() -> None:
     )
 
     (change,) = edits.changes.files
+    assert change.first is not None
     first, second = change.first.split(b"server_name a.example;")
     assert (b"listen 443 ssl;" in first, b"listen 443 ssl;" in second) == (True, False)
 
@@ -310,6 +314,7 @@ def test_every_step_is_undone_byte_for_byte(text: bytes) -> None:
 
     (change,) = plan(found, request("a.example", hsts=True), USUAL, FILES).changes.files
 
+    assert change.first is not None
     for data in (change.first, change.final):
         assert restored(restored(data, "a.example"), "*") == found.files["/n/main"]
 

@@ -14,8 +14,9 @@ from certctl.model.errors import CertctlError, UsageError
 from certctl.model.names import parse_identifiers
 from certctl.operations import schedule as schedules
 from certctl.operations.schedule import Schedule
-from certctl.operations.secure import SecureChoices, SecurePlan, carry_out, look
+from certctl.operations.secure import carry_out
 from certctl.operations.secure import undo as undo_
+from certctl.operations.secure_look import SecureChoices, SecurePlan, look
 from certctl.output.console import terminal_text
 from certctl.output.document import Result
 from certctl.output.secure import (

@@ -184,6 +184,10 @@ class Layout:
         """The file with ciphers and protocols that a web server includes."""
         return self.web_servers / f"{server}-tls.conf"
 
+    def default_certificate(self, server: str) -> Path:
+        """The certificate without names of a web server, with its key."""
+        return self.web_servers / f"{server}-default.pem"
+
     @cached_property
     def web_server_lock(self) -> Path:
         """The lock of what only one process may do at a time: changing web servers."""

@@ -5,7 +5,7 @@ from before.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,7 +61,13 @@ class SecuredSites:
                 str(found["server"]),
                 tuple(map(str, found["names"])),
                 tuple(
-                    ChangedFile(str(each["path"]), str(each["backup"]), str(each["sha256"]))
+                    ChangedFile(
+                        str(each["path"]),
+                        str(each["backup"]),
+                        str(each["sha256"]),
+                        link=bool(each.get("link")),
+                        shared=bool(each.get("shared")),
+                    )
                     for each in found["files"]
                 ),
                 tls=bool(found["tls"]),
@@ -110,6 +116,22 @@ class SecuredSites:
         self._create(path.parent)
         if read_own(path, _LIMIT) != data:
             write_atomic(path, data)
+
+    def write_default_certificate(self, server: str, create: Callable[[], bytes]) -> None:
+        """Write the certificate without names, unless there is one."""
+        path = self._layout.default_certificate(server)
+        self._create(path.parent)
+        if read_own(path, _LIMIT) is None:
+            write_atomic(path, create())
+
+    def keep(self, path: str, data: bytes) -> Path:
+        """Keep the bytes of a file that somebody edited, and that is about to be removed."""
+        directory = self._layout.web_servers / "removed"
+        self._create(self._layout.web_servers)
+        ensure_directory(directory, PRIVATE_DIRECTORY)
+        kept = directory / Path(path).name
+        write_atomic(kept, data)
+        return kept
 
     def _create(self, directory: Path) -> None:
         ensure_directory(self._layout.home, TRAVERSABLE_DIRECTORY)
