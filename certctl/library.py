@@ -136,7 +136,7 @@ class Certctl:
         given = self._values(options or {})
         with self._open(given) as run:
             changes = parse_identifiers(add), parse_identifiers(remove)
-            return _outcome(edit(run, stored_name(name), *changes, _of_certificates(given)))
+            return _outcome(edit(run, (stored_name(name),), *changes, _of_certificates(given)))
 
     def renew(
         self,
@@ -191,7 +191,7 @@ class Certctl:
         from certctl.operations.versions import rollback  # noqa: PLC0415 - heavy
 
         with self._open() as run:
-            return _outcome(rollback(run, stored_name(name), to))
+            return _outcome(rollback(run, (stored_name(name),), to))
 
     def revoke(
         self,

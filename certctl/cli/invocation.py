@@ -14,6 +14,7 @@ from certctl.model.errors import CertctlError
 from certctl.model.values import Value
 from certctl.output.console import Output, terminal_text
 from certctl.output.document import Result
+from certctl.rules.selection import Selection
 
 
 def failed(error: CertctlError) -> Result:
@@ -39,6 +40,7 @@ class Invocation:
     debug: bool = False
     yes: bool = False
     flags: dict[str, Value] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
     failed: Callable[[CertctlError], Result] = failed
     opened: OpenedConnection | None = None
 

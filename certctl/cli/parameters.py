@@ -27,7 +27,8 @@ _CA = "CA and account"
 _CERTIFICATE = "Certificate"
 _DEPLOYMENT = "Deployment"
 _TIMEOUTS = "Timeouts and concurrency"
-_HEADINGS = (GENERAL, _CA, DOMAIN_VALIDATION, _CERTIFICATE, _DEPLOYMENT, _TIMEOUTS)
+SELECTION = "Selection"
+_HEADINGS = (GENERAL, SELECTION, _CA, DOMAIN_VALIDATION, _CERTIFICATE, _DEPLOYMENT, _TIMEOUTS)
 _PLUGIN_HEADINGS = {
     "challenge": "Challenge method",
     "dns": "DNS provider",

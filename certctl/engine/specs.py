@@ -9,15 +9,15 @@ from certctl.ca.directories import ca_kind, directory_url, label
 from certctl.engine.held import require_full_names, stored_spec
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
-from certctl.model.errors import CertctlError, UnknownCertificate, UsageError
+from certctl.model.errors import CertctlError, UsageError
 from certctl.model.identifiers import Identifier
 from certctl.model.names import (
     certificate_name,
     default_certificate_name,
-    unicode_name,
 )
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
+from certctl.rules.selection import unknown_certificate
 from certctl.rules.settings import Source
 from certctl.rules.spec import merge_choices, resolve
 
@@ -146,14 +146,3 @@ def require(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
         if certificate_name(name) not in known:
             raise unknown_certificate(name, known)
     return tuple(dict.fromkeys(names))
-
-
-def unknown_certificate(name: str, known: set[str]) -> UnknownCertificate:
-    """Return the error for an unknown certificate name, with the closest existing name."""
-    import difflib  # noqa: PLC0415 - only an error needs it
-
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else "To list all certificates, run: certctl list"
-    written = unicode_name(name)
-    named = name if written == name else f"{written} ({name})"
-    return UnknownCertificate(f"there is no certificate named {named}", hint=hint, name=name)

@@ -45,7 +45,8 @@ class CertificateView:
     """One certificate as shown to users; times are UTC, `problem` is why it could not be read.
     `names` are those asked for, which the live version may not have. `failures` and
     `deploy_failures` count consecutive failures. `has_target`: something on this machine is told of
-    a new version, or given a copy of it, or checked for it.
+    a new version, or given a copy of it, or checked for it. `key_type` is that of the live version,
+    or the one asked for. Before `retry_at` nothing that failed is tried again.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
     `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
@@ -71,6 +72,26 @@ class CertificateView:
     problem: CertctlError | None = None
     autorenew: bool = True
     has_target: bool = True
+    ca_url: str = ""
+    challenge: str = ""
+    dns_provider: str | None = None
+    profile: str | None = None
+    managed_by: str | None = None
+    key_type: str | None = None
+    retry_at: datetime | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether something about the certificate failed, or is wrong, and is not mended yet."""
+        return (
+            self.state in _WRONG
+            or self.problem is not None
+            or self.damage is not None
+            or bool(self.failures or self.deploy_failures)
+        )
+
+
+_WRONG = frozenset({"expired", "revoked", "damaged", "failing", "unreadable"})
 
 
 @dataclass(frozen=True)
@@ -179,7 +200,25 @@ def _view(
         damage=status.damage,
         autorenew=spec.autorenew,
         has_target=_has_target(spec),
+        ca_url=spec.ca,
+        challenge=spec.challenge.method,
+        dns_provider=spec.challenge.dns_provider,
+        profile=spec.required_profile or spec.profile,
+        managed_by=spec.managed_by,
+        key_type=live.facts.key_type if live else spec.key_type.value,
+        retry_at=_retry_at(status, now),
     )
+
+
+def _retry_at(status: CertificateStatus, now: datetime) -> datetime | None:
+    """Return when what failed is tried again; None if nothing has to be waited for."""
+    renewal, deployment = status.renewal_state, status.deployment
+    times = [
+        each.retry_at
+        for each in (renewal, deployment)
+        if each.failures and each.retry_at is not None and each.retry_at > now
+    ]
+    return min(times, default=None)
 
 
 def _has_target(spec: CertificateSpec) -> bool:
@@ -239,6 +278,12 @@ def _to_cache(view: CertificateView) -> dict[str, object]:
         "verified_at": view.verified_at.isoformat() if view.verified_at else None,
         "autorenew": view.autorenew,
         "has_target": view.has_target,
+        "ca_url": view.ca_url,
+        "challenge": view.challenge,
+        "dns_provider": view.dns_provider,
+        "profile": view.profile,
+        "managed_by": view.managed_by,
+        "key_type": view.key_type,
     }
 
 
@@ -278,6 +323,12 @@ def _from_cache(
             verified_at=None if seen is None else datetime.fromisoformat(seen),
             autorenew=row["autorenew"],
             has_target=row["has_target"],
+            ca_url=row["ca_url"],
+            challenge=row["challenge"],
+            dns_provider=row["dns_provider"],
+            profile=row["profile"],
+            managed_by=row["managed_by"],
+            key_type=row["key_type"],
         )
         return view, datetime.fromisoformat(row["until"])
     except (KeyError, TypeError, ValueError):

@@ -6,7 +6,7 @@ confirmation. Options given again are saved and deployed; options left out keep 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from certctl.engine.fulfil import fulfil
@@ -46,6 +46,22 @@ class IssueRequest:
     dry_run: bool = False
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A certificate that was asked for: its spec as of now, and again once it is locked."""
+
+    spec: CertificateSpec
+    spec_under_lock: Callable[[Held], CertificateSpec]
+    request: IssueRequest
+
+    @property
+    def change(self) -> Change:
+        """What is wanted of the certificate."""
+        force, csr = self.request.force, self.request.csr
+        upkeep = Upkeep(self.spec_under_lock, force=force, force_stopped=True, by_hand=True)
+        return Change(self.spec.name, upkeep, by_hand=True, csr=csr)
+
+
 def issue(request: IssueRequest, run: Run) -> Report:
     """Issue and deploy one certificate, or report that nothing is due.
 
@@ -67,23 +83,33 @@ def issue(request: IssueRequest, run: Run) -> Report:
         )
         return fulfil([change], run, considered=1)
     confirmed = _confirm_names(spec, existing, request, run)
-    return _issued(spec, lambda held: _confirmed_spec(request, held, confirmed, run), request, run)
+    wanted = _Wanted(spec, lambda held: _confirmed_spec(request, held, confirmed, run), request)
+    return _issued([wanted], run)
 
 
 def edit(
     run: Run,
-    name: str,
+    names: tuple[str, ...],
     add: tuple[Identifier, ...],
     remove: tuple[Identifier, ...],
     given: Mapping[str, Value],
 ) -> Report:
-    """Change a certificate: names to add and remove, and new options; order and deploy what that
-    makes necessary.
+    """Change certificates: names to add and remove, and new options; order and deploy what that
+    makes necessary. Nothing is done unless all of them can be changed.
 
-    Raises `UsageError` if a name to remove is not in the certificate, or if no name would remain.
+    Raises `UsageError` if a name to remove is not in a certificate, or if no name would remain.
     """
-    require(run, (name,))
+    names = require(run, names)
+    return _issued([_edited(name, add, remove, given, run) for name in names], run)
 
+
+def _edited(
+    name: str,
+    add: tuple[Identifier, ...],
+    remove: tuple[Identifier, ...],
+    given: Mapping[str, Value],
+    run: Run,
+) -> _Wanted:
     def edited(saved: CertificateSpec) -> tuple[IssueRequest, CertificateSpec]:
         identifiers = _edited_names(saved, add, remove)
         # an edit turns renewal on only if it says so
@@ -94,7 +120,7 @@ def edit(
     existing = load(run, name)
     request, spec = edited(existing)
     _check(spec, existing, request, run)
-    return _issued(spec, lambda held: edited(held.spec)[1], request, run)
+    return _Wanted(spec, lambda held: edited(held.spec)[1], request)
 
 
 def _edited_names(
@@ -105,6 +131,7 @@ def _edited_names(
         raise UsageError(
             f"{spec.name} does not contain {', '.join(absent)}",
             hint=f"See its names with: certctl show {spec.name}",
+            name=spec.name,
         )
     kept = tuple(each for each in spec.identifiers if each not in remove)
     identifiers = tuple(dict.fromkeys((*kept, *add)))
@@ -112,6 +139,7 @@ def _edited_names(
         raise UsageError(
             f"{spec.name} would have no names left",
             hint=f"To delete it, run: certctl delete {spec.name}",
+            name=spec.name,
         )
     return identifiers
 
@@ -126,24 +154,22 @@ def _check(
         check_validation(spec, run)
 
 
-def _issued(
-    spec: CertificateSpec,
-    spec_under_lock: Callable[[Held], CertificateSpec],
-    request: IssueRequest,
-    run: Run,
-) -> Report:
+def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
+    specs = {each.spec.name: each.spec for each in wanted}
     try:
-        share_key(spec, run)
-        use_account(run, spec.ca, spec.ca_bundle, spec.account)
+        for spec in specs.values():
+            share_key(spec, run)
+        for spec in {
+            (each.ca, each.ca_bundle, each.account): each for each in specs.values()
+        }.values():
+            use_account(run, spec.ca, spec.ca_bundle, spec.account)
     except Interrupted as stopped:
-        return Report(errors=(stopped,), considered=1, interrupted=True)
-    upkeep = Upkeep(spec_under_lock, force=request.force, force_stopped=True, by_hand=True)
-    change = Change(spec.name, upkeep, by_hand=True, csr=request.csr)
-    report = fulfil([change], run, considered=1)
-    if any(each.action == "issued" for each in report.outcomes):
-        _warn_of_environment_credentials(spec, run)
+        return Report(errors=(stopped,), considered=len(wanted), interrupted=True)
+    report = fulfil([each.change for each in wanted], run, considered=len(wanted))
     for outcome in report.outcomes:
-        try_answer_path(spec, outcome, run)
+        if outcome.action == "issued":
+            _warn_of_environment_credentials(specs[outcome.name], run)
+        try_answer_path(specs[outcome.name], outcome, run)
     return report
 
 

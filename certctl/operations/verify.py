@@ -17,7 +17,7 @@ from certctl.deploy.probe import ProbeSystem, addresses, leaf_facts, probe, serv
 from certctl.engine.current import current_state_of
 from certctl.engine.delivery.steps import likely_services
 from certctl.engine.run import Run
-from certctl.engine.specs import load, unknown_certificate
+from certctl.engine.specs import load
 from certctl.model.certificate import CertificateFacts, Version
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import (
@@ -35,6 +35,7 @@ from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec, ServiceAddress
 from certctl.rules import formats, x509
+from certctl.rules.selection import unknown_certificate
 from certctl.rules.service_address import (
     TLS_PORT,
     format_service,

@@ -19,20 +19,20 @@ from certctl.rules import plan
 from certctl.rules.plan import Plan
 
 
-def rollback(run: Run, name: str, number: int | None) -> Report:
-    """Make an older version of a certificate live again (by default the previous one) and deploy
-    it.
+def rollback(run: Run, names: tuple[str, ...], number: int | None) -> Report:
+    """Make an older version of certificates live again (by default the previous one) and deploy it.
 
     Renewal pauses until a sixth of its lifetime is left. Raises `UsageError` for a version that is
     expired or revoked, or whose key was compromised.
     """
-    require(run, (name,))
+    names = require(run, names)
 
     def planned(held: Held, run: Run) -> Plan:
         now = run.services.clock.now()
         return plan.rollback(held.spec, held.status, held.versions, number, now)
 
-    return fulfil([Change(name, planned, by_hand=True)], run, considered=1)
+    changes = [Change(each, planned, by_hand=True) for each in names]
+    return fulfil(changes, run, considered=len(changes))
 
 
 def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from certctl.ca.directories import DEV, label_with_kind
+from certctl.ca.directories import DEV
 from certctl.engine.report import Report
 from certctl.inspection.overview import CertificateDetails, CertificateView
 from certctl.model.certificate import LastError, Version
@@ -18,33 +18,13 @@ from certctl.model.errors import CertctlError
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec, ChallengeSpec, OnFailure
 from certctl.model.text import escaped
-from certctl.output.console import Paragraph, Row, Table
+from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result, error_object
-from certctl.output.times import Times, left, left_in_short, moment
+from certctl.output.listing import names_text
+from certctl.output.times import Times, left, moment
 from certctl.rules.copies import copy_table, format_copy
 from certctl.rules.credentials import AUTO
 from certctl.rules.service_address import format_service
-
-_STYLE = {
-    "expired": "bold red",
-    "revoked": "bold red",
-    "damaged": "red",
-    "missing": "red",
-    "failing": "red",
-    "unreadable": "red",
-    "undeployed": "yellow",
-    "due": "yellow",
-    "stopped": "dim",
-}
-
-
-def table(views: Sequence[CertificateView], times: Times) -> Table:
-    """Return the columns of `list`."""
-    return Table(
-        ("NAME", "STATE", "LEFT", "RENEWS", "DEPLOYED", "CA", "KEY", "NAMES"),
-        tuple(Row(_cells(view, times), _STYLE.get(view.state, "")) for view in views),
-        optional=("KEY", "NAMES", "CA"),
-    )
 
 
 def view_object(view: CertificateView) -> dict[str, Json]:
@@ -71,6 +51,8 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "deployed": view.deployed,
         "deployed_version": view.deployed_version,
         "verified_at": moment(view.verified_at),
+        "challenge": view.challenge or None,
+        "next_attempt": moment(view.retry_at),
         "last_error": _last_error(view.last_error),
         "damage": view.damage,
         "problem": error_object(view.problem) if view.problem else None,
@@ -110,7 +92,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     """Return the lines of `show`."""
     view, spec, live = details.view, details.spec, details.status.live
     rows: list[tuple[str, str]] = [
-        ("names", _names_text(view)),
+        ("names", names_text(view)),
         ("state", view.state),
         *([("damage", view.damage)] if view.damage else []),
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
@@ -228,36 +210,6 @@ def pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
         Paragraph(f"  {label.ljust(width)}  {value.replace(chr(10), indent)}")
         for label, value in pairs
     ]
-
-
-def _cells(view: CertificateView, times: Times) -> tuple[str, ...]:
-    ca = label_with_kind(view.ca, public=view.public)
-    deployed = "yes" if view.deployed else "no"
-    if view.live is None or (view.deployed and not view.has_target):
-        deployed = "-"
-    if view.deployed and view.verified_at is not None:
-        deployed = "verified"
-    return (
-        view.name,
-        view.state,
-        left_in_short(view.seconds_left),
-        times.day(view.renews_at) if view.autorenew else "off",
-        deployed,
-        ca,
-        view.live.key_type if view.live else "-",
-        _names_text(view),
-    )
-
-
-def _names_text(view: CertificateView) -> str:
-    """Return the names that were asked for, and those of the live version if they differ: after a
-    rollback, a change that is not issued yet, or names that failed validation.
-    """
-    names = ", ".join(view.names) or "-"
-    live = view.live
-    if live is None or set(live.names) == set(view.names):
-        return names
-    return f"{names} (live: {', '.join(live.names)})"
 
 
 def _challenge_text(details: CertificateDetails) -> str:

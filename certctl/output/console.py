@@ -1,15 +1,15 @@
 """Output: results go to standard output, progress and errors to standard error.
 
-Colour, tables and progress lines are used only on a terminal that supports them. rich is imported
-only when there is a table to draw. Whatever is printed is printable: what others named, wrote or
-typed cannot control the terminal. The styles here are the only control sequences.
+Colour, tables and progress lines are used only on a terminal that supports them. Whatever is
+printed is printable: what others named, wrote or typed cannot control the terminal. The styles here
+are the only control sequences.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TextIO
@@ -19,26 +19,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import MESSAGE, escaped
 from certctl.output import document
 from certctl.output.document import Result
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a `Table`; `style` is used on terminals."""
-
-    cells: tuple[str, ...]
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with headings: drawn on a terminal, otherwise aligned with spaces.
-
-    `optional`: headings of columns that a narrow terminal leaves out, in this order.
-    """
-
-    headings: tuple[str, ...]
-    rows: tuple[Row, ...]
-    optional: tuple[str, ...] = ()
+from certctl.output.tables import GAP, Row, Table, drawn
 
 
 class Paragraph(str):
@@ -47,12 +28,21 @@ class Paragraph(str):
     __slots__ = ()
 
 
-_GAP = 2
-"""Spaces between the columns of a table."""
+class Message(str):
+    """A sentence for users: a terminal wraps it between words, and shows each command that it
+    tells them to type on a line of its own.
+    """
+
+    __slots__ = ()
+
+
 _LABEL = re.compile(r"\s*\S.*?\s{2,}(?=\S)")
 """The label of a line, and the spaces up to its value."""
-_COMMAND = re.compile(r"(?P<text>.*:) (?P<command>(?:certctl|sudo|pip|/\S+) .*)")
-"""A hint that ends with a command to type."""
+_COMMAND = re.compile(
+    r": (?P<command>(?:certctl|sudo|pip|systemctl|/\S+) .+?)"
+    r"(?P<end>\.?$|\. (?=[A-Z])|[,;] (?=then\b|and\b|or\b))"
+)
+"""A command to type in a message, and what ends it."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +153,12 @@ class Output:
                 if reason not in error.message:
                     self._print_labelled("", f"       {identifier}: {reason}")
         if error.hint:
-            self._print_labelled(" hint", error.hint, "36")
+            self._print_labelled(" hint", error.hint, "1")
 
     def warning(self, message: str) -> None:
         """Print a warning, unless --quiet is given."""
         if not self.quiet:
-            self._print_labelled("warning", message, "33")
+            self._print_labelled("warning", message, "1;35")
 
     def note(self, message: str) -> None:
         """Print a line of progress, unless --quiet or JSON is chosen."""
@@ -197,6 +187,8 @@ class Output:
             self._print_table(line)
         elif isinstance(line, Labelled):
             self._print_label(line)
+        elif isinstance(line, Message) and self.terminal:
+            self.stdout.write(f"{_wrapped_message(terminal_text(line), self.width, 0)}\n")
         elif isinstance(line, Paragraph) and self.terminal:
             for each in terminal_text(line).split("\n"):
                 self.stdout.write(f"{_wrapped_line(each, self.width)}\n")
@@ -221,16 +213,11 @@ class Output:
         if not self.terminal:
             self.stdout.write(_aligned([table.headings, *(row.cells for row in table.rows)]))
             return
-        # rich is slow to import, and most commands draw nothing
-        from certctl.output.drawing import console_on, draw_table  # noqa: PLC0415
-
-        columns, fits = _columns_that_fit(table, self.width)
-        draw_table(
-            console_on(self.stdout, coloured=self.colour(self.stdout)),
-            [(table.headings[each], fits and each != columns[-1]) for each in columns],
-            [([row.cells[each] for each in columns], row.style) for row in table.rows],
-            gap=_GAP,
-        )
+        coloured = self.colour(self.stdout)
+        for line in drawn(table, self.width):
+            text = line.cells[0]
+            shown = f"\x1b[{line.style}m{text}\x1b[0m" if coloured and line.style else text
+            self.stdout.write(f"{shown}\n")
 
 
 def _is_named(error: CertctlError) -> bool:
@@ -240,23 +227,6 @@ def _is_named(error: CertctlError) -> bool:
     return isinstance(error, UsageError) and error.name in error.message
 
 
-def _columns_that_fit(table: Table, width: int) -> tuple[list[int], bool]:
-    """Return the columns to draw on a terminal of this width, without as many optional ones as
-    necessary, and whether they fit with only the last one wrapped.
-    """
-    columns, optional = list(range(len(table.headings))), list(table.optional)
-    while not (fits := _least_width(table, columns) <= width) and optional:
-        columns.remove(table.headings.index(optional.pop(0)))
-    return columns, fits
-
-
-def _least_width(table: Table, columns: Sequence[int]) -> int:
-    """Return the width of these columns if the last one is wrapped between words."""
-    cells = [(table.headings[each], *(row.cells[each] for row in table.rows)) for each in columns]
-    whole = sum(max(len(cell) for cell in column) + _GAP for column in cells[:-1])
-    return whole + max(len(word) for cell in cells[-1] for word in cell.split() or [""])
-
-
 def _wrapped_line(line: str, width: int) -> str:
     """Return a line wrapped between words; further lines are indented like its value. A value of
     one word, such as a path, stays next to its label.
@@ -264,21 +234,33 @@ def _wrapped_line(line: str, width: int) -> str:
     label = _LABEL.match(line)
     if label and " " not in line[label.end() :]:
         return line
-    indent = label.end() if label else len(line) - len(line.lstrip()) + _GAP
-    return _wrapped(line, width, indent if indent <= width // 2 else _GAP)
+    indent = label.end() if label else len(line) - len(line.lstrip()) + GAP
+    return _wrapped(line, width, indent if indent <= width // 2 else GAP)
 
 
 def _wrapped_message(message: str, width: int, indent: int) -> str:
     """Return a message wrapped between words after a label as wide as `indent`. Only its first line
-    is wrapped: further ones quote something. A command at its end stays in one piece.
+    is wrapped: further ones quote something. A command stands on a line of its own.
     """
     first, newline, rest = message.partition("\n")
-    command = _COMMAND.fullmatch(first) if len(first) > width - indent else None
-    text = first if command is None else command["text"]
-    wrapped = _wrapped(" " * indent + text, width, indent)[indent:]
-    if command is not None:
-        wrapped += f"\n{' ' * indent}{command['command']}"
-    return f"{wrapped}{newline}{rest}"
+    lines: list[str] = []
+    for piece, command in _pieces(first):
+        if command:
+            lines.append(f"{' ' * indent}{piece}")
+        else:
+            lines += _wrapped(" " * indent + piece, width, indent).split("\n")
+    return f"{chr(10).join(lines)[indent:]}{newline}{rest}"
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of a message in order, and whether each is a command to type."""
+    at = 0
+    for found in _COMMAND.finditer(text):
+        yield text[at : found.start() + 1].lstrip(), False
+        yield found["command"], True
+        at = found.end()
+    if at < len(text) or not text:
+        yield text[at:].lstrip(), False
 
 
 def _wrapped(text: str, width: int, indent: int) -> str:

@@ -16,7 +16,7 @@ _MARKS: Mapping[Severity | None, str] = {
     Severity.WARNING: "!",
     Severity.ERROR: "\N{BALLOT X}",
 }
-_STYLES = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.INFO: "2"}
+_STYLES = {Severity.ERROR: "1;31", Severity.WARNING: "1;35", Severity.INFO: "2"}
 
 
 def diagnosis_result(diagnosis: Diagnosis) -> Result:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from certctl.operations.leftovers import CleanupAction, LeftResponse
-from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
+from certctl.output.tables import Row, Table
 from certctl.output.times import Times, moment
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from certctl.inspection.providers import ProviderDetails, ProviderView
 from certctl.operations.dns_test import DnsTestResult
-from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
+from certctl.output.tables import Row, Table
 from certctl.rules.options import Option
 
 

@@ -19,6 +19,10 @@ class Times:
             return when.strftime("%Y-%m-%d %H:%M UTC")
         return when.astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
+    def day_and_time(self, when: datetime) -> str:
+        """Return date and time to the minute, for a column."""
+        return (when.astimezone() if self.local else when).strftime("%Y-%m-%d %H:%M")
+
     def day(self, when: datetime | None) -> str:
         """Return the date, or `-` for None."""
         if when is None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from certctl.model.errors import worst
 from certctl.model.ports import Clock
 from certctl.operations.verify import Verification, Verifications
-from certctl.output.console import Row, Table
 from certctl.output.document import Json, Result
+from certctl.output.tables import Row, Table
 from certctl.output.times import left_in_short, moment
 from certctl.rules.service_address import format_service
 
@@ -67,7 +67,7 @@ def _service_table(results: Sequence[Verification], clock: Clock) -> Table:
 
 
 def _row(result: Verification, cells: tuple[str, ...]) -> Row:
-    return Row(cells, "" if result.problem is None else "red")
+    return Row(cells, "" if result.problem is None else "31")
 
 
 def _outcome(result: Verification) -> str:

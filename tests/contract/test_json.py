@@ -60,6 +60,8 @@ CERTIFICATE: Shape = {
     "deployed": bool,
     "deployed_version": int | None,
     "verified_at": str | None,
+    "challenge": str | None,
+    "next_attempt": str | None,
     "last_error": dict | None,
     "damage": str | None,
     "problem": dict | None,

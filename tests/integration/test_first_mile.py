@@ -26,7 +26,7 @@ HINT = "certctl schedule install"
 
 def edited(machine: Machine, name: str, **given: object) -> str:
     with machine.run() as run:
-        report = edit(run, name, (), (), given)  # type: ignore[arg-type]
+        report = edit(run, (name,), (), (), given)  # type: ignore[arg-type]
     assert report.exit_status == 0
     return report.outcomes[0].action
 

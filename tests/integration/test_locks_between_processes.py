@@ -157,7 +157,7 @@ def test_a_certificate_changed_meanwhile_is_not_changed_back(machine: Machine) -
     def another_edit() -> None:
         flags, machine.flags = machine.flags, {}
         with machine.run() as other:
-            edit(other, "a.example", parse_identifiers(["c.example"]), (), {})
+            edit(other, ("a.example",), parse_identifiers(["c.example"]), (), {})
         machine.flags = flags
 
     machine.answer, machine.on_question = True, another_edit

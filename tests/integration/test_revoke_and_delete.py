@@ -440,7 +440,7 @@ def test_a_number_is_never_given_twice(machine: Machine) -> None:
 
 def rolled_back(machine: Machine, name: str, number: int | None = None) -> Report:
     with machine.run() as run:
-        return rollback(run, name, number)
+        return rollback(run, (name,), number)
 
 
 def test_a_rollback_deploys_the_version_before_and_pauses_renewal(

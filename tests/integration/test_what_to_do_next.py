@@ -10,7 +10,8 @@ from certctl.model.errors import Declined
 from certctl.model.names import parse_identifiers
 from certctl.operations.issue import edit
 from certctl.operations.versions import rollback
-from certctl.output.certificates import details_lines, table, view_object
+from certctl.output.certificates import details_lines, view_object
+from certctl.output.listing import list_table
 from certctl.output.times import Times
 from tests.lab.scripted_ca.faults import delay, problem
 from tests.support.command import certctl, certctl_process
@@ -150,16 +151,16 @@ def test_after_a_rollback_to_other_names_both_are_shown(machine: Machine) -> Non
     machine.issue("a.example")
     add, none = parse_identifiers(["b.example"]), ()
     with machine.run() as run:
-        edit(run, "a.example", add, none, {})
+        edit(run, ("a.example",), add, none, {})
     with machine.run() as run:
         before = view_object(overview(run)[0])
     with machine.run() as run:
-        rollback(run, "a.example", 1)
+        rollback(run, ("a.example",), 1)
 
     with machine.run() as run:
         (view,) = overview(run)
         found = view_object(view)
-        row = table([view], Times()).rows[0].cells
+        row = list_table([view], Times(), short=False).rows[0].cells
         shown = [
             str(getattr(each, "text", each))
             for each in details_lines(details(run, "a.example"), Times())

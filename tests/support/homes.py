@@ -5,7 +5,7 @@ issuance and in its order.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,18 +43,25 @@ def add_certificate(
     renewal_state: RenewalState | None = None,
     chosen: Mapping[str, Value] | None = None,
     rsa_key: bool = False,
+    names: Sequence[str] = (),
+    lifetime: timedelta = LIFETIME,
+    deployment: Deployment | None = None,
 ) -> Version:
-    """Put a certificate of 90 days, issued `age` ago, into a home; return its version."""
+    """Put a certificate of 90 days, issued `age` ago, into a home; return its version. It is for
+    its own name, or for `names`; `deployment` is the state of its deployment if it is not done.
+    """
     now = datetime.now(UTC)
-    identifiers = (Identifier(IdentifierType.DNS, name),)
+    identifiers = tuple(Identifier(IdentifierType.DNS, each) for each in names or (name,))
     spec = resolve(name, identifiers, {"ca": CA, **(chosen or {})}, Settings())
-    version, material = issued(spec, (now - age).replace(microsecond=0), rsa_key=rsa_key)
+    start = (now - age).replace(microsecond=0)
+    version, material = issued(spec, start, lifetime, rsa_key=rsa_key)
     store = LocalStore(home, Settings(), SteerableClock(now))
     with store.lock(name, timeout=0):
         store.save_spec(spec)
         saved = store.save_version(spec, version, material)
         if deployed:
-            store.save_deployment(name, Deployment(saved.number, saved.number, now))
+            done = deployment or Deployment(saved.number, saved.number, now)
+            store.save_deployment(name, done)
         asked = RenewalState(ari=(AriState(saved.facts.ari_id, ask_at=saved.facts.not_after),))
         status = replace(store.status(name), renewal_state=renewal_state or asked)
         spec = store.spec(name)

@@ -20,8 +20,9 @@ from certctl.model.errors import (
 )
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.certificates import pairs
-from certctl.output.console import Labelled, Output, Paragraph, Row, Table
+from certctl.output.console import Labelled, Output, Paragraph
 from certctl.output.document import Result, error_object, render
+from certctl.output.tables import Row, Table
 from certctl.output.times import Times, left, left_in_short, moment
 from tests.support.command import certctl
 from tests.support.streams import Broken, output, printed
@@ -30,7 +31,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 TABLE = Table(
     ("NAME", "STATE"),
-    (Row(("a.example", "valid")), Row(("long-name.example", "expired"), "bold red")),
+    (Row(("a.example", "valid")), Row(("long-name.example", "expired"), "1;31")),
 )
 
 

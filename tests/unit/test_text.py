@@ -32,10 +32,11 @@ from certctl.model.errors import (
 )
 from certctl.model.names import certificate_name, parse_identifier
 from certctl.model.text import escaped, output_lines, printable, safe_json, texts
-from certctl.output.console import Labelled, Output, PrintableStream, Row, Table
+from certctl.output.console import Labelled, Output, PrintableStream
 from certctl.output.descriptions import describe
 from certctl.output.document import Result
 from certctl.output.log import Log
+from certctl.output.tables import Row, Table
 from certctl.rules import x509
 from certctl.store.home.audit import line
 from tests.support.command import certctl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from certctl.cli.chosen import choose
 from certctl.cli.invocation import Invocation
 from certctl.cli.session import open_run
 from certctl.model.errors import UsageError
@@ -43,6 +44,7 @@ def run(
         None if password_file is None else read_secret(absolute_path(password_file, directory))
     )
     with open_run(invocation) as run:
+        (name,) = choose(invocation, (name,), run).names
         number, data = export(run, name, chosen, number, password, encrypted)
         exported: dict[str, Json] = {"name": name, "version": number, "format": chosen.value}
         if out is None or stream == _STANDARD_OUTPUT:

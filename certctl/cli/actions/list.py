@@ -5,29 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from certctl.cli.invocation import Invocation
+from certctl.cli.selection import selection_of
 from certctl.cli.session import open_run
-from certctl.inspection.overview import overview
+from certctl.inspection.overview import CertificateView
 from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
+from certctl.inspection.selection import listed_views
 from certctl.model.errors import worst
-from certctl.output.certificates import table, view_object
+from certctl.output.certificates import view_object
+from certctl.output.console import Message
 from certctl.output.document import Result
+from certctl.output.listing import list_table, problem_lines, sorted_views, totals
 from certctl.output.times import Times
 
 
-def run(invocation: Invocation, names: Sequence[str]) -> Result:
+def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
     """List certificates: state, remaining time, next renewal, whether they are deployed."""
+    selection = selection_of(invocation, names)
     with open_run(invocation, untrusted="warn") as run:
-        views = overview(run, names)
+        views = sorted_views(listed_views(run, selection), sort)
         renewed = is_renewed(MachineContext(invocation.environment.variables), run)
     problems = [view.problem for view in views if view.problem is not None]
-    lines: list[object] = [table(views, Times(local=invocation.output.terminal))]
+    lines = _lines(views, terminal=invocation.output.terminal)
     if not renewed and any(view.autorenew and view.live for view in views):
-        lines.append(f"Nothing renews them automatically. To schedule it, run: {INSTALL}")
+        lines.append(Message(f"Nothing renews them automatically. To schedule it, run: {INSTALL}"))
     if not views:
-        lines = ["There are no certificates yet. Obtain one with: certctl issue example.com"]
+        none = "There are no certificates yet. Obtain one with: certctl issue example.com"
+        lines = [Message(none if selection.empty else "No certificate meets these conditions.")]
     return Result(
         {"certificates": [view_object(view) for view in views]},
         lines if views or invocation.output.terminal else (),
         problems,
         worst([problem.exit_status for problem in problems]),
     )
+
+
+def _lines(views: Sequence[CertificateView], *, terminal: bool) -> list[object]:
+    times = Times(local=terminal)
+    lines: list[object] = [list_table(views, times, short=terminal)]
+    problems = problem_lines(views, times)
+    if problems or len(views) > 1:
+        lines += ["", *problems]
+    if len(views) > 1:
+        lines.append(Message(totals(views)))
+    return lines

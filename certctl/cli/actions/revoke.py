@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from certctl.cli.chosen import choose, require_agreement
 from certctl.cli.invocation import Invocation
 from certctl.cli.reports import read_file, report_lines, require_confirmation
 from certctl.cli.session import open_run
-from certctl.engine.specs import require
 from certctl.model.ca import RevocationReason
 from certctl.model.certificate import Afterwards
 from certctl.model.errors import UsageError
@@ -41,7 +41,8 @@ def _named(
     invocation: Invocation, name: str, why: RevocationReason, afterwards: str | None
 ) -> Result:
     with open_run(invocation) as run:
-        require(run, (name,))
+        chosen = choose(invocation, (name,), run)
+        (name,) = chosen.names
         if afterwards is None:
             raise UsageError(
                 f"choose what happens to {name} after the revocation: one of --replace, --delete"
@@ -50,7 +51,11 @@ def _named(
                 name=name,
                 code="usage.revoke_afterwards",
             )
-        require_confirmation(invocation, f"Permanently revoke {name}?", name)
+        question = f"Permanently revoke {name}?"
+        if chosen.exact:
+            require_confirmation(invocation, question, name)
+        else:
+            require_agreement(invocation, chosen, question)
         revocation, report = revoke(run, name, why, Afterwards(afterwards))
         replaced = report_lines(report, run, invocation) if report.outcomes else []
         lines = [*replaced, _sentence(revocation)]

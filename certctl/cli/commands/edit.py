@@ -1,4 +1,4 @@
-"""`certctl edit`: change the names or options of a certificate, then reissue it."""
+"""`certctl edit`: change the names or options of certificates, then reissue them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import click
 
 from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
-from certctl.cli.parameters import Command, examples, settings
+from certctl.cli.parameters import Command, examples, settings, yes_option
+from certctl.cli.selection import selection_options
 from certctl.cli.specs import spec_options
 from certctl.engine.plugins import plugin_options
 
@@ -20,13 +21,20 @@ from certctl.engine.plugins import plugin_options
         "certctl edit example.com --key-type ecdsa-p384",
         "certctl edit example.com --deploy haproxy --on-failure rollback",
         "certctl edit example.com --no-autorenew",
+        "certctl edit --where key_type=rsa-2048 --key-type ecdsa-p256",
     ),
 )
-@click.argument("name", metavar="NAME", type=CertificateName())
+@click.argument("names", nargs=-1, metavar="NAME...", type=CertificateName())
 @click.option("--add", multiple=True, metavar="NAME", help="Add a name. Can be repeated.")
 @click.option("--remove", multiple=True, metavar="NAME", help="Remove a name. Can be repeated.")
+@selection_options(everything=True)
+@yes_option
 @settings("autorenew")
 @spec_options
 @implemented_by("certctl.cli.actions.edit:run")
 def command() -> None:
-    """Change the names or options of a certificate, and reissue it if necessary."""
+    """Change the names or options of certificates, and reissue them if necessary.
+
+    Options such as --ca set something, and never choose certificates. Those that were not given by
+    their own names are shown first, and nothing is changed without consent.
+    """

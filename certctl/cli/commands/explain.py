@@ -1,4 +1,4 @@
-"""`certctl explain`: when and why a certificate is renewed."""
+"""`certctl explain`: when and why certificates are renewed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples
+from certctl.cli.selection import selection_options
 
 
 @click.command(
@@ -16,10 +17,11 @@ from certctl.cli.parameters import Command, examples
         "certctl explain example.com",
     ),
 )
-@click.argument("name", metavar="NAME", type=CertificateName())
+@click.argument("names", nargs=-1, metavar="NAME...", type=CertificateName())
+@selection_options()
 @implemented_by("certctl.cli.actions.explain:run")
 def command() -> None:
-    """Explain when and why a certificate is renewed: each rule, its time, the last attempts.
+    """Explain when and why certificates are renewed: each rule, its time, the last attempts.
 
     Does not contact the CA, and changes nothing.
     """

@@ -7,6 +7,7 @@ import click
 from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples, json_lines_option, settings
+from certctl.cli.selection import selection_options
 
 
 @click.command(
@@ -16,6 +17,7 @@ from certctl.cli.parameters import Command, examples, json_lines_option, setting
         "certctl renew",
         "certctl renew --random-delay 20m",
         "certctl renew example.com --force",
+        "certctl renew --failing",
         "certctl renew --dry-run",
     ),
 )
@@ -27,11 +29,12 @@ from certctl.cli.parameters import Command, examples, json_lines_option, setting
     help="Test against the CA's staging directory, or without one up to validation. Save nothing.",
 )
 @json_lines_option
+@selection_options()
 @settings("account.agree_tos", "jobs", "random_delay", "lock_timeout", "order_timeout")
 @implemented_by("certctl.cli.actions.renew:run")
 def command() -> None:
     """Renew certificates that are due, and retry pending deployments.
 
-    Considers all certificates, or those named. Each is renewed with its saved options; renew asks
+    Considers all certificates, or those chosen. Each is renewed with its saved options; renew asks
     no questions.
     """

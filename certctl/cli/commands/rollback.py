@@ -1,4 +1,4 @@
-"""`certctl rollback`: make an older version of a certificate live again."""
+"""`certctl rollback`: make an older version of certificates live again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certctl.cli.parameters import Command, examples, settings
         "certctl rollback example.com --to 3",
     ),
 )
-@click.argument("name", metavar="NAME", type=CertificateName())
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=CertificateName())
 @click.option(
     "--to",
     "number",
@@ -28,7 +28,7 @@ from certctl.cli.parameters import Command, examples, settings
 @settings("lock_timeout")
 @implemented_by("certctl.cli.actions.rollback:run")
 def command() -> None:
-    """Make an older version of a certificate live again, and deploy it.
+    """Make an older version of a certificate live again, and deploy it; also of several.
 
     Renewal pauses until a sixth of that version's lifetime is left.
     """

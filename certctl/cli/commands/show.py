@@ -1,4 +1,4 @@
-"""`certctl show`: everything about one certificate."""
+"""`certctl show`: everything about certificates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples
+from certctl.cli.selection import selection_options
 
 
 @click.command(
@@ -14,9 +15,14 @@ from certctl.cli.parameters import Command, examples
     cls=Command,
     epilog=examples(
         "certctl show example.com",
+        "certctl show --match '*.shop.example'",
     ),
 )
-@click.argument("name", metavar="NAME", type=CertificateName())
+@click.argument("names", nargs=-1, metavar="NAME...", type=CertificateName())
+@selection_options()
 @implemented_by("certctl.cli.actions.show:run")
 def command() -> None:
-    """Show everything about one certificate: names, times, files, hooks, the last error."""
+    """Show everything about certificates: names, times, files, hooks, the last error.
+
+    NAME is the name of a certificate, or one of the names that it is for.
+    """

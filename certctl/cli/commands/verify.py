@@ -7,6 +7,7 @@ import click
 from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples
+from certctl.cli.selection import selection_options
 
 
 @click.command(
@@ -31,6 +32,7 @@ from certctl.cli.parameters import Command, examples
     metavar="SECONDS",
     help="Repeat the check for up to this long, until the live version is served.",
 )
+@selection_options()
 @implemented_by("certctl.cli.actions.verify:run")
 def command() -> None:
     """Check that the right certificates are being served.

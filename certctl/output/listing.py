@@ -1,0 +1,193 @@
+"""What `list` prints: a table, below it one line for each problem, and how many there are of each
+state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+
+from certctl.ca.directories import label_with_kind
+from certctl.inspection.overview import CertificateView
+from certctl.output.console import Paragraph
+from certctl.output.tables import Row, Table
+from certctl.output.times import Times, left_in_short
+
+_STYLES = MappingProxyType(
+    {
+        "expired": "1;31",
+        "revoked": "1;31",
+        "damaged": "31",
+        "missing": "31",
+        "failing": "31",
+        "unreadable": "31",
+        "undeployed": "35",
+        "due": "35",
+    }
+)
+"""Only colours that are legible on a light and on a dark background."""
+
+_STATES = MappingProxyType(
+    {
+        "expired": "expired",
+        "revoked": "revoked",
+        "damaged": "damaged",
+        "unreadable": "unreadable",
+        "missing": "not issued yet",
+        "failing": "failing",
+        "undeployed": "not deployed",
+        "due": "due",
+        "stopped": "with renewal turned off",
+        "valid": "valid",
+    }
+)
+"""What totals call each state, the most serious first."""
+
+_HEADINGS: tuple[str, ...] = (
+    "NAME",
+    "STATE",
+    "LEFT",
+    "RENEWS",
+    "DEPLOYED",
+    "CA",
+    "KEY",
+    "NAMES",
+)
+_SHORT_LIVED = timedelta(days=10)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_MOST_PROBLEMS = 100
+
+
+def sorted_views(views: Sequence[CertificateView], order: str) -> list[CertificateView]:
+    """Return rows in the order `name`, `expires`, `renews`, `state` or `ca`; what is equal or
+    unknown comes by name, and last.
+    """
+    serious = list(_STATES)
+
+    def key(view: CertificateView) -> tuple[object, str]:
+        match order:
+            case "expires":
+                return view.live.not_after if view.live else _NEVER, view.name
+            case "renews":
+                return view.renews_at or _NEVER, view.name
+            case "state":
+                return serious.index(view.state), view.name
+            case "ca":
+                return view.ca, view.name
+        return "", view.name
+
+    return sorted(views, key=key)
+
+
+def list_table(views: Sequence[CertificateView], times: Times, *, short: bool) -> Table:
+    """Return the columns of `list`; `short`: of several names the first, and how many more."""
+    rows = [_cells(view, times, short=short) for view in views]
+    headings = _HEADINGS
+    if short and all(row[-1] == row[0] for row in rows):
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    styles = (_STYLES.get(view.state, "") for view in views)
+    optional = ("KEY", "NAMES", "CA", "DEPLOYED", "RENEWS")
+    return Table(
+        headings,
+        tuple(Row(cells, style) for cells, style in zip(rows, styles, strict=True)),
+        optional=tuple(each for each in optional if each in headings),
+        prose=False,
+    )
+
+
+def problem_lines(views: Sequence[CertificateView], times: Times) -> list[object]:
+    """Return one line for each certificate with a problem: what is wrong, and when it is tried
+    again. Those that cannot be read are errors of the command.
+    """
+    found = [(view, text) for view in views if (text := _problem(view, times))]
+    lines: list[object] = [
+        Paragraph(f"{view.name}: {text}{_next_attempt(view, times)}")
+        for view, text in found[:_MOST_PROBLEMS]
+    ]
+    if len(found) > _MOST_PROBLEMS:
+        lines.append(f"and {len(found) - _MOST_PROBLEMS} more with a problem")
+    return lines
+
+
+def totals(views: Sequence[CertificateView]) -> str:
+    """Return how many certificates there are, and how many of each state: the most first."""
+    counts = Counter(view.state for view in views)
+    text = ", ".join(f"{count} {_STATES[state]}" for state, count in counts.most_common())
+    return f"{len(views)}: {text}"
+
+
+def _cells(view: CertificateView, times: Times, *, short: bool) -> tuple[str, ...]:
+    deployed = "yes" if view.deployed else "no"
+    if view.live is None or (view.deployed and not view.has_target):
+        deployed = "-"
+    if view.deployed and view.verified_at is not None:
+        deployed = "verified"
+    return (
+        view.name,
+        view.state,
+        left_in_short(view.seconds_left),
+        _renews(view, times),
+        deployed,
+        label_with_kind(view.ca, public=view.public),
+        view.live.key_type if view.live else "-",
+        _short_names(view) if short else names_text(view),
+    )
+
+
+def _renews(view: CertificateView, times: Times) -> str:
+    """Return the day of the next renewal, of a short-lived certificate also the time."""
+    if not view.autorenew:
+        return "off"
+    live = view.live
+    if live is not None and view.renews_at and live.not_after - live.not_before <= _SHORT_LIVED:
+        return times.day_and_time(view.renews_at)
+    return times.day(view.renews_at)
+
+
+def names_text(view: CertificateView) -> str:
+    """Return the names that were asked for, and those of the live version if they differ: after a
+    rollback, a change that is not issued yet, or names that failed validation.
+    """
+    names = ", ".join(view.names) or "-"
+    live = view.live
+    if live is None or set(live.names) == set(view.names):
+        return names
+    return f"{names} (live: {', '.join(live.names)})"
+
+
+def _short_names(view: CertificateView) -> str:
+    first, *others = view.names or ("-",)
+    return f"{first} +{len(others)}" if others else first
+
+
+def _problem(view: CertificateView, times: Times) -> str | None:
+    """Return what is wrong with a certificate, None if nothing is."""
+    reason = view.last_error.message.split("\n", 1)[0] if view.last_error else ""
+    match view.state:
+        case "expired" if view.live is not None:
+            what = f"expired on {times.day(view.live.not_after)}"
+        case "revoked":
+            what = "revoked"
+        case "damaged":
+            what = f"damaged: {view.damage}"
+        case "missing":
+            what = "not issued yet"
+        case "undeployed":
+            what = (
+                f"version {view.live.number} is not deployed yet" if view.live else "not deployed"
+            )
+        case _ if view.failing:
+            return reason or None
+        case _:
+            return None
+    return f"{what}: {reason}" if reason else what
+
+
+def _next_attempt(view: CertificateView, times: Times) -> str:
+    if view.retry_at is not None:
+        return f"; next attempt {times.minute(view.retry_at)}"
+    if not view.autorenew and view.state != "undeployed":
+        return "; renewal is turned off"
+    return "; next attempt at the next run of renew"
