@@ -14,6 +14,7 @@ from pathlib import Path
 from certctl.dns.system import ProviderSystem
 from certctl.model.errors import ConfigurationError
 from certctl.model.values import Value
+from certctl.rules import certbot_credentials
 from certctl.rules.credentials import (
     SOURCES,
     DnsCredentials,
@@ -110,6 +111,8 @@ def secret_values(options: Iterable[Option], settings: Mapping[str, Value]) -> I
 
 def _read(name: str, path: Path) -> Profile:
     data = read_private(path, _LIMIT, commands=True)
+    if path.suffix == ".ini":
+        return _of_certbot(name, path, data)
     try:
         document = tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:
@@ -121,6 +124,19 @@ def _read(name: str, path: Path) -> Profile:
             code="configuration.toml",
         ) from None
     return read_profile(name, document, str(path), home=str(path.parent), private=True)
+
+
+def _of_certbot(name: str, path: Path, data: bytes) -> Profile:
+    """Return the profile of a credentials file of certbot. Raises `ConfigurationError`."""
+    found = certbot_credentials.of_file(data.decode("utf-8", "replace"))
+    if found is None:
+        raise ConfigurationError(
+            f"{path} has no credentials of a DNS plug-in of certbot that certctl knows",
+            hint="It must contain lines such as: dns_cloudflare_api_token = TOKEN",
+            code="configuration.certbot_credentials",
+        )
+    provider, values = found
+    return Profile(name, provider, values, str(path), private=True)
 
 
 def _split(key: str, by_name: Mapping[str, Option]) -> tuple[str, str | None]:

@@ -10,26 +10,7 @@ from pathlib import PurePosixPath
 from certctl.importers.system import WAY, Draft
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.text import printable, quoted
-
-_PLUGINS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "cloudflare": (
-        "cloudflare",
-        {"api_token": "auth_token", "email": "auth_username", "api_key": "auth_token"},
-    ),
-    "digitalocean": ("digitalocean", {"token": "auth_token"}),
-    "linode": ("linode4", {"key": "auth_token"}),
-    "ovh": (
-        "ovh",
-        {
-            "endpoint": "auth_entrypoint",
-            "application_key": "auth_application_key",
-            "application_secret": "auth_application_secret",
-            "consumer_key": "auth_consumer_key",
-        },
-    ),
-}
-"""certctl's DNS provider for each of certbot's plug-ins, with the names of its credentials."""
-
+from certctl.rules.certbot_credentials import of_plugin
 
 def parsed(tree: Tree, path: str, home: str) -> Mapping[str, object]:
     """Return a file in certbot's format, without interpolation. Raises `Unreadable`."""
@@ -159,7 +140,7 @@ def _dns(tree: Tree, draft: Draft, plugin: str, parameters: Mapping[str, object]
     except Unreadable as error:
         draft.ask(f"its DNS credentials cannot be read: {error}", "--dns-credentials NAME")
         return
-    credentials = _rfc2136(given) if plugin == "rfc2136" else _provider(plugin, given)
+    credentials = of_plugin(plugin, given)
     if credentials is None:
         draft.ask(
             f"the credentials for {plugin} in {path} have no equal in certctl",
@@ -168,29 +149,6 @@ def _dns(tree: Tree, draft: Draft, plugin: str, parameters: Mapping[str, object]
         return
     draft.options["challenge.method"] = "dns"
     draft.credentials = credentials
-
-
-def _rfc2136(given: Mapping[str, str]) -> tuple[str, Mapping[str, str]] | None:
-    if not given.get("server"):
-        return None
-    server, port = given["server"], given.get("port", "53")
-    host = f"[{server}]" if ":" in server else server
-    options = {"server": server if port == "53" else f"{host}:{port}"}
-    if given.get("name"):
-        options |= {
-            "key_name": given["name"],
-            "secret": given.get("secret", ""),
-            "key_algorithm": given.get("algorithm", "hmac-md5").lower(),
-        }
-    return "rfc2136", options
-
-
-def _provider(plugin: str, given: Mapping[str, str]) -> tuple[str, Mapping[str, str]] | None:
-    if plugin not in _PLUGINS:
-        return None
-    provider, names = _PLUGINS[plugin]
-    options = {names[key]: value for key, value in given.items() if key in names and value}
-    return (provider, options) if options else None
 
 
 def options(draft: Draft, document: Mapping[str, object], parameters: Mapping[str, object]) -> None:
