@@ -41,7 +41,8 @@ class Upkeep:
     """Plans what a certificate needs to be as its spec says: issue, edit and renew.
 
     `spec` returns the spec that it should have, from the saved one. `force`: order even if nothing
-    is due, `force_stopped` even if its renewal is turned off.
+    is due, `force_stopped` even if its renewal is turned off. Unless `deploys_changes`, changed
+    options of the deployment wait for the next version.
     """
 
     spec: Callable[[Held], CertificateSpec]
@@ -49,6 +50,7 @@ class Upkeep:
     force_stopped: bool = False
     by_hand: bool = False
     interval: timedelta | None = None
+    deploys_changes: bool = True
 
     def __call__(self, held: Held, run: Run) -> Plan:
         """Return the plan; asks the CA for its renewal window (ARI) if that is due."""
@@ -65,6 +67,7 @@ class Upkeep:
             interval=self.interval,
             refusal=None if force else refusal_of_untrusted(spec, held.live),
             pending=held.pending,
+            deploys_changes=self.deploys_changes,
         )
         found = plan(wanted, held.status, run.services.clock.now())
         if found.step(AskRenewalInfo) is None or held.live is None:

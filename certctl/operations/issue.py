@@ -34,7 +34,8 @@ from certctl.rules.settings import Source
 class IssueRequest:
     """What the caller asked for; `given` holds the options by key, with absolute paths.
 
-    `confirmed`: the user has confirmed to replace the names of an existing certificate.
+    `confirmed`: the user has confirmed to replace the names of an existing certificate. Unless
+    `deploys_changes`, changed options of the deployment wait for the next version.
     """
 
     identifiers: tuple[Identifier, ...]
@@ -44,6 +45,7 @@ class IssueRequest:
     force: bool = False
     confirmed: bool = False
     dry_run: bool = False
+    deploys_changes: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,14 @@ class _Wanted:
     @property
     def change(self) -> Change:
         """What is wanted of the certificate."""
-        force, csr = self.request.force, self.request.csr
-        upkeep = Upkeep(self.spec_under_lock, force=force, force_stopped=True, by_hand=True)
-        return Change(self.spec.name, upkeep, by_hand=True, csr=csr)
+        upkeep = Upkeep(
+            self.spec_under_lock,
+            force=self.request.force,
+            force_stopped=True,
+            by_hand=True,
+            deploys_changes=self.request.deploys_changes,
+        )
+        return Change(self.spec.name, upkeep, by_hand=True, csr=self.request.csr)
 
 
 def issue(request: IssueRequest, run: Run) -> Report:

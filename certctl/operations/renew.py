@@ -6,8 +6,8 @@ once something is due.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 from datetime import timedelta
 
 from certctl.engine.fulfil import fulfil
@@ -15,9 +15,11 @@ from certctl.engine.held import Held
 from certctl.engine.planning import Change, Upkeep, saved_spec
 from certctl.engine.report import Report
 from certctl.engine.run import Run
-from certctl.engine.specs import require
+from certctl.engine.specs import changed, require
 from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.spec import CertificateSpec
+from certctl.model.values import Value
 from certctl.operations.run_report import report_run
 from certctl.rules.plan import Plan
 
@@ -27,13 +29,15 @@ class RenewRequest:
     """A request to `renew`; all certificates if `names` is empty.
 
     `unattended`: the run was started by a timer, not by a person. If something is due, it first
-    waits for a random time up to the setting `random_delay`.
+    waits for a random time up to the setting `random_delay`. `given` are options by key, with
+    absolute paths, that are saved with the certificates and used from their next version on.
     """
 
     names: tuple[str, ...] = ()
     force: bool = False
     dry_run: bool = False
     unattended: bool = False
+    given: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def regular(self) -> bool:
@@ -46,13 +50,13 @@ def renew(request: RenewRequest, run: Run) -> Report:
     if run.services.machine.imports.unfinished():
         _finish_imports(run)
     names = require(run, request.names) or tuple(run.services.records.names())
-    everything = bool(request.names) or request.force or request.dry_run
+    everything = bool(request.names or request.given) or request.force or request.dry_run
     errors: list[CertctlError] = []
     try:
         errors += _finish_earlier_runs(run)
         candidates = names if everything else _possibly_due(names, run)
         interval = run.services.machine.history().interval if candidates else None
-        changes = [_change(name, request, interval) for name in candidates]
+        changes = [_change(name, request, interval, run) for name in candidates]
         report = fulfil(changes, run, considered=len(names), delay=_delay(request, run))
     except Interrupted as stopped:
         report = Report((), (stopped,), len(names), interrupted=True, dry_run=request.dry_run)
@@ -70,18 +74,29 @@ def _possibly_due(names: Sequence[str], run: Run) -> Sequence[str]:
     return [each for each in names if each in due]
 
 
-def _change(name: str, request: RenewRequest, interval: timedelta | None) -> Change:
+def _change(name: str, request: RenewRequest, interval: timedelta | None, run: Run) -> Change:
+    def spec(held: Held) -> CertificateSpec:
+        if not request.given:
+            return saved_spec(held)
+        return changed(run, held.spec, held.spec.identifiers, request.given)
+
     if request.dry_run:
-        return Change(name, _trial, dry_run=True)
+        return Change(name, lambda held, run: _trial(spec(held), run), dry_run=True)
     named = name in request.names
-    upkeep = Upkeep(saved_spec, request.force, force_stopped=named, interval=interval)
+    upkeep = Upkeep(
+        spec,
+        request.force,
+        force_stopped=named,
+        interval=interval,
+        deploys_changes=not request.given,
+    )
     return Change(name, upkeep)
 
 
-def _trial(held: Held, run: Run) -> Plan:
+def _trial(spec: CertificateSpec, run: Run) -> Plan:
     from certctl.engine.order.trial import trial  # noqa: PLC0415 - an idle run needs no CA
 
-    return trial(held.spec, run)
+    return trial(spec, run)
 
 
 def _delay(request: RenewRequest, run: Run) -> float:

@@ -203,7 +203,8 @@ class Wanted:
     `force`: order even if nothing is due. `by_hand`: a person waits, so that no backoff counts and
     no CA is asked for renewal windows. `interval` is the time between runs of `renew`. `refusal`
     is the error if no certificate of this CA may replace the live one. `pending` is the order that
-    an earlier run left.
+    an earlier run left. Unless `deploys_changes`, changed options of the deployment wait for the
+    next version.
     """
 
     spec: CertificateSpec
@@ -213,6 +214,7 @@ class Wanted:
     interval: timedelta | None = None
     refusal: CertctlError | None = None
     pending: PendingOrder | None = None
+    deploys_changes: bool = True
 
 
 def plan(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
@@ -349,7 +351,8 @@ def _without_order(wanted: Wanted, status: CertificateStatus, now: datetime) -> 
     steps: list[Step] = []
     redeploy = status.live is not None and status.undeployed
     if saved is None or spec.chosen != saved.chosen:
-        redeploy = redeploy or saved is None or spec.deploy != saved.deploy
+        different = saved is None or spec.deploy != saved.deploy
+        redeploy = redeploy or (different and wanted.deploys_changes)
         access = saved is None or _access(spec) != _access(saved)
         steps.append(SaveSpec("its options have changed", spec, redeploy, access))
     elif redeploy and not wanted.by_hand and in_backoff(deployment, now):
