@@ -30,7 +30,17 @@ which those above it have room. The kernel provides the memory only when it is u
 
 
 def entry() -> NoReturn:
-    """Run the command, then exit with its status.
+    """Run `certctl`, then exit with its status."""
+    _run_and_exit(_main)
+
+
+def certbot() -> NoReturn:
+    """Run `certctl-certbot`, then exit with its status."""
+    _run_and_exit(_certbot)
+
+
+def _run_and_exit(main: Callable[[], int]) -> NoReturn:
+    """Run a command, then exit with its status.
 
     The command has already flushed and closed everything it opened, so the interpreter's own
     shutdown is skipped: it would take a tenth of the time of a whole issuance.
@@ -39,7 +49,7 @@ def entry() -> NoReturn:
     for each in _UNUSED:
         sys.modules.setdefault(each, None)  # type: ignore[arg-type]  # importing it fails, then
     _call.__code__ = _call.__code__.replace(co_stacksize=_FRAME)
-    status = _call(_main)
+    status = _call(main)
     for stream in (sys.stdout, sys.stderr):
         # A result that could not be written has its status already; messages change none.
         with suppress(OSError, ValueError):
@@ -54,6 +64,12 @@ def _call(function: Callable[[], int]) -> int:
 
 def _main() -> int:
     from certctl.cli.main import main  # noqa: PLC0415 - after all that makes it faster
+
+    return main()
+
+
+def _certbot() -> int:
+    from certctl.certbot.main import main  # noqa: PLC0415 - after all that makes it faster
 
     return main()
 

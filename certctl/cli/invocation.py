@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from certctl.cli.environment import Environment
 from certctl.model.ca import OpenedConnection
 from certctl.model.errors import CertctlError
+from certctl.model.events import EventSink
 from certctl.model.values import Value
 from certctl.output.console import Output, terminal_text
 from certctl.output.document import Result
@@ -28,6 +29,7 @@ class Invocation:
 
     `failed` returns the result for an error. A command whose callers expect another format
     replaces it. `opened` is a connection to the CA that the command will need, if it is known.
+    `sinks` get the events of the run too.
     """
 
     environment: Environment
@@ -43,6 +45,7 @@ class Invocation:
     selection: Selection = field(default_factory=Selection)
     failed: Callable[[CertctlError], Result] = failed
     opened: OpenedConnection | None = None
+    sinks: tuple[EventSink, ...] = ()
 
     @property
     def output(self) -> Output:

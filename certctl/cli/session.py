@@ -48,7 +48,7 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
     stop = threading.Event()
     stores = open_home(home, settings, warn=output.warning, stop=stop, untrusted=untrusted)
     with ExitStack() as stack:
-        sinks = [stack.enter_context(Progress(output)).sink]
+        sinks = [stack.enter_context(Progress(output)).sink, *invocation.sinks]
         if output.json_lines:
             sinks.append(stack.enter_context(Lines(output.stdout)).sink)
         log_file = settings.text("log_file")

@@ -12,6 +12,7 @@ from certctl.importers.tree import Tree, Unreadable
 from certctl.model.text import printable, quoted
 from certctl.rules.certbot_credentials import of_plugin
 
+
 def parsed(tree: Tree, path: str, home: str) -> Mapping[str, object]:
     """Return a file in certbot's format, without interpolation. Raises `Unreadable`."""
     from configobj import ConfigObj, ConfigObjError  # noqa: PLC0415 - only an import needs it

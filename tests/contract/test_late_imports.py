@@ -34,6 +34,7 @@ RARE = {
     "alerts.apprise": "optional",
     "ca.documented_limits": "the list of public suffixes, for few CAs",
     "cli.early": "what an order needs, while a connection is opened",
+    "certbot.main": "tracebacks of bugs",
     "cli.main": "completion, and tracebacks of bugs",
     "devca.dns_server": "dnspython, for DNS-01",
     "devca.validation": "dnspython, for DNS-01",

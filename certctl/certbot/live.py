@@ -1,0 +1,178 @@
+"""The part of `/etc/letsencrypt` that scripts know: `live/NAME/*.pem`, which are links to certctl's
+files, and the executables in `renewal-hooks`, which certctl runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from certctl.model.errors import CertctlError, UsageError
+from certctl.model.events import CertificateSaved, Event
+from certctl.system.file_errors import as_store_error
+from certctl.system.files import (
+    ensure_directory,
+    remove_file,
+    replace_link,
+)
+
+KINDS = ("cert", "chain", "fullchain", "privkey")
+_EVENTS = ("pre", "deploy", "post")
+_PREFIX = "certbot-"
+
+
+class Lineages:
+    """The links of one certbot directory to one home directory.
+
+    If the home is inside the directory, as in a volume that containers share, links are relative.
+    """
+
+    def __init__(self, config_dir: Path, home: Path) -> None:
+        self.config_dir = Path(os.path.normpath(config_dir))
+        self._home = Path(os.path.normpath(home))
+
+    def path(self, name: str) -> Path:
+        """Return the directory of a certificate."""
+        return self.config_dir / "live" / name
+
+    def file(self, name: str, kind: str) -> Path:
+        """Return the path of a file."""
+        return self.path(name) / f"{kind}.pem"
+
+    def shown(self, name: str) -> Path:
+        """Return the directory to show for a certificate: its links if it has some."""
+        return self.path(name) if self.is_ours(name) else self._home / "live" / name
+
+    def is_ours(self, name: str) -> bool:
+        """Return whether a certificate has its links here."""
+        return self.file(name, "fullchain").is_symlink() and self._leads_home(
+            self.file(name, "fullchain")
+        )
+
+    def require_free(self, name: str) -> None:
+        """Raise `UsageError` if the place of a certificate is taken by something that is not ours,
+        such as a certificate of certbot.
+        """
+        directory = self.path(name)
+        if not os.path.lexists(directory):
+            return
+        if directory.is_symlink() or not directory.is_dir():
+            raise self._taken(directory, name, "it is not a directory")
+        for kind in KINDS:
+            path = self.file(name, kind)
+            if os.path.lexists(path) and not self._leads_home(path):
+                raise self._taken(path, name, "it is not a link of certctl")
+
+    def _taken(self, path: Path, name: str, why: str) -> UsageError:
+        if (self.config_dir / "renewal" / f"{name}.conf").exists():
+            where = (
+                "" if str(self.config_dir) == "/etc/letsencrypt" else f" --from {self.config_dir}"
+            )
+            return UsageError(
+                f"{path} belongs to a certificate of certbot, which is not overwritten",
+                hint=f"Take it over first: certctl import {name}{where}",
+                name=name,
+                code="usage.certbot_lineage",
+            )
+        return UsageError(
+            f"{path} is not overwritten: {why}",
+            hint=f"Remove it, or choose another name with --cert-name: {self.path(name)}",
+            name=name,
+            code="usage.certbot_lineage",
+        )
+
+    def _leads_home(self, path: Path) -> bool:
+        with suppress(OSError):
+            target = os.path.normpath(path.parent / path.readlink())
+            return Path(target).is_relative_to(self._home)
+        return False
+
+    def create(self, name: str) -> None:
+        """Make the links of a certificate. Raises `StoreError`."""
+        directory = self.path(name)
+        ensure_directory(directory.parent, 0o700)
+        ensure_directory(directory, 0o755)
+        for kind in KINDS:
+            target = self._home / "live" / name / f"{kind}.pem"
+            if not target.exists():
+                continue
+            link = self.file(name, kind)
+            words = os.fspath(target)
+            if target.is_relative_to(self.config_dir):
+                words = os.path.relpath(target, directory)
+            if not link.is_symlink() or os.fspath(link.readlink()) != words:
+                replace_link(link, words)
+
+    def remove(self, name: str) -> None:
+        """Remove the links of a certificate, and its directory if nothing else is there. Raises
+        `StoreError`.
+        """
+        directory = self.path(name)
+        if not directory.is_dir() or directory.is_symlink():
+            return
+        for kind in KINDS:
+            path = self.file(name, kind)
+            if path.is_symlink() and self._leads_home(path):
+                remove_file(path)
+        with suppress(OSError):
+            directory.rmdir()
+
+    def take_hooks(self) -> None:
+        """Link each executable of `renewal-hooks` into certctl's hooks, where it runs for every
+        certificate; remove links to those that are there no more. Raises `StoreError`.
+        """
+        wanted = {
+            self._home / "hooks" / f"{event}.d" / f"{_PREFIX}{path.name}": os.fspath(path)
+            for event in _EVENTS
+            for path in self._executables(event)
+        }
+        for link in self.taken_hooks():
+            if link not in wanted:
+                remove_file(link)
+        for link, target in wanted.items():
+            ensure_directory(link.parent)
+            if not link.is_symlink() or os.fspath(link.readlink()) != target:
+                replace_link(link, target)
+
+    def taken_hooks(self) -> list[Path]:
+        """Return the links to executables of `renewal-hooks`."""
+        below = f"{self.config_dir}/renewal-hooks/"
+        found: list[Path] = []
+        for event in _EVENTS:
+            with suppress(OSError):
+                links = sorted((self._home / "hooks" / f"{event}.d").iterdir())
+                found += [one for one in links if one.is_symlink() and _leads_below(one, below)]
+        return found
+
+    def _executables(self, event: str) -> Iterator[Path]:
+        directory = self.config_dir / "renewal-hooks" / event
+        if not directory.is_dir():
+            return
+        with as_store_error("list", directory):
+            for path in sorted(directory.iterdir()):
+                if path.is_file() and os.access(path, os.X_OK) and not path.name.endswith("~"):
+                    yield path
+
+
+def _leads_below(link: Path, directory: str) -> bool:
+    return os.fspath(link.readlink()).startswith(directory)
+
+
+class LinksWhenSaved:
+    """An event sink that makes the links of a certificate when it is saved, before its deploy hooks
+    run: of those in `names`. It raises nothing: `errors` has what went wrong.
+    """
+
+    def __init__(self) -> None:
+        self.lineages: Lineages | None = None
+        self.names: set[str] = set()
+        self.errors: list[CertctlError] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, CertificateSaved) and event.name in self.names and self.lineages:
+            try:
+                self.lineages.create(event.name)
+            except CertctlError as error:
+                self.errors.append(error)

@@ -1,0 +1,57 @@
+"""renew: what is due, as `certctl renew`."""
+
+from __future__ import annotations
+
+from certctl.ca.directories import directory_url, label
+from certctl.certbot.front import Front, existing
+from certctl.certbot.text import renewed_lines
+from certctl.engine.run import Run
+from certctl.engine.specs import load
+from certctl.inspection.overview import overview
+from certctl.model.errors import UsageError
+from certctl.operations.renew import RenewRequest
+from certctl.operations.renew import renew as renew_
+from certctl.output.document import Result
+
+_CODE = "usage.certbot"
+
+
+def renew(front: Front) -> Result:
+    """Renew what is due; options that were given are saved with the certificates."""
+    given = front.given
+    if given.names:
+        raise UsageError(
+            "renew takes no names: it renews all certificates that are due",
+            hint="Name one with --cert-name, or use certonly.",
+            code=_CODE,
+        )
+    named = (given.text("cert_name"),) if given.text("cert_name") else ()
+    names = tuple(each for each in named if each)
+    options = front.options(front.validation(()))
+    with front.open() as run:
+        front.take_hooks(run)
+        if not names and not given.has("dry_run") and "ca" in options:
+            _keep_cas(run, directory_url(str(options.pop("ca"))))
+        request = RenewRequest(
+            names,
+            force=given.has("force") or given.has("new_key"),
+            dry_run=given.has("dry_run"),
+            unattended=not front.interactive,
+            given=options,
+        )
+        report = renew_(request, run)
+        views = overview(run, names)
+        lineages = front.lineages(run)
+        for each in views:
+            if lineages.is_ours(each.name):
+                lineages.create(each.name)
+        lines = renewed_lines(report, lineages, views, dry_run=request.dry_run)
+    return Result({}, lines, report.all_errors, report.exit_status)
+
+
+def _keep_cas(run: Run, wanted: str) -> None:
+    """Warn of certificates that another CA issued: a run for all of them changes no CA."""
+    for name in existing(run):
+        ca = load(run, name).ca
+        if ca != wanted:
+            run.warn(f"it is renewed at {label(ca)}; to change that, add --cert-name {name}", name)

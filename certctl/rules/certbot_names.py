@@ -1,0 +1,79 @@
+"""Which certificate a command line of certbot is about: one that exists, or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
+
+from certctl.model.errors import UsageError
+from certctl.model.lazy_dataclass import dataclass
+
+_CODE = "usage.certbot"
+
+
+class Change(Enum):
+    """What happens to the certificate's names."""
+
+    NEW = "new"
+    SAME = "same"
+    MORE = "more"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A certificate, the names that it is to have, and how these differ from those it has."""
+
+    name: str
+    names: tuple[str, ...]
+    change: Change
+
+
+def choose(
+    names: Sequence[str],
+    existing: Mapping[str, Sequence[str]],
+    *,
+    named: str | None = None,
+    duplicate: bool = False,
+) -> Chosen:
+    """Return the certificate, as certbot chooses it: the one `named`; else the one with exactly
+    these names; else the largest one that has a part of them, which gets the others too; else a new
+    one, with a number if its name is taken.
+
+    Raises `UsageError` if no names are known.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    if named is not None and named in existing:
+        has = tuple(existing[named])
+        if not wanted or set(wanted) == set(has):
+            return Chosen(named, has, Change.SAME)
+        return Chosen(named, wanted, Change.MORE if set(has) < set(wanted) else Change.OTHER)
+    if not wanted:
+        raise UsageError("no name was given", hint="Give the names with -d example.com", code=_CODE)
+    if named is not None:
+        return Chosen(named, wanted, Change.NEW)
+    if not duplicate:
+        same = [name for name, has in existing.items() if set(has) == set(wanted)]
+        if same:
+            best = file_name(wanted[0])
+            name = best if best in same else min(same)
+            return Chosen(name, tuple(existing[name]), Change.SAME)
+        parts = [name for name, has in existing.items() if has and set(has) < set(wanted)]
+        if parts:
+            name = max(sorted(parts), key=lambda each: len(existing[each]))
+            return Chosen(name, wanted, Change.MORE)
+    return Chosen(free_name(file_name(wanted[0]), existing), wanted, Change.NEW)
+
+
+def file_name(name: str) -> str:
+    """Return certbot's name for a certificate whose first name this is."""
+    return name.removeprefix("*.").replace(":", "-")
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name, with a number such as -0001 if it is taken."""
+    found, number = name, 0
+    while found in taken:
+        number += 1
+        found = f"{name}-{number:04d}"
+    return found

@@ -1,0 +1,68 @@
+"""Which certificate a command line of certbot is about."""
+
+import pytest
+
+from certctl.model.errors import UsageError
+from certctl.rules.certbot_names import Change, Chosen, choose, free_name
+
+KNOWN = {
+    "a.example": ("a.example",),
+    "b.example": ("b.example", "www.b.example"),
+    "b.example-0001": ("b.example", "www.b.example", "c.b.example"),
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "named", "chosen"),
+    [
+        ("new.example", None, Chosen("new.example", ("new.example",), Change.NEW)),
+        ("*.new.example", None, Chosen("new.example", ("*.new.example",), Change.NEW)),
+        ("a.example", None, Chosen("a.example", ("a.example",), Change.SAME)),
+        (
+            "www.b.example b.example",
+            None,
+            Chosen("b.example", ("b.example", "www.b.example"), Change.SAME),
+        ),
+        (
+            "a.example x.example",
+            None,
+            Chosen("a.example", ("a.example", "x.example"), Change.MORE),
+        ),
+        (
+            "b.example www.b.example c.b.example d.b.example",
+            None,
+            Chosen(
+                "b.example-0001",
+                ("b.example", "www.b.example", "c.b.example", "d.b.example"),
+                Change.MORE,
+            ),
+        ),
+        (
+            "b.example x.example",
+            None,
+            Chosen("b.example-0002", ("b.example", "x.example"), Change.NEW),
+        ),
+        ("x.example", "mine", Chosen("mine", ("x.example",), Change.NEW)),
+        ("", "a.example", Chosen("a.example", ("a.example",), Change.SAME)),
+        ("x.example", "a.example", Chosen("a.example", ("x.example",), Change.OTHER)),
+        (
+            "x.example a.example",
+            "a.example",
+            Chosen("a.example", ("x.example", "a.example"), Change.MORE),
+        ),
+    ],
+)
+def test_a_certificate_is_chosen_as_certbot_chooses(
+    names: str, named: str | None, chosen: Chosen
+) -> None:
+    assert choose(names.split(), KNOWN, named=named) == chosen
+
+
+def test_a_duplicate_gets_a_number() -> None:
+    assert choose(["a.example"], KNOWN, duplicate=True).name == "a.example-0001"
+    assert free_name("b.example", KNOWN) == "b.example-0002"
+
+
+def test_without_names_there_is_nothing_to_do() -> None:
+    with pytest.raises(UsageError):
+        choose([], KNOWN)
