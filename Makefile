@@ -9,9 +9,9 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/acme2certifier
 TOOLS_INSTALLED := $(TOOLS)/.installed
 
-# Tests mostly wait for servers, so they run in parallel; each worker starts its own servers, so the
-# number of workers is limited. For one file: make test PYTEST_ARGS='-v tests/real/test_lab.py'
-PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
+# Tests mostly wait for servers, so four run at a time, even on two cores; each worker starts its own
+# servers. For one file: make test PYTEST_ARGS='-v tests/real/test_lab.py'
+PYTEST_ARGS ?= --numprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak deb installs clean
