@@ -191,6 +191,6 @@ def _subdirectories(path: Path) -> list[Path]:
     with as_store_error("list", path):
         try:
             with os.scandir(path) as entries:
-                return [path / each.name for each in entries if each.is_dir()]
+                return sorted(path / each.name for each in entries if each.is_dir())
         except FileNotFoundError:
             return []

@@ -182,7 +182,7 @@ class Journal:
                 names = os.listdir(self._layout.journal)  # noqa: PTH208 - names are enough
             except FileNotFoundError:
                 return []
-        return [each[:-5] for each in names if each.endswith(".json")]
+        return [each[:-5] for each in sorted(names) if each.endswith(".json")]
 
 
 def _unique() -> str:

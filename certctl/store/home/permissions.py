@@ -66,6 +66,7 @@ def _writable_by_others(layout: Layout) -> Iterator[Finding]:
         yield _writable(path, error)
     # Unlike a run, which checks what it reads, this looks at every file.
     for directory, directories, files in os.walk(layout.home):
+        directories.sort()
         for name in sorted([*directories, *files]):
             path = Path(directory, name)
             if path in reported or name in _KEY_FILES or name == "key.pem":

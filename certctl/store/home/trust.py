@@ -122,6 +122,7 @@ def _problem(path: Path) -> ConfigurationError | None:
 def _subdirectories(path: Path) -> list[Path]:
     try:
         with os.scandir(path) as entries:
-            return [path / each.name for each in entries if not each.is_file(follow_symlinks=False)]
+            found = (each for each in entries if not each.is_file(follow_symlinks=False))
+            return sorted(path / each.name for each in found)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
