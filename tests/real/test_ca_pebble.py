@@ -72,6 +72,11 @@ def caller_of(pebble: PebbleServer) -> Caller:
     return Caller(pebble.directory_url, pebble.ca_bundle, SystemClock())
 
 
+def hasty_caller_of(pebble: PebbleServer) -> Caller:
+    """One whose waits take no time: for what Pebble does at once, or not at all."""
+    return Caller(pebble.directory_url, pebble.ca_bundle)
+
+
 def prove(server: ChallengeServer, caller: Caller, client: AcmeClient, order: Order) -> Order:
     """What a stand-alone solver does: serve, answer, wait until the CA has looked."""
     challenges = [each.challenge("http-01") for each in open_authorizations(client, order)]
@@ -180,7 +185,7 @@ def test_an_authorization_is_given_up_once(pebble: PebbleServer) -> None:
 
 @pytest.mark.parametrize("kind", list(AccountKeyType))
 def test_a_key_change_holds(pebble: PebbleServer, kind: AccountKeyType) -> None:
-    caller, new_key = caller_of(pebble), new_account_key(kind)
+    caller, new_key = hasty_caller_of(pebble), new_account_key(kind)
     with caller.registered() as client:
         assert client.key_in_use(new_key) is AccountKey.OLD
         client.change_key(new_key)
@@ -191,10 +196,10 @@ def test_a_key_change_holds(pebble: PebbleServer, kind: AccountKeyType) -> None:
 
 
 def test_a_key_that_another_account_has_is_refused(pebble: PebbleServer) -> None:
-    other = caller_of(pebble)
+    other = hasty_caller_of(pebble)
     with (
         other.registered(),
-        caller_of(pebble).registered() as client,
+        hasty_caller_of(pebble).registered() as client,
         pytest.raises(AccountError) as refusal,
     ):
         client.change_key(other.key)

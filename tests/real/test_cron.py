@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from certctl.schedule.job import job_for
-from tests.lab.authority import AcmeServer
+from tests.lab.pebble import PebbleServer
 from tests.lab.ports import free_port
 from tests.lab.processes import ServerProcess, wait_until
 from tests.lab.programs import program, require
@@ -74,19 +74,19 @@ def cron(directory: Path, here: Host) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.timeout(300)
-def test_cron_renews_what_is_due_and_visitors_see_it(authority: AcmeServer, tmp_path: Path) -> None:
+def test_cron_renews_what_is_due_and_visitors_see_it(pebble: PebbleServer, tmp_path: Path) -> None:
     require("cron", "nginx", "unshare")
     allowed = subprocess.run(["unshare", "--mount", "--uts", "true"], check=False)
     if os.geteuid() != 0 or allowed.returncode != 0:
         pytest.skip("cron reads /etc/cron.d: only root can give it another one, by a namespace")
-    here, port = host(tmp_path, authority), free_port()
+    here, port = host(tmp_path, pebble), free_port()
     here.given("cron.example")
     site = tmp_path / "nginx"
     site.mkdir()
     config = nginx_configuration(site, here, port, "cron.example")
     reload = shlex.join([*nginx_command(config), "-s", "reload"])
     root = tmp_path / "root.pem"
-    root.write_bytes(authority.root())
+    root.write_bytes(pebble.root())
     spec = here.home / "certificates" / "cron.example.toml"
     # Another key is wanted from now on: the certificate is due, and nothing else is.
     spec.write_text(f'{spec.read_text()}\nkey_type = "ecdsa-p384"\n'.replace("\n\n", "\n"))

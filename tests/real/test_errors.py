@@ -66,9 +66,9 @@ def unprivileged(host: Host, directory: Path) -> Host:
 
 
 def test_a_ca_that_cannot_be_reached_is_a_matter_for_later(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, port = host(tmp_path, authority), free_port()
+    here, port = host(tmp_path, pebble), free_port()
 
     finished = here.certctl("issue", "away.example", "--ca", f"https://127.0.0.1:{port}/dir")
 
