@@ -5,6 +5,7 @@ request and its response.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Mapping
 
@@ -24,6 +25,9 @@ LOGGER = "certctl.ca"
 """The name of the logger that requests and responses are logged to, with the level DEBUG."""
 
 _CONNECTIONS_KEPT = 64
+
+_PLAIN_URL = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?/[A-Za-z0-9/_-]*")
+"""URLs in which `requests` would change nothing, which are nearly all that CAs use."""
 
 _log = logging.getLogger(LOGGER)
 
@@ -93,7 +97,10 @@ class Session:
         length = {} if body is None else {"Content-Length": str(len(body))}
         request = requests.PreparedRequest()
         request.method = method
-        request.prepare_url(url, None)
+        if _PLAIN_URL.fullmatch(url):
+            request.url = url
+        else:
+            request.prepare_url(url, None)
         request.headers = CaseInsensitiveDict({**self._headers, **headers, **length})
         request.body = body
         return request

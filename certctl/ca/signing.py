@@ -71,10 +71,23 @@ class Signer:
 
     def sign(self, payload: bytes, *, url: str, nonce: bytes | None) -> str:
         """Return `payload` as a flattened JWS with `kid`, or with the public key if it is None."""
+        if self.kid is not None and nonce is not None:
+            return self._for_account(payload, url, nonce, self.kid)
         signed = jws.JWS.sign(
             payload, key=self.key, alg=self.algorithm, nonce=nonce, url=url, kid=self.kid
         )
         return str(signed.json_dumps())
+
+    def _for_account(self, payload: bytes, url: str, nonce: bytes, kid: str) -> str:
+        """Return what `sign` does for all requests but the first of an account. The objects of acme
+        and josepy for each request would take twice as long as the signature.
+        """
+        header = {"alg": self.algorithm.name, "nonce": base64url(nonce), "url": url, "kid": kid}
+        protected, content = base64url(json.dumps(header).encode()), base64url(payload)
+        signature = self.algorithm.sign(self.key.key, f"{protected}.{content}".encode())
+        return json.dumps(
+            {"protected": protected, "payload": content, "signature": base64url(signature)}
+        )
 
 
 def key_change(new: Signer, old: Signer, *, url: str) -> dict[str, Any]:

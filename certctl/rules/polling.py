@@ -19,6 +19,7 @@ LONGEST_ASKED = 60.0
 seconds, and one request a minute is no load.
 """
 
+_SOONEST = LEAST_PAUSE / 64
 _FIRST_SHARE = 1 / 16
 _TENTH, _TENTH_UP_TO = 1 / 10, 5.0
 _FOR_HOURS, _FOR_HOURS_UP_TO = 1 / 120, 60.0
@@ -33,16 +34,17 @@ def pause_before_poll(waited: float, asked: float | None, requests: int) -> floa
     it sent one, `requests` how many requests all orders of this process that wait for the CA need
     for one look.
 
-    A CA close by may be done in milliseconds, so the first looks follow after a sixteenth of the
-    usual pause, an eighth, a quarter and a half. The pause then grows to a tenth of the time
-    waited, up to 5 s, and after ten minutes to a hundred-and-twentieth, up to a minute.
+    A CA close by may be done in milliseconds, so the first looks at a few orders follow after 5 ms
+    and then each after twice the time; those at many after a sixteenth of the usual pause, an
+    eighth, a quarter and a half. The pause then grows to a tenth of the time waited, up to 5 s, and
+    after ten minutes to a hundred-and-twentieth, up to a minute.
     """
     shared = requests / LOOKS_PER_SECOND
     if asked:
         return max(min(asked, LONGEST_ASKED), shared)
     usual = max(LEAST_PAUSE, shared)
     late = max(min(waited * _TENTH, _TENTH_UP_TO), min(waited * _FOR_HOURS, _FOR_HOURS_UP_TO))
-    return max(min(max(usual * _FIRST_SHARE, waited), usual), late)
+    return max(min(max(_SOONEST, shared * _FIRST_SHARE, waited), usual), late)
 
 
 def authorizations_check(checked: float) -> float:

@@ -3,6 +3,8 @@ and what reaches it from the environment, from the network, and from the caller.
 """
 
 import http.server
+import socket
+import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import pytest
 
 from certctl import config
 from certctl.ca.client import AcmeClient
+from certctl.ca.session import Session
 from certctl.model.ca import AccountKeyType, Endpoint, Proxy
 from certctl.model.errors import (
     AcmeError,
@@ -34,7 +37,7 @@ from certctl.system.clock import SystemClock
 from certctl.system.http import ping
 from certctl.system.proxy import proxies_for, proxy_from
 from certctl.version import VERSION
-from tests.lab.certificates import make_issuer
+from tests.lab.certificates import make_issuer, make_server_certificate
 from tests.lab.clock import SteerableClock
 from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import Call, delay, drip, raw, response
@@ -114,6 +117,36 @@ def test_requests_say_who_asks_and_in_which_language(ca: ScriptedCA, caller: Cal
         assert seen.headers["Accept-Language"] == "en"
         assert seen.headers["Accept-Encoding"] == "identity"
         assert "Cookie" not in seen.headers
+
+
+def test_headers_and_body_are_sent_in_one_record(tmp_path: Path) -> None:
+    """A server with TLS reads one record at a time."""
+    files = make_server_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.private_key)
+    read: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            accepted, _ = listener.accept()
+            with context.wrap_socket(accepted, server_side=True) as server:
+                for _ in range(2):
+                    read.append(server.recv(65536))
+                    server.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/path"
+        session = Session(str(files.ca_bundle), threading.Event())
+        for data in ("body", None):
+            method = "GET" if data is None else "POST"
+            session.request(method, url, seconds=20, proxies={}, data=data)
+        session.close()
+        thread.join()
+
+    heads, bodies = zip(*(each.split(b"\r\n\r\n") for each in read), strict=True)
+    assert [each.split(b" ", 1)[0] for each in heads] == [b"POST", b"GET"]
+    assert bodies == (b"body", b"")
 
 
 def test_cookies_are_not_kept(ca: ScriptedCA, caller: Caller) -> None:
