@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,24 @@ def scenario(name: str, hook: Path) -> Scenario:
     raise ValueError(name)
 
 
+Benches = Callable[[str], "Bench"]
+"""Gives the bench of a scenario, by its name; prepared once for all its mishaps."""
+
+
+@pytest.fixture(scope="module")
+def benches(
+    strace: None,  # noqa: ARG001 - it skips
+    hook: Path,
+    devca: DevCaServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Benches:
+    @cache
+    def bench(name: str) -> Bench:
+        return Bench(tmp_path_factory.mktemp("bench"), devca, scenario(name, hook))
+
+    return bench
+
+
 class Bench:
     """Prepares a home for each point, tries it, and holds certctl to its promises."""
 
@@ -114,7 +133,9 @@ class Bench:
         shutil.copytree(self.base, home, symlinks=True)
         return home
 
+    @cached_property
     def points(self) -> list[Point]:
+        """Where something could go wrong."""
         home = self.copy()
         return points(self._tried.arguments, home, self._directory, threads=self._tried.parallel)
 
@@ -227,13 +248,10 @@ def test_a_mishap_at_any_point_loses_nothing(
     name: str,
     how: str,
     shard: int,
-    strace: None,  # noqa: ARG001 - it skips
-    hook: Path,
-    devca: DevCaServer,
-    tmp_path: Path,
+    benches: Benches,
 ) -> None:
-    bench = Bench(tmp_path, devca, scenario(name, hook))
-    chosen = [each for each in bench.points() if each.can(how)][shard::SHARDS]
+    bench = benches(name)
+    chosen = [each for each in bench.points if each.can(how)][shard::SHARDS]
 
     came_to: Counter[str] = Counter()
     for point in chosen if ALL else spread(chosen, SAMPLE):
@@ -254,13 +272,9 @@ def test_a_mishap_at_any_point_loses_nothing(
 def test_a_file_system_without_locks_is_named_and_nothing_is_done(
     error: str,
     said: str,
-    strace: None,  # noqa: ARG001 - it skips
-    hook: Path,
-    devca: DevCaServer,
-    tmp_path: Path,
+    benches: Benches,
 ) -> None:
-    bench = Bench(tmp_path, devca, scenario("renew", hook))
-    home = bench.copy()
+    home = benches("renew").copy()
 
     forced = ("renew", "--force", NAME)
     ended = mishap(Point("flock", 1, "the first lock"), f"error={error}", forced, home)

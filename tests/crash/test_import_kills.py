@@ -6,14 +6,15 @@ servers know lead to a key and a certificate that belong together.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.crash.points import certctl, mishap, points
+from tests.crash.points import Point, certctl, mishap, points
 from tests.lab.devca import DevCaServer
 from tests.lab.programs import require_strace
 from tests.support.foreign_homes import unpack
@@ -70,11 +71,17 @@ class Bench:
     def arguments(self, home: Path) -> Sequence[str]:
         return ("import", "--undo", NAME, "--yes") if self._undo else self.importing(home)
 
-    def attempt(self, number: int, of: int) -> None:
-        """Kill the command at one of its calls, and let the next run finish."""
+    @cached_property
+    def points(self) -> Sequence[Point]:
+        """The calls of the command."""
         home = self.home()
         found = points(self.arguments(home), home, self._directory)
         shutil.rmtree(home)
+        return found
+
+    def attempt(self, number: int, of: int) -> None:
+        """Kill the command at one of its calls, and let the next run finish."""
+        found = self.points
         chosen = found if ALL else found[number * len(found) // of :: max(len(found), 1)]
         for point in chosen:
             home = self.home()
@@ -92,12 +99,20 @@ class Bench:
             shutil.rmtree(home)
 
 
+@pytest.fixture(scope="module")
+def benches(
+    devca: DevCaServer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[bool], Bench]:
+    """What is prepared once for importing, and once for its undoing."""
+    return cache(lambda undo: Bench(tmp_path_factory.mktemp("bench"), devca, undo=undo))
+
+
 @pytest.mark.parametrize("number", range(1 if ALL else SAMPLE))
 @pytest.mark.parametrize("undo", [False, True], ids=["import", "undo"])
 def test_a_kill_leaves_one_client_in_charge(
-    undo: bool, number: int, devca: DevCaServer, tmp_path: Path
+    benches: Callable[[bool], Bench], undo: bool, number: int
 ) -> None:
-    Bench(tmp_path, devca, undo=undo).attempt(number, SAMPLE)
+    benches(undo).attempt(number, SAMPLE)
 
 
 def certbot_orders(home: Path) -> bool:
