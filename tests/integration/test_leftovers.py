@@ -1,6 +1,6 @@
 """Challenge responses that cannot be removed: what leaves none, when the others are tried again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,21 +13,32 @@ from certctl.operations.leftovers import CleanupAction, clean_up_leftovers
 from certctl.rules.cleanup import GIVEN_UP_AFTER
 from tests.lab.bind import BindServer
 from tests.lab.ports import free_port
+from tests.lab.scripted_dns import ScriptedDns
 from tests.support.command import certctl
 from tests.support.operations import Machine, executable, lines
 
+Challenge = Callable[[str, str], dict[str, Value]]
+"""The options by which a hook places challenge responses."""
 
-def by_dns(hook: str) -> dict[str, Value]:
+
+@pytest.fixture
+def resolver() -> Iterator[str]:
+    """The address of a resolver that knows nothing."""
+    with ScriptedDns({}) as dns:
+        yield dns.address
+
+
+def by_dns(hook: str, resolver: str) -> dict[str, Value]:
     return {
         "challenge.method": "dns",
         "challenge.dns_provider": "exec",
         "dns.exec.hook": hook,
         "challenge.dns_skip_propagation": True,
-        "challenge.dns_resolver": f"127.0.0.1:{free_port()}",
+        "challenge.dns_resolver": resolver,
     }
 
 
-def by_http(hook: str) -> dict[str, Value]:
+def by_http(hook: str, _resolver: str) -> dict[str, Value]:
     return {"challenge.method": "http-hook", "challenge.http_hook": hook}
 
 
@@ -52,20 +63,20 @@ def hook_of(directory: Path, *, present: int, cleanup: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("kind", "hook"),
     [
-        by_dns("/nonexistent/hook"),
-        by_http("/nonexistent/hook"),
-        by_dns("cd / && /nonexistent/hook"),
-        by_http("cd / && /nonexistent/hook"),
+        (by_dns, "/nonexistent/hook"),
+        (by_http, "/nonexistent/hook"),
+        (by_dns, "cd / && /nonexistent/hook"),
+        (by_http, "cd / && /nonexistent/hook"),
     ],
     ids=["dns", "http", "dns, found out by the shell", "http, found out by the shell"],
 )
 def test_a_hook_that_never_ran_leaves_nothing_to_remove(
-    machine: Machine, options: Mapping[str, Value]
+    machine: Machine, resolver: str, kind: Challenge, hook: str
 ) -> None:
     with suppress(ConfigurationError):  # found before an order where the hook is named by its path
-        machine.issue("a.example", options=options)
+        machine.issue("a.example", options=kind(hook, resolver))
 
     assert (machine.store.journal.with_leftovers(), not_removed(machine)) == ([], [])
 
@@ -87,9 +98,10 @@ def test_an_update_that_was_refused_leaves_nothing_to_remove(
 @pytest.mark.parametrize("kind", [by_dns, by_http])
 @pytest.mark.parametrize("present", [0, 1])
 def test_what_cannot_be_removed_is_tried_with_growing_pauses_and_then_given_up(
-    machine: Machine, tmp_path: Path, kind: type, present: int
+    machine: Machine, tmp_path: Path, resolver: str, kind: Challenge, present: int
 ) -> None:
-    machine.issue("a.example", options=kind(hook_of(tmp_path, present=present, cleanup=1)))
+    hook = hook_of(tmp_path, present=present, cleanup=1)
+    machine.issue("a.example", options=kind(hook, resolver))
     assert lines(tmp_path / "calls")[-1] == "cleanup"
     calls = len(lines(tmp_path / "calls"))
     assert len(not_removed(machine)) == 1
@@ -113,9 +125,10 @@ def test_what_cannot_be_removed_is_tried_with_growing_pauses_and_then_given_up(
 
 
 def test_what_is_left_is_shown_tried_again_on_request_and_dropped(
-    machine: Machine, tmp_path: Path
+    machine: Machine, tmp_path: Path, resolver: str
 ) -> None:
-    machine.issue("a.example", options=by_dns(hook_of(tmp_path, present=1, cleanup=1)))
+    hook = hook_of(tmp_path, present=1, cleanup=1)
+    machine.issue("a.example", options=by_dns(hook, resolver))
 
     shown = certctl("dns", "cleanup", "--json", home=machine.home)
     dropped = certctl("dns", "cleanup", "a.example", "--drop", home=machine.home)
@@ -132,7 +145,7 @@ def test_what_is_left_is_shown_tried_again_on_request_and_dropped(
 def test_it_is_removed_on_request_without_waiting_for_the_pause(
     machine: Machine, tmp_path: Path
 ) -> None:
-    machine.issue("a.example", options=by_http(hook_of(tmp_path, present=1, cleanup=1)))
+    machine.issue("a.example", options=by_http(hook_of(tmp_path, present=1, cleanup=1), ""))
     hook_of(tmp_path, present=1, cleanup=0)
 
     with machine.run() as run:

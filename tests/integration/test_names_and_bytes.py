@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.command import certctl
 from tests.support.homes import add_certificate
 
@@ -74,8 +75,10 @@ def test_a_name_in_unicode_is_understood_by_every_command(
     ],
 )
 def test_a_command_that_fails_knows_the_name_all_the_same(
-    home: Path, command: tuple[str, ...]
+    tmp_path: Path, ca: ScriptedCA, command: tuple[str, ...]
 ) -> None:
+    home = tmp_path / "home"
+    add_certificate(home, STORED, chosen={"ca": ca.directory_url})  # its roots are not known
     by_unicode = certctl(*command, home=home)
     stored = [STORED if each == UNICODE else each for each in command]
     by_stored = certctl(*stored, home=home)

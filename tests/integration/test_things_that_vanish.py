@@ -13,6 +13,7 @@ import pytest
 
 from certctl.inspection.doctor import DoctorRequest, diagnose
 from certctl.store.records import Subject
+from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.command import certctl
 from tests.support.homes import add_certificate
 from tests.support.operations import Machine, codes, lines, noting
@@ -175,9 +176,11 @@ def test_the_next_renew_removes_the_keys_of_a_deletion_that_was_killed(machine: 
     assert machine.live("b.example").number == 1
 
 
-def test_doctor_shows_what_a_kill_left_and_removes_nothing_else(tmp_path: Path) -> None:
-    add_certificate(tmp_path, "a.example")
-    add_certificate(tmp_path, "b.example")
+def test_doctor_shows_what_a_kill_left_and_removes_nothing_else(
+    tmp_path: Path, ca: ScriptedCA
+) -> None:
+    for name in ("a.example", "b.example"):
+        add_certificate(tmp_path, name, chosen={"ca": ca.directory_url})
     left = killed_in_delete(tmp_path, "a.example")
     (tmp_path / ".new-mine").write_text("a file of the user's")
     (tmp_path / "archive" / "b.example" / ".new-version-00ff00ff").mkdir()
