@@ -5,8 +5,9 @@ those by `importlib` with a name that is written out.
 """
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -304,8 +305,13 @@ def circle(package: Path) -> list[str]:
     return []
 
 
-def imports(package: Path) -> Iterator[Import]:
-    """Every import in the modules of `package`."""
+@cache
+def imports(package: Path) -> Sequence[Import]:
+    """Every import in the modules of `package`; read once, since nobody changes them meanwhile."""
+    return tuple(_imports(package))
+
+
+def _imports(package: Path) -> Iterator[Import]:
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package.parent).with_suffix("").parts
         module = ".".join(parts).removesuffix(".__init__")

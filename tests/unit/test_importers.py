@@ -3,6 +3,8 @@ its `facts.json` says.
 """
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,24 @@ PRIVKEY = "/etc/letsencrypt/live/versions.example.org/privkey.pem"
 REPORT_ONLY = {"caddy", "traefik"}
 
 
+Reader = Callable[[str], FoundMachine]
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Gives what is found on the machine of a home. Each is read once: RSA keys take long."""
+
+    @cache
+    def reader(name: str) -> FoundMachine:
+        moved = facts(name)["base"] if name == "certbot5-moved" else None
+        return look(Tree(unpack(name, tmp_path_factory.mktemp("machine"))), KNOWN, moved)
+
+    return reader
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_each_certificate_of_a_home_is_found_as_it_was_issued(name: str, tmp_path: Path) -> None:
-    said, found = facts(name), read(name, tmp_path)
+def test_each_certificate_of_a_home_is_found_as_it_was_issued(name: str, read: Reader) -> None:
+    said, found = facts(name), read(name)
 
     assert {identity(each) for each in certificates(found)} >= {
         (
@@ -61,9 +78,9 @@ def test_each_certificate_of_a_home_is_found_as_it_was_issued(name: str, tmp_pat
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_certificate_of_a_home_is_ready_to_settle_or_not_moved(
-    name: str, tmp_path: Path
+    name: str, read: Reader
 ) -> None:
-    said, found = facts(name), read(name, tmp_path)
+    said, found = facts(name), read(name)
     states = {(each.name, each.facts is not None): each for each in certificates(found)}
 
     assert [
@@ -79,8 +96,8 @@ def test_each_certificate_of_a_home_is_ready_to_settle_or_not_moved(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_account_of_a_home_is_found_with_its_key(name: str, tmp_path: Path) -> None:
-    said, found = facts(name), read(name, tmp_path)
+def test_each_account_of_a_home_is_found_with_its_key(name: str, read: Reader) -> None:
+    said, found = facts(name), read(name)
 
     assert {
         (each.url, each.key_kind, each.key_type)
@@ -90,8 +107,8 @@ def test_each_account_of_a_home_is_found_with_its_key(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", [each for each in NAMES if each.startswith("certbot")])
-def test_settings_of_certbot_become_settings_of_certctl(name: str, tmp_path: Path) -> None:
-    said, found = facts(name), {each.name: each for each in certificates(read(name, tmp_path))}
+def test_settings_of_certbot_become_settings_of_certctl(name: str, read: Reader) -> None:
+    said, found = facts(name), {each.name: each for each in certificates(read(name))}
 
     assert {
         each["name"]: settings(found[each["name"]])
@@ -100,8 +117,8 @@ def test_settings_of_certbot_become_settings_of_certctl(name: str, tmp_path: Pat
     } == {each["name"]: wanted(each) for each in said["certificates"] if "conf_version" in each}
 
 
-def test_certbots_hooks_in_directories_are_found_with_whether_they_run(tmp_path: Path) -> None:
-    (client,) = read("certbot5-all", tmp_path).clients
+def test_certbots_hooks_in_directories_are_found_with_whether_they_run(read: Reader) -> None:
+    (client,) = read("certbot5-all").clients
 
     assert [
         {"kind": each.event, "path": each.path, "runs": each.runs} for each in client.hooks
@@ -120,17 +137,15 @@ def test_certbots_hooks_in_directories_are_found_with_whether_they_run(tmp_path:
         ("dehydrated0.7.0-debian", "/etc/cron.daily/dehydrated"),
     ],
 )
-def test_what_runs_a_client_is_found(home: str, where: str, tmp_path: Path) -> None:
-    found = read(home, tmp_path)
+def test_what_runs_a_client_is_found(home: str, where: str, read: Reader) -> None:
+    found = read(home)
 
     assert {each.where for each in found.schedules} == {where}
 
 
-def test_lego_is_read_with_the_command_line_that_renews_each_certificate(tmp_path: Path) -> None:
+def test_lego_is_read_with_the_command_line_that_renews_each_certificate(read: Reader) -> None:
     (web,) = [
-        each
-        for each in certificates(read("lego4.9-debian", tmp_path))
-        if each.name == "web.example.org"
+        each for each in certificates(read("lego4.9-debian")) if each.name == "web.example.org"
     ]
 
     assert dict(web.options) == {
@@ -141,10 +156,8 @@ def test_lego_is_read_with_the_command_line_that_renews_each_certificate(tmp_pat
     }
 
 
-def test_the_quotes_of_acme_sh_are_read_and_its_copies_become_copies(tmp_path: Path) -> None:
-    (web,) = [
-        each for each in certificates(read("acmesh3.1", tmp_path)) if each.name == "web.example.org"
-    ]
+def test_the_quotes_of_acme_sh_are_read_and_its_copies_become_copies(read: Reader) -> None:
+    (web,) = [each for each in certificates(read("acmesh3.1")) if each.name == "web.example.org"]
 
     assert (web.options["deploy.reload"], web.options["deploy.copy"]) == (
         'nginx -t -q && nginx -s reload; echo "done, it\'s ok"',
@@ -168,8 +181,8 @@ def test_shell_in_the_configuration_of_dehydrated_is_told_and_not_executed(tmp_p
     assert not (tmp_path / "executed").exists()
 
 
-def test_credentials_of_certbots_dns_plug_ins_get_certctls_names(tmp_path: Path) -> None:
-    found = {each.name: each.credentials for each in certificates(read("certbot5-dns", tmp_path))}
+def test_credentials_of_certbots_dns_plug_ins_get_certctls_names(read: Reader) -> None:
+    found = {each.name: each.credentials for each in certificates(read("certbot5-dns"))}
 
     assert {name: given and (given[0], sorted(given[1])) for name, given in found.items()} == {
         "cf.example.net": ("cloudflare", ["auth_token"]),
@@ -270,13 +283,6 @@ def test_a_line_is_commented_out_and_comes_back(
 
     assert [place for place, each in enumerate(lines) if each.startswith("#imported ")] == [number]
     assert (stopped, file.read_text()) == (True, text)
-
-
-def read(name: str, root: Path) -> FoundMachine:
-    """What is found on the machine of a home."""
-    said = facts(name)
-    moved = said["base"] if name == "certbot5-moved" else None
-    return look(Tree(unpack(name, root)), KNOWN, moved)
 
 
 def certificates(machine: FoundMachine) -> list[FoundCertificate]:
