@@ -91,8 +91,8 @@ def test_the_wrong_roots_are_said_to_be_the_trouble(
     assert "--ca-bundle FILE" in finished.stderr
 
 
-def test_a_bundle_that_is_not_there_is_named(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_a_bundle_that_is_not_there_is_named(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
 
     finished = here.certctl("issue", "bundle.example", "--ca-bundle", str(tmp_path / "absent"))
 
@@ -114,9 +114,9 @@ def test_roots_in_the_environment_do_not_replace_the_ones_given(
 
 
 def test_a_ca_that_nobody_knows_is_answered_with_the_nearest(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
 
     finished = here.certctl("issue", "typo.example", "--ca", "letsencrytp")
 
@@ -126,9 +126,9 @@ def test_a_ca_that_nobody_knows_is_answered_with_the_nearest(
 
 
 def test_something_that_is_no_ca_is_not_taken_for_one(
-    authority: AcmeServer, challenge_dns: ChallengeTestServer, tmp_path: Path
+    pebble: PebbleServer, challenge_dns: ChallengeTestServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     address = f"http://127.0.0.1:{challenge_dns.management_port}/nothing"
 
     finished = here.certctl("register", "--ca", address)
@@ -278,10 +278,10 @@ def test_an_ordinary_user_has_a_home_of_their_own(
 
 @pytest.mark.parametrize("command", [("issue", "unwritable.example"), ("register",)])
 def test_a_home_that_cannot_be_written_is_named(
-    authority: AcmeServer, tmp_path: Path, open_directory: Path, command: tuple[str, ...]
+    pebble: PebbleServer, tmp_path: Path, open_directory: Path, command: tuple[str, ...]
 ) -> None:
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, authority), open_directory)
+    here = unprivileged(host(tmp_path, pebble), open_directory)
     here.home.chmod(0o555)
     (here.home / "certctl.toml").chmod(0o444)
     if os.geteuid() == 0:
@@ -297,10 +297,10 @@ def test_a_home_that_cannot_be_written_is_named(
 
 @pytest.mark.parametrize("command", [("list",), ("renew",)])
 def test_a_home_that_cannot_be_read_is_no_empty_one(
-    authority: AcmeServer, tmp_path: Path, open_directory: Path, command: tuple[str, ...]
+    pebble: PebbleServer, tmp_path: Path, open_directory: Path, command: tuple[str, ...]
 ) -> None:
     prefix = ordinary_user()
-    here = unprivileged(host(tmp_path, authority), open_directory)
+    here = unprivileged(host(tmp_path, pebble), open_directory)
     here.home.chmod(0)
 
     finished = here.certctl(*command, prefix=prefix)
@@ -355,9 +355,9 @@ def test_renew_passes_over_a_name_that_another_process_works_on(
     ],
 )
 def test_a_mistake_in_the_settings_is_named_with_its_file(
-    authority: AcmeServer, tmp_path: Path, written: str, told: str, hint: str
+    pebble: PebbleServer, tmp_path: Path, written: str, told: str, hint: str
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     (here.home / "certctl.toml").write_text(f"{written}\n")
 
     finished = here.certctl("list")
@@ -369,9 +369,9 @@ def test_a_mistake_in_the_settings_is_named_with_its_file(
 
 
 def test_a_mistake_in_the_environment_is_named_by_its_variable(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
 
     finished = here.certctl("list", variables={"CERTCTL_HTTP_PORT": "eighty"})
 
@@ -395,9 +395,9 @@ def test_a_mistake_in_the_environment_is_named_by_its_variable(
     ],
 )
 def test_a_mistake_on_the_command_line_is_a_usage_error(
-    authority: AcmeServer, tmp_path: Path, arguments: tuple[str, ...], told: str
+    pebble: PebbleServer, tmp_path: Path, arguments: tuple[str, ...], told: str
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
 
     finished = here.certctl(*arguments)
     as_json = here.certctl(*arguments, "--json")
