@@ -133,7 +133,10 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
         modules = {path for path in links if written[path].shared}
         _take_back(before, after, modules, servers, links)
         kept = [
-            str(sites.keep(path, before[path] or b"")) for path in changed if after[path] is None
+            str(sites.keep(path, data))
+            for path, data in before.items()
+            if after[path] is None and data is not None and path not in links
+            if path in changed or module.edited_by_hand(data, record.name)
         ]
         if heirs:
             shared = [each for each in record.files if _is_shared(each, record, module)]

@@ -40,6 +40,8 @@ class ServerProcess:
     same_network: bool | None = None
     directory: str | None = None
     """Its working directory, None if that cannot be read."""
+    words: tuple[str, ...] = ()
+    """Its command line."""
 
 
 def processes() -> Iterator[ServerProcess]:
@@ -77,7 +79,28 @@ def process(pid: int) -> ServerProcess | None:
         _all(_same(directory, "ns/mnt"), _same(directory, "root")),
         _same(directory, "ns/net"),
         _link(directory / "cwd"),
+        tuple(os.fsdecode(words).removesuffix("\0").split("\0")),
     )
+
+
+def environment(pid: int) -> dict[str, str] | None:
+    """Return the environment that a process was started with; None if that cannot be read."""
+    try:
+        data = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return None
+    pairs = (each.partition("=") for each in os.fsdecode(data).split("\0"))
+    return {name: value for name, separator, value in pairs if separator}
+
+
+def unit(pid: int) -> str | None:
+    """Return the systemd service that a process belongs to, None if there is none."""
+    try:
+        text = (_PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    names = (line.rpartition("/")[2] for line in text.splitlines())
+    return next((each for each in names if each.endswith(".service")), None)
 
 
 def running_file(process: ServerProcess) -> str:

@@ -12,7 +12,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import Clock
 from certctl.model.webserver import Changes, SecureRequest, ServedFiles
 
-MODULES = MappingProxyType({"nginx": "nginx"})
+MODULES = MappingProxyType({"nginx": "nginx", "apache": "apache"})
 """The module of each web server."""
 
 
@@ -107,6 +107,10 @@ class ServerModule(Protocol):
         `last` also without those that all certificates share; None if the file does not exist any
         more.
         """
+        ...
+
+    def edited_by_hand(self, data: bytes, tag: str) -> bool:
+        """Return whether somebody has changed a file of ours, which has these bytes."""
         ...
 
 

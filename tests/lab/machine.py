@@ -1,4 +1,4 @@
-"""A machine of a test's own: its network, its processes, and the directories of its nginx.
+"""A machine of a test's own: its network, its processes, and the directories of its web servers.
 
 Made of namespaces, so that servers have their usual ports and paths, and nothing outside is seen or
 changed. Only root can make one.
@@ -27,12 +27,13 @@ _SECONDS = 60.0
 _SETUP = """
 set -e
 mount --make-rprivate /
-for directory in /run /var/log/nginx /var/lib/nginx /srv /etc/cron.d; do
+for directory in /run /var/log/nginx /var/lib/nginx /srv /etc/cron.d {more}; do
     mount -t tmpfs -o mode=755 tmpfs $directory
 done
 mount --bind {directory}/nginx /etc/nginx
 mount --bind {directory}/hosts /etc/hosts
-mkdir /srv/www
+mkdir /srv/www /run/lock
+if [ -d {directory}/apache2 ]; then mount --bind {directory}/apache2 /etc/apache2; fi
 trap 'exit 0' TERM
 sleep infinity &
 touch {directory}/ready
@@ -67,7 +68,9 @@ def network() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine. `nginx` is its /etc/nginx, as seen from outside; `pid` its first process."""
+    """One machine. `nginx` is its /etc/nginx and `apache` its /etc/apache2, as seen from outside;
+    `pid` its first process.
+    """
 
     directory: Path
     pid: int
@@ -75,6 +78,10 @@ class Machine:
     @property
     def nginx(self) -> Path:
         return self.directory / "nginx"
+
+    @property
+    def apache(self) -> Path:
+        return self.directory / "apache2"
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -126,6 +133,46 @@ class Machine:
         done = self.run("sh", "-c", "nginx >/run/nginx.said 2>&1 || cat /run/nginx.said")
         assert done.stdout == "", done.stdout
 
+    def configure_apache(self, files: Mapping[str, bytes], modules: Sequence[str] = ()) -> None:
+        """Write files below /etc/apache2, and enable those of `sites-available`, by links as Debian
+        does; its default site goes.
+        """
+        enabled = self.apache / "sites-enabled"
+        for path in enabled.iterdir():
+            path.unlink()
+        for name, content in files.items():
+            path = self.apache / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            if path.parent.name == "sites-available":
+                (enabled / path.name).symlink_to(f"../sites-available/{path.name}")
+        for name in modules:
+            for path in (self.apache / "mods-available").glob(f"{name}.*"):
+                link = self.apache / "mods-enabled" / path.name
+                link.unlink(missing_ok=True)
+                link.symlink_to(f"../mods-available/{path.name}")
+
+    def apache_files(self) -> dict[str, bytes]:
+        """Return every file below /etc/apache2, and the target of every link."""
+        return {
+            str(path.relative_to(self.apache)): os.fsencode(path.readlink())
+            if path.is_symlink()
+            else path.read_bytes()
+            for path in sorted(self.apache.rglob("*"))
+            if path.is_symlink() or path.is_file()
+        }
+
+    def start_apache(self, *command: str) -> None:
+        """Start it as a daemon, which keeps what it was given as standard error."""
+        words = " ".join(command or ("apache2ctl", "start"))
+        done = self.run("sh", "-c", f"{words} >/run/apache.said 2>&1 || cat /run/apache.said")
+        assert done.stdout == "", done.stdout
+
+    def apache_children(self) -> set[int]:
+        """Return the ids of Apache's processes that answer, as the machine counts them."""
+        found = self.run("pgrep", "-u", "www-data", "-x", "apache2|httpd").stdout
+        return set(map(int, found.split()))
+
     def workers(self) -> set[int]:
         """Return the ids of nginx's worker processes, as the machine counts them."""
         found = self.run("pgrep", "-f", "nginx: worker process$").stdout
@@ -134,13 +181,19 @@ class Machine:
 
 @contextmanager
 def machine(directory: Path, hosts: Sequence[str] = ()) -> Iterator[Machine]:
-    """Make a machine with Debian's /etc/nginx; `hosts` are lines of its /etc/hosts."""
+    """Make a machine with Debian's /etc/nginx, and its /etc/apache2 where there is one; `hosts`
+    are lines of its /etc/hosts.
+    """
     shutil.copytree("/etc/nginx", directory / "nginx", symlinks=True)
+    with_apache = Path("/etc/apache2/apache2.conf").exists()
+    if with_apache:
+        shutil.copytree("/etc/apache2", directory / "apache2", symlinks=True)
+    more = "/var/log/apache2" if with_apache else ""
     lines = ("127.0.0.1 localhost", "::1 localhost", *hosts)
     (directory / "hosts").write_text("".join(f"{line}\n" for line in lines))
     command = [
         *(program("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *("sh", "-c", _SETUP.format(directory=directory)),
+        *("sh", "-c", _SETUP.format(directory=directory, more=more)),
     ]
     ready = directory / "ready"
     with ServerProcess(command, directory=directory, ready=ready.exists) as server:
