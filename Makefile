@@ -14,7 +14,7 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 PYTEST_ARGS ?= --numprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak deb installs clean
+.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak deb image installs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,8 +78,11 @@ bench: $(INSTALLED) packages ## measure the figures in the README on this machin
 deb: $(INSTALLED) ## build a Debian package in dist/, for the Debian release that runs here
 	$(BIN)/python scripts/build-deb
 
-installs: deb ## try every way to install certctl, each in a fresh environment (as root on Debian)
-	scripts/install-test-packages debootstrap
+image: deb ## build a container image in dist/, and try it (as root on Debian)
+	PACKAGE_LIST=packaging/debian-packages-installs.txt scripts/install-test-packages
+	scripts/build-image dist/certctl_*.deb
+
+installs: image ## try every way to install certctl, each in a fresh environment (as root on Debian)
 	scripts/try-tools
 	scripts/try-deb dist/certctl_*.deb
 

@@ -27,13 +27,14 @@ def failed(error: CertctlError) -> Result:
 class Invocation:
     """Filled by Click while it parses; commands read it and open a run.
 
-    `failed` returns the result for an error. A command whose callers expect another format
-    replaces it. `opened` is a connection to the CA that the command will need, if it is known.
-    `sinks` get the events of the run too.
+    `arguments` are those of the process before they were parsed. `failed` returns the result for an
+    error; a command whose callers expect another format replaces it. `opened` is a connection to
+    the CA that the command will need, if it is known. `sinks` get the events of the run too.
     """
 
     environment: Environment
     command: str = ""
+    arguments: tuple[str, ...] = ()
     home: str | None = None
     json: bool = False
     json_lines: bool = False

@@ -138,7 +138,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str], environment: Environment) -> int:
     """Run a command in an environment and return its exit status; raises nothing."""
     invocation = Invocation(
-        environment, json="--json" in arguments, json_lines="--json-lines" in arguments
+        environment,
+        arguments=tuple(arguments),
+        json="--json" in arguments,
+        json_lines="--json-lines" in arguments,
     )
     try:
         result = _call(arguments, invocation)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 from certctl.cli.invocation import Invocation
+from certctl.cli.program import program_of
 from certctl.engine.run import Run
-from certctl.schedule.job import ISOLATED, Job, job_for
+from certctl.schedule.job import Job, job_for
 from certctl.schedule.scheduler import Machine
-from certctl.system.process import run
 
 _HOME_OF_ROOT = Path("/etc/certctl")
-_WHERE = "import certctl.version as v, pathlib; print(pathlib.Path(v.__file__).parents[0])"
-"""What another interpreter runs to print the directory of its certctl."""
-_SECONDS = 30.0
 
 
 def machine_of(invocation: Invocation) -> Machine:
@@ -28,23 +23,4 @@ def job_of(invocation: Invocation, run: Run) -> Job:
     """Return the job that renews the certificates of this home directory."""
     home = Path(os.path.normpath(Path(run.services.tree.home)))
     usual = _HOME_OF_ROOT if invocation.environment.user_id == 0 else home
-    return job_for(_program(), home, default_home=usual, node=os.uname().nodename)
-
-
-def _program() -> tuple[str, ...]:
-    """Return the command that runs this certctl: this interpreter, isolated, with the module. If
-    that would not find this certctl, as with `pip install --user`, it is the absolute path that
-    certctl was called by; a link such as /usr/local/bin/certctl is not resolved.
-    """
-    isolated = (sys.executable, *ISOLATED)
-    package = str(Path(__file__).parents[1])
-    found = run([sys.executable, "-I", "-c", _WHERE], environment={}, timeout=_SECONDS)
-    if found.exit_status == 0 and found.output.strip() == package:
-        return isolated
-    called = Path(sys.argv[0])
-    with suppress(OSError):  # the working directory may be gone
-        called = called.absolute()
-    runs = called.is_absolute() and called.is_file() and os.access(called, os.X_OK)
-    if called.name == "certctl" and runs:
-        return (str(called),)
-    return (sys.executable, "-m", "certctl")
+    return job_for(program_of(), home, default_home=usual, node=os.uname().nodename)

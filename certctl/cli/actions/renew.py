@@ -6,16 +6,32 @@ from collections.abc import Sequence
 
 from certctl.cli.chosen import choose, nothing_chosen
 from certctl.cli.invocation import Invocation
+from certctl.cli.program import program_of
 from certctl.cli.reports import report_lines
 from certctl.cli.selection import selection_of
 from certctl.cli.session import open_run
+from certctl.model.errors import UsageError
 from certctl.operations.renew import RenewRequest, renew
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
+from certctl.rules.settings import duration
+from certctl.system.foreground import repeat
+
+_SHORTEST = 60.0
+"""Seconds between the starts of two runs, at least."""
 
 
-def run(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool) -> Result:
+def run(
+    invocation: Invocation,
+    names: Sequence[str],
+    force: bool,
+    dry_run: bool,
+    every: str | None,
+) -> Result | None:
     """Renew certificates that are due, and retry pending deployments."""
+    if every is not None:
+        _repeat(invocation, every, once=force or dry_run)
+        return None
     with open_run(invocation) as run:
         chosen: tuple[str, ...] = ()
         if not selection_of(invocation, names).empty:
@@ -28,3 +44,37 @@ def run(invocation: Invocation, names: Sequence[str], force: bool, dry_run: bool
         report = renew(request, run)
         everything = bool(chosen) or invocation.output.terminal
         return report_result(report, report_lines(report, run, invocation, everything=everything))
+
+
+def _repeat(invocation: Invocation, every: str, *, once: bool) -> None:
+    """Renew again and again, until this process is told to stop."""
+    seconds = duration(every)
+    if seconds is None or seconds < _SHORTEST:
+        raise UsageError(
+            f"--every {every}: this is not a duration of a minute or longer",
+            hint="Give a number with a unit, such as 30m, 1h or 12h.",
+        )
+    if once:
+        raise UsageError("--every cannot be combined with --force or --dry-run")
+    if invocation.json:
+        raise UsageError(
+            "--every cannot be combined with --json, which prints one document",
+            hint="Use --json-lines, which prints one line for each event.",
+        )
+    repeat(
+        (*program_of(), *without_every(invocation.arguments)),
+        seconds,
+        variables=invocation.environment.variables,
+    )
+
+
+def without_every(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without `--every` and its value."""
+    kept: list[str] = []
+    rest = iter(arguments)
+    for each in rest:
+        if each == "--every":
+            next(rest, None)
+        elif not each.startswith("--every="):
+            kept.append(each)
+    return kept

@@ -19,6 +19,7 @@ from certctl.cli.selection import selection_options
         "certctl renew example.com --force",
         "certctl renew --failing",
         "certctl renew --dry-run",
+        "certctl renew --every 1h",
     ),
 )
 @click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
@@ -27,6 +28,11 @@ from certctl.cli.selection import selection_options
     "--dry-run",
     is_flag=True,
     help="Test against the CA's staging directory, or without one up to validation. Save nothing.",
+)
+@click.option(
+    "--every",
+    metavar="DURATION",
+    help="Stay in the foreground and renew this often, such as 1h, as in a container.",
 )
 @json_lines_option
 @selection_options()
