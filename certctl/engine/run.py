@@ -21,8 +21,9 @@ from certctl.engine.services import Services
 from certctl.model.ca import Account, Endpoint, LedgerEntry
 from certctl.model.errors import ConfigurationError, Interrupted, LockHeld, StoreError
 from certctl.model.events import Retrying, Warned
+from certctl.model.identifiers import IdentifierType
 from certctl.model.spec import CertificateSpec, ChallengeSpec
-from certctl.rules.options import METHODS
+from certctl.rules.options import BY_IDENTIFIER, METHODS
 from certctl.store.machine import CertificateMachine
 from certctl.store.records import Records, Subject
 from certctl.system.core_dumps import forbid_core_dumps
@@ -183,9 +184,12 @@ class Run:
         if challenge.method != "standalone" or endpoint.http_port is None:
             return challenge
         if endpoint.dns is not None and any(each.wildcard for each in spec.identifiers):
+            addressed = any(each.type is IdentifierType.IP for each in spec.identifiers)
             return replace(
                 challenge,
-                method="dns",
+                method=BY_IDENTIFIER if addressed else "dns",
+                http_address="127.0.0.1",
+                http_port=endpoint.http_port,
                 dns_provider="rfc2136",
                 dns_resolver=endpoint.dns,
                 plugin={"dns.rfc2136.server": endpoint.dns},
@@ -272,6 +276,16 @@ class Run:
 
     def solver(self, challenge: ChallengeSpec) -> Solver:
         """Return the solver for `challenge`; equal ones share a solver."""
+        if challenge.method == BY_IDENTIFIER:
+            from certctl.challenges.by_identifier import (  # noqa: PLC0415 - an idle run needs no solver
+                ByIdentifierSolver,
+            )
+
+            names, addresses = (
+                replace(challenge, method="dns"),
+                replace(challenge, method="standalone"),
+            )
+            return ByIdentifierSolver(self.solver(names), self.solver(addresses))
         from certctl.challenges.loading import (  # noqa: PLC0415 - an idle run needs no solver
             SolverSystem,
             create_solver,

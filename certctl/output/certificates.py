@@ -15,6 +15,7 @@ from certctl.inspection.overview import CertificateDetails, CertificateView
 from certctl.model.certificate import LastError, Version
 from certctl.model.delivery import CertificateFiles, DeployResult, ProbeResult
 from certctl.model.errors import CertctlError
+from certctl.model.identifiers import IdentifierType
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec, ChallengeSpec, OnFailure
 from certctl.model.text import escaped
@@ -238,7 +239,9 @@ def _standalone_text(spec: CertificateSpec) -> str:
     DNS-01 for a wildcard, which HTTP-01 cannot validate.
     """
     if spec.ca == DEV and any(each.wildcard for each in spec.identifiers):
-        return "DNS-01, in the built-in zone of the development CA"
+        http = any(each.type is IdentifierType.IP for each in spec.identifiers)
+        rest = "; HTTP-01 for addresses" if http else ""
+        return f"DNS-01, in the built-in zone of the development CA{rest}"
     return f"HTTP-01, built-in server on port {spec.challenge.http_port}"
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from certctl.rules.option import Kind, Option
 from certctl.rules.settings_tables.ca import CA_OPTIONS
 from certctl.rules.settings_tables.certificate import CERTIFICATE_OPTIONS
-from certctl.rules.settings_tables.challenge import CHALLENGE_OPTIONS, METHODS
+from certctl.rules.settings_tables.challenge import BY_IDENTIFIER, CHALLENGE_OPTIONS, METHODS
 from certctl.rules.settings_tables.deployment import DEPLOYMENT_OPTIONS
 from certctl.rules.settings_tables.runs import RUNS_OPTIONS
 
-__all__ = ["METHODS", "OPTIONS", "Kind", "Option"]
+__all__ = ["BY_IDENTIFIER", "METHODS", "OPTIONS", "Kind", "Option"]
 
 OPTIONS: tuple[Option, ...] = (
     *CA_OPTIONS,

@@ -46,6 +46,27 @@ def test_an_address_can_have_one_too(tmp_path: Path) -> None:
     assert names_of(tmp_path, "192.0.2.7") == ["192.0.2.7"]
 
 
+def test_names_wildcards_and_addresses_fit_into_one_certificate(tmp_path: Path) -> None:
+    names = ["localhost", "myhost", "*.shop.example", "127.0.0.1", "::1"]
+
+    issue(tmp_path, *names)
+    renewed = certctl("renew", "--force", home=tmp_path)
+
+    assert names_of(tmp_path, "localhost") == sorted(names)
+    assert renewed.exit_status == 0, renewed.stderr
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+def test_many_such_certificates_are_renewed_side_by_side(tmp_path: Path) -> None:
+    for number in range(4):
+        issue(tmp_path, f"*.{number}.example", f"192.0.2.{number}")
+    issue(tmp_path, "plain.example")
+
+    renewed = certctl("renew", "--force", home=tmp_path)
+
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+
+
 def test_what_was_issued_leads_to_the_root_that_is_printed(tmp_path: Path) -> None:
     issue(tmp_path, "shop.example")
 

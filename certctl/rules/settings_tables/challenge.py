@@ -22,6 +22,11 @@ METHODS: Mapping[str, str] = {
 add others.
 """
 
+BY_IDENTIFIER = "dns+standalone"
+"""DNS-01 for names and HTTP-01 for addresses. Only the development CA has both without settings, so
+that it cannot be chosen.
+"""
+
 
 def _method(value: object) -> str:
     """Return `value` if it can be the name of a challenge method, which need not exist."""
