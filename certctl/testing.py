@@ -11,12 +11,16 @@ fixture.
 
 from __future__ import annotations
 
+import ssl
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from certctl.model.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from certctl.devca.server import DevCa
@@ -26,6 +30,20 @@ if TYPE_CHECKING:
 _LIFETIME = "certctl_ca_lifetime"
 
 
+@dataclass(frozen=True)
+class ServerFiles:
+    """A certificate that the CA has issued: the PEM files of its chain and its private key."""
+
+    chain_file: Path
+    key_file: Path
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return the context for a server with this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.chain_file, self.key_file)
+        return context
+
+
 class CertctlCa:
     """A CA that runs in this process (RFC 8555 and 9773), for one test.
 
@@ -33,8 +51,9 @@ class CertctlCa:
     and DNS-01 in `zone`, a table of TXT records. A test's changes are undone at its end.
     """
 
-    def __init__(self, ca: DevCa, dns: str) -> None:
+    def __init__(self, ca: DevCa, dns: str, directory: Path) -> None:
         self._ca = ca
+        self._directory = directory
         self.dns = dns
 
     @property
@@ -78,6 +97,14 @@ class CertctlCa:
 
         self.settings.faults = Faults.from_mapping(faults)
 
+    def certificate(self, *names: str) -> ServerFiles:
+        """Return a new certificate for names and addresses, by default those of this machine. It is
+        signed without an order, and valid for a year.
+        """
+        directory = Path(tempfile.mkdtemp(dir=self._directory))
+        chain, key = self._ca.server_files(directory, names or ("localhost", "127.0.0.1", "::1"))
+        return ServerFiles(chain, key)
+
     def count(self, *resources: str) -> int:
         """Return the number of requests for these resources, such as `new-order`; for all resources
         without arguments.
@@ -113,7 +140,7 @@ def certctl_ca_server(
         lifetime=parse_duration(lifetime) if lifetime else None,
     )
     with DevCa(state, settings=settings) as ca, zone_server(ca.zone, state) as dns:
-        yield CertctlCa(ca, dns.address)
+        yield CertctlCa(ca, dns.address, tmp_path_factory.mktemp("certctl-ca-certificates"))
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ COMMANDS = MappingProxyType(
         "register": "Register an account with a CA, or find an existing one.",
         "account": "Show, update, deactivate or forget accounts, and roll over keys.",
         "demo": "Watch certctl issue, deploy, renew and revoke certificates.",
-        "dev-ca": "Run an ACME CA for development, or print its root certificate.",
+        "dev-ca": "Run an ACME CA for development, or have this machine trust it.",
         "completion": "Print the completion script of a shell.",
         "help": "Show the help of certctl, or of a command.",
     }

@@ -14,7 +14,7 @@ import random
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -117,6 +117,12 @@ class DevCa:
         """The file with the root certificate, for clients to trust the server."""
         return self._bundle
 
+    def server_files(self, directory: Path, names: Sequence[str]) -> tuple[Path, Path]:
+        """Sign a certificate for names and addresses without an order. Write its chain and its key
+        into a directory, and return their paths.
+        """
+        return self._authority.server_files(directory, names, self._clock.now())
+
     @property
     def requests(self) -> RequestLog:
         """The log of requests."""
@@ -157,7 +163,7 @@ class DevCa:
         names = dict.fromkeys([*LOOPBACK_NAMES, self._listen[0]])
         anywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
         shown = [name for name in names if name not in anywhere]
-        chain, key = self._authority.server_files(directory, shown, self._clock.now())
+        chain, key = self.server_files(directory, shown)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain, key)
         return context

@@ -164,7 +164,7 @@ def test_on_a_terminal_it_says_how_to_trust_the_root(tmp_path: Path) -> None:
     shown = certctl("dev-ca", "root", home=tmp_path, terminal=True)
 
     x509.load_pem_x509_certificate(shown.stdout.encode())
-    for word in ("curl --cacert", "certutil -d sql:", "update-ca-certificates"):
+    for word in ("curl --cacert", "SSL_CERT_FILE=", "certctl dev-ca install"):
         assert word in shown.stderr
 
 

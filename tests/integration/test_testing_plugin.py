@@ -21,13 +21,14 @@ def pytest_of_somebody_else(directory: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_example_of_the_page_passes(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (tmp_path / "test_example.py").write_text(example)
+def test_the_examples_of_the_page_pass(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for number, example in enumerate(examples):
+        (tmp_path / f"test_example_{number}.py").write_text(example)
 
     said = pytest_of_somebody_else(tmp_path, "-W", "error")
 
-    assert "2 passed" in said, said
+    assert "3 passed" in said, said
 
 
 def test_the_lifetime_is_a_setting(tmp_path: Path) -> None:

@@ -63,17 +63,30 @@ def serve(invocation: Invocation, /, listen: str, state: str | None, **given: An
 
 def root(invocation: Invocation, state: str | None) -> Result:
     """Print the root certificate of the CA."""
-    directory = _state_directory(invocation, state)
-    path = directory / authority.ROOT_FILE
-    refuse_path(directory.absolute())
-    pem = authority.read_root(directory)
-    if pem is None:
-        with lock_state(directory, timeout=10):
-            pem = authority.open_authority(directory, SystemClock().now()).root_pem
+    path, pem = root_of(invocation, state)
     text = pem.decode("ascii").rstrip("\n")
     if invocation.output.terminal and not (invocation.quiet or invocation.json):
         invocation.output.write_error(_how_to_trust(path))
     return Result({"root": str(path), "pem": f"{text}\n"}, [text])
+
+
+def root_of(invocation: Invocation, state: str | None) -> tuple[Path, bytes]:
+    """Return the file of the root, and its content; it is created if it is missing."""
+    found = existing_root(invocation, state)
+    if found is not None:
+        return found
+    directory = _state_directory(invocation, state)
+    with lock_state(directory, timeout=10):
+        pem = authority.open_authority(directory, SystemClock().now()).root_pem
+    return directory / authority.ROOT_FILE, pem
+
+
+def existing_root(invocation: Invocation, state: str | None) -> tuple[Path, bytes] | None:
+    """Return the file of the root, and its content; None if there is none."""
+    directory = _state_directory(invocation, state)
+    refuse_path(directory.absolute())
+    pem = authority.read_root(directory)
+    return None if pem is None else (directory / authority.ROOT_FILE, pem)
 
 
 def _state_directory(invocation: Invocation, given: str | None) -> Path:
@@ -187,11 +200,9 @@ def _how_to_trust(path: Path) -> str:
     return (
         "Trust this root on development machines only: its key can impersonate any site to them.\n"
         f"  curl:      curl --cacert {shown} https://example.com/\n"
-        "  Chromium:  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n 'certctl dev-ca' \\\n"
-        f"                 -i {shown}\n"
-        f"  Debian:    sudo cp {shown} /usr/local/share/ca-certificates/certctl-dev-ca.crt\n"
-        "             sudo update-ca-certificates\n"
-        "  Fedora:    sudo trust anchor --store " + shown + "\n"
+        f"  Python:    SSL_CERT_FILE={shown}, or REQUESTS_CA_BUNDLE for requests\n"
+        f"  Node.js:   NODE_EXTRA_CA_CERTS={shown}\n"
+        "  browsers and the system (Linux): certctl dev-ca install\n"
         "  macOS:     sudo security add-trusted-cert -d -r trustRoot \\\n"
         f"                 -k /Library/Keychains/System.keychain {shown}\n"
         "\n"

@@ -14,10 +14,11 @@ from certctl.cli.parameters import Command, Group, examples
     epilog=examples(
         "certctl dev-ca serve --listen 127.0.0.1:14000",
         "certctl dev-ca root > dev-root.pem",
+        "certctl dev-ca install",
     ),
 )
 def command() -> None:
-    """Run an ACME CA for development, or print its root certificate."""
+    """Run an ACME CA for development, or have this machine trust it."""
 
 
 _state_option = click.option(
@@ -109,3 +110,22 @@ def root() -> None:
     On a terminal, also print how to trust it. The root certificate and its key are created if they
     are missing.
     """
+
+
+@command.command("install", cls=Command)
+@_state_option
+@implemented_by("certctl.cli.actions.dev_ca_trust:install")
+def install() -> None:
+    """Have this machine trust the root certificate of the CA.
+
+    The system's trust store, and the databases of Chromium and Firefox of this user. For those it
+    needs certutil; for the system's it needs root, or prints the command. Use it on development
+    machines only. Running it again changes nothing.
+    """
+
+
+@command.command("uninstall", cls=Command)
+@_state_option
+@implemented_by("certctl.cli.actions.dev_ca_trust:uninstall")
+def uninstall() -> None:
+    """Remove what `install` added."""
