@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from certctl.engine.report import (
         Report as Report,
     )
-    from certctl.inspection.overview import (
-        CertificateDetails as CertificateDetails,
+    from certctl.engine.rows import (
         CertificateView as CertificateView,
         LiveVersion as LiveVersion,
+    )
+    from certctl.inspection.overview import (
+        CertificateDetails as CertificateDetails,
     )
     from certctl.library import (
         Certctl as Certctl,
@@ -170,7 +172,8 @@ _PLACES = {
     "deploy.system": ("LiveFilesTarget", "TargetSystem"),
     "dns.system": ("ProviderSystem",),
     "engine.report": ("Report",),
-    "inspection.overview": ("CertificateDetails", "CertificateView", "LiveVersion"),
+    "engine.rows": ("CertificateView", "LiveVersion"),
+    "inspection.overview": ("CertificateDetails",),
     "library": ("Certctl",),
     "model.ca": ("Account", "AccountKeyType", "ChallengeType", "RevocationReason"),
     "model.certificate": (

@@ -33,7 +33,8 @@ from certctl.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from certctl.engine.report import Report
-    from certctl.inspection.overview import CertificateDetails, CertificateView
+    from certctl.engine.rows import CertificateView
+    from certctl.inspection.overview import CertificateDetails
     from certctl.model.ca import Account
     from certctl.model.run import Outcome
     from certctl.operations.revoke import Revocation

@@ -7,9 +7,10 @@ from pathlib import Path
 from certctl.certbot.front import Front, existing
 from certctl.certbot.text import certificate_lines
 from certctl.cli.reports import read_file
+from certctl.engine.rows import CertificateView
 from certctl.engine.run import Run
 from certctl.engine.specs import require
-from certctl.inspection.overview import CertificateView, overview
+from certctl.inspection.overview import overview
 from certctl.model.ca import RevocationReason
 from certctl.model.certificate import Afterwards
 from certctl.model.errors import ConsentRequired, Declined, UsageError

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from certctl.certbot.live import Lineages
 from certctl.engine.report import Report
-from certctl.inspection.overview import CertificateView
+from certctl.engine.rows import CertificateView
 from certctl.model.run import Outcome
 from certctl.model.spec import CopySpec
 

@@ -23,7 +23,7 @@ from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import with_wanted
 from certctl.store.machine import CertificateMachine, OnMachine
-from certctl.store.records import Changes, Lease, NextAction, Records, Stored
+from certctl.store.records import Changes, Lease, ListRow, NextAction, Records, Stored
 
 
 def stored_spec(records: Records, name: str) -> CertificateSpec:
@@ -168,15 +168,19 @@ class Held:
             self.save_renewal_state(self.renewal_state, next_action_at=now)
 
     def save_renewal_state(
-        self, renewal_state: RenewalState, *, next_action_at: datetime | None
+        self,
+        renewal_state: RenewalState,
+        *,
+        next_action_at: datetime | None,
+        row: ListRow | None = None,
     ) -> None:
-        """Save the renewal state, with the time before which `renew` can skip the certificate; then
-        drop the order of a version that is archived and wanted. Until it is wanted, its order tells
-        the next run that it is there.
+        """Save the renewal state, with the time before which `renew` can skip the certificate, and
+        what `list` shows of it meanwhile; then drop the order of a version that is archived and
+        wanted. Until it is wanted, its order tells the next run that it is there.
         """
         self.carry(renewal_state)
         self._unsaved = False
-        action = NextAction(next_action_at)
+        action = NextAction(next_action_at, row)
         orders = tuple(each for each in self.stored.orders if not self._is_finished(each))
         self._write(Changes(renewal_state=renewal_state, next_action=action, orders=orders))
 

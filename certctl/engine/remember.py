@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from certctl.engine.held import Held
+from certctl.engine.rows import row_to_save
 from certctl.engine.run import Run
 from certctl.model.errors import CertctlError
 from certctl.rules.renewal import (
@@ -24,7 +25,11 @@ def remember(held: Held, run: Run) -> None:
     spec = held.spec
     if status.renewal_state.failures and not _is_due(held, run):
         status = replace(status, renewal_state=no_longer_due(status.renewal_state))
-    held.save_renewal_state(status.renewal_state, next_action_at=next_action(spec, status, now))
+    held.save_renewal_state(
+        status.renewal_state,
+        next_action_at=next_action(spec, status, now),
+        row=row_to_save(spec, status, now),
+    )
 
 
 def record_failure(

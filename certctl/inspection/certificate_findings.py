@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from certctl.engine.rows import CertificateView
 from certctl.engine.run import Run
-from certctl.inspection.overview import CertificateView, overview
+from certctl.inspection.overview import overview
 from certctl.model.run import Finding, Severity
 from certctl.rules.remembered_times import in_future
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from certctl.engine.rows import CertificateView
 from certctl.engine.run import Run
 from certctl.engine.specs import load
-from certctl.inspection.overview import CertificateView, overview
+from certctl.inspection.overview import overview
 from certctl.model.errors import CertctlError
 from certctl.rules.selection import (
     Candidate,

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from certctl.ca.directories import DEV
 from certctl.engine.report import Report
-from certctl.inspection.overview import CertificateDetails, CertificateView
+from certctl.engine.rows import CertificateView
+from certctl.inspection.overview import CertificateDetails
 from certctl.model.certificate import LastError, Version
 from certctl.model.delivery import CertificateFiles, DeployResult, ProbeResult
 from certctl.model.errors import CertctlError

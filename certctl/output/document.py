@@ -20,7 +20,8 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a command: `data` for JSON, `lines` for text output; both are always filled.
+    """The result of a command: `data` for JSON, `lines` for text output; both are filled, except
+    where there can be thousands of rows.
 
     `silent`: the lines already contain the errors.
     """

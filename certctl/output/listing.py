@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from certctl.ca.directories import label_with_kind
-from certctl.inspection.overview import CertificateView
+from certctl.engine.rows import CertificateView
 from certctl.output.console import Paragraph
 from certctl.output.tables import Row, Table
 from certctl.output.times import Times, left_in_short

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from certctl.inspection.overview import CertificateView
+from certctl.engine.rows import CertificateView
 from certctl.model.errors import ConfigurationError
 from certctl.model.run import RunHistory
 from certctl.system.installation import install_command

@@ -135,10 +135,24 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class ListRow:
+    """What `list` shows of a certificate, as plain JSON: valid until a time, as long as nothing
+    changes that it was made from.
+    """
+
+    values: Mapping[str, object]
+    until: datetime
+
+
+@dataclass(frozen=True)
 class NextAction:
-    """The time before which `renew` has nothing to do; None if only a change can give it work."""
+    """The time before which `renew` has nothing to do; None if only a change can give it work.
+
+    `row` is what `list` shows of the certificate meanwhile. A store may drop it.
+    """
 
     at: datetime | None
+    row: ListRow | None = None
 
 
 @dataclass(frozen=True)

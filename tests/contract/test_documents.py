@@ -29,7 +29,7 @@ from certctl.dns.loading import kind_of, provider_names
 from certctl.dns.providers.exec import ExecProvider
 from certctl.dns.system import ProviderSystem
 from certctl.engine.plugins import plugin_options
-from certctl.inspection.overview import CertificateView
+from certctl.engine.rows import CertificateView
 from certctl.model.ca import Account, LedgerEntry
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
 from certctl.model.delivery import CertificateFiles, Delivery, Deployment, InterruptedCopies

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from certctl.engine.rows import row_to_save
 from certctl.model.certificate import AriState, IssuedCertificate, Material, RenewalState, Version
 from certctl.model.delivery import Deployment
 from certctl.model.identifiers import Identifier, IdentifierType
@@ -25,8 +26,11 @@ from certctl.rules.renewal import next_action, request_of
 from certctl.rules.settings import Settings
 from certctl.rules.spec import resolve
 from certctl.rules.x509 import facts
+from certctl.store.home.documents import encode
 from certctl.store.home.idle import Idle, files_signature, signature
 from certctl.store.home.layout import Layout
+from certctl.store.home.saved_rows import SavedRows
+from certctl.store.records import ListRow
 from tests.lab.clock import SteerableClock
 from tests.support.local_store import LocalStore
 from tests.support.nouns import CA, LIFETIME
@@ -66,7 +70,8 @@ def add_certificate(
         status = replace(store.status(name), renewal_state=renewal_state or asked)
         spec = store.spec(name)
         at = next_action(spec, status, now)
-        store.save_renewal_state(name, status.renewal_state, next_action_at=at)
+        row = row_to_save(spec, status, now)
+        store.save_renewal_state(name, status.renewal_state, next_action_at=at, row=row)
     return saved
 
 
@@ -78,7 +83,9 @@ def add_copies(home: Path, count: int, *, first: int = 0) -> None:
     if not (home / "archive" / model).exists():
         add_certificate(home, model)
     renewal = json.loads((home / "renewal" / f"{model}.json").read_text())
-    idle = Idle(Layout(home), Settings())
+    row = renewal.pop("row", None)
+    layout, now = Layout(home), datetime.now(UTC)
+    idle, rows = Idle(layout, Settings()), SavedRows(layout, Settings())
     for number in range(max(first, 1), count):
         name = f"copy{number}.example"
 
@@ -96,7 +103,12 @@ def add_copies(home: Path, count: int, *, first: int = 0) -> None:
         spec = copied("certificates/{}.toml")
         files = files_signature(home / "archive" / name / "1")
         facts = idle.snapshot(name, signature(spec.stat()), files)
-        (home / "renewal" / f"{name}.json").write_text(json.dumps({**renewal, "seen": facts}))
+        document = encode({**renewal, "seen": facts})
+        if row is not None:
+            values = json.loads(json.dumps(row["row"]).replace(model, name))
+            made = ListRow(values, datetime.fromisoformat(row["until"]))
+            document = rows.appended(document, name, made, facts, now)
+        (home / "renewal" / f"{name}.json").write_bytes(document)
 
 
 def issued(

@@ -30,6 +30,7 @@ from certctl.store.home.journal import Journal
 from certctl.store.home.parts import Parts, ignore_warning
 from certctl.store.home.trust import HomeTrust
 from certctl.store.home.versions import key_group
+from certctl.store.records import ListRow
 from certctl.system.core_dumps import forbid_core_dumps
 from certctl.system.files import Sync, write_atomic
 from certctl.system.locks import FileLock
@@ -136,18 +137,26 @@ class LocalStore:
         self._summary_cache.save(rows, self._clock.now())
 
     def save_renewal_state(
-        self, name: str, renewal_state: RenewalState, *, next_action_at: datetime | None
+        self,
+        name: str,
+        renewal_state: RenewalState,
+        *,
+        next_action_at: datetime | None,
+        row: ListRow | None = None,
     ) -> None:
         """Write the renewal state. Call it last: any later change makes the certificate possibly
         due.
         """
+        now, rows = self._clock.now(), self._parts.saved_rows
+        seen = self._idle.snapshot(name, self._specs.seen(name), self._parts.intact_files(name))
         self._state_files.save_renewal(
             name,
             renewal_state,
             last_version=self._parts.last_version(name),
             next_action_at=next_action_at,
-            seen=self._idle.snapshot(name, self._specs.seen(name), self._parts.intact_files(name)),
-            now=self._clock.now(),
+            seen=seen,
+            now=now,
+            with_row=lambda text: rows.appended(text, name, row, seen, now) if row else text,
         )
 
     def save_deployment(self, name: str, deployment: Deployment) -> None:

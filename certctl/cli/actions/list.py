@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from certctl.cli.invocation import Invocation
 from certctl.cli.selection import selection_of
 from certctl.cli.session import open_run
-from certctl.inspection.overview import CertificateView
+from certctl.engine.rows import CertificateView
 from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.inspection.selection import listed_views
 from certctl.model.errors import worst
@@ -25,14 +25,16 @@ def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
         views = sorted_views(listed_views(run, selection), sort)
         renewed = is_renewed(MachineContext(invocation.environment.variables), run)
     problems = [view.problem for view in views if view.problem is not None]
-    lines = _lines(views, terminal=invocation.output.terminal)
+    # of thousands of rows, only what is printed is made
+    json = invocation.output.json
+    lines = [] if json else _lines(views, terminal=invocation.output.terminal)
     if not renewed and any(view.autorenew and view.live for view in views):
         lines.append(Message(f"Nothing renews them automatically. To schedule it, run: {INSTALL}"))
     if not views:
         none = "There are no certificates yet. Obtain one with: certctl issue example.com"
         lines = [Message(none if selection.empty else "No certificate meets these conditions.")]
     return Result(
-        {"certificates": [view_object(view) for view in views]},
+        {"certificates": [view_object(view) for view in views] if json else []},
         lines if views or invocation.output.terminal else (),
         problems,
         worst([problem.exit_status for problem in problems]),

@@ -271,13 +271,23 @@ class HomeRecords:
         if state is None:
             saved = parts.state_files.load(name)
             state = RenewalState() if saved is None else saved.renewal_state
+        action = changes.next_action
+        row = None if action is None else action.row
+        seen = parts.idle.snapshot(name, parts.specs.seen(name), parts.intact_files(name))
+
+        def with_row(document: bytes) -> bytes:
+            if row is None:
+                return document
+            return parts.saved_rows.appended(document, name, row, seen, now)
+
         parts.state_files.save_renewal(
             name,
             state,
             last_version=parts.last_version(name),
-            next_action_at=now if changes.next_action is None else changes.next_action.at,
-            seen=parts.idle.snapshot(name, parts.specs.seen(name), parts.intact_files(name)),
+            next_action_at=now if action is None else action.at,
+            seen=seen,
             now=now,
+            with_row=with_row,
         )
 
     def add_version(

@@ -44,6 +44,9 @@ kept at once.
 
 _IN_VERSION = tuple(f"/{each}" for each in ("issued.json", *CERTIFICATE_FILES, *KEY_FILES))
 
+ROW = b',\n  "row": '
+"""What comes before the row in a document: no text in JSON contains a line break."""
+
 _parse = json.JSONDecoder().decode
 
 
@@ -157,7 +160,7 @@ class Idle:
                     data += os.read(descriptor, _LIMIT)
             finally:
                 os.close(descriptor)
-            state = _parse(data.decode())
+            state = _parse(_without_row(data).decode())
             at, seen = state["next_action_at"], state["seen"]
             idle = (
                 believed(datetime.fromisoformat(state["saved_at"]), now) is not None
@@ -196,6 +199,12 @@ class Idle:
             return signature(os.stat(f"{self._deployments}{name}.json"))  # noqa: PTH116
         except FileNotFoundError:
             return None
+
+
+def _without_row(data: bytes) -> bytes:
+    """Return a document without the row that `certctl.store.home.saved_rows` appended."""
+    head, found, _ = data.rpartition(ROW)
+    return head + b"}" if found else data
 
 
 def _here(seen: Seen) -> _Here | None:

@@ -27,11 +27,11 @@ from certctl.rules.remembered_state import (
 )
 from certctl.store.codec import Json, from_json, to_json
 from certctl.store.home import version1
-from certctl.store.home.documents import Upgrade, read_document, read_record, write_document
+from certctl.store.home.documents import Upgrade, encode, read_document, read_record
 from certctl.store.home.idle import file_signature
 from certctl.store.home.layout import Layout
 from certctl.store.home.seen import SeenFiles
-from certctl.system.files import Sync, remove_file, rename
+from certctl.system.files import Sync, remove_file, rename, write_atomic
 
 _Document = TypeVar("_Document")
 
@@ -124,12 +124,15 @@ class StateFiles:
         next_action_at: datetime | None,
         seen: Json,
         now: datetime,
+        with_row: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        """Write the renewal state, and what `certctl.store.home.idle` compares later."""
+        """Write the renewal state, and what `certctl.store.home.idle` compares later; `with_row`
+        appends the row of `list` (`certctl.store.home.saved_rows`).
+        """
         saved = SavedState(now, next_action_at, last_version, seen, renewal_state)
         before = self._current(self._layout.renewal(name), SavedState, version1.renewal)
         lossy = before is not None and only_results_of_renewal(before.renewal_state, renewal_state)
-        self._write(self._layout.renewal(name), saved, lossy=lossy)
+        self._write(self._layout.renewal(name), saved, lossy=lossy, with_row=with_row)
 
     def deployments(self, name: str, now: datetime) -> tuple[Deployment, ...] | None:
         """Return the deployments by destination; None if they are missing or cannot be parsed."""
@@ -187,10 +190,18 @@ class StateFiles:
             self._warn(f"{error.message}. Its contents are ignored.")
             return None
 
-    def _write(self, path: Path, document: object, *, lossy: bool) -> None:
+    def _write(
+        self,
+        path: Path,
+        document: object,
+        *,
+        lossy: bool,
+        with_row: Callable[[bytes], bytes] = bytes,
+    ) -> None:
         """Write a document; a power failure may bring the old one back if it is `lossy`."""
         self._layout.create_directory(path.parent)
-        write_document(path, to_json(document), sync=Sync.CONTENT if lossy else Sync.ALL)
+        data = with_row(encode(to_json(document)))
+        write_atomic(path, data, sync=Sync.CONTENT if lossy else Sync.ALL)
         self._known.put(path, file_signature(path), document)
 
     def _current(self, path: Path, kind: type[_Document], upgrade: Upgrade) -> _Document | None:

@@ -26,6 +26,7 @@ from certctl.store.home.leftovers import Leftovers
 from certctl.store.home.memory import StateFiles
 from certctl.store.home.pending import PendingOrders
 from certctl.store.home.runs import Runs
+from certctl.store.home.saved_rows import SavedRows
 from certctl.store.home.specs import Specs
 from certctl.store.home.summary_cache import SummaryCache
 from certctl.store.home.trust import HomeTrust, create_trusted_directory
@@ -63,7 +64,8 @@ class Parts:
         self.state_files = StateFiles(self.layout, warn)
         self.pending_orders = PendingOrders(self.layout, warn)
         self.idle = Idle(self.layout, settings)
-        self.summary_cache = SummaryCache(self.layout, settings)
+        self.saved_rows = SavedRows(self.layout, settings)
+        self.summary_cache = SummaryCache(self.layout, settings, self.saved_rows)
         self.leftovers = Leftovers(self.layout)
         self.runs = Runs(self.layout)
         self.copy_owners = CopyOwners(self.layout)

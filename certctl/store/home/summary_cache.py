@@ -2,13 +2,13 @@
 which can be removed at any time.
 
 A row is valid until its `until` time, as long as none of the files that it was made from has
-changed. The caller defines what is in a row.
+changed. The caller defines what is in a row. A certificate without a valid row here may have one
+that was saved with its renewal state (`certctl.store.home.saved_rows`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -16,32 +16,32 @@ from typing import Any
 
 from certctl.model.errors import StoreError
 from certctl.model.names import certificate_name
-from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.rules.remembered_times import believed
 from certctl.rules.settings import Settings
 from certctl.store.codec import Json, timestamp
 from certctl.store.home.documents import FORMAT
 from certctl.store.home.layout import Layout
+from certctl.store.home.saved_rows import Facts, SavedRows, digest, facts_of
 from certctl.system.files import write_atomic
 from certctl.system.reading import read_own
 from certctl.version import VERSION
 
 _LIMIT = 256 << 20
 
-_FILES = (*CERTIFICATE_FILES, *KEY_FILES)
-
-Seen = list[list[int] | None]
-"""State of a certificate's files: ctime (which users cannot set), size and inode of each."""
+_MANY = 100
+"""The number of new rows from which writing the file pays off."""
 
 
 class SummaryCache:
     """The cached rows of one home directory."""
 
-    def __init__(self, layout: Layout, settings: Settings) -> None:
+    def __init__(self, layout: Layout, settings: Settings, saved_rows: SavedRows) -> None:
         self._layout = layout
+        self._saved_rows = saved_rows
         # the rules can change with the version, the defaults with certctl.toml
         self._made_by = f"{VERSION} {settings.spec_digest()}"
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, str] = {}
+        self._cached = 0
 
     def load(self, names: Iterable[str], now: datetime) -> dict[str, Json]:
         """Return the rows that are still valid, by the certificate's name.
@@ -51,20 +51,30 @@ class SummaryCache:
         """
         cached = self._read(now)
         found: dict[str, Json] = {}
+        others: list[tuple[str, Facts]] = []
+        renewals = f"{self._layout.renewals}/"
         for name in names:
-            seen = self._seen[name] = self._signatures(certificate_name(name))
-            entry = cached.get(name)
-            if entry is None:
-                continue
-            with suppress(KeyError, TypeError, ValueError):
-                if entry["seen"] == seen and now < datetime.fromisoformat(entry["until"]):
-                    found[name] = {**entry["row"], "until": entry["until"]}
+            renewal = facts_of(f"{renewals}{certificate_name(name)}.json")
+            facts = self._saved_rows.facts(name)
+            seen = self._seen[name] = digest((renewal, *facts))
+            row = _valid(cached.get(name), seen, now)
+            if row is not None:
+                found[name] = row
+            elif renewal is not None:
+                others.append((name, facts))
+        self._cached = len(found)
+        for name, facts in others:
+            saved = self._saved_rows.read(name, digest(facts), now)
+            if saved is not None:
+                found[name] = saved
         return found
 
     def save(self, rows: Mapping[str, tuple[Json, datetime]], now: datetime) -> None:
         """Replace the cached rows; each has the time until which it is valid. All names must have
-        been passed to `load`. Does nothing if the file cannot be written.
+        been passed to `load`. Does nothing if few rows are new, or if the file cannot be written.
         """
+        if len(rows) - self._cached < _MANY:
+            return
         entries = {
             name: {"seen": self._seen[name], "until": timestamp(until), "row": row}
             for name, (row, until) in rows.items()
@@ -91,21 +101,10 @@ class SummaryCache:
             pass
         return {}
 
-    def _signatures(self, name: str) -> Seen:
-        home = self._layout.home
-        live = [_signature(f"{home}/live/{name}/{each}") for each in _FILES]
-        return [
-            _signature(f"{home}/certificates/{name}.toml"),
-            _signature(f"{home}/renewal/{name}.json"),
-            _signature(f"{home}/deployed/{name}.json"),
-            _signature(f"{home}/live/{name}/issued.json"),
-            *live,
-        ]
 
-
-def _signature(path: str) -> list[int] | None:
-    try:
-        facts = os.stat(path)  # noqa: PTH116 - four times per certificate, as in `idle`
-    except OSError:
-        return None
-    return [facts.st_ctime_ns, facts.st_size, facts.st_ino]
+def _valid(entry: Mapping[str, Any] | None, seen: str, now: datetime) -> Json | None:
+    """Return the row in an entry with its end, None if it is not valid now."""
+    with suppress(KeyError, TypeError, ValueError):
+        if entry and entry["seen"] == seen and now < datetime.fromisoformat(entry["until"]):
+            return {**entry["row"], "until": entry["until"]}
+    return None
