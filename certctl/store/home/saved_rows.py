@@ -22,7 +22,7 @@ from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.rules.remembered_times import believed
 from certctl.rules.settings import Settings
 from certctl.store.codec import Json, timestamp
-from certctl.store.home.idle import ROW, signature
+from certctl.store.home.idle import ROW, digest_of, signature
 from certctl.store.home.layout import Layout
 from certctl.store.records import ListRow
 from certctl.version import VERSION
@@ -70,7 +70,7 @@ class SavedRows:
         if not _is_as_seen(facts, seen):
             return document
         line = {
-            "of": self._digest_of(document),
+            "of": digest_of(document, self._made_by).decode(),
             "at": timestamp(now),
             "seen": digest(facts),
             "until": timestamp(row.until),
@@ -89,15 +89,12 @@ class SavedRows:
             line: dict[str, Any] = _parse(tail.removesuffix(_END).decode()) if head else {}
             if (
                 line["seen"] == seen
-                and line["of"] == self._digest_of(head + _END)
+                and line["of"] == digest_of(head + _END, self._made_by).decode()
                 and believed(datetime.fromisoformat(line["at"]), now) is not None
                 and now < datetime.fromisoformat(line["until"])
             ):
                 return {**line["row"], "until": line["until"]}
         return None
-
-    def _digest_of(self, document: bytes) -> str:
-        return hashlib.blake2b(document + self._made_by, digest_size=8).hexdigest()
 
 
 def digest(facts: Iterable[os.stat_result | None]) -> str:
