@@ -13,11 +13,13 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import field
 from enum import IntEnum
 from pathlib import Path
 
+from certctl.model.lazy_dataclass import dataclass
 from certctl.system.file_errors import as_store_error
 
 PRIVATE_FILE = 0o600
@@ -99,6 +101,38 @@ def write_new(
     """
     with as_store_error("write", path), open_directory(path.parent) as directory:
         _write_new(path.name, data, mode, group, directory, owner)
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file that must not exist yet: name, contents, mode and group."""
+
+    name: str
+    data: bytes = field(repr=False)
+    mode: int = PRIVATE_FILE
+    group: int | None = None
+
+
+def write_new_files(directory: Path, files: Sequence[NewFile]) -> None:
+    """Write files into a temporary directory. Their bytes are synced, the directory is not.
+
+    All are written before the first one is waited for, so that the disk has them at once, and one
+    entry in the journal of the file system for all. Raises `StoreError`.
+    """
+    with ExitStack() as opened:
+        with as_store_error("write", directory):
+            parent = opened.enter_context(open_directory(directory))
+        written: list[tuple[NewFile, int]] = []
+        for each in files:
+            with as_store_error("write", directory / each.name):
+                descriptor = _created(each.name, each.data, parent)
+                opened.callback(os.close, descriptor)
+                _set_access(descriptor, each.mode, each.group)
+                _begin_sync(descriptor)
+            written.append((each, descriptor))
+        for each, descriptor in written:
+            with as_store_error("write", directory / each.name):
+                _sync(descriptor)
 
 
 def overwrite(
@@ -338,17 +372,27 @@ def _write_new(
     *,
     sync: Sync = Sync.ALL,
 ) -> None:
+    descriptor = _created(name, data, directory)
+    try:
+        _set_access(descriptor, mode, group, owner)
+        if sync is not Sync.NOTHING:
+            _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _created(name: str, data: bytes, directory: int) -> int:
+    """Create a file with these bytes; return its descriptor, for the caller to close."""
     # 0600 from the start, so that nobody can open a key before its mode is set
     descriptor = os.open(name, _NEW_FILE, PRIVATE_FILE, dir_fd=directory)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        _set_access(descriptor, mode, group, owner)
-        if sync is not Sync.NOTHING:
-            _sync(descriptor)
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _refuse_special(name: str, directory: int) -> None:
@@ -370,6 +414,15 @@ def _set_access(descriptor: int, mode: int, group: int | None, owner: int | None
     # the owner last: after that, only root may change the mode
     if owner is not None and facts.st_uid != owner:
         os.fchown(descriptor, owner, -1)
+
+
+def _begin_sync(descriptor: int) -> None:
+    """Have the kernel begin to write a file to the disk, if it can be asked to; what it does or
+    reports is left to the sync that follows.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync(descriptor: int) -> None:

@@ -49,4 +49,8 @@ def test_a_forced_renewal_opens_each_file_once_and_waits_twenty_times_for_the_di
     )
     assert {path: count for path, count in opened.items() if count > 1} == {}
     assert f"renewal/{NAME}.json" in opened
+    read_back = [
+        each for each in calls if "O_RDONLY" in each and re.search(r"/archive/.*pem", each)
+    ]
+    assert read_back == []
     assert sum("sync(" in each for each in calls) <= 20

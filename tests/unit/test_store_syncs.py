@@ -16,7 +16,7 @@ from certctl.model.delivery import Deployment
 from certctl.rules.remembered_state import only_results_of_deployment, only_results_of_renewal
 from tests.lab.programs import require_strace
 from tests.support.nouns import asked, tried
-from tests.unit.store_samples import NOW, REPOSITORY
+from tests.unit.store_samples import NAME, NOW, REPOSITORY
 
 INTENT = RevocationIntent(1, "0a1b", RevocationReason.SUPERSEDED, Afterwards.REPLACE, NOW)
 
@@ -54,6 +54,12 @@ sys.stderr.flush()
 
 def syncs(home: Path, step: str) -> list[str]:
     """Return what one step syncs, in order: files and directories."""
+    synced = [path for call, path in traced(home, step) if call == "fsync"]
+    return ["file" if "/.new-" in path else "directory" for path in synced]
+
+
+def traced(home: Path, step: str) -> list[tuple[str, str]]:
+    """Return what one step writes and syncs, in order: the system call, and the path."""
     require_strace()
     trace = home.with_name("trace")
     subprocess.run(
@@ -66,8 +72,7 @@ def syncs(home: Path, step: str) -> list[str]:
         cwd=REPOSITORY,
     )
     _, _, after = trace.read_text().partition("PREPARED")
-    synced = re.findall(r"fsync\(\d+<([^>]+)>\)", after)
-    return ["file" if "/.new-" in path else "directory" for path in synced]
+    return re.findall(r"(fsync|write)\(\d+<([^>]+)>", after)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,22 @@ def test_a_write_is_synced_as_far_as_a_power_failure_must_not_undo_it(
     tmp_path: Path, step: str, expected: list[str]
 ) -> None:
     assert syncs(tmp_path / "home", step) == expected
+
+
+def test_the_files_of_a_version_are_all_written_before_the_first_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    names = ("issued.json", "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem", "combined.pem")
+
+    calls = traced(tmp_path / "home", "save(store, mark='2')")
+
+    version = [
+        (call, path.rpartition("/")[2] if "." in path.rpartition("/")[2][1:] else "directory")
+        for call, path in calls
+        if f"/archive/{NAME}/.new-version-" in path
+    ]
+    every = [*(("write", each) for each in names), *(("fsync", each) for each in names)]
+    assert version == [*every, ("fsync", "directory")]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,19 @@ def test_a_saved_version_is_live_and_has_every_file(tmp_path: Path) -> None:
     assert store.material(NAME, 1) == material()
 
 
+@pytest.mark.parametrize("lost", [("privkey.pem", "combined.pem"), ("cert.pem", "fullchain.pem")])
+def test_what_became_of_a_version_that_was_just_saved_is_noticed(
+    tmp_path: Path, lost: tuple[str, ...]
+) -> None:
+    store = open_store(tmp_path)
+    save(store)
+    for each in (*lost, "combined.pem"):
+        (tmp_path / "archive" / NAME / "1" / each).unlink(missing_ok=True)
+
+    with pytest.raises(FilesDamaged):
+        store.material(NAME, 1)
+
+
 def test_a_version_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     version = save(open_store(tmp_path))
     status = open_store(tmp_path).status(NAME)

@@ -25,6 +25,7 @@ from certctl.store.home.seen import SeenFiles
 from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
+    NewFile,
     Sync,
     discard,
     fsync_directory,
@@ -33,6 +34,7 @@ from certctl.system.files import (
     rename,
     temporary_name,
     write_new,
+    write_new_files,
 )
 from certctl.system.reading import read_own
 from certctl.system.trust import check_own
@@ -145,9 +147,10 @@ class PendingOrders:
         try:
             with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
+            files = [NewFile("order.json", encode(_document(entries)))]
             if pending.privkey is not None:
-                write_new(temporary / "privkey.pem", pending.privkey)
-            write_new(temporary / "order.json", encode(_document(entries)))
+                files.append(NewFile("privkey.pem", pending.privkey))
+            write_new_files(temporary, files)
             discard(directory, sync=Sync.CONTENT)  # synced with the next step
             rename(temporary, directory)
         except BaseException:

@@ -36,6 +36,7 @@ from certctl.system.file_errors import as_store_error, store_error
 from certctl.system.files import (
     PRIVATE_DIRECTORY,
     PRIVATE_FILE,
+    NewFile,
     discard,
     fsync_directory,
     remove_file,
@@ -46,7 +47,7 @@ from certctl.system.files import (
     set_file_access,
     temporary_name,
     write_atomic,
-    write_new,
+    write_new_files,
 )
 from certctl.system.reading import read_regular
 from certctl.system.trust import check_own
@@ -82,6 +83,7 @@ class Versions:
         self._warn = warn
         self._headers = SeenFiles[Version]()
         self._checked: dict[tuple[str, int], tuple[Signature, str | None]] = {}
+        self._written: dict[tuple[str, int], tuple[Signature, Material]] = {}
 
     def numbers(self, name: str) -> list[int]:
         """Return the version numbers in the archive, ascending, without checking their files."""
@@ -160,11 +162,17 @@ class Versions:
 
     def material(self, name: str, number: int, *, with_key: bool = True) -> Material:
         """Return the PEM bytes of a version, from whichever of its files are intact; the key fits
-        the certificate. A missing key is an error only if `with_key`.
+        the certificate. A missing key is an error only if `with_key`. For its deployment, a version
+        that was just written is not read back, unless a file has changed since.
 
         Raises as `read` does, and `FilesDamaged`.
         """
         version = self._trusted(name, number)
+        written = self._written.pop((name, number), None)
+        if written is not None and written[0] == files_signature(
+            self._layout.version(name, number)
+        ):
+            return written[1]
         return integrity.require(version, self._check(version), with_key=with_key)
 
     def damage(self, version: Version, intact: Signature | None) -> str | None:
@@ -243,7 +251,7 @@ class Versions:
         """
         certificate = replace(version.first, chain_sha256=integrity.chain_sha256(material.chain))
         version = replace(version, certificates=(certificate, *version.certificates[1:]))
-        integrity.require(version, integrity.check(version, integrity.contents(material)))
+        checked = integrity.require(version, integrity.check(version, integrity.contents(material)))
         directory = self._layout.create_directory(self._layout.versions(version.name))
         group, mode = key_group(spec), _key_mode(spec)
         if mode is not None:
@@ -254,9 +262,11 @@ class Versions:
         try:
             with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
+            files: list[NewFile] = []
             for filename, data, secret in _files(version, material):
                 access = _file_access(template, filename, group, mode, secret=secret)
-                write_new(temporary / filename, data, access.mode, access.group)
+                files.append(NewFile(filename, data, access.mode, access.group))
+            write_new_files(temporary, files)
             access = _directory_access(template, group, mode)
             set_directory_access(temporary, access.mode, access.group)
             rename(temporary, self._layout.version(version.name, version.number))
@@ -271,6 +281,7 @@ class Versions:
         self._headers.put(path / "issued.json", file_signature(path / "issued.json"), version)
         written = files_signature(path)
         self._checked[version.name, version.number] = written, None
+        self._written[version.name, version.number] = written, checked
         return version
 
     def set_access(self, spec: CertificateSpec) -> None:
