@@ -4,7 +4,8 @@ first object is made.
 The standard decorator compiles six methods for each class. A command imports more than a hundred
 classes and makes objects of about half of them, so that a quarter of the processor time of a whole
 issuance went into compiling methods, most of which are never called. Here only `__init__` is
-compiled, and only for classes that are used; the other methods are the same functions for all.
+compiled, only for classes that are used, and once for all with as many fields; the other methods
+are the same functions for all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, FrozenInstanceError, fields
 from dataclasses import dataclass as standard_dataclass
+from functools import cache
 from operator import attrgetter
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["dataclass"]
@@ -129,31 +132,46 @@ def _refuse_to_delete(_self: object, name: str) -> None:
 
 
 def _initializer(cls: type, found: tuple[Field[Any], ...]) -> Callable[..., None]:
-    """Return the compiled `__init__` of a class with these fields.
+    """Return the `__init__` of a class with these fields, made from that of another class with as
+    many: only names and defaults differ.
 
-    `object.__setattr__` sets them, since the class's own refuses to.
+    `object.__setattr__` sets the fields, since the class's own refuses to.
     """
     names: dict[str, object] = {"_set": object.__setattr__, "_made": MISSING}
-    parameters, body = ["self"], []
-    for field in found:
-        name, value = field.name, field.name
+    defaults: list[object] = []
+    made: list[int] = []
+    for place, field in enumerate(found):
         if not field.init or field.kw_only:
-            raise TypeError(f"{cls.__qualname__}.{name}: fields must be given by position")
+            raise TypeError(f"{cls.__qualname__}.{field.name}: fields must be given by position")
         if field.default_factory is not MISSING:
-            names[f"_make_{name}"] = field.default_factory
-            value = f"_make_{name}() if {name} is _made else {name}"
-            parameters.append(f"{name}=_made")
+            names[f"_make{place}"] = field.default_factory
+            made.append(place)
+            defaults.append(MISSING)
         elif field.default is not MISSING:
-            names[f"_default_{name}"] = field.default
-            parameters.append(f"{name}=_default_{name}")
-        else:
-            parameters.append(name)
-        body.append(f" _set(self, {name!r}, {value})\n")
-    if hasattr(cls, "__post_init__"):
-        body.append(" self.__post_init__()\n")
-    text = f"def __init__({', '.join(parameters)}):\n{''.join(body) or ' pass'}"
-    exec(text, names)  # noqa: S102 - of the names of our own fields, as in the standard library
-    method: Any = names["__init__"]
+            defaults.append(field.default)
+    code = _compiled(len(found), tuple(made), checked=hasattr(cls, "__post_init__"))
+    given = {f"_field{place}": field.name for place, field in enumerate(found)}
+    code = code.replace(
+        co_varnames=tuple(given.get(each, each) for each in code.co_varnames),
+        co_consts=tuple(given.get(each, each) for each in code.co_consts),
+    )
+    method: Any = FunctionType(code, names, "__init__", tuple(defaults))
     method.__qualname__ = f"{cls.__qualname__}.__init__"
     method.__module__ = cls.__module__
     return method  # type: ignore[no-any-return]
+
+
+@cache
+def _compiled(count: int, made: tuple[int, ...], *, checked: bool) -> CodeType:
+    """Return the code of an `__init__` with `count` fields, `_field0` and so on. Those at the
+    places in `made` are made by a function unless they are given; `checked`: there is a
+    `__post_init__`. Few classes differ in this, so that little is compiled.
+    """
+    fields = [f"_field{place}" for place in range(count)]
+    lines = [f"def __init__({', '.join(['self', *fields])}):"]
+    for place, name in enumerate(fields):
+        value = f"_make{place}() if {name} is _made else {name}" if place in made else name
+        lines.append(f" _set(self, {name!r}, {value})")
+    lines.append(" self.__post_init__()" if checked else " pass")
+    module = compile("\n".join(lines), "<fields>", "exec")
+    return next(each for each in module.co_consts if isinstance(each, CodeType))

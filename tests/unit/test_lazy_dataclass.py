@@ -8,6 +8,8 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field, fields, replace
@@ -292,3 +294,25 @@ def test_threads_that_make_the_first_object_together_all_get_one() -> None:
 
     assert [len(set(map(repr, attempt()))) for _ in range(20)] == [1] * 20
     assert len(attempt()) == 8
+
+
+def test_classes_with_as_many_fields_are_compiled_once() -> None:
+    program = """
+import sys
+from certctl.model.lazy_dataclass import dataclass
+
+classes = []
+for number in range(20):
+    fields = {f"a{number}": int, f"b{number}": str}
+    classes.append(dataclass(frozen=True)(type("C", (), {"__annotations__": fields})))
+compiled = []
+sys.addaudithook(lambda event, _: compiled.append(event) if event == "compile" else None)
+made = [each(1, "b") for each in classes]
+print(len(compiled), made[7])
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split(maxsplit=1) == ["1", "C(a7=1, b7='b')\n"]
