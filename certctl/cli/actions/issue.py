@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from certctl.ca.directories import DEV
@@ -18,6 +19,7 @@ from certctl.operations.issue import IssueRequest, issue
 from certctl.output.certificates import report_result
 from certctl.output.console import Paragraph
 from certctl.output.document import Result
+from certctl.system.background import Background
 
 
 def run(
@@ -41,17 +43,20 @@ def run(
             confirmed=invocation.yes,
             dry_run=dry_run,
         )
+        context = MachineContext(invocation.environment.variables)
+        # while the CA is waited for
+        renewed = Background(partial(is_renewed, context, run), "scheduled")
         report = issue(request, run)
         lines = report_lines(report, run, invocation)
-        return report_result(report, [*lines, *_schedule_lines(report, run, invocation)])
+        return report_result(report, [*lines, *_schedule_lines(report, run, renewed)])
 
 
-def _schedule_lines(report: Report, run: Run, invocation: Invocation) -> list[object]:
+def _schedule_lines(report: Report, run: Run, renewed: Background[bool]) -> list[object]:
     """Return the last line of `issue` if nothing will renew what it issued."""
     kept = [each.name for each in report.outcomes if each.version is not None]
     if report.dry_run or not any(_is_renewable(name, run) for name in kept):
         return []
-    if is_renewed(MachineContext(invocation.environment.variables), run):
+    if renewed.result():
         return []
     return [Paragraph(f"Nothing renews it automatically yet. To schedule that, run: {INSTALL}")]
 
