@@ -21,7 +21,7 @@ from certctl.system.reading import read_own
 FORMAT = 2
 """The `version` of the documents that this certctl writes; it reads this one and version 1."""
 
-_LIMIT = 4 << 20
+LIMIT = 4 << 20
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns what version 2 has for an object of version 1 (`certctl.store.home.version1`)."""
@@ -56,7 +56,7 @@ def read_document(path: Path, upgrade: Upgrade) -> dict[str, Any] | None:
     Raises `StoreCorrupt` if it is not a JSON object, or could have been written by another user,
     `StoreNewer` if it has a newer version, `StoreError` if it cannot be read.
     """
-    data = read_own(path, _LIMIT)
+    data = read_own(path, LIMIT)
     if data is None:
         return None
     try:
