@@ -60,7 +60,7 @@ def connect_for_issue(
             return None
         if proxy != DIRECT and (proxy is not None or _has_proxy(environment.variables)):
             return None
-        from certctl.system.early_connection import (  # noqa: PLC0415 - loads ssl
+        from certctl.system.early_connection import (  # noqa: PLC0415 - loads sockets
             EarlyConnection,
         )
 

@@ -126,12 +126,14 @@ class Stored:
     def version_of(self, order_urls: Collection[str | None]) -> Version | None:
         """Return the version that has a certificate of one of these orders, if there is one."""
         urls: set[str | None] = {each for each in order_urls if each is not None}
-        found = (
-            version
-            for version in (self.versions.values() if urls else ())
-            if not urls.isdisjoint(each.order_url for each in version.certificates)
-        )
-        return next(found, None)
+        # the newest first: nearly always it is that one, and no other has to be read
+        for number in reversed(self.numbers or tuple(self.versions)) if urls else ():
+            version = self.versions.get(number)
+            if version is not None and not urls.isdisjoint(
+                each.order_url for each in version.certificates
+            ):
+                return version
+        return None
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
 """A TLS connection that is opened while the program is still starting.
 
 A connection to a CA that is far away takes two round trips before the first request can be sent:
-as long as it takes to import what sends requests. This module therefore imports none of that.
+as long as it takes to import what sends requests. This module therefore imports none of that, and
+what is needed for TLS only once the first round trip is under way.
 """
 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import certifi
+if TYPE_CHECKING:
+    import ssl
 
 _SECONDS = 10.0
 """For connecting, and for the handshake."""
@@ -27,6 +29,10 @@ def tls_context(roots: str | None) -> ssl.SSLContext:
     None means the public root certificates and those that this system trusts. Raises OSError if the
     file cannot be read.
     """
+    import ssl  # noqa: PLC0415 - see the module
+
+    import certifi  # noqa: PLC0415 - see the module
+
     context = ssl.create_default_context(cafile=roots or certifi.where())
     if roots is None:
         # Usually a directory, in which OpenSSL looks up a root certificate once it needs it.
@@ -75,10 +81,10 @@ class EarlyConnection:
 
     def _open(self) -> None:
         with suppress(OSError, ValueError):
-            context = tls_context(self.roots)
-            context.set_alpn_protocols(["http/1.1"])
             raw = socket.create_connection(self._address, _SECONDS)
             try:
+                context = tls_context(self.roots)
+                context.set_alpn_protocols(["http/1.1"])
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 opened = context.wrap_socket(raw, server_hostname=self._address[0])
             except BaseException:

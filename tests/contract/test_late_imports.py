@@ -53,6 +53,7 @@ RARE = {
     "rules.formats": "cryptography, for PKCS#12",
     "rules.integrity": "cryptography, for files that have changed",
     "store.home.specs": "tomlkit, for changes",
+    "system.early_connection": "ssl, once a connection is under way",
     "system.core_dumps": "ctypes, before there is a key in memory",
     "system.plugins": "the packages that are installed",
     "system.proxy": "requests, for a URL that is requested",

@@ -1,5 +1,7 @@
 """A connection to the CA that is opened while a command is still being loaded."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -33,6 +35,18 @@ def test_the_first_request_goes_over_the_connection_that_is_open(ca: ScriptedCA)
     assert set(found) > {"newOrder", "newNonce"}
     assert ca.connections == 1
     assert opened.take("127.0.0.1", 443) is None
+
+
+def test_connecting_begins_before_anything_is_loaded_for_tls() -> None:
+    program = (
+        "import sys, certctl.system.early_connection; print({'ssl', 'certifi'} & {*sys.modules})"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "set()\n"
 
 
 def test_a_connection_is_taken_once(ca: ScriptedCA) -> None:

@@ -78,7 +78,7 @@ def _finish(held: Held, run: Run) -> None:
     pending = held.pending
     if pending is None or pending.url is None:
         return
-    finished = next((each for each in held.versions if each.order_url == pending.url), None)
+    finished = held.stored.version_of([pending.url])
     if finished is None or finished in held.added:
         return
     if held.live is None or held.live.number < finished.number:

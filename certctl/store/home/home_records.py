@@ -296,7 +296,8 @@ class HomeRecords:
         """Write the version into the archive; a crash leaves all of it or nothing."""
         self._require(Subject(name), token)
         parts = self._parts
-        known = Stored(name, versions=_Headers(name, parts)).version_of(
+        headers = _Headers(name, parts)
+        known = Stored(name, versions=headers, numbers=headers.numbers).version_of(
             [each.order_url for each in version.certificates]
         )
         if known is not None:
