@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from certctl.model.errors import StoreError
 
@@ -28,10 +27,23 @@ def store_error(verb: str, path: str | os.PathLike[str], error: OSError) -> Stor
     )
 
 
-@contextmanager
-def as_store_error(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
+class as_store_error:  # noqa: N801 - used as a function; a generator would take three times as long
     """Turn an `OSError` inside the context into a `StoreError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise store_error(verb, path, error) from error
+
+    __slots__ = ("_path", "_verb")
+
+    def __init__(self, verb: str, path: str | os.PathLike[str]) -> None:
+        self._verb = verb
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            raise store_error(self._verb, self._path, error) from error

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from functools import cached_property
+from collections.abc import Callable, Hashable
+from functools import cached_property, wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 from urllib.parse import urlsplit
 
 from certctl.model.ca import Account
@@ -19,6 +21,11 @@ from certctl.model.errors import StoreError
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import certificate_name
 from certctl.system.files import PRIVATE_DIRECTORY, TRAVERSABLE_DIRECTORY, ensure_directory
+
+_Of = ParamSpec("_Of")
+
+_MOST_KEPT = 4096
+"""More than the certificates that are worked on at a time have."""
 
 _TRAVERSABLE = {"archive", "challenges", "live"}
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
@@ -39,6 +46,26 @@ def ca_directory_name(directory_url: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:150].strip("._-") or "ca"
 
 
+def _kept(
+    build: Callable[Concatenate[Layout, _Of], Path],
+) -> Callable[Concatenate[Layout, _Of], Path]:
+    """Keep the paths of the names that are in use. Building a path takes longer than examining the
+    file, and a renewal needs nearly three hundred.
+    """
+
+    @wraps(build)
+    def path(layout: Layout, /, *of: _Of.args, **named: _Of.kwargs) -> Path:
+        paths, key = layout.paths_in_use, (build, of, *named.items())
+        found = paths.get(key)
+        if found is None:
+            if len(paths) >= _MOST_KEPT:
+                paths.clear()
+            found = paths[key] = build(layout, *of, **named)
+        return found
+
+    return path
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths below one home directory, which must be absolute."""
@@ -46,10 +73,16 @@ class Layout:
     home: Path
 
     @cached_property
+    def paths_in_use(self) -> dict[Hashable, Path]:
+        """Paths that were built before."""
+        return {}
+
+    @cached_property
     def certificates(self) -> Path:
         """The directory of the certificate specs."""
         return self.home / "certificates"
 
+    @_kept
     def spec(self, name: str) -> Path:
         """The spec of a certificate."""
         return self.certificates / f"{certificate_name(name)}.toml"
@@ -63,19 +96,27 @@ class Layout:
         """The directory of the versions of all certificates."""
         return self.home / "archive"
 
+    @_kept
     def versions(self, name: str) -> Path:
         """The directory of a certificate's versions."""
         return self.archive / certificate_name(name)
 
+    @_kept
     def version(self, name: str, number: int) -> Path:
         """The directory of one version."""
         return self.versions(name) / f"{number:d}"
+
+    @_kept
+    def issued(self, name: str, number: int) -> Path:
+        """The file that describes a version."""
+        return self.version(name, number) / "issued.json"
 
     @cached_property
     def live_links(self) -> Path:
         """The directory of the links to the live versions."""
         return self.home / "live"
 
+    @_kept
     def live(self, name: str) -> Path:
         """The link to the directory of the live version."""
         return self.live_links / certificate_name(name)
@@ -90,6 +131,7 @@ class Layout:
         """The directory of the renewal state files."""
         return self.home / "renewal"
 
+    @_kept
     def renewal(self, name: str) -> Path:
         """The renewal state of a certificate."""
         return self.renewals / f"{certificate_name(name)}.json"
@@ -99,6 +141,7 @@ class Layout:
         """The directory of the deployment state files."""
         return self.home / "deployed"
 
+    @_kept
     def deployed(self, name: str) -> Path:
         """The deployment state of a certificate."""
         return self.deployments / f"{certificate_name(name)}.json"
@@ -117,6 +160,7 @@ class Layout:
         """The directory of pending orders."""
         return self.home / "pending"
 
+    @_kept
     def pending(self, name: str) -> Path:
         """The directory of a certificate's pending order."""
         return self.pending_orders / certificate_name(name)
@@ -136,6 +180,7 @@ class Layout:
         """The directory of all accounts."""
         return self.home / "accounts"
 
+    @_kept
     def accounts_at(self, directory_url: str) -> Path:
         """The directory of the accounts at one CA."""
         return self.accounts / ca_directory_name(directory_url)
@@ -146,18 +191,22 @@ class Layout:
             raise StoreError(f"{account.id!r} is not a valid account id")
         return self.accounts_at(account.directory_url) / account.id
 
+    @_kept
     def certificate_lock(self, name: str) -> Path:
         """The lock of one certificate."""
         return self.home / "locks" / "certificates" / f"{certificate_name(name)}.lock"
 
+    @_kept
     def machine_lock(self, name: str) -> Path:
         """The lock of the live link and the deployment of one certificate."""
         return self.home / "locks" / "machine" / f"{certificate_name(name)}.lock"
 
+    @_kept
     def account_lock(self, directory_url: str) -> Path:
         """The lock of the accounts at one CA."""
         return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.lock"
 
+    @_kept
     def ledger_lock(self, directory_url: str) -> Path:
         """The lock of the ledgers at one CA, held only while one is written."""
         return self.home / "locks" / "accounts" / f"{ca_directory_name(directory_url)}.ledger.lock"

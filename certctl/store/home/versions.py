@@ -130,7 +130,7 @@ class Versions:
         """
         check_own(self._layout.versions(name))
         check_own(self._layout.version(name, number))
-        path = self._layout.version(name, number) / "issued.json"
+        path = self._layout.issued(name, number)
         check_own(path)
         kept = self._headers.get(path, path)
         if kept is not None:
@@ -278,7 +278,8 @@ class Versions:
             # its directory may be new, and left unsynced by a process that was killed
             fsync_directory(directory.parent)
         path = self._layout.version(version.name, version.number)
-        self._headers.put(path / "issued.json", file_signature(path / "issued.json"), version)
+        header = self._layout.issued(version.name, version.number)
+        self._headers.put(header, file_signature(header), version)
         written = files_signature(path)
         self._checked[version.name, version.number] = written, None
         self._written[version.name, version.number] = written, checked
