@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.lab.ports import free_port
 from tests.lab.processes import ServerProcess
@@ -33,17 +34,20 @@ def dovecot(
     directory.mkdir(parents=True, exist_ok=True)
     port, imap_port, pop3_port = free_port(), free_port(), free_port() if pop3 else None
     config = directory / "dovecot.conf"
-    text = configuration(directory, sites, port, imap_port)
-    config.write_text(text if pop3_port is None else text + _POP3.format(port=pop3_port))
     command = [program("dovecot"), "-F", "-c", str(config)]
-    with ServerProcess(
-        command,
-        directory=directory,
-        ready=lambda: all(listens(each) for each in (port, imap_port, pop3_port) if each),
-    ) as process:
-        yield DovecotFront(
-            config, port, process, mistake="mistake {", imap_port=imap_port, pop3_port=pop3_port
-        )
+    # The names of its sockets are long, and a path of a socket is short: at most 107 bytes.
+    with TemporaryDirectory(prefix="dovecot-") as run:
+        Path(run).chmod(0o755)
+        text = configuration(directory, run, sites, port, imap_port)
+        config.write_text(text if pop3_port is None else text + _POP3.format(port=pop3_port))
+        with ServerProcess(
+            command,
+            directory=directory,
+            ready=lambda: all(listens(each) for each in (port, imap_port, pop3_port) if each),
+        ) as process:
+            yield DovecotFront(
+                config, port, process, mistake="mistake {", imap_port=imap_port, pop3_port=pop3_port
+            )
 
 
 _POP3 = """
@@ -60,7 +64,9 @@ service pop3-login {{
 """
 
 
-def configuration(directory: Path, sites: Sequence[Site], port: int, imap_port: int) -> str:
+def configuration(
+    directory: Path, run: str, sites: Sequence[Site], port: int, imap_port: int
+) -> str:
     """Return a whole configuration: the first site is for all who ask for no other one."""
     first, *others = sites
     named = "".join(
@@ -68,7 +74,7 @@ def configuration(directory: Path, sites: Sequence[Site], port: int, imap_port: 
         f"  ssl_key = <{site.privkey}\n}}\n"
         for site in others
     )
-    return f"""base_dir = {directory}/run
+    return f"""base_dir = {run}
 state_dir = {directory}/state
 log_path = {directory}/dovecot.log
 listen = {HOST}

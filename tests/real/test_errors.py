@@ -390,7 +390,7 @@ def test_a_mistake_in_the_environment_is_named_by_its_variable(
         (("issue",), "no name was given"),
         (("issue", "x.example", "--http-prt", "80"), "--http-port"),
         (("issue", "x.example", "--key-type", "rsa-1024"), "rsa-2048"),
-        (("show",), "missing argument"),
+        (("show",), "no certificate was given"),
         (("rollback", "absent.example"), "there is no certificate named absent.example"),
     ],
 )

@@ -26,7 +26,7 @@ def test_list_has_a_line_for_each_certificate(authority: AcmeServer, tmp_path: P
 
     finished = here.certctl("list")
 
-    heading, *rows, footer = finished.stdout.splitlines()
+    heading, *rows, _, count, footer = finished.stdout.splitlines()
     assert (finished.exit_status, finished.stderr) == (0, "")
     assert heading.split()[:4] == ["NAME", "STATE", "LEFT", "RENEWS"]
     assert [row.split()[:2] for row in rows] == [
@@ -35,6 +35,7 @@ def test_list_has_a_line_for_each_certificate(authority: AcmeServer, tmp_path: P
     ]
     assert "www.first.list.example" in rows[0]
     assert "ecdsa-p384" in rows[1]
+    assert count == "2: 2 valid"
     assert footer.startswith("Nothing renews")
 
 
