@@ -214,12 +214,16 @@ class Certctl:
                 raise error
             return revocation
 
-    def delete(self, name: str) -> None:
-        """Delete a certificate and its files, without revoking it."""
+    def delete(self, name: str, *, force: bool = False) -> None:
+        """Delete a certificate and its files, without revoking it.
+
+        Raises `UsageError` if the configuration of a web server that runs here names its files,
+        unless `force` is set.
+        """
         from certctl.operations.versions import delete  # noqa: PLC0415 - heavy
 
         with self._open() as run:
-            delete(run, stored_name(name))
+            delete(run, stored_name(name), force=force)
 
     # -- accounts
 

@@ -6,7 +6,7 @@ Only one thread works with it at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -268,15 +268,18 @@ class Held:
         self._status = replace(self.status, damage=None)
         return restored
 
-    def prune(self, keep: int) -> None:
+    def prune(self, keep: int, spared: Callable[[Sequence[int]], Collection[int]]) -> None:
         """Remove the oldest versions beyond `keep`, except those that are live, or wanted or
-        deployed anywhere.
+        deployed anywhere, and those that `spared` returns.
         """
         stored, needed = self.stored, {self.here.live}
         for each in self.status.deployments:
             needed |= {each.wanted, each.deployed}
         oldest = stored.numbers[: max(len(stored.numbers) - max(keep, 1), 0)]
         gone = [number for number in oldest if number not in needed]
+        if gone:
+            kept = spared(gone)
+            gone = [number for number in gone if number not in kept]
         if not gone:
             return
         self._records.remove_versions(self.name, gone, token=self._lease.token)

@@ -6,7 +6,7 @@ methods are safe to call from several threads.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from threading import Event as StopEvent
@@ -53,6 +53,7 @@ class Run:
         self._slots = PrioritySemaphore(services.settings.integer("jobs"))
         self._thread = local()
         self._provider_locks = KeyedLocks()
+        self._once: dict[str, bool] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +82,13 @@ class Run:
                 "stopped before everything was done",
                 hint="Run the same command again to do the rest.",
             )
+
+    def once(self, what: str, find: Callable[[], bool]) -> bool:
+        """Return what `find` returned when it was first called for `what` in this run."""
+        with self._guard:
+            if what not in self._once:
+                self._once[what] = find()
+            return self._once[what]
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is stopped. Raises `Interrupted`."""

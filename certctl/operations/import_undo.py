@@ -15,6 +15,7 @@ from certctl.model.importing import FoundCertificate, ImportRecord, ImportState
 from certctl.model.lazy_dataclass import dataclass
 from certctl.operations.adopted_accounts import account_key
 from certctl.operations.import_finish import turn_on_again
+from certctl.operations.in_use import require_unused
 from certctl.rules.keys import key_sha256
 
 
@@ -43,6 +44,7 @@ def give_back(name: str, run: Run) -> Taken:
             name=name,
             code="usage.unknown_certificate",
         )
+    require_unused(name, run)
     with client_lock(record, run):
         steps = _give_back_steps(record, held, run)
     return Taken(None, name, tuple(steps))

@@ -27,6 +27,7 @@ from certctl.model.events import Revoked
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
+from certctl.operations.in_use import require_unused
 from certctl.rules import formats, keys, x509
 from certctl.rules.plan import Plan, Wanted, plan
 from certctl.rules.renewal import with_revoked
@@ -52,7 +53,8 @@ def revoke(
     With a compromised key, all versions with that key are revoked.
 
     Raises `UsageError` if the compromised key belongs to a signing request, since the replacement
-    would have the same key; and the error of the first step that failed.
+    would have the same key, or if a web server uses the files that `DELETE` would delete; and the
+    error of the first step that failed.
     """
     require(run, (name,))
     revoked: list[Version] = []
@@ -69,6 +71,8 @@ def revoke(
                 raise _same_key(spec)
             if refusal is not None:
                 raise refusal
+        if afterwards is Afterwards.DELETE:
+            require_unused(name, run, ", or revoke it with --replace or --stop")
         revoked.append(held.live)
         intend(held, reason, afterwards, run)
         return plan(Wanted(spec, spec, by_hand=True), held.status, now)

@@ -15,6 +15,7 @@ from certctl.engine.specs import require
 from certctl.model.errors import CertctlError, DeployFailed, UsageError
 from certctl.model.names import certificate_name
 from certctl.model.spec import CertificateSpec
+from certctl.operations.in_use import require_unused
 from certctl.rules import plan
 from certctl.rules.plan import Plan
 
@@ -57,17 +58,22 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
     return _without_unchanged(fulfil(changes, run, considered=len(changes)))
 
 
-def require_deletable(run: Run, name: str) -> None:
-    """Raise `UnknownCertificate` if there is nothing to delete; the remains of an interrupted
-    deletion can be deleted.
+def require_deletable(run: Run, name: str, *, force: bool = False) -> None:
+    """Raise `UnknownCertificate` if there is nothing to delete, and `UsageError` if a web server
+    uses it, unless `force` is set. The remains of an interrupted deletion can be deleted.
     """
     if not summary_of(certificate_name(name), run.services).versions:
         require(run, (name,))
+    if not force:
+        require_unused(name, run, ", or delete it anyway with --force")
 
 
-def delete(run: Run, name: str) -> None:
-    """Delete a certificate: its spec first, so that it is not renewed, then its files."""
-    require_deletable(run, name)
+def delete(run: Run, name: str, *, force: bool = False) -> None:
+    """Delete a certificate: its spec first, so that it is not renewed, then its files.
+
+    Raises `UsageError` if the configuration of a web server names them, unless `force` is set.
+    """
+    require_deletable(run, name, force=force)
     run.hold(name, timeout=run.services.settings.seconds("lock_timeout")).delete()
 
 

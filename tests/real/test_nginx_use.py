@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from certctl.model.ca import RevocationReason
+from certctl.model.certificate import Afterwards
+from certctl.model.errors import UsageError
 from certctl.model.values import Value
+from certctl.operations.revoke import revoke
+from certctl.operations.versions import delete
 from tests.lab.nginx import nginx
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
@@ -101,3 +106,46 @@ def test_doctor_names_what_is_not_used_and_an_nginx_that_does_not_run(
     assert unused in running
     assert ("deploy.stopped", "error", "nginx") not in running
     assert {unused, ("deploy.stopped", "error", "nginx")} <= set(stopped)
+
+
+# What a configuration names stays.
+
+
+def used(machine: Machine, front: Front, directory: str = "") -> None:
+    """Issue a certificate, and have a server block name its files."""
+    machine.issue(NAME)
+    use(front, Site(NAME, machine.home / (directory or f"live/{NAME}")))
+
+
+def test_a_certificate_in_use_is_deleted_only_by_force(machine: Machine, front: Front) -> None:
+    used(machine, front)
+
+    with machine.run() as run:
+        with pytest.raises(UsageError, match="names its files") as refused:
+            delete(run, NAME)
+        assert (refused.value.code, machine.live(NAME).number) == ("usage.in_use", 1)
+        delete(run, NAME, force=True)
+
+    assert machine.store.names() == []
+
+
+def test_a_certificate_in_use_is_not_revoked_to_be_deleted(machine: Machine, front: Front) -> None:
+    used(machine, front)
+
+    with machine.run() as run, pytest.raises(UsageError, match="names its files") as refused:
+        revoke(run, NAME, RevocationReason.UNSPECIFIED, Afterwards.DELETE)
+
+    assert "or revoke it with --replace or --stop" in str(refused.value.hint)
+    assert (machine.live(NAME).number, machine.ca.revoked) == (1, [])
+
+
+def test_a_version_that_a_configuration_names_is_kept(machine: Machine, front: Front) -> None:
+    used(machine, front, f"archive/{NAME}/1")
+
+    for _ in range(3):
+        machine.issue(NAME, options={"keep_versions": 1}, force=True)
+
+    kept = sorted(path.name for path in (machine.home / "archive" / NAME).iterdir())
+    (warning, *_) = [each.message for each in machine.happened("run.warning")]
+    assert kept == ["1", "3", "4"]
+    assert "version 1 is kept, since the configuration of a web server names its files" in warning

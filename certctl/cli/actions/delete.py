@@ -18,7 +18,6 @@ from certctl.cli.session import open_run
 from certctl.engine.run import Run
 from certctl.inspection.overview import details
 from certctl.model.errors import CertctlError, Interrupted, worst
-from certctl.operations.in_use import require_unused
 from certctl.operations.versions import delete, require_deletable
 from certctl.output.certificates import files_lines
 from certctl.output.document import Json, Result
@@ -32,15 +31,13 @@ def run(invocation: Invocation, names: Sequence[str], force: bool) -> Result:
         if not chosen.names:
             return nothing_chosen(invocation)
         for name in chosen.names:
-            require_deletable(run, name)
-            if not force:
-                require_unused(name, run)
+            require_deletable(run, name, force=force)
         if chosen.exact:
             only = chosen.names[0] if len(chosen.names) == 1 else None
             require_confirmation(invocation, _question(chosen.names, run), only)
         else:
             require_agreement(invocation, chosen, _question(chosen.names, run))
-        deleted, errors = _deleted(chosen.names, run)
+        deleted, errors = _deleted(chosen.names, run, force=force)
     lines = [f"Deleted {each}." for each in deleted]
     if len(names) == 1 and chosen.one:
         if errors:
@@ -67,13 +64,15 @@ def _question(names: Sequence[str], run: Run) -> str:
     return f"{warning}\nDelete {name}?"
 
 
-def _deleted(names: Sequence[str], run: Run) -> tuple[list[str], list[CertctlError]]:
+def _deleted(
+    names: Sequence[str], run: Run, *, force: bool
+) -> tuple[list[str], list[CertctlError]]:
     """Delete certificates; return those that are gone, and why others are not."""
     deleted, errors = list[str](), list[CertctlError]()
     for name in names:
         run.check()
         try:
-            delete(run, name)
+            delete(run, name, force=force)
         except Interrupted:
             raise
         except CertctlError as error:

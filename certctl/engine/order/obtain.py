@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from certctl.engine.held import Held
+from certctl.engine.named_files import named_versions
 from certctl.engine.order.account_recovery import with_account
 from certctl.engine.order.authorize import authorize, remove_leftovers
 from certctl.engine.order.steps import (
@@ -247,7 +248,8 @@ def _record_success(
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
     held.carry(renewal_state)
     if not renewal_state.revocations:  # what is to be revoked is still needed
-        held.prune(run.services.settings.integer("keep_versions"))
+        keep = run.services.settings.integer("keep_versions")
+        held.prune(keep, lambda numbers: named_versions(held.name, numbers, run))
 
 
 def _pending(context: OrderContext, wanted: _Wanted) -> PendingOrder:
