@@ -42,6 +42,10 @@ def fulfil(changes: Sequence[Change], run: Run, *, considered: int, delay: float
                     for batch in hooks.batches:
                         ordered = stages.order_side_by_side(batch, hooks, run)
                         stages.complete(ordered, run, hooks.done)
+        if any(each.deploy is not None and each.deploy.deployed for each in outcomes):
+            from certctl.engine.order.answer_path import try_answer_paths  # noqa: PLC0415 - an idle run deploys nothing
+
+            try_answer_paths(outcomes, run)
     except Interrupted as stopped:
         errors.append(stopped)
         interrupted = True

@@ -63,7 +63,8 @@ _ORDER = tuple(Severity)
 class DoctorRequest:
     """A request to `doctor`: the names of certificates or domain names, all certificates if empty;
     the options given; whether temporary files that killed runs left are removed (`fix`); whether
-    the challenge self-test runs (`write`; None: if names are given).
+    the challenge self-test presents responses (`write`; None: if names are given, and in any case
+    where that is a file in a directory of a web server).
     Without names, the names of the first `max_certificates` certificates only are checked.
     """
 
@@ -204,7 +205,7 @@ def _checks(
     context, home = request.context, Path(run.services.tree.home)
     specs = [each.spec for each in subjects]
     existing = [each.spec for each in subjects if each.exists]
-    write = request.write if request.write is not None else bool(request.names)
+    write = True if request.write is None and request.names else request.write
     failure_hook = run.services.settings.text("on_failure_hook")
     cas = CaChecks(run)
     checks = [
@@ -239,10 +240,11 @@ def _ca_account(spec: CertificateSpec) -> CaAccount:
 
 
 def _names_findings(
-    spec: CertificateSpec, cas: CaChecks, run: Run, *, write: bool
+    spec: CertificateSpec, cas: CaChecks, run: Run, *, write: bool | None
 ) -> Iterator[Finding]:
     """Yield what would keep the CA from reaching the names of a certificate or from issuing for
-    them, and the findings of the challenge self-test, which presents responses only with `write`.
+    them, and the findings of the challenge self-test, which presents responses only with `write`,
+    by default only where that is a file for a web server.
     """
     challenge, endpoint = run.challenge(spec), run.endpoint(spec.ca, spec.ca_bundle)
     resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
@@ -266,6 +268,7 @@ def _names_findings(
         yield from address_findings(host, public=public)
     if kind == ChallengeType.DNS_PERSIST_01:
         return  # the content of its record is known only once the CA has sent the challenge
+    write = challenge.method == "webroot" if write is None else write
     port = endpoint.tls_alpn_port if kind == ChallengeType.TLS_ALPN_01 else endpoint.http_port
     account_url = (issuance.account_url if issuance is not None else None) or ""
     yield from self_test_challenges(

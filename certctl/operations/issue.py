@@ -12,7 +12,6 @@ from dataclasses import replace
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
 from certctl.engine.order.accounts import use_account
-from certctl.engine.order.answer_path import try_answer_path
 from certctl.engine.order.stateless import share_key
 from certctl.engine.order.trial import trial
 from certctl.engine.planning import Change, Upkeep
@@ -176,7 +175,6 @@ def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
     for outcome in report.outcomes:
         if outcome.action == "issued":
             _warn_of_environment_credentials(specs[outcome.name], run)
-        try_answer_path(specs[outcome.name], outcome, run)
     return report
 
 

@@ -382,6 +382,32 @@ def test_another_directory_than_the_servers_is_told_and_the_right_one_is_good(
     assert list(right.rglob("*.*")) == [] == [each for each in wrong.rglob("*") if each.is_file()]
 
 
+def test_without_names_a_token_is_tested_in_every_webroot_and_nothing_else_is_presented(
+    machine: Machine, tmp_path: Path
+) -> None:
+    root, log = tmp_path / "root", tmp_path / "log"
+    root.mkdir()
+    hook = f"echo $CERTCTL_HOOK >> {log}"
+    ways: dict[str, dict[str, Value]] = {
+        "a.example": {"challenge.method": "webroot", "challenge.webroots": (str(root),)},
+        "b.example": {"challenge.method": "http-hook", "challenge.http_hook": hook},
+    }
+    machine.ca.validate_http01 = None
+    for name, options in ways.items():
+        machine.issue(name, options=options)
+    log.unlink(missing_ok=True)
+
+    with serving(files_of(root), machine.port):
+        good = doctor(machine)
+    with serving(say(301, Location="https://a.example:1/"), machine.port):
+        bad = doctor(machine)
+        skipped = doctor(machine, write=False)
+
+    tested = [[code for code, _, name in told(each) if name == "a.example"] for each in (bad, good)]
+    assert (tested, told(skipped)) == ([["answer.wrong"], []], told(good))
+    assert ([*root.rglob("*.*")], log.exists()) == ([], False)
+
+
 def test_another_process_that_works_on_the_certificate_is_not_disturbed(machine: Machine) -> None:
     machine.issue("a.example")
     with machine.store.lock("a.example", timeout=0):

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from certctl.inspection.scheduled import MachineContext, is_renewed
 from certctl.model.ca import RevocationReason
 from certctl.model.certificate import Afterwards
 from certctl.model.values import Value
 from certctl.operations.issue import edit
 from certctl.operations.revoke import revoke
+from certctl.operations.versions import deploy
 from tests.integration.test_issue import PUBLIC, STAGING
 from tests.lab.answers import Answer, files_of, say, serving
 from tests.lab.scripted_ca.faults import problem
@@ -172,7 +175,7 @@ def test_renew_has_a_flag_to_agree_to_terms(machine: Machine) -> None:
 # -- the path of HTTP-01 answers after a deployment
 
 
-RESOLVED = {("a.example", "A"): ("127.0.0.1",)}
+RESOLVED = {(f"{each}.example", "A"): ("127.0.0.1",) for each in "ab"}
 
 
 @contextmanager
@@ -209,6 +212,36 @@ def test_a_path_that_a_deployment_broke_is_told(machine: Machine, tmp_path: Path
     assert "is redirected, and port 1: connection refused" in warning
     assert warning.endswith("certctl doctor a.example")
     assert list(root.rglob("*")) == []
+
+
+@pytest.mark.parametrize("command", ["renew", "deploy"])
+def test_a_path_that_is_broken_is_told_after_any_deployment(
+    machine: Machine, tmp_path: Path, command: str
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    told = "; correct that, then check it with: certctl doctor"
+    with webroot(machine, root, files_of(root)) as options:
+        # the deployment takes the directory away that the server answers from
+        breaking = f"test ! -e {tmp_path}/break || (rm -r {root} && touch {root})"
+        for name in ("a.example", "b.example"):
+            machine.issue(name, options={**options, "deploy.reload": breaking})
+        idle = machine.renew(unattended=True)
+        before = warnings(machine)
+        (tmp_path / "break").touch()
+        if command == "renew":
+            machine.pass_time(timedelta(days=75))
+            report = machine.renew(unattended=True)
+        else:
+            with machine.run() as run:
+                report = deploy(run, (), pending=False)
+
+    found = sorted(each.rpartition(": ")[2] for each in warnings(machine) if told in each)
+    assert (idle.outcomes, before) == ((), [])
+    assert (report.exit_status, found) == (
+        0,
+        ["certctl doctor a.example", "certctl doctor b.example"],
+    )
 
 
 def test_a_deployment_to_nothing_does_not_try_the_path(machine: Machine, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from certctl.engine.plugins import plugin_options
     "--write/--no-write",
     default=None,
     help="Test the challenge: publish a test token or TXT record, check it, and remove it. The"
-    " default is --write if names are given.",
+    " default is --write if names are given; without names, only tokens in webroots are tested.",
 )
 @click.option(
     "--fix",
