@@ -74,14 +74,10 @@ def issue(request: IssueRequest, run: Run) -> Report:
     Raises `UsageError`, `ConfigurationError`, `ConsentRequired` and `LockHeld` before anything is
     done.
     """
-    identifiers = _identifiers(request)
-    existing = find(run, request.name, identifiers)
-    name = new_name(run, request.name, identifiers) if existing is None else existing.name
-    spec = _requested_spec(request, name, existing, run)
-    _check(spec, existing, request, run)
+    spec, existing = _checked_spec(request, run)
     if request.dry_run:
         change = Change(
-            name,
+            spec.name,
             lambda _held, run: trial(spec, run),
             by_hand=True,
             dry_run=True,
@@ -91,6 +87,29 @@ def issue(request: IssueRequest, run: Run) -> Report:
     confirmed = _confirm_names(spec, existing, request, run)
     wanted = _Wanted(spec, lambda held: _confirmed_spec(request, held, confirmed, run), request)
     return _issued([wanted], run)
+
+
+def prepare(request: IssueRequest, run: Run) -> None:
+    """Do what `issue` does before it orders anything: check the request, and get an account, for
+    which the user may have to agree to the CA's terms.
+
+    Raises what `issue` raises before anything is done.
+    """
+    spec, _ = _checked_spec(request, run)
+    share_key(spec, run)
+    use_account(run, spec.ca, spec.ca_bundle, spec.account)
+
+
+def _checked_spec(
+    request: IssueRequest, run: Run
+) -> tuple[CertificateSpec, CertificateSpec | None]:
+    """Return the spec that the request describes, once it is checked, and the existing one."""
+    identifiers = _identifiers(request)
+    existing = find(run, request.name, identifiers)
+    name = new_name(run, request.name, identifiers) if existing is None else existing.name
+    spec = _requested_spec(request, name, existing, run)
+    _check(spec, existing, request, run)
+    return spec, existing
 
 
 def edit(

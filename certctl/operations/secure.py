@@ -24,7 +24,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.values import Value
 from certctl.model.webserver import ChangedFile, Endpoint, SecuredSite
-from certctl.operations.issue import IssueRequest, issue
+from certctl.operations.issue import IssueRequest, issue, prepare
 from certctl.operations.secure_checks import check_answers, check_served, look_at_public
 from certctl.operations.secure_files import (
     contents,
@@ -33,6 +33,7 @@ from certctl.operations.secure_files import (
     hand_over,
     locked,
     note_written,
+    put_back,
     recorded,
     require_unchanged,
     write,
@@ -78,6 +79,9 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
     `WebServerRefused`, `WebServerFailed`, and the errors of `issue`.
     """
     sites = SecuredSites(Path(run.services.tree.home))
+    if not plan.request.challenges_only:
+        sites.create_challenges()
+        prepare(_order(plan, sites, run), run)  # before any file of the server is touched
     with locked(sites, run), _put_back_on_failure(plan, sites):
         _remember(plan, sites, tls=bool(plan.request.served))
         if plan.request.challenges:
@@ -260,7 +264,7 @@ def _put_back_on_failure(plan: SecurePlan, sites: SecuredSites) -> Iterator[None
             for path, data in reversed(list(plan.before.items()))
             if contents(path, link=path in plan.links) != data
         }
-        write(changed, plan.links)
+        put_back(changed, plan.links)
         if record is None:
             sites.remove(plan.name)
         else:

@@ -14,11 +14,12 @@ from difflib import unified_diff
 from pathlib import Path
 
 from certctl.engine.run import Run
-from certctl.model.errors import WebServerRefused
+from certctl.model.errors import StoreError, WebServerRefused
 from certctl.model.webserver import ChangedFile, FileChange, SecuredSite
 from certctl.store.home.secured import SecuredSites
 from certctl.system.files import (
     ensure_directory,
+    overwrite,
     remove_file,
     remove_unfinished,
     replace_contents,
@@ -56,6 +57,19 @@ def write(wanted: Mapping[str, bytes | None], links: Collection[str] = ()) -> No
             replace_contents(path, data)
         else:
             write_atomic(path, data, _READABLE)
+
+
+def put_back(before: Mapping[str, bytes | None], links: Collection[str] = ()) -> None:
+    """Have the files with the contents that they had. Where a full disk has no room for a second
+    copy, a file is written in place. Raises `StoreError`.
+    """
+    for name, data in before.items():
+        try:
+            write({name: data}, links)
+        except StoreError:
+            if data is None or name in links:
+                raise
+            overwrite(Path(name), data)
 
 
 def difference(path: str, before: bytes | None, after: bytes | None, *, link: bool = False) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from certctl.model.errors import CertctlError, ConfigurationError
 from certctl.model.webserver import FileChange
 from certctl.rules.configurations import Refused, Unreadable
+from certctl.system.file_flags import forbids_replacement
 from certctl.system.reading import read_regular
 from certctl.system.trust import check_trusted
 
@@ -52,6 +53,11 @@ def require_editable(changes: Sequence[FileChange], includes: Mapping[str, int])
             raise Refused(f"{each.path} is generated ({generated}), so a change would be lost")
         if not os.access(Path(real).parent, os.W_OK):
             raise Refused(f"{each.path} is read-only")
+        if flag := forbids_replacement(Path(real)):
+            raise Refused(
+                f"{each.path} cannot be replaced, even by root: chattr has set its flag {flag}",
+                f"Take it away with: chattr -{flag} {real}\nOtherwise add the lines by hand:",
+            )
         trusted = Path(each.path) if each.source is not None else Path(each.path).parent
         try:
             check_trusted(trusted)
