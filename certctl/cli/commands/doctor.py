@@ -25,8 +25,8 @@ from certctl.engine.plugins import plugin_options
 @click.option(
     "--write/--no-write",
     default=None,
-    help="Test the challenge: publish a test token or TXT record, check it, and remove it. The"
-    " default is --write if names are given; without names, only tokens in webroots are tested.",
+    help="Publish a test token or TXT record, check it, and remove it. By default for the names"
+    " given, else only tokens in webroots.",
 )
 @click.option(
     "--fix",
