@@ -14,7 +14,7 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 PYTEST_ARGS ?= --numprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak deb image installs clean
+.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak deb docs image installs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ bench: $(INSTALLED) packages ## measure the figures in the README on this machin
 	$(BIN)/python bench/ari.py
 	$(BIN)/python bench/dns01.py
 	$(BIN)/python bench/counts.py
+
+docs: $(INSTALLED) ## build the documentation as a site in build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file packaging/site/mkdocs.yml
 
 deb: $(INSTALLED) ## build a Debian package in dist/, for the Debian release that runs here
 	$(BIN)/python scripts/build-deb
