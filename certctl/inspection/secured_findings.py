@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 from certctl.engine.run import Run
 from certctl.model.run import Finding, Severity
 from certctl.store.home.secured import SecuredSites
 from certctl.webservers.server import ServerSystem, server_module
+
+_SERVICES = MappingProxyType({"nginx": "nginx", "apache": "apache2 (or httpd)"})
 
 
 def secured_findings(run: Run) -> Iterator[Finding]:
@@ -24,7 +27,7 @@ def secured_findings(run: Run) -> Iterator[Finding]:
                 Severity.ERROR,
                 record.name,
                 f"{record.server} does not run, so challenges are not answered",
-                f"Start it, for example with: systemctl start {record.server}",
+                f"Start it, for example with: systemctl start {_SERVICES[record.server]}",
             )
         for server in servers:
             for place in server.obstacles(record.name):

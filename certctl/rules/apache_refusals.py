@@ -10,7 +10,7 @@ from certctl.model.webserver import SecureRequest
 from certctl.rules.apache_copies import addresses
 from certctl.rules.apache_lines import CERTIFICATE_LINES
 from certctl.rules.apache_notes import Site, is_host
-from certctl.rules.apache_sites import HTTPS, Configuration, VirtualHost
+from certctl.rules.apache_sites import HTTPS, Configuration, VirtualHost, place_of
 from certctl.rules.configurations import Refused
 
 
@@ -67,8 +67,7 @@ def refuse_order(
         ours = configuration.key(first.file, first.block.opened.number - 0.5)
     for site in new:
         for each in addresses(site.host):
-            address = each.rpartition(":")[0]
-            there = configuration.at(("*" if address == "_default_" else address, HTTPS))
+            there = configuration.at((place_of(each), HTTPS))
             if there and ours < configuration.key(there[0].file, there[0].block.opened.number):
                 raise Refused(
                     f"{there[0].where} answers for unknown names at port 443, and is read after the"
@@ -99,6 +98,13 @@ def _refuse_replacement(
         raise Refused(
             f"{host.where} has a certificate for {', '.join(others)} too",
             "Give all its names in one command: certctl secure " + " ".join((*wish.names, *others)),
+        )
+    if host.patterns:
+        raise Refused(
+            f"{host.where} has a certificate for {', '.join(host.patterns)} too, which only DNS-01"
+            " can validate",
+            "Give the names a virtual host of their own before it, for port 443 too, and run the"
+            " command again. Otherwise add the lines by hand:",
         )
     if configuration.includes.get(host.file, 1) > 1:
         raise Refused(f"{host.file} is included more than once, so a change in it counts twice")

@@ -38,6 +38,7 @@ from certctl.rules.apache_sites import (
     Configuration,
     VirtualHost,
     include_patterns,
+    place_of,
     require_known,
 )
 from certctl.rules.apache_syntax import Block, Line, scan
@@ -286,10 +287,9 @@ class _Planner:
         listens.update(dict.fromkeys(missing_listens(self._configuration, self._enabled())))
         for site in new:
             for each in apache_copies.addresses(site.host):
-                address = each.rpartition(":")[0]
-                key = "*" if address in {"*", "_default_"} else address
-                if not self._configuration.at((key, HTTPS)):
-                    places[f"{key}:{HTTPS}"] = None
+                address = place_of(each)
+                if not self._configuration.at((address, HTTPS)):
+                    places[f"{address}:{HTTPS}"] = None
         self.new_places = bool(listens or places)
         if listens or places:
             data = default_file(tuple(listens), tuple(places), self._program.version, self._files)
@@ -381,7 +381,7 @@ class _Planner:
             )
         known = {each.path for each in self._modules.get(module, ())}
         if not known:
-            self.notes.append(f"mod_{module} is enabled")
+            self.notes.append(f"mod_{module} will be enabled")
         if not known or first:
             self._modules[module] = tuple(
                 FileChange(

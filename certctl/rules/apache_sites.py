@@ -10,16 +10,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from certctl.model.lazy_dataclass import dataclass
-from certctl.rules.apache_dump import Dump, Host, IncludedFile
-from certctl.rules.apache_syntax import Block, Line, blocks, scan
+from certctl.rules.apache_dump import Dump, Host
+from certctl.rules.apache_syntax import Block, Line, blocks, scan, unmarked
 from certctl.rules.configurations import Refused
 
 HTTP, HTTPS = 80, 443
 _EVERY_PATH = {b"^", b"^(.*)", b"^(.*)$", b"^/(.*)", b"^/(.*)$", b"^/?(.*)", b"^/?(.*)$"}
 _EVERY_PATH |= {b"(.*)", b".*", b"^.*$", b"^.*"}
+_EVERY_ADDRESS = {"*", "_default_", "[::]", "0.0.0.0"}  # noqa: S104 - reads what is written
 _IN_FRONT = re.compile(
     rb"%\{(?:HTTP:|req:|reqenv:)?X[-_]Forwarded[-_]Proto|SetEnvIf(?:NoCase)?\s+\"?X-Forwarded-"
     rb"|HTTP_X_FORWARDED_PROTO|RemoteIPHeader\b|RemoteIPProxyProtocol\s+on",
@@ -185,10 +187,11 @@ class Configuration:
         return tuple(found)
 
     def _host(self, entry: Host) -> VirtualHost | None:
-        return next(
-            (each for each in self.hosts if (each.file, each.line) == (entry.file, entry.line)),
-            None,
-        )
+        return self._by_line.get((entry.file, entry.line))
+
+    @cached_property
+    def _by_line(self) -> Mapping[tuple[str, int], VirtualHost]:
+        return {(each.file, each.line): each for each in self.hosts}
 
 
 def read(
@@ -207,6 +210,7 @@ def read(
             now[each.path] = files(each.path)
     base = {path: without(data) for path, data in now.items()}
     listed = {path: scan(data) for path, data in base.items()}
+    found_blocks = {path: _blocks(now[path], lines) for path, lines in listed.items()}
     hosts: list[VirtualHost] = []
     strange: list[Host] = []
     entries: dict[tuple[str, int], list[Host]] = {}
@@ -215,7 +219,7 @@ def read(
     for (path, number), found in entries.items():
         if is_ours(path):
             continue
-        block = _block(now.get(path), listed.get(path, ()), number)
+        block = found_blocks.get(path, {}).get(number)
         if block is None:
             strange.append(found[0])
             continue
@@ -231,9 +235,10 @@ def read(
     )
 
 
-def included_directly(dump: Dump, path: str) -> IncludedFile | None:
-    """Return the entry of a file."""
-    return next((each for each in dump.files if each.path == path), None)
+def place_of(argument: str) -> str:
+    """Return the address of an argument of `<VirtualHost>`, as Apache says it."""
+    address = argument.rpartition(":")[0]
+    return "*" if address in _EVERY_ADDRESS else address
 
 
 def require_known(configuration: Configuration, names: Sequence[str]) -> None:
@@ -244,18 +249,18 @@ def require_known(configuration: Configuration, names: Sequence[str]) -> None:
             raise Refused(f"the virtual host of {host.names[0]} comes from a macro ({host.file})")
 
 
-def _block(now: bytes | None, base: tuple[Line, ...], number: int) -> Block | None:
-    """Return the block that begins at a line of a file as it is, from the file without our lines:
-    ours add no virtual host to somebody else's file.
+def _blocks(now: bytes, base: tuple[Line, ...]) -> dict[int, Block]:
+    """Return the blocks of a file without our lines, by the line at which each begins in the file
+    as it is: ours add no virtual host to somebody else's file.
     """
-    if now is None:
-        return None
-    there = [each for each in scan(now) if each.name == b"<virtualhost"]
-    index = next((at for at, each in enumerate(there) if each.number == number), None)
+    there = [each.number for each in scan(now) if each.name == b"<virtualhost"]
     found = blocks(base)
-    if index is None or len(found) != len(there):
-        return None
-    return found[index]
+    if len(found) != len(there):
+        return {}
+    return {
+        number: Block(each.opened, each.closed, unmarked(each.lines))
+        for number, each in zip(there, found, strict=True)
+    }
 
 
 def _virtual_host(path: str, line: int, block: Block, entries: Sequence[Host]) -> VirtualHost:

@@ -91,6 +91,21 @@ def blocks(lines: tuple[Line, ...]) -> tuple[Block, ...]:
     return tuple(found)
 
 
+def unmarked(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Return lines without those that `certctl secure` has added, for whatever certificate."""
+    found: list[Line] = []
+    inside = False
+    for each in lines:
+        ours = not each.name and each.text.startswith(b"#certctl")
+        if ours and each.text.startswith(b"#certctl begin "):
+            inside = True
+        if not (inside or ours):
+            found.append(each)
+        if ours and each.text.startswith(b"#certctl end "):
+            inside = False
+    return tuple(found)
+
+
 def _split(text: bytes) -> tuple[bytes, bytes, bytes]:
     """Return the name in lower case, and the rest, without the bracket of a section."""
     if text.startswith(b"#"):

@@ -332,6 +332,14 @@ def _replace_certificate(
             f"{server.where} has a certificate for {', '.join(others)} too",
             "Give all its names in one command: certctl secure " + " ".join((*wish.names, *others)),
         )
+    patterns = [each for each in server.names if set(each) & set("*~") or each.startswith(".")]
+    if patterns:
+        raise Refused(
+            f"{server.where} has a certificate for {', '.join(patterns)} too, which only DNS-01 can"
+            " validate",
+            "Give the names a server block of their own, for port 443 too, and run the command"
+            " again. Otherwise add the lines by hand:",
+        )
     for line in server.having(*CERTIFICATE_LINES):
         edit.late.add(_range_of(line, lambda each: each.name in CERTIFICATE_LINES, server))
     edit.tls.setdefault(_opened(server), []).extend(certificate_lines(files))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import textwrap
@@ -136,10 +137,12 @@ class Apache:
     @property
     def target_options(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        given = _option(self._master.words, "-f")
-        if given is not None:
-            root = _option(self._master.words, "-d") or self._dump().server_root
-            found["deploy.apache.config"] = str(Path(root, given))
+        root, given = (_option(self._master.words, each) for each in ("-d", "-f"))
+        script = _script_of(root)
+        if script is not None:
+            return {"deploy.apache.binary": script}
+        if root is not None or given is not None:
+            found["deploy.apache.config"] = self._dump().files[0].path
         executable = self._master.executable
         if executable is not None and executable not in _USUAL:
             found["deploy.apache.binary"] = executable
@@ -407,6 +410,14 @@ def _given(words: Sequence[str]) -> tuple[str, ...]:
 def _option(words: Sequence[str], flag: str) -> str | None:
     given = _given(words)
     return given[given.index(flag) + 1] if flag in given else None
+
+
+def _script_of(root: str | None) -> str | None:
+    """Return Debian's script for one of several Apaches, which knows its environment."""
+    suffix = Path(root).name.removeprefix("apache2-") if root else ""
+    if not root or not root.startswith("/etc/apache2-"):
+        return None
+    return shutil.which(f"apache2ctl-{suffix}", path="/usr/local/sbin:/usr/sbin")
 
 
 def _unseen(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -284,3 +284,30 @@ def test_a_module_that_is_not_installed_is_named() -> None:
 
     with pytest.raises(Refused, match="Apache does not load mod_ssl, which is needed"):
         plan(found, request("a.example"), PROGRAM, FILES)
+
+
+def test_two_certificates_have_their_own_lines_in_one_virtual_host() -> None:
+    first = change(plan(configuration(ONE, FIRST), request("a.example"), PROGRAM, FILES), "a.conf")
+    found = configuration(ONE, ("conf.d/a.conf", first.final))
+    other = read(
+        found.dump,
+        {"/a/main": MAIN, "/a/conf.d/a.conf": first.final}.__getitem__,
+        lambda data: restored(data, "b.example"),
+        lambda path: is_ours(path, "b.example", last=False),
+    )
+
+    edits = plan(other, request("b.example"), PROGRAM, FILES)
+
+    second = change(edits, "a.conf").final
+    assert second.count(b"R=301") == 2
+    assert b"RewriteRule" not in change(edits, "site-b.example.conf").final
+    assert restored(restored(second, "a.example"), "b.example") == SITE
+
+
+def test_a_certificate_for_a_pattern_too_is_not_replaced() -> None:
+    own = b"<VirtualHost *:443>\nServerName x.example\nServerAlias *.example\nSSLEngine on\n"
+    hosts = f"{ONE}*:443                  x.example (/a/conf.d/b.conf:1)\n"
+    found = configuration(hosts, FIRST, ("conf.d/b.conf", own + b"</VirtualHost>\n"))
+
+    with pytest.raises(Refused, match=r"has a certificate for \*.example too"):
+        plan(found, request("a.example", "x.example", "b.example"), PROGRAM, FILES)

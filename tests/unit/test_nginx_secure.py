@@ -384,3 +384,10 @@ def test_a_dump_of_nginx_shows_every_address_also_in_one_line() -> None:
         [("127.0.0.1", 8443)],
         [("unix:/x", 0)],
     ]
+
+
+def test_a_certificate_for_a_pattern_too_is_not_replaced() -> None:
+    own = block("listen 443 ssl;", "server_name a.example *.example;")
+
+    with pytest.raises(Refused, match=r"has a certificate for \*.example too"):
+        plan(configuration(SITE + own), request("a.example"), USUAL, FILES)
