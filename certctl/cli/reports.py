@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from certctl.cli.invocation import Invocation
-from certctl.engine.report import Report
+from certctl.engine.report import Report, error_of
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
 from certctl.model.errors import ConsentRequired, Declined, UsageError
@@ -63,7 +63,12 @@ def report_lines(
     happened are left out.
     """
     times = Times(local=invocation.output.terminal)
-    reported = [each for each in report.outcomes if everything or each.action not in _QUIET_ACTIONS]
+    known = {id(each) for each in report.printed_before}
+    reported = [
+        each
+        for each in report.outcomes
+        if everything or not (each.action in _QUIET_ACTIONS or id(error_of(each)) in known)
+    ]
     lines = [
         line
         for each in reported

@@ -9,18 +9,21 @@ from certctl.model.run import Outcome
 
 @dataclass(frozen=True)
 class Report:
-    """The outcomes of a run over `considered` certificates, and errors of the run itself."""
+    """The outcomes of a run over `considered` certificates, and errors of the run itself.
+    `printed_before` are those of its errors that scheduled runs have printed within the last day.
+    """
 
     outcomes: tuple[Outcome, ...] = ()
     errors: tuple[CertctlError, ...] = ()
     considered: int = 0
     interrupted: bool = False
     dry_run: bool = False
+    printed_before: tuple[CertctlError, ...] = ()
 
     @property
     def all_errors(self) -> tuple[CertctlError, ...]:
         """All errors: those of each certificate, then those of the run itself."""
-        own = [_error_of(outcome) for outcome in self.outcomes]
+        own = [error_of(outcome) for outcome in self.outcomes]
         return (*(error for error in own if error is not None), *self.errors)
 
     @property
@@ -35,7 +38,8 @@ class Report:
         return worst(statuses)
 
 
-def _error_of(outcome: Outcome) -> CertctlError | None:
+def error_of(outcome: Outcome) -> CertctlError | None:
+    """Return what went wrong with a certificate, None if nothing did."""
     deploy = outcome.deploy.error if outcome.deploy else None
     for error in (outcome.error, outcome.incomplete, deploy):
         if isinstance(error, CertctlError):

@@ -24,11 +24,20 @@ class LastAlert:
 
 
 @dataclass(frozen=True)
+class PrintedFailure:
+    """A failure, as `NAME CODE`, that a scheduled run of `renew` printed, and when."""
+
+    failure: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class RunHistory:
     """The recent scheduled runs of `renew`, the oldest first (`run.json`).
 
     `exit_status` is that of the latest run and `succeeded_at` the time of the latest success, None
     if unknown. `last_alert` is None if no failure is outstanding that an alert was sent about.
+    `printed` has the failures that are outstanding and were printed.
     `latest_in_future` is the latest run that a wrong clock has dated in the future; it is not among
     `runs`. `external`: something other than a timer or cron job of certctl's runs `renew`, as the
     user has said.
@@ -38,6 +47,7 @@ class RunHistory:
     exit_status: int | None = None
     succeeded_at: datetime | None = None
     last_alert: LastAlert | None = None
+    printed: tuple[PrintedFailure, ...] = ()
     latest_in_future: datetime | None = None
     external: bool = False
 

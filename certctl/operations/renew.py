@@ -62,7 +62,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
         report = Report((), (stopped,), len(names), interrupted=True, dry_run=request.dry_run)
     report = replace(report, errors=(*errors, *report.errors), dry_run=request.dry_run)
     if request.regular and names:
-        report_run(report, run)
+        report = report_run(report, run)
     return report
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.model.errors import AlertFailed, CertctlError, ExitStatus, StoreError
-from certctl.model.run import LastAlert, RunFailure, RunSummary
+from certctl.model.run import LastAlert, PrintedFailure, RunFailure, RunSummary
 
 if TYPE_CHECKING:
     from certctl.model.ports import Alert
@@ -25,8 +26,10 @@ REMINDER_INTERVAL = timedelta(days=1)
 _UNNAMED = "-"
 
 
-def report_run(report: Report, run: Run) -> None:
-    """Send alerts about a run and record its result; warn if either fails."""
+def report_run(report: Report, run: Run) -> Report:
+    """Send alerts about a run and record its result; warn if either fails. Return the report with
+    the errors that need not be printed again.
+    """
     now = run.services.clock.now()
     summary = RunSummary(
         now,
@@ -34,7 +37,8 @@ def report_run(report: Report, run: Run) -> None:
         report.considered,
         tuple(_failure(each) for each in report.all_errors),
     )
-    last_alert = run.services.machine.history().last_alert
+    history = run.services.machine.history()
+    last_alert, printed = history.last_alert, history.printed
     if report.interrupted:
         pass  # the user who stopped it knows; the next run reports the rest
     elif report.exit_status is ExitStatus.DONE:
@@ -44,10 +48,35 @@ def report_run(report: Report, run: Run) -> None:
                 alert.succeeded(summary)
     else:
         last_alert = _alert_failures(summary, last_alert, run)
+    if not report.interrupted:
+        report, printed = _without_printed(report, printed, now)
     try:
-        run.services.machine.record_run(now, summary.exit_status, last_alert)
+        run.services.machine.record_run(now, summary.exit_status, last_alert, printed)
     except StoreError as error:
         run.warn(error.message)
+    return report
+
+
+def _without_printed(
+    report: Report, before: Sequence[PrintedFailure], now: datetime
+) -> tuple[Report, tuple[PrintedFailure, ...]]:
+    """Return the report with the errors that were printed before, and what is printed by now."""
+    failures = [f"{each.name or _UNNAMED} {each.code}" for each in report.all_errors]
+    printed = printed_after(failures, before, now)
+    again = {each.failure for each in printed if each.at == now}
+    quiet = zip(report.all_errors, failures, strict=True)
+    silent = tuple(error for error, failure in quiet if failure not in again)
+    return replace(report, printed_before=silent), printed
+
+
+def printed_after(
+    failures: Sequence[str], before: Sequence[PrintedFailure], now: datetime
+) -> tuple[PrintedFailure, ...]:
+    """Return the failures of a run with when each was printed last: at `now` what is new, or was
+    last printed a day ago. What no longer fails is left out, and is new if it fails again.
+    """
+    last = {each.failure: each.at for each in before if now - each.at < REMINDER_INTERVAL}
+    return tuple(PrintedFailure(each, last.get(each, now)) for each in dict.fromkeys(failures))
 
 
 def alert_due(failures: Sequence[str], last_alert: LastAlert | None, summary: RunSummary) -> bool:

@@ -160,14 +160,23 @@ def files_lines(files: CertificateFiles) -> list[str]:
     )
 
 
-def report_result(report: Report, lines: Sequence[object]) -> Result:
-    """Return the result of a run: its outcomes as JSON, and `lines` as text."""
+def report_result(report: Report, lines: Sequence[object], *, one_line: bool = False) -> Result:
+    """Return the result of a run: its outcomes as JSON, and `lines` as text. With `one_line`, each
+    error is printed on one line.
+    """
     data: dict[str, Json] = {
         "dry_run": report.dry_run,
         "considered": report.considered,
         "certificates": [outcome_object(each) for each in report.outcomes],
     }
-    return Result(data, lines, report.all_errors, report.exit_status)
+    return Result(
+        data,
+        lines,
+        report.all_errors,
+        report.exit_status,
+        printed_before=report.printed_before,
+        one_line=one_line,
+    )
 
 
 def outcome_object(outcome: Outcome) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from certctl.model.errors import CertctlError, UsageError, ValidationFailed
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.text import MESSAGE, escaped
+from certctl.model.text import MESSAGE, escaped, printable
 from certctl.output import document
 from certctl.output.document import Result
 from certctl.output.tables import GAP, Row, Table, drawn
@@ -141,8 +141,12 @@ class Output:
             for line in result.lines:
                 self._print(line)
         self.stdout.flush()
+        quiet = {id(each) for each in result.printed_before}
         for error in () if result.silent else result.errors:
-            self.error(error)
+            if result.one_line and id(error) not in quiet:
+                self._error_on_one_line(error)
+            elif id(error) not in quiet:
+                self.error(error)
 
     def error(self, error: CertctlError) -> None:
         """Print an error as text: what happened, the CA's reason for each name, and the hint."""
@@ -154,6 +158,11 @@ class Output:
                     self._print_labelled("", f"       {identifier}: {reason}")
         if error.hint:
             self._print_labelled(" hint", error.hint, "1")
+
+    def _error_on_one_line(self, error: CertctlError) -> None:
+        name = "" if _is_named(error) else f"{error.name}: "
+        hint = f" ({printable(error.hint)})" if error.hint else ""
+        self._print_labelled("error", f"{name}{printable(error.message)}{hint}", "1;31")
 
     def warning(self, message: str) -> None:
         """Print a warning, unless --quiet is given."""

@@ -23,7 +23,8 @@ class Result:
     """The result of a command: `data` for JSON, `lines` for text output; both are filled, except
     where there can be thousands of rows.
 
-    `silent`: the lines already contain the errors.
+    `silent`: the lines already contain the errors. `printed_before` are errors that are not printed
+    as text again. `one_line`: each error is printed on one line, as cron and journals expect.
     """
 
     data: Mapping[str, Json] = field(default_factory=dict)
@@ -31,6 +32,8 @@ class Result:
     errors: Sequence[CertctlError] = ()
     exit_status: ExitStatus | PluginStatus = ExitStatus.DONE
     silent: bool = False
+    printed_before: Sequence[CertctlError] = ()
+    one_line: bool = False
 
 
 def render(command: str, result: Result, *, indented: bool = False, kind: str | None = None) -> str:

@@ -87,6 +87,7 @@ def believed_history(history: RunHistory, now: datetime) -> RunHistory:
         exit_status=None if left_out else history.exit_status,
         succeeded_at=believed(history.succeeded_at, now),
         last_alert=None if last_alert and in_future(last_alert.at, now) else last_alert,
+        printed=tuple(each for each in history.printed if not in_future(each.at, now)),
         latest_in_future=max(left_out, default=None),
     )
 

@@ -15,7 +15,13 @@ from certctl.model.certificate import Version
 from certctl.model.delivery import Deployment, InterruptedCopies, SavedFile
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.ports import HeldLock, Imports
-from certctl.model.run import LastAlert, OutstandingPostHooks, RunHistory, TemporaryFile
+from certctl.model.run import (
+    LastAlert,
+    OutstandingPostHooks,
+    PrintedFailure,
+    RunHistory,
+    TemporaryFile,
+)
 from certctl.model.spec import CertificateSpec
 
 
@@ -148,10 +154,14 @@ class Machine(CertificateMachine, Protocol):
         ...
 
     def record_run(
-        self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
+        self,
+        now: datetime,
+        exit_status: int,
+        last_alert: LastAlert | None = None,
+        printed: Sequence[PrintedFailure] = (),
     ) -> None:
-        """Record a scheduled run of `renew` that ended at `now`, and the last alert. None clears
-        the alert.
+        """Record a scheduled run of `renew` that ended at `now`, the last alert, and the failures
+        that were printed. What is left out is cleared.
         """
         ...
 

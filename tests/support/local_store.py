@@ -15,7 +15,7 @@ from pathlib import Path
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
 from certctl.model.delivery import THIS_MACHINE, Deployment
 from certctl.model.ports import Clock
-from certctl.model.run import LastAlert, RunHistory, TemporaryFile
+from certctl.model.run import LastAlert, PrintedFailure, RunHistory, TemporaryFile
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import with_wanted
@@ -266,10 +266,14 @@ class LocalStore:
         return self._runs.history(self._clock.now())
 
     def record_run(
-        self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
+        self,
+        now: datetime,
+        exit_status: int,
+        last_alert: LastAlert | None = None,
+        printed: Sequence[PrintedFailure] = (),
     ) -> None:
         self._layout.create_directory(self._layout.home)
-        self._runs.record(now, exit_status, last_alert)
+        self._runs.record(now, exit_status, last_alert, printed)
 
     def record_external_schedule(self, *, external: bool) -> None:
         self._layout.create_directory(self._layout.home)

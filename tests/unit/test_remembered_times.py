@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from certctl.model.ca import LedgerEntry, LimitedAction
 from certctl.model.certificate import AriState, LastError, RenewalInfo, RenewalState
 from certctl.model.delivery import Deployment
-from certctl.model.run import LastAlert, RunHistory
+from certctl.model.run import LastAlert, PrintedFailure, RunHistory
 from certctl.rules.remembered_state import (
     believed_deployment,
     believed_entries,
@@ -201,7 +201,8 @@ def test_each_file_is_read_without_what_a_clock_that_was_ahead_wrote(tmp_path: P
     store.save_deployment(NAME, Deployment(1, None, FUTURE, 1, failed(FUTURE), FUTURE, FUTURE))
     failure = tried(1, FUTURE, failed(FUTURE), FUTURE)
     store.save_renewal_state(NAME, failure, next_action_at=FUTURE)
-    store.record_run(FUTURE, 0, LastAlert(FUTURE, ("a b",)))
+    printed = [PrintedFailure("a b", FUTURE)]
+    store.record_run(FUTURE, 0, LastAlert(FUTURE, ("a b",)), printed)
 
     found = open_store(tmp_path).status(NAME)
 

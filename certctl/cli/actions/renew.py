@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from certctl.cli.chosen import choose, nothing_chosen
 from certctl.cli.invocation import Invocation
@@ -42,8 +43,12 @@ def run(
             chosen, force=force, dry_run=dry_run, unattended=not invocation.interactive
         )
         report = renew(request, run)
+        watched = invocation.environment.stderr.isatty()
+        if watched:
+            report = replace(report, printed_before=())
         everything = bool(chosen) or invocation.output.terminal
-        return report_result(report, report_lines(report, run, invocation, everything=everything))
+        lines = report_lines(report, run, invocation, everything=everything)
+        return report_result(report, lines, one_line=request.regular and not watched)
 
 
 def _repeat(invocation: Invocation, every: str, *, once: bool) -> None:

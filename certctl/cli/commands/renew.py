@@ -42,5 +42,5 @@ def command() -> None:
     """Renew certificates that are due, and retry pending deployments.
 
     Considers all certificates, or those chosen. Each is renewed with its saved options; renew asks
-    no questions.
+    no questions. Off a terminal, a run for all prints each failure once, and then once a day.
     """

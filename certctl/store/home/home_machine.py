@@ -9,7 +9,13 @@ from pathlib import Path
 from certctl.model.certificate import Version
 from certctl.model.delivery import Deployment, InterruptedCopies, SavedFile
 from certctl.model.errors import StoreError
-from certctl.model.run import LastAlert, OutstandingPostHooks, RunHistory, TemporaryFile
+from certctl.model.run import (
+    LastAlert,
+    OutstandingPostHooks,
+    PrintedFailure,
+    RunHistory,
+    TemporaryFile,
+)
 from certctl.model.spec import CertificateSpec
 from certctl.store.home.imports import Imports
 from certctl.store.home.parts import Parts
@@ -86,10 +92,14 @@ class HomeMachine:
         return self._parts.runs.history(self._parts.clock.now())
 
     def record_run(
-        self, now: datetime, exit_status: int, last_alert: LastAlert | None = None
+        self,
+        now: datetime,
+        exit_status: int,
+        last_alert: LastAlert | None = None,
+        printed: Sequence[PrintedFailure] = (),
     ) -> None:
         self._layout.create_directory(self._layout.home)
-        self._parts.runs.record(now, exit_status, last_alert)
+        self._parts.runs.record(now, exit_status, last_alert, printed)
 
     def record_external_schedule(self, *, external: bool) -> None:
         self._layout.create_directory(self._layout.home)

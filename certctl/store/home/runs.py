@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from certctl.model.errors import StoreCorrupt, StoreError
-from certctl.model.run import LastAlert, RunHistory
+from certctl.model.run import LastAlert, PrintedFailure, RunHistory
 from certctl.rules.remembered_state import believed_history
 from certctl.store.codec import to_json
 from certctl.store.home import version1
@@ -30,7 +31,13 @@ class Runs:
         except StoreError:
             return RunHistory()
 
-    def record(self, now: datetime, exit_status: int, last_alert: LastAlert | None) -> None:
+    def record(
+        self,
+        now: datetime,
+        exit_status: int,
+        last_alert: LastAlert | None,
+        printed: Sequence[PrintedFailure] = (),
+    ) -> None:
         """Add a run. Runs with a later time are dropped: the clock was set back.
 
         Raises `StoreError` if the history cannot be read, or was written by a newer certctl.
@@ -44,6 +51,7 @@ class Runs:
                 exit_status=exit_status,
                 succeeded_at=now if exit_status == 0 else before.succeeded_at,
                 last_alert=last_alert,
+                printed=tuple(printed),
             )
         )
 
