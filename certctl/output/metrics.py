@@ -98,6 +98,17 @@ def metrics_text(views: Sequence[CertificateView], history: RunHistory) -> bytes
     return generate_latest(registry)
 
 
+_LABELS = ("name", "ca", "key_type", "issuer")
+"""The labels of what is measured of a certificate."""
+
+
+def _labels(view: CertificateView) -> list[str]:
+    """Return the values of the labels, "" for what is not known. They change with a renewal at
+    most.
+    """
+    return [view.name, view.ca, view.key_type or "", view.live.issuer if view.live else ""]
+
+
 class _Collector:
     """Provides the metrics to the library."""
 
@@ -117,10 +128,10 @@ class _Collector:
             "certctl_certificates", "Certificates in the home directory.", value=len(self._views)
         )
         for name, (text, of_view) in _CERTIFICATE_METRICS.items():
-            family = GaugeMetricFamily(name, text, labels=["name"])
+            family = GaugeMetricFamily(name, text, labels=_LABELS)
             for view in self._views:
                 if (value := of_view(view)) is not None:
-                    family.add_metric([view.name], float(value))
+                    family.add_metric(_labels(view), float(value))
             yield family
         for name, (text, of_history) in _RUN_METRICS.items():
             if (value := of_history(self._history)) is not None:

@@ -24,9 +24,12 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def read(text: str) -> dict[str, dict[str, float]]:
-    """The samples of each metric, by the value of their one label; "" where they have none."""
+    """The samples of each metric, by the name or version in their labels; "" without labels."""
     return {
-        family.name: {"".join(each.labels.values()): each.value for each in family.samples}
+        family.name: {
+            each.labels.get("name", each.labels.get("version", "")): each.value
+            for each in family.samples
+        }
         for family in text_string_to_metric_families(text)
     }
 
@@ -63,6 +66,22 @@ def test_each_certificate_has_its_times_its_failures_and_its_debt(home: Path) ->
     assert found["certctl_certificate_deployment_pending"] == {"good.example": 0, "bad.example": 1}
     assert found["certctl_certificate_readable"]["broken.example"] == 0
     assert found["certctl_certificates"] == {"": 3}
+
+
+def test_a_metric_of_a_certificate_has_its_ca_its_key_type_and_its_issuer(home: Path) -> None:
+    text = certctl("metrics", home=home).stdout
+    found = {
+        (family.name, each.labels["name"]): each.labels
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+        if "name" in each.labels
+    }
+
+    known = {"ca": "ca.example", "key_type": "ecdsa-p256", "issuer": "A Test Root"}
+    name = "certctl_certificate_not_after_timestamp_seconds"
+    assert found[name, "good.example"] == {"name": "good.example", **known}
+    unread = found["certctl_certificate_readable", "broken.example"]
+    assert unread == {"name": "broken.example", "ca": "", "key_type": "", "issuer": ""}
 
 
 def test_the_last_run_has_its_time_and_its_result(home: Path) -> None:
