@@ -53,6 +53,7 @@ COMMANDS = MappingProxyType(
         "import": "Take certificates over from certbot, acme.sh and others.",
         "schedule": "Run renew every hour, with systemd or cron.",
         "check": "Check certificates and services, for Nagios-like monitoring.",
+        "report": "Write a page about all certificates that a browser opens.",
         "metrics": "Print metrics for Prometheus, or write them to a file.",
         "doctor": "Find problems that would make an issuance or a renewal fail.",
         "dns": "Test DNS providers, and create persistent and CAA records.",

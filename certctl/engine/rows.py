@@ -17,6 +17,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import decide
+from certctl.rules.service_address import format_service
 from certctl.store.records import ListRow
 
 
@@ -40,7 +41,8 @@ class CertificateView:
     `names` are those asked for, which the live version may not have. `failures` and
     `deploy_failures` count consecutive failures. `has_target`: something on this machine is told of
     a new version, or given a copy of it, or checked for it. `key_type` is that of the live version,
-    or the one asked for. Before `retry_at` nothing that failed is tried again.
+    or the one asked for. Before `retry_at` nothing that failed is tried again. `places` is what it
+    is deployed to or checked at, such as `nginx`, `copy /etc/app/key.pem` and `localhost:8443`.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
     `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
@@ -73,6 +75,7 @@ class CertificateView:
     managed_by: str | None = None
     key_type: str | None = None
     retry_at: datetime | None = None
+    places: tuple[str, ...] = ()
 
     @property
     def failing(self) -> bool:
@@ -142,6 +145,7 @@ def to_saved(view: CertificateView) -> dict[str, object]:
         "profile": view.profile,
         "managed_by": view.managed_by,
         "key_type": view.key_type,
+        "places": view.places,
     }
 
 
@@ -187,6 +191,7 @@ def from_saved(
             profile=row["profile"],
             managed_by=row["managed_by"],
             key_type=row["key_type"],
+            places=tuple(row["places"]),
         )
         return view, datetime.fromisoformat(row["until"])
     except (KeyError, TypeError, ValueError):
@@ -224,7 +229,17 @@ def _view(
         managed_by=spec.managed_by,
         key_type=live.facts.key_type if live else spec.key_type.value,
         retry_at=_retry_at(status, now),
+        places=_places(spec),
     )
+
+
+def _places(spec: CertificateSpec) -> tuple[str, ...]:
+    deploy = spec.deploy
+    commands = {"reload command": deploy.reload, "deploy hook": deploy.deploy_hook}
+    hooks = [what for what, command in commands.items() if command]
+    copies = [f"copy {each.to}" for each in deploy.copies]
+    services = [format_service(each) for each in deploy.verify]
+    return tuple(dict.fromkeys((*deploy.targets, *services, *copies, *hooks)))
 
 
 def _retry_at(status: CertificateStatus, now: datetime) -> datetime | None:

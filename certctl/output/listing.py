@@ -29,7 +29,7 @@ _STYLES = MappingProxyType(
 )
 """Only colours that are legible on a light and on a dark background."""
 
-_STATES = MappingProxyType(
+STATES = MappingProxyType(
     {
         "expired": "expired",
         "revoked": "revoked",
@@ -64,7 +64,7 @@ def sorted_views(views: Sequence[CertificateView], order: str) -> list[Certifica
     """Return rows in the order `name`, `expires`, `renews`, `state` or `ca`; what is equal or
     unknown comes by name, and last.
     """
-    serious = list(_STATES)
+    order_of_states = list(STATES)
 
     def key(view: CertificateView) -> tuple[object, str]:
         match order:
@@ -73,12 +73,17 @@ def sorted_views(views: Sequence[CertificateView], order: str) -> list[Certifica
             case "renews":
                 return view.renews_at or _NEVER, view.name
             case "state":
-                return serious.index(view.state), view.name
+                return order_of_states.index(view.state), view.name
             case "ca":
                 return view.ca, view.name
         return "", view.name
 
     return sorted(views, key=key)
+
+
+def serious(views: Sequence[CertificateView]) -> list[CertificateView]:
+    """Return rows with the most serious states first."""
+    return sorted_views(views, "state")
 
 
 def list_table(views: Sequence[CertificateView], times: Times, *, short: bool) -> Table:
@@ -101,7 +106,7 @@ def problem_lines(views: Sequence[CertificateView], times: Times) -> list[object
     """Return one line for each certificate with a problem: what is wrong, and when it is tried
     again. Those that cannot be read are errors of the command.
     """
-    found = [(view, text) for view in views if (text := _problem(view, times))]
+    found = [(view, text) for view in views if (text := problem_of(view, times))]
     lines: list[object] = [
         Paragraph(f"{view.name}: {text}{_next_attempt(view, times)}")
         for view, text in found[:_MOST_PROBLEMS]
@@ -114,7 +119,7 @@ def problem_lines(views: Sequence[CertificateView], times: Times) -> list[object
 def totals(views: Sequence[CertificateView]) -> str:
     """Return how many certificates there are, and how many of each state: the most first."""
     counts = Counter(view.state for view in views)
-    text = ", ".join(f"{count} {_STATES[state]}" for state, count in counts.most_common())
+    text = ", ".join(f"{count} {STATES[state]}" for state, count in counts.most_common())
     return f"{len(views)}: {text}"
 
 
@@ -162,7 +167,7 @@ def _short_names(view: CertificateView) -> str:
     return f"{first} +{len(others)}" if others else first
 
 
-def _problem(view: CertificateView, times: Times) -> str | None:
+def problem_of(view: CertificateView, times: Times) -> str | None:
     """Return what is wrong with a certificate, None if nothing is."""
     reason = view.last_error.message.split("\n", 1)[0] if view.last_error else ""
     match view.state:

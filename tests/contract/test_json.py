@@ -400,6 +400,7 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
         "metrics": [],
         "register": [],
         "renew": [],
+        "report": [],
         "schedule": ["show"],
         "snippet": ["nginx", "a.example"],
     }.get(command, ["a.example"])
