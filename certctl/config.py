@@ -18,9 +18,10 @@ from certctl.rules.credentials import (
     read_tables,
     without_tables,
 )
-from certctl.rules.paths import absolute_path, home_expanded, require_utf8
+from certctl.rules.paths import SYSTEM_HOME, absolute_path, home_expanded, require_utf8
 from certctl.rules.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
 from certctl.rules.spec import RENAMED, with_absolute_paths, with_current_keys, with_method
+from certctl.rules.variables import HOME, PREFIX
 from certctl.system.reading import read_trusted
 
 FILE_NAME = "certctl.toml"
@@ -35,15 +36,24 @@ def home_directory(
     Relative paths are resolved against `directory`. Raises `ConfigurationError` if the path cannot
     be used (see `certctl.rules.paths`).
     """
-    given = flag or environment.get("CERTCTL_HOME")
+    given = flag or environment.get(HOME)
     if given:
         return absolute_path(given, directory)
     if user_id == 0:
-        return Path("/etc/certctl")
+        return SYSTEM_HOME
     configured = Path(environment.get("XDG_CONFIG_HOME", ""))
     if not configured.is_absolute():  # as the XDG base directory specification requires
         configured = home_expanded(environment.get("HOME", "~")) / ".config"
     return absolute_path(configured / "certctl", directory)
+
+
+def hidden_system_home(home: Path, system_home: Path, user_id: int) -> bool:
+    """Return whether an ordinary user without certificates of their own may expect to see those of
+    the system, which only root can.
+    """
+    if user_id == 0 or home == system_home or (home / "certificates").exists():
+        return False
+    return (system_home / "certificates").is_dir()
 
 
 def load(
@@ -111,7 +121,7 @@ def _read_environment(
 ) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for variable, text in environment.items():
-        if not text or not variable.startswith("CERTCTL_") or variable == "CERTCTL_HOME":
+        if not text or not variable.startswith(PREFIX) or variable == HOME:
             continue
         option = options.of_variable(variable)
         if option is None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -429,6 +430,11 @@ def _timeout(network: Network, order: Order, about: str) -> OrderTimeout:
     )
 
 
+def _doctor(names: Iterable[str]) -> str:
+    """Return the command that examines the first of these names."""
+    return f"certctl doctor {shlex.quote(next(iter(names)))}"
+
+
 def _validation_failed(network: Network, order: Order, failed: dict[str, str]) -> ValidationFailed:
     total = max(len(order.identifiers), len(failed))
     reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
@@ -437,5 +443,5 @@ def _validation_failed(network: Network, order: Order, failed: dict[str, str]) -
         f"validation by {network.host} failed{of_many}: {reasons}",
         reasons=tuple(failed.items()),
         hint="Check from outside your network what the CA sees: the DNS records of each name, and "
-        "the server that answers there.",
+        f"the server that answers there. For a check from here, run: {_doctor(failed)}",
     )

@@ -58,8 +58,8 @@ TLS_ALPN_01 = Purpose(
     "TLS-ALPN-01",
     "challenge.tls_alpn",
     "Have certctl listen on another port (--tls-alpn-port) and that server forward connections with"
-    " the ALPN protocol acme-tls/1 to it (docs/challenges.md shows how); or stop the server while"
-    " certctl runs (--pre-hook and --post-hook).",
+    " the ALPN protocol acme-tls/1 to it (nginx by ssl_preread, HAProxy by req.ssl_alpn); or stop"
+    " the server while certctl runs (--pre-hook and --post-hook).",
     "Run certctl as root; or allow all users to open the port"
     " (sysctl net.ipv4.ip_unprivileged_port_start=443), or only certctl's interpreter"
     " (setcap cap_net_bind_service=+ep); or forward port 443 to a port above 1023"

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TextIO
 
 from certctl.model.lazy_dataclass import dataclass
-from certctl.rules.paths import UNREACHABLE
+from certctl.rules.paths import SYSTEM_HOME, UNREACHABLE
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment of one command; `directory` is `UNREACHABLE` if it cannot be determined."""
+    """The environment of one command; `directory` is `UNREACHABLE` if it cannot be determined.
+    `system_home` is root's home directory of certctl.
+    """
 
     stdin: TextIO
     stdout: TextIO
@@ -25,6 +27,7 @@ class Environment:
     variables: Mapping[str, str]
     directory: Path
     user_id: int
+    system_home: Path = SYSTEM_HOME
 
 
 def of_this_process() -> Environment:

@@ -15,6 +15,7 @@ from types import FrameType
 
 from certctl import config
 from certctl.cli.invocation import Invocation
+from certctl.dns.loading import provider_names
 from certctl.engine.plugins import option_table
 from certctl.engine.run import Run
 from certctl.library import Untrusted, open_home, services_of
@@ -25,6 +26,8 @@ from certctl.output.json_lines import Lines
 from certctl.output.log import Log
 from certctl.output.progress import Progress
 from certctl.rules.paths import absolute_path
+from certctl.rules.settings import OptionTable, Settings
+from certctl.rules.variables import candidates, has_no_effect, is_of_provider
 from certctl.system.clock import SystemClock
 
 
@@ -38,6 +41,13 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
         directory=environment.directory,
         user_id=environment.user_id,
     )
+    if untrusted == "warn" and config.hidden_system_home(
+        home, environment.system_home, environment.user_id
+    ):
+        output.warning(
+            f"{home} has no certificates. Those of this system are in {environment.system_home},"
+            f" which only root can read: sudo certctl {invocation.command}"
+        )
     settings = config.load(
         home,
         environment.variables,
@@ -45,6 +55,7 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
         directory=environment.directory,
         options=option_table(),
     )
+    _warn_of_variables(invocation, settings)
     stop = threading.Event()
     stores = open_home(home, settings, warn=output.warning, stop=stop, untrusted=untrusted)
     with ExitStack() as stack:
@@ -74,6 +85,20 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
         if invocation.opened is not None:
             services = replace(services, opened=invocation.opened)
         yield stack.enter_context(Run(services, stop))
+
+
+def _warn_of_variables(invocation: Invocation, settings: Settings) -> None:
+    """Warn of variables that look like certctl's; not in runs of cron, which would do so hourly."""
+    if invocation.command == "renew" and not invocation.environment.stderr.isatty():
+        return
+    table, variables = settings.table, invocation.environment.variables
+    for each in candidates(variables):
+        if not isinstance(table, OptionTable) or table.of_variable(each) is not None:
+            continue
+        if is_of_provider(each, provider_names()):
+            continue
+        known = [option.environment for option in table.values() if option.environment]
+        invocation.output.warning(has_no_effect(each, known))
 
 
 def _to_all(sinks: Sequence[EventSink]) -> EventSink:

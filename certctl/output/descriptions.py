@@ -25,7 +25,8 @@ def _text(event: Event) -> str:
         case events.OrderPlaced():
             return f"order {'resumed' if event.resumed else 'created'}: {event.url}"
         case events.ChallengesPresented():
-            return f"{event.type} responses published for {', '.join(event.identifiers)}"
+            names = ", ".join(event.identifiers)
+            return f"{event.type} responses published for {names}; checking that they are visible"
         case events.ChallengesSeen():
             return (
                 f"responses visible after {event.seconds:.1f} s; waiting for validation by the CA"

@@ -12,6 +12,9 @@ UNREACHABLE = Path()
 (after nsenter, or an exec into a container): only absolute paths can be used there.
 """
 
+SYSTEM_HOME = Path("/etc/certctl")
+"""The home directory of root, who manages the certificates of a system."""
+
 
 def absolute_path(path: str | Path, directory: str | Path) -> Path:
     """Return a path relative to `directory` as an absolute one, with `~` expanded.

@@ -221,7 +221,7 @@ def _within(option: Option, value: float) -> bool:
 def unknown(key: str, known: Iterable[str], where: str) -> ConfigurationError:
     """Return the error for an unknown key, with the closest match as a hint."""
     near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"Did you mean {near[0]}?" if near else "docs/configuration.md lists all settings."
+    hint = f"Did you mean {near[0]}?" if near else "All settings are listed by: man certctl.toml"
     return ConfigurationError(
         f"{where}: unknown setting {key!r}", hint=hint, code="configuration.unknown_key"
     )
@@ -291,7 +291,7 @@ def _right(option: Option, value: object) -> str:
     if near:
         return f"Did you mean {near[0]}?"
     if option.default is None or isinstance(option.default, bool | tuple):
-        return "docs/configuration.md describes every setting."
+        return "Every setting is described by: man certctl.toml"
     default = option.default
     shown = f"{default:g}" if isinstance(default, float) else default
     return f"Correct it, or leave it out for the default, {shown}."

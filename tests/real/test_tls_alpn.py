@@ -82,7 +82,7 @@ def test_a_taken_port_is_said_with_its_holder_and_the_way_out(
     assert (finished.exit_status, error["code"]) == (1, "challenge.tls_alpn.port_taken")
     assert f"port {authority.tls_port} is in use by" in error["message"]
     assert f"(pid {os.getpid()})" in error["message"]
-    assert "docs/challenges.md" in error["hint"]
+    assert "ssl_preread" in error["hint"]
     assert here.leftovers() == []
 
 

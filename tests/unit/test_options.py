@@ -216,7 +216,7 @@ def test_an_unknown_key_is_answered_with_the_nearest_right_one(key: str, near: s
 def test_a_key_like_no_other_is_answered_with_where_they_are_listed() -> None:
     error = unknown("qwertz", TABLE, "certctl.toml")
 
-    assert error.hint == "docs/configuration.md lists all settings."
+    assert error.hint == "All settings are listed by: man certctl.toml"
 
 
 def test_tables_become_dotted_keys() -> None:

@@ -49,7 +49,10 @@ SAID = [
     ),
     (
         events.ChallengesPresented("a.example", NOW, "http-01", ("a.example", "b.example")),
-        "a.example: http-01 responses published for a.example, b.example",
+        (
+            "a.example: http-01 responses published for a.example, b.example;"
+            " checking that they are visible"
+        ),
     ),
     (
         events.ChallengesSeen("a.example", NOW, 2.04),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from certctl.cli import dns_persist
-from certctl.cli.completion import CertificateName
+from certctl.cli.completion import CertificateName, setting_values
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, Group, examples, settings
 from certctl.dns.loading import provider_options
@@ -39,7 +39,7 @@ def list_() -> None:
 
 
 @command.command("show", cls=Command, epilog=examples("certctl dns show cloudflare"))
-@click.argument("provider")
+@click.argument("provider", shell_complete=setting_values("challenge.dns_provider"))
 @implemented_by("certctl.cli.actions.dns:show")
 def show() -> None:
     """Show the options of a provider, with an example for certctl.toml."""

@@ -31,7 +31,7 @@ from certctl.model.ca import RevocationReason
 )
 @click.option(
     "--reason",
-    type=click.Choice([each.value for each in RevocationReason]),
+    type=click.Choice([each.value for each in RevocationReason], case_sensitive=False),
     default=RevocationReason.UNSPECIFIED.value,
     show_default=True,
     help="Revocation reason. Not every CA accepts every reason.",

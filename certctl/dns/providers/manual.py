@@ -32,7 +32,11 @@ class ManualProvider:
 
     def present(self, records: Sequence[TxtRecord]) -> None:
         """Have the records added. Raises `ChallengeError` without a terminal."""
-        self._instruct("Add these records to the DNS, and keep others at the same name:", records)
+        self._instruct(
+            "Add these records to the DNS, and keep others at the same name. After Enter, certctl\n"
+            "waits until every authoritative name server has them, which can take some minutes.",
+            records,
+        )
 
     def cleanup(self, records: Sequence[TxtRecord]) -> None:
         """Have the records removed. Raises `ChallengeError` without a terminal."""
