@@ -28,6 +28,7 @@ from certctl.model.values import Value
 from certctl.rules.settings import Settings, Source, check, flatten, unknown
 from certctl.rules.spec import with_absolute_paths, with_method
 from certctl.store.home.audit import Audit
+from certctl.store.home.foreign import require_own
 from certctl.store.home.home import Home
 from certctl.system.clock import SystemClock
 
@@ -299,6 +300,7 @@ def open_home(
     untrusted: Untrusted = "refuse",
 ) -> Home:
     """Return the stores of a home directory. `warn` is called with what is wrong with it."""
+    require_own(home)
     opened = Home(home, settings, SystemClock(), stop=stop, warn=warn)
     if untrusted == "refuse":
         opened.trust.require()

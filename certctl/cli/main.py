@@ -228,6 +228,11 @@ def _translated(error: click.ClickException, invocation: Invocation) -> UsageErr
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "certctl"
     invocation.command = path.partition(" ")[2]
+    if isinstance(error, click.NoSuchOption):
+        from certctl.rules.certbot_words import answer_for_flag  # noqa: PLC0415 - for a mistake
+
+        if (answer := answer_for_flag(error.option_name)) is not None:
+            return answer
     message, suggests, suggestion = error.format_message().partition(" Did you mean ")
     message = message.rstrip(".").replace("is not a valid integer range", "is not a whole number")
     hint = f"Did you mean {suggestion}" if suggests else f"{path} --help"

@@ -321,6 +321,15 @@ def no_such_command(given: str, known: Iterable[str], path: str) -> UsageError:
     )
 
 
+def _answered(given: str, context: click.Context) -> UsageError | None:
+    """Return the error for a subcommand of certbot that was given to certctl."""
+    if context.parent is not None:
+        return None
+    from certctl.rules.certbot_words import answer_for_command  # noqa: PLC0415 - for a mistake
+
+    return answer_for_command(given)
+
+
 class Group(click.Group):
     """A command with subcommands, listed in the order of their definition."""
 
@@ -337,7 +346,7 @@ class Group(click.Group):
         known = self.list_commands(ctx)
         if args and args[0] not in known and not args[0].startswith("-"):
             _remember_command(ctx)
-            raise no_such_command(args[0], known, ctx.command_path)
+            raise _answered(args[0], ctx) or no_such_command(args[0], known, ctx.command_path)
         return super().resolve_command(ctx, args)
 
 
