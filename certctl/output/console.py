@@ -100,6 +100,7 @@ class Output:
         self.quiet = quiet
         self.verbosity = verbosity
         self._variables = variables
+        self._warned: set[str] = set()
 
     @property
     def terminal(self) -> bool:
@@ -165,8 +166,9 @@ class Output:
         self._print_labelled("error", f"{name}{printable(error.message)}{hint}", "1;31")
 
     def warning(self, message: str) -> None:
-        """Print a warning, unless --quiet is given."""
-        if not self.quiet:
+        """Print a warning, unless --quiet is given; each one once, however often it is found."""
+        if not self.quiet and message not in self._warned:
+            self._warned.add(message)
             self._print_labelled("warning", message, "1;35")
 
     def note(self, message: str) -> None:

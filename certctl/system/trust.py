@@ -20,6 +20,7 @@ from pathlib import Path
 from certctl.model.errors import ConfigurationError
 from certctl.model.lazy_dataclass import dataclass
 from certctl.system.file_errors import as_store_error
+from certctl.system.users import group_name
 
 CODE = "configuration.permissions"
 
@@ -201,13 +202,6 @@ def _named(user: int) -> str:
     return f" ({name})" if name != str(user) else ""
 
 
-def _group_name(group: int) -> str:
-    try:
-        return grp.getgrgid(group).gr_name
-    except KeyError:
-        return str(group)
-
-
 def _other_writers(path: Path, facts: os.stat_result, *, lenient: bool) -> str | None:
     """Return who else can write to a file, None if nobody can."""
     if facts.st_mode & stat.S_IWOTH:
@@ -217,7 +211,7 @@ def _other_writers(path: Path, facts: os.stat_result, *, lenient: bool) -> str |
     if _has_acl(path):
         return "other users (see: getfacl)"
     if not _is_own_group(facts.st_gid, os.geteuid()):
-        return f"other users, in group {_group_name(facts.st_gid)}"
+        return f"other users, in group {group_name(facts.st_gid)}"
     return None
 
 

@@ -29,6 +29,14 @@ def group_id(text: str) -> int | None:
         return _number(text)
 
 
+def group_name(group: int) -> str:
+    """Return the name of a group, or its number if it has none."""
+    try:
+        return grp.getgrgid(group).gr_name
+    except (KeyError, OverflowError):
+        return str(group)
+
+
 def _number(text: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 10):
         return None

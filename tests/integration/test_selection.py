@@ -260,6 +260,16 @@ def test_a_terminal_shows_the_first_name_and_how_many_more(
     assert "www.a.example" not in shown
 
 
+def test_files_without_a_specification_are_mentioned(home: Path) -> None:
+    (home / "certificates" / "a.example.toml").unlink()
+
+    listed, part = certctl("list", home=home), certctl("list", "b.example", home=home)
+
+    assert "There are files, but no specifications, of a.example" in listed.stdout
+    assert "certctl doctor" in listed.stdout
+    assert "no specifications" not in part.stdout
+
+
 def test_a_short_lived_certificate_is_renewed_at_a_time(tmp_path: Path) -> None:
     home = tmp_path / "home"
     add_certificate(home, "short.example", lifetime=timedelta(days=6))

@@ -224,3 +224,26 @@ def test_traefik_gets_a_file_of_dynamic_configuration_that_changes_with_each_ver
     assert heading == "# a.example, version 1; rewritten by certctl at each deployment"
     assert rest == text.format(live=live)
     assert file.read_text() == before.replace("version 1", "version 2")
+
+
+def test_traefik_has_one_file_of_a_certificate_after_a_change_of_format(
+    machine: Machine, tmp_path: Path
+) -> None:
+    directory = tmp_path / "dynamic"
+    directory.mkdir()
+    (directory / "certctl-other.example.yaml").write_text("# somebody else's\n")
+    chosen: dict[str, Value] = {
+        "deploy.targets": ("traefik",),
+        "deploy.traefik.directory": str(directory),
+    }
+    issue(machine, "a.example", {**chosen, "deploy.traefik.format": "yaml"})
+    (directory / "certctl-b.example.yaml").write_text("# of somebody\n")
+    issue(machine, "a.example", {**chosen, "deploy.traefik.format": "toml"})
+    issue(machine, "b.example", {**chosen, "deploy.traefik.format": "toml"})
+
+    assert sorted(each.name for each in directory.iterdir()) == [
+        "certctl-a.example.toml",
+        "certctl-b.example.toml",
+        "certctl-b.example.yaml",
+        "certctl-other.example.yaml",
+    ]

@@ -101,6 +101,15 @@ def test_quiet_leaves_nothing_but_errors() -> None:
     assert printed(made) == ("", "error: a.example: it did not work\n hint: Try again.\n")
 
 
+def test_a_warning_is_printed_once_however_often_it_is_found() -> None:
+    made = output()
+
+    for message in ("beware", "beware", "beware of this too", "beware"):
+        made.warning(message)
+
+    assert printed(made)[1] == "warning: beware\nwarning: beware of this too\n"
+
+
 def test_a_table_off_a_terminal_is_columns_and_spaces() -> None:
     made = output()
 

@@ -1,5 +1,6 @@
 """Versions: saved completely, made live atomically, with inherited permissions."""
 
+import grp
 import os
 import subprocess
 import sys
@@ -144,6 +145,24 @@ def test_a_missing_group_is_an_error_before_anything_is_live(tmp_path: Path) -> 
         save(store, key_group="no-such-group")
     assert store.status(NAME).live is None
     assert everything_below(tmp_path) == ["archive", f"archive/{NAME}"]
+
+
+@needs_root
+def test_a_key_that_a_group_may_read_by_hand_alone_is_warned_of(tmp_path: Path) -> None:
+    said: list[str] = []
+    store = open_store(tmp_path, warn=said.append)
+    save(store)
+    first = tmp_path / "archive" / NAME / "1" / "privkey.pem"
+    os.chown(first, -1, NOBODY)
+    first.chmod(0o640)
+
+    save(store, mark="2")
+    save(store, mark="3", key_group="nogroup")
+
+    group = grp.getgrgid(NOBODY).gr_name
+    (message,) = said
+    assert message.startswith(f"the group {group} can read the new private key of {NAME}")
+    assert f"certctl edit {NAME} --key-group {group}" in message
 
 
 @needs_root

@@ -16,6 +16,7 @@ from certctl.output.console import Message
 from certctl.output.document import Result
 from certctl.output.listing import list_table, problem_lines, sorted_views, totals
 from certctl.output.times import Times
+from certctl.rules.selection import listed
 
 
 def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
@@ -23,6 +24,7 @@ def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
     selection = selection_of(invocation, names)
     with open_run(invocation, untrusted="warn") as run:
         views = sorted_views(listed_views(run, selection), sort)
+        without_spec = run.services.records.names_without_spec() if selection.empty else ()
         renewed = is_renewed(MachineContext(invocation.environment.variables), run)
     problems = [view.problem for view in views if view.problem is not None]
     # of thousands of rows, only what is printed is made
@@ -30,12 +32,19 @@ def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
     lines = [] if json else _lines(views, terminal=invocation.output.terminal)
     if not renewed and any(view.autorenew and view.live for view in views):
         lines.append(Message(f"Nothing renews them automatically. To schedule it, run: {INSTALL}"))
-    if not views:
+    if without_spec:
+        lines.append(
+            Message(
+                f"There are files, but no specifications, of {listed(without_spec)}: they are not"
+                " renewed. For details, run: certctl doctor"
+            )
+        )
+    if not views and not without_spec:
         none = "There are no certificates yet. Obtain one with: certctl issue example.com"
         lines = [Message(none if selection.empty else "No certificate meets these conditions.")]
     return Result(
         {"certificates": [view_object(view) for view in views] if json else []},
-        lines if views or invocation.output.terminal else (),
+        lines if views or without_spec or invocation.output.terminal else (),
         problems,
         worst([problem.exit_status for problem in problems]),
     )
@@ -43,6 +52,8 @@ def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
 
 def _lines(views: Sequence[CertificateView], *, terminal: bool) -> list[object]:
     times = Times(local=terminal)
+    if not views:
+        return []
     lines: list[object] = [list_table(views, times, short=terminal)]
     problems = problem_lines(views, times)
     if problems or len(views) > 1:

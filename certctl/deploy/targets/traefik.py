@@ -18,8 +18,11 @@ from certctl.model.ports import DeployTarget
 from certctl.model.spec import ServiceAddress
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
-from certctl.system.files import write_atomic
+from certctl.system.files import remove_file, write_atomic
+from certctl.system.reading import read_if_exists
 from certctl.system.trust import check_trusted
+
+_LANGUAGES = ("yaml", "toml")
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -38,13 +41,15 @@ OPTIONS: tuple[Option, ...] = (
         "yaml",
         "Format of that file.",
         flag="--traefik-format",
-        choices=("yaml", "toml"),
+        choices=_LANGUAGES,
         in_spec=True,
         variable="CERTCTL_TRAEFIK_FORMAT",
     ),
 )
 
 _MODE = 0o644
+_WRITTEN_BY = "rewritten by certctl at each deployment"
+_LIMIT = 100_000
 
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
@@ -72,18 +77,34 @@ class Traefik(LiveFilesTarget):
 
     def reload(self, deliveries: Sequence[Delivery]) -> None:
         for each in deliveries:
-            path = self._directory / f"certctl-{each.version.name}.{self._language}"
-            write_atomic(path, _configuration(each, self._language).encode(), _MODE)
+            write_atomic(
+                self._file(each, self._language),
+                _configuration(each, self._language).encode(),
+                _MODE,
+            )
+            for other in _LANGUAGES:
+                if other != self._language:
+                    _remove_own(self._file(each, other))
+
+    def _file(self, delivery: Delivery, language: str) -> Path:
+        return self._directory / f"certctl-{delivery.version.name}.{language}"
 
     def services(self) -> Sequence[ServiceAddress]:
         return [ServiceAddress(None)]
 
 
+def _remove_own(path: Path) -> None:
+    """Remove the file that a deployment in another format has written, from which Traefik would
+    read the same certificate; one that is not certctl's stays.
+    """
+    data = read_if_exists(path, _LIMIT)
+    if data is not None and _WRITTEN_BY.encode() in data.split(b"\n", 1)[0]:
+        remove_file(path)
+
+
 def _configuration(delivery: Delivery, language: str) -> str:
     version = delivery.version
-    heading = (
-        f"# {version.name}, version {version.number}; rewritten by certctl at each deployment\n"
-    )
+    heading = f"# {version.name}, version {version.number}; {_WRITTEN_BY}\n"
     # A JSON string is also a valid YAML and TOML string.
     certificate = json.dumps(delivery.files.fullchain)
     key = json.dumps(delivery.files.privkey or "")

@@ -51,7 +51,7 @@ from certctl.system.files import (
 )
 from certctl.system.reading import read_regular
 from certctl.system.trust import check_own
-from certctl.system.users import group_id
+from certctl.system.users import group_id, group_name
 
 _LIMIT = 1 << 20
 _LOST = frozenset(
@@ -258,7 +258,7 @@ class Versions:
             set_directory_access(directory, _directory_mode(mode, group), group)
         template = self._template(version.name)
         first = not self.numbers(version.name)
-        temporary = directory / temporary_name("version")
+        temporary, readers = directory / temporary_name("version"), None
         try:
             with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
@@ -266,6 +266,8 @@ class Versions:
             for filename, data, secret in _files(version, material):
                 access = _file_access(template, filename, group, mode, secret=secret)
                 files.append(NewFile(filename, data, access.mode, access.group))
+                if secret and mode is None and access.mode & stat.S_IRGRP:
+                    readers = group_name(os.getegid() if access.group is None else access.group)
             write_new_files(temporary, files)
             access = _directory_access(template, group, mode)
             set_directory_access(temporary, access.mode, access.group)
@@ -283,7 +285,18 @@ class Versions:
         written = files_signature(path)
         self._checked[version.name, version.number] = written, None
         self._written[version.name, version.number] = written, checked
+        if readers is not None:
+            self._warn_of_readers(spec.name, readers)
         return version
+
+    def _warn_of_readers(self, name: str, group: str) -> None:
+        """Warn of a new key that a group can read because somebody let it read the last one."""
+        live = self._layout.live(name)
+        self._warn(
+            f"the group {group} can read the new private key of {name}, as it could read the one"
+            f" before it. To keep that, run: certctl edit {name} --key-group {group}. To end it,"
+            f" run: chmod g= {live}/privkey.pem {live}/combined.pem"
+        )
 
     def set_access(self, spec: CertificateSpec) -> None:
         """Set the mode and the group in the spec for all existing versions. Does nothing if the
