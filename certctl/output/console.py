@@ -257,7 +257,7 @@ def _wrapped_message(message: str, width: int, indent: int) -> str:
     lines: list[str] = []
     for piece, command in _pieces(first):
         if command:
-            lines.append(f"{' ' * indent}{piece}")
+            lines.append(f"{' ' * (indent or GAP)}{piece}")
         else:
             lines += _wrapped(" " * indent + piece, width, indent).split("\n")
     return f"{chr(10).join(lines)[indent:]}{newline}{rest}"

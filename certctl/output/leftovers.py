@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from certctl.operations.leftovers import CleanupAction, LeftResponse
+from certctl.output.console import Message
 from certctl.output.document import Json, Result
 from certctl.output.tables import Row, Table
 from certctl.output.times import Times, moment
@@ -48,7 +49,9 @@ def leftovers_result(
         lines.append("These are no longer removed automatically: remove them by hand.")
     else:
         lines.append(
-            "To try again now: certctl dns cleanup --retry. To forget them: certctl dns cleanup"
-            " --drop"
+            Message(
+                "To try again now: certctl dns cleanup --retry. To forget them: certctl dns cleanup"
+                " --drop"
+            )
         )
     return Result(data, lines)

@@ -142,9 +142,13 @@ def _cells(view: CertificateView, times: Times, *, short: bool) -> tuple[str, ..
 
 
 def _renews(view: CertificateView, times: Times) -> str:
-    """Return the day of the next renewal, of a short-lived certificate also the time."""
+    """Return the day of the next renewal, of a short-lived certificate also the time; for what is
+    due, `now` or the time of the next attempt.
+    """
     if not view.autorenew:
         return "off"
+    if view.due:
+        return times.day_and_time(view.retry_at) if view.retry_at else "now"
     live = view.live
     if live is not None and view.renews_at and live.not_after - live.not_before <= _SHORT_LIVED:
         return times.day_and_time(view.renews_at)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from certctl.model.errors import worst
 from certctl.model.ports import Clock
 from certctl.operations.verify import Verification, Verifications
+from certctl.output.console import Message
 from certctl.output.document import Json, Result
 from certctl.output.tables import Row, Table
 from certctl.output.times import left_in_short, moment
@@ -36,7 +37,9 @@ def verification_result(found: Verifications, clock: Clock, *, terminal: bool) -
     if others:
         lines += ["", _service_table(others, clock)] if own else [_service_table(others, clock)]
     if terminal and not (found.seen or found.errors):
-        lines = ["There are no certificates yet. Obtain one with: certctl issue example.com"]
+        lines = [
+            Message("There are no certificates yet. Obtain one with: certctl issue example.com")
+        ]
     return Result(
         {"verified": [_object(each) for each in found.seen]},
         lines,

@@ -226,7 +226,10 @@ def test_one_that_cannot_be_read_is_skipped_in_a_search(home: Path) -> None:
 def test_below_the_table_are_the_problems_and_the_totals(home: Path) -> None:
     lines = certctl("list", home=home).stdout.splitlines()
 
-    _, below = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    table, below = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    renews = {line.split()[0]: line.split()[3] for line in table[1:]}
+    assert renews["w.example"] == "now"
+    assert renews["f.example"] == f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%d}"
     assert below[0].startswith("f.example: port 80 is closed; next attempt 20")
     assert below[1].startswith("p.example: version 1 is not deployed yet: port 80 is closed; next")
     assert below[2] == "5: 2 valid, 1 due, 1 failing, 1 not deployed" or sorted(

@@ -20,7 +20,7 @@ from certctl.model.errors import (
 )
 from certctl.output.accounts import account_lines, account_object
 from certctl.output.certificates import pairs
-from certctl.output.console import Labelled, Output, Paragraph
+from certctl.output.console import Labelled, Message, Output, Paragraph
 from certctl.output.document import Result, error_object, render
 from certctl.output.tables import Row, Table
 from certctl.output.times import Times, left, left_in_short, moment
@@ -99,6 +99,32 @@ def test_quiet_leaves_nothing_but_errors() -> None:
     made.finish("list", Result(lines=["one", TABLE], errors=[ERROR]))
 
     assert printed(made) == ("", "error: a.example: it did not work\n hint: Try again.\n")
+
+
+def test_a_terminal_shows_each_command_of_a_message_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = (
+        "To try again now: certctl dns cleanup --retry. To forget them: certctl dns cleanup --drop"
+    )
+    made, elsewhere = output(terminal=True), output()
+
+    for each in (made, elsewhere):
+        each.finish("list", Result(lines=[Message(text)]))
+    made.error(CertctlError("it failed", hint="Do this: certctl renew a, then: certctl verify a"))
+
+    assert printed(elsewhere)[0] == f"{text}\n"
+    assert printed(made)[0] == (
+        "To try again now:\n  certctl dns cleanup --retry\n"
+        "To forget them:\n  certctl dns cleanup --drop\n"
+    )
+    assert plain(printed(made)[1]).splitlines()[1:] == [
+        " hint: Do this:",
+        "       certctl renew a",
+        "       then:",
+        "       certctl verify a",
+    ]
 
 
 def test_a_warning_is_printed_once_however_often_it_is_found() -> None:

@@ -18,6 +18,7 @@ from certctl.output.accounts import (
     usage_lines,
     usage_objects,
 )
+from certctl.output.console import Message
 from certctl.output.document import Result
 from certctl.output.times import Times
 
@@ -44,7 +45,7 @@ def show(invocation: Invocation, refresh: bool) -> Result:
         )
     ]
     if not held:
-        lines = ["There are no accounts yet. Register one with: certctl register"]
+        lines = [Message("There are no accounts yet. Register one with: certctl register")]
     objects = [
         {**account_object(each), "limits": usage_objects(usages)} for each, usages in with_usage
     ]

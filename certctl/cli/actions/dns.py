@@ -11,6 +11,7 @@ from certctl.operations.caa import pin_caa
 from certctl.operations.dns_test import run_dns_test
 from certctl.operations.leftovers import CleanupAction, clean_up_leftovers
 from certctl.output.caa import caa_result
+from certctl.output.console import Message
 from certctl.output.document import Result
 from certctl.output.leftovers import leftovers_result
 from certctl.output.providers import (
@@ -31,7 +32,9 @@ def list_(_invocation: Invocation, search: str) -> Result:
     )
     more = providers.more_to_install()
     if more is not None:
-        lines.append(f"For about ninety more, such as Cloudflare and Route 53, run: {more}")
+        lines.append(
+            Message(f"For about ninety more, such as Cloudflare and Route 53, run: {more}")
+        )
     return Result({"providers": [view_object(each) for each in views], "more": more}, lines)
 
 

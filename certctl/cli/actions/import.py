@@ -22,6 +22,7 @@ from certctl.operations.import_choice import choose, find_machine
 from certctl.operations.import_trial import try_ways
 from certctl.operations.import_undo import Taken, give_back
 from certctl.operations.importing import finish_interrupted, repair, take_over
+from certctl.output.console import Message
 from certctl.output.document import Result
 from certctl.output.importing import (
     finished_result,
@@ -228,7 +229,7 @@ def _with_rest(
     ]
     lines += rest
     if chosen and not result.errors:
-        lines.append("To undo: certctl import --undo NAME")
+        lines.append(Message("To undo: certctl import --undo NAME"))
     if not chosen and not again:
-        lines.append("Nothing is ready to be imported. See: certctl import")
+        lines.append(Message("Nothing is ready to be imported. See: certctl import"))
     return Result(result.data, lines, result.errors, result.exit_status)

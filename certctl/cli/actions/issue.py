@@ -17,7 +17,7 @@ from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.names import parse_identifiers
 from certctl.operations.issue import IssueRequest, issue
 from certctl.output.certificates import report_result
-from certctl.output.console import Paragraph
+from certctl.output.console import Message
 from certctl.output.document import Result
 from certctl.system.background import Background
 
@@ -58,7 +58,7 @@ def _schedule_lines(report: Report, run: Run, renewed: Background[bool]) -> list
         return []
     if renewed.result():
         return []
-    return [Paragraph(f"Nothing renews it automatically yet. To schedule that, run: {INSTALL}")]
+    return [Message(f"Nothing renews it automatically yet. To schedule that, run: {INSTALL}")]
 
 
 def _is_renewable(name: str, run: Run) -> bool:
