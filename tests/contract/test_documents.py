@@ -57,21 +57,12 @@ SETTINGS = "docs/configuration.md"
 MONITORING = "docs/monitoring.md"
 SCHEDULE = "docs/schedule.md"
 DNS = "docs/dns.md"
-DOCUMENTS = (
-    README,
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "docs/architecture.md",
-    "docs/doctor.md",
-    "docs/verify.md",
-    DEPLOY,
-    DNS,
-    FORMATS,
-    HOOKS,
-    SETTINGS,
-    MONITORING,
-    SCHEDULE,
+DOCUMENTS = tuple(
+    sorted(
+        each.relative_to(ROOT).as_posix()
+        for pattern in ("*.md", "docs/*.md")
+        for each in ROOT.glob(pattern)
+    )
 )
 
 FLAGS_OF_OTHERS = {
