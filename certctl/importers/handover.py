@@ -13,18 +13,18 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from threading import Event as StopEvent
 
 from certctl.importers.tree import LIMIT
 from certctl.model.certificate import Material
 from certctl.model.errors import LockHeld, StoreError
-from certctl.model.importing import FoundCertificate, ImportRecord, StopRenewal, TakenPath
+from certctl.model.importing import ImportRecord, StopRenewal, TakenPath
 from certctl.model.ports import Clock
 from certctl.rules import keys
+from certctl.system.effective_user import acting_as
 from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
     ensure_directory,
@@ -44,17 +44,17 @@ _POLL_SECONDS = 0.2
 _KINDS = ("cert", "chain", "fullchain", "privkey")
 
 
-def taken_paths(found: FoundCertificate, copied: frozenset[str]) -> tuple[TakenPath, ...]:
+def taken_paths(record: ImportRecord, copied: frozenset[str]) -> tuple[TakenPath, ...]:
     """Return the paths of a certificate as they are now; those that certctl copies to are left out.
 
     Raises `StoreError` if one cannot be read.
     """
-    named = {kind: getattr(found.files, kind) for kind in _KINDS}
-    paths = [
-        _taken(path, kind)
-        for kind, path in named.items()
-        if path is not None and path not in copied and os.path.lexists(path)
-    ]
+    named = {kind: getattr(record.files, kind) for kind in _KINDS}
+    paths = []
+    for kind, path in named.items():
+        with acting_as(record.acting(path)):
+            if path is not None and path not in copied and os.path.lexists(path):
+                paths.append(_taken(path, kind))
     # The key last: a server that reloads in between finds a certificate that belongs to it.
     return tuple(paths)
 
@@ -91,8 +91,14 @@ def is_renewing(stop: StopRenewal) -> bool:
         return False
 
 
-def stop_client(stop: StopRenewal) -> None:
+def stop_client(record: ImportRecord) -> None:
     """Keep the client from renewing the certificate. Raises `StoreError`."""
+    if record.stop is not None:
+        with acting_as(record.acting(record.stop.path)):
+            _stop(record.stop)
+
+
+def _stop(stop: StopRenewal) -> None:
     if is_stopped(stop):
         return
     if stop.aside is not None:
@@ -105,8 +111,14 @@ def stop_client(stop: StopRenewal) -> None:
         _write(stop, lines)
 
 
-def start_client(stop: StopRenewal) -> None:
+def start_client(record: ImportRecord) -> None:
     """Let the client renew the certificate again. Raises `StoreError`."""
+    if record.stop is not None:
+        with acting_as(record.acting(record.stop.path)):
+            _start(record.stop)
+
+
+def _start(stop: StopRenewal) -> None:
     if stop.aside is not None:
         if not Path(stop.path).exists() and Path(stop.aside).exists():
             rename(Path(stop.aside), Path(stop.path))
@@ -122,7 +134,8 @@ def start_client(stop: StopRenewal) -> None:
 def link_paths(record: ImportRecord, live: Path) -> None:
     """Make each path a link to certctl's live file, by one rename each. Raises `StoreError`."""
     for each in record.paths:
-        _link(Path(each.path), str(live / f"{each.kind}.pem"))
+        with acting_as(record.acting(each.path)):
+            _link(Path(each.path), str(live / f"{each.kind}.pem"))
 
 
 def are_linked(record: ImportRecord, live: Path) -> list[str]:
@@ -141,10 +154,11 @@ def are_linked(record: ImportRecord, live: Path) -> list[str]:
 def restore_paths(record: ImportRecord) -> None:
     """Make each path what it was before. Raises `StoreError`."""
     for each in record.paths:
-        if each.target is not None:
-            _link(Path(each.path), each.target)
-        elif each.content is not None:
-            _file(each, Path(each.path), each.content)
+        with acting_as(record.acting(each.path)):
+            if each.target is not None:
+                _link(Path(each.path), each.target)
+            elif each.content is not None:
+                _file(each, Path(each.path), each.content)
 
 
 def next_version(record: ImportRecord, now: int) -> str:
@@ -168,16 +182,20 @@ def give_back(record: ImportRecord, material: Material) -> None:
     """
     for each in record.paths:
         content = _content(material, each.kind)
-        if content is None:
-            continue
-        if each.target is None or record.given_back is None:
-            _file(each, Path(each.path), content)
-            continue
-        directory = Path(each.path).parent / Path(each.target).parent
-        separator = "" if record.client == "certbot" else "-"
-        name = f"{each.kind}{separator}{record.given_back}.pem"
-        _file(each, directory / name, content)
-        _link(Path(each.path), os.path.join(Path(each.target).parent, name))  # noqa: PTH118 - stays relative
+        if content is not None:
+            with acting_as(record.acting(each.path)):
+                _write_back(record, each, content)
+
+
+def _write_back(record: ImportRecord, taken: TakenPath, content: bytes) -> None:
+    if taken.target is None or record.given_back is None:
+        _file(taken, Path(taken.path), content)
+        return
+    directory = Path(taken.path).parent / Path(taken.target).parent
+    separator = "" if record.client == "certbot" else "-"
+    name = f"{taken.kind}{separator}{record.given_back}.pem"
+    _file(taken, directory / name, content)
+    _link(Path(taken.path), os.path.join(Path(taken.target).parent, name))  # noqa: PTH118 - stays relative
 
 
 def _content(material: Material, kind: str) -> bytes | None:
@@ -222,7 +240,12 @@ def give_account_back(record: ImportRecord, key: bytes, url: str) -> str | None:
     """
     if record.client != "certbot" or record.account_key_file is None:
         return None
-    old = Path(record.account_key_file).parent
+    with acting_as(record.acting(record.account_key_file)):
+        return _new_account(record, record.account_key_file, key, url)
+
+
+def _new_account(record: ImportRecord, key_file: str, key: bytes, url: str) -> str:
+    old = Path(key_file).parent
     # certbot's name for an account; it protects nothing
     name = hashlib.md5(keys.public_pem(key), usedforsecurity=False).hexdigest()
     new = old.with_name(name)
@@ -253,7 +276,7 @@ def remove_temporary_files(record: ImportRecord) -> None:
         names = {
             Path(each.path).name for each in record.paths if Path(each.path).parent == directory
         }
-        with as_store_error("list", directory):
+        with acting_as(record.acting(f"{directory}/")), as_store_error("list", directory):
             for entry in list(directory.glob(".new-*")):
                 if any(entry.name.startswith(f".new-{name}-") for name in names):
                     remove_file(entry)
@@ -300,7 +323,7 @@ def client_lock(
         return
     path, deadline = Path(record.lock), clock.monotonic() + timeout
     take = _take_certbot_lock if record.client == "certbot" else _take_lock_file
-    while (held := take(path)) is None:
+    while (held := _taken_as(record, take, path)) is None:
         if clock.monotonic() >= deadline or clock.wait(stop, _POLL_SECONDS):
             raise LockHeld(
                 f"{record.client} is running: it holds {path}",
@@ -309,9 +332,14 @@ def client_lock(
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), acting_as(record.acting(record.lock)):
             path.unlink()
         os.close(held)
+
+
+def _taken_as(record: ImportRecord, take: Callable[[Path], int | None], path: Path) -> int | None:
+    with acting_as(record.acting(record.lock)):
+        return take(path)
 
 
 def _take_certbot_lock(path: Path) -> int | None:
@@ -342,11 +370,6 @@ def _take_lock_file(path: Path) -> int | None:
         raise StoreError(f"cannot create {path}: {error.strerror}") from error
     os.write(descriptor, _OURS)
     return descriptor
-
-
-def planned(record: ImportRecord, number: str | None) -> ImportRecord:
-    """Return the record with the number under which the newest version goes back."""
-    return replace(record, given_back=number)
 
 
 def hook_links(home: Path, hooks: list[tuple[str, str]]) -> dict[Path, str]:

@@ -19,7 +19,9 @@ from certctl.importers.schedules import find_schedules
 from certctl.importers.system import ImportSystem
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.importing import FoundCertificate, FoundClient, FoundMachine
+from certctl.system.effective_user import acting_as
 from certctl.system.plugins import Plugins
+from certctl.system.trust import is_own_group
 
 
 class Importer(Protocol):
@@ -68,7 +70,7 @@ def look(tree: Tree, known_cas: Mapping[str, str], place: str | None = None) -> 
             real = _real(tree, home)
             if real not in known:
                 known.add(real)
-                found.append(_checked(tree, module.read(system, home)))
+                found.append(_read(tree, module, system, home))
     names = {each.client for each in found}
     places = _places(found)
     return FoundMachine(
@@ -98,9 +100,35 @@ def _places(found: Sequence[FoundClient]) -> list[str]:
     return list(places)
 
 
-def _checked(tree: Tree, client: FoundClient) -> FoundClient:
-    """Return the client with the reason why its files must not be believed, if others than root can
-    write them.
+def _read(tree: Tree, module: Importer, system: ImportSystem, home: str) -> FoundClient:
+    """Read a home that belongs to another user with that user's permissions, so that no link and no
+    race shows more than the user may see. Where the user has no access it is only shown.
+    """
+    owner = _owner(tree, home)
+    if owner is not None:  # the user may have no access to certctl's own modules
+        import configobj  # noqa: F401, PLC0415 - only for what belongs to others
+
+        from certctl.rules import formats, keys, x509  # noqa: F401, PLC0415 - as above
+    with acting_as(owner):
+        client = module.read(system, home) if module.is_home(system, home) else None
+    if client is not None:
+        return _checked(tree, client, owner)
+    found = module.read(system, home)
+    return replace(found, untrusted=f"{home} belongs to the user {owner}")
+
+
+def _owner(tree: Tree, path: str) -> int | None:
+    """Return to which user other than root a directory belongs, if this process is root."""
+    try:
+        user = tree.status(path).st_uid
+    except Unreadable:
+        return None
+    return user if user != 0 and os.geteuid() == 0 else None
+
+
+def _checked(tree: Tree, client: FoundClient, owner: int | None) -> FoundClient:
+    """Return the client with its owner, and with the reason why its files must not be believed if
+    yet others can write them.
     """
     if os.geteuid() != 0:
         return client
@@ -109,11 +137,27 @@ def _checked(tree: Tree, client: FoundClient) -> FoundClient:
             status = tree.status(path)
         except Unreadable:
             continue
-        if status.st_uid != 0:
+        if status.st_uid not in (0, owner):
             return replace(client, untrusted=f"{path} belongs to the user {status.st_uid}")
-        if status.st_mode & 0o022:
+        if status.st_mode & 0o002 or (
+            status.st_mode & 0o020 and not is_own_group(status.st_gid, status.st_uid)
+        ):
             return replace(client, untrusted=f"other users can write {path}")
-    return client
+    found = tuple(_owned(tree, client.home, owner, each) for each in client.certificates)
+    return replace(client, owner=owner, certificates=found)
+
+
+def _owned(tree: Tree, home: str, owner: int | None, found: FoundCertificate) -> FoundCertificate:
+    """Return the certificate with the directory that belongs to another user: the home, or the one
+    with its files.
+    """
+    if owner is not None:
+        return replace(found, owner=owner, owned=home)
+    for path in found.files.paths:
+        directory = PurePosixPath(path).parent.as_posix()
+        if (user := _owner(tree, directory)) is not None:
+            return replace(found, owner=user, owned=directory)
+    return found
 
 
 def _confs(certificates: Sequence[FoundCertificate]) -> list[str]:

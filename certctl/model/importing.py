@@ -86,7 +86,8 @@ class FoundCertificate:
     `credentials` the DNS provider with its credentials. `method` describes how names were
     validated, None if the client does not record it. `accounts` has the URLs of the accounts that
     may have ordered it; `key_file` is the account's key where no URL is recorded. `why` says why
-    it is not moved; with `by_name` it is moved if it is named.
+    it is not moved; with `by_name` it is moved if it is named. `owner` is the user other than root
+    to whom the directory `owned` belongs, which has the client's files.
     """
 
     client: str
@@ -117,6 +118,8 @@ class FoundCertificate:
     history: tuple[Material, ...] = field(default=(), repr=False)
     archive: str | None = None
     csr: bytes | None = None
+    owner: int | None = None
+    owned: str | None = None
 
     @property
     def id(self) -> str:
@@ -160,7 +163,11 @@ class FoundReader:
 
 @dataclass(frozen=True)
 class FoundClient:
-    """One home of another client. `problems` has a line for each file that cannot be understood."""
+    """One home of another client. `problems` has a line for each file that cannot be understood.
+
+    `owner` is the user other than root to whom it belongs; `untrusted` says who else could have
+    written it.
+    """
 
     client: str
     home: str
@@ -172,6 +179,7 @@ class FoundClient:
     notes: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     untrusted: str | None = None
+    owner: int | None = None
     report_only: bool = False
 
 
@@ -218,7 +226,8 @@ class ImportRecord:
     from renewing it, None if it does not; `lock` is the client's own lock, and `lineage` the
     directory that hooks know. `files` are the client's files and
     `taken_sha256` is the digest of the certificate that was taken over; `given_back` is the number
-    under which the newest one goes back.
+    under which the newest one goes back. Files below `owned` belong to the user `owner`, and are
+    changed with the permissions of that user.
     """
 
     client: str
@@ -238,6 +247,13 @@ class ImportRecord:
     account_key_file: str | None = None
     paths: tuple[TakenPath, ...] = ()
     given_back: str | None = None
+    owner: int | None = None
+    owned: str | None = None
+
+    def acting(self, path: str | None) -> int | None:
+        """Return the user as whom a file is changed; None for root."""
+        below = self.owned is not None and path is not None and path.startswith(f"{self.owned}/")
+        return self.owner if below else None
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from certctl.ca.directories import KNOWN_CAS, ca_kind
 from certctl.importers.loading import look
+from certctl.importers.schedules import words_of
 from certctl.importers.tree import Tree
 from certctl.model.errors import UsageError
 from certctl.model.importing import (
     FoundCertificate,
     FoundClient,
     FoundMachine,
+    FoundSchedule,
     Question,
     Readiness,
 )
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.values import Value
+from certctl.system.trust import user_name
 
 _WAYS = frozenset({"--webroot", "--standalone", "--dns", "--tls-alpn", "--dns-credentials"})
 _DEPLOYMENT = frozenset({"--deploy", "--deploy-hook", "--copy"})
+_AS_ROOT = "--yes-run-as-root"
+_ORDERING = frozenset({"certonly", "run", "-d", "--domain", "--domains", "--nginx", "--apache"})
+_OTHER_SUBCOMMANDS = frozenset(
+    {"renew", "certificates", "delete", "revoke", "reconfigure", "install", "enhance", "rollback"}
+)
 _ACCOUNT = frozenset({"--agree-tos", "--account"})
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the user has agreed to: the CA's terms of service, and that certctl does as root what
+    another user has configured.
+    """
+
+    terms: bool = False
+    as_root: bool = False
 
 
 def find_machine(root: Path, place: str | None) -> FoundMachine:
@@ -34,31 +54,11 @@ def find_machine(root: Path, place: str | None) -> FoundMachine:
 
 
 def _asked(client: FoundClient, machine: FoundMachine) -> FoundClient:
-    """Return the client with the questions that schedules and containers raise."""
+    """Return the client with the questions that schedules, containers and owners raise."""
     certificates = []
     for each in client.certificates:
-        questions, notes, why = list(each.questions), list(each.notes), each.why
-        for schedule in machine.schedules:
-            orders = any(f" {word} " in f" {schedule.command} " for word in ("certonly", "run"))
-            named = each.facts is not None and any(
-                one.value in schedule.command for one in each.facts.identifiers
-            )
-            if schedule.client == client.client == "certbot" and orders and named:
-                questions.append(
-                    Question(
-                        f"{schedule.where} runs certbot to get it again, which would make a second"
-                        " one",
-                        "remove that line",
-                    )
-                )
-        if machine.mounts and not client.report_only:
-            questions.append(
-                Question(
-                    f"a container sees these files, and would not find certctl's: "
-                    f"{machine.mounts[0]}",
-                    "--copy fullchain:PATH --copy privkey:PATH with the paths that it reads",
-                )
-            )
+        questions = (*each.questions, *_questions(each, client, machine))
+        notes, why = list(each.notes), each.why
         if each.ca is not None and ca_kind(each.ca) == "staging":
             notes.append("its CA is for tests: --all leaves it out")
         if client.untrusted is not None and why is None:
@@ -70,7 +70,7 @@ def _asked(client: FoundClient, machine: FoundMachine) -> FoundClient:
         certificates.append(
             replace(
                 each,
-                questions=tuple(questions),
+                questions=questions,
                 notes=tuple(notes),
                 why=why,
                 readiness=Readiness.NOT_MOVED if why is not None else readiness,
@@ -79,8 +79,70 @@ def _asked(client: FoundClient, machine: FoundMachine) -> FoundClient:
     return replace(client, certificates=tuple(certificates))
 
 
+def _questions(
+    found: FoundCertificate, client: FoundClient, machine: FoundMachine
+) -> Iterator[Question]:
+    if found.client == "certbot":
+        for schedule in machine.schedules:
+            if _orders_again(schedule, found):
+                yield Question(
+                    f"{schedule.where} runs certbot to get it again, which would make a second one",
+                    "remove that line",
+                )
+    if machine.mounts and not client.report_only:
+        yield Question(
+            f"a container sees these files, and would not find certctl's: {machine.mounts[0]}",
+            "--copy fullchain:PATH --copy privkey:PATH with the paths that it reads",
+        )
+    if found.owner is not None and not client.report_only:
+        yield from _questions_of_owner(found, user_name(found.owner))
+
+
+def _orders_again(schedule: FoundSchedule, found: FoundCertificate) -> bool:
+    """Return whether a schedule makes certbot order a certificate by its names: `run` is what
+    certbot does without a subcommand.
+    """
+    if schedule.client != found.client or found.facts is None:
+        return False
+    words = set(words_of(schedule.command))
+    if words & _OTHER_SUBCOMMANDS or not words & _ORDERING:
+        return False
+    names = {found.name, *(each.value for each in found.facts.identifiers)}
+    named = "|".join(re.escape(each) for each in names)
+    return re.search(rf"(?<![\w.*-])(?:{named})(?![\w-]|\.\w)", schedule.command) is not None
+
+
+def _questions_of_owner(found: FoundCertificate, owner: str) -> Iterator[Question]:
+    for each in commands_as_root(found):
+        yield Question(f"the user {owner} chose what certctl would do as root: {each}", _AS_ROOT)
+    copied = found.options.get("deploy.copy", ())
+    copies_key = isinstance(copied, tuple) and any(each.startswith("privkey:") for each in copied)
+    if found.material is not None and found.material.privkey is not None and not copies_key:
+        yield Question(
+            f"its private key belongs to the user {owner}, whose programs could not read certctl's",
+            "--key-group GROUP with a group of that user, or --copy privkey:PATH",
+        )
+
+
+def commands_as_root(found: FoundCertificate) -> list[str]:
+    """Return what the configuration of a certificate would make certctl do as root: the commands
+    that it would run, and the places to which it would write.
+    """
+    done = []
+    for key, value in sorted(found.options.items()):
+        if key.endswith(("hook", "reload")):
+            done.append(f"run {value}")
+        elif key == "challenge.webroots" and isinstance(value, tuple):
+            done += [f"write to {each.rpartition('=')[2]}" for each in value]
+        elif key == "deploy.copy" and isinstance(value, tuple):
+            done += [f"write to {each.partition(':')[2].partition(',')[0]}" for each in value]
+        elif key == "challenge.directory":
+            done.append(f"write to {value}")
+    return done
+
+
 def choose(
-    machine: FoundMachine, names: Sequence[str], given: Mapping[str, Value], *, agreed: bool
+    machine: FoundMachine, names: Sequence[str], given: Mapping[str, Value], consent: Consent
 ) -> list[FoundCertificate]:
     """Return the certificates to take over: those that are named, or all that are ready.
 
@@ -94,14 +156,18 @@ def choose(
             for each in everything
             if each.readiness is Readiness.READY and not _is_staging(each)
         ]
-    return [_ready(_named(everything, name), given, agreed=agreed) for name in dict.fromkeys(names)]
+    return [
+        _ready(named_certificate(machine, name), given, consent) for name in dict.fromkeys(names)
+    ]
 
 
 def _is_staging(found: FoundCertificate) -> bool:
     return found.ca is not None and ca_kind(found.ca) == "staging"
 
 
-def _named(found: Sequence[FoundCertificate], name: str) -> FoundCertificate:
+def named_certificate(machine: FoundMachine, name: str) -> FoundCertificate:
+    """Return the certificate that `name` or `client:name` names. Raises `UsageError`."""
+    found = [each for client in machine.clients for each in client.certificates]
     matching = [each for each in found if name in (each.name, each.id)]
     if not matching:
         known = ", ".join(each.name for each in found[:10]) or "none"
@@ -120,34 +186,37 @@ def _named(found: Sequence[FoundCertificate], name: str) -> FoundCertificate:
 
 
 def _ready(
-    found: FoundCertificate, given: Mapping[str, Value], *, agreed: bool
+    found: FoundCertificate, given: Mapping[str, Value], consent: Consent
 ) -> FoundCertificate:
     """Return the certificate if it can be taken over. Raises `UsageError`."""
     if found.why is not None and not found.by_name:
         raise UsageError(
             f"{found.name} is not moved: {found.why}", name=found.name, code="import.not_moved"
         )
-    left = [each for each in found.questions if not _settles(each, given, agreed=agreed)]
+    left = [each for each in found.questions if not _settles(each, given, consent)]
     if left:
+        options = dict.fromkeys(each.option for each in left)
         raise UsageError(
             f"{found.name}: {'; '.join(each.message for each in left)}",
-            hint=f"Settle that first: {'; '.join(each.option for each in left)}",
+            hint=f"Settle that first: {'; '.join(options)}",
             name=found.name,
             code="import.to_settle",
         )
     return found
 
 
-def is_settled(found: FoundCertificate, given: Mapping[str, Value], *, agreed: bool) -> bool:
+def is_settled(found: FoundCertificate, given: Mapping[str, Value], consent: Consent) -> bool:
     """Return whether a certificate could be taken over with these options."""
-    settled = all(_settles(each, given, agreed=agreed) for each in found.questions)
+    settled = all(_settles(each, given, consent) for each in found.questions)
     return found.why is None and settled
 
 
-def _settles(question: Question, given: Mapping[str, Value], *, agreed: bool) -> bool:
+def _settles(question: Question, given: Mapping[str, Value], consent: Consent) -> bool:
     flags = {word.strip(",") for word in question.option.split() if word.startswith("--")}
+    if _AS_ROOT in flags:
+        return consent.as_root
     if flags & _ACCOUNT:
-        return agreed or "account.id" in given
+        return consent.terms or "account.id" in given
     if "--key-group" in flags:
         return "key_group" in given
     if "--ca" in flags:

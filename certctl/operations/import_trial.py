@@ -23,7 +23,7 @@ from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.operations.import_check import Checked
-from certctl.operations.import_choice import is_settled
+from certctl.operations.import_choice import Consent, is_settled
 from certctl.operations.import_spec import choices_of, credentials_name, free_name, spec_of
 from certctl.rules.credentials import Profile
 from certctl.rules.plan import Plan
@@ -49,14 +49,14 @@ class Way:
         return f"{self.text}: {self.certificates[0].name}{others}"
 
 
-def ways(machine: FoundMachine, given: Mapping[str, Value], *, agreed: bool) -> list[Way]:
+def ways(machine: FoundMachine, given: Mapping[str, Value], consent: Consent) -> list[Way]:
     """Return the ways in which the certificates are validated that could be taken over, each with a
     certificate of a CA that has a staging directory first, if there is one.
     """
     found: dict[object, list[FoundCertificate]] = {}
     for client in machine.clients:
         for each in () if client.report_only else client.certificates:
-            if each.facts is not None and is_settled(each, given, agreed=agreed):
+            if each.facts is not None and is_settled(each, given, consent):
                 found.setdefault(_key(each, given), []).append(each)
     return [_way(some, given) for some in found.values()]
 
@@ -94,12 +94,12 @@ def _staging(found: FoundCertificate) -> str | None:
 
 
 def try_ways(
-    machine: FoundMachine, given: Mapping[str, Value], run: Run, *, agreed: bool
+    machine: FoundMachine, given: Mapping[str, Value], consent: Consent, run: Run
 ) -> list[Checked]:
     """Validate the names of one certificate in each way, at the staging directory of its CA or with
     its account up to validation. A failure is a line, not an error. Nothing is taken over.
     """
-    every = ways(machine, given, agreed=agreed)
+    every = ways(machine, given, consent)
     checked: list[Checked] = []
     changes: dict[str, tuple[Way, Change]] = {}
     records = MemoryRecords(run.services.clock, base=run.services.records, stop=run.stop)

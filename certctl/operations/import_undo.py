@@ -17,6 +17,7 @@ from certctl.operations.adopted_accounts import account_key
 from certctl.operations.import_finish import turn_on_again
 from certctl.operations.in_use import require_unused
 from certctl.rules.keys import key_sha256
+from certctl.system.effective_user import acting_as
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def _give_back_steps(record: ImportRecord, held: Held, run: Run) -> list[tuple[s
         steps.append(("paths", f"{len(record.paths)} lead to {record.client}'s files again"))
     steps += _give_account_back(record, run)
     held.delete()
+    handover.start_client(record)
     if record.stop is not None:
-        handover.start_client(record.stop)
         steps.append((record.client, f"{record.stop.path} is back: {record.client} renews it"))
     steps += [
         (record.client, f"{each} runs it again") for each in turn_on_again(record.client, run)
@@ -101,7 +102,8 @@ def _give_account_back(record: ImportRecord, run: Run) -> list[tuple[str, str]]:
         return []
     key = records.account_keys(account).current
     try:
-        old = account_key(Tree(Path("/")).read(path))
+        with acting_as(record.acting(path)):
+            old = account_key(Tree(Path("/")).read(path))
     except (CertctlError, Unreadable):
         return []
     if key_sha256(old) == key_sha256(key):

@@ -53,6 +53,7 @@ from certctl.operations.import_spec import (
 )
 from certctl.operations.import_undo import Taken, client_lock, give_back_held
 from certctl.rules.service_address import format_service
+from certctl.system.effective_user import acting_as
 from certctl.system.trust import check_trusted
 
 
@@ -81,7 +82,7 @@ def take_over(
     with client_lock(record, run):
         _require_unchanged(found)
         copied = frozenset(each.to for each in spec.deploy.copies)
-        record = replace(record, paths=handover.taken_paths(found, copied))
+        record = replace(record, paths=handover.taken_paths(record, copied))
         targets = _targets(spec, machine, record.paths, run)
         older = history_of(found, machine) if history else ()
         run.services.machine.imports.save(record)
@@ -140,6 +141,8 @@ def _record(
         lineage=lineage_of(found),
         archive=found.archive,
         account_key_file=found.account_key_file,
+        owner=found.owner,
+        owned=found.owned,
     )
 
 
@@ -147,7 +150,8 @@ def _require_unchanged(found: FoundCertificate) -> None:
     """Raise `UsageError` if the client has changed the certificate since it was read; its lock is
     held now.
     """
-    pair = read_pair(Tree(Path("/")), found.files, found.home)
+    with acting_as(found.owner):
+        pair = read_pair(Tree(Path("/")), found.files, found.home)
     same = found.facts is not None and pair.facts is not None
     if not (same and pair.facts == found.facts):
         raise UsageError(
@@ -168,8 +172,7 @@ def _hand_over(
     """Stop the other client, then start certctl, then switch what programs read. Every step may be
     repeated. Returns the live version. Raises `StoreError`.
     """
-    if record.stop is not None:
-        handover.stop_client(record.stop)
+    handover.stop_client(record)
     identifiers = parse_identifiers(record.identifiers)
     spec = spec_of(record.certificate, identifiers, record.choices, run)
     if held.saved is None:
@@ -190,7 +193,8 @@ def _hand_over(
 
 def _material(record: ImportRecord) -> Material:
     """Return the certificate from the client's files. Raises `StoreError`."""
-    pair = read_pair(Tree(Path("/")), record.files, record.home)
+    with acting_as(record.owner):
+        pair = read_pair(Tree(Path("/")), record.files, record.home)
     if pair.material is None or pair.why is not None:
         raise StoreError(f"{record.name} cannot be read: {pair.why}")
     return pair.material
@@ -235,8 +239,7 @@ def _put_back(record: ImportRecord, held: Held, run: Run) -> None:
     """Put everything back at once, after a step failed or a server refused the files."""
     handover.restore_paths(record)
     held.delete()
-    if record.stop is not None:
-        handover.start_client(record.stop)
+    handover.start_client(record)
     run.services.machine.imports.drop(record.certificate)
 
 

@@ -210,7 +210,7 @@ def _other_writers(path: Path, facts: os.stat_result, *, lenient: bool) -> str |
         return None
     if _has_acl(path):
         return "other users (see: getfacl)"
-    if not _is_own_group(facts.st_gid, os.geteuid()):
+    if not is_own_group(facts.st_gid, os.geteuid()):
         return f"other users, in group {group_name(facts.st_gid)}"
     return None
 
@@ -228,7 +228,7 @@ def _has_acl(path: Path) -> bool:
     return True
 
 
-def _is_own_group(group: int, user: int) -> bool:
+def is_own_group(group: int, user: int) -> bool:
     """Return whether a group has only this user: root's group, or the private group that many
     distributions give to each user, with a umask that lets it write.
     """

@@ -45,6 +45,7 @@ RARE = {
     "engine.order.account_recovery": "dnspython, for a CA that lost an account",
     "engine.order.answer_path": "dnspython, after a server was reloaded",
     "importers.certbot_settings": "a parser of configurations, where there are some",
+    "importers.loading": "the same two, before it acts as another user",
     "importers.system": "cryptography, where there is something to import",
     "inspection.check": "cryptography, for services",
     "model.names": "idna, for names in Unicode",

@@ -5,6 +5,8 @@ in the home is different then.
 import hashlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,84 @@ def test_a_home_that_others_can_write_is_shown_and_not_taken_over(
 
     assert {each["state"] for each in shown.json()["data"]["certificates"]} == {"not moved"}
     assert (refused.exit_status, "other users can write" in refused.stderr) == (2, True)
+
+
+USER = 65534
+
+
+@pytest.fixture
+def of_a_user(tmp_path: Path) -> Iterator[Path]:
+    """acme.sh in the home of a user, who can reach it."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        acme = Path(directory) / ".acme.sh"
+        shutil.copytree(unpack("acmesh3.1", tmp_path / "machine") / "root/.acme.sh", acme)
+        for each in (acme, *acme.rglob("*")):
+            os.chown(each, USER, USER, follow_symlinks=False)
+        yield acme
+
+
+def test_what_a_user_has_configured_is_shown_and_adopted_only_with_consent(
+    home: Path, of_a_user: Path
+) -> None:
+    shown = certctl("import", "--from", str(of_a_user), "--json", home=home)
+    before = contents(of_a_user)
+    arguments = ("import", "dual.example.org-ecc", "--from", str(of_a_user), "--yes")
+    refused = certctl(*arguments, "--key-group", "nogroup", home=home)
+    taken = certctl(*arguments, "--key-group", "nogroup", "--yes-run-as-root", home=home)
+
+    found = {each["name"]: each for each in shown.json()["data"]["certificates"]}
+    said = [each["message"] for each in found["web.example.org"]["questions"]]
+    assert [each.partition("as root: ")[2] for each in said] == [
+        "write to /var/www/html",
+        "write to /etc/nginx/certs/web.key",
+        "write to /etc/nginx/certs/web.ca",
+        "write to /etc/nginx/certs/web.pem",
+        'run nginx -t -q && nginx -s reload; echo "done, it\'s ok"',
+    ]
+    assert {each["option"] for each in found["web.example.org"]["questions"]} == {
+        "--yes-run-as-root"
+    }
+    assert (refused.exit_status, "--yes-run-as-root" in refused.stderr) == (2, True)
+    assert (taken.exit_status, taken.stderr) == (0, "")
+    link = of_a_user / "dual.example.org_ecc" / "fullchain.cer"
+    assert link.is_symlink()
+    assert link.lstat().st_uid == USER
+    undone = certctl("import", "--undo", "dual.example.org-ecc", "--yes", home=home)
+    assert (undone.exit_status, undone.stderr) == (0, "")
+    assert contents(of_a_user) == before
+
+
+def test_nothing_is_read_through_a_users_link_that_the_user_cannot_read(
+    home: Path, of_a_user: Path, tmp_path: Path
+) -> None:
+    directory = of_a_user / "dual.example.org_ecc"
+    secret = tmp_path / "secret.key"
+    shutil.copy(directory / "dual.example.org.key", secret)
+    secret.chmod(0o600)
+    (directory / "dual.example.org.key").unlink()
+    (directory / "dual.example.org.key").symlink_to(secret)
+    arguments = ("import", "dual.example.org-ecc", "--from", str(of_a_user), "--yes")
+
+    refused = certctl(*arguments, "--yes-run-as-root", "--key-group", "nogroup", home=home)
+
+    assert refused.exit_status == 2
+    assert "Permission denied" in refused.stderr
+
+
+def test_a_path_that_a_user_has_made_lead_elsewhere_is_not_written_as_root(
+    home: Path, of_a_user: Path, tmp_path: Path
+) -> None:
+    arguments = ("import", "dual.example.org-ecc", "--from", str(of_a_user), "--yes")
+    certctl(*arguments, "--yes-run-as-root", "--key-group", "nogroup", home=home)
+    directory, elsewhere = of_a_user / "dual.example.org_ecc", tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (elsewhere / "fullchain.cer").write_text("root's")
+    directory.rename(of_a_user / "gone")
+    directory.symlink_to(elsewhere)
+
+    undone = certctl("import", "--undo", "dual.example.org-ecc", "--yes", home=home)
+
+    assert undone.exit_status != 0
+    assert [each.name for each in elsewhere.iterdir()] == ["fullchain.cer"]
+    assert (elsewhere / "fullchain.cer").read_text() == "root's"

@@ -4,6 +4,7 @@ its `facts.json` says.
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from certctl.importers.turned_off import turn_off, turn_on
 from certctl.model.importing import (
     FoundCertificate,
     FoundClient,
+    FoundFiles,
     FoundMachine,
+    ImportRecord,
+    ImportState,
     Readiness,
     StopRenewal,
     TakenSchedule,
@@ -275,14 +279,22 @@ def test_a_line_is_commented_out_and_comes_back(
     file = tmp_path / name
     file.write_text(text)
     stop = StopRenewal(str(file), line=line)
+    record = a_record(stop)
 
-    stop_client(stop)
-    stop_client(stop)
+    stop_client(record)
+    stop_client(record)
     lines, stopped = file.read_text().splitlines(), is_stopped(stop)
-    start_client(stop)
+    start_client(record)
 
     assert [place for place, each in enumerate(lines) if each.startswith("#imported ")] == [number]
     assert (stopped, file.read_text()) == (True, text)
+
+
+def a_record(stop: StopRenewal) -> ImportRecord:
+    now = datetime.now(UTC)
+    files = FoundFiles()
+    state = ImportState.HANDING_OVER
+    return ImportRecord("lego", "a", "/", "a", state, (), {}, files, "", now, stop)
 
 
 def certificates(machine: FoundMachine) -> list[FoundCertificate]:

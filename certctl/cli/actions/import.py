@@ -18,7 +18,13 @@ from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.errors import CertctlError, UsageError, worst
 from certctl.model.importing import FoundCertificate, FoundMachine
 from certctl.operations import import_check, import_finish
-from certctl.operations.import_choice import choose, find_machine
+from certctl.operations.import_choice import (
+    Consent,
+    choose,
+    commands_as_root,
+    find_machine,
+    named_certificate,
+)
 from certctl.operations.import_trial import try_ways
 from certctl.operations.import_undo import Taken, give_back
 from certctl.operations.importing import finish_interrupted, repair, take_over
@@ -33,6 +39,7 @@ from certctl.output.importing import (
     taken_object,
 )
 from certctl.output.times import Times
+from certctl.system.trust import user_name
 
 _Chosen = TypeVar("_Chosen", str, FoundCertificate)
 
@@ -59,8 +66,8 @@ def run(
     if flags["finish"]:
         return _finish(invocation, where, leave)
     if names or everything:
-        return _take(invocation, names, where, history=flags["history"])
-    return _look(invocation, machine_root, where, ask=flags["check"])
+        return _take(invocation, names, where, history=flags["history"], as_root=flags["as_root"])
+    return _look(invocation, machine_root, where, ask=flags["check"], as_root=flags["as_root"])
 
 
 def _refuse_combinations(
@@ -89,15 +96,17 @@ def _refuse_combinations(
         raise UsageError("--undo requires names, or --all", hint="certctl import --undo NAME")
 
 
-def _look(invocation: Invocation, root: Path, place: str | None, *, ask: bool) -> Result:
+def _look(
+    invocation: Invocation, root: Path, place: str | None, *, ask: bool, as_root: bool
+) -> Result:
     with open_run(invocation, untrusted="warn") as run:
         machine = find_machine(root, place)
         imported = run.services.machine.imports.all()
         bundle = run.services.settings.text("ca_bundle")
         checked = import_check.check(machine, run, bundle) if ask else None
         if checked is not None:
-            agreed = bool(invocation.flags.get("account.agree_tos"))
-            checked += try_ways(machine, given_options(invocation), run, agreed=agreed)
+            consent = _consent(invocation, as_root=as_root)
+            checked += try_ways(machine, given_options(invocation), consent, run)
     return machine_result(machine, imported, Times(local=invocation.output.terminal), checked)
 
 
@@ -135,7 +144,7 @@ def _undo(invocation: Invocation, names: Sequence[str], *, everything: bool) -> 
 
 
 def _take(
-    invocation: Invocation, names: Sequence[str], place: str | None, *, history: bool
+    invocation: Invocation, names: Sequence[str], place: str | None, *, history: bool, as_root: bool
 ) -> Result:
     with open_run(invocation) as run:
         finish_interrupted(run)
@@ -148,9 +157,10 @@ def _take(
         new = [each for each in names if each not in again]
         machine = find_machine(Path("/"), place)
         given = given_options(invocation)
-        agreed = bool(invocation.flags.get("account.agree_tos"))
         known = {(each.client, each.name, each.home) for each in imports.all()}
-        chosen = choose(machine, new, given, agreed=agreed) if new or not names else []
+        agreed = as_root or _agree_to_commands(invocation, machine, new)
+        consent = _consent(invocation, as_root=agreed)
+        chosen = choose(machine, new, given, consent) if new or not names else []
         chosen = [each for each in chosen if (each.client, each.name, each.home) not in known]
         if chosen:
             _require_schedule(invocation, run)
@@ -163,6 +173,25 @@ def _take(
             "imported",
         )
         return _with_rest(result, chosen, again, [] if names else rest_lines(machine))
+
+
+def _consent(invocation: Invocation, *, as_root: bool) -> Consent:
+    return Consent(bool(invocation.flags.get("account.agree_tos")), as_root)
+
+
+def _agree_to_commands(invocation: Invocation, machine: FoundMachine, names: Sequence[str]) -> bool:
+    """Show what other users have configured that certctl would do as root, one by one, and return
+    whether a person agrees to all of it. `--yes` does not.
+    """
+    found = [named_certificate(machine, name) for name in names]
+    asked = [
+        f"{each.name}: the user {user_name(each.owner)} chose that certctl does as root: {what}."
+        " Agree?"
+        for each in found
+        if each.owner is not None
+        for what in commands_as_root(each)
+    ]
+    return all(invocation.ask(question) for question in asked)
 
 
 def _require_schedule(invocation: Invocation, run: Run) -> None:

@@ -58,6 +58,13 @@ from certctl.engine.plugins import plugin_options
 @click.option(
     "--root", metavar="DIR", help="Look at the files of another machine, below this directory."
 )
+@click.option(
+    "--yes-run-as-root",
+    "as_root",
+    is_flag=True,
+    help="Agree that certctl does as root what a client's home that belongs to another user says:"
+    " the commands that it runs, and where it writes.",
+)
 @yes_option
 @spec_options
 @implemented_by("certctl.cli.actions.import:run")
