@@ -70,9 +70,8 @@ def _webroot(draft: Draft, parameters: Mapping[str, object]) -> None:
     )
     directories = {each: named.get(each, paths[-1] if paths else None) for each in names}
     if missing := [name for name, directory in directories.items() if directory is None]:
-        draft.ask(
-            f"no directory is recorded for {', '.join(missing)}", f"--webroot {missing[0]}=DIR"
-        )
+        every = (f"--webroot {name}={place or 'DIR'}" for name, place in directories.items())
+        draft.ask(f"no directory is recorded for {', '.join(missing)}", " ".join(every))
         return
     different = set(directories.values())
     if len(different) == 1:

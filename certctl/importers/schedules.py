@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.importing import FoundSchedule, StopRenewal
+from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import printable
 
 _CRON_FILES = ("/etc/crontab", "/etc/anacrontab")
@@ -31,6 +34,12 @@ _UNITS = (
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)\Z")
 _TIMES = re.compile(r"\s*(?:@[a-z]+|(?:[-0-9*,/A-Za-z]+\s+){4}[-0-9*,/A-Za-z]+)\s+(.*)\Z")
 _MAX_LINE = 4000
+_PREFIX_WORDS = 6
+"""How far into a command its program is looked for: behind `sudo -u USER` and the like."""
+_OPERATOR = re.compile(
+    r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.|(?P<operator>&&|\|\||[;|&\n])""", re.DOTALL
+)
+"""An operator between commands; quoted text before it is passed over."""
 
 
 def find_schedules(tree: Tree, words: Mapping[str, Sequence[str]]) -> list[FoundSchedule]:
@@ -50,12 +59,84 @@ def find_schedules(tree: Tree, words: Mapping[str, Sequence[str]]) -> list[Found
     return list({(each.client, each.where, each.command): each for each in found}.values())
 
 
-def command_line(schedule: FoundSchedule) -> StopRenewal | None:
-    """Return how one line of a crontab is turned off; None for a unit or a script."""
-    is_crontab = schedule.where in _CRON_FILES or schedule.where.startswith(
+def stop_line(
+    schedule: FoundSchedule, run: Run, others: Sequence[FoundSchedule]
+) -> tuple[StopRenewal | None, str | None]:
+    """Return how a run of a client is turned off that renews one certificate: a line of a crontab
+    that runs nothing else of the client, or else what a person has to do; neither if it is off.
+    """
+    if not schedule.enabled:
+        return None, None
+    where = schedule.where
+    is_crontab = where in _CRON_FILES or where.startswith(
         ("/etc/cron.d/", *(f"{each}/" for each in _SPOOLS))
     )
-    return StopRenewal(schedule.where, line=schedule.command) if is_crontab else None
+    if is_crontab and run.alone:
+        return StopRenewal(where, line=schedule.command), None
+    if is_crontab:
+        return None, f"give it a line of its own in {where}: {run.text}"
+    same = [each for each in others if each.where == where]
+    if schedule.kind == "systemd" and len(same) == 1 and run.alone:
+        return None, f"turn it off: systemctl disable --now {PurePosixPath(where).name}"
+    return None, f"remove this command from {where.replace('.timer', '.service')}: {run.text}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a client on a command line: its words, `after` what follows if it succeeds, and
+    the working directory if the line changes it. `alone`: the line has no other run of the client.
+    """
+
+    words: tuple[str, ...]
+    text: str
+    after: str = ""
+    directory: str | None = None
+    alone: bool = True
+
+
+def runs_of(command: str, names: Sequence[str]) -> list[Run]:
+    """Return the runs of a client, whose program has one of `names`, on a command line of a shell.
+    What is not understood is one run.
+    """
+    found: list[Run] = []
+    directory: str | None = None
+    parts = _split(command)
+    for place, (text, _) in enumerate(parts):
+        words = words_of(text)
+        plain = [each for each in words if not _ASSIGNMENT.match(each)]
+        inner = _inner_command(plain)
+        if inner is not None:
+            found += runs_of(inner, names)
+        elif plain[:1] == ["cd"] and len(plain) > 1:
+            directory = plain[1]
+        elif any(PurePosixPath(each).name in names for each in plain[:_PREFIX_WORDS]):
+            succeeding = parts[place][1] == "&&" and place + 1 < len(parts)
+            after = parts[place + 1][0] if succeeding else ""
+            found.append(Run(tuple(words), text, after, directory))
+    if not found:
+        found = [Run(tuple(words_of(command)), command)]
+    return [replace(each, alone=len(found) == 1) for each in found]
+
+
+def _inner_command(words: Sequence[str]) -> str | None:
+    """Return the command line that `sh -c` runs."""
+    shell = bool(words) and PurePosixPath(words[0]).name in ("sh", "bash", "dash")
+    if shell and len(words) > 2 and words[1].startswith("-") and words[1].endswith("c"):
+        return words[2]
+    return None
+
+
+def _split(command: str) -> list[tuple[str, str]]:
+    """Return the commands of a command line, each with the operator that follows it."""
+    found: list[tuple[str, str]] = []
+    start = 0
+    for operator in _OPERATOR.finditer(command):
+        if operator["operator"] is None:
+            continue
+        found.append((command[start : operator.start()].strip(), operator["operator"]))
+        start = operator.end()
+    found.append((command[start:].strip(), ""))
+    return [each for each in found if each[0]]
 
 
 def words_of(command: str) -> list[str]:
@@ -152,26 +233,46 @@ def _systemd(tree: Tree) -> Iterator[_Line]:
         if name.endswith(".timer")
     }
     for name, path in sorted(units.items()):
-        environment: dict[str, str] = {}
-        lines = _lines(tree, path)
-        for line in lines:
-            key, _, value = line.partition("=")
-            if key.strip() == "Environment":
-                environment |= leading_assignments(words_of(value))
-            elif key.strip() == "EnvironmentFile":
-                environment |= _environment_file(tree, value.strip().lstrip("-"))
         stem = name.removesuffix(".service")
-        where = path
-        timer = next(
-            (f"{each}/{stem}.timer" for each in _UNITS if tree.exists(f"{each}/{stem}.timer")), None
-        )
-        if stem in timers and timer is not None:
-            where = timer
-        for line in lines:
-            key, _, value = line.partition("=")
-            if key.strip() == "ExecStart":
-                enabled = stem in started or stem not in timers
-                yield where, "systemd", value.strip().lstrip("-+!@:"), enabled, environment
+        lines = _lines(tree, path)
+        environment = _unit_environment(tree, lines)
+        commands = [
+            value.strip().lstrip("-+!@:")
+            for key, _, value in (line.partition("=") for line in lines)
+            if key.strip() == "ExecStart" and value.strip()
+        ]
+        instances = sorted(each for each in started if each != stem and each.startswith(stem))
+        if stem.endswith("@") and instances:
+            for each in instances:
+                where = f"{_directory_of(tree, f'timers.target.wants/{each}.timer')}/{each}.timer"
+                for command in commands:
+                    yield where, "systemd", _of_instance(command, each), True, environment
+            continue
+        place = _directory_of(tree, f"{stem}.timer")
+        where = path if place is None or stem not in timers else f"{place}/{stem}.timer"
+        for command in commands:
+            yield where, "systemd", command, stem in started or stem not in timers, environment
+
+
+def _directory_of(tree: Tree, name: str) -> str | None:
+    return next((each for each in _UNITS if tree.exists(f"{each}/{name}")), None)
+
+
+def _of_instance(command: str, unit: str) -> str:
+    """Return the command line of an instance of a template (systemd.unit(5), specifiers)."""
+    instance = unit.partition("@")[2]
+    return re.sub(r"%[iI]", lambda _: instance, command)
+
+
+def _unit_environment(tree: Tree, lines: Sequence[str]) -> dict[str, str]:
+    environment: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key.strip() == "Environment":
+            environment |= leading_assignments(words_of(value))
+        elif key.strip() == "EnvironmentFile":
+            environment |= _environment_file(tree, value.strip().lstrip("-"))
+    return environment
 
 
 def _environment_file(tree: Tree, path: str) -> dict[str, str]:

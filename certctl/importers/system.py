@@ -7,6 +7,8 @@ import grp
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from typing import Any
+from urllib.parse import urlsplit
 
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.certificate import CertificateFacts, Material
@@ -21,14 +23,34 @@ from certctl.model.importing import (
 )
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import KeyType
+from certctl.model.text import quoted
+from certctl.model.urls import is_loopback
 from certctl.model.values import Value
 
 _BLOCK = re.compile(
     rb"-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]*-----END CERTIFICATE-----", re.DOTALL
 )
 _OTHERS_KEY_TYPES = {"ecdsa-p521": KeyType.ECDSA_P384}
+_NOT_FOR_WILDCARDS = frozenset({"webroot", "standalone", "http-hook", "tls-alpn"})
+_GONE = {
+    "acme-v01.api.letsencrypt.org": "https://acme-v02.api.letsencrypt.org/directory",
+    "acme-staging.api.letsencrypt.org": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+"""The directories that took the place of those of ACMEv1, by host."""
+
 WAY = "--webroot DIR, --standalone or --dns PROVIDER"
 """The options that say how names are validated, for a question that nothing else answers."""
+
+
+def current_ca(url: str | None) -> str | None:
+    """Return the directory URL that has taken the place of another one since."""
+    return url and _GONE.get(urlsplit(url).netloc, url)
+
+
+def is_secure(url: str) -> bool:
+    """Return whether a CA can be asked at a URL."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
 
 @dataclass(frozen=True)
@@ -48,7 +70,9 @@ class ImportSystem:
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate with its key as it was read; `why` says why it cannot be used."""
+    """A certificate with its key as it was read; `why` says why it cannot be used. `key_for_all`:
+    every user of the machine can read the key, through all directories.
+    """
 
     material: Material | None = field(default=None, repr=False)
     facts: CertificateFacts | None = None
@@ -57,6 +81,7 @@ class Pair:
     notes: tuple[str, ...] = ()
     key_mode: int | None = None
     key_group: int | None = None
+    key_for_all: bool = False
 
 
 def read_pair(tree: Tree, files: FoundFiles, within: str, *, key_expected: bool = True) -> Pair:
@@ -85,8 +110,10 @@ def read_pair(tree: Tree, files: FoundFiles, within: str, *, key_expected: bool 
         key = keys.standard_pem(tree.read(files.privkey, within))
     except Unreadable as error:
         return Pair(public, facts, must_staple, f"private key: {error}", tuple(notes))
-    access = {
+    reachable = tree.others_reach(files.privkey, within)
+    access: dict[str, Any] = {
         "key_mode": status.st_mode & 0o777,
+        "key_for_all": bool(status.st_mode & 0o004) and reachable,
         "key_group": status.st_gid if status.st_mode & 0o040 and status.st_gid else None,
     }
     if not keys.fits(key, facts.key_sha256):
@@ -171,7 +198,9 @@ class Draft:
         pair, why = self.pair, self.why or self.pair.why
         if pair.facts is not None:
             self._key_type(pair.facts.key_type)
-        if pair.key_mode is not None and pair.key_mode & 0o004:
+        self._check_ca()
+        self._check_wildcards()
+        if pair.key_for_all:
             self.ask(
                 "its private key is readable by all users; certctl gives keys to root and at most"
                 " one group",
@@ -211,6 +240,23 @@ class Draft:
             archive=self.archive,
             csr=self.csr,
         )
+
+    def _check_ca(self) -> None:
+        """Follow a CA to its current directory, and ask for one that cannot be used."""
+        self.ca = current_ca(self.ca)
+        if self.ca is not None and not is_secure(self.ca):
+            self.ask(f"its CA {quoted(self.ca)} is not a URL with https", "--ca CA")
+            self.ca = None
+
+    def _check_wildcards(self) -> None:
+        names = () if self.pair.facts is None else self.pair.facts.identifiers
+        method = self.options.get("challenge.method")
+        wildcards = [each.value for each in names if each.wildcard]
+        if wildcards and method in _NOT_FOR_WILDCARDS:
+            self.ask(
+                f"{wildcards[0]} can only be validated by DNS records, not by {method}",
+                "--dns PROVIDER",
+            )
 
     def _key_type(self, key_type: str) -> None:
         known = {each.value for each in KeyType}

@@ -115,6 +115,14 @@ class Tree:
         except OSError as error:
             raise Unreadable(_said(path, error)) from error
 
+    def others_reach(self, path: str, within: str | None = None) -> bool:
+        """Return whether all users may traverse every directory to what a path leads to."""
+        try:
+            parents = PurePosixPath(self.resolve(path, within)).parents
+            return all(self.real(str(each)).lstat().st_mode & 0o001 for each in parents)
+        except (OSError, Unreadable):
+            return False
+
     def exists(self, path: str) -> bool:
         """Return whether a path leads to something."""
         try:

@@ -25,10 +25,13 @@ class Readiness(StrEnum):
 
 @dataclass(frozen=True)
 class Question:
-    """What certctl does not know or cannot keep, and the option that settles it."""
+    """What certctl does not know or cannot keep, and the option that settles it; `setting` is the
+    key that must be given, if it is one in particular.
+    """
 
     message: str
     option: str
+    setting: str | None = None
 
 
 @dataclass(frozen=True)

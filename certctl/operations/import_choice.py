@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from certctl.ca.directories import KNOWN_CAS, ca_kind
 from certctl.importers.loading import look
 from certctl.importers.schedules import words_of
 from certctl.importers.tree import Tree
-from certctl.model.errors import UsageError
+from certctl.model.errors import CertctlError, UsageError
 from certctl.model.importing import (
     FoundCertificate,
     FoundClient,
@@ -21,17 +21,35 @@ from certctl.model.importing import (
     Readiness,
 )
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.text import quoted
 from certctl.model.values import Value
+from certctl.rules.option import Option
+from certctl.rules.settings import Settings, check
 from certctl.system.trust import user_name
 
 _WAYS = frozenset({"--webroot", "--standalone", "--dns", "--tls-alpn", "--dns-credentials"})
 _DEPLOYMENT = frozenset({"--deploy", "--deploy-hook", "--copy"})
 _AS_ROOT = "--yes-run-as-root"
 _ORDERING = frozenset({"certonly", "run", "-d", "--domain", "--domains", "--nginx", "--apache"})
+_SETTLED_BY = (
+    (frozenset({"--key-group"}), ("key_group",)),
+    (frozenset({"--ca"}), ("ca",)),
+    (_WAYS, ("challenge.", "dns.")),
+    (_DEPLOYMENT, ("deploy.",)),
+)
+"""Options that settle a question, with the keys of their settings, or what those begin with."""
 _OTHER_SUBCOMMANDS = frozenset(
     {"renew", "certificates", "delete", "revoke", "reconfigure", "install", "enhance", "rollback"}
 )
 _ACCOUNT = frozenset({"--agree-tos", "--account"})
+
+
+_PATHS: Mapping[str, Callable[[str], str]] = {
+    "challenge.directory": str,
+    "challenge.webroots": lambda text: text.rpartition("=")[2],
+    "deploy.copy": lambda text: text.partition(":")[2],
+}
+"""The settings that are paths, with how each is found in the text."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +62,24 @@ class Consent:
     as_root: bool = False
 
 
-def find_machine(root: Path, place: str | None) -> FoundMachine:
+def find_machine(
+    root: Path, place: str | None, table: Mapping[str, Option] | None = None
+) -> FoundMachine:
     """Return what other clients have below `root`, or only in the directory `place`. Changes
-    nothing and asks no CA.
+    nothing and asks no CA. `table` has the settings.
     """
+    table = Settings().table if table is None else table
     known = {each.url.split("/")[2]: each.url for each in KNOWN_CAS if "://" in each.url}
     machine = look(Tree(root), known, place)
-    return replace(machine, clients=tuple(_asked(each, machine) for each in machine.clients))
+    return replace(machine, clients=tuple(_asked(each, machine, table) for each in machine.clients))
 
 
-def _asked(client: FoundClient, machine: FoundMachine) -> FoundClient:
+def _asked(client: FoundClient, machine: FoundMachine, table: Mapping[str, Option]) -> FoundClient:
     """Return the client with the questions that schedules, containers and owners raise."""
     certificates = []
     for each in client.certificates:
-        questions = (*each.questions, *_questions(each, client, machine))
+        unusable = _unusable(each.options, table)
+        questions = (*each.questions, *unusable.values(), *_questions(each, client, machine))
         notes, why = list(each.notes), each.why
         if each.ca is not None and ca_kind(each.ca) == "staging":
             notes.append("its CA is for tests: --all leaves it out")
@@ -70,6 +92,7 @@ def _asked(client: FoundClient, machine: FoundMachine) -> FoundClient:
         certificates.append(
             replace(
                 each,
+                options={key: each.options[key] for key in each.options if key not in unusable},
                 questions=questions,
                 notes=tuple(notes),
                 why=why,
@@ -77,6 +100,38 @@ def _asked(client: FoundClient, machine: FoundMachine) -> FoundClient:
             )
         )
     return replace(client, certificates=tuple(certificates))
+
+
+def _unusable(options: Mapping[str, Value], table: Mapping[str, Option]) -> dict[str, Question]:
+    """Return the options with values that certctl does not take, each with a question."""
+    found: dict[str, Question] = {}
+    for key, value in options.items():
+        option = table.get(key)
+        problem = None if option is None else _problem(option, value)
+        if option is not None and problem is not None:
+            wanted = f"{option.flag} {option.metavar or option.kind.value}"
+            found[key] = Question(f"its {key} is {problem}", wanted, key)
+    return found
+
+
+def _problem(option: Option, value: Value) -> str | None:
+    texts = [
+        each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)
+    ]
+    if any("\N{REPLACEMENT CHARACTER}" in each for each in texts):
+        return "damaged, or not UTF-8"
+    if option.key in _PATHS:
+        places = [_PATHS[option.key](each) for each in texts]
+        relative = [each for each in places if not each.startswith("/")]
+        if relative:
+            return f"relative to an unknown directory ({quoted(relative[0])})"
+    if any("\n" in each for each in texts):
+        return "a script of several lines; write it to a file"
+    try:
+        check(option, value)
+    except CertctlError as error:
+        return f"not usable: {error.message.removeprefix(f'{option.key}: ')}"
+    return None
 
 
 def _questions(
@@ -212,17 +267,18 @@ def is_settled(found: FoundCertificate, given: Mapping[str, Value], consent: Con
 
 
 def _settles(question: Question, given: Mapping[str, Value], consent: Consent) -> bool:
+    if question.setting is not None:
+        return question.setting in given
+    if not question.option.startswith("--"):
+        return False  # something that a person has to do
     flags = {word.strip(",") for word in question.option.split() if word.startswith("--")}
     if _AS_ROOT in flags:
         return consent.as_root
     if flags & _ACCOUNT:
         return consent.terms or "account.id" in given
-    if "--key-group" in flags:
-        return "key_group" in given
-    if "--ca" in flags:
-        return "ca" in given
-    if flags & _WAYS:
-        return any(key.startswith(("challenge.", "dns.")) for key in given)
-    if flags & _DEPLOYMENT:
-        return any(key.startswith("deploy.") for key in given)
-    return False
+    settled_by = next((prefixes for some, prefixes in _SETTLED_BY if flags & some), ())
+    return any(
+        key == each or (each.endswith(".") and key.startswith(each))
+        for key in given
+        for each in settled_by
+    )

@@ -17,6 +17,7 @@ from certctl.inspection.import_findings import broken_paths
 from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.errors import CertctlError, UsageError, worst
 from certctl.model.importing import FoundCertificate, FoundMachine
+from certctl.model.text import escaped
 from certctl.operations import import_check, import_finish
 from certctl.operations.import_choice import (
     Consent,
@@ -100,7 +101,7 @@ def _look(
     invocation: Invocation, root: Path, place: str | None, *, ask: bool, as_root: bool
 ) -> Result:
     with open_run(invocation, untrusted="warn") as run:
-        machine = find_machine(root, place)
+        machine = find_machine(root, place, run.services.settings.table)
         imported = run.services.machine.imports.all()
         bundle = run.services.settings.text("ca_bundle")
         checked = import_check.check(machine, run, bundle) if ask else None
@@ -113,7 +114,7 @@ def _look(
 def _finish(invocation: Invocation, place: str | None, leave: Sequence[str]) -> Result:
     with open_run(invocation) as run:
         _require_schedule(invocation, run)
-        machine = find_machine(Path("/"), place)
+        machine = find_machine(Path("/"), place, run.services.settings.table)
         clients = sorted({each.client for each in run.services.machine.imports.all()})
         if clients:
             question = f"Turn off what runs {' and '.join(clients)}?"
@@ -155,7 +156,7 @@ def _take(
             if {each.name, each.certificate, f"{each.client}:{each.name}"} & set(names)
         }
         new = [each for each in names if each not in again]
-        machine = find_machine(Path("/"), place)
+        machine = find_machine(Path("/"), place, run.services.settings.table)
         given = given_options(invocation)
         known = {(each.client, each.name, each.home) for each in imports.all()}
         agreed = as_root or _agree_to_commands(invocation, machine, new)
@@ -223,7 +224,7 @@ def _question(chosen: Sequence[FoundCertificate], machine: FoundMachine) -> str:
     for client in machine.clients:
         if any(each.home == client.home for each in chosen):
             lines += [f"  certctl will run: {each.path}" for each in client.hooks if each.runs]
-    return "\n".join([*lines, "Take over?"])
+    return escaped("\n".join([*lines, "Take over?"]), None, lines=True)
 
 
 def _carry_out(chosen: Sequence[_Chosen], step: Callable[[_Chosen], Taken], action: str) -> Result:

@@ -10,10 +10,11 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from certctl.importers.accounts import read_account, read_json
 from certctl.importers.schedules import flag_values, words_of
-from certctl.importers.system import WAY, Draft, ImportSystem, Pair, read_pair
+from certctl.importers.system import WAY, Draft, ImportSystem, Pair, current_ca, read_pair
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.importing import (
     FoundAccount,
@@ -28,6 +29,7 @@ from certctl.model.values import Value
 NAME = "acme.sh"
 HOMES = ("/root/.acme.sh", "/etc/acme.sh", "/etc/acme", "/acme.sh")
 WORDS = ("acme.sh",)
+_DAMAGED = "\N{REPLACEMENT CHARACTER}"
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)\Z")
 _BASE64 = re.compile(r"__ACME_BASE64__START_(.*)__ACME_BASE64__END_\Z", re.DOTALL)
 _COPIES = (
@@ -47,6 +49,16 @@ _PROVIDERS: Mapping[str, str] = {
     "dns_nsupdate": "rfc2136",
 }
 """certctl's DNS provider for acme.sh's most used scripts."""
+
+_CA_NAMES: Mapping[str, str] = {
+    "letsencrypt": "acme-v02.api.letsencrypt.org",
+    "letsencrypt_test": "acme-staging-v02.api.letsencrypt.org",
+    "zerossl": "acme.zerossl.com",
+    "sslcom": "acme.ssl.com",
+    "google": "dv.acme-v02.api.pki.goog",
+    "googletest": "dv.acme-v02.test-api.pki.goog",
+}
+"""The hosts of the CAs that acme.sh knows by a name."""
 
 
 def homes(system: ImportSystem) -> Sequence[str]:
@@ -71,12 +83,15 @@ def read(system: ImportSystem, home: str) -> FoundClient:
     """Return what acme.sh has in a home. Raises nothing for damaged files."""
     tree = system.tree
     problems: list[str] = []
-    accounts = tuple(_accounts(tree, home, problems))
     settings = _settings(tree, f"{home}/account.conf", home)
+    ca_places = dict.fromkeys([_place(tree, settings, "CA_HOME", f"{home}/ca"), f"{home}/ca"])
+    accounts = tuple(one for place in ca_places for one in _accounts(tree, place, problems))
+    places = dict.fromkeys([home, _place(tree, settings, "CERT_HOME", home)])
     found = [
-        certificate
-        for directory in tree.directories(home)
-        for certificate in _certificates(tree, home, directory, settings, accounts, problems)
+        replace(certificate, home=home)
+        for place in places
+        for directory in tree.directories(place)
+        for certificate in _certificates(system, place, directory, settings, accounts, problems)
     ]
     secrets = sorted(each for each in settings if each.startswith("SAVED_"))
     notes = []
@@ -85,6 +100,12 @@ def read(system: ImportSystem, home: str) -> FoundClient:
     if settings.get("NOTIFY_HOOK"):
         notes.append(f"its notification hook {settings['NOTIFY_HOOK']} is not moved")
     return FoundClient(NAME, home, None, accounts, tuple(found), (), tuple(problems), tuple(notes))
+
+
+def _place(tree: Tree, settings: Mapping[str, str], key: str, usual: str) -> str:
+    """Return a directory that the configuration may have moved elsewhere."""
+    moved = settings.get(key, "").rstrip("/")
+    return moved if moved.startswith("/") and tree.is_directory(moved) else usual
 
 
 def assignments(text: str) -> dict[str, str]:
@@ -114,7 +135,7 @@ def _decoded(text: str) -> str:
     try:
         return base64.b64decode(match[1], validate=True).decode("utf-8", errors="replace")
     except binascii.Error:
-        return ""
+        return _DAMAGED
 
 
 def _settings(tree: Tree, path: str, home: str) -> dict[str, str]:
@@ -125,14 +146,14 @@ def _settings(tree: Tree, path: str, home: str) -> dict[str, str]:
 
 
 def _certificates(
-    tree: Tree,
+    system: ImportSystem,
     home: str,
     directory: str,
     settings: Mapping[str, str],
     accounts: Sequence[FoundAccount],
     problems: list[str],
 ) -> Iterator[FoundCertificate]:
-    path = f"{home}/{directory}"
+    tree, path = system.tree, f"{home}/{directory}"
     domain = directory.removesuffix("_ecc")
     names = tree.files(path)
     removed = f"{domain}.conf" not in names and f"{domain}.conf.removed" in names
@@ -152,7 +173,7 @@ def _certificates(
     if removed:
         draft.why = "acme.sh --remove was run for it, so acme.sh does not renew it"
         draft.by_name = True
-    _ca(draft, conf, settings, accounts)
+    _ca(system, draft, conf, settings, accounts)
     _validation(draft, conf, settings)
     _deployment(draft, conf)
     _options(draft, conf)
@@ -194,12 +215,14 @@ def _draft(
 
 
 def _ca(
+    system: ImportSystem,
     draft: Draft,
     conf: Mapping[str, str],
     settings: Mapping[str, str],
     accounts: Sequence[FoundAccount],
 ) -> None:
-    draft.ca = conf.get("Le_API") or settings.get("DEFAULT_ACME_SERVER") or None
+    stated = conf.get("Le_API") or settings.get("DEFAULT_ACME_SERVER") or None
+    draft.ca = current_ca(system.known_cas.get(_CA_NAMES.get(stated or "", ""), stated))
     if draft.ca is None:
         draft.ask("its CA is not recorded", "--ca CA")
         return
@@ -217,9 +240,7 @@ def _validation(draft: Draft, conf: Mapping[str, str], settings: Mapping[str, st
     ways = [each for each in conf.get("Le_Webroot", "").split(",") if each]
     names = draft.names_wanted
     each_way = {name: ways[min(place, len(ways) - 1)] for place, name in enumerate(names) if ways}
-    kinds = {
-        way.partition(":")[0] if way.startswith("/") is False else "/" for way in each_way.values()
-    }
+    kinds = {_kind(way) for way in each_way.values()}
     if not each_way:
         draft.ask("how its names are validated is not recorded", WAY)
     elif kinds == {"/"}:
@@ -243,6 +264,12 @@ def _validation(draft: Draft, conf: Mapping[str, str], settings: Mapping[str, st
         draft.ask(f"its names are validated in several ways ({', '.join(sorted(kinds))})", WAY)
     else:
         _other_way(draft, kinds.pop(), settings)
+
+
+def _kind(way: str) -> str:
+    """Return a way of validation without its parameters; `/` for a directory."""
+    kind = way.partition(":")[0]
+    return "/" if "/" in kind else kind
 
 
 def _standalone_options(draft: Draft, conf: Mapping[str, str], prefix: str) -> None:
@@ -336,14 +363,14 @@ def _options(draft: Draft, conf: Mapping[str, str]) -> None:
 
 
 def _accounts(tree: Tree, home: str, problems: list[str]) -> Iterator[FoundAccount]:
-    for directory in _directories(tree, f"{home}/ca", 0):
+    for directory in _directories(tree, home, 0):
         conf = _settings(tree, f"{directory}/ca.conf", home)
         contact: object = ()
         try:
             contact = read_json(tree, f"{directory}/account.json", home).get("contact", ())
         except Unreadable as error:
             problems.append(str(error))
-        place = directory.removeprefix(f"{home}/ca/")
+        place = directory.removeprefix(f"{home}/")
         account = read_account(
             tree,
             home,

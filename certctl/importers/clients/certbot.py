@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from certctl.importers.accounts import read_account, read_json, text_at
 from certctl.importers.certbot_settings import options, parsed, text_of, validation
-from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
+from certctl.importers.system import WAY, Draft, ImportSystem, current_ca, read_pair
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.certificate import Material
 from certctl.model.importing import (
@@ -53,7 +53,11 @@ def read(system: ImportSystem, home: str) -> FoundClient:
     problems: list[str] = []
     accounts = tuple(_accounts(tree, home, problems))
     found: list[FoundCertificate] = []
-    confs = [each for each in tree.files(f"{home}/renewal") if each.endswith(".conf")]
+    confs = [
+        each
+        for each in tree.files(f"{home}/renewal")
+        if each.endswith(".conf") and not each.startswith(".")
+    ]
     for each in confs:
         name = each.removesuffix(".conf")
         found.append(_certificate(tree, home, name, accounts))
@@ -132,7 +136,7 @@ def _certificate(
     if moved is not None:
         draft.notes.append(moved)
     account = text_of(parameters.get("account"))
-    draft.ca = text_of(parameters.get("server")) or next(
+    draft.ca = current_ca(text_of(parameters.get("server"))) or next(
         (each.ca for each in accounts if each.id == account), None
     )
     if draft.ca is None:
@@ -291,14 +295,17 @@ def _accounts(tree: Tree, home: str, problems: list[str]) -> Iterator[FoundAccou
             body = inner.get("contact", ()) if isinstance(inner, dict) else ()
         except Unreadable as error:
             problems.append(str(error))
+        ca = current_ca(f"https://{place}")
+        # an account of ACMEv1 has another URL at the CA's current directory
+        usable = uri is not None and urlsplit(uri).scheme == "https" and ca == f"https://{place}"
         account = read_account(
             tree,
             home,
             client=NAME,
             id=path.name,
             key_file=f"{directory}/private_key.json",
-            ca=f"https://{place}",
-            url=uri if uri is not None and urlsplit(uri).scheme == "https" else None,
+            ca=ca,
+            url=uri if usable else None,
             contact=body,
         )
         if account.problem is not None:

@@ -6,11 +6,18 @@ looked for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from certctl.importers.accounts import inner, read_account, read_json, text_at
-from certctl.importers.schedules import command_line, flag_values, leading_assignments, words_of
+from certctl.importers.schedules import (
+    Run,
+    flag_values,
+    leading_assignments,
+    runs_of,
+    stop_line,
+)
 from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
 from certctl.importers.tree import Unreadable
 from certctl.model.importing import (
@@ -32,17 +39,26 @@ class _Command:
     """A command line that runs lego, split into words, and its environment."""
 
     schedule: FoundSchedule
-    words: tuple[str, ...]
+    run: Run
     environment: Mapping[str, str]
 
+    @property
+    def home(self) -> str | None:
+        """The storage directory that it names, None if that is its working directory's."""
+        path = self.value("--path") or self.environment.get("LEGO_PATH")
+        if path is None:
+            return None if self.run.directory is None else f"{self.run.directory}/.lego"
+        within = self.run.directory or "/root"
+        return os.path.normpath(os.path.join(within, path))  # noqa: PTH118 - another machine's path
+
     def values(self, *flags: str) -> list[str]:
-        return flag_values(self.words, *flags)
+        return flag_values(self.run.words, *flags)
 
     def value(self, *flags: str) -> str | None:
         return next(iter(self.values(*flags)), None)
 
     def has(self, flag: str) -> bool:
-        return any(each == flag or each.startswith(f"{flag}=") for each in self.words)
+        return any(each == flag or each.startswith(f"{flag}=") for each in self.run.words)
 
     @property
     def names(self) -> set[str]:
@@ -52,11 +68,7 @@ class _Command:
 
 def homes(system: ImportSystem) -> Sequence[str]:
     """Return the homes at the usual places, and those that command lines name."""
-    named = [
-        value.rstrip("/")
-        for each in _commands(system)
-        for value in (*each.values("--path"), each.environment.get("LEGO_PATH", ""))
-    ]
+    named = [each.home for each in _commands(system) if each.home is not None]
     beside = [
         f"{parent}/{each}"
         for parent in ("/var/lib", "/etc", "/srv", "/opt")
@@ -82,11 +94,11 @@ def read(system: ImportSystem, home: str) -> FoundClient:
 
 
 def _commands(system: ImportSystem) -> list[_Command]:
-    found: list[_Command] = []
-    for each in system.commands(NAME):
-        words = tuple(words_of(each.command))
-        found.append(_Command(each, words, {**each.environment, **leading_assignments(words)}))
-    return found
+    return [
+        _Command(each, run, {**each.environment, **leading_assignments(run.words)})
+        for each in system.commands(NAME)
+        for run in runs_of(each.command, WORDS)
+    ]
 
 
 def _accounts(system: ImportSystem, home: str, problems: list[str]) -> Iterator[FoundAccount]:
@@ -186,7 +198,7 @@ def _certificate(
         )
     command = _command_for(system, draft)
     _account(draft, document, accounts, command)
-    _validation(draft, command)
+    _validation(system, draft, command)
     return draft.finished()
 
 
@@ -196,8 +208,7 @@ def _command_for(system: ImportSystem, draft: Draft) -> _Command | None:
         return None
     names = {each.value for each in draft.pair.facts.identifiers}
     for each in _commands(system):
-        path = each.value("--path") or each.environment.get("LEGO_PATH")
-        if each.names == names and (path is None or path.rstrip("/") == draft.home):
+        if each.names == names and each.home in (None, draft.home):
             return each
     return None
 
@@ -214,9 +225,8 @@ def _account(
     chosen = [each for each in possible if each.id == email] or possible
     draft.ca = next((each.ca for each in chosen if each.ca), None)
     if draft.ca is None:
-        draft.ask(
-            f"its CA is {host or 'not recorded'}, but not the URL of its directory", "--ca URL"
-        )
+        what = f"its CA is {host}, but the URL of its directory" if host else "its CA"
+        draft.ask(f"{what} is recorded nowhere", "--ca URL")
     if len(chosen) == 1:
         draft.account_url, draft.account_key_file = chosen[0].url, chosen[0].key_file
         return
@@ -230,19 +240,22 @@ def _account(
         draft.ask("its account is not here: a new one must be registered", "--agree-tos")
 
 
-def _validation(draft: Draft, command: _Command | None) -> None:
+def _validation(system: ImportSystem, draft: Draft, command: _Command | None) -> None:
     if command is None:
         draft.ask(
             "lego records nowhere how names are validated, and no cron line or unit names it", WAY
         )
         return
-    draft.stop = command_line(command.schedule)
-    if draft.stop is None:
-        draft.why = (
-            f"{command.schedule.where} renews it, and certctl cannot turn off one certificate"
-            " there: remove its command first"
-        )
-    if hook := command.value("--renew-hook", "--deploy-hook", "--run-hook"):
+    draft.stop, by_hand = stop_line(command.schedule, command.run, system.commands(NAME))
+    if by_hand is not None:
+        draft.ask(f"{command.schedule.where} would go on renewing it with lego", by_hand)
+    _command_options(draft, command)
+    _way(draft, command)
+
+
+def _command_options(draft: Draft, command: _Command) -> None:
+    hook = command.value("--renew-hook", "--deploy-hook", "--run-hook") or command.run.after
+    if hook:
         draft.options["deploy.deploy_hook"] = hook
         draft.notes.append(
             "its hook is called with certctl's variables and certbot's, not with LEGO_CERT_PATH"
@@ -254,6 +267,10 @@ def _validation(draft: Draft, command: _Command | None) -> None:
         )
     if command.has("--reuse-key"):
         draft.options["reuse_key"] = True
+
+
+def _way(draft: Draft, command: _Command) -> None:
+    """Add how the command line says that names are validated."""
     provider = command.value("--dns")
     if provider == "exec" and command.environment.get("EXEC_PATH"):
         raw = command.environment.get("EXEC_MODE", "").upper() == "RAW"

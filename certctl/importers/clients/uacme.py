@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from certctl.importers.accounts import read_account
-from certctl.importers.schedules import command_line, flag_values, words_of
+from certctl.importers.schedules import Run, flag_values, runs_of, stop_line
 from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
 from certctl.model.importing import (
     FoundAccount,
@@ -31,7 +31,8 @@ def homes(system: ImportSystem) -> Sequence[str]:
     named = [
         value.rstrip("/")
         for each in system.commands(NAME)
-        for value in flag_values(words_of(each.command), "-c", "--confdir")
+        for run in runs_of(each.command, WORDS)
+        for value in flag_values(run.words, "-c", "--confdir")
     ]
     below = [f"/root/{each}" for each in system.tree.directories("/root") if "uacme" in each]
     places = dict.fromkeys([*HOMES, *named, *below])
@@ -58,21 +59,20 @@ def read(system: ImportSystem, home: str) -> FoundClient:
     return FoundClient(NAME, home, None, (account,), certificates, (), tuple(problems), notes)
 
 
-def _commands(system: ImportSystem, home: str) -> list[tuple[FoundSchedule, list[str]]]:
-    found = []
-    for each in system.commands(NAME):
-        words = words_of(each.command)
-        where = next(iter(flag_values(words, "-c", "--confdir")), HOMES[0])
-        if where.rstrip("/") == home:
-            found.append((each, words))
-    return found
+def _commands(system: ImportSystem, home: str) -> list[tuple[FoundSchedule, Run]]:
+    return [
+        (each, run)
+        for each in system.commands(NAME)
+        for run in runs_of(each.command, WORDS)
+        if next(iter(flag_values(run.words, "-c", "--confdir")), HOMES[0]).rstrip("/") == home
+    ]
 
 
 def _account(system: ImportSystem, home: str) -> FoundAccount:
     commands = _commands(system, home)
     ca = system.known_cas.get(_DEFAULT_CA) if commands else None
-    for _, words in commands:
-        ca = next(iter(flag_values(words, "-a", "--acme-url")), None) or ca
+    for _, run in commands:
+        ca = next(iter(flag_values(run.words, "-a", "--acme-url")), None) or ca
     return read_account(
         system.tree,
         home,
@@ -103,18 +103,15 @@ def _command(system: ImportSystem, draft: Draft, account: FoundAccount) -> None:
     names = (
         set() if draft.pair.facts is None else {each.value for each in draft.pair.facts.identifiers}
     )
-    for schedule, words in _commands(system, draft.home):
-        if not names or not names <= set(words):
+    for schedule, run in _commands(system, draft.home):
+        if not names or not names <= set(run.words):
             continue
         draft.ca = account.ca
         draft.conf = schedule.where
-        draft.stop = command_line(schedule)
-        if draft.stop is None:
-            draft.why = (
-                f"{schedule.where} renews it, and certctl cannot turn off one certificate there:"
-                " remove its command first"
-            )
-        hook = next(iter(flag_values(words, "-h", "--hook")), None)
+        draft.stop, by_hand = stop_line(schedule, run, system.commands(NAME))
+        if by_hand is not None:
+            draft.ask(f"{schedule.where} would go on renewing it with uacme", by_hand)
+        hook = next(iter(flag_values(run.words, "-h", "--hook")), None)
         if hook is None:
             break
         wildcard = any(each.startswith("*.") for each in names)
@@ -132,9 +129,8 @@ def _command(system: ImportSystem, draft: Draft, account: FoundAccount) -> None:
                 "challenge.http_hook": hook,
                 "challenge.http_hook_protocol": "uacme",
             }
-        after = schedule.command.partition("&&")[2].strip()
-        if after:
-            draft.options["deploy.deploy_hook"] = after
+        if run.after:
+            draft.options["deploy.deploy_hook"] = run.after
         return
     draft.ca = account.ca
     if draft.ca is None:
