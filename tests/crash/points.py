@@ -78,9 +78,16 @@ class Ended:
 
 
 def points(
-    arguments: Sequence[str], home: Path, scratch: Path, *, threads: bool = False
+    arguments: Sequence[str],
+    home: Path,
+    scratch: Path,
+    *,
+    threads: bool = False,
+    inside: Sequence[str] = (),
+    places: Sequence[str] = (),
 ) -> list[Point]:
-    """Run a command to its end, and return the calls at which something could go wrong.
+    """Run a command to its end, and return the calls at which something could go wrong. `inside` is
+    a command that runs it elsewhere, such as in a namespace; calls on `places` count as well.
 
     Those of the main thread, or with `threads` those of any: strace counts for each thread by
     itself, so that a mishap then strikes every thread that comes so far, or the first to do so.
@@ -89,7 +96,7 @@ def points(
     trace = scratch / "trace"
     traced = f"trace={','.join(ON_FILES + ON_NETWORK)}"
     options = ("-yy", "-s", "64", "-o", str(trace), "-e", traced)
-    ended = _strace(options, arguments, home, threads=threads)
+    ended = _strace(options, arguments, home, threads=threads, inside=inside)
     assert ended.status == 0, ended.output
     found: dict[tuple[str, int], Point] = {}
     others: set[tuple[str, int]] = set()
@@ -105,7 +112,7 @@ def points(
             continue
         counts[thread, call] += 1
         number = counts[thread, call]
-        if _matters(call, rest, home):
+        if _matters(call, rest, (str(home), *places)):
             known = found.get((call, number))
             found[call, number] = (
                 replace(known, elsewhere=(*known.elsewhere, rest))
@@ -118,27 +125,38 @@ def points(
 
 
 def mishap(
-    point: Point, how: str, arguments: Sequence[str], home: Path, *, threads: bool = False
+    point: Point,
+    how: str,
+    arguments: Sequence[str],
+    home: Path,
+    *,
+    threads: bool = False,
+    inside: Sequence[str] = (),
 ) -> Ended:
     """Run a command with a mishap at a point: `signal=KILL`, or `error=ENOSPC` and the like."""
     inject = f"inject={point.call}:{how}:when={point.number}"
     options = ("-o", os.devnull, "-e", f"trace={point.call}", "-e", inject)
-    return _strace(options, arguments, home, threads=threads)
+    return _strace(options, arguments, home, threads=threads, inside=inside)
 
 
-def certctl(arguments: Sequence[str], home: Path) -> Ended:
+def certctl(arguments: Sequence[str], home: Path, *, inside: Sequence[str] = ()) -> Ended:
     """Run a command as it is."""
-    return _run([sys.executable, "-m", "certctl", *arguments], home)
+    return _run([*inside, sys.executable, "-m", "certctl", *arguments], home)
 
 
-def _matters(call: str, arguments: str, home: Path) -> bool:
+def _matters(call: str, arguments: str, places: Sequence[str]) -> bool:
     if call == "openat" and "O_CREAT" not in arguments:
         return False
-    return Point(call, 0, arguments).on_network or str(home) in arguments
+    return Point(call, 0, arguments).on_network or any(each in arguments for each in places)
 
 
 def _strace(
-    options: Sequence[str], arguments: Sequence[str], home: Path, *, threads: bool
+    options: Sequence[str],
+    arguments: Sequence[str],
+    home: Path,
+    *,
+    threads: bool,
+    inside: Sequence[str] = (),
 ) -> Ended:
     # Not with --seccomp-bpf: some versions of strace then inject no signal.
     options = ("-e", "signal=none", *options)
@@ -146,7 +164,7 @@ def _strace(
         program = [sys.executable, "-m", "tests.crash.prepared"]
         return _run([*program, *options, "--", *arguments], home)
     certctl = (sys.executable, "-m", "certctl")
-    return _run(["strace", "-f", "-qq", *options, *certctl, *arguments], home)
+    return _run([*inside, "strace", "-f", "-qq", *options, *certctl, *arguments], home)
 
 
 def _run(command: Sequence[str], home: Path) -> Ended:

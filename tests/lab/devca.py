@@ -8,7 +8,7 @@ from typing import Any
 from cryptography import x509
 
 from tests.lab.authority import LoggedRequest
-from tests.lab.http import answers, get, get_json
+from tests.lab.http import answers, get, get_json, post_json
 from tests.lab.ports import free_port, kept_port
 from tests.lab.processes import LabServer, ServerProcess
 
@@ -74,6 +74,11 @@ class DevCaServer(LabServer):
 
     def orders(self, since: int = 0) -> int:
         return [each.path for each in self.requests(since)].count("new-order")
+
+    def set(self, **settings: object) -> None:
+        """Change settings of the CA, written with `_` for `-`."""
+        given = {key.replace("_", "-"): value for key, value in settings.items()}
+        post_json(f"{self._base}/manage/settings", given, ca_bundle=self.ca_bundle)
 
     def get(self, path: str) -> bytes:
         """Return what lies at a path of the server."""

@@ -53,7 +53,8 @@ def get_json(url: str, *, ca_bundle: Path | None = None) -> dict[str, Any]:
 def post_json(url: str, document: object, *, ca_bundle: Path | None = None) -> bytes:
     """Post `document` and return the answer's body. Raises `OSError`."""
     body = json.dumps(document).encode()
-    return _open(urllib.request.Request(url, data=body, method="POST"), ca_bundle)
+    headers = {"Content-Type": "application/json"}
+    return _open(urllib.request.Request(url, data=body, headers=headers, method="POST"), ca_bundle)
 
 
 def answers(url: str, *, ca_bundle: Path | None = None) -> bool:

@@ -3,16 +3,21 @@ gives back, and certbot renews again. The CA is Pebble.
 """
 
 import hashlib
+import json
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 
+from tests.lab.devca import DevCaServer
 from tests.lab.pebble import PebbleServer
 from tests.lab.programs import require
 from tests.support.command import Finished, certctl
@@ -26,7 +31,7 @@ class Machine:
     """certbot's home and certctl's, and a CA that both use."""
 
     directory: Path
-    ca: PebbleServer
+    ca: PebbleServer | DevCaServer
 
     @property
     def letsencrypt(self) -> Path:
@@ -92,6 +97,18 @@ class Machine:
 
 
 @pytest.fixture
+def with_renewal_info(tmp_path: Path) -> Iterator[Machine]:
+    """The same with a CA that offers ARI, and validates no name twice."""
+    (tmp_path / "ca").mkdir()
+    with DevCaServer(directory=tmp_path / "ca") as ca:
+        ca.set(reuse_authorizations=True)
+        found = Machine(tmp_path, ca)
+        found.home.mkdir(mode=0o711)
+        assert found.certctl("schedule", "external").exit_status == 0
+        yield found
+
+
+@pytest.fixture
 def machine(tmp_path: Path, pebble: PebbleServer) -> Machine:
     require("pebble")
     found = Machine(tmp_path, pebble)
@@ -131,6 +148,39 @@ def test_a_certificate_moves_in_is_renewed_by_its_old_path_and_moves_out_again(
     machine.certbot("renew", "--force-renewal")
     assert machine.served(name) not in (first, second)
     assert numbers(machine.letsencrypt / "archive" / name) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("tried", [False, True], ids=["at once", "after a dry run"])
+def test_the_first_renewal_says_what_it_replaces_and_validates_nothing_again(
+    with_renewal_info: Machine, *, tried: bool
+) -> None:
+    machine, name = with_renewal_info, "replaced.example.test"
+    assert isinstance(machine.ca, DevCaServer)
+    machine.issue(name)
+    looked = machine.certctl("import", "--from", str(machine.letsencrypt), "--json")
+    (found,) = looked.json()["data"]["certificates"]
+    machine.take(name)
+    if tried:
+        assert machine.certctl("renew", name, "--dry-run").exit_status == 0
+    first, *_ = orders(machine.ca, name)
+    asked = [machine.requested(each) for each in ("new-account", "challenge")]
+
+    renewed = machine.certctl("renew", name, "--force")
+
+    (*_, last) = orders(machine.ca, name)
+    assert (renewed.exit_status, renewed.stderr) == (0, "")
+    assert last["account"] == first["account"]
+    assert last["replaces"] == found["certificate"]["ari_id"]
+    assert [machine.requested(each) for each in ("new-account", "challenge")] == asked
+
+
+def orders(ca: DevCaServer, name: str) -> list[dict[str, Any]]:
+    """The orders for a name at the development CA, the oldest first."""
+    file = ca.directory / "state" / "records.sqlite3"
+    with closing(sqlite3.connect(file)) as database:
+        rows = database.execute("select body from records where kind = 'order' order by number")
+        found = [json.loads(body) for (body,) in rows]
+    return [each for each in found if each["identifiers"][0]["value"] == name]
 
 
 def test_a_look_changes_nothing(machine: Machine) -> None:
