@@ -25,6 +25,12 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
+def test_that_something_else_renews_can_be_the_first_thing_said(tmp_path: Path) -> None:
+    said = certctl("schedule", "external", home=tmp_path / "new")
+
+    assert (said.exit_status, said.stderr) == (0, "")
+
+
 def contents(directory: Path) -> dict[str, tuple[str, int]]:
     """What is in a directory: links by their target, files by a digest; and the modes."""
     return {

@@ -104,7 +104,7 @@ def _commands(system: ImportSystem) -> list[_Command]:
 def _accounts(system: ImportSystem, home: str, problems: list[str]) -> Iterator[FoundAccount]:
     tree = system.tree
     servers = {
-        urlsplit(value).netloc: value
+        urlsplit(value).netloc.replace(":", "_"): value  # as lego names directories
         for each in _commands(system)
         for value in each.values("--server", "-s")
     }

@@ -275,17 +275,16 @@ class Layout:
         return self.home / "hooks" / f"{event}.d"
 
     def create_directory(self, directory: Path) -> Path:
-        """Create `directory`, which is below home, and its missing parents; return it.
+        """Create `directory`, which is home or below it, and its missing parents; return it.
 
         Raises `StoreError`.
         """
         if not directory.is_dir():
             ensure_directory(self.home, TRAVERSABLE_DIRECTORY)
-            top = self.home / directory.relative_to(self.home).parts[0]
-            ensure_directory(
-                top, TRAVERSABLE_DIRECTORY if top.name in _TRAVERSABLE else PRIVATE_DIRECTORY
-            )
-            ensure_directory(directory)
+            for name in directory.relative_to(self.home).parts[:1]:
+                mode = TRAVERSABLE_DIRECTORY if name in _TRAVERSABLE else PRIVATE_DIRECTORY
+                ensure_directory(self.home / name, mode)
+                ensure_directory(directory)
         return directory
 
 
