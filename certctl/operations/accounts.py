@@ -168,14 +168,19 @@ def rollover(run: Run, account: Account, kind: AccountKeyType | None = None) -> 
         return changed
 
 
+def other_clients(account: Account, run: Run) -> list[str]:
+    """Return the clients that have the account too: those from which certificates of it came."""
+    return sorted(
+        {
+            f"{each.client} in {each.home}"
+            for each in run.services.machine.imports.all()
+            if each.choices.get("account.id") == account.id
+        }
+    )
+
+
 def _warn_about_other_clients(account: Account, run: Run) -> None:
-    """Warn about clients from which certificates of this account were imported."""
-    homes = {
-        f"{each.client} in {each.home}"
-        for each in run.services.machine.imports.all()
-        if each.choices.get("account.id") == account.id
-    }
-    for home in sorted(homes):
+    for home in other_clients(account, run):
         run.warn(
             f"{home} has the account {account.url} too, as it was: certificates that it still"
             " renews with it cannot be renewed there any more. `certctl import` takes them over"

@@ -95,6 +95,24 @@ def test_a_home_that_others_can_write_is_shown_and_not_taken_over(
     assert (refused.exit_status, "other users can write" in refused.stderr) == (2, True)
 
 
+def test_a_key_that_certctl_does_not_generate_stays_until_the_next_renewal(
+    home: Path, tmp_path: Path
+) -> None:
+    letsencrypt = unpack("certbot5-all", tmp_path / "machine") / "etc/letsencrypt"
+    name = "p521.example.org"
+    key = (letsencrypt / "live" / name / "privkey.pem").read_bytes()
+    shown = certctl("import", "--from", str(letsencrypt), "--json", home=home)
+
+    taken = certctl("import", name, "--from", str(letsencrypt), "--yes", home=home)
+    explained = certctl("explain", name, home=home)
+
+    (found,) = [each for each in shown.json()["data"]["certificates"] if each["name"] == name]
+    assert "it stays until the next renewal, whose key will be ecdsa-p384" in " ".join(found["say"])
+    assert (taken.exit_status, explained.exit_status) == (0, 0)
+    assert f"{name}: not due until " in explained.stdout
+    assert (letsencrypt / "live" / name / "privkey.pem").read_bytes() == key
+
+
 USER = 65534
 
 

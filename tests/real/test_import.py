@@ -372,6 +372,16 @@ def test_after_a_key_rollover_the_current_key_goes_back_too(machine: Machine) ->
     ] == [[1, 2], [1, 2]]
 
 
+def test_deactivating_an_account_names_the_client_that_has_it_too(machine: Machine) -> None:
+    machine.issue("shared.example.test")
+    machine.take("shared.example.test")
+
+    done = machine.certctl("account", "deactivate", "--ca", machine.ca.directory_url, "--yes")
+
+    assert done.exit_status == 0
+    assert f"certbot in {machine.letsencrypt} has the account" in done.stderr
+
+
 def test_doctor_finds_a_link_that_was_replaced_and_a_certificate_that_both_renew(
     machine: Machine,
 ) -> None:

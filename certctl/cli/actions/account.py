@@ -81,7 +81,12 @@ def deactivate(invocation: Invocation) -> Result:
     """Deactivate the account at the CA, permanently."""
     with open_run(invocation) as run:
         account = _account(run, invocation)
-        require_confirmation(invocation, f"Permanently deactivate {account.url}?", None)
+        others = accounts.other_clients(account, run)
+        shared = (
+            f" {' and '.join(others)} could not renew with it any more either." if others else ""
+        )
+        question = f"Permanently deactivate {account.url}?{shared}"
+        require_confirmation(invocation, question, None)
         gone = accounts.deactivate(run, account)
     if gone.status == accounts.UNKNOWN:
         return _result("The CA no longer knows the account; it is not used any more.", gone)
