@@ -39,7 +39,7 @@ _PREFIX_WORDS = 6
 _OPERATOR = re.compile(
     r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.|(?P<operator>&&|\|\||[;|&\n])""", re.DOTALL
 )
-"""An operator between commands; quoted text before it is passed over."""
+"""An operator between commands; quoted text before it is skipped."""
 
 
 def find_schedules(tree: Tree, words: Mapping[str, Sequence[str]]) -> list[FoundSchedule]:
