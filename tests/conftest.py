@@ -108,7 +108,8 @@ def devca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCaServer]:
 @pytest.fixture(params=["pebble", "devca"])
 def authority(request: pytest.FixtureRequest) -> AcmeServer:
     """Each of the CAs in turn: one that nobody here wrote, and our own. What holds with both is no
-    mistake that client and server share.
+    mistake that client and server share. What the CA has no part in (files, hooks, proxies, locks)
+    is tried with one of them.
     """
     server: AcmeServer = request.getfixturevalue(request.param)
     return server

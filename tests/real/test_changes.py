@@ -12,10 +12,8 @@ from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.real.driver import host, names, openssl, public_key
 
 
-def test_edit_adds_and_removes_names_and_issues_again(
-    authority: AcmeServer, tmp_path: Path
-) -> None:
-    here = host(tmp_path, authority)
+def test_edit_adds_and_removes_names_and_issues_again(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
     here.given("edit.example", "old.edit.example")
 
     finished = here.certctl(
@@ -28,24 +26,24 @@ def test_edit_adds_and_removes_names_and_issues_again(
 
 
 def test_edit_without_a_change_of_names_can_save_options_alone(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, told = host(tmp_path, authority), tmp_path / "told"
+    here, told = host(tmp_path, pebble), tmp_path / "told"
     here.given("option.example")
-    before = authority.request_count()
+    before = pebble.request_count()
 
     finished = here.certctl("edit", "option.example", "--deploy-hook", f"echo here > {told}")
 
     assert finished.exit_status == 0
-    assert (authority.request_count(), here.version("option.example")) == (before, 1)
+    assert (pebble.request_count(), here.version("option.example")) == (before, 1)
     # What is given again is deployed.
     assert told.read_text() == "here\n"
 
 
 def test_other_names_are_a_question_that_needs_an_answer(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("question.example", "old.question.example")
 
     refused = here.certctl("issue", "question.example", "new.question.example")
@@ -59,9 +57,9 @@ def test_other_names_are_a_question_that_needs_an_answer(
 
 
 def test_a_person_may_edit_the_file_and_renew_does_the_rest(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("file.example")
     spec = here.home / "certificates" / "file.example.toml"
     text = spec.read_text()
@@ -77,9 +75,9 @@ def test_a_person_may_edit_the_file_and_renew_does_the_rest(
 
 
 def test_a_rollback_is_live_deployed_and_left_alone_by_renew(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, told = host(tmp_path, authority), tmp_path / "told"
+    here, told = host(tmp_path, pebble), tmp_path / "told"
     here.given("back.example", "--deploy-hook", f"echo $CERTCTL_CERT_VERSION >> {told}")
     first = here.leaf("back.example")
     here.certctl("renew", "--force")
@@ -94,9 +92,9 @@ def test_a_rollback_is_live_deployed_and_left_alone_by_renew(
 
 
 def test_a_rollback_goes_to_the_version_named_and_a_later_one_is_newer_than_all(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("to.example")
     for _ in range(2):
         here.certctl("renew", "--force")
@@ -186,9 +184,9 @@ def test_what_was_stopped_is_renewed_again_once_it_is_issued_by_hand(
 
 
 def test_revoke_by_name_wants_to_know_what_is_to_become_of_it(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("undecided.example")
     leaf = here.leaf("undecided.example")
 
@@ -249,9 +247,9 @@ def test_a_version_that_was_revoked_by_its_file_is_replaced_by_renew(
 
 
 def test_delete_asks_first_and_then_leaves_nothing_behind(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("gone.example")
     leaf = here.leaf("gone.example")
 
@@ -265,8 +263,8 @@ def test_delete_asks_first_and_then_leaves_nothing_behind(
     assert here.status(leaf) == "Valid"
 
 
-def test_a_number_is_never_used_again_after_delete(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_a_number_is_never_used_again_after_delete(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
     here.given("number.example")
     here.certctl("delete", "number.example", "--yes")
 
@@ -276,9 +274,9 @@ def test_a_number_is_never_used_again_after_delete(authority: AcmeServer, tmp_pa
 
 
 def test_the_audit_log_has_a_line_for_each_thing_that_happened(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("audit.example")
     here.certctl("revoke", "audit.example", "--delete", "--yes")
 
@@ -350,9 +348,9 @@ def test_a_request_made_elsewhere_is_certified_and_renewed(
 
 
 def test_a_request_for_other_names_than_those_given_is_refused(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, csr = host(tmp_path, authority), tmp_path / "request.pem"
+    here, csr = host(tmp_path, pebble), tmp_path / "request.pem"
     openssl(
         *("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key.pem"),
         *("-out", csr, "-subj", "/", "-addext", "subjectAltName=DNS:csr-names.example"),

@@ -19,8 +19,8 @@ def facts_of(path: Path) -> dict[str, str]:
 # Seeing what is there.
 
 
-def test_list_has_a_line_for_each_certificate(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_list_has_a_line_for_each_certificate(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
     here.given("first.list.example", "www.first.list.example")
     here.given("second.list.example", "--key-type", "ecdsa-p384")
 
@@ -39,8 +39,8 @@ def test_list_has_a_line_for_each_certificate(authority: AcmeServer, tmp_path: P
     assert footer.startswith("Nothing renews")
 
 
-def test_list_as_json_has_what_programs_need(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_list_as_json_has_what_programs_need(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
     here.given("json.example")
 
     finished = here.certctl("list", "--json")
@@ -62,9 +62,9 @@ def test_list_as_json_has_what_programs_need(authority: AcmeServer, tmp_path: Pa
 
 
 def test_show_says_where_the_files_are_and_how_it_is_proved(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("show.example", "--reload", "true")
 
     finished = here.certctl("show", "show.example")
@@ -73,14 +73,14 @@ def test_show_says_where_the_files_are_and_how_it_is_proved(
     assert finished.exit_status == 0
     assert str(here.live("show.example")) in finished.stdout
     assert f"{here.leaf('show.example').serial_number:x}" in finished.stdout
-    assert str(authority.http_port) in finished.stdout
+    assert str(pebble.http_port) in finished.stdout
     assert as_json["files"]["fullchain"] == str(here.live("show.example"))
 
 
 def test_a_name_that_is_not_there_is_answered_with_the_nearest(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("nearest.example")
 
     for command in ("show", "renew", "edit", "deploy", "rollback"):
@@ -105,8 +105,8 @@ def test_an_idle_renew_says_and_asks_nothing(authority: AcmeServer, tmp_path: Pa
     assert authority.request_count() == before
 
 
-def test_a_deploy_hook_is_told_about_each_version(authority: AcmeServer, tmp_path: Path) -> None:
-    here, told = host(tmp_path, authority), tmp_path / "told"
+def test_a_deploy_hook_is_told_about_each_version(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, told = host(tmp_path, pebble), tmp_path / "told"
     here.given("hook.example", "www.hook.example", "--deploy-hook", f"env > {told}")
     first = facts_of(told)
 
@@ -152,9 +152,9 @@ def test_a_renewal_has_a_new_key_unless_the_old_one_is_to_stay(
 
 
 def test_pre_and_post_hooks_surround_a_run_that_has_work(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, said = host(tmp_path, authority), tmp_path / "said"
+    here, said = host(tmp_path, pebble), tmp_path / "said"
     lines = "[deploy]\n" + "\n".join(
         f"{kind} = 'echo {word} >> {said}'"
         for kind, word in (
@@ -172,8 +172,8 @@ def test_pre_and_post_hooks_surround_a_run_that_has_work(
     assert said.read_text().split() == ["pre", "deploy", "deploy", "reload", "post"]
 
 
-def test_ten_certificates_are_reloaded_once(authority: AcmeServer, tmp_path: Path) -> None:
-    here, told = host(tmp_path, authority), tmp_path / "told"
+def test_ten_certificates_are_reloaded_once(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, told = host(tmp_path, pebble), tmp_path / "told"
     made = here.add_specs(10, f"deploy.reload = 'echo $RENEWED_DOMAINS >> {told}'")
 
     finished = here.certctl("renew")
@@ -269,8 +269,8 @@ def test_a_dry_run_needs_a_staging_directory(authority: AcmeServer, tmp_path: Pa
 # Deploys that are owed.
 
 
-def test_a_deploy_that_failed_is_owed_until_it_holds(authority: AcmeServer, tmp_path: Path) -> None:
-    here, mended = host(tmp_path, authority), tmp_path / "mended"
+def test_a_deploy_that_failed_is_owed_until_it_holds(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, mended = host(tmp_path, pebble), tmp_path / "mended"
     hook = f"echo the proxy says no; test -e {mended}"
 
     issued = here.certctl("issue", "undeployed.example", "--deploy-hook", hook)
@@ -289,8 +289,8 @@ def test_a_deploy_that_failed_is_owed_until_it_holds(authority: AcmeServer, tmp_
     assert here.show("undeployed.example")["deployed"] is True
 
 
-def test_renew_pays_a_debt_once_its_time_has_come(authority: AcmeServer, tmp_path: Path) -> None:
-    here, mended = host(tmp_path, authority), tmp_path / "mended"
+def test_renew_pays_a_debt_once_its_time_has_come(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, mended = host(tmp_path, pebble), tmp_path / "mended"
     assert (
         here.certctl("issue", "debt.example", "--deploy-hook", f"test -e {mended}").exit_status == 4
     )
@@ -302,19 +302,19 @@ def test_renew_pays_a_debt_once_its_time_has_come(authority: AcmeServer, tmp_pat
     assert datetime.fromisoformat(deployment["retry_at"]) > datetime.now(UTC)
     deployment["retry_at"] = datetime.now(UTC).isoformat()
     memory.write_text(json.dumps(remembered))
-    before = authority.request_count()
+    before = pebble.request_count()
 
     finished = here.certctl("renew")
 
     assert (finished.exit_status, finished.stderr) == (0, "")
-    assert authority.request_count() == before
+    assert pebble.request_count() == before
     assert here.show("debt.example")["deployed"] is True
 
 
 def test_a_reload_that_fails_is_owed_by_every_certificate_that_asked_for_it(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     made = here.add_specs(2, "deploy.reload = 'echo broken; false'")
 
     finished = here.certctl("renew")

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from tests.lab.authority import AcmeServer
 from tests.lab.http import get
+from tests.lab.pebble import PebbleServer
 from tests.lab.ports import free_port
 from tests.lab.processes import ServerProcess, wait_until
 from tests.lab.programs import program, require
@@ -116,9 +117,9 @@ def test_openssl_verifies_the_chain_up_to_the_root(authority: AcmeServer, tmp_pa
 
 @pytest.mark.parametrize("key_type", ["ecdsa-p256", "ecdsa-p384", "rsa-2048"])
 def test_openssl_finds_that_key_and_certificate_belong_together(
-    authority: AcmeServer, tmp_path: Path, key_type: str
+    pebble: PebbleServer, tmp_path: Path, key_type: str
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.given("match.example", "--key-type", key_type)
 
     key = openssl("pkey", "-in", here.live("match.example", "privkey.pem"), "-pubout")
@@ -145,8 +146,8 @@ def test_the_files_say_the_same_in_different_compositions(
     assert [each.count(b"-----BEGIN ") for each in (part["cert"], part["privkey"])] == [1, 1]
 
 
-def test_openssl_s_server_serves_what_is_live(authority: AcmeServer, tmp_path: Path) -> None:
-    here, port = host(tmp_path, authority), free_port()
+def test_openssl_s_server_serves_what_is_live(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, port = host(tmp_path, pebble), free_port()
     here.given("s-server.example")
     command = [
         *(program("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-quiet", "-www"),
@@ -161,8 +162,8 @@ def test_openssl_s_server_serves_what_is_live(authority: AcmeServer, tmp_path: P
     assert shown == here.leaf("s-server.example")
 
 
-def test_python_serves_the_combined_file(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_python_serves_the_combined_file(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
     here.given("combined.example")
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -172,10 +173,10 @@ def test_python_serves_the_combined_file(authority: AcmeServer, tmp_path: Path) 
 
 
 def test_nginx_accepts_the_files_and_serves_the_new_ones_after_a_renewal(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
     require("nginx")
-    here, port = host(tmp_path, authority), free_port()
+    here, port = host(tmp_path, pebble), free_port()
     names = ["one.wire.example", "two.wire.example"]
     directory = tmp_path / "nginx"
     directory.mkdir()
@@ -204,10 +205,10 @@ def test_nginx_accepts_the_files_and_serves_the_new_ones_after_a_renewal(
 
 
 def test_a_proxy_that_refuses_its_configuration_keeps_the_old_certificate_and_is_owed(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
     require("nginx")
-    here, port, name = host(tmp_path, authority), free_port(), "broken.wire.example"
+    here, port, name = host(tmp_path, pebble), free_port(), "broken.wire.example"
     directory = tmp_path / "nginx"
     directory.mkdir()
     here.given(name)
@@ -245,9 +246,9 @@ def test_https_by_the_live_files_is_trusted_by_a_client(
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_modes_are_the_same_whatever_the_umask(
-    authority: AcmeServer, tmp_path: Path, umask: int
+    pebble: PebbleServer, tmp_path: Path, umask: int
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
     here.issue("modes.example", umask=umask)
     renewed = here.certctl("renew", "--force", umask=umask)
 
@@ -268,8 +269,8 @@ def test_modes_are_the_same_whatever_the_umask(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another group")
-def test_a_group_may_read_the_keys_where_it_is_named(authority: AcmeServer, tmp_path: Path) -> None:
-    here, group = host(tmp_path, authority), grp.getgrall()[-1]
+def test_a_group_may_read_the_keys_where_it_is_named(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, group = host(tmp_path, pebble), grp.getgrall()[-1]
 
     here.given("group.example", "--key-group", group.gr_name)
     assert here.certctl("renew", "--force").exit_status == 0
@@ -281,8 +282,8 @@ def test_a_group_may_read_the_keys_where_it_is_named(authority: AcmeServer, tmp_
     assert [path.stat().st_gid for path in (directory, directory / "2", key)] == [group.gr_gid] * 3
 
 
-def test_live_is_one_link_to_a_directory_of_its_own(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_live_is_one_link_to_a_directory_of_its_own(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
     here.given("link.example")
     opened = here.live("link.example").resolve().parent
 
@@ -296,11 +297,11 @@ def test_live_is_one_link_to_a_directory_of_its_own(authority: AcmeServer, tmp_p
     )
 
 
-def test_a_home_may_be_moved(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_a_home_may_be_moved(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
     here.given("moved.example")
     leaf = here.leaf("moved.example")
-    moved = Host(here.home.rename(tmp_path / "elsewhere"), authority)
+    moved = Host(here.home.rename(tmp_path / "elsewhere"), pebble)
 
     listed = moved.show("moved.example")
 
@@ -310,9 +311,9 @@ def test_a_home_may_be_moved(authority: AcmeServer, tmp_path: Path) -> None:
 
 
 def test_only_so_many_versions_are_kept_as_the_settings_say(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority, "keep_versions = 2")
+    here = host(tmp_path, pebble, "keep_versions = 2")
     here.given("kept.example")
     for _ in range(3):
         assert here.certctl("renew", "--force").exit_status == 0

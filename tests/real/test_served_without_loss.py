@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.lab.apache import apache
-from tests.lab.authority import AcmeServer
 from tests.lab.caddy import caddy
 from tests.lab.haproxy import HaproxyFront, haproxy
 from tests.lab.nginx import nginx
+from tests.lab.pebble import PebbleServer
 from tests.lab.programs import require
 from tests.lab.sites import Front, Site
 from tests.lab.visitors import Seen, visitors
@@ -83,16 +83,16 @@ class Stage:
 
 
 @contextmanager
-def stage(proxy: Proxy, authority: AcmeServer, directory: Path) -> Iterator[Stage]:
+def stage(proxy: Proxy, pebble: PebbleServer, directory: Path) -> Iterator[Stage]:
     require(proxy.program)
-    here = host(directory, authority)
-    label = authority.http_port
+    here = host(directory, pebble)
+    label = pebble.http_port
     names = (f"one-{proxy.name}-{label}.example", f"two-{proxy.name}-{label}.example")
     for name in names:
         here.given(name)
     sites = [Site(name, here.home / "live" / name) for name in names]
     root = directory / "root.pem"
-    root.write_bytes(authority.root())
+    root.write_bytes(pebble.root())
     with (
         web_application(directory / "application") as backend,
         proxy.start(directory / "front", sites, backend) as front,
@@ -105,10 +105,8 @@ def stage(proxy: Proxy, authority: AcmeServer, directory: Path) -> Iterator[Stag
 
 
 @pytest.fixture(params=PROXIES, ids=["nginx", "apache", "haproxy", "haproxy-socket", "caddy"])
-def set_up(
-    request: pytest.FixtureRequest, authority: AcmeServer, tmp_path: Path
-) -> Iterator[Stage]:
-    with stage(request.param, authority, tmp_path) as ready:
+def set_up(request: pytest.FixtureRequest, pebble: PebbleServer, tmp_path: Path) -> Iterator[Stage]:
+    with stage(request.param, pebble, tmp_path) as ready:
         yield ready
 
 

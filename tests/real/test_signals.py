@@ -15,7 +15,6 @@ import pytest
 from certctl.ca.client import AcmeClient
 from certctl.model.ca import Endpoint
 from certctl.system.clock import SystemClock
-from tests.lab.authority import AcmeServer
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.processes import wait_until
 from tests.real.driver import Host, host, is_free, script
@@ -128,9 +127,9 @@ def test_as_json_an_interruption_is_one_document_too(
 
 
 def test_a_hook_that_writes_dns_records_is_ended_and_its_record_removed(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, hook = host(tmp_path, authority), waiting_hook(tmp_path)
+    here, hook = host(tmp_path, pebble), waiting_hook(tmp_path)
     arguments = ("issue", "dns-stop.example", "--dns", "exec", "--dns-skip-propagation")
 
     with here.begin(*arguments, "--dns-hook", str(hook)) as running:
@@ -145,9 +144,9 @@ def test_a_hook_that_writes_dns_records_is_ended_and_its_record_removed(
 
 
 def test_what_a_killed_run_placed_is_removed_by_the_next_one(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, hook = host(tmp_path, authority), waiting_hook(tmp_path)
+    here, hook = host(tmp_path, pebble), waiting_hook(tmp_path)
     name, record = "killed.example", "_acme-challenge.killed.example"
     arguments = ("issue", name, "--dns", "exec", "--dns-skip-propagation", "--dns-hook", str(hook))
     with here.begin(*arguments) as running:
@@ -201,9 +200,9 @@ def give_up_pending_order(here: Host) -> None:
 
 
 def test_a_deploy_that_was_cut_off_is_owed_and_paid_by_the_next_renew(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, started, told = host(tmp_path, authority), tmp_path / "started", tmp_path / "told"
+    here, started, told = host(tmp_path, pebble), tmp_path / "started", tmp_path / "told"
     hook = f"test -e {started} && echo deployed > {told} && exit; touch {started}; sleep 60"
 
     with here.begin("issue", "cut-off.example", "--deploy-hook", hook) as running:
@@ -280,9 +279,9 @@ def test_what_a_pre_hook_began_a_post_hook_ends_though_the_run_was_stopped(
 
 
 def test_a_post_hook_that_a_killed_run_owes_is_run_by_the_next(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, said = host(tmp_path, authority), tmp_path / "said"
+    here, said = host(tmp_path, pebble), tmp_path / "said"
     here.issue("idle-undeployed.example")
     arguments = (
         *("issue", "killed-undeployed.example", "--post-hook", f"echo post >> {said}"),
@@ -300,8 +299,8 @@ def test_a_post_hook_that_a_killed_run_owes_is_run_by_the_next(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells when it waits")
-def test_waiting_for_a_lock_can_be_interrupted(authority: AcmeServer, tmp_path: Path) -> None:
-    here, started = host(tmp_path, authority), tmp_path / "started"
+def test_waiting_for_a_lock_can_be_interrupted(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, started = host(tmp_path, pebble), tmp_path / "started"
     holding = ("issue", "waited.example", "--pre-hook", f"touch {started}; sleep 60")
     with here.begin(*holding) as holder:
         wait_until(started.exists, "the pre hook")

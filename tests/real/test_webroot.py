@@ -16,6 +16,7 @@ import pytest
 
 from tests.lab.authority import AcmeServer
 from tests.lab.http import answers
+from tests.lab.pebble import PebbleServer
 from tests.lab.processes import ServerProcess
 from tests.lab.programs import program, require
 from tests.real.driver import host, names
@@ -108,12 +109,12 @@ def test_a_web_server_answers_for_its_directory_which_is_as_it_was_afterwards(
     assert (contents(root), here.leftovers()) == (["index.html"], [])
 
 
-def test_directories_that_were_there_stay(authority: AcmeServer, tmp_path: Path) -> None:
-    here, root = host(tmp_path, authority), tmp_path / "www"
+def test_directories_that_were_there_stay(pebble: PebbleServer, tmp_path: Path) -> None:
+    here, root = host(tmp_path, pebble), tmp_path / "www"
     (root / ".well-known").mkdir(parents=True)
     (root / ".well-known" / "security.txt").write_text("Contact: mailto:a@stay.example")
 
-    with serving(root, authority.http_port):
+    with serving(root, pebble.http_port):
         here.issue("stay.example", "--webroot", str(root))
 
     assert contents(root) == [".well-known", ".well-known/security.txt"]
@@ -121,12 +122,12 @@ def test_directories_that_were_there_stay(authority: AcmeServer, tmp_path: Path)
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_the_web_server_s_user_can_read_the_answer_and_nobody_can_change_it(
-    authority: AcmeServer, tmp_path: Path, umask: int
+    pebble: PebbleServer, tmp_path: Path, umask: int
 ) -> None:
-    here, root = host(tmp_path, authority), tmp_path / "www"
+    here, root = host(tmp_path, pebble), tmp_path / "www"
     root.mkdir()
 
-    with serving(root, authority.http_port) as modes:
+    with serving(root, pebble.http_port) as modes:
         here.issue("modes.example", "--webroot", str(root), umask=umask)
 
     # The file, acme-challenge, .well-known. Pebble looks from one perspective or more.
@@ -157,9 +158,9 @@ def test_each_name_may_have_a_directory_of_its_own(authority: AcmeServer, tmp_pa
 
 
 def test_a_name_without_a_directory_is_named_before_the_ca_is_told_to_look(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
 
     finished = here.certctl(
         *("issue", "one.lacking.example", "two.lacking.example"),
@@ -189,9 +190,9 @@ def test_the_wrong_directory_is_reported_in_the_ca_s_words(
 
 
 def test_a_webroot_that_does_not_exist_is_an_error_that_names_it(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here = host(tmp_path, authority)
+    here = host(tmp_path, pebble)
 
     finished = here.certctl("issue", "absent.example", "--webroot", str(tmp_path / "absent"))
 
@@ -200,9 +201,9 @@ def test_a_webroot_that_does_not_exist_is_an_error_that_names_it(
 
 
 def test_a_link_of_another_user_that_leads_out_of_the_webroot_is_not_followed(
-    authority: AcmeServer, tmp_path: Path
+    pebble: PebbleServer, tmp_path: Path
 ) -> None:
-    here, root, outside = host(tmp_path, authority), tmp_path / "www", tmp_path / "outside"
+    here, root, outside = host(tmp_path, pebble), tmp_path / "www", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
     link = root / ".well-known"
@@ -210,7 +211,7 @@ def test_a_link_of_another_user_that_leads_out_of_the_webroot_is_not_followed(
     if os.geteuid() == 0:  # root may place such a link for its own use
         os.chown(link, 65534, -1, follow_symlinks=False)
 
-    with serving(root, authority.http_port) as modes:
+    with serving(root, pebble.http_port) as modes:
         finished = here.certctl("issue", "link.example", "--webroot", str(root))
 
     assert finished.exit_status == 1
@@ -218,8 +219,8 @@ def test_a_link_of_another_user_that_leads_out_of_the_webroot_is_not_followed(
     assert (modes, contents(outside)) == ([], [])
 
 
-def test_webroot_and_dns_cannot_both_be_meant(authority: AcmeServer, tmp_path: Path) -> None:
-    here = host(tmp_path, authority)
+def test_webroot_and_dns_cannot_both_be_meant(pebble: PebbleServer, tmp_path: Path) -> None:
+    here = host(tmp_path, pebble)
 
     finished = here.certctl("issue", "both.example", "--webroot", str(tmp_path), "--dns", "rfc2136")
 
