@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,16 @@ from certctl.model.errors import ConfigurationError
 from certctl.model.names import parse_identifier
 from certctl.model.values import Value
 from certctl.operations.caa import CaaResult, pin_caa
+from certctl.operations.snippet import make_snippet
+from tests.lab.answers import Answer, say, serving
 from tests.lab.bind import BindServer
 from tests.lab.certificates import make_server_certificate
 from tests.lab.ports import free_port
 from tests.lab.programs import require
 from tests.lab.scripted_ca.server import ScriptedCA
+from tests.lab.scripted_dns import ScriptedDns
 from tests.lab.tls import TlsServer
+from tests.support.doctor import asking_at
 from tests.support.operations import Machine
 
 ZONE = "example.test"
@@ -85,6 +90,66 @@ def test_the_ca_the_account_and_the_method_are_pinned(machine: Machine, bind: Bi
     assert refusals(bind, "www.open.test", account) == []
     assert refusals(bind, "www.open.test", "https://ca.example/acct/9") == ["caa.account"]
     assert refusals(bind, "open.test", account, "other.example") == ["caa.forbidden"]
+
+
+def test_a_ca_that_looks_at_the_records_lets_only_this_account_and_method_in(
+    machine: Machine, bind: BindServer, tmp_path: Path
+) -> None:
+    machine.ca.caa_server = bind.address
+    account = issued(machine, "open.test")
+    assert pinned(machine, "open.test", writing(bind)).written
+
+    again = machine.renew("open.test", force=True)
+    below = machine.issue("www.open.test")
+    by_another_method = machine.issue(
+        "open.test",
+        options={"challenge.method": "tls-alpn", "challenge.tls_alpn_port": free_port()},
+        force=True,
+        name="by-tls",
+    )
+    other = Machine(tmp_path / "other", machine.ca)
+    by_another_account = other.issue("open.test")
+
+    assert (again.exit_status, below.exit_status) == (0, 0)
+    for refused in (by_another_method, by_another_account):
+        (error,) = refused.all_errors
+        said = "CAA lets ca.example not issue to" in error.message and "[caa]" in error.message
+        assert (said, refused.exit_status) == (True, 1), error
+    (their,) = other.store.accounts.all()
+    assert their.url != account
+
+
+def test_a_ca_that_looks_at_the_records_takes_stateless_answers_of_the_pinned_account(
+    machine: Machine, bind: BindServer
+) -> None:
+    given: dict[str, Value] = {"challenge.method": "stateless"}
+    own = {key: machine.flags[key] for key in ("ca", "ca_bundle", "account.agree_tos")}
+    with machine.run(given) as run:
+        parts = make_snippet(run, "nginx", "open.test", {**own, **given}).parts
+    thumbprint = parts[0].text.partition('"$1.')[2].partition('"')[0]
+    records = {("open.test", "A"): ("127.0.0.1",)}
+    with ScriptedDns(records, {}) as resolver, serving(answering(thumbprint), machine.port):
+        machine.endpoints[machine.ca.directory_url] = asking_at(machine)
+        options = {**given, "challenge.dns_resolver": resolver.address}
+        assert machine.issue("open.test", options=options).exit_status == 0
+        found = pinned(machine, "open.test", {**writing(bind), **given})
+
+        machine.ca.caa_server = bind.address
+        renewed = machine.renew("open.test", force=True)
+
+    assert (found.written, renewed.exit_status) == (True, 0)
+    assert machine.live("open.test").number == 2
+    assert "validationmethods=http-01" in bind.records("open.test", "CAA")[0]
+
+
+def answering(thumbprint: str) -> Answer:
+    """The static rule of a server that answers any token for an account."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        token = request.path.rpartition("/")[2]
+        say(200, f"{token}.{thumbprint}".encode())(request)
+
+    return answer
 
 
 def test_a_second_run_finds_nothing_to_add(machine: Machine, bind: BindServer) -> None:

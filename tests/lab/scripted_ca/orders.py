@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 
-from tests.lab.scripted_ca import jws, validation
+from tests.lab.scripted_ca import caa, jws, validation
 from tests.lab.scripted_ca.issuer import Issued, names_of, spki
 from tests.lab.scripted_ca.problems import Problem, document
 from tests.lab.scripted_ca.state import (
@@ -230,7 +230,7 @@ def _answer(
         return
     authorization.polls_left = settings.validated_after
     if authorization.polls_left == 0:
-        _finish_validation(state, authorization, challenge)
+        _finish_validation(state, authorization, challenge, _caa(state, authorization, challenge))
         if settings.failing.get(authorization.name, ("", None))[0] == "refused":
             error = challenge.error or {}
             raise Problem(error["type"], 400, error.get("detail", ""))
@@ -241,8 +241,19 @@ def _fetch_and_finish(
 ) -> None:
     host, port = state.settings.validate_http01 or ("", 0)
     error = validation.http01(host, port, authorization.name, challenge.token, expected)
+    error = error or _caa(state, authorization, challenge)
     with state.lock:
         _finish_validation(state, authorization, challenge, error)
+
+
+def _caa(state: State, authorization: Authorization, challenge: Challenge) -> dict[str, Any] | None:
+    """What CAA records say against this authorization, if they are looked for."""
+    server = state.settings.caa_server
+    if server is None or authorization.identifier["type"] != "dns":
+        return None
+    return caa.refusal(
+        server, authorization.name, caa.ISSUER, authorization.account_url, challenge.type
+    )
 
 
 def _poll(state: State, authorization: Authorization) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tests.lab.scripted_ca import accounts, certificates, jws, orders
+from tests.lab.scripted_ca import accounts, caa, certificates, jws, orders
 from tests.lab.scripted_ca.problems import Problem
 from tests.lab.scripted_ca.state import Received, Signed, State, authenticate
 from tests.lab.scripted_ca.wire import NO_CONTENT, Reply, Request, json_reply
@@ -101,7 +101,7 @@ def _directory(state: State) -> dict[str, Any]:
     settings = state.settings
     meta: dict[str, Any] = {
         "website": "https://ca.example/",
-        "caaIdentities": ["ca.example"],
+        "caaIdentities": [caa.ISSUER],
         "externalAccountRequired": settings.eab_required,
     }
     if settings.terms_of_service:

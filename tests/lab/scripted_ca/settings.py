@@ -58,6 +58,7 @@ class Settings:
     extra_challenges: list[dict[str, Any]] = field(default_factory=list)  # e.g. of unknown types
     validated_after: int = 0  # polls of authorization, challenge or order before the result
     validate_http01: tuple[str, int] | None = None  # really fetch tokens, from this host and port
+    caa_server: str | None = None  # look for CAA records there (`host:port`), as real CAs do
 
     # finalization
     finalize_polls: int = 0  # polls that return `processing`; with 0, finalize returns `valid`
