@@ -1,5 +1,6 @@
 """`certctl secure` and the files it changes: what else is kept with them, what cannot be replaced,
-a full disk; and what is asked and checked before the first of them is touched.
+a full disk; what is asked and checked before the first of them is touched; and what runs later
+with no more rights than the shipped unit of systemd gives.
 """
 
 import os
@@ -189,3 +190,47 @@ def test_a_certificate_that_is_validated_by_dns_gets_no_lines_for_challenges(
     assert (b"acme-challenge" in text, b"listen 443 ssl; #certctl" in text) == (False, True)
     here.certctl("secure", "--undo", NAMES[0], "--yes")
     assert here.files() == original
+
+
+# What runs later.
+
+
+def limits() -> list[str]:
+    """What starts a command with the rights that the shipped unit gives."""
+    unit = Path(__file__).parents[2] / "packaging" / "systemd" / "certctl.service"
+    kept = [
+        word.removeprefix("CAP_").lower()
+        for line in unit.read_text().splitlines()
+        if line.startswith("CapabilityBoundingSet=")
+        for word in line.partition("=")[2].split()
+    ]
+    assert "sys_ptrace" not in kept
+    bounding = ",".join(("-all", *(f"+{each}" for each in kept)))
+    return ["setpriv", "--no-new-privs", f"--bounding-set={bounding}", "--inh-caps=-all"]
+
+
+def test_all_that_renew_and_doctor_do_to_nginx_works_within_the_limits_of_the_unit(
+    here: Machine, authority: PebbleServer
+) -> None:
+    require("setpriv")
+    here.configure({"conf.d/a.conf": site(NAMES[0])})
+    here.start_nginx()
+    assert here.certctl("secure", NAMES[0], *options(authority)).exit_status == 0
+    path = here.nginx / "conf.d" / "a.conf"
+
+    def confined(*words: str) -> subprocess.CompletedProcess[str]:
+        return here.run(*limits(), sys.executable, "-m", "certctl", "--home", str(HOME), *words)
+
+    workers = here.workers()
+    renewed = confined("renew", "--force")
+    reloaded = here.workers()
+    refused = confined("delete", NAMES[0], "--yes")
+    path.write_text(path.read_text().replace("{", "{\n    return 301 https://x.example/;", 1))
+    found = confined("doctor")
+
+    assert (renewed.returncode, renewed.stderr) == (0, "")
+    assert "nginx: tested, reloaded; served at 127.0.0.1:443." in renewed.stdout
+    assert workers.isdisjoint(reloaded)
+    assert (refused.returncode, "in use" in refused.stderr) == (2, True), refused
+    assert found.returncode == 1
+    assert "before the lines of certctl comes /etc/nginx/conf.d/a.conf:2 (return)" in found.stdout
