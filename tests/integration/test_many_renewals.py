@@ -2,6 +2,7 @@
 and certificates that are issued without some of their names.
 """
 
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from certctl.engine.circuit_breaker import CircuitBreaker
 from certctl.engine.parallel import in_parallel
 from certctl.model.errors import CaUnavailable, RateLimited, UsageError, ValidationFailed
-from certctl.model.events import CertificateFinished, RunStarted
+from certctl.model.events import CertificateFinished, Deployed, Event, RunStarted
 from tests.lab.scripted_ca.faults import problem
 from tests.lab.scripted_ca.settings import ALWAYS
 from tests.support.operations import Machine
@@ -60,6 +61,30 @@ def test_a_run_says_what_it_will_do_and_how_each_ended(machine: Machine) -> None
         ("n1.example", "failed", "challenge.failed"),
         ("n2.example", "issued", None),
     ]
+
+
+def test_what_came_of_deployments_is_saved_side_by_side(machine: Machine) -> None:
+    for name in named(5):
+        machine.issue(name)
+    machine.pass_time(61 * DAY)
+    machine.events = Witness()
+
+    machine.renew()
+
+    assert machine.events.by == dict.fromkeys(named(5), True)
+
+
+class Witness(list[Event]):
+    """Events, and whether those of deployments came from a thread of a pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by: dict[str, bool] = {}
+
+    def append(self, event: Event) -> None:
+        super().append(event)
+        if isinstance(event, Deployed):
+            self.by[event.name] = threading.current_thread().name.startswith("certificate")
 
 
 def test_the_most_urgent_come_first(machine: Machine) -> None:

@@ -27,11 +27,15 @@ from certctl.engine.delivery.steps import (
 )
 from certctl.engine.delivery.used_files import check_use
 from certctl.engine.held import Held
+from certctl.engine.parallel import in_parallel
 from certctl.engine.run import Run
 from certctl.model.delivery import Deployment, DeployResult
 from certctl.model.errors import CertctlError, DeployFailed, FilesDamaged
 from certctl.model.events import Deployed, Failed
 from certctl.rules.renewal import deploy_failed
+
+_THREADS = 16
+"""Results that are saved at a time."""
 
 
 def deliver(certificates: Sequence[Held], run: Run) -> list[DeployResult]:
@@ -46,7 +50,11 @@ def deliver(certificates: Sequence[Held], run: Run) -> list[DeployResult]:
     rollouts = [apply_step(each, run_deploy_hooks, run) for each in rollouts]
     rollouts = check_live(check_use(reload(test(rollouts, run), run), run), run)
     rollbacks = roll_back(rollouts, run)
-    results = {each.name: _save_result(each, rollbacks.get(each.name), run) for each in rollouts}
+    # side by side, since each waits for the disk
+    saved = in_parallel(
+        lambda each: _save_result(each, rollbacks.get(each.name), run), rollouts, threads=_THREADS
+    )
+    results = {each.name: each for each in saved}
     results |= {each.name: each for each in prepared if isinstance(each, DeployResult)}
     return [results[held.name] for held in certificates]
 
