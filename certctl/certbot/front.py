@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from certctl.certbot.live import Lineages, LinksWhenSaved
+from certctl.certbot.live import Lineages, LinksWhenSaved, executables
 from certctl.cli.invocation import Invocation
 from certctl.cli.session import open_run
 from certctl.engine.plugins import option_table
@@ -83,10 +83,19 @@ class Front:
         every = {**self.invocation.flags, **(more or {})}
         given = {key: value for key, value in every.items() if table[key].in_spec}
         directory = self.invocation.environment.directory
-        for key, value in given.items():
+        for key, value in list(given.items()):
             if key.endswith("hook"):
                 given[key] = _from_here(str(value), directory)
+                if self._is_in_directory(key, str(given[key])):
+                    del given[key]  # certbot, too, runs it once
         return with_absolute_paths(given, table, str(directory))
+
+    def _is_in_directory(self, key: str, command: str) -> bool:
+        """Return whether a hook is one of the executables of `renewal-hooks`, which run anyway."""
+        event = key.removeprefix("deploy.").removesuffix("_hook")
+        directory = self.config_dir / "renewal-hooks" / event
+        taken = not self.given.has("no_directory_hooks")
+        return taken and command in {str(each) for each in executables(directory)}
 
     def validation(self, names: tuple[str, ...]) -> dict[str, Value]:
         """Return the settings for how names are validated, none if nothing was said, or if a web

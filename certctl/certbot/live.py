@@ -57,6 +57,7 @@ class Lineages:
         """
         directory = self.path(name)
         if not os.path.lexists(directory):
+            self._require_writable(directory)
             return
         if directory.is_symlink() or not directory.is_dir():
             raise self._taken(directory, name, "it is not a directory")
@@ -64,6 +65,16 @@ class Lineages:
             path = self.file(name, kind)
             if os.path.lexists(path) and not self._leads_home(path):
                 raise self._taken(path, name, "it is not a link of certctl")
+
+    def _require_writable(self, directory: Path) -> None:
+        """Raise `UsageError` if the links could not be made once there is a certificate."""
+        there = next(each for each in directory.parents if each.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise UsageError(
+                f"{directory} cannot be created: nothing can be written into {there}",
+                hint="Run the same command with sudo, or choose another place with --config-dir.",
+                code="usage.certbot_directory",
+            )
 
     def _taken(self, path: Path, name: str, why: str) -> UsageError:
         if (self.config_dir / "renewal" / f"{name}.conf").exists():
@@ -126,7 +137,7 @@ class Lineages:
         wanted = {
             self._home / "hooks" / f"{event}.d" / f"{_PREFIX}{path.name}": os.fspath(path)
             for event in _EVENTS
-            for path in self._executables(event)
+            for path in executables(self.config_dir / "renewal-hooks" / event)
         }
         for link in self.taken_hooks():
             if link not in wanted:
@@ -146,14 +157,15 @@ class Lineages:
                 found += [one for one in links if one.is_symlink() and _leads_below(one, below)]
         return found
 
-    def _executables(self, event: str) -> Iterator[Path]:
-        directory = self.config_dir / "renewal-hooks" / event
-        if not directory.is_dir():
-            return
-        with as_store_error("list", directory):
-            for path in sorted(directory.iterdir()):
-                if path.is_file() and os.access(path, os.X_OK) and not path.name.endswith("~"):
-                    yield path
+
+def executables(directory: Path) -> Iterator[Path]:
+    """Yield the executables of a directory of hooks, as certbot chooses them, by name."""
+    if not directory.is_dir():
+        return
+    with as_store_error("list", directory):
+        for path in sorted(directory.iterdir()):
+            if path.is_file() and os.access(path, os.X_OK) and not path.name.endswith("~"):
+                yield path
 
 
 def _leads_below(link: Path, directory: str) -> bool:

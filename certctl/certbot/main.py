@@ -70,6 +70,8 @@ def run(arguments: Sequence[str], environment: Environment) -> int:
     invocation = _invocation(given, environment)
     try:
         return _done(given, invocation)
+    except BrokenPipeError:
+        return _FAILED  # as `grep -q` leaves it
     except OSError as error:
         with suppress(OSError):
             environment.stderr.write(f"error: the output cannot be written: {error.strerror}\n")

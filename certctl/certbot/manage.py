@@ -14,6 +14,7 @@ from certctl.inspection.overview import overview
 from certctl.model.ca import RevocationReason
 from certctl.model.certificate import Afterwards
 from certctl.model.errors import ConsentRequired, Declined, UsageError
+from certctl.model.names import parse_identifiers
 from certctl.operations.in_use import require_unused
 from certctl.operations.revoke import revoke as revoke_
 from certctl.operations.revoke import revoke_file
@@ -28,10 +29,15 @@ _CODE = "usage.certbot"
 
 def certificates(front: Front) -> Result:
     """List certificates, all or those with these names."""
-    name, wanted = front.given.text("cert_name"), set(front.given.names)
+    name = front.given.text("cert_name")
+    wanted = {each.value for each in parse_identifiers(front.given.names)}
     with front.open(reads_only=True) as run:
-        views = overview(run, (name,) if name else ())
-        shown = [each for each in views if not wanted or wanted & _names(each)]
+        views = overview(run)
+        shown = [
+            each
+            for each in views
+            if (not wanted or wanted & _names(each)) and name in (None, each.name)
+        ]
         lines = certificate_lines(shown, front.lineages(run), run.services.clock.now())
     return Result({}, lines)
 

@@ -21,7 +21,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.operations.run_report import report_run
-from certctl.rules.plan import Plan
+from certctl.rules.plan import Order, Plan
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RenewRequest:
 
     `unattended`: the run was started by a timer, not by a person. If something is due, it first
     waits for a random time up to the setting `random_delay`. `given` are options by key, with
-    absolute paths, that are saved with the certificates and used from their next version on.
+    absolute paths, that are used for the certificates that are renewed, and saved with them.
     """
 
     names: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
     if run.services.machine.imports.unfinished():
         _finish_imports(run)
     names = require(run, request.names) or tuple(run.services.records.names())
-    everything = bool(request.names or request.given) or request.force or request.dry_run
+    everything = bool(request.names) or request.force or request.dry_run
     errors: list[CertctlError] = []
     try:
         errors += _finish_earlier_runs(run)
@@ -75,22 +75,21 @@ def _possibly_due(names: Sequence[str], run: Run) -> Sequence[str]:
 
 
 def _change(name: str, request: RenewRequest, interval: timedelta | None, run: Run) -> Change:
-    def spec(held: Held) -> CertificateSpec:
-        if not request.given:
-            return saved_spec(held)
+    def given(held: Held) -> CertificateSpec:
         return changed(run, held.spec, held.spec.identifiers, request.given)
 
     if request.dry_run:
-        return Change(name, lambda held, run: _trial(spec(held), run), dry_run=True)
+        return Change(name, lambda held, run: _trial(given(held), run), dry_run=True)
     named = name in request.names
-    upkeep = Upkeep(
-        spec,
-        request.force,
-        force_stopped=named,
-        interval=interval,
-        deploys_changes=not request.given,
-    )
-    return Change(name, upkeep)
+    upkeep = Upkeep(saved_spec, request.force, force_stopped=named, interval=interval)
+    if not request.given:
+        return Change(name, upkeep)
+
+    def planned(held: Held, run: Run) -> Plan:
+        found = upkeep(held, run)
+        return replace(upkeep, spec=given)(held, run) if found.step(Order) else found
+
+    return Change(name, planned)
 
 
 def _trial(spec: CertificateSpec, run: Run) -> Plan:

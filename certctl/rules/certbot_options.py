@@ -222,8 +222,7 @@ def _manual(given: Arguments, challenges: list[str], names: tuple[str, ...]) -> 
     if hook is None:
         if not by_dns:
             raise UsageError(
-                "certctl answers HTTP challenges by hand no more than a person can wait at a"
-                " terminal for every renewal",
+                "certctl cannot have a person answer HTTP challenges by hand",
                 hint="Use --preferred-challenges dns, --manual-auth-hook COMMAND, or --webroot.",
                 code=_CODE,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -66,6 +67,7 @@ def read(system: ImportSystem, home: str) -> FoundClient:
         _without_conf(tree, home, each)
         for each in tree.directories(f"{home}/live")
         if each not in known and tree.files(f"{home}/live/{each}")
+        if not _is_ours(tree, home, each)
     ]
     versions = [_version(tree, home, each) for each in confs]
     newest = max((each for each in versions if each), key=_version_key, default=None)
@@ -88,6 +90,18 @@ def read(system: ImportSystem, home: str) -> FoundClient:
         tuple(notes),
         tuple(f"{home}/{each}" for each in _KEEP if tree.exists(f"{home}/{each}")),
     )
+
+
+def _is_ours(tree: Tree, home: str, name: str) -> bool:
+    """Return whether a directory in `live` has only links to certctl's own files, which
+    `certctl-certbot` makes.
+    """
+    if tree.exists(f"{home}/renewal/{name}.conf.imported"):
+        return False
+    with suppress(OSError):
+        target = tree.real(f"{home}/live/{name}/fullchain.pem").readlink()
+        return target.parts[-3:] == ("live", name, "fullchain.pem")
+    return False
 
 
 def history(system: ImportSystem, found: FoundCertificate) -> Sequence[Material]:
