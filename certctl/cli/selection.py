@@ -25,9 +25,9 @@ ORDERS = ("name", "expires", "renews", "state", "ca")
 """What `list` can sort by, the default first."""
 
 
-def selection_options(*, everything: bool = False) -> Callable[[_Decorated], _Decorated]:
-    """Return a decorator that adds the options of a selection to a command, with `everything` also
-    `--all`.
+def selection_options(*, everything: bool = True) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that adds the options of a selection to a command; without `everything`
+    all but `--all`.
     """
 
     def decorate(function: _Decorated) -> _Decorated:

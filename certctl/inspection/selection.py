@@ -53,7 +53,7 @@ def listed_views(run: Run, selection: Selection) -> list[CertificateView]:
     if selection.named_only:
         return overview(run, tuple(named))
     views = overview(run)
-    if selection.empty:
+    if selection.unlimited:
         return views
     chosen = set(matching(selection, named, *_candidates(views, run)))
     return [each for each in views if each.name in chosen]

@@ -63,6 +63,11 @@ class Selection:
         return bool(self.words) and not (self.patterns or self.has_conditions or self.everything)
 
     @property
+    def unlimited(self) -> bool:
+        """Whether all certificates are meant, whatever they are."""
+        return not (self.words or self.patterns or self.has_conditions)
+
+    @property
     def has_conditions(self) -> bool:
         """Whether certificates have to meet conditions."""
         return bool(self.where or self.failing or self.expiring is not None)

@@ -55,6 +55,7 @@ def listed(home: Path, *arguments: str) -> list[str]:
         (["--where", "state=undeployed"], ["p.example"]),
         (["--where", "challenge=standalone", "--failing"], ["f.example", "p.example"]),
         (["--match", "*.w.example"], ["w.example"]),
+        (["--all", "--failing"], ["f.example", "p.example"]),
         (["--sort", "expires"], ["f.example", "w.example", "b.example", "a.example", "p.example"]),
         (["--sort", "state"], ["f.example", "p.example", "w.example", "a.example", "b.example"]),
     ],
@@ -280,3 +281,17 @@ def test_a_short_lived_certificate_is_renewed_at_a_time(tmp_path: Path) -> None:
     row = certctl("list", home=home).stdout.splitlines()[1].split()
 
     assert datetime.strptime(" ".join(row[3:5]), "%Y-%m-%d %H:%M").astimezone(UTC) is not None
+
+
+@pytest.mark.parametrize("command", ["list", "show", "explain", "renew"])
+def test_all_are_meant_by_all(home: Path, command: str) -> None:
+    data = certctl(command, "--all", "--json", home=home).json()["data"]
+
+    names = {each["name"] for each in data["certificates"]}
+    assert {"f.example", "p.example"} <= names
+    assert (len(names) == 5) is (command != "renew")
+
+
+def test_delete_is_not_asked_for_all(home: Path) -> None:
+    assert certctl("delete", "--all", "--yes", home=home).exit_status == 2
+    assert len(listed(home)) == 5

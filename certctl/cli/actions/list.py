@@ -24,7 +24,7 @@ def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
     selection = selection_of(invocation, names)
     with open_run(invocation, untrusted="warn") as run:
         views = sorted_views(listed_views(run, selection), sort)
-        without_spec = run.services.records.names_without_spec() if selection.empty else ()
+        without_spec = run.services.records.names_without_spec() if selection.unlimited else ()
         renewed = is_renewed(MachineContext(invocation.environment.variables), run)
     problems = [view.problem for view in views if view.problem is not None]
     # of thousands of rows, only what is printed is made
@@ -41,7 +41,7 @@ def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
         )
     if not views and not without_spec:
         none = "There are no certificates yet. Obtain one with: certctl issue example.com"
-        lines = [Message(none if selection.empty else "No certificate meets these conditions.")]
+        lines = [Message(none if selection.unlimited else "No certificate meets these conditions.")]
     return Result(
         {"certificates": [view_object(view) for view in views] if json else []},
         lines if views or without_spec or invocation.output.terminal else (),

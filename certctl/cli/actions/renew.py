@@ -35,7 +35,7 @@ def run(
         return None
     with open_run(invocation) as run:
         chosen: tuple[str, ...] = ()
-        if not selection_of(invocation, names).empty:
+        if not selection_of(invocation, names).unlimited:
             chosen = choose(invocation, names, run).names
             if not chosen:
                 return nothing_chosen(invocation)

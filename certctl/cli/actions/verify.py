@@ -20,7 +20,7 @@ def run(invocation: Invocation, services: Sequence[str], wait: float) -> Result:
     """Check that the right certificates are being served."""
     with open_run(invocation, untrusted="warn") as run:
         selection = selection_of(invocation, services)
-        if selection.empty or selection.named_only:
+        if selection.unlimited or selection.named_only:
             subjects = [_subject(each, run) for each in services]
         else:
             subjects = list(choose(invocation, services, run).names)

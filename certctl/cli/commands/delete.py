@@ -19,7 +19,7 @@ from certctl.cli.selection import selection_options
 )
 @click.argument("names", nargs=-1, metavar="NAME...", type=CertificateName())
 @click.option("--force", is_flag=True, help="Delete it even if a web server uses the files.")
-@selection_options()
+@selection_options(everything=False)
 @yes_option
 @settings("lock_timeout")
 @implemented_by("certctl.cli.actions.delete:run")

@@ -21,7 +21,7 @@ from certctl.cli.selection import selection_options
 )
 @click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
 @click.option("--pending", is_flag=True, help="Deploy the certificates that are not deployed yet.")
-@selection_options(everything=True)
+@selection_options()
 @settings("lock_timeout")
 @implemented_by("certctl.cli.actions.deploy:run")
 def command() -> None:

@@ -27,7 +27,7 @@ from certctl.engine.plugins import plugin_options
 @click.argument("names", nargs=-1, metavar="NAME...", type=CertificateName())
 @click.option("--add", multiple=True, metavar="NAME", help="Add a name. Can be repeated.")
 @click.option("--remove", multiple=True, metavar="NAME", help="Remove a name. Can be repeated.")
-@selection_options(everything=True)
+@selection_options()
 @yes_option
 @settings("autorenew")
 @spec_options
