@@ -11,6 +11,10 @@ from certctl.model.lazy_dataclass import dataclass
 
 GAP = 2
 """Spaces between columns."""
+_NOT_LONG = 30
+"""A cell of the first column that is this short never stands on a line of its own where leaving out
+other columns makes room for it.
+"""
 _SHARE = 0.6
 """The share of a terminal that the first column gets at most before other columns are left out for
 it: what is longer stands on a line of its own.
@@ -84,14 +88,14 @@ def _least_width(table: Table, columns: Sequence[int], width: int) -> int:
 
 
 def _least_first(table: Table, column: int, width: int) -> int:
-    """Return the least width of the first column: most of its cells fit, unless they are so long
-    that they stand on lines of their own.
+    """Return the least width of the first column: most of its cells fit, and all that are not long,
+    unless they stand on lines of their own.
     """
     widths = sorted(cell_width(row.cells[column]) for row in table.rows)
     heading, cap = cell_width(table.headings[column]), int(width * _SHARE)
     most = widths[len(widths) * 3 // 4] if widths else 0
     if most <= cap:
-        return max(most, heading)
+        return max(heading, *(each for each in [0, *widths] if each <= max(most, _NOT_LONG)))
     return max([each for each in widths if each <= cap], default=heading)
 
 
