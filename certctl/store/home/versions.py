@@ -54,6 +54,9 @@ from certctl.system.trust import check_own
 from certctl.system.users import group_id, group_name
 
 _LIMIT = 1 << 20
+_MOST_KEPT = 500
+"""Versions that were written and not deployed yet: more than a batch has."""
+
 _LOST = frozenset(
     {
         *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO),
@@ -284,6 +287,8 @@ class Versions:
         self._headers.put(header, file_signature(header), version)
         written = files_signature(path)
         self._checked[version.name, version.number] = written, None
+        if len(self._written) >= _MOST_KEPT:
+            self._written.clear()
         self._written[version.name, version.number] = written, checked
         if readers is not None:
             self._warn_of_readers(spec.name, readers)
