@@ -1,6 +1,7 @@
 """The development CA, tried by clients that nobody here wrote: certbot, lego, dehydrated, uacme.
 
 Each makes an account, issues by HTTP-01 and by DNS-01, renews, and revokes, as its users would.
+That dehydrated issues by HTTP-01 is in `test_hooks_of_others`.
 """
 
 from collections.abc import Iterator
@@ -152,27 +153,23 @@ def test_lego_binds_its_account_to_an_external_one(lab: Lab) -> None:
     lab.check(lab.directory / "lego/certificates/a.example.crt", "a.example")
 
 
-@pytest.mark.parametrize("challenge", ["http-01", "dns-01"])
-def test_dehydrated_issues_renews_and_revokes(lab: Lab, challenge: str) -> None:
+def test_dehydrated_issues_renews_and_revokes(lab: Lab) -> None:
     require("dehydrated", "curl")
     (lab.directory / "config").write_text(
         f'CA="{lab.ca.directory_url}"\nBASEDIR="{lab.directory}"\n'
-        f'WELLKNOWN="{lab.directory}/web/.well-known/acme-challenge"\n'
         f'CURL_OPTS="--cacert {lab.ca.tls_ca_bundle}"\n'
-        f'CHALLENGETYPE="{challenge}"\nCONTACT_EMAIL="admin@example.com"\n'
-        + (f'HOOK="{lab.hook(DEHYDRATED_HOOK)}"\n' if challenge == "dns-01" else "")
+        f'CHALLENGETYPE="dns-01"\nCONTACT_EMAIL="admin@example.com"\n'
+        f'HOOK="{lab.hook(DEHYDRATED_HOOK)}"\n'
     )
     call = (program("dehydrated"), "--config", lab.directory / "config")
     chain = lab.directory / "certs/a.example/fullchain.pem"
     domains = ("--domain", "a.example", "--domain", "b.example")
-    with lab.web() as web:
-        (web / ".well-known/acme-challenge").mkdir(parents=True)
-        lab.run(*call, "--register", "--accept-terms")
-        lab.run(*call, "--cron", *domains)
-        first = lab.check(chain, "a.example", "b.example")
-        lab.run(*call, "--cron", "--force", *domains)
-        second = lab.check(chain, "a.example", "b.example")
-        lab.run(*call, "--revoke", lab.directory / "certs/a.example/cert.pem")
+    lab.run(*call, "--register", "--accept-terms")
+    lab.run(*call, "--cron", *domains)
+    first = lab.check(chain, "a.example", "b.example")
+    lab.run(*call, "--cron", "--force", *domains)
+    second = lab.check(chain, "a.example", "b.example")
+    lab.run(*call, "--revoke", lab.directory / "certs/a.example/cert.pem")
 
     assert first != second
     assert lab.revoked() == {second}
