@@ -19,7 +19,8 @@ _LARGEST_FILE = 16 * 1024 * 1024
 _GENERATORS = rb"ansible|puppet|chef|salt|terraform|cpanel|plesk|directadmin|ispconfig|nixos"
 _GENERATED = re.compile(
     rb"^[ \t]*#.*?(ansible managed|(?:managed|generated|written) by [\w. -]*?(?:%s)"
-    rb"|do not (?:edit|modify)|auto(?:matically)?[- ]?generated|cpanel|plesk)" % _GENERATORS,
+    rb"|do not (?:manually )?(?:edit|modify|change)|auto(?:matically)?[- ]?generated|cpanel|plesk)"
+    % _GENERATORS,
     re.IGNORECASE | re.MULTILINE,
 )
 _GENERATED_PLACES = (
@@ -74,5 +75,7 @@ def _is_generated(path: str, source: bytes | None) -> str | None:
     for place in _GENERATED_PLACES:
         if path.startswith(place):
             return place.rstrip("/")
+    if path.endswith(".vhost"):
+        return "ISPConfig"
     found = _GENERATED.search((source or b"")[:8192])
     return None if found is None else found[0].decode("utf-8", "replace").strip(" \t#")

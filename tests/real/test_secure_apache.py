@@ -4,7 +4,7 @@
 
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,10 +337,30 @@ ErrorLog /run/httpd.log
 """
 
 
-@pytest.mark.parametrize("place", ["conf.d/one.conf", "conf/httpd.conf"])
+SELF_SIGNED = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=own -addext"
+    " subjectAltName=DNS:own.example -keyout /srv/own.key -out /srv/own.pem"
+)
+MOD_SSL = {
+    "conf.modules.d/00-ssl.conf": b"LoadModule ssl_module modules/mod_ssl.so\n",
+    "conf.d/ssl.conf": b"Listen 443 https\n<VirtualHost _default_:443>\nSSLEngine on\n"
+    b"SSLCertificateFile /srv/own.pem\nSSLCertificateKeyFile /srv/own.key\n</VirtualHost>\n",
+}
+"""What RHEL's package mod_ssl installs."""
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "others"),
+    [("conf.d/one.conf", MOD_SSL, ["own.example"]), ("conf/httpd.conf", {}, None)],
+)
 def test_the_layout_of_rhel_becomes_https(
-    here: Machine, authority: PebbleServer, place: str
+    here: Machine,
+    authority: PebbleServer,
+    place: str,
+    more: Mapping[str, bytes],
+    others: list[str] | None,
 ) -> None:
+    here.run("sh", "-c", SELF_SIGNED)
     root = Path(f"/proc/{here.pid}/root/srv/httpd")
     modules = ("mpm_event", "authz_core", "alias", "dir", "socache_shmcb")
     loads = "".join(f"LoadModule {each}_module modules/mod_{each}.so\n" for each in modules)
@@ -349,6 +369,7 @@ def test_the_layout_of_rhel_becomes_https(
         "conf/httpd.conf": RHEL % (site if place == "conf/httpd.conf" else b""),
         "conf.modules.d/00-base.conf": loads.encode(),
         "conf.d/other.conf": PAGES + OTHER,
+        **more,
         **({place: site} if place == "conf.d/one.conf" else {}),
     }
     for name, data in made.items():
@@ -362,17 +383,11 @@ def test_the_layout_of_rhel_becomes_https(
 
     assert done.exit_status == 0, done.stderr
     assert (ask("one.example", tls=True), names_served("one.example")) == (HELLO, ["one.example"])
-    assert names_served("other.example") is None
+    assert names_served("other.example") == others
     undone = here.certctl("secure", "--undo", "one.example", "--yes")
     assert undone.exit_status == 0, undone
     kept = {path: path.read_bytes() for path in root.glob("conf*/*")}
     assert kept == {root / name: data for name, data in made.items()}
-
-
-SELF_SIGNED = (
-    "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=own -addext"
-    " subjectAltName=DNS:own.example -keyout /srv/own.key -out /srv/own.pem"
-)
 
 
 def test_a_certificate_that_is_served_already_is_replaced(

@@ -610,6 +610,25 @@ def test_names_are_added_later_while_the_first_one_stays_served(
     assert here.files() == original
 
 
+def test_what_two_certificates_share_stays_until_the_last_one_is_taken_back(
+    here: Machine, authority: PebbleServer
+) -> None:
+    sites = {each: site("return 200 hello;", name=f"{each}.example") for each in ("one", "two")}
+    here.configure({f"conf.d/{name}.conf": data for name, data in sites.items()})
+    original = here.files()
+    here.start_nginx()
+    for name in sites:
+        done = here.certctl("secure", f"{name}.example", *options(authority))
+        assert done.exit_status == 0, done
+
+    here.certctl("secure", "--undo", "one.example", "--yes")
+
+    assert names_served("old.example") is None
+    assert names_served("two.example") == ["two.example"]
+    here.certctl("secure", "--undo", "two.example", "--yes")
+    assert here.files() == original
+
+
 def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
     here: Machine, authority: PebbleServer
 ) -> None:

@@ -47,7 +47,7 @@ from certctl.webservers.server import MODULES
 @click.option(
     "--web-server",
     type=click.Choice(list(MODULES)),
-    help="Which web server to change, if several run.",
+    help="Which web server to change, if several run. By default the one at port 80.",
 )
 @click.option(
     "--name",
