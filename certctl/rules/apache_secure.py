@@ -51,6 +51,7 @@ PREFIX = "zz-certctl-"
 address stays its default.
 """
 _LONGEST_TAG = 200
+_OLDEST = (2, 4)
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ def plan(
     configuration: Configuration, wish: SecureRequest, program: Program, files: ServedFiles
 ) -> Edits:
     """Return the changes of the files. Raises `Refused`."""
+    if program.version < _OLDEST:
+        raise Refused("this Apache is older than 2.4, and knows no rule that nothing can undo")
     refuse_every_port(configuration)
     found = sites(configuration, wish.names)
     planner = _Planner(configuration, wish, program, files)

@@ -22,6 +22,7 @@ HTTP, HTTPS = 80, 443
 _EVERY_PATH = {b"^", b"^(.*)", b"^(.*)$", b"^/(.*)", b"^/(.*)$", b"^/?(.*)", b"^/?(.*)$"}
 _EVERY_PATH |= {b"(.*)", b".*", b"^.*$", b"^.*"}
 _EVERY_ADDRESS = {"*", "_default_", "[::]", "0.0.0.0"}  # noqa: S104 - reads what is written
+_PASSED_ON = re.compile(rb"\[(?:[^\]]*,)?P(?:,[^\]]*)?\]\Z")
 _IN_FRONT = re.compile(
     rb"%\{(?:HTTP:|req:|reqenv:)?X[-_]Forwarded[-_]Proto|SetEnvIf(?:NoCase)?\s+\"?X-Forwarded-"
     rb"|HTTP_X_FORWARDED_PROTO|RemoteIPHeader\b|RemoteIPProxyProtocol\s+on",
@@ -58,7 +59,8 @@ class VirtualHost:
         """What it does with requests: `proxy`, `redirect` or `files`."""
         names = {each.name for each in self.block.lines}
         if names & {b"proxypass", b"proxypassmatch", b"wsgiscriptalias", b"jkmount"} or any(
-            b"proxy:" in each.text for each in self.block.having(b"sethandler")
+            b"proxy:" in each.text or _PASSED_ON.search(each.text)
+            for each in self.block.having(b"sethandler", b"rewriterule")
         ):
             return "proxy"
         return "redirect" if any(map(self._redirects, self.block.lines)) else "files"

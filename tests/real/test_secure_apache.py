@@ -557,6 +557,22 @@ def test_the_lines_for_challenges_alone_are_enough_for_issue(
     assert issued.exit_status == 0, issued
 
 
+def test_a_module_that_other_lines_need_by_now_stays_enabled(
+    here: Machine, authority: PebbleServer
+) -> None:
+    original = start(here, host(FILES))
+    added = here.certctl("secure", "one.example", "--challenges-only", *options(authority))
+    rules = here.apache / "conf-enabled" / "rules.conf"
+    rules.write_text("RewriteEngine On\n")
+
+    undone = here.certctl("secure", "--undo", "one.example", "--yes")
+
+    assert (added.exit_status, undone.exit_status) == (0, 0), undone
+    left = dict(here.apache_files().items() - original.items())
+    assert set(left) == {"conf-enabled/rules.conf", "mods-enabled/rewrite.load"}
+    assert ask("one.example") == HELLO
+
+
 def test_of_two_servers_the_one_at_port_80_is_changed(here: Machine) -> None:
     start(here, host(FILES))
     here.configure({"conf.d/a.conf": b"server { listen 127.0.0.1:8081; }\n"})
