@@ -127,11 +127,12 @@ def diagnose(request: DoctorRequest, run: Run) -> Diagnosis:
     return Diagnosis(tuple(ordered), len(selected), tuple(tried))
 
 
+_CHALLENGE = "the challenge"
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "DNS": ("dns.lookup", "dns.nxdomain", "dns.no_address", "dns.private", "dns.elsewhere"),
     "DNSSEC": ("dns.dnssec",),
     "CAA": ("caa.",),
-    "the challenge": ("answer.", "challenge.", "dns.write", "dns.propagation"),
+    _CHALLENGE: ("answer.", "challenge.", "dns.write", "dns.propagation"),
 }
 """What is checked of the names of a certificate, by the codes of its findings."""
 
@@ -141,14 +142,14 @@ def _tried(check: _Check, found: Sequence[Finding]) -> list[Tried]:
     if check.what != _NAMES:
         return [Tried(check.name, check.what, _worst(found))]
     failed = [each for each in found if each.code == "doctor.failed"]
-    return [
-        Tried(
-            check.name,
-            part,
-            _worst([*failed, *(each for each in found if each.code.startswith(codes))]),
-        )
+    parts = {
+        part: _worst([*failed, *(each for each in found if each.code.startswith(codes))])
         for part, codes in _PARTS.items()
-    ]
+    }
+    seen = any(each.code.startswith(_PARTS[_CHALLENGE]) for each in found)
+    if parts[_CHALLENGE] is None and not seen and any(each.code == "dns.lookup" for each in found):
+        parts[_CHALLENGE] = Severity.WARNING  # no address at which it could be tried
+    return [Tried(check.name, part, worst) for part, worst in parts.items()]
 
 
 def _worst(found: Sequence[Finding]) -> Severity | None:

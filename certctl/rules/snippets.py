@@ -267,19 +267,26 @@ def _caddy_tls(names: Sequence[str], files: Files) -> list[Part]:
 
 # Traefik
 
+_TRAEFIK_PRIORITY = 2**31 - 1 - 1000
+"""The highest that every version takes, also on machines with 32 bits: those above are its own."""
+
 
 def _traefik_challenges(names: Sequence[str], answer: Answer) -> list[Part]:  # noqa: ARG001 - for all
     if isinstance(answer, Webroot):
         raise _no_files("traefik")
     if isinstance(answer, Stateless):
         raise _no_rule("traefik")
-    where = "In a file of its dynamic configuration; `web` is the entry point for port 80:"
+    where = (
+        "In a file of its dynamic configuration; `web` is the entry point for port 80. If it"
+        " redirects (http.redirections.entryPoint), set priority: 1 there, which is above all"
+        " routers otherwise:"
+    )
     text = f"""http:
   routers:
     certctl:
       rule: "PathPrefix(`{PATH}`)"
       entryPoints: ["web"]
-      priority: 9223372036854775807
+      priority: {_TRAEFIK_PRIORITY}
       service: certctl
   services:
     certctl:

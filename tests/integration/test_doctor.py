@@ -408,6 +408,15 @@ def test_without_names_a_token_is_tested_in_every_webroot_and_nothing_else_is_pr
     assert ([*root.rglob("*.*")], log.exists()) == ([], False)
 
 
+def test_a_challenge_that_was_tried_nowhere_gets_no_tick(machine: Machine) -> None:
+    unknown = {"a.example": dns.rcode.SERVFAIL}
+
+    found = doctor(machine, "a.example", records={}, rcodes=unknown)
+
+    ticks = {each.what: each.worst for each in found.tried if each.subject == "a.example"}
+    assert (ticks["DNS"], ticks["the challenge"]) == ("warning", "warning")
+
+
 def test_another_process_that_works_on_the_certificate_is_not_disturbed(machine: Machine) -> None:
     machine.issue("a.example")
     with machine.store.lock("a.example", timeout=0):

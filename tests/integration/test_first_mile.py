@@ -18,6 +18,7 @@ from certctl.operations.revoke import revoke
 from certctl.operations.versions import deploy
 from tests.integration.test_issue import PUBLIC, STAGING
 from tests.lab.answers import Answer, files_of, say, serving
+from tests.lab.ports import free_port
 from tests.lab.scripted_ca.faults import problem
 from tests.lab.scripted_dns import ScriptedDns
 from tests.support.command import certctl
@@ -242,6 +243,22 @@ def test_a_path_that_is_broken_is_told_after_any_deployment(
         0,
         ["certctl doctor a.example", "certctl doctor b.example"],
     )
+
+
+def test_the_path_is_tried_at_this_machine_where_the_name_cannot_be_looked_up(
+    machine: Machine, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with webroot(machine, root, files_of(root)) as options:
+        machine.issue("a.example", options=options)
+    nowhere = {"challenge.dns_resolver": f"127.0.0.1:{free_port()}"}
+
+    with webroot(machine, root, say(301, Location="https://a.example:1/")) as options:
+        machine.issue("a.example", options={**options, **nowhere, "deploy.reload": "true again"})
+
+    (warning,) = warnings(machine)
+    assert warning.startswith("the next renewal will fail, since a.example cannot be validated")
 
 
 def test_a_deployment_to_nothing_does_not_try_the_path(machine: Machine, tmp_path: Path) -> None:

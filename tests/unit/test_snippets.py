@@ -22,6 +22,15 @@ def test_what_is_yaml_can_be_read_as_yaml(server: str) -> None:
     assert any(f"{OWN}/fullchain.pem" in each for each in texts)
 
 
+def test_the_router_of_traefik_is_above_others_and_below_its_own() -> None:
+    text = snippet("traefik", ["a.example"], FILES, Forwarded(9000))[0].text
+
+    priority = yaml.safe_load(text)["http"]["routers"]["certctl"]["priority"]
+
+    # Traefik takes no more than the largest integer of the machine, less 1000, from a user.
+    assert priority == 2**31 - 1 - 1000
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_certificate_without_http_challenges_needs_only_the_lines_for_tls(server: str) -> None:
     parts = snippet(server, ["a.example"], FILES, None)

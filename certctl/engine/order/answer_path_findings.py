@@ -46,11 +46,12 @@ def path_findings(spec: CertificateSpec, run: Run) -> Iterator[Finding]:
 
 def _here(identifier: Identifier, resolver: Resolver) -> Host:
     """Return the addresses of a name at this machine; in place of those of a router or a load
-    balancer in front of it, the loopback address.
+    balancer in front of it, and of a name that cannot be looked up now, the loopback address.
     """
     if identifier.type is IdentifierType.IP:
         found: tuple[str, ...] = (identifier.value,)
     else:
-        found = look_up(identifier.base, resolver).addresses
+        host = look_up(identifier.base, resolver)
+        found = host.addresses if host.problem is None else ("127.0.0.1",)
     own = [each if is_of_this_machine(each) else "127.0.0.1" for each in found]
     return Host(identifier.value, addresses=tuple(dict.fromkeys(own)))
