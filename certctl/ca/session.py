@@ -26,10 +26,20 @@ LOGGER = "certctl.ca"
 
 _CONNECTIONS_KEPT = 64
 
-_PLAIN_URL = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?/[A-Za-z0-9/_-]*")
-"""URLs in which `requests` would change nothing, which are nearly all that CAs use."""
+_PLAIN_URL = re.compile(
+    r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?"
+    r"/((?!\.)[A-Za-z0-9_.-]*/)*(?!\.)[A-Za-z0-9_.-]*"
+)
 
 _log = logging.getLogger(LOGGER)
+
+
+def is_plain(url: str) -> bool:
+    """Return whether `requests` would change nothing in a URL, as in nearly all that CAs use.
+
+    The CertID of RFC 9773 has a dot in it. A part of the path that begins with one may lead up.
+    """
+    return _PLAIN_URL.fullmatch(url) is not None
 
 
 class Session:
@@ -97,7 +107,7 @@ class Session:
         length = {} if body is None else {"Content-Length": str(len(body))}
         request = requests.PreparedRequest()
         request.method = method
-        if _PLAIN_URL.fullmatch(url):
+        if is_plain(url):
             request.url = url
         else:
             request.prepare_url(url, None)

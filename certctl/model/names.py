@@ -11,6 +11,7 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from certctl.model.errors import InvalidIdentifier, UsageError
 from certctl.model.identifiers import Identifier, IdentifierType
@@ -123,6 +124,7 @@ def stored_name(text: str) -> str:
         return text
 
 
+@lru_cache(maxsize=1024)
 def certificate_name(text: str) -> str:
     """Return `text` if it is a safe name for a certificate and its files, a name in Unicode as its
     A-labels. Raises `UsageError`.

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certctl.engine.plugins import option_table
-from certctl.model.errors import ConfigurationError
+from certctl.model.errors import ConfigurationError, UsageError
 from certctl.model.names import parse_identifiers
 from certctl.model.spec import CertificateSpec, KeyType
 from certctl.model.values import Value
@@ -28,6 +29,10 @@ from certctl.rules.spec import (
 TABLE = option_table()
 SETTINGS = Settings(table=TABLE)
 WHERE = "certificates/example.com.toml"
+
+
+def read_table(document: dict[str, object]) -> CertificateSpec:
+    return from_table("example.com", document, SETTINGS, WHERE)
 
 
 def read(text: str, settings: Settings = SETTINGS) -> CertificateSpec:
@@ -206,6 +211,31 @@ def test_what_is_written_is_read_as_the_same(chosen: dict[str, Value]) -> None:
     spec = resolve("example.com", identifiers, with_method(chosen), SETTINGS)
 
     assert from_table("example.com", _as_toml(to_table(spec)), SETTINGS, WHERE) == spec
+
+
+@given(st.fixed_dictionaries({}, optional=VALUES), st.fixed_dictionaries({}, optional=VALUES))
+def test_a_spec_read_after_a_similar_one_is_the_same(
+    chosen: dict[str, Value], before: dict[str, Value]
+) -> None:
+    identifiers = parse_identifiers(["example.com", "192.0.2.1"])
+    document = _as_toml(to_table(resolve("example.com", identifiers, chosen, SETTINGS)))
+    other = parse_identifiers(["other.example"])
+
+    for choices in (chosen, before):
+        like = resolve("other", other, choices, SETTINGS)
+        like = replace(like, managed_by="ops", origin="certbot")
+        assert from_table("example.com", document, SETTINGS, WHERE, like=like) == read_table(
+            document
+        )
+
+
+def test_the_common_name_is_checked_also_after_a_similar_spec() -> None:
+    text = 'names = ["{}"]\ncommon_name = "a.example"'
+    like = read(text.format("a.example"))
+    document = tomllib.loads(text.format("b.example"))
+
+    with pytest.raises(UsageError, match=r"a\.example is not one of the names"):
+        from_table("b.example", document, SETTINGS, WHERE, like=like)
 
 
 def test_where_a_certificate_comes_from_is_written_and_read() -> None:

@@ -328,7 +328,7 @@ class HomeRecords:
         if _States.of(expect).spec != self._spec(name):
             raise conflict(name, "the specification")
         last = self._parts.last_version(name)
-        require_not_newer(self._layout.pending(name) / "order.json")
+        require_not_newer(self._layout.pending_order(name))
         self._parts.specs.remove(name)
         self._specs.pop(name, None)
         self._parts.state_files.forget_renewal(name, last_version=last)
@@ -460,7 +460,7 @@ class HomeRecords:
             name: (
                 file_signature(self._layout.spec(name)),
                 file_signature(self._layout.renewal(name)),
-                file_signature(self._layout.pending(name) / "order.json"),
+                file_signature(self._layout.pending_order(name)),
                 tuple(self._parts.versions.numbers(name)),
             )
             for name in names
@@ -473,7 +473,7 @@ class HomeRecords:
         return _text(file_signature(self._layout.renewal(name)))
 
     def _orders(self, name: str) -> str:
-        return _text(file_signature(self._layout.pending(name) / "order.json"))
+        return _text(file_signature(self._layout.pending_order(name)))
 
 
 def _text(seen: Signature | None) -> str:

@@ -161,6 +161,11 @@ class Layout:
         return self.home / "pending"
 
     @_kept
+    def pending_order(self, name: str) -> Path:
+        """The document with a certificate's pending orders."""
+        return self.pending(name) / "order.json"
+
+    @_kept
     def pending(self, name: str) -> Path:
         """The directory of a certificate's pending order."""
         return self.pending_orders / certificate_name(name)

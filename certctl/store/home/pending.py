@@ -122,7 +122,7 @@ class PendingOrders:
         """Return the orders on disk; they are read only if they are not those last read or
         saved.
         """
-        known = self._saved.get(name, self._layout.pending(name) / "order.json")
+        known = self._saved.get(name, self._layout.pending_order(name))
         if known is not None:
             return known
         return self._read(name)

@@ -45,6 +45,7 @@ class Specs:
         self._seen: dict[str, Signature] = {}
         self._contents = Contents()
         self._loaded = SeenFiles[tuple[CertificateSpec, Signature]]()
+        self._last: CertificateSpec | None = None
 
     def names(self) -> list[str]:
         """Return the names of all certificates that have a spec, sorted."""
@@ -107,7 +108,8 @@ class Specs:
                 name=name,
                 code="configuration.toml",
             ) from error
-        found = from_table(name, document, self._settings, str(path)), signature(facts)
+        spec = from_table(name, document, self._settings, str(path), like=self._last)
+        self._last, found = spec, (spec, signature(facts))
         self._loaded.put(name, found[1], found)
         return found
 

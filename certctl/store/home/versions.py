@@ -57,6 +57,7 @@ _LIMIT = 1 << 20
 _MOST_KEPT = 500
 """Versions that were written and not deployed yet: more than a batch has."""
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LOST = frozenset(
     {
         *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO),
@@ -96,7 +97,7 @@ class Versions:
                 entries = os.listdir(directory)  # noqa: PTH208 - only names are needed
             except FileNotFoundError:
                 return []
-        return sorted(int(each) for each in entries if re.fullmatch(r"[1-9][0-9]{0,8}", each))
+        return sorted(int(each) for each in entries if _NUMBER.fullmatch(each))
 
     def names_without(self, known: Iterable[str]) -> list[str]:
         """Return the names, other than those that are `known`, that have versions; sorted."""
@@ -112,7 +113,7 @@ class Versions:
         """Return the version number that the live link points to, None if there is no such link."""
         link = self._layout.live(name)
         try:
-            target = os.fspath(link.readlink())
+            target = os.readlink(link)  # noqa: PTH115 - a text is enough, thousands of times
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -121,8 +122,8 @@ class Versions:
                 hint=f"Run `mv {link} {link}.old`, then create the link: certctl renew {name}",
                 name=name,
             ) from error
-        number = Path(target).name
-        if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+        number = target.rpartition("/")[2]
+        if not _NUMBER.fullmatch(number):
             return None
         return int(number) if target == self._layout.live_target(name, int(number)) else None
 
