@@ -72,6 +72,7 @@ bench: $(INSTALLED) packages ## measure the figures in the README on this machin
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/renewals.py
 	$(BIN)/python bench/ari.py
+	$(BIN)/python bench/many.py
 	$(BIN)/python bench/dns01.py
 	$(BIN)/python bench/counts.py
 
