@@ -74,7 +74,8 @@ def _turn_off(client: str, machine: FoundMachine, run: Run) -> Finished:
         if taken is None:
             by_hand.append(f"{each.where}: {each.command}")
             continue
-        imports.save_schedules([*imports.schedules(), taken])
+        others = [one for one in imports.schedules() if one.where != taken.where]
+        imports.save_schedules([*others, taken])
         schedules.turn_off(taken)
         done.append(each.where)
     return Finished(client, tuple(done), tuple(dict.fromkeys(by_hand)))

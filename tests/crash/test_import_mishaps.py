@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.crash.points import Point, certctl, mishap, points
+from tests.crash.points import Ended, Point, certctl, mishap, points
 from tests.lab.devca import DevCaServer
 from tests.lab.programs import require_strace
 from tests.support.foreign_homes import unpack
@@ -150,6 +150,7 @@ def make_home(client: Client, base: Path, scratch: Path, directory_url: str) -> 
 def crontab(client: Client, home: Path, directory_url: str) -> None:
     """Write the line that runs a client which records its own settings nowhere."""
     line = {
+        "certbot": f"certbot -q renew --config-dir {home}/letsencrypt",
         "lego": f"lego --server {directory_url} --path {home}/lego -m ops@example.org"
         f" -d {client.certificate} --http --http.webroot {home} renew",
         "uacme": f"uacme -a {directory_url} -c {home}/uacme -h /usr/bin/true issue"
@@ -191,9 +192,16 @@ class Bench:
             config = home / "dehydrated/config"
             config.write_text(f"BASEDIR={home}/dehydrated\n{config.read_text()}")
         for each in before:
-            ended = certctl(self._with_home(each, home), home, inside=inside(home))
-            assert ended.status == 0, (each, ended.output)
+            self.run(each, home)
         return home
+
+    def run(self, arguments: Sequence[str], home: Path) -> None:
+        ended = certctl(self._with_home(arguments, home), home, inside=inside(home))
+        assert ended.status == 0, (arguments, ended.output)
+
+    def strike(self, point: Point, how: str, arguments: Sequence[str], home: Path) -> Ended:
+        """Run a command with a mishap at one of its calls."""
+        return mishap(point, how, self._with_home(arguments, home), home, inside=inside(home))
 
     def _with_home(self, arguments: Sequence[str], home: Path) -> Sequence[str]:
         return [each.replace("HOME", str(home)) for each in arguments]
@@ -243,7 +251,7 @@ class Bench:
         step = 1 if ALL else max(len(found) // SAMPLE, 1)
         for point in found[step // 2 :: step]:
             home = self._prepared(before, interrupted)
-            ended = mishap(point, how, self._with_home(arguments, home), home, inside=inside(home))
+            ended = self.strike(point, how, arguments, home)
             about = f"{how} at {point}\n{ended.output}"
             self.check(home, about)
             followed = certctl(("renew",), home, inside=inside(home))
@@ -263,7 +271,7 @@ class Bench:
         home = self.home(*before)
         if interrupted is not None:
             point, arguments = interrupted
-            mishap(point, KILL, self._with_home(arguments, home), home, inside=inside(home))
+            self.strike(point, KILL, arguments, home)
         return home
 
     def ours(self, home: Path) -> bool:
@@ -311,3 +319,25 @@ def test_a_kill_while_the_next_run_finishes_a_hand_over_leaves_it_to_the_one_aft
     ]
 
     assert bench.attempt(("renew",), KILL, interrupted=(linking[0], bench.importing)) > 0
+
+
+@pytest.mark.parametrize("how", [KILL, *ERRORS])
+def test_a_mishap_while_turning_the_client_off_leaves_that_to_the_next_try(
+    devca: DevCaServer, tmp_path: Path, how: str
+) -> None:
+    bench = Bench(CLIENTS[0], tmp_path, devca)
+    finishing = ("import", "--finish", "--from", "HOME/letsencrypt", "--yes")
+    found = [each for each in bench.points(finishing, [bench.importing]) if each.can(how)]
+    for point in found if ALL else found[:: max(len(found) // SAMPLE, 1)]:
+        home = bench.home(bench.importing)
+        line = (home / "cron.d/client").read_text()
+        bench.strike(point, how, finishing, home)
+
+        bench.run(finishing, home)
+        off = sorted(each.name for each in (home / "cron.d").iterdir())
+        bench.run(bench.undoing, home)
+
+        assert off == ["client.imported"], point
+        assert (home / "cron.d/client").read_text() == line, point
+        assert bench.client.orders(home), point
+        shutil.rmtree(home)
