@@ -26,6 +26,10 @@ class KeyType(StrEnum):
     RSA_4096 = "rsa-4096"
 
 
+SHORTEST_CHAIN = "shortest"
+"""The preferred chain that stands for the one with the fewest certificates."""
+
+
 @dataclass(frozen=True)
 class ChallengeSpec:
     """How the names of a certificate are validated.

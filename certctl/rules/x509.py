@@ -78,6 +78,11 @@ class Inspected:
     warnings: tuple[str, ...] = ()
 
 
+def shortest(chains: Sequence[Inspected]) -> Inspected:
+    """Return the one with the fewest certificates, of several the first."""
+    return min(chains, key=lambda each: len(formats.split_certificates(each.cert + each.chain)))
+
+
 def matches(privkey: bytes, cert: bytes) -> bool:
     """Return whether the private key matches the certificate (both PEM).
 

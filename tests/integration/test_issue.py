@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from certctl.ca.directories import directory_url
 from certctl.engine.report import Report
@@ -18,7 +19,7 @@ from certctl.model.spec import KeyType
 from certctl.operations.revoke import revoke
 from certctl.rules.keys import generate_key
 from certctl.rules.x509 import build_csr
-from tests.lab.scripted_ca.chains import wrong_key
+from tests.lab.scripted_ca.chains import cross_signed, full, wrong_key
 from tests.lab.scripted_ca.faults import calls, problem
 from tests.support.operations import Machine, key_matches, reached_at
 
@@ -316,6 +317,31 @@ def test_the_preferred_chain_is_taken_where_the_ca_offers_it(machine: Machine) -
     assert chains["a.example"] != chains["b.example"]
     (warning,) = machine.happened("run.warning")
     assert "Unheard-of Root" in warning.message
+
+
+def test_the_shortest_chain_is_taken_wherever_the_ca_offers_it(machine: Machine) -> None:
+    machine.ca.alternates = 2
+    machine.ca.chain = cross_signed
+
+    machine.issue("long.example")
+    machine.issue("short.example", options={"preferred_chain": "shortest"})
+    machine.ca.chain = full
+    machine.issue("default.example", options={"preferred_chain": "shortest"})
+
+    chains = {
+        name: x509.load_pem_x509_certificates(
+            (machine.home / "live" / name / "fullchain.pem").read_bytes()
+        )
+        for name in ("long.example", "short.example", "default.example")
+    }
+    assert {name: len(chain) for name, chain in chains.items()} == {
+        "long.example": 3,
+        "short.example": 2,
+        "default.example": 2,
+    }
+    # Of two that are as short, the CA's default comes first.
+    assert chains["default.example"][1] == chains["long.example"][1]
+    assert machine.happened("run.warning") == []
 
 
 def test_a_preferred_profile_falls_back_and_that_is_no_difference(machine: Machine) -> None:

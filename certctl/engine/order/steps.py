@@ -22,7 +22,7 @@ from certctl.model.errors import AcmeError, BadResponse, CaUnavailable, Inspecti
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import common_name_for
-from certctl.model.spec import CertificateSpec
+from certctl.model.spec import SHORTEST_CHAIN, CertificateSpec
 from certctl.rules import keys, x509
 from certctl.system.reading import read_if_exists
 
@@ -228,7 +228,7 @@ def _download(context: OrderContext, held: Held, order: Order, key_sha256: str) 
     no chain is accepted; the CA's default chain is then kept aside.
     """
     spec, run = context.spec, context.run
-    default: x509.Inspected | None = None
+    accepted: list[x509.Inspected] = []
     failure: InspectionFailed | None = None
     for number, download in enumerate(context.client.chains(order)):
         try:
@@ -246,15 +246,17 @@ def _download(context: OrderContext, held: Held, order: Order, key_sha256: str) 
         else:
             if spec.preferred_chain in {None, x509.topmost_issuer(found.cert + found.chain)}:
                 return found
-            default = default or found
+            accepted.append(found)
         if spec.preferred_chain is None:
             break
-    if default is None:
+    if not accepted:
         raise failure or BadResponse("the CA offers no chain for the certificate")
+    if spec.preferred_chain == SHORTEST_CHAIN:
+        return x509.shortest(accepted)
     run.warn(
         f"the CA offers no chain up to {spec.preferred_chain!r}; using its default chain", spec.name
     )
-    return default
+    return accepted[0]
 
 
 def _inspect(context: OrderContext, download: bytes, key_sha256: str) -> x509.Inspected:

@@ -50,7 +50,8 @@ CERTIFICATE_OPTIONS: tuple[Option, ...] = (
         "preferred_chain",
         Kind.TEXT,
         None,
-        "If the CA offers several chains, use the one whose topmost issuer has this common name.",
+        "If the CA offers several chains, use the one whose topmost issuer has this common name; "
+        "'shortest' uses the one with the fewest certificates.",
         flag="--preferred-chain",
         metavar="CN",
         in_spec=True,

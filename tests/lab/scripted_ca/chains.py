@@ -20,6 +20,11 @@ def full(issued: Issued) -> bytes:
     return pem(issued.certificate, issued.issuer.intermediate)
 
 
+def cross_signed(issued: Issued) -> bytes:
+    """The full chain, and its root signed by an older one."""
+    return full(issued) + pem(issued.issuer.cross_signed_root())
+
+
 def leaf_only(issued: Issued) -> bytes:
     return pem(issued.certificate)
 

@@ -114,6 +114,17 @@ class Issuer:
             self._add_root()
         return self.intermediates[number]
 
+    def cross_signed_root(self) -> x509.Certificate:
+        """The root of the default chain, signed by another one, as for clients that lack it."""
+        today, root, key = datetime.now(UTC), self.roots[0], _new_key()
+        builder = _builder(root.subject, _common_name("Older Root"), root.public_key(), key)
+        return (
+            builder.not_valid_before(today - timedelta(days=400))
+            .not_valid_after(today + timedelta(days=3650))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, SHA256())
+        )
+
     def leaf(
         self,
         public_key: CertificatePublicKeyTypes,
