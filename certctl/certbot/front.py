@@ -15,6 +15,7 @@ from certctl.cli.session import open_run
 from certctl.engine.plugins import option_table
 from certctl.engine.run import Run
 from certctl.engine.specs import load
+from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.errors import CertctlError, UsageError
 from certctl.model.events import Warned
 from certctl.model.values import Value
@@ -22,8 +23,10 @@ from certctl.output.console import terminal_text
 from certctl.rules.certbot_arguments import Arguments
 from certctl.rules.certbot_options import WEB_SERVERS, Plugins, plugins, validation
 from certctl.rules.spec import with_absolute_paths
+from certctl.system.timers import timers_for, user_crontab
 
 _EMAIL = "account.email"
+_RENEW = ("certbot", "renew")
 
 
 @dataclass
@@ -128,6 +131,16 @@ class Front:
         answer = self.question("Email address for the account (Enter for none):")
         if answer:
             self.invocation.flags[_EMAIL] = tuple(each for each in answer.split(",") if each)
+
+    def schedule_lines(self, run: Run) -> list[str]:
+        """Return a line if nothing on this machine renews certificates yet."""
+        variables = self.invocation.environment.variables
+        if is_renewed(MachineContext(variables), run):
+            return []
+        found = [*timers_for(_RENEW), user_crontab(_RENEW)]
+        if any(each is not None and each.enabled for each in found):
+            return []
+        return [f"Nothing renews it automatically yet. To schedule that, run: {INSTALL}"]
 
     def take_hooks(self, run: Run) -> None:
         """Let certctl run the executables of `renewal-hooks`."""

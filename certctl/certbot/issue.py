@@ -44,6 +44,8 @@ def certonly(front: Front) -> Result:
             return Result({}, dry_run_lines(report), report.all_errors, report.exit_status)
         report = obtained(front, run, chosen, validated)
         lines = issued_lines(report, front.lineages(run), chosen.name)
+        if lines:
+            lines += front.schedule_lines(run)
         return Result({}, lines, (*report.all_errors, *front.links.errors), report.exit_status)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from certctl.certbot.front import Front, existing
 from certctl.certbot.issue import chosen_certificate, obtained, web_server
 from certctl.certbot.text import issued_lines
 from certctl.engine.run import Run
 from certctl.engine.specs import require
-from certctl.model.errors import UsageError
+from certctl.model.errors import UsageError, WebServerRefused
 from certctl.model.names import parse_identifiers
 from certctl.operations.issue import IssueRequest, issue
 from certctl.operations.secure import SecureResult, carry_out, undo
 from certctl.operations.secure_look import SecureChoices, look
 from certctl.output.document import Result
-from certctl.rules.certbot_names import Change, Chosen
+from certctl.rules.certbot_names import Change, Chosen, chosen_names, is_host_name
 from certctl.rules.certbot_options import WEB_SERVERS
+from certctl.webservers.server import MODULES, ServerSystem, server_module
 
 _CODE = "usage.certbot"
 
@@ -35,7 +38,7 @@ def run(front: Front) -> Result:
             hint="Use certonly, or name the web server, as with -i nginx.",
             code=_CODE,
         )
-    names = given.names if given.text("cert_name") else front.names()
+    names = given.names if given.text("cert_name") else _names(front)
     front.ask_for_email()
     with front.open() as run:
         chosen = chosen_certificate(front, run, names)
@@ -47,7 +50,33 @@ def run(front: Front) -> Result:
             if first.all_errors:
                 return Result({}, [], first.all_errors, first.exit_status)
         lines = _secured(front, run, chosen, plugins.installer)
+        lines += front.schedule_lines(run)
         return Result({}, lines, tuple(front.links.errors))
+
+
+def _names(front: Front) -> tuple[str, ...]:
+    """Return the names that were given, or those that a person chooses among the web server's."""
+    if front.given.names or not front.interactive:
+        return front.given.names
+    with front.open(reads_only=True) as run:
+        found = _served_names(front, run)
+    if not found:
+        return front.names()
+    shown = "\n".join(f"  {number}: {name}" for number, name in enumerate(found, 1))
+    question = f"The web server answers for these names:\n{shown}\nWhich of them (Enter for all)?"
+    return chosen_names(front.question(question) or "", found)
+
+
+def _served_names(front: Front, run: Run) -> tuple[str, ...]:
+    """Return the host names for which web servers of this machine answer."""
+    kinds = [web_server(front.plugins.installer)] if front.plugins.installer else list(MODULES)
+    system = ServerSystem(run.services.clock, run.stop)
+    found: list[str] = []
+    for kind in kinds:
+        with suppress(WebServerRefused):
+            for server in server_module(str(kind)).find(system):
+                found += server.host_names()
+    return tuple(dict.fromkeys(each for each in found if is_host_name(each)))
 
 
 def install(front: Front) -> Result:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
-from certctl.model.errors import UsageError
+from certctl.model.errors import InvalidIdentifier, UsageError
+from certctl.model.identifiers import IdentifierType
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.names import parse_identifier
 
 _CODE = "usage.certbot"
 
@@ -77,3 +79,26 @@ def free_name(name: str, taken: Collection[str]) -> str:
         number += 1
         found = f"{name}-{number:04d}"
     return found
+
+
+def chosen_names(answer: str, offered: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that an answer chooses: by their numbers, counted from 1, or as they are;
+    all of them if it is empty. Raises `UsageError` for a number that was not offered.
+    """
+    words = answer.lower().replace(",", " ").split()
+    for each in words:
+        if each.isdecimal() and not 1 <= int(each) <= len(offered):
+            raise UsageError(f"there is no name number {each}", code=_CODE)
+    found = (offered[int(each) - 1] if each.isdecimal() else each for each in words)
+    return tuple(dict.fromkeys(found)) or tuple(offered)
+
+
+def is_host_name(name: str) -> bool:
+    """Return whether a name of a web server's configuration can be in a certificate that is
+    validated by HTTP.
+    """
+    try:
+        found = parse_identifier(name)
+    except InvalidIdentifier:
+        return False
+    return not found.wildcard and "." in name and found.type is IdentifierType.DNS

@@ -189,6 +189,16 @@ class Apache:
         except (Refused, Unreadable):
             return ()
 
+    def host_names(self) -> Sequence[str]:
+        try:
+            dump = self._dump()
+            now = {each.path: file_bytes(each.path) for each in dump.files}
+            found = _configuration(dump, now, CATCH_ALL, last=False)
+        except (Refused, Unreadable, WebServerFailed):
+            return ()
+        answering = (each for each in found.hosts if each.on(HTTP))
+        return tuple(dict.fromkeys(name for each in answering for name in each.names))
+
     def obstacles(self, tag: str) -> Sequence[str]:
         try:
             return apache_obstacles.obstacles(self._files(), tag)

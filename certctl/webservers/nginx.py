@@ -183,6 +183,14 @@ class Nginx:
         lines = nginx_obstacles.names_files(found, prefix)
         return [f"{each.file}:{each.directive.line}" for each in lines]
 
+    def host_names(self) -> Sequence[str]:
+        try:
+            found = self._read()
+        except Unreadable:
+            return ()
+        answering = (each for each in found.servers if each.on(HTTP))
+        return tuple(dict.fromkeys(name for each in answering for name in each.names))
+
     def obstacles(self, tag: str) -> Sequence[str]:
         try:
             return nginx_obstacles.obstacles(self._read(), tag)

@@ -71,6 +71,12 @@ class WebServer(Protocol):
         """Return the places in the configuration that name a path beginning with `prefix`."""
         ...
 
+    def host_names(self) -> Sequence[str]:
+        """Return the names for which it answers at port 80, as they are written; none if its
+        configuration cannot be read.
+        """
+        ...
+
     def obstacles(self, tag: str) -> Sequence[str]:
         """Return what answers before the lines for challenges that are marked with `tag`."""
         ...

@@ -1,8 +1,8 @@
 """Servers of the Internet in a network of a test's own: at one address, by their real names, with
 a certificate that is trusted through `ca_bundle` only.
 
-Let's Encrypt's two directories are those of a CA that the test runs, and Cloudflare's API writes
-into a name server of the test.
+Let's Encrypt's two directories are those of a CA that the test runs, and the APIs of Cloudflare and
+DigitalOcean write into a name server of the test.
 """
 
 import json
@@ -28,40 +28,66 @@ from tests.lab.http import get
 
 ADDRESS = "127.0.0.3"
 DIRECTORIES = ("acme-v02.api.letsencrypt.org", "acme-staging-v02.api.letsencrypt.org")
-CLOUDFLARE = "api.cloudflare.com"
-NAMES = (*DIRECTORIES, CLOUDFLARE)
+CLOUDFLARE, DIGITALOCEAN = "api.cloudflare.com", "api.digitalocean.com"
+NAMES = (*DIRECTORIES, CLOUDFLARE, DIGITALOCEAN)
 
 
 @dataclass
-class Cloudflare:
-    """The zone of a name server, as Cloudflare's API shows it: TXT records only."""
+class Zone:
+    """The TXT records of a zone, which providers' APIs show and change with a token."""
 
     bind: BindServer
     zone: str
     token: str
     records: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def answer(self, method: str, path: str, token: str, given: dict[str, Any]) -> tuple[int, Any]:
-        """Return the status and the result of a request."""
-        if token != f"Bearer {self.token}":
-            return 403, []
+    def add(self, name: str, value: str) -> str:
+        """Add a record, and return its id."""
+        new = str(len(self.records) + 1)
+        self.records[new] = {"name": name, "content": value}
+        self._update(self.records[new], add=True)
+        return new
+
+    def remove(self, number: str) -> None:
+        self._update(self.records.pop(number), add=False)
+
+    def cloudflare(self, method: str, path: str, given: dict[str, Any]) -> object:
+        """Return what Cloudflare's API answers."""
         parsed = urllib.parse.urlsplit(path)
         wanted = dict(urllib.parse.parse_qsl(parsed.query))
+        found: object = {}
         if parsed.path == "/client/v4/zones":
-            return 200, [{"id": "z", "name": self.zone, "status": "active"}]
-        if method == "GET":
-            return 200, [
+            found = [{"id": "z", "name": self.zone, "status": "active"}]
+        elif method == "GET":
+            found = [
                 {"id": each, "type": "TXT", "ttl": 60, **record}
                 for each, record in self.records.items()
                 if all(record.get(key, value) == value for key, value in wanted.items())
             ]
+        elif method == "POST":
+            found = {"id": self.add(given["name"], given["content"])}
+        else:
+            self.remove(parsed.path.rpartition("/")[2])
+        pages = {"page": 1, "total_pages": 1}
+        return {"success": True, "errors": [], "result": found, "result_info": pages}
+
+    def digitalocean(self, method: str, path: str, given: dict[str, Any]) -> object:
+        """Return what DigitalOcean's API answers."""
         if method == "POST":
-            new = str(len(self.records) + 1)
-            self.records[new] = {"name": given["name"], "content": given["content"]}
-            self._update(self.records[new], add=True)
-            return 200, {"id": new}
-        self._update(self.records.pop(parsed.path.rpartition("/")[2]), add=False)
-        return 200, {}
+            self.add(f"{given['name']}.{self.zone}", given["data"])
+        elif method == "DELETE":
+            self.remove(path.rpartition("/")[2])
+        records = [
+            {
+                "id": each,
+                "type": "TXT",
+                "ttl": 60,
+                "name": record["name"].removesuffix(f".{self.zone}"),
+                "data": record["content"],
+            }
+            for each, record in self.records.items()
+        ]
+        return {"domain_records": records, "links": {}}
 
     def _update(self, record: dict[str, str], *, add: bool) -> None:
         key = dns.tsig.Key(f"{self.bind.key_name}.", self.bind.key_secret, "hmac-sha256")
@@ -77,9 +103,7 @@ class Cloudflare:
 
 
 @contextmanager
-def named_servers(
-    directory: Path, ca: DevCaServer, cloudflare: Cloudflare, port: int = 443
-) -> Iterator[Path]:
+def named_servers(directory: Path, ca: DevCaServer, zone: Zone, port: int = 443) -> Iterator[Path]:
     """Run them; give the file with the roots of these servers and of the CA."""
     files = make_server_certificate(directory, NAMES)
     bundle = directory / "all-roots.pem"
@@ -88,18 +112,15 @@ def named_servers(
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.headers["Host"] in DIRECTORIES:
-                data, status = get(ca.directory_url, ca_bundle=ca.ca_bundle), 200
+            host, status = self.headers["Host"], 200
+            if host in DIRECTORIES:
+                data = get(ca.directory_url, ca_bundle=ca.ca_bundle)
+            elif self.headers.get("Authorization") != f"Bearer {zone.token}":
+                status, data = 403, b"{}"
             else:
-                given = json.loads(body or b"{}")
-                token = self.headers.get("Authorization") or ""
-                status, result = cloudflare.answer(self.command, self.path, token, given)
-                document = {
-                    "success": status == 200,
-                    "result": result,
-                    "result_info": {"page": 1, "total_pages": 1},
-                }
-                data = json.dumps(document | {"errors": []}).encode()
+                api = zone.cloudflare if host == CLOUDFLARE else zone.digitalocean
+                document = api(self.command, self.path, json.loads(body or b"{}"))
+                data = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

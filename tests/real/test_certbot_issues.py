@@ -2,6 +2,7 @@
 exactly as they stand.
 """
 
+import importlib.util
 import re
 from collections.abc import Iterator
 
@@ -23,13 +24,7 @@ from tests.support.certbot_lines import (
 
 RECEIVED = "Successfully received certificate."
 ISSUING = [each for each in lines("run") if each.startswith("certbot certonly")]
-UNTRIED = {
-    "--dns-digitalocean": "digitalocean",
-    "--dns-route53": "route53",
-    "--nginx": "",
-    "--apache": "",
-}
-"""What is tried elsewhere, or needs a service that is not here."""
+ELSEWHERE = ("--nginx", "--apache", "--dns-route53")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +42,7 @@ def names_in(line: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "line", [each for each in ISSUING if not any(one in each for one in UNTRIED)]
+    "line", [each for each in ISSUING if not any(one in each for one in ELSEWHERE)]
 )
 def test_a_line_obtains_the_certificate(line: str, made: Scene) -> None:
     served = any(each in line for each in ("--webroot", "--config", "challenges http"))
@@ -88,3 +83,17 @@ def test_a_line_leads_a_person_to_the_certificate(line: str, made: Scene) -> Non
     assert status == 0, printed
     assert RECEIVED in printed
     assert set(made.names()) == names_in(line)
+
+
+@pytest.mark.parametrize("line", [each for each in ISSUING if "route53" in each])
+def test_a_line_whose_library_is_missing_says_how_to_install_it(line: str, made: Scene) -> None:
+    pytest.importorskip("lexicon")
+    if importlib.util.find_spec("boto3") is not None:
+        pytest.skip("the library is there, and would ask Amazon")
+    made.reset(None)
+
+    done = made.run(*command_of(line, made))
+
+    assert done.exit_status == 1
+    assert "the DNS provider route53 needs a package that is not installed" in done.stderr
+    assert "dns-lexicon[route53]" in done.stderr

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +26,16 @@ from tests.lab import machine as lab
 from tests.lab.bind import BindServer
 from tests.lab.devca import DevCaServer
 from tests.lab.machine import HOME, Machine
-from tests.lab.named_servers import ADDRESS, NAMES, Cloudflare, named_servers
+from tests.lab.named_servers import ADDRESS, NAMES, Zone, named_servers
 from tests.lab.programs import require
 from tests.support.command import Finished
 
 FILE = Path(__file__).parents[1] / "data" / "certbot" / "invocations.txt"
 LETSENCRYPT = Path("/etc/letsencrypt")
 D, D2, D3 = "d.test", "d2.test", "d3.test"
-TOKEN = "cloudflare-token"
+TOKEN = "token-of-the-zone"
 ANSWERS = {
-    r"Names for the certificate[^\n]*:": f"{D} {D2}",
+    r"1: d.test\s+2: d2.test\s+Which of them[^\n]*\?": "1, 2",
     r"Email address for the account[^\n]*:": "",
     r"\[y/N\] ": "y",
     r"(Add|Remove) these records.*?Press Enter when it is done: ": "",
@@ -241,6 +241,7 @@ def scene(directory: Path, *, famous: bool = True) -> Iterator[Scene]:
     validates = ("--lifetime", "90d")
     hosts = (f"127.0.0.1 {D} {D2} {D3}", f"{ADDRESS} {' '.join(NAMES)}")
     with (
+        _mount_point(LETSENCRYPT),
         lab.network(),
         BindServer(directory=places["bind"], zones={D: ""}, grants=("zonesub ANY",)) as bind,
         DevCaServer(
@@ -252,7 +253,7 @@ def scene(directory: Path, *, famous: bool = True) -> Iterator[Scene]:
             arguments=(*validates, "--eab", f"KID={eab}"),
         ) as bound,
         named_servers(
-            places["servers"], ca, Cloudflare(bind, D, TOKEN), port=443 if famous else 0
+            places["servers"], ca, Zone(bind, D, TOKEN), port=443 if famous else 0
         ) as bundle,
         lab.machine(places["machine"], hosts) as machine,
     ):
@@ -262,8 +263,20 @@ def scene(directory: Path, *, famous: bool = True) -> Iterator[Scene]:
         yield made
 
 
+@contextmanager
+def _mount_point(directory: Path) -> Iterator[None]:
+    """Make a directory, which the machine's own will be mounted on, unless there is one."""
+    there = directory.exists()
+    directory.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if not there:
+            with suppress(OSError):  # another test is using it
+                directory.rmdir()
+
+
 def _furnish(made: Scene) -> None:
-    made.machine.run("mkdir", "-p", str(LETSENCRYPT))
     made.machine.run("mount", "-t", "tmpfs", "tmpfs", str(LETSENCRYPT))
     made.machine.run("mkdir", "-p", "/srv/bin", "/srv/www", "/srv/www2", "/srv/hooks")
     program = f"#!{sys.executable}\nfrom certctl.__main__ import certbot\n\ncertbot()\n"
@@ -285,7 +298,7 @@ def _furnish(made: Scene) -> None:
     made.write("/srv/hooks/http", _HTTP_HOOK)
     made.write("/srv/hooks/deploy", _DEPLOY_HOOK)
     made.write("/srv/cloudflare.ini", f"dns_cloudflare_api_token = {TOKEN}\n", 0o600)
-    made.write("/srv/digitalocean.ini", "dns_digitalocean_token = t\n", 0o600)
+    made.write("/srv/digitalocean.ini", f"dns_digitalocean_token = {TOKEN}\n", 0o600)
     made.write(
         "/srv/rfc2136.ini",
         f"dns_rfc2136_server = 127.0.0.1\ndns_rfc2136_port = {made.bind.port}\n"

@@ -3,7 +3,14 @@
 import pytest
 
 from certctl.model.errors import UsageError
-from certctl.rules.certbot_names import Change, Chosen, choose, free_name
+from certctl.rules.certbot_names import (
+    Change,
+    Chosen,
+    choose,
+    chosen_names,
+    free_name,
+    is_host_name,
+)
 
 KNOWN = {
     "a.example": ("a.example",),
@@ -66,3 +73,42 @@ def test_a_duplicate_gets_a_number() -> None:
 def test_without_names_there_is_nothing_to_do() -> None:
     with pytest.raises(UsageError):
         choose([], KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        ("", ("a.example", "b.example")),
+        ("2", ("b.example",)),
+        ("2, 1", ("b.example", "a.example")),
+        ("B.example", ("b.example",)),
+        ("1 1 x.example", ("a.example", "x.example")),
+    ],
+)
+def test_a_person_chooses_among_the_names_of_a_web_server(
+    answer: str, names: tuple[str, ...]
+) -> None:
+    assert chosen_names(answer, ("a.example", "b.example")) == names
+
+
+@pytest.mark.parametrize("answer", ["0", "3", "1 9"])
+def test_a_number_that_was_not_offered_chooses_nothing(answer: str) -> None:
+    with pytest.raises(UsageError):
+        chosen_names(answer, ("a.example", "b.example"))
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("a.example", True),
+        ("_", False),
+        ("localhost", False),
+        ("*.a.example", False),
+        ("~^www\\d+\\.example$", False),
+        ("192.0.2.1", False),
+        ("$host", False),
+        ("", False),
+    ],
+)
+def test_only_host_names_are_offered(name: str, offered: bool) -> None:
+    assert is_host_name(name) == offered
