@@ -198,6 +198,7 @@ class _Planner:
                     self.new_places.setdefault(listen.place, listen.options)
                 self._keep_default(listen, site)
             self.notes += attracted_notes(self._configuration, site, listens, self._wish)
+            self.notes += renewed_by_others(site.server)
             _add_tls(
                 self._configuration, site, listens, edit, self._wish, self._program, self._files
             )
@@ -359,7 +360,10 @@ def _add_tls(
     if not server.having(b"listen"):  # nginx no longer implies it where there is another one
         lines.insert(0, INDENT + b"listen 80;")
     lines += [INDENT + f"server_name {name};".encode() for name, _ in site.missing]
-    lines += certificate_lines(files)
+    if server.having(*CERTIFICATE_LINES):  # for another port; nginx would present either
+        _replace_certificate(server, wish, edit, files)
+    else:
+        lines += certificate_lines(files)
     own = {each.directive.name for each in server.lines}
     if own.isdisjoint(name.encode() for name, _ in TLS_SETTINGS):
         lines.append(INDENT + f"include {quoted(files.tls_settings)};".encode())

@@ -262,6 +262,18 @@ def test_a_block_keeps_its_own_settings_of_tls() -> None:
     assert b"include /h/tls;" not in inside
 
 
+def test_a_certificate_that_the_block_has_for_another_port_is_replaced() -> None:
+    own = ("listen 80;", "listen 8443 ssl;", "ssl_certificate x;", "ssl_certificate_key y;")
+    servers = block(*own, "server_name a.example;")
+
+    (change,) = plan(configuration(servers), request("a.example"), USUAL, FILES).changes.files
+
+    assert b"  #certctl# ssl_certificate x; #certctl a.example\n" in change.final
+    assert b"  #certctl# ssl_certificate_key y; #certctl a.example\n" in change.final
+    assert change.final.count(b" ssl_certificate /h/live/a/fullchain.pem;") == 1
+    assert restored(restored(change.final, "a.example"), "*") == change.source
+
+
 def test_a_certificate_for_more_names_is_not_replaced() -> None:
     servers = SITE + block(
         "listen 443 ssl;", "server_name a.example b.example;", "ssl_certificate x;"
