@@ -22,6 +22,7 @@ from certctl.model.ports import HeldLock
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import with_wanted
+from certctl.store.changed_versions import ChangedVersions
 from certctl.store.machine import CertificateMachine, OnMachine
 from certctl.store.records import Changes, Lease, ListRow, NextAction, Records, Stored
 
@@ -227,7 +228,7 @@ class Held:
         saved = self._records.add_version(self.name, version, material, token=self._lease.token)
         self._stored = replace(
             stored,
-            versions={**stored.versions, saved.number: saved},
+            versions=ChangedVersions(stored.versions, added=[saved]),
             numbers=(*stored.numbers, saved.number),
             last_version=saved.number,
         )
@@ -285,7 +286,7 @@ class Held:
         self._records.remove_versions(self.name, gone, token=self._lease.token)
         self._stored = replace(
             stored,
-            versions={n: each for n, each in stored.versions.items() if n not in gone},
+            versions=ChangedVersions(stored.versions, removed=gone),
             numbers=tuple(number for number in stored.numbers if number not in gone),
         )
 
