@@ -62,6 +62,15 @@ def create_target(name: str, settings: Mapping[str, Value], system: TargetSystem
     return _module(name).create(settings, system)
 
 
+def withdraw(name: str, settings: Mapping[str, Value], certificate: str) -> None:
+    """Have a target with these settings remove what it wrote for a certificate, if it writes
+    anything: its module then has a function `withdraw`. Raises `StoreError`.
+    """
+    remove = getattr(_module(name), "withdraw", None)
+    if remove is not None:
+        remove(settings, certificate)
+
+
 def _module(name: str) -> TargetModule:
     module: TargetModule = _PLUGINS.module(name)
     return module

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from certctl.engine.circuit_breaker import CircuitBreaker
 from certctl.engine.delivery.deliver import deliver
+from certctl.engine.delivery.former_targets import withdraw_from_former
 from certctl.engine.delivery.hooks import (
     RunHooks,
     run_outstanding_post_hooks,
@@ -329,6 +330,7 @@ def _finished(item: Item, run: Run) -> Item:
                     item = _revoked(item, revoke_version(held, step.intent, run))
             if item.plan.step(Delete) is not None:
                 held.delete()
+                withdraw_from_former(item.plan.spec, None, run)
             else:
                 _look_ahead(item, held, run)
     except CertctlError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from certctl.engine.delivery.former_targets import withdraw_from_former
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
 from certctl.engine.order.accounts import use_account
@@ -16,7 +17,7 @@ from certctl.engine.order.stateless import share_key
 from certctl.engine.order.trial import trial
 from certctl.engine.planning import Change, Upkeep
 from certctl.engine.preflight import check_deployment, check_validation
-from certctl.engine.report import Report
+from certctl.engine.report import Report, error_of
 from certctl.engine.run import Run
 from certctl.engine.specs import changed, find, load, new, new_name, require
 from certctl.model.errors import ConsentRequired, Declined, Interrupted, UsageError
@@ -49,11 +50,14 @@ class IssueRequest:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A certificate that was asked for: its spec as of now, and again once it is locked."""
+    """A certificate that was asked for: its spec as of now, and again once it is locked; `before`
+    is the one that it had.
+    """
 
     spec: CertificateSpec
     spec_under_lock: Callable[[Held], CertificateSpec]
     request: IssueRequest
+    before: CertificateSpec | None = None
 
     @property
     def change(self) -> Change:
@@ -85,7 +89,9 @@ def issue(request: IssueRequest, run: Run) -> Report:
         )
         return fulfil([change], run, considered=1)
     confirmed = _confirm_names(spec, existing, request, run)
-    wanted = _Wanted(spec, lambda held: _confirmed_spec(request, held, confirmed, run), request)
+    wanted = _Wanted(
+        spec, lambda held: _confirmed_spec(request, held, confirmed, run), request, existing
+    )
     return _issued([wanted], run)
 
 
@@ -145,7 +151,7 @@ def _edited(
     existing = load(run, name)
     request, spec = edited(existing)
     _check(spec, existing, request, run)
-    return _Wanted(spec, lambda held: edited(held.spec)[1], request)
+    return _Wanted(spec, lambda held: edited(held.spec)[1], request, existing)
 
 
 def _edited_names(
@@ -181,6 +187,7 @@ def _check(
 
 def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
     specs = {each.spec.name: each.spec for each in wanted}
+    before = {each.spec.name: each.before for each in wanted}
     try:
         for spec in specs.values():
             share_key(spec, run)
@@ -194,6 +201,8 @@ def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
     for outcome in report.outcomes:
         if outcome.action == "issued":
             _warn_of_environment_credentials(specs[outcome.name], run)
+        if error_of(outcome) is None:
+            withdraw_from_former(before[outcome.name], specs[outcome.name], run)
     return report
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from certctl.engine.current import summary_of
+from certctl.engine.delivery.former_targets import withdraw_from_former
 from certctl.engine.delivery.live_version import activate_wanted
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
@@ -74,7 +76,11 @@ def delete(run: Run, name: str, *, force: bool = False) -> None:
     Raises `UsageError` if the configuration of a web server names them, unless `force` is set.
     """
     require_deletable(run, name, force=force)
-    run.hold(name, timeout=run.services.settings.seconds("lock_timeout")).delete()
+    held, before = run.hold(name, timeout=run.services.settings.seconds("lock_timeout")), None
+    with suppress(CertctlError):  # a spec that is gone or cannot be read
+        before = held.spec
+    held.delete()
+    withdraw_from_former(before, None, run)
 
 
 def _spec(held: Held) -> CertificateSpec:

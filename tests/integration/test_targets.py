@@ -7,6 +7,8 @@ import pytest
 from certctl.engine.report import Report
 from certctl.model.errors import ConfigurationError, UsageError
 from certctl.model.values import Value
+from certctl.operations.issue import edit
+from certctl.operations.versions import delete
 from tests.support.operations import Machine, executable, lines, noting
 
 
@@ -224,6 +226,29 @@ def test_traefik_gets_a_file_of_dynamic_configuration_that_changes_with_each_ver
     assert heading == "# a.example, version 1; rewritten by certctl at each deployment"
     assert rest == text.format(live=live)
     assert file.read_text() == before.replace("version 1", "version 2")
+
+
+def test_traefik_keeps_no_file_of_a_certificate_that_it_does_not_get_any_more(
+    machine: Machine, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for each in (first, second):
+        each.mkdir()
+    chosen: dict[str, Value] = {"deploy.targets": ("traefik",)}
+    for name in ("a.example", "b.example", "c.example"):
+        issue(machine, name, {**chosen, "deploy.traefik.directory": str(first)})
+    (first / "certctl-d.example.yaml").write_text("# somebody else's\n")
+    edits: list[tuple[str, dict[str, Value]]] = [
+        ("a.example", {"deploy.traefik.directory": str(second)}),
+        ("b.example", {"deploy.targets": ()}),
+    ]
+    with machine.run() as run:
+        for name, options in edits:
+            edit(run, (name,), (), (), options)
+        delete(run, "c.example")
+
+    assert [each.name for each in first.iterdir()] == ["certctl-d.example.yaml"]
+    assert [each.name for each in second.iterdir()] == ["certctl-a.example.yaml"]
 
 
 def test_traefik_has_one_file_of_a_certificate_after_a_change_of_format(

@@ -65,6 +65,14 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     return Traefik(Path(directory), text(settings, "deploy.traefik.format") or "yaml")
 
 
+def withdraw(settings: Mapping[str, Value], certificate: str) -> None:
+    """Remove the file of a certificate, if it is certctl's. Raises `StoreError`."""
+    directory = text(settings, "deploy.traefik.directory")
+    if directory:
+        language = text(settings, "deploy.traefik.format") or "yaml"
+        _remove_own(_file(Path(directory), certificate, language))
+
+
 class Traefik(LiveFilesTarget):
     """A Traefik that watches `directory`."""
 
@@ -78,19 +86,20 @@ class Traefik(LiveFilesTarget):
     def reload(self, deliveries: Sequence[Delivery]) -> None:
         for each in deliveries:
             write_atomic(
-                self._file(each, self._language),
+                _file(self._directory, each.version.name, self._language),
                 _configuration(each, self._language).encode(),
                 _MODE,
             )
             for other in _LANGUAGES:
                 if other != self._language:
-                    _remove_own(self._file(each, other))
-
-    def _file(self, delivery: Delivery, language: str) -> Path:
-        return self._directory / f"certctl-{delivery.version.name}.{language}"
+                    _remove_own(_file(self._directory, each.version.name, other))
 
     def services(self) -> Sequence[ServiceAddress]:
         return [ServiceAddress(None)]
+
+
+def _file(directory: Path, name: str, language: str) -> Path:
+    return directory / f"certctl-{name}.{language}"
 
 
 def _remove_own(path: Path) -> None:
