@@ -162,8 +162,8 @@ class Output:
 
     def _error_on_one_line(self, error: CertctlError) -> None:
         name = "" if _is_named(error) else f"{error.name}: "
-        hint = f" ({printable(error.hint)})" if error.hint else ""
-        self._print_labelled("error", f"{name}{printable(error.message)}{hint}", "1;31")
+        hint = f" ({printable(error.hint, MESSAGE)})" if error.hint else ""
+        self._print_labelled("error", f"{name}{printable(error.message, MESSAGE)}{hint}", "1;31")
 
     def warning(self, message: str) -> None:
         """Print a warning, unless --quiet is given; each one once, however often it is found."""
