@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -68,6 +69,10 @@ COMMANDS = MappingProxyType(
     }
 )
 """Every command with its summary for `--help`; each is a module of `certctl.cli.commands`."""
+
+
+_SUGGESTION = re.compile(r"(.*?) \(?Did you mean (.*?)\)?", re.DOTALL)
+"""Click's messages that suggest one option, or in parentheses several."""
 
 
 class LazyGroup(Group):
@@ -233,7 +238,10 @@ def _translated(error: click.ClickException, invocation: Invocation) -> UsageErr
 
         if (answer := answer_for_flag(error.option_name)) is not None:
             return answer
-    message, suggests, suggestion = error.format_message().partition(" Did you mean ")
+    message = error.format_message()
+    found = _SUGGESTION.fullmatch(message)
+    if found is not None:
+        message = found[1]
     message = message.rstrip(".").replace("is not a valid integer range", "is not a whole number")
-    hint = f"Did you mean {suggestion}" if suggests else f"{path} --help"
+    hint = f"Did you mean {found[2]}" if found is not None else f"{path} --help"
     return UsageError(message[:1].lower() + message[1:], hint=hint)

@@ -298,6 +298,11 @@ def test_a_secret_has_no_flag_and_no_place_in_a_file_for_all() -> None:
         (["show", "a.example", "b.example"], "a.example", "certctl list"),
         (["issue", "example.com", "--webroot"], "'--webroot'", "certctl issue --help"),
         (["list", "--jsn"], "no such option '--jsn'", "Did you mean '--json'?"),
+        (
+            ["renew", "--dry"],
+            "no such option '--dry'",
+            "Did you mean one of: '--dry-run', '--every'?",
+        ),
         (["issue", "--key-type", "dsa"], "dsa", "the default, ecdsa-p256"),
         (["rollback", "a.example", "--to", "0"], "--to", "certctl rollback --help"),
         (["rollback", "a.example", "--to", "x"], "'x' is not a whole number", "rollback --help"),
