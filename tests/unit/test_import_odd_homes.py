@@ -290,6 +290,22 @@ def test_the_directories_that_acme_sh_was_told_to_use_are_read(tmp_path: Path) -
     )
 
 
+def test_acme_sh_leaves_out_the_port_of_a_ca_in_the_names_of_directories(tmp_path: Path) -> None:
+    url = "https://ca.example:9000/acme/acme/directory"
+    acme_sh(tmp_path, "port.example.org_ecc", f"Le_Webroot='/w'\nLe_API='{url}'\n")
+    account = tmp_path / "root/.acme.sh/ca/ca.example/acme/acme/directory"
+    account.mkdir(parents=True)
+    (key,) = (tmp_path / "made/port.example.org_ecc").glob("*.key")
+    (account / "account.key").write_bytes(key.read_bytes())
+    (account / "ca.conf").write_text("ACCOUNT_URL='https://ca.example:9000/account/1'\n")
+    (account / "account.json").write_text("{}")
+
+    (client,) = find_machine(tmp_path, None).clients
+
+    assert [each.ca for each in client.accounts] == [url]
+    assert [each.readiness.value for each in client.certificates] == ["ready"]
+
+
 CRON = """0 3 * * * root lego --path /var/lib/lego -d a.example.org --http renew && true x
 0 3 * * * root cd /var/lib && lego --path lego -d b.example.org --tls renew
 0 3 * * * root lego -d c.example.org --http renew; lego -d d.example.org --http renew

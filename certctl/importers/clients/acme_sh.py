@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from certctl.importers.accounts import read_account, read_json
 from certctl.importers.schedules import flag_values, words_of
@@ -377,13 +378,22 @@ def _accounts(tree: Tree, home: str, problems: list[str]) -> Iterator[FoundAccou
             client=NAME,
             id=place,
             key_file=f"{directory}/account.key",
-            ca=f"https://{place}",
+            ca=_directory_url(place, conf.get("ACCOUNT_URL", "")),
             url=conf.get("ACCOUNT_URL") or None,
             contact=contact,
         )
         if account.problem is not None:
             problems.append(account.problem)
         yield account
+
+
+def _directory_url(place: str, account_url: str) -> str:
+    """Return the directory URL of the CA whose accounts are in a directory: acme.sh leaves out the
+    port, which the account's URL has.
+    """
+    host, slash, path = place.partition("/")
+    parts = urlsplit(account_url)
+    return f"https://{parts.netloc if parts.hostname == host else host}{slash}{path}"
 
 
 def _directories(tree: Tree, path: str, depth: int) -> Iterator[str]:
