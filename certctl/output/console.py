@@ -240,11 +240,12 @@ def _is_named(error: CertctlError) -> bool:
 
 def _wrapped_line(line: str, width: int) -> str:
     """Return a line wrapped between words; further lines are indented like its value. A value of
-    one word, such as a path, stays next to its label.
+    one word, such as a path, stays next to its label, unless it fits on a line of its own only.
     """
     label = _LABEL.match(line)
-    if label and " " not in line[label.end() :]:
-        return line
+    if label and " " not in (value := line[label.end() :]):
+        alone = len(line) > width >= len(value) + 2 * GAP
+        return f"{label[0].rstrip()}\n{' ' * 2 * GAP}{value}" if alone else line
     indent = label.end() if label else len(line) - len(line.lstrip()) + GAP
     return _wrapped(line, width, indent if indent <= width // 2 else GAP)
 

@@ -215,6 +215,20 @@ def test_a_terminal_keeps_a_path_next_to_its_label(monkeypatch: pytest.MonkeyPat
     assert printed(made)[0] == f"{line}\n"
 
 
+def test_a_terminal_shows_a_path_on_its_own_line_where_it_fits_there_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    line = Paragraph("  label  /a/path/of/twenty-four/c")
+    made, elsewhere = output(terminal=True), output()
+
+    for each in (made, elsewhere):
+        each.finish("show", Result(lines=[line]))
+
+    assert printed(made)[0] == "  label\n    /a/path/of/twenty-four/c\n"
+    assert printed(elsewhere)[0] == f"{line}\n"
+
+
 def test_a_terminal_wraps_an_error_and_keeps_a_command_in_one_piece(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
