@@ -592,7 +592,7 @@ def test_of_two_servers_the_one_at_port_80_is_changed(here: Machine) -> None:
     assert "without CAP_SYS_PTRACE; /usr/sbin/apache2ctl is taken for it" in chosen.stdout
 
 
-@pytest.mark.parametrize("number", [4, 12, 20, 28])
+@pytest.mark.parametrize("number", [9, 18, 27, 31])
 def test_a_kill_at_a_rename_leaves_a_configuration_that_apache_loads(
     here: Machine, authority: PebbleServer, number: int
 ) -> None:
@@ -600,12 +600,13 @@ def test_a_kill_at_a_rename_leaves_a_configuration_that_apache_loads(
     original = start(here, host(FILES))
     kill = f"inject=/^rename:signal=KILL:when={number}"
 
-    here.run(
+    killed = here.run(
         *("strace", "-f", "-o", "/dev/null", "-e", "trace=/^rename", "-e", kill),
         *(sys.executable, "-m", "certctl", "--home", str(HOME)),
         *("secure", "one.example", *options(authority)),
     )
 
+    assert killed.returncode in {-9, 137}, killed
     assert here.run("apache2ctl", "-t").returncode == 0
     assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
     assert names_served("one.example") == ["one.example"]
