@@ -2,7 +2,8 @@
 run that finishes one: one client orders, and the paths that servers know lead to a key and a
 certificate that belong together.
 
-`CRASH_POINTS=all` tries every point; without it a few, spread over the whole run.
+`CRASH_POINTS=all` tries every point; without it one for each client and mishap, which together are
+spread over the whole run.
 """
 
 import base64
@@ -23,9 +24,9 @@ from tests.lab.programs import require_strace
 from tests.support.foreign_homes import unpack
 
 ALL = os.environ.get("CRASH_POINTS") == "all"
-SAMPLE = 2
 KILL = "signal=KILL"
 ERRORS = ("error=ENOSPC", "error=EIO", "error=EACCES")
+MISHAPS = (KILL, *ERRORS)
 PUBLIC = "https://acme-v02.api.letsencrypt.org/directory"
 CRON = "/etc/cron.d"
 """Where crontabs are; a directory of the test is mounted there."""
@@ -248,8 +249,7 @@ class Bench:
         """
         every = self.points(arguments, before, interrupted)
         found = [each for each in every if each.can(how)]
-        step = 1 if ALL else max(len(found) // SAMPLE, 1)
-        for point in found[step // 2 :: step]:
+        for point in found if ALL else self.sample(found, how):
             home = self._prepared(before, interrupted)
             ended = self.strike(point, how, arguments, home)
             about = f"{how} at {point}\n{ended.output}"
@@ -264,6 +264,12 @@ class Bench:
             assert not list((home / self.client.directory).rglob(".new-*")), about
             shutil.rmtree(home)
         return len(found)
+
+    def sample(self, found: Sequence[Point], how: str) -> Sequence[Point]:
+        """One of the points: another part of the run for each mishap, and for each client."""
+        part = (MISHAPS.index(how) + CLIENTS.index(self.client)) % len(MISHAPS)
+        at = (2 * part + 1) * len(found) // (2 * len(MISHAPS))
+        return found[at : at + 1]
 
     def _prepared(
         self, before: Sequence[Sequence[str]], interrupted: tuple[Point, Sequence[str]] | None
@@ -299,12 +305,12 @@ def bench(
     return Bench(request.param, tmp_path_factory.mktemp("bench"), devca)
 
 
-@pytest.mark.parametrize("how", [KILL, *ERRORS])
+@pytest.mark.parametrize("how", MISHAPS)
 def test_a_mishap_while_importing_leaves_one_client_in_charge(bench: Bench, how: str) -> None:
     assert bench.attempt(bench.importing, how) > 0
 
 
-@pytest.mark.parametrize("how", [KILL, *ERRORS])
+@pytest.mark.parametrize("how", MISHAPS)
 def test_a_mishap_while_undoing_leaves_one_client_in_charge(bench: Bench, how: str) -> None:
     assert bench.attempt(bench.undoing, how, bench.importing) > 0
 
@@ -321,14 +327,14 @@ def test_a_kill_while_the_next_run_finishes_a_hand_over_leaves_it_to_the_one_aft
     assert bench.attempt(("renew",), KILL, interrupted=(linking[0], bench.importing)) > 0
 
 
-@pytest.mark.parametrize("how", [KILL, *ERRORS])
+@pytest.mark.parametrize("how", MISHAPS)
 def test_a_mishap_while_turning_the_client_off_leaves_that_to_the_next_try(
     devca: DevCaServer, tmp_path: Path, how: str
 ) -> None:
     bench = Bench(CLIENTS[0], tmp_path, devca)
     finishing = ("import", "--finish", "--from", "HOME/letsencrypt", "--yes")
     found = [each for each in bench.points(finishing, [bench.importing]) if each.can(how)]
-    for point in found if ALL else found[:: max(len(found) // SAMPLE, 1)]:
+    for point in found if ALL else bench.sample(found, how):
         home = bench.home(bench.importing)
         line = (home / "cron.d/client").read_text()
         bench.strike(point, how, finishing, home)
