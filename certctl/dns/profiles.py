@@ -111,7 +111,7 @@ def secret_values(options: Iterable[Option], settings: Mapping[str, Value]) -> I
 
 def _read(name: str, path: Path) -> Profile:
     data = read_private(path, _LIMIT, commands=True)
-    if path.suffix == ".ini":
+    if path.suffix in {".ini", ".json"}:
         return _of_certbot(name, path, data)
     try:
         document = tomllib.loads(data.decode("utf-8-sig"))

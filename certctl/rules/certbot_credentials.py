@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -33,14 +35,18 @@ PLUGINS: Mapping[str, tuple[str, Mapping[str, str]]] = MappingProxyType(
 )
 """certctl's DNS provider for each of certbot's plug-ins, with the names of its credentials."""
 
+_OF_SERVICE_ACCOUNT = ("client_email", "private_key", "project_id")
 _KEY = re.compile(r"\s*(?:certbot_dns_([a-z0-9]+):)?dns_([a-z0-9]+)_([a-z0-9_]+)\s*=\s*(.*)\Z")
 _COMMENT = re.compile(r"\s+#.*\Z")
 
 
 def of_file(text: str) -> tuple[str, dict[str, str]] | None:
-    """Return the provider and its options that a credentials file of certbot has; None if it is
-    none, or if the plug-in has no equal. Interprets nothing: no interpolation, no inclusion.
+    """Return the provider and its options that a credentials file of certbot has, or the key of a
+    service account of Google; None if it is none, or if the plug-in has no equal. Interprets
+    nothing: no interpolation, no inclusion.
     """
+    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        return _service_account(text)
     found: dict[str, dict[str, str]] = {}
     for line in text.lstrip("\ufeff").splitlines():
         matched = _KEY.match(line)
@@ -51,6 +57,21 @@ def of_file(text: str) -> tuple[str, dict[str, str]] | None:
         if credentials is not None:
             return credentials
     return None
+
+
+def _service_account(text: str) -> tuple[str, dict[str, str]] | None:
+    """Return what the key of a service account is to Google's provider; None if it is no such key.
+
+    The provider wants the project in it too, which it has unless somebody removed it.
+    """
+    try:
+        found = json.loads(text.lstrip("\ufeff"))
+    except ValueError:
+        return None
+    if not all(isinstance(found.get(each), str) for each in _OF_SERVICE_ACCOUNT):
+        return None
+    encoded = base64.b64encode(json.dumps(found).encode()).decode()
+    return "googleclouddns", {"auth_service_account_info": f"base64::{encoded}"}
 
 
 def of_plugin(plugin: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:

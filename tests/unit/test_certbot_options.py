@@ -221,6 +221,18 @@ def test_a_signing_request_writes_files_where_certbot_does() -> None:
                 },
             ),
         ),
+        (
+            '{"client_email": "a@b.example", "private_key": "k", "project_id": "p"}',
+            (
+                "googleclouddns",
+                {
+                    "auth_service_account_info": "base64::eyJjbGllbnRfZW1haWwiOiAiYUBiLmV4YW1wbGUi"
+                    "LCAicHJpdmF0ZV9rZXkiOiAiayIsICJwcm9qZWN0X2lkIjogInAifQ=="
+                },
+            ),
+        ),
+        ('{"client_email": "a@b.example", "private_key": "k"}', None),
+        ('{"client_email": ', None),
         ("dns_hetzner_api_token = t", None),
         ("provider = 'cloudflare'", None),
         ("", None),
