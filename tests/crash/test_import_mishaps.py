@@ -139,7 +139,8 @@ def make_home(client: Client, base: Path, scratch: Path, directory_url: str) -> 
         (home / "domains.txt").write_text("# ours\nsa.example.org\nother.example.org\n")
     elif client.name == "lego":
         host = own.partition("/")[0]
-        (home / "accounts" / public.partition("/")[0]).rename(home / "accounts" / host)
+        named = host.replace(":", "_")  # as lego names directories
+        (home / "accounts" / public.partition("/")[0]).rename(home / "accounts" / named)
         for account in home.glob("accounts/*/*/account.json"):
             account.write_text(account.read_text().replace(public.partition("/")[0], host))
         document = home / "certificates/web.example.org.json"
