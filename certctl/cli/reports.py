@@ -100,7 +100,8 @@ def _outcome_lines(
             more = f" {outcome.reason}." if outcome.reason else ""
             return [Paragraph(f"{name}: the dry run succeeded; nothing was saved.{more}")]
         case "updated":
-            return [Paragraph(f"{name}: options saved{renewal and '; '}{renewal}.")]
+            stopped = not run.services.records.spec(name).autorenew
+            return [Paragraph(f"{name}: options saved{f'; {STOPPED}' if stopped else ''}.")]
         case "deployed":
             done = outcome.deploy
             return [f"{name}: version {done.version} deployed."] if done and done.deployed else []

@@ -181,3 +181,13 @@ def test_the_cache_of_many_rows_has_the_live_names_too(tmp_path: Path) -> None:
     assert (tmp_path / "list.json").exists()
     assert [each["live_names"] for each in second] == [each["live_names"] for each in first]
     assert second[0]["live_names"] == ["copy0.example"]
+
+
+def test_an_edit_says_whether_renewal_is_turned_off(tmp_path: Path) -> None:
+    certctl("issue", "a.example", "--ca", "dev", home=tmp_path)
+
+    off = certctl("edit", "a.example", "--no-autorenew", home=tmp_path)
+    on = certctl("edit", "a.example", "--autorenew", home=tmp_path)
+
+    assert off.stdout == "a.example: options saved; renewal is turned off (autorenew = false).\n"
+    assert on.stdout == "a.example: options saved.\n"
