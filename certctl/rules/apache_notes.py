@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.webserver import SecureRequest
 from certctl.rules.apache_sites import HTTP, HTTPS, Configuration, VirtualHost
+from certctl.rules.other_clients import renewal_note
 
 _TO_HTTPS = re.compile(rb"https://(?:%\{(?:HTTP_HOST|SERVER_NAME)\}|%1)", re.IGNORECASE)
 
@@ -57,15 +58,8 @@ def renewed_by_others(host: VirtualHost) -> Iterator[str]:
     """Yield the certificates of a virtual host that another client renews."""
     for line in host.block.having(b"sslcertificatefile"):
         path = b" ".join(line.arguments).decode("utf-8", "replace")
-        if "/letsencrypt/live/" in path:
-            yield (
-                f"certbot renews {path}; the server no longer uses it, so remove it there:"
-                f" certbot delete --cert-name {path.rstrip('/').split('/')[-2]}"
-            )
-        elif client := next(
-            (each for each in ("acme.sh", "dehydrated", "lego") if each in path), ""
-        ):
-            yield f"{client} may renew {path}, which the server no longer uses; remove it there"
+        if (note := renewal_note(path)) is not None:
+            yield note
 
 
 def without_certificate(

@@ -8,6 +8,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.webserver import SecureRequest
 from certctl.rules.nginx_addresses import attracted
 from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Listen, Match, Server
+from certctl.rules.other_clients import renewal_note
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,8 @@ def renewed_by_others(server: Server) -> Iterator[str]:
     """Yield the certificates of a block that another client renews."""
     for line in server.having(b"ssl_certificate"):
         path = b" ".join(line.directive.arguments).decode("utf-8", "replace")
-        if "/letsencrypt/live/" in path:
-            yield (
-                f"certbot renews {path}; the server no longer uses it, so remove it there:"
-                f" certbot delete --cert-name {path.rstrip('/').split('/')[-2]}"
-            )
+        if (note := renewal_note(path)) is not None:
+            yield note
 
 
 def without_certificate(

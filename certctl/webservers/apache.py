@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import socket
-import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from pathlib import Path
 from certctl.model.errors import WebServerFailed, WebServerRefused
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.webserver import Changes, SecureRequest, ServedFiles
-from certctl.rules import apache_dump, apache_obstacles, apache_secure, snippets
+from certctl.rules import apache_dump, apache_obstacles, apache_secure
 from certctl.rules.apache_copies import existing
 from certctl.rules.apache_lines import tls_settings_file
 from certctl.rules.apache_secure import PREFIX, Program, is_ours
@@ -28,7 +27,7 @@ from certctl.rules.apache_sites import HTTP, HTTPS, Configuration, include_patte
 from certctl.rules.configurations import Refused, Unreadable
 from certctl.rules.marked_lines import CATCH_ALL
 from certctl.rules.marked_sections import restored, tags
-from certctl.system.port_holders import held_by_others, holds
+from certctl.system.port_holders import holds
 from certctl.system.process import Completed, run
 from certctl.system.server_processes import (
     ServerProcess,
@@ -39,6 +38,12 @@ from certctl.system.server_processes import (
     unit,
 )
 from certctl.webservers.apache_modules import installed
+from certctl.webservers.by_hand import (
+    lines_by_hand,
+    nothing_changed,
+    of_this_machine,
+    require_alone,
+)
 from certctl.webservers.editable import file_bytes, require_editable
 from certctl.webservers.server import ServerSystem, WebServer
 
@@ -71,30 +76,12 @@ def find(system: ServerSystem) -> Sequence[WebServer]:
     masters = [
         each for each in every.values() if each.parent not in every and each.owners <= owners
     ]
-    here = [each for each in masters if each.same_files is not False]
-    own_network = [each for each in here if each.same_network is not False]
-    if masters and not own_network:
-        pids = ", ".join(str(each.pid) for each in masters)
-        raise WebServerRefused(
-            f"Apache runs in a container, or in another root directory (process {pids}), so its"
-            " files and ports are not those of this machine",
-            hint="Run certctl there, or add the lines by hand:",
-            code="webserver.container",
-        )
-    return [Apache(each, system) for each in own_network]
+    return [Apache(each, system) for each in of_this_machine("Apache", masters)]
 
 
 def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False) -> str:
     """Return the lines to add by hand."""
-    live = Path(files.fullchain).parent
-    paths = snippets.Files(
-        files.fullchain, files.privkey, str(live / "combined.pem"), str(live.parent)
-    )
-    parts = snippets.snippet("apache", names, paths, snippets.Webroot(files.challenges))
-    shown = [each for each in parts if each.purpose == "challenges" or not challenges_only]
-    return "\n".join(
-        f"{each.where}\n{textwrap.indent(each.text.rstrip(), '    ')}" for each in shown
-    )
+    return lines_by_hand("apache", names, files, challenges_only=challenges_only)
 
 
 def undone(path: str, tag: str, *, last: bool) -> bytes | None:
@@ -154,9 +141,9 @@ class Apache:
     def plan(self, request: SecureRequest, files: ServedFiles) -> Changes:
         snippet_ = snippet(request.names, files, challenges_only=request.challenges_only)
         try:
-            self._require_alone(HTTP)
+            require_alone(HTTP, "Apache", self._master.pid)
             if not request.challenges_only:
-                self._require_alone(HTTPS)
+                require_alone(HTTPS, "Apache", self._master.pid)
             dump = self._dump()
             now = {each.path: file_bytes(each.path) for each in dump.files}
             used = {tag for data in now.values() for tag in tags(data)}
@@ -166,11 +153,7 @@ class Apache:
             edits = apache_secure.plan(configuration, request, program, files)
             require_editable(edits.changes.files, configuration.includes)
         except (Refused, Unreadable) as error:
-            hint = getattr(error, "hint", None)
-            raise WebServerRefused(
-                f"{error}; nothing was changed",
-                hint=f"{hint or 'Add the lines by hand:'}\n{snippet_}",
-            ) from error
+            raise nothing_changed(error, snippet_) from error
         different = [
             each for each in edits.changes.files if _now(each.path, link=each.link) != each.final
         ]
@@ -351,16 +334,6 @@ class Apache:
         except OSError:
             return None
         return None if facts is None else _Stamp(facts.st_ino, facts.st_mtime_ns)
-
-    def _require_alone(self, port: int) -> None:
-        """Raise `Refused` if another program listens on the port: Apache would end."""
-        other = held_by_others(port, self._master.pid)
-        if other is not None:
-            raise Refused(
-                f"port {port} is taken by {other}, not only by Apache (process {self._master.pid})",
-                "Stop that program, or move it to another port, and run the command again."
-                " Otherwise add the lines by hand:",
-            )
 
     def _newer_than_load(self, dump: apache_dump.Dump, now: dict[str, bytes]) -> Iterator[str]:
         path = Path(dump.server_root, dump.pid_file)

@@ -11,7 +11,6 @@ import itertools
 import os
 import re
 import signal
-import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,14 +20,20 @@ from typing import Any
 from certctl.model.errors import WebServerFailed, WebServerRefused
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.webserver import Changes, SecureRequest, ServedFiles
-from certctl.rules import nginx_obstacles, nginx_secure, snippets
+from certctl.rules import nginx_obstacles, nginx_secure
 from certctl.rules.configurations import Refused, Unreadable
 from certctl.rules.marked_lines import CATCH_ALL, restored, tags
 from certctl.rules.nginx_lines import Program, tls_settings_file
 from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Server, read
-from certctl.system.port_holders import held_by_others, holds
+from certctl.system.port_holders import holds
 from certctl.system.process import run
 from certctl.system.server_processes import ServerProcess, process, processes, running_file
+from certctl.webservers.by_hand import (
+    lines_by_hand,
+    nothing_changed,
+    of_this_machine,
+    require_alone,
+)
 from certctl.webservers.editable import file_bytes, require_editable
 from certctl.webservers.server import ServerSystem, WebServer
 
@@ -57,30 +62,12 @@ def find(system: ServerSystem) -> Sequence[WebServer]:
     # The program of another user's process must not be run as root.
     owners = {0, os.geteuid()}
     masters = [each for each in every if each.title.startswith(_MASTER) and each.owners <= owners]
-    here = [each for each in masters if each.same_files is not False]
-    own_network = [each for each in here if each.same_network is not False]
-    if masters and not own_network:
-        pids = ", ".join(str(each.pid) for each in masters)
-        raise WebServerRefused(
-            f"nginx runs in a container, or in another root directory (process {pids}), so its"
-            " files and ports are not those of this machine",
-            hint="Run certctl there, or add the lines by hand:",
-            code="webserver.container",
-        )
-    return [Nginx(each, system) for each in own_network]
+    return [Nginx(each, system) for each in of_this_machine("nginx", masters)]
 
 
 def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False) -> str:
     """Return the lines to add by hand."""
-    live = Path(files.fullchain).parent
-    paths = snippets.Files(
-        files.fullchain, files.privkey, str(live / "combined.pem"), str(live.parent)
-    )
-    parts = snippets.snippet("nginx", names, paths, snippets.Webroot(files.challenges))
-    shown = [each for each in parts if each.purpose == "challenges" or not challenges_only]
-    return "\n".join(
-        f"{each.where}\n{textwrap.indent(each.text.rstrip(), '    ')}" for each in shown
-    )
+    return lines_by_hand("nginx", names, files, challenges_only=challenges_only)
 
 
 def undone(path: str, tag: str, *, last: bool) -> bytes | None:
@@ -149,7 +136,7 @@ class Nginx:
     def plan(self, request: SecureRequest, files: ServedFiles) -> Changes:
         snippet_ = snippet(request.names, files, challenges_only=request.challenges_only)
         try:
-            self._require_alone(HTTP)
+            require_alone(HTTP, "nginx", self._master.pid)
             current = self._read()
             _require_agreement(current, self.configuration_file)
             last = not (_every_tag(current) - {request.tag, CATCH_ALL})
@@ -157,13 +144,9 @@ class Nginx:
             edits = nginx_secure.plan(base, request, self._build.program, files)
             require_editable(edits.changes.files, base.includes)
             if edits.new_places:
-                self._require_alone(HTTPS)
+                require_alone(HTTPS, "nginx", self._master.pid)
         except (Refused, Unreadable) as error:
-            hint = getattr(error, "hint", None)
-            raise WebServerRefused(
-                f"{error}; nothing was changed",
-                hint=f"{hint or 'Add the lines by hand:'}\n{snippet_}",
-            ) from error
+            raise nothing_changed(error, snippet_) from error
         newer = self._newer_than_workers(current)
         found = edits.changes.files
         return replace(
@@ -249,16 +232,6 @@ class Nginx:
                 f"nginx ended: its master process {self._master.pid} is gone",
                 hint="Start it again, for example with: systemctl start nginx",
                 code="webserver.ended",
-            )
-
-    def _require_alone(self, port: int) -> None:
-        """Raise `Refused` if another program listens on the port."""
-        other = held_by_others(port, self._master.pid)
-        if other is not None:
-            raise Refused(
-                f"port {port} is taken by {other}, not only by nginx (process {self._master.pid})",
-                "Stop that program, or move it to another port, and run the command again."
-                " Otherwise add the lines by hand:",
             )
 
     def _read(self, changed: Callable[[bytes], bytes] = bytes) -> Configuration:
