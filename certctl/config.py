@@ -51,9 +51,20 @@ def hidden_system_home(home: Path, system_home: Path, user_id: int) -> bool:
     """Return whether an ordinary user without certificates of their own may expect to see those of
     the system, which only root can.
     """
-    if user_id == 0 or home == system_home or (home / "certificates").exists():
+    if user_id == 0 or home == system_home or _may_exist(home / "certificates"):
         return False
-    return (system_home / "certificates").is_dir()
+    return _may_exist(system_home / "certificates")
+
+
+def _may_exist(path: Path) -> bool:
+    """Return whether a path exists, also if that cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load(

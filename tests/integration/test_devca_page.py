@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_requests_to_a_ca_that_is_served_do_what_the_page_says(tmp_path: Path) -> None:
-    (script,) = blocks("sh")
+    _, script = blocks("sh")  # the first is a recipe for a browser
     with DevCaServer(directory=tmp_path) as devca:
         base = devca.directory_url.removesuffix("/directory")
         done = subprocess.run(

@@ -466,7 +466,7 @@ def test_without_certificates_there_is_nothing_to_verify(tmp_path: Path) -> None
     by_cron = certctl("verify", home=tmp_path)
 
     assert on_a_terminal.stdout == (
-        "There are no certificates yet. Obtain one with: certctl issue example.com\n"
+        "There are no certificates yet. Obtain one with:\n  certctl issue example.com\n"
     )
     assert (by_cron.exit_status, by_cron.stdout, by_cron.stderr) == (0, "", "")
 

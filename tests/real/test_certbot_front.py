@@ -306,7 +306,7 @@ def test_certificates_are_listed_by_their_names(place: Place) -> None:
     by_name = place.certbot("certificates", "-d", "m\u00fcnchen.example")
     unknown = place.certbot("certificates", "--cert-name", "no.example")
 
-    assert (found in by_name.stdout, "a.example\n" in by_name.stdout) == (True, False)
+    assert (found in by_name.stdout, by_name.stdout.count("Certificate Name:")) == (True, 1)
     assert (unknown.exit_status, unknown.stdout) == (0, "No certificates found.\n")
 
 

@@ -213,12 +213,12 @@ def test_a_failure_that_waits_still_counts_and_force_tries_at_once(
     challenge_dns.clear_servfail("by-hand-0.example")
     before = pebble.request_count()
 
-    waiting = here.certctl("renew")
+    waiting = here.certctl("renew", "--json")
     asked = pebble.request_count() - before
     forced = here.certctl("renew", "--force")
 
     assert (waiting.exit_status, asked) == (1, 0)
-    assert "by-hand-0.example" in waiting.stderr
+    assert "by-hand-0.example" in waiting.stdout
     assert (forced.exit_status, here.certctl("renew").exit_status) == (0, 0)
 
 
