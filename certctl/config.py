@@ -18,7 +18,7 @@ from certctl.rules.credentials import (
     read_tables,
     without_tables,
 )
-from certctl.rules.paths import SYSTEM_HOME, absolute_path, home_expanded, require_utf8
+from certctl.rules.paths import SYSTEM_HOME, UNREACHABLE, absolute_path, home_expanded, require_utf8
 from certctl.rules.settings import OptionTable, Settings, Source, check, flatten, parse, unknown
 from certctl.rules.spec import RENAMED, with_absolute_paths, with_current_keys, with_method
 from certctl.rules.variables import HOME, PREFIX
@@ -65,6 +65,16 @@ def _may_exist(path: Path) -> bool:
     except OSError:
         return True
     return True
+
+
+def state_directory(environment: Mapping[str, str]) -> Path:
+    """Return the directory for what certctl remembers outside of any home directory, as the XDG
+    base directory specification says. Raises `ConfigurationError` if it cannot be known.
+    """
+    configured = Path(environment.get("XDG_STATE_HOME", ""))
+    if not configured.is_absolute():
+        configured = home_expanded(environment.get("HOME", "~")) / ".local" / "state"
+    return absolute_path(configured / "certctl", UNREACHABLE)
 
 
 def load(

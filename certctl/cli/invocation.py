@@ -28,8 +28,9 @@ class Invocation:
     """Filled by Click while it parses; commands read it and open a run.
 
     `arguments` are those of the process before they were parsed. `failed` returns the result for an
-    error; a command whose callers expect another format replaces it. `opened` is a connection to
-    the CA that the command will need, if it is known. `sinks` get the events of the run too.
+    error; a command whose callers expect another format replaces it. `warns` says whether to print
+    a warning, None to print all. `opened` is a connection to the CA that the command will need, if
+    it is known. `sinks` get the events of the run too.
     """
 
     environment: Environment
@@ -45,6 +46,7 @@ class Invocation:
     flags: dict[str, Value] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
     failed: Callable[[CertctlError], Result] = failed
+    warns: Callable[[str], bool] | None = None
     opened: OpenedConnection | None = None
     sinks: tuple[EventSink, ...] = ()
 
@@ -60,6 +62,7 @@ class Invocation:
             json_lines=self.json_lines,
             quiet=self.quiet,
             verbosity=self.verbose,
+            warns=self.warns,
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TextIO
@@ -92,6 +92,7 @@ class Output:
         json_lines: bool = False,
         quiet: bool = False,
         verbosity: int = 0,
+        warns: Callable[[str], bool] | None = None,
     ) -> None:
         self.stdout = stdout
         self.stderr = stderr
@@ -100,6 +101,7 @@ class Output:
         self.quiet = quiet
         self.verbosity = verbosity
         self._variables = variables
+        self._warns = warns
         self._warned: set[str] = set()
 
     @property
@@ -169,7 +171,8 @@ class Output:
         """Print a warning, unless --quiet is given; each one once, however often it is found."""
         if not self.quiet and message not in self._warned:
             self._warned.add(message)
-            self._print_labelled("warning", message, "1;35")
+            if self._warns is None or self._warns(message):
+                self._print_labelled("warning", message, "1;35")
 
     def note(self, message: str) -> None:
         """Print a line of progress, unless --quiet or JSON is chosen."""

@@ -1,4 +1,4 @@
-"""An hourly cron job is told of a failure once, and then once a day."""
+"""An hourly cron job is told of a failure, or anything else, once, and then once a day."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from certctl.model.certificate import Attempts, LastError, RenewalState
 from certctl.model.delivery import Deployment
 from certctl.model.run import PrintedFailure
 from certctl.operations.run_report import printed_after
+from certctl.store.printed_lines import LineKind, PrintedLines
 from tests.support.command import Finished, certctl
 from tests.support.homes import add_certificate
 from tests.support.nouns import CA
@@ -96,3 +97,95 @@ def test_what_is_new_or_a_day_old_is_printed(
     found = printed_after(failures, known, NOW)
 
     assert {each.failure: each.at for each in found} == after
+
+
+# -- errors for which there is no run, and warnings
+
+
+def test_an_error_in_the_settings_is_one_line_once(home: Path) -> None:
+    (home / "certctl.toml").write_text("key_type = 'none'")
+    first, second = cron(home), cron(home)
+    (home / "certctl.toml").write_text("nonsense")
+    other = cron(home)
+
+    assert len(first.stderr.splitlines()) == 1
+    assert first.stderr.startswith("error: ")
+    assert "key_type" in first.stderr
+    assert (second.stdout, second.stderr) == ("", "")
+    assert second.exit_status == first.exit_status != 0
+    assert "is not valid TOML" in other.stderr
+
+
+def test_an_error_that_was_mended_is_new_when_it_comes_back(home: Path) -> None:
+    settings = home / "certctl.toml"
+    settings.write_text("nonsense")
+    first = cron(home)
+    settings.unlink()
+    cron(home)
+    settings.write_text("nonsense")
+
+    assert cron(home).stderr == first.stderr != ""
+
+
+def test_a_home_that_others_can_write_to_is_told_of_once(home: Path) -> None:
+    home.chmod(0o777)
+
+    first, second = cron(home), cron(home)
+
+    assert "chmod go-w" in first.stderr
+    assert second.stderr == ""
+    assert second.exit_status == first.exit_status != 0
+
+
+def test_a_warning_is_printed_once(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    add_certificate(home, "good.example")
+    (home / "certctl.toml").write_text('heartbeat = "http://127.0.0.1:1/"')
+
+    first, second = cron(home), cron(home)
+
+    assert first.stderr.startswith("warning: ")
+    assert (second.exit_status, second.stderr) == (0, "")
+
+
+def test_errors_in_the_settings_are_shown_every_time_in_documents_and_on_terminals(
+    home: Path,
+) -> None:
+    (home / "certctl.toml").write_text("nonsense")
+    cron(home)
+
+    assert len(cron(home, "--json").json()["errors"]) == 1
+    assert "is not valid TOML" in certctl("renew", home=home, terminal=True).stderr
+    assert "is not valid TOML" in cron(home, "f.example").stderr
+
+
+@pytest.mark.parametrize("kept", ["{", "[]", '{"error x": 1}', '{"error x": "2026-01-01"}'])
+def test_what_is_remembered_may_be_damaged(tmp_path: Path, kept: str) -> None:
+    directory = tmp_path / "state"
+    before = PrintedLines(directory, "home", NOW, 24 * HOUR)
+    before.add(LineKind.WARNING, "w")
+    (file,) = directory.iterdir()
+    file.write_text(kept)
+
+    assert [before.add(LineKind.WARNING, "w") for _ in range(2)] == [True, False]
+
+
+def test_lines_are_remembered_for_a_day_and_not_in_the_future(tmp_path: Path) -> None:
+    def at(time: datetime) -> PrintedLines:
+        return PrintedLines(tmp_path / "state", "home", time, 24 * HOUR)
+
+    first = at(NOW).add(LineKind.ERROR, "e")
+    later = [at(NOW + each * HOUR).add(LineKind.ERROR, "e") for each in (1, 23, 24)]
+    clock_set_back = at(NOW).add(LineKind.ERROR, "e")
+
+    assert (first, later, clock_set_back) == (True, [False, False, True], True)
+
+
+def test_nothing_is_remembered_where_others_can_write(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir()
+    directory.chmod(0o777)
+    lines = PrintedLines(directory, "home", NOW, 24 * HOUR)
+
+    assert [lines.add(LineKind.ERROR, "e") for _ in range(2)] == [True, True]
+    assert list(directory.iterdir()) == []

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from certctl.cli.chosen import choose, nothing_chosen
 from certctl.cli.invocation import Invocation
+from certctl.cli.once_a_day import print_once_a_day
 from certctl.cli.program import program_of
 from certctl.cli.reports import report_lines
 from certctl.cli.selection import selection_of
@@ -33,6 +34,8 @@ def run(
     if every is not None:
         _repeat(invocation, every, once=force or dry_run)
         return None
+    scheduled = _is_scheduled(invocation, names, other=force or dry_run)
+    there_was_a_run = print_once_a_day(invocation) if scheduled else _nothing
     with open_run(invocation) as run:
         chosen: tuple[str, ...] = ()
         if not selection_of(invocation, names).unlimited:
@@ -43,12 +46,26 @@ def run(
             chosen, force=force, dry_run=dry_run, unattended=not invocation.interactive
         )
         report = renew(request, run)
+        there_was_a_run()
         watched = invocation.environment.stderr.isatty()
         if watched:
             report = replace(report, printed_before=())
         everything = bool(chosen) or invocation.output.terminal
         lines = report_lines(report, run, invocation, everything=everything)
         return report_result(report, lines, one_line=request.regular and not watched)
+
+
+def _is_scheduled(invocation: Invocation, names: Sequence[str], *, other: bool) -> bool:
+    """Whether this is a run for all certificates whose text goes to cron's mail, or to a journal;
+    not one that does something `other`.
+    """
+    if other or invocation.json or invocation.json_lines or invocation.interactive:
+        return False
+    return selection_of(invocation, names).unlimited and not invocation.environment.stderr.isatty()
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _repeat(invocation: Invocation, every: str, *, once: bool) -> None:
