@@ -57,6 +57,9 @@ class Certctl:
     as whether the terms of service are agreed to; by default nobody answers, which is an error
     where an answer is needed. Setting `stop` ends every wait, and the method raises `Interrupted`.
 
+    Where a method takes the name of a certificate, any name that it is for will do, unless several
+    certificates have it. `revoke` and `delete` take its own name only.
+
     Each method is a run of its own and reads `certctl.toml` again. Methods can be called from
     several threads and processes: whoever works on a certificate has its lock. They raise
     `CertctlError`, each with a stable `code` and a `hint`.
@@ -138,7 +141,7 @@ class Certctl:
         given = self._values(options or {})
         with self._open(given) as run:
             changes = parse_identifiers(add), parse_identifiers(remove)
-            return _outcome(edit(run, (stored_name(name),), *changes, _of_certificates(given)))
+            return _outcome(edit(run, _meant(run, (name,)), *changes, _of_certificates(given)))
 
     def renew(
         self,
@@ -157,8 +160,9 @@ class Certctl:
         from certctl.operations.renew import RenewRequest, renew  # noqa: PLC0415 - heavy
 
         with self._open() as run:
-            chosen = tuple(map(stored_name, names))
-            request = RenewRequest(chosen, force=force, dry_run=dry_run, unattended=scheduled)
+            request = RenewRequest(
+                _meant(run, names), force=force, dry_run=dry_run, unattended=scheduled
+            )
             return renew(request, run)
 
     def list(self, *names: str) -> Sequence[CertificateView]:
@@ -168,14 +172,14 @@ class Certctl:
         from certctl.inspection.overview import overview  # noqa: PLC0415 - only if called
 
         with self._open(untrusted="warn") as run:
-            return overview(run, tuple(map(stored_name, names)))
+            return overview(run, _meant(run, names))
 
     def show(self, name: str) -> CertificateDetails:
         """Return everything about one certificate, with the paths of its files."""
         from certctl.inspection.overview import details  # noqa: PLC0415 - only if called
 
         with self._open(untrusted="warn") as run:
-            return details(run, stored_name(name))
+            return details(run, *_meant(run, (name,)))
 
     def deploy(self, *names: str, pending: bool = False) -> Report:
         """Deploy the live versions again, of the certificates named or of all; with `pending`, only
@@ -184,7 +188,7 @@ class Certctl:
         from certctl.operations.versions import deploy  # noqa: PLC0415 - heavy
 
         with self._open() as run:
-            return deploy(run, tuple(map(stored_name, names)), pending=pending)
+            return deploy(run, _meant(run, names), pending=pending)
 
     def rollback(self, name: str, to: int | None = None) -> Outcome:
         """Make an older version live again, by default the previous one, and deploy it. Raises what
@@ -193,7 +197,7 @@ class Certctl:
         from certctl.operations.versions import rollback  # noqa: PLC0415 - heavy
 
         with self._open() as run:
-            return _outcome(rollback(run, (stored_name(name),), to))
+            return _outcome(rollback(run, _meant(run, (name,)), to))
 
     def revoke(
         self,
@@ -372,6 +376,16 @@ class _OneAtATime:
 
                 with suppress(Exception):
                     logging.getLogger("certctl").exception("on_event failed at %s", event.kind)
+
+
+def _meant(run: Run, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the certificates that words mean, each its name or one that it is for. Raises
+    `UnknownCertificate`, and `UsageError` for what is a name of several.
+    """
+    from certctl.inspection.selection import select  # noqa: PLC0415 - only if called
+    from certctl.rules.selection import Selection  # noqa: PLC0415 - only if called
+
+    return select(run, Selection(words=tuple(words))).names if words else ()
 
 
 def _nobody(question: str) -> bool | None:  # noqa: ARG001 - as `Ask`

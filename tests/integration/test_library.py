@@ -17,11 +17,14 @@ from certctl import (
     DeployFailed,
     Event,
     Interrupted,
+    UnknownCertificate,
+    UsageError,
     Warned,
 )
 from tests.lab.scripted_ca.server import ScriptedCA
 from tests.support.command import certctl as command
 from tests.support.documents import ROOT, python_blocks
+from tests.support.homes import add_certificate
 
 
 def python(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -218,3 +221,19 @@ def test_the_environment_counts_unless_it_is_left_out(
     assert without.version is not None
     assert with_it.version.facts.key_type == "rsa-2048"
     assert without.version.facts.key_type == "ecdsa-p256"
+
+
+def test_a_certificate_is_found_by_any_name_that_it_is_for(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example", names=["a.example", "www.example", "shared.example"])
+    add_certificate(tmp_path, "b.example", names=["*.b.example", "shared.example"])
+    home = Certctl(tmp_path)
+
+    assert home.show("www.example").view.name == "a.example"
+    listed = {each.name for each in home.list("*.b.example", "www.example")}
+    assert listed == {"a.example", "b.example"}
+    assert [each.name for each in home.deploy("www.example").outcomes] == ["a.example"]
+    assert home.renew("www.example").considered == 1
+    with pytest.raises(UsageError, match="is a name of 2 certificates"):
+        home.show("shared.example")
+    with pytest.raises(UnknownCertificate):
+        home.delete("www.example")
