@@ -35,10 +35,22 @@ def require_agreement(invocation: Invocation, chosen: Chosen, question: str) -> 
     """Return if each certificate was given by its own name. Otherwise show them, and return if the
     user agrees to the question, or did so with `--yes`. Raises as `require_confirmation` does.
     """
-    if chosen.exact:
-        return
-    invocation.output.note(f"These certificates are meant:\n{names_listed(chosen.names)}")
-    require_confirmation(invocation, question, None)
+    if not chosen.exact:
+        require_consent(invocation, chosen, question)
+
+
+def require_consent(invocation: Invocation, chosen: Chosen, question: str) -> None:
+    """Return if the user agrees to the question, or did so with `--yes`. Unless one certificate was
+    given by its own name, show which are meant. Raises as `require_confirmation` does.
+    """
+    only = chosen.names[0] if chosen.exact and len(chosen.names) == 1 else None
+    if only is None:
+        shown = f"These certificates are meant:\n{names_listed(chosen.names)}"
+        if invocation.interactive and not invocation.yes:  # also with --quiet
+            question = f"{shown}\n{question}"
+        else:
+            invocation.output.note(shown)
+    require_confirmation(invocation, question, only)
 
 
 def names_listed(names: Sequence[str]) -> str:

@@ -46,7 +46,7 @@ COMMANDS = MappingProxyType(
         "show": "Show everything about certificates.",
         "explain": "Explain when and why certificates are renewed.",
         "edit": "Change the names or options of certificates, and reissue them.",
-        "revoke": "Revoke a certificate.",
+        "revoke": "Revoke certificates.",
         "deploy": "Deploy the live version of certificates again.",
         "export": "Export a certificate in another format.",
         "snippet": "Print what to paste into a web server's configuration.",

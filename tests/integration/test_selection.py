@@ -206,6 +206,59 @@ def test_revoke_by_another_name_shows_which_certificate_it_means(home: Path) -> 
     assert "These certificates are meant:\n  a.example\n" in finished.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [["a.example", "b.example"], ["--match", "[ab].*"]], ids=" ".join
+)
+def test_revoke_of_several_shows_which_they_are_and_asks(home: Path, arguments: list[str]) -> None:
+    command = ("revoke", *arguments, "--stop")
+    alone = certctl(*command, home=home)
+    declined = certctl(*command, "--quiet", home=home, stdin="n\n", terminal=True)
+
+    assert (alone.exit_status, alone.stdout) == (2, "")
+    for each in (alone, declined):
+        assert "These certificates are meant:\n  a.example\n  b.example\n" in each.stderr
+    assert "Permanently revoke 2 certificates? [y/N]" in declined.stderr
+    assert declined.exit_status == 0
+
+
+def test_revoke_revokes_several_and_one_that_fails_stops_no_other(machine: Machine) -> None:
+    for name in ("a.example", "b.example"):
+        machine.issue(name)
+    specs = machine.home / "certificates"
+    never = (specs / "a.example.toml").read_text().replace("a.example", "never.example")
+    (specs / "never.example.toml").write_text(never)
+
+    names = ("a.example", "never.example", "b.example")
+    finished = certctl("revoke", *names, "--stop", "--yes", "--json", home=machine.home)
+
+    document = finished.json()
+    rows = document["data"]["certificates"]
+    assert [(each["name"], each["already_revoked"]) for each in rows] == [
+        ("a.example", False),
+        ("b.example", False),
+    ]
+    assert [each["name"] for each in document["errors"]] == ["never.example"]
+    assert len(machine.ca.revoked) == 2
+    assert finished.exit_status == 2
+
+
+def test_a_key_without_its_certificate_file_is_no_revocation(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("key")
+
+    key = ("--key-path", str(tmp_path / "key.pem"))
+    finished = certctl("revoke", "a.example", *key, "--stop", "--yes", home=home)
+
+    assert finished.exit_status == 2
+    assert "--cert-path" in finished.stderr
+
+
+def test_delete_of_several_shows_the_list_once_even_if_quiet(home: Path) -> None:
+    arguments = ("delete", "a.example", "w.example", "--quiet")
+    finished = certctl(*arguments, home=home, stdin="n\n", terminal=True)
+
+    assert finished.stderr.count("  a.example\n  w.example\n") == 1
+
+
 def test_a_plain_name_reads_no_other_certificate(home: Path) -> None:
     (home / "certificates" / "b.example.toml").write_text("not TOML")
 

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from certctl.cli.chosen import (
     choose,
     counted,
-    names_listed,
     nothing_chosen,
-    require_agreement,
+    require_consent,
     require_selection,
 )
 from certctl.cli.invocation import Invocation
-from certctl.cli.reports import require_confirmation
 from certctl.cli.session import open_run
 from certctl.engine.run import Run
 from certctl.inspection.overview import details
@@ -32,11 +30,7 @@ def run(invocation: Invocation, names: Sequence[str], force: bool) -> Result:
             return nothing_chosen(invocation)
         for name in chosen.names:
             require_deletable(run, name, force=force)
-        if chosen.exact:
-            only = chosen.names[0] if len(chosen.names) == 1 else None
-            require_confirmation(invocation, _question(chosen.names, run), only)
-        else:
-            require_agreement(invocation, chosen, _question(chosen.names, run))
+        require_consent(invocation, chosen, _question(chosen.names, run))
         deleted, errors = _deleted(chosen.names, run, force=force)
     lines = [f"Deleted {each}." for each in deleted]
     if len(names) == 1 and chosen.one:
@@ -52,10 +46,7 @@ def run(invocation: Invocation, names: Sequence[str], force: bool) -> Result:
 
 def _question(names: Sequence[str], run: Run) -> str:
     if len(names) > 1:
-        return (
-            "These certificates will not be renewed, and their files are deleted:\n"
-            f"{names_listed(names)}\nDelete {counted(names)}?"
-        )
+        return f"They will not be renewed, and their files are deleted.\nDelete {counted(names)}?"
     name, files = names[0], list[str]()
     if name in run.services.records.names():
         found = details(run, name)

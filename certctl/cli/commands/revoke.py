@@ -1,4 +1,4 @@
-"""`certctl revoke`: revoke a certificate of this home directory, or a certificate file."""
+"""`certctl revoke`: revoke certificates of this home directory, or a certificate file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples, settings, yes_option
+from certctl.cli.selection import selection_options
 from certctl.model.ca import RevocationReason
 
 
@@ -15,10 +16,11 @@ from certctl.model.ca import RevocationReason
     cls=Command,
     epilog=examples(
         "certctl revoke example.com --replace --reason keyCompromise",
+        "certctl revoke --match '*.old.example' --delete",
         "certctl revoke --cert-path cert.pem --key-path key.pem",
     ),
 )
-@click.argument("name", required=False, metavar="[NAME]", type=CertificateName())
+@click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
 @click.option(
     "--cert-path",
     type=click.Path(exists=True, dir_okay=False),
@@ -48,12 +50,14 @@ from certctl.model.ca import RevocationReason
 @click.option(
     "--stop", "afterwards", flag_value="stop", help="Keep the files, but turn off renewal."
 )
+@selection_options(everything=False)
 @yes_option
 @settings("ca", "ca_bundle", "account.id", "lock_timeout", "order_timeout")
 @implemented_by("certctl.cli.actions.revoke:run")
 def command() -> None:
-    """Revoke a certificate: one of this home directory by NAME, or any other by its file.
+    """Revoke certificates: those of this home directory by NAME, or any other by its file.
 
-    With NAME, also give one of --replace, --delete and --stop, so that renew does not reissue the
-    certificate unintentionally.
+    With NAME, also give one of --replace, --delete and --stop, so that renew does not reissue a
+    certificate unintentionally. Certificates that were not given by their own names are shown, and
+    revoked only with consent.
     """
