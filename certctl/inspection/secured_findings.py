@@ -2,42 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from certctl.engine.run import Run
+from certctl.engine.specs import load
+from certctl.model.errors import CertctlError
 from certctl.model.run import Finding, Severity
+from certctl.model.webserver import SecuredSite
+from certctl.rules.answer_paths import left_to_servers
 from certctl.store.home.secured import SecuredSites
 from certctl.webservers.server import ServerSystem, server_module
 
 _SERVICES = MappingProxyType({"nginx": "nginx", "apache": "apache2 (or httpd)"})
+_GONE = MappingProxyType(
+    {
+        "nginx": "no server block has the lines of certctl any more",
+        "apache": "no virtual host has the lines of certctl any more",
+    }
+)
 
 
 def secured_findings(run: Run) -> Iterator[Finding]:
-    """Yield a finding for each line that answers before the lines for challenges, and for a server
-    that does not run. Raises `WebServerRefused` if it cannot be examined.
+    """Yield a finding for each line that answers before the lines for challenges, where a
+    certificate needs these, and for a server that does not run. Raises `WebServerRefused` if it
+    cannot be examined.
     """
     system = ServerSystem(run.services.clock, run.stop)
     for record in SecuredSites(Path(run.services.tree.home)).all():
         servers = server_module(record.server).find(system)
+        answers = _answers(record, run)
         if not servers:
+            lost = "challenges are not answered" if answers else "nothing is served"
             yield Finding(
                 "secured.not_running",
                 Severity.ERROR,
                 record.name,
-                f"{record.server} does not run, so challenges are not answered",
+                f"{record.server} does not run, so {lost}",
                 f"Start it, for example with: systemctl start {_SERVICES[record.server]}",
             )
-        for server in servers:
-            for place in server.obstacles(record.name):
-                yield Finding(
-                    "secured.obstacle",
-                    Severity.ERROR,
-                    record.name,
-                    f"its challenges are not answered: before the lines of certctl comes {place}"
-                    if ":" in place
-                    else f"its challenges are not answered: {place}",
-                    "Move it below the lines marked with #certctl, or let certctl write them again:"
-                    f" certctl secure {' '.join(record.names)}",
-                )
+        if servers and answers:
+            yield from _obstacles(record, [each.obstacles(record.name) for each in servers])
+
+
+def _obstacles(record: SecuredSite, found: Sequence[Sequence[str] | None]) -> Iterator[Finding]:
+    """Yield a finding for each obstacle; of several servers, those without our lines are others."""
+    again = f"certctl secure {' '.join(record.names)}"
+    if all(each is None for each in found):
+        yield Finding(
+            "secured.obstacle",
+            Severity.ERROR,
+            record.name,
+            f"its challenges are not answered: {_GONE[record.server]}",
+            f"Let certctl write them again: {again}\nOr if the site is gone: certctl secure --undo"
+            f" {record.name}",
+        )
+    for place in (place for each in found for place in each or ()):
+        yield Finding(
+            "secured.obstacle",
+            Severity.ERROR,
+            record.name,
+            f"its challenges are not answered: before the lines of certctl comes {place}"
+            if ":" in place
+            else f"its challenges are not answered: {place}",
+            "Move it below the lines marked with #certctl, or let certctl write them again:"
+            f" {again}",
+        )
+
+
+def _answers(record: SecuredSite, run: Run) -> bool:
+    """Whether the server is to answer challenges; not for a certificate validated by DNS."""
+    if not record.tls:
+        return True
+    with suppress(CertctlError):  # a spec that cannot be read has a finding of its own
+        return left_to_servers(load(run, record.name).challenge.method)
+    return True

@@ -10,7 +10,7 @@ leaves a configuration that loads. `undo` removes the lines at any later time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.engine.specs import load
 from certctl.model.delivery import ProbeResult
-from certctl.model.errors import CertctlError, UsageError, WebServerFailed
+from certctl.model.errors import CertctlError, InvalidIdentifier, UsageError, WebServerFailed
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.names import parse_identifier
 from certctl.model.run import Outcome
 from certctl.model.values import Value
 from certctl.model.webserver import ChangedFile, Endpoint, SecuredSite
@@ -39,6 +40,7 @@ from certctl.operations.secure_files import (
     write,
 )
 from certctl.operations.secure_look import SecurePlan, server_system
+from certctl.rules.answer_paths import left_to_servers
 from certctl.rules.placeholder_certificate import placeholder_certificate
 from certctl.store.home.secured import SecuredSites
 from certctl.system.files import remove_unfinished
@@ -70,6 +72,8 @@ class UndoResult:
     """The files in which other lines were changed in the meantime."""
     kept: tuple[str, ...] = ()
     """The copies of files of ours that were changed in the meantime, and are gone."""
+    renewed: bool | None = None
+    """Whether the certificate is validated without these lines; None if there is none."""
 
 
 def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
@@ -130,6 +134,7 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
             diffs,
             False,
             tuple(each for each in changed if after[each] is not None),
+            renewed=_renewed(record.name, run),
         )
         if dry_run:
             return result
@@ -150,8 +155,21 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
         return replace(result, reloaded=bool(servers), kept=tuple(kept))
 
 
+def _renewed(name: str, run: Run) -> bool | None:
+    """Return whether a certificate is renewed without the web server; None if there is none."""
+    if name not in run.services.records.names():
+        return None
+    with suppress(CertctlError):  # its spec cannot be read, as every other command says
+        return not left_to_servers(load(run, name).challenge.method)
+    return False
+
+
 def _record(name: str, sites: SecuredSites) -> SecuredSite:
-    record = next((each for each in sites.all() if name in (each.name, *each.names)), None)
+    wanted = {name}
+    with suppress(InvalidIdentifier):  # the name of a certificate need not be one of a host
+        wanted.add(parse_identifier(name).value)
+    found = (each for each in sites.all() if not wanted.isdisjoint((each.name, *each.names)))
+    record = next(found, None)
     if record is None:
         raise UsageError(
             f"`certctl secure` has changed nothing for {name}",

@@ -19,6 +19,7 @@ from certctl.model.values import Value
 from certctl.model.webserver import Changes, SecuredSite, SecureRequest, ServedFiles
 from certctl.operations.secure_checks import leads_here
 from certctl.operations.secure_files import contents, difference
+from certctl.rules.answer_paths import left_to_servers
 from certctl.rules.snippets import SERVERS
 from certctl.store.home.secured import SecuredSites
 from certctl.system.port_holders import program_at
@@ -27,8 +28,6 @@ from certctl.webservers.server import MODULES, ServerModule, ServerSystem, WebSe
 _HTTP = 80
 _PROGRAMS = {"apache2": "apache", "httpd": "apache"}
 """The names of servers in snippets, where they differ from those of their programs."""
-_OVER_HTTP = {"standalone", "webroot", "http-hook", "tls-alpn"}
-"""The challenge methods that `secure` replaces by its own; DNS stays."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def _request(
         if (each in known.redirected if known and each in known.names else leads_here(each))
     }
     redirect = _redirect(choices, record)
-    by_dns = existing is not None and existing.challenge.method not in _OVER_HTTP
+    own_way = existing is not None and not left_to_servers(existing.challenge.method)
     request = SecureRequest(
         tag=name,
         names=names,
@@ -136,7 +135,7 @@ def _request(
         redirect=frozenset({None: local, True: names, False: ()}[redirect]),
         always_redirect=redirect is True,
         hsts=(known is not None and known.hsts) if choices.hsts is None else choices.hsts,
-        challenges=not by_dns or choices.challenges_only,
+        challenges=not own_way or choices.challenges_only,
         challenges_only=choices.challenges_only,
     )
     notes: list[str] = []

@@ -120,10 +120,7 @@ def undone_result(found: UndoResult, *, dry_run: bool) -> Result:
                 Paragraph(f"A file of certctl had been changed since; a copy is kept: {each}")
                 for each in found.kept
             ),
-            Paragraph(
-                f"The certificate {found.name} is kept, and will not be renewed this way. Choose"
-                f" another way, or delete it: certctl delete {found.name}"
-            ),
+            *_kept_certificate(found),
         ]
     data: dict[str, Json] = {
         "name": found.name,
@@ -133,6 +130,21 @@ def undone_result(found: UndoResult, *, dry_run: bool) -> Result:
         "dry_run": dry_run,
     }
     return Result(data, lines)
+
+
+def _kept_certificate(found: UndoResult) -> list[Paragraph]:
+    """Return what becomes of the certificate, if there is one."""
+    if found.renewed is None:
+        return []
+    return [
+        Paragraph(
+            f"The certificate {found.name} is kept, and is renewed as before. To delete it:"
+            f" certctl delete {found.name}"
+            if found.renewed
+            else f"The certificate {found.name} is kept, and will not be renewed this way. Choose"
+            f" another way, or delete it: certctl delete {found.name}"
+        )
+    ]
 
 
 def _plan_object(plan: SecurePlan) -> dict[str, Json]:

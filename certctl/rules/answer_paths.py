@@ -1,4 +1,6 @@
-"""Whose path of HTTP-01 answers is tried again after a deployment."""
+"""Whose challenges a web server answers, and whose path of HTTP-01 answers is tried again after a
+deployment.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,15 @@ MOST = 20
 any of them. What is broken at one of thousands is left to `doctor`, and to the next renewal, which
 fails while there are weeks left.
 """
+
+_LEFT_TO_SERVERS = frozenset({"standalone", "webroot", "http-hook", "tls-alpn"})
+
+
+def left_to_servers(method: str) -> bool:
+    """Return whether `certctl secure` has the web server answer the challenges of a certificate in
+    place of this challenge method. DNS, and rules that need no files, stay.
+    """
+    return method in _LEFT_TO_SERVERS
 
 
 def worth_trying(specs: Sequence[CertificateSpec], most: int = MOST) -> tuple[CertificateSpec, ...]:

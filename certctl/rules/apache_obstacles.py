@@ -23,10 +23,9 @@ def names_files(files: Mapping[str, bytes], prefix: str) -> list[str]:
     ]
 
 
-def obstacles(files: Mapping[str, bytes], tag: str) -> list[str]:
+def obstacles(files: Mapping[str, bytes], tag: str) -> list[str] | None:
     """Return what answers before the lines for challenges that are marked with `tag`, or refuses
-    what they answer: each place, with the directive. Where none of the lines is left, that is the
-    one result.
+    what they answer: each place, with the directive; None where none of the lines is left.
     """
     found: list[str] = []
     marked = 0
@@ -41,7 +40,7 @@ def obstacles(files: Mapping[str, bytes], tag: str) -> list[str]:
                 f"{path}:{line.number} ({name})"
                 for line, name in _before(block.lines, own, rules[0])
             ]
-    return found if marked else ["no virtual host has them any more"]
+    return found if marked else None
 
 
 def _before(lines: Sequence[Line], own: Sequence[int], rule: int) -> Iterator[tuple[Line, str]]:

@@ -25,9 +25,9 @@ def names_files(configuration: Configuration, prefix: str) -> list[Line]:
     return found
 
 
-def obstacles(configuration: Configuration, tag: str) -> list[str]:
+def obstacles(configuration: Configuration, tag: str) -> list[str] | None:
     """Return what answers before the lines for challenges that are marked with `tag`: each place,
-    with the directive. Where none of the lines is left, that is the one result.
+    with the directive; None where none of the lines is left.
     """
     found: list[str] = []
     marked = 0
@@ -42,7 +42,7 @@ def obstacles(configuration: Configuration, tag: str) -> list[str]:
             for at, line in enumerate(server.lines)
             if (at < own and _answers(line.directive)) or _is_exact_challenge(line.directive)
         ]
-    return found if marked else ["no server block has them any more"]
+    return found if marked else None
 
 
 def _text(configuration: Configuration, server: Server) -> bytes:

@@ -182,7 +182,7 @@ class Apache:
         answering = (each for each in found.hosts if each.on(HTTP))
         return tuple(dict.fromkeys(name for each in answering for name in each.names))
 
-    def obstacles(self, tag: str) -> Sequence[str]:
+    def obstacles(self, tag: str) -> Sequence[str] | None:
         try:
             return apache_obstacles.obstacles(self._files(), tag)
         except (Refused, Unreadable) as error:

@@ -174,7 +174,7 @@ class Nginx:
         answering = (each for each in found.servers if each.on(HTTP))
         return tuple(dict.fromkeys(name for each in answering for name in each.names))
 
-    def obstacles(self, tag: str) -> Sequence[str]:
+    def obstacles(self, tag: str) -> Sequence[str] | None:
         try:
             return nginx_obstacles.obstacles(self._read(), tag)
         except Unreadable as error:

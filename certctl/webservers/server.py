@@ -77,8 +77,10 @@ class WebServer(Protocol):
         """
         ...
 
-    def obstacles(self, tag: str) -> Sequence[str]:
-        """Return what answers before the lines for challenges that are marked with `tag`."""
+    def obstacles(self, tag: str) -> Sequence[str] | None:
+        """Return what answers before the lines for challenges that are marked with `tag`; None
+        where none of them is left.
+        """
         ...
 
     def test(self) -> None:

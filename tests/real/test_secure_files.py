@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import machine as lab
+from tests.lab.browsing import names_served
 from tests.lab.machine import HOME, Machine, machine, network
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import require
@@ -162,12 +163,20 @@ def test_the_terms_of_the_ca_are_asked_for_before_any_file_is_touched(
     assert not (Path(f"/proc/{here.pid}/root") / HOME.relative_to("/") / "webservers").exists()
 
 
-def test_a_certificate_that_is_validated_by_dns_gets_no_lines_for_challenges(
-    here: Machine, authority: PebbleServer, dns: ChallengeTestServer
+@pytest.mark.parametrize("server", ["nginx", "apache"])
+def test_a_certificate_that_is_validated_by_dns_gets_and_needs_no_lines_for_challenges(
+    here: Machine, authority: PebbleServer, dns: ChallengeTestServer, server: str
 ) -> None:
-    here.configure({"conf.d/a.conf": site(NAMES[0])})
-    original = here.files()
-    here.start_nginx()
+    if server == "nginx":
+        here.configure({"conf.d/a.conf": site(NAMES[0])})
+        read, start = here.files, here.start_nginx
+    else:
+        require("apache2")
+        host = f"<VirtualHost *:80>\n    ServerName {NAMES[0]}\n</VirtualHost>\n".encode()
+        here.configure_apache({"sites-available/a.conf": host})
+        read, start = here.apache_files, here.start_apache
+    original = read()
+    start()
     url = f"http://127.0.0.1:{dns.management_port}"
     hook = (
         f"{sys.executable} -c 'import json, os, sys, urllib.request;"
@@ -184,12 +193,14 @@ def test_a_certificate_that_is_validated_by_dns_gets_no_lines_for_challenges(
 
     done = here.certctl("secure", NAMES[0], *options(authority))
     renewed = here.certctl("renew", NAMES[0], "--force")
+    found = here.certctl("doctor", "--json").json()["data"]["findings"]
 
     assert (done.exit_status, renewed.exit_status) == (0, 0), (done, renewed)
-    text = here.files()["conf.d/a.conf"]
-    assert (b"acme-challenge" in text, b"listen 443 ssl; #certctl" in text) == (False, True)
+    assert names_served(NAMES[0]) == [NAMES[0]]
+    assert [each for each in read().values() if b"acme-challenge" in each] == []
+    assert [each for each in found if each["code"].startswith("secured.")] == []
     here.certctl("secure", "--undo", NAMES[0], "--yes")
-    assert here.files() == original
+    assert read() == original
 
 
 # What runs later.

@@ -272,11 +272,11 @@ def test_what_answers_or_refuses_before_the_lines_is_named() -> None:
 
     assert obstacles({"/x": source}, "a.example") == []
     assert obstacles({"/x": above}, "a.example") == ["/x:2 (RewriteRule)"]
-    assert [each.partition(" ")[2] for each in obstacles({"/x": below}, "a.example")] == [
+    assert [each.partition(" ")[2] for each in obstacles({"/x": below}, "a.example") or ()] == [
         "(RewriteEngine Off)",
         "(require)",
     ]
-    assert obstacles({"/x": SITE}, "a.example") == ["no virtual host has them any more"]
+    assert obstacles({"/x": SITE}, "a.example") is None
 
 
 def test_a_module_that_is_not_installed_is_named() -> None:
