@@ -56,7 +56,7 @@ def _obstacles(record: SecuredSite, found: Sequence[Sequence[str] | None]) -> It
             Severity.ERROR,
             record.name,
             f"its challenges are not answered: {_GONE[record.server]}",
-            f"Let certctl write them again: {again}\nOr if the site is gone: certctl secure --undo"
+            f"Let certctl write them again: {again}. Or if the site is gone: certctl secure --undo"
             f" {record.name}",
         )
     for place in (place for each in found for place in each or ()):

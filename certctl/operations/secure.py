@@ -17,7 +17,7 @@ from pathlib import Path
 from certctl.ca.directories import DEV, directory_url
 from certctl.engine.report import Report
 from certctl.engine.run import Run
-from certctl.engine.specs import load
+from certctl.engine.specs import changed, load
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import CertctlError, InvalidIdentifier, UsageError, WebServerFailed
 from certctl.model.lazy_dataclass import dataclass
@@ -127,13 +127,13 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
             path: difference(path, before[path], after[path], link=path in links) for path in after
         }
         written = {each.path: each for each in record.files}
-        changed = [path for path, data in before.items() if digest(data) != written[path].sha256]
+        by_hand = [path for path, data in before.items() if digest(data) != written[path].sha256]
         result = UndoResult(
             record.name,
             record.names,
             diffs,
             False,
-            tuple(each for each in changed if after[each] is not None),
+            tuple(each for each in by_hand if after[each] is not None),
             renewed=_renewed(record.name, run),
         )
         if dry_run:
@@ -145,12 +145,13 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
             str(sites.keep(path, data))
             for path, data in before.items()
             if after[path] is None and data is not None and path not in links
-            if path in changed or module.edited_by_hand(data, record.name)
+            if path in by_hand or module.edited_by_hand(data, record.name)
         ]
         if heirs:
             shared = [each for each in record.files if _is_shared(each, record, module)]
             hand_over(shared, heirs[0], sites)
         note_written(after, record.name, sites)
+        _leave_target(record, servers, sites, run)
         sites.remove(record.name)
         return replace(result, reloaded=bool(servers), kept=tuple(kept))
 
@@ -162,6 +163,24 @@ def _renewed(name: str, run: Run) -> bool | None:
     with suppress(CertctlError):  # its spec cannot be read, as every other command says
         return not left_to_servers(load(run, name).challenge.method)
     return False
+
+
+def _leave_target(
+    record: SecuredSite, servers: Sequence[WebServer], sites: SecuredSites, run: Run
+) -> None:
+    """Have the certificate no longer deployed to the server, unless other lines name its files."""
+    directories = (sites.layout.live(record.name), sites.layout.versions(record.name))
+    named = any(each.names_path(f"{path}/") for each in servers for path in directories)
+    if not servers or named or record.name not in run.services.records.names():
+        return
+    held = run.hold(record.name, timeout=run.services.settings.seconds("lock_timeout"))
+    try:
+        spec = held.spec
+        targets = tuple(each for each in spec.deploy.targets if each != record.server)
+        if targets != spec.deploy.targets:
+            held.save_spec(changed(run, spec, spec.identifiers, {"deploy.targets": targets}))
+    finally:
+        run.release(record.name)
 
 
 def _record(name: str, sites: SecuredSites) -> SecuredSite:
@@ -301,7 +320,7 @@ def _reload_again(plan: SecurePlan, error: BaseException) -> None:
     except CertctlError as failed:
         said = f"Its files are as they were before, but: {failed.message}."
     if isinstance(error, CertctlError):
-        error.hint = " ".join(each for each in (error.hint, said) if each)
+        error.hint = "\n".join(each for each in (error.hint, said) if each)
 
 
 def _load(plan: SecurePlan, wanted: Mapping[str, bytes | None]) -> None:

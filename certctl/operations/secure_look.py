@@ -88,12 +88,16 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
     if record is not None:
         _refuse_less(record, choices)
         names = tuple(dict.fromkeys((*record.names, *names)))
+    given = names
     if existing is not None:
-        every = dict.fromkeys((*existing.identifiers, *choices.identifiers))
-        choices = replace(choices, identifiers=tuple(every))
+        every = tuple(dict.fromkeys((*existing.identifiers, *choices.identifiers)))
+        choices = replace(choices, identifiers=every)
+        names = _validated_with(existing, names, choices)
+        _refuse_overlap(names, name, sites)
     server = _server(choices, names, name, sites, run)
     files = _served_files(name, server.kind, sites)
     request, notes = _request(choices, name, names, record, existing)
+    notes += _also_secured(name, [each for each in names if each not in given])
     _require_test(server, request, files)
     changes = server.plan(request, files)
     if request.challenges:
@@ -109,6 +113,33 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
         (*server.notes, *changes.notes, *notes),
         before,
     )
+
+
+def _validated_with(
+    existing: CertificateSpec, names: tuple[str, ...], choices: SecureChoices
+) -> tuple[str, ...]:
+    """Return the names to secure, with those that the certificate is for already: once the server
+    answers its challenges, it has to answer those of each of them.
+    """
+    if choices.challenges_only or not left_to_servers(existing.challenge.method):
+        return names
+    for each in existing.identifiers:
+        if each.type is IdentifierType.IP:
+            raise UsageError(
+                f"the certificate {existing.name} is for the address {each} too, which no server"
+                " block has as its name",
+                hint="Give these names a certificate of their own: certctl secure"
+                f" {' '.join(names)} --name NAME",
+            )
+    return tuple(dict.fromkeys((*names, *(each.value for each in existing.identifiers))))
+
+
+def _also_secured(name: str, more: Sequence[str]) -> list[str]:
+    if not more:
+        return []
+    also = "is secured" if len(more) == 1 else "are secured"
+    it = "it" if len(more) == 1 else "them"
+    return [f"{', '.join(more)} {also} too: the certificate {name} has {it} already"]
 
 
 def _request(

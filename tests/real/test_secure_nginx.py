@@ -610,6 +610,41 @@ def test_names_are_added_later_while_the_first_one_stays_served(
     assert here.files() == original
 
 
+def test_all_names_of_a_certificate_are_secured_with_one_of_them(
+    here: Machine, authority: PebbleServer
+) -> None:
+    both = ["one.example", "two.example"]
+    here.run("mkdir", "/srv/pages")
+    sites = {name: site("root /srv/pages;", name=name) for name in both}
+    here.configure({f"conf.d/{name}.conf": data for name, data in sites.items()})
+    here.start_nginx()
+    issued = here.certctl("issue", *both, "--webroot", "/srv/pages", *options(authority)[:5])
+
+    done = here.certctl("secure", "one.example", *options(authority))
+
+    assert (issued.exit_status, done.exit_status) == (0, 0), done
+    assert "two.example is secured too: the certificate one.example has it already" in done.stderr
+    assert [names_served(each) for each in both] == [both, both]
+    assert here.certctl("renew", "--force").exit_status == 0
+
+
+def test_a_certificate_whose_lines_were_taken_back_is_deployed_nowhere_until_they_are_added_again(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+
+    here.certctl("secure", "--undo", "ONE.example", "--yes")
+    shown = here.certctl("show", "one.example", "--json").json()["data"]
+    found = here.certctl("doctor", "--json").json()["data"]["findings"]
+    again = here.certctl("secure", "one.example", *options(authority))
+
+    assert shown["targets"] == []
+    assert [each for each in found if each["code"].startswith("deploy.")] == []
+    assert (again.exit_status, names_served("one.example")) == (0, ["one.example"]), again
+
+
 def test_what_two_certificates_share_stays_until_the_last_one_is_taken_back(
     here: Machine, authority: PebbleServer
 ) -> None:
