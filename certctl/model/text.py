@@ -68,8 +68,14 @@ def safe_json(document: str) -> str:
     if document.replace("\n", "").isprintable():
         return document
     return "".join(
-        each if each.isprintable() or each == "\n" else _json_escape(each) for each in document
+        each if each.isprintable() or each == "\n" else json_escape(each) for each in document
     )
+
+
+def json_escape(character: str) -> str:
+    r"""Return a character as JSON escapes it, such as `\u00e9`."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def output_lines(output: str, *, most: int, longest: int) -> list[str]:
@@ -100,11 +106,6 @@ def _escape(character: str, kept: str) -> str:
     if character.isprintable() or character in kept:
         return character
     return character.encode("unicode_escape").decode("ascii")
-
-
-def _json_escape(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _output_line(line: str, longest: int) -> str:

@@ -5,16 +5,20 @@ A command that could not say its result has failed. One that could not say anyth
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from certctl.cli.environment import Environment
+from certctl.cli.environment import Environment, writing_anything
 from certctl.cli.main import run
+from certctl.model.certificate import LastError
+from certctl.model.delivery import Deployment
 from tests.support.command import Finished, certctl
 from tests.support.homes import add_certificate
 from tests.support.streams import Broken, Terminal
@@ -165,3 +169,32 @@ def test_warnings_of_http_libraries_are_not_for_users(module: str) -> None:
     )
 
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_characters_that_a_terminal_lacks_are_escaped(tmp_path: Path, encoding: str) -> None:
+    home, now = tmp_path / "home", datetime.now(UTC)
+    error = LastError("challenge.failed", "nicht möglich ☃ 😀", now, "challenge")
+    deployment = Deployment(1, None, failures=1, last_error=error, retry_at=now)
+    add_certificate(home, "a.example", deployment=deployment)
+
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "CERTCTL_HOME": str(home)}
+    command = [sys.executable, "-m", "certctl", "list"]
+    text = subprocess.run(command, env=environment, capture_output=True, check=True)
+    document = subprocess.run(
+        [*command, "--json"], env=environment, capture_output=True, check=True
+    )
+
+    assert b"not deployed yet: nicht m" in text.stdout
+    (row,) = json.loads(document.stdout.decode(encoding))["data"]["certificates"]
+    assert row["last_error"]["message"] == error.message
+
+
+def test_the_rules_of_tables_are_dashes_where_the_terminal_has_no_lines() -> None:
+    written = io.BytesIO()
+    stream = writing_anything(io.TextIOWrapper(written, encoding="ascii"))
+
+    stream.write("──\né…😀")
+    stream.flush()
+
+    assert written.getvalue() == b"--\n\\u00e9\\u2026\\ud83d\\ude00"
