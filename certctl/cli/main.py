@@ -229,6 +229,17 @@ def _failed(error: CertctlError, invocation: Invocation) -> Result:
     return invocation.failed(error)
 
 
+def _commands_with(option: str) -> list[str]:
+    """Return the commands that have an option."""
+    context = click.Context(group)
+    found = ((name, group.get_command(context, name)) for name in COMMANDS)
+    return [
+        f"certctl {name}"
+        for name, command in found
+        if command is not None and any(option in each.opts for each in command.params)
+    ]
+
+
 def _translated(error: click.ClickException, invocation: Invocation) -> UsageError:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "certctl"
@@ -238,10 +249,12 @@ def _translated(error: click.ClickException, invocation: Invocation) -> UsageErr
 
         if (answer := answer_for_flag(error.option_name)) is not None:
             return answer
-    message = error.format_message()
+    message = " ".join(error.format_message().split())  # of one line each
     found = _SUGGESTION.fullmatch(message)
     if found is not None:
         message = found[1]
     message = message.rstrip(".").replace("is not a valid integer range", "is not a whole number")
     hint = f"Did you mean {found[2]}" if found is not None else f"{path} --help"
+    if isinstance(error, click.NoSuchOption) and (others := _commands_with(error.option_name)):
+        hint = f"It is an option of {', '.join(others)}."
     return UsageError(message[:1].lower() + message[1:], hint=hint)

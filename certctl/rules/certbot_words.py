@@ -75,7 +75,9 @@ def answer_for_command(word: str) -> UsageError | None:
 
 
 def answer_for_flag(flag: str) -> UsageError | None:
-    """Return the error that answers one of certbot's flags, None for any other one."""
+    """Return the error that answers one of certbot's flags, None for any other one, and for one
+    that is called the same in certctl.
+    """
     plugin = next((each for each in DNS_PLUGINS if flag.startswith(f"--dns-{each}")), None)
     if plugin is not None:
         return _flag(
@@ -88,7 +90,8 @@ def answer_for_flag(flag: str) -> UsageError | None:
     text = _CODE.sub(r"\1", found.text)
     if own is None and found.kind is not Kind.MEANS:
         return _error(f"{flag} is a flag of certbot that has no equal in certctl: {text}", None)
-    return _flag(flag, own or text)
+    instead = own or text
+    return None if instead == flag else _flag(flag, instead)
 
 
 def _flag(flag: str, instead: str) -> UsageError:

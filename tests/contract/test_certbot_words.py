@@ -61,8 +61,26 @@ def test_every_subcommand_and_every_flag_has_an_answer() -> None:
     words = {*SUBCOMMANDS, *(each for each, meant in OTHER_VERBS.items() if meant)}
 
     assert [each for each in words - own if answer_for_command(each) is None] == []
-    assert [each for each in OF_CERTBOT if answer_for_flag(each) is None] == []
+    assert {each for each in OF_CERTBOT if answer_for_flag(each) is None} <= SPELLINGS
     assert (answer_for_command("lst"), answer_for_flag("--jsn")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        (["renew", "--post-hook", "true"], "certctl issue, certctl edit"),
+        (["issue", "a.example", "--hsts"], "certctl secure"),
+        (["list", "--webroot", "/srv"], "certctl issue, certctl edit"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_option_of_another_command_is_answered_with_that_command(
+    tmp_path: Path, arguments: list[str], others: str
+) -> None:
+    finished = certctl(*arguments, home=tmp_path / "home")
+
+    assert finished.exit_status == 2
+    assert f"It is an option of {others}" in finished.stderr
 
 
 def test_what_is_answered_exists() -> None:

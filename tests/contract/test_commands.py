@@ -396,3 +396,11 @@ def test_the_home_is_that_of_the_flag_before_that_of_the_environment(tmp_path: P
 
         assert finished.exit_status == 2
         assert str(flagged / "certctl.toml") in finished.stderr
+
+
+def test_a_missing_argument_is_told_on_one_line(tmp_path: Path) -> None:
+    finished = certctl("completion", home=tmp_path)
+
+    assert finished.stderr.startswith(
+        "error: missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"
+    )
