@@ -113,14 +113,14 @@ def _all(selection: Selection, everything: bool) -> Selection:
 
 
 def _expiring(selection: Selection, text: str) -> Selection:
-    seconds = duration(text)
+    seconds = None if text.strip().isdigit() else duration(text)  # 30 seconds, or 30 days?
     try:
         within = None if seconds is None else timedelta(seconds=seconds)
     except OverflowError:
         within = None
     if within is None:
         raise UsageError(
-            f"invalid value for '--expiring': {text!r} is not a duration",
+            f"invalid value for '--expiring': {text!r} is not a duration with a unit",
             hint="Give one such as 30d, 12h or 90m.",
             code="usage.duration",
         )

@@ -121,7 +121,17 @@ def stored_name(text: str) -> str:
     try:
         return _to_a_labels(text, text)
     except InvalidIdentifier:
-        return text
+        return ".".join(map(_stored_label, text.split(".")))
+
+
+def _stored_label(label: str) -> str:
+    """Return a label in Unicode as its A-label if that is accepted in a name, as those of emoji
+    are; any other one unchanged.
+    """
+    if label.isascii():
+        return label
+    found = f"xn--{label.lower().encode('punycode', 'replace').decode('ascii')}"
+    return found if _LABEL.match(found) and _is_a_label(found) else label
 
 
 @lru_cache(maxsize=1024)
@@ -168,7 +178,14 @@ def display_name(identifier: Identifier) -> str:
         prefix = "*." if identifier.wildcard else ""
         return prefix + idna.decode(identifier.base)
     except idna.IDNAError:
-        return identifier.value
+        return prefix + ".".join(map(_shown_label, identifier.base.split(".")))
+
+
+def _shown_label(label: str) -> str:
+    """Return an A-label of emoji in Unicode, any other label as it is."""
+    if not label.startswith("xn--") or not _is_a_label(label):
+        return label
+    return label.removeprefix("xn--").encode("ascii").decode("punycode")
 
 
 def unicode_name(name: str) -> str:

@@ -17,6 +17,7 @@ from certctl.model.certificate import LastError, Version
 from certctl.model.delivery import CertificateFiles, DeployResult, ProbeResult
 from certctl.model.errors import CertctlError
 from certctl.model.identifiers import IdentifierType
+from certctl.model.names import unicode_name
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec, ChallengeSpec, OnFailure
 from certctl.model.text import escaped
@@ -95,6 +96,7 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     view, spec, live = details.view, details.spec, details.status.live
     rows: list[tuple[str, str]] = [
         ("names", names_text(view)),
+        *_unicode_row(view),
         ("state", view.state),
         *([("damage", view.damage)] if view.damage else []),
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
@@ -133,6 +135,13 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
     if details.files is not None:
         lines += ["", *files_lines(details.files)]
     return lines
+
+
+def _unicode_row(view: CertificateView) -> list[tuple[str, str]]:
+    """Return the row with the names that are written otherwise in Unicode."""
+    shown = [unicode_name(each) for each in view.names]
+    others = [each for each, name in zip(shown, view.names, strict=True) if each != name]
+    return [("in Unicode", ", ".join(map(escaped, others)))] if others else []
 
 
 def _kept_row(versions: Sequence[Version], live: Version) -> list[tuple[str, str]]:

@@ -281,7 +281,7 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 def _wrapped(text: str, width: int, indent: int) -> str:
     return textwrap.fill(
         text,
-        max(width - 1, indent + 20),
+        max(width - 1, indent + 8),
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

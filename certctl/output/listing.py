@@ -93,7 +93,7 @@ def list_table(views: Sequence[CertificateView], times: Times, *, short: bool) -
     if short and all(row[-1] == row[0] for row in rows):
         headings, rows = headings[:-1], [row[:-1] for row in rows]
     styles = (_STYLES.get(view.state, "") for view in views)
-    optional = ("KEY", "NAMES", "CA", "DEPLOYED", "RENEWS")
+    optional = ("KEY", "NAMES", "CA", "DEPLOYED", "RENEWS", "LEFT")
     return Table(
         headings,
         tuple(Row(cells, style) for cells, style in zip(rows, styles, strict=True)),

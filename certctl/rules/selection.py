@@ -156,6 +156,8 @@ def unknown_certificate(name: str, known: Collection[str]) -> UnknownCertificate
     """Return the error for an unknown certificate name, with the closest existing name."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "To list all certificates, run: certctl list"
+    if name.startswith("*."):
+        hint = f"It is a wildcard here; as a pattern, it is an option: --match '{name}'"
     written = unicode_name(name)
     named = name if written == name else f"{written} ({name})"
     return UnknownCertificate(f"there is no certificate named {named}", hint=hint, name=name)

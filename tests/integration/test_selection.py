@@ -80,6 +80,7 @@ def test_list_finds_by_names_patterns_and_properties(
         ["--where", "ca=google"],
         ["--where", "x=y"],
         ["--expiring", "soon"],
+        ["--expiring", "30"],
         ["--match", " "],
         ["a.example", "x*"],
     ],
@@ -128,6 +129,22 @@ def test_an_argument_is_no_pattern(home: Path, command: str) -> None:
     assert finished.exit_status == 2
     assert "--match '[ab].example'" in finished.stderr
     assert listed(home) == ["a.example", "b.example", "f.example", "p.example", "w.example"]
+
+
+def test_show_has_the_names_in_unicode_too(home: Path) -> None:
+    add_certificate(home, "xn--n3h.example", names=["xn--n3h.example", "xn--bcher-kva.example"])
+
+    finished = certctl("show", "☃.example", home=home)
+
+    assert "  in Unicode   ☃.example, bücher.example\n" in finished.stdout
+    assert "in Unicode" not in certctl("show", "a.example", home=home).stdout
+
+
+def test_a_wildcard_that_nobody_has_may_have_been_meant_as_a_pattern(home: Path) -> None:
+    finished = certctl("deploy", "*.example", home=home)
+
+    assert finished.exit_status == 2
+    assert "--match '*.example'" in finished.stderr
 
 
 def test_deploy_and_renew_work_on_those_that_are_meant(home: Path) -> None:

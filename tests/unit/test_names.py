@@ -412,6 +412,7 @@ def test_every_identifier_gives_a_safe_name(text: str) -> None:
         ("example.com", "example.com"),
         ("xn--bcher-kva.example", "bücher.example"),
         ("*.xn--bcher-kva.example", "*.bücher.example"),
+        ("xn--n3h.xn--bcher-kva.example", "☃.bücher.example"),
         ("192.0.2.1", "192.0.2.1"),
     ],
 )
@@ -431,3 +432,16 @@ def test_a_name_is_shown_as_people_write_it(text: str, shown: str) -> None:
 )
 def test_the_reverse_name_of_an_address(text: str, reverse: str) -> None:
     assert reverse_name(parse_identifier(text)) == reverse
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("☃.example", "xn--n3h.example"),
+        ("BÜCHER.☃.example", "xn--bcher-kva.xn--n3h.example"),
+        ("*.☃.example", "*.xn--n3h.example"),
+        ("a\u202eb.example", "a\u202eb.example"),
+    ],
+)
+def test_a_name_with_emoji_is_found_as_people_write_it(typed: str, stored: str) -> None:
+    assert stored_name(typed) == stored

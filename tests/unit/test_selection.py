@@ -69,7 +69,7 @@ def test_a_name_that_several_certificates_have_is_an_error_that_lists_them() -> 
     [
         ("w*", "usage.pattern", "--match 'w*'"),
         ("example.con", "usage.unknown_certificate", "Did you mean example.com?"),
-        ("*.zz.test", "usage.unknown_certificate", "certctl list"),
+        ("*.zz.test", "usage.unknown_certificate", "--match '*.zz.test'"),
         ("a/b", "usage.name", "letters, digits"),
     ],
 )
