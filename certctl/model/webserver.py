@@ -113,6 +113,7 @@ class SecuredSite:
     """What the home directory remembers of one `secure`, so that it can be undone, and so that
     another run without options changes nothing. `tls`: there are lines for TLS too. `redirect`:
     what was asked for, None if certctl decided; `redirected`: the names that are redirected.
+    `loaded`: the server has loaded all of it; a run that was killed may have left this undone.
     """
 
     name: str
@@ -123,3 +124,4 @@ class SecuredSite:
     redirect: bool | None = None
     redirected: tuple[str, ...] = ()
     hsts: bool = False
+    loaded: bool = True

@@ -87,13 +87,14 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
         sites.create_challenges()
         prepare(_order(plan, sites, run), run)  # before any file of the server is touched
     with locked(sites, run), _put_back_on_failure(plan, sites):
+        _load_what_was_left(plan, sites)
         _remember(plan, sites, tls=bool(plan.request.served))
         if plan.request.challenges:
             sites.create_challenges()
             _load(plan, {each.path: each.first for each in plan.changes.files})
             check_answers(plan.changes.http, sites.layout.challenges, run)
         if plan.request.challenges_only:
-            note_written(_written(plan), plan.name, sites)
+            _note_done(plan, sites)
             return SecureResult(plan.name, None, plan.changes.http, (), _paths(plan))
         report = issue(_order(plan, sites, run), run)
         _require_success(report)
@@ -101,7 +102,7 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
         _remember(plan, sites, tls=True)
         _load(plan, {each.path: each.final for each in plan.changes.files})
         check_served(plan.name, plan.changes.https, run)
-        note_written(_written(plan), plan.name, sites)
+        _note_done(plan, sites)
     deployed = issue(_deployment(plan, run), run)
     checked = plan.changes.https
     public = look_at_public(plan.name, plan.request.names, run)
@@ -275,8 +276,24 @@ def _remember(plan: SecurePlan, sites: SecuredSites, *, tls: bool) -> None:
             redirect=plan.choices.redirect,
             redirected=tuple(each for each in plan.request.names if each in plan.request.redirect),
             hsts=plan.request.hsts,
+            loaded=False,
         )
     )
+
+
+def _load_what_was_left(plan: SecurePlan, sites: SecuredSites) -> None:
+    """Have the server load what a run wrote that was killed before it could."""
+    record = sites.get(plan.name)
+    if record is not None and not record.loaded:
+        plan.server.test()
+        plan.server.reload()
+
+
+def _note_done(plan: SecurePlan, sites: SecuredSites) -> None:
+    note_written(_written(plan), plan.name, sites)
+    record = sites.get(plan.name)
+    if record is not None:
+        sites.save(replace(record, loaded=True))
 
 
 def _write_included(plan: SecurePlan, sites: SecuredSites, run: Run) -> None:

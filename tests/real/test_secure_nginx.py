@@ -785,3 +785,26 @@ def test_a_kill_at_a_rename_leaves_a_configuration_that_nginx_loads(
     assert names_served("one.example") == ["one.example"]
     here.certctl("secure", "--undo", "one.example", "--yes")
     assert here.files() == original
+
+
+@pytest.mark.parametrize("again", [("secure",), ("secure", "--undo")])
+def test_a_run_that_was_killed_before_the_reload_is_finished_by_the_next_one(
+    here: Machine, authority: PebbleServer, again: tuple[str, ...]
+) -> None:
+    require("strace")
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    here.start_nginx()
+    kill = "inject=kill:signal=KILL:when=2"  # the first one has nginx load the challenge lines
+    killed = here.run(
+        *("strace", "-f", "-o", "/dev/null", "-e", "trace=kill", "-e", kill),
+        *(sys.executable, "-m", "certctl", "--home", str(HOME)),
+        *("secure", "one.example", *options(authority)),
+    )
+    left = here.files()["conf.d/a.conf"]
+
+    given = ["--yes"] if again[1:] else options(authority)
+    done = here.certctl(*again, "one.example", *given)
+
+    assert (killed.returncode in {-9, 137}, b"listen 443" in left) == (True, True), killed
+    assert done.exit_status == 0, done
+    assert names_served("one.example") == (None if again[1:] else ["one.example"])

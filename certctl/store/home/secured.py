@@ -74,6 +74,7 @@ class SecuredSites:
                 redirect=None if found["redirect"] is None else bool(found["redirect"]),
                 redirected=tuple(map(str, found["redirected"])),
                 hsts=bool(found["hsts"]),
+                loaded=bool(found.get("loaded", True)),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise StoreCorrupt(
