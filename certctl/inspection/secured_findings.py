@@ -33,6 +33,9 @@ def secured_findings(run: Run) -> Iterator[Finding]:
     system = ServerSystem(run.services.clock, run.stop)
     for record in SecuredSites(Path(run.services.tree.home)).all():
         servers = server_module(record.server).find(system)
+        if record.tls and record.name not in run.services.records.names():
+            yield _deleted(record)
+            continue
         answers = _answers(record, run)
         if not servers:
             lost = "challenges are not answered" if answers else "nothing is served"
@@ -45,6 +48,17 @@ def secured_findings(run: Run) -> Iterator[Finding]:
             )
         if servers and answers:
             yield from _obstacles(record, [each.obstacles(record.name) for each in servers])
+
+
+def _deleted(record: SecuredSite) -> Finding:
+    return Finding(
+        "secured.deleted",
+        Severity.ERROR,
+        record.name,
+        f"there is no such certificate any more, but the configuration of {record.server} names its"
+        f" files, so {record.server} would not start again",
+        f"certctl secure --undo {record.name}",
+    )
 
 
 def _obstacles(record: SecuredSite, found: Sequence[Sequence[str] | None]) -> Iterator[Finding]:

@@ -180,6 +180,7 @@ def _leave_target(
         targets = tuple(each for each in spec.deploy.targets if each != record.server)
         if targets != spec.deploy.targets:
             held.save_spec(changed(run, spec, spec.identifiers, {"deploy.targets": targets}))
+            held.save_deployment(replace(held.deployment, verified_at=None))
     finally:
         run.release(record.name)
 

@@ -98,7 +98,7 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
     files = _served_files(name, server.kind, sites)
     request, notes = _request(choices, name, names, record, existing)
     notes += _also_secured(name, [each for each in names if each not in given])
-    _require_test(server, request, files)
+    _require_test(server, request, files, record)
     changes = server.plan(request, files)
     if request.challenges:
         _require_entrance(sites.layout.challenges)
@@ -298,16 +298,19 @@ def _no_server(kinds: Sequence[str], names: Sequence[str]) -> WebServerRefused:
     )
 
 
-def _require_test(server: WebServer, request: SecureRequest, files: ServedFiles) -> None:
+def _require_test(
+    server: WebServer, request: SecureRequest, files: ServedFiles, record: SecuredSite | None
+) -> None:
     """Raise `WebServerRefused` if the configuration fails its test before it is changed."""
     try:
         server.test()
     except WebServerFailed as error:
         module = server_module(server.kind)
         lines = module.snippet(request.names, files, challenges_only=request.challenges_only)
+        undo = f" (without certctl's lines: certctl secure --undo {record.name})" if record else ""
         raise WebServerRefused(
             f"{error.message}\nNothing was changed.",
-            hint=f"Correct it, and run the command again. It needs these lines:\n{lines}",
+            hint=f"Correct it{undo}, and run the command again. It needs these lines:\n{lines}",
             code="webserver.test_failed",
         ) from error
 

@@ -66,6 +66,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PebbleServer
 
 @pytest.fixture
 def here(authority: PebbleServer, tmp_path: Path) -> Iterator[Machine]:  # noqa: ARG001 - its network
+    # The servers of the machine before may take a moment to end.
+    wait_until(
+        lambda: not any(listens("127.0.0.1", each) for each in (80, 443)), "the ports to be free"
+    )
     lines = (f"127.0.0.1 {' '.join(HOSTS)} blocked.example", "::1 six.example", NAT)
     with machine(tmp_path, lines) as made:
         yield made
@@ -640,7 +644,7 @@ def test_a_certificate_whose_lines_were_taken_back_is_deployed_nowhere_until_the
     found = here.certctl("doctor", "--json").json()["data"]["findings"]
     again = here.certctl("secure", "one.example", *options(authority))
 
-    assert shown["targets"] == []
+    assert (shown["targets"], shown["verified_at"]) == ([], None)
     assert [each for each in found if each["code"].startswith("deploy.")] == []
     assert (again.exit_status, names_served("one.example")) == (0, ["one.example"]), again
 
@@ -716,6 +720,26 @@ def test_a_certificate_in_use_is_not_deleted(here: Machine, authority: PebbleSer
     ), refused
     here.certctl("secure", "--undo", "one.example", "--yes")
     assert here.certctl("delete", "one.example", "--yes").exit_status == 0
+
+
+def test_doctor_names_a_server_whose_certificate_was_deleted_by_force(
+    here: Machine, authority: PebbleServer
+) -> None:
+    here.configure({"conf.d/a.conf": site("return 200 hello;")})
+    original = here.files()
+    here.start_nginx()
+    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("delete", "one.example", "--yes", "--force").exit_status == 0
+
+    found = here.certctl("doctor", "--json").json()["data"]["findings"]
+    refused = here.certctl("secure", "one.example", *options(authority))
+
+    assert [each["fix"] for each in found if each["code"] == "secured.deleted"] == [
+        "certctl secure --undo one.example"
+    ]
+    assert "without certctl's lines: certctl secure --undo one.example" in refused.stderr
+    assert here.certctl("secure", "--undo", "one.example", "--yes").exit_status == 0
+    assert here.files() == original
 
 
 def test_the_lines_for_challenges_alone_are_enough_for_issue(
