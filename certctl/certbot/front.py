@@ -21,7 +21,7 @@ from certctl.model.events import Warned
 from certctl.model.values import Value
 from certctl.output.console import terminal_text
 from certctl.rules.certbot_arguments import Arguments
-from certctl.rules.certbot_options import WEB_SERVERS, Plugins, plugins, validation
+from certctl.rules.certbot_options import WEB_SERVERS, Plugins, checked, plugins, validation
 from certctl.rules.spec import with_absolute_paths
 from certctl.system.timers import timers_for, user_crontab
 
@@ -107,7 +107,7 @@ class Front:
         way = self.plugins.authenticator
         if way is None or way in WEB_SERVERS:
             return {}
-        return validation(self._with_directory(way), way, names)
+        return checked(validation(self._with_directory(way), way, names), option_table())
 
     def _with_directory(self, way: str) -> Arguments:
         """Return the command line with the directory of `--webroot`, for which a person is asked if

@@ -22,6 +22,7 @@ from certctl.certbot.usage import help_lines, version_line
 from certctl.cli.environment import Environment, of_this_process
 from certctl.cli.implementation import implementation
 from certctl.cli.invocation import Invocation
+from certctl.engine.plugins import option_table
 from certctl.model.errors import (
     CertctlError,
     Declined,
@@ -33,7 +34,7 @@ from certctl.model.values import Value
 from certctl.output.document import Result
 from certctl.rules.certbot_arguments import Arguments, asks_for_help, config_files, parse
 from certctl.rules.certbot_flags import FLAGS, WARNED
-from certctl.rules.certbot_options import settings
+from certctl.rules.certbot_options import checked, settings
 from certctl.rules.paths import absolute_path, is_utf8, shown_bytes
 from certctl.system.files import ensure_directory
 from certctl.system.reading import read_trusted
@@ -67,6 +68,8 @@ def run(arguments: Sequence[str], environment: Environment) -> int:
     except CertctlError as error:
         Invocation(environment).output.error(error)
         return _USAGE
+    except Exception as error:  # noqa: BLE001 - as below
+        return _failed(unexpected(error), Invocation(environment))
     invocation = _invocation(given, environment)
     try:
         return _done(given, invocation)
@@ -179,7 +182,7 @@ def _settings(given: Arguments, invocation: Invocation) -> dict[str, Value]:
         directory = absolute_path(logs, environment.directory)
         ensure_directory(directory)
         found["log_file"] = str(directory / "letsencrypt.log")
-    return found
+    return checked(found, option_table())
 
 
 def _warn(given: Arguments, invocation: Invocation) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from certctl.model.errors import UsageError
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.names import stored_name
 from certctl.rules.certbot_flags import FLAGS, OTHER_VERBS, SUBCOMMANDS, Flag, Kind, Takes
 
 _CODE = "usage.certbot"
@@ -79,6 +80,8 @@ def parse(arguments: Sequence[str], files: Sequence[tuple[str, str]] = ()) -> Ar
     if found.others and subcommand != "help":
         raise _error(f"certbot has no flag or subcommand {found.others[0]}")
     _refuse(found.named)
+    if named := found.values.pop("cert_name", None):
+        found.values["cert_name"] = stored_name(named)
     names, webroots, webroot = _names(found.ordered)
     topic = found.others[0] if found.others else None
     return Arguments(subcommand, found.values, tuple(found.named), names, webroots, webroot, topic)
@@ -192,7 +195,7 @@ def _settings(parser: argparse.ArgumentParser, path: str, text: str) -> dict[str
         if flag.takes in (Takes.NOTHING, Takes.COUNT):
             if value.lower() in ("true", "yes", "1", ""):
                 words.append(name)
-            elif value.isdigit() and flag.takes is Takes.COUNT:
+            elif re.fullmatch("[0-9]", value) and flag.takes is Takes.COUNT:
                 words.extend([name] * int(value))
             elif value.lower() not in ("false", "no", "0"):
                 raise _error(f"{path}, line {number}: {key} must be true or false")
@@ -279,7 +282,7 @@ def _names(
 def _map(text: str) -> dict[str, str]:
     try:
         table = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict) or not all(isinstance(each, str) for each in table.values()):
         raise _error('--webroot-map takes a JSON object, such as {"example.com": "/var/www"}')

@@ -66,7 +66,9 @@ def _service_account(text: str) -> tuple[str, dict[str, str]] | None:
     """
     try:
         found = json.loads(text.lstrip("\ufeff"))
-    except ValueError:
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
         return None
     if not all(isinstance(found.get(each), str) for each in _OF_SERVICE_ACCOUNT):
         return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from certctl.model.errors import UsageError
+from certctl.model.errors import ConfigurationError, UsageError
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.values import Value
 from certctl.rules.certbot_arguments import Arguments
 from certctl.rules.certbot_flags import DNS_PLUGINS, FLAGS
+from certctl.rules.option import Option
+from certctl.rules.settings import check
 
 WEB_SERVERS = ("nginx", "apache")
 """The programs whose configuration `certctl secure` changes."""
@@ -17,6 +19,24 @@ WEB_SERVERS = ("nginx", "apache")
 _WAYS = ("standalone", "webroot", "manual", *WEB_SERVERS, *(f"dns-{each}" for each in DNS_PLUGINS))
 _PROVIDERS = MappingProxyType({"google": "googleclouddns", "linode": "linode4"})
 _LONGEST_LOOK = 120
+_MEANT_EMPTY = frozenset({"ca", "deploy.pre_hook", "deploy.post_hook", "deploy.deploy_hook"})
+"""The settings whose empty value means something: no hook, or a CA that is refused."""
+
+_OTHER_FLAGS = MappingProxyType(
+    {
+        "account.email": "--email",
+        "challenge.http_address": "--http-01-address",
+        "challenge.http_cleanup_hook": "--manual-cleanup-hook",
+        "challenge.http_hook": "--manual-auth-hook",
+        "challenge.http_port": "--http-01-port",
+        "challenge.webroots": "--webroot-path",
+        "dns.exec.cleanup_hook": "--manual-cleanup-hook",
+        "dns.exec.hook": "--manual-auth-hook",
+        "order_timeout": "--issuance-timeout",
+    }
+)
+"""The flags of the settings that are set by more than the table says."""
+
 _CODE = "usage.certbot"
 _CURVES = MappingProxyType(
     {
@@ -91,7 +111,8 @@ def settings(given: Arguments) -> dict[str, Value]:
     for flag in FLAGS:
         if flag.key is not None and flag.place in given.values:
             value = given.values[flag.place]
-            found[flag.key] = value
+            if value != "" or flag.key in _MEANT_EMPTY:  # as of a variable that is not set
+                found[flag.key] = value
     found |= _ca(given) | _key(given)
     email = given.text("email")
     if email is not None:
@@ -100,11 +121,28 @@ def settings(given: Arguments) -> dict[str, Value]:
         found.pop("profile", None)
     timeout = given.values.get("issuance_timeout")
     if timeout is not None:
-        found["order_timeout"] = float(timeout)
+        found["order_timeout"] = timeout
     port = given.values.get("https_port")
     if port not in (None, 443):
         raise _refused("--https-port", "certctl serves HTTPS at port 443")
     return found
+
+
+def checked(found: Mapping[str, Value], table: Mapping[str, Option]) -> dict[str, Value]:
+    """Return settings in their normal form. Raises `UsageError` for a value that certctl does not
+    take, which names the flag: saved with a certificate, it could not be read again.
+    """
+    flags = {each.key: each.names[0] for each in FLAGS if each.key} | _OTHER_FLAGS
+    usable: dict[str, Value] = {}
+    for key, value in found.items():
+        try:
+            usable[key] = check(table[key], value) if key in table else value
+        except ConfigurationError as error:
+            why = error.message.removeprefix(f"{key}: ")
+            raise UsageError(
+                f"{flags.get(key, key)}: {why}", hint=error.hint, code=_CODE
+            ) from error
+    return usable
 
 
 def _ca(given: Arguments) -> dict[str, Value]:
@@ -192,7 +230,7 @@ def _standalone(given: Arguments) -> dict[str, Value]:
 
 
 def _webroot(given: Arguments, names: tuple[str, ...]) -> dict[str, Value]:
-    if given.webroot is None and not given.webroots:
+    if "" in (given.webroot, *given.webroots.values()) or not (given.webroot or given.webroots):
         raise UsageError(
             "--webroot needs the directory that the web server serves",
             hint="Give it with -w DIR.",
@@ -255,7 +293,7 @@ def _dns(given: Arguments, plugin: str) -> dict[str, Value]:
         )
     seconds = given.values.get(f"{prefix}_propagation_seconds")
     if seconds is not None and seconds > _LONGEST_LOOK:
-        found["challenge.dns_propagation_timeout"] = float(seconds)
+        found["challenge.dns_propagation_timeout"] = seconds
     return found
 
 

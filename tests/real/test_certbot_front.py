@@ -135,6 +135,28 @@ def test_more_names_need_a_word_of_agreement(place: Place) -> None:
     assert "Domains: a.example b.example" in place.certbot("certificates").stdout
 
 
+@pytest.mark.parametrize("flag", ["--deploy-hook", "--preferred-chain", "--pre-hook"])
+def test_a_value_that_could_not_be_read_again_is_refused_and_nothing_is_saved(
+    flag: str, place: Place
+) -> None:
+    done = place.certonly("-d", "a.example", flag, "one\ntwo", "-n")
+
+    assert done.exit_status == 1
+    assert f"{flag}: 'one\\ntwo' is not a line of text" in done.stderr
+    assert place.certbot("certificates").stdout == "No certificates found.\n"
+
+
+def test_a_name_in_unicode_for_a_certificate_is_found_by_every_subcommand(place: Place) -> None:
+    issued = place.certonly("-d", "b\xfccher.example", "--cert-name", "b\xfccher", "-n")
+    listed = place.certbot("certificates", "--cert-name", "b\xfccher")
+    deleted = place.certbot("delete", "--cert-name", "b\xfccher", "-n")
+
+    assert [each.exit_status for each in (issued, listed, deleted)] == [0, 0, 0]
+    assert "Successfully received certificate." in issued.stdout
+    assert "live/xn--bcher-kva/fullchain.pem" in listed.stdout
+    assert not place.live("xn--bcher-kva").exists()
+
+
 def test_a_person_is_asked_instead(place: Place) -> None:
     place.certonly("-d", "a.example", "-n")
 
@@ -278,6 +300,8 @@ def test_a_file_of_defaults_that_others_can_write_is_refused(place: Place) -> No
         ("certonly -d a.example -n", 1, "--standalone"),
         ("certonly -a dns-hetzner -d a.example -n", 1, "dns-hetzner"),
         ("certonly --manual -d a.example -n", 1, "--manual-auth-hook"),
+        ("certonly --standalone --http-01-port 99999 -d a.example -n", 1, "--http-01-port"),
+        ("certonly --webroot --webroot-path= -d a.example -n", 1, "-w DIR"),
         ("run --standalone -d a.example -n", 1, "certonly"),
         ("run --nginx --dry-run -d a.example -n", 1, "--dry-run"),
         ("renew -d a.example", 1, "--cert-name"),

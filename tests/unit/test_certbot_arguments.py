@@ -149,3 +149,8 @@ def test_a_flag_that_cannot_be_honoured_is_named(flag: str) -> None:
 def test_what_certbot_does_not_know_is_an_error(words: str) -> None:
     with pytest.raises(UsageError):
         parse(words.split())
+
+
+def test_a_map_that_is_nested_too_deeply_is_an_error() -> None:
+    with pytest.raises(UsageError, match="takes a JSON object"):
+        parse(["certonly", "--webroot-map", "[" * 100_000])

@@ -36,6 +36,8 @@ from certctl.rules.certbot_options import (
         ("certonly --preferred-profile p --required-profile r", {"required_profile": "r"}),
         ("certonly --issuance-timeout 300", {"order_timeout": 300.0}),
         ("renew --renew-hook x", {"deploy.deploy_hook": "x"}),
+        ("renew --deploy-hook=", {"deploy.deploy_hook": ""}),
+        ("certonly --preferred-chain= --eab-kid= --account=", {}),
         (
             "certonly --eab-kid k --eab-hmac-key s --agree-tos",
             {
