@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from certctl.importers.system import WAY, Draft
+from certctl.importers.system import WAY, Draft, port_of
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.text import printable, quoted
 from certctl.rules.certbot_credentials import of_plugin
@@ -87,8 +87,8 @@ def _standalone(draft: Draft, parameters: Mapping[str, object]) -> None:
     draft.options["challenge.method"] = "standalone"
     port = text_of(parameters.get("http01_port"))
     address = text_of(parameters.get("http01_address"))
-    if port is not None and port.isdigit() and port != "80":
-        draft.options["challenge.http_port"] = int(port)
+    if port is not None and port != "80":
+        draft.options["challenge.http_port"] = port_of(port)
     if address is not None:
         draft.options["challenge.http_address"] = address
 

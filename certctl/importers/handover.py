@@ -23,6 +23,7 @@ from certctl.model.certificate import Material
 from certctl.model.errors import LockHeld, StoreError
 from certctl.model.importing import ImportRecord, StopRenewal, TakenPath
 from certctl.model.ports import Clock
+from certctl.model.text import printable
 from certctl.rules import keys
 from certctl.system.effective_user import acting_as
 from certctl.system.file_errors import as_store_error
@@ -42,6 +43,7 @@ MARK = "#imported "
 _OURS = b"certctl\n"
 _POLL_SECONDS = 0.2
 _KINDS = ("cert", "chain", "fullchain", "privkey")
+_VERSION = re.compile(r"(?:cert|chain|fullchain|privkey)([0-9]{1,9})\.pem")
 
 
 def taken_paths(record: ImportRecord, copied: frozenset[str]) -> tuple[TakenPath, ...]:
@@ -168,10 +170,8 @@ def next_version(record: ImportRecord, now: int) -> str:
     numbers = [0]
     if record.archive is not None:
         with as_store_error("list", record.archive), suppress(FileNotFoundError):
-            for name in os.listdir(record.archive):  # noqa: PTH208 - only names are needed
-                digits = "".join(filter(str.isdigit, name.removesuffix(".pem")))
-                if name.endswith(".pem") and digits:
-                    numbers.append(int(digits))
+            names = os.listdir(record.archive)  # noqa: PTH208 - only names are needed
+            numbers += [int(each[1]) for each in map(_VERSION.fullmatch, names) if each]
     return str(max(numbers) + 1)
 
 
@@ -306,7 +306,8 @@ def _contains(line: str, stop: StopRenewal) -> bool:
     return (
         f" {stop.line} " in f" {' '.join(line.partition(' #')[0].lower().split())} "
         if (stop.line is not None and stop.path.endswith("domains.txt"))
-        else stop.line is not None and stop.line in line
+        # as the line was read: its spaces and tabs count as one space
+        else stop.line is not None and printable(stop.line, LIMIT) in printable(line, LIMIT)
     )
 
 

@@ -16,14 +16,20 @@ from certctl.model.importing import FoundSchedule, StopRenewal
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import printable
 
-_CRON_FILES = ("/etc/crontab", "/etc/anacrontab")
+_ANACRONTAB = "/etc/anacrontab"
+_CRON_FILES = ("/etc/crontab", _ANACRONTAB)
 _SCRIPT_DIRECTORIES = (
     "/etc/cron.hourly",
     "/etc/cron.daily",
     "/etc/cron.weekly",
     "/etc/cron.monthly",
 )
-_SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")
+_SPOOLS = (
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron/tabs",
+    "/var/spool/cron",
+    "/etc/crontabs",  # of BusyBox
+)
 _UNITS = (
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -32,7 +38,10 @@ _UNITS = (
     "/lib/systemd/system",
 )
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)\Z")
-_TIMES = re.compile(r"\s*(?:@[a-z]+|(?:[-0-9*,/A-Za-z]+\s+){4}[-0-9*,/A-Za-z]+)\s+(.*)\Z")
+_TIMES = re.compile(r"\s*(?:@[a-z_]+|(?:[-~0-9*,/A-Za-z]+\s+){4}[-~0-9*,/A-Za-z]+)\s+(.*)\Z")
+_JOB = re.compile(r"\s*(?:@[a-z]+|[0-9]+)\s+[0-9]+\s+\S+\s+(.*)\Z")
+"""A line of anacrontab: period, delay and name of the job before its command."""
+
 _MAX_LINE = 4000
 _PREFIX_WORDS = 6
 """How far into a command its program is looked for: behind `sudo -u USER` and the like."""
@@ -176,7 +185,7 @@ _Line = tuple[str, str, str, bool, Mapping[str, str]]
 
 
 def _cron(tree: Tree) -> Iterator[_Line]:
-    files = [(each, True) for each in _CRON_FILES]
+    files = [(each, each != _ANACRONTAB) for each in _CRON_FILES]
     # cron skips names with a dot in them, such as old configuration files of packages
     files += [
         (f"/etc/cron.d/{each}", True) for each in tree.files("/etc/cron.d") if "." not in each
@@ -186,14 +195,14 @@ def _cron(tree: Tree) -> Iterator[_Line]:
     for path, has_user in files:
         environment: dict[str, str] = {}
         for line in _lines(tree, path):
-            times = _TIMES.match(line)
+            times = (_JOB if path == _ANACRONTAB else _TIMES).match(line)
             if times is None:
                 if (assignment := _ASSIGNMENT.match(line)) is not None:
                     environment[assignment[1]] = assignment[2].strip().strip("\"'")
                 continue
             command = times[1]
             if has_user:
-                command = command.partition(" ")[2].strip()
+                command = "".join(command.split(None, 1)[1:])
             yield (
                 path,
                 "cron",

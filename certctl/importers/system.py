@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
-from urllib.parse import urlsplit
 
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.certificate import CertificateFacts, Material
@@ -23,8 +22,8 @@ from certctl.model.importing import (
 )
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import KeyType
-from certctl.model.text import quoted
-from certctl.model.urls import is_loopback
+from certctl.model.text import printable, quoted
+from certctl.model.urls import is_loopback, url_parts, without_password
 from certctl.model.values import Value
 
 _BLOCK = re.compile(
@@ -44,13 +43,20 @@ WAY = "--webroot DIR, --standalone or --dns PROVIDER"
 
 def current_ca(url: str | None) -> str | None:
     """Return the directory URL that has taken the place of another one since."""
-    return url and _GONE.get(urlsplit(url).netloc, url)
+    return url and _GONE.get(url_parts(url).netloc, url)
 
 
 def is_secure(url: str) -> bool:
     """Return whether a CA can be asked at a URL."""
-    parts = urlsplit(url)
+    parts = url_parts(url)
+    if not parts.hostname or "@" in parts.netloc or " " in url or not url.isprintable():
+        return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
+
+
+def port_of(text: str) -> Value:
+    """Return a port that a client wrote; a text that cannot be one as it is, to be asked about."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else printable(text, 40)
 
 
 @dataclass(frozen=True)
@@ -245,7 +251,9 @@ class Draft:
         """Follow a CA to its current directory, and ask for one that cannot be used."""
         self.ca = current_ca(self.ca)
         if self.ca is not None and not is_secure(self.ca):
-            self.ask(f"its CA {quoted(self.ca)} is not a URL with https", "--ca CA")
+            self.ask(
+                f"its CA {quoted(without_password(self.ca))} is not a URL with https", "--ca CA"
+            )
             self.ca = None
 
     def _check_wildcards(self) -> None:

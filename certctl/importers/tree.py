@@ -54,6 +54,8 @@ class Tree:
 
         Raises `Unreadable` if something is missing, or if a link leads out of `within`.
         """
+        if "\0" in path:
+            raise Unreadable(f"{_shown(path)}: no path has a null byte")
         limit = None if within is None else self.resolve(within)
         pending = list(PurePosixPath(path).parts[1:])
         done: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from certctl.model.errors import ConfigurationError
 
@@ -56,6 +56,16 @@ def without_password(text: str) -> str:
     before, at, shown = text.rpartition("@")
     scheme, separator, _ = before.partition("://")
     return f"{scheme}{separator}{shown}" if at and separator else shown
+
+
+def url_parts(text: str) -> SplitResult:
+    """Return the parts of what may be no URL; if it is none, they are all empty."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.port != 0  # raises for a port that is no number
+    except ValueError:
+        usable = False
+    return parts if usable else SplitResult("", "", "", "", "")
 
 
 def is_loopback(host: str | None) -> bool:

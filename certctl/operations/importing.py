@@ -80,7 +80,7 @@ def take_over(
     held.check_access(spec)
     record = _record(found, found.facts, spec, run)
     with client_lock(record, run):
-        _require_unchanged(found)
+        _require_unchanged(found, record)
         copied = frozenset(each.to for each in spec.deploy.copies)
         record = replace(record, paths=handover.taken_paths(record, copied))
         targets = _targets(spec, machine, record.paths, run)
@@ -146,13 +146,16 @@ def _record(
     )
 
 
-def _require_unchanged(found: FoundCertificate) -> None:
-    """Raise `UsageError` if the client has changed the certificate since it was read; its lock is
-    held now.
+def _require_unchanged(found: FoundCertificate, record: ImportRecord) -> None:
+    """Raise `UsageError` if the client has changed the certificate since it was read, or if what
+    makes it renew it is not where it was; its lock is held now.
     """
     with acting_as(found.owner):
         pair = read_pair(Tree(Path("/")), found.files, found.home)
     same = found.facts is not None and pair.facts is not None
+    if record.stop is not None:
+        with acting_as(record.acting(record.stop.path)):
+            same = same and handover.is_renewing(record.stop)
     if not (same and pair.facts == found.facts):
         raise UsageError(
             f"{found.client} has changed {found.name} meanwhile; it was not taken over",

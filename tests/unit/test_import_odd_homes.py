@@ -433,3 +433,47 @@ def test_what_a_person_has_to_do_is_not_settled_by_options(tmp_path: Path) -> No
 
     with pytest.raises(Exception, match="would go on renewing it with lego"):
         choose(machine, ["a.example.org"], {"challenge.method": "standalone"}, Consent(terms=True))
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        "authenticator = standalone\nserver = https://[bad/directory\n",
+        "authenticator = standalone\nserver = https://ca.example.org:port/directory\n",
+        f"{STANDALONE}http01_port = \N{SUPERSCRIPT TWO}\n",
+        f"{STANDALONE}http01_port = {'9' * 5000}\n",
+        f"version = \N{SUPERSCRIPT TWO}\n[renewalparams]\n{STANDALONE}".encode(),
+        f"fullchain = /etc/letsencrypt/live/a\0b\n[renewalparams]\n{STANDALONE}".encode(),
+    ],
+    ids=["CA", "port of the CA", "digit", "long number", "version", "null byte"],
+)
+def test_a_value_that_no_client_writes_stops_no_other_certificate(
+    tmp_path: Path, conf: str | bytes
+) -> None:
+    lineage(tmp_path, "odd.example.org", conf)
+    lineage(tmp_path, "good.example.org", STANDALONE)
+
+    every = found(tmp_path)
+
+    assert every.keys() == {"odd.example.org", "good.example.org"}
+    assert asked(every["good.example.org"]) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("etc/crontab", "0 3 * * *\troot\tcertbot renew -q"),
+        ("etc/cron.d/certbot", "0~59 3 * * * root certbot renew -q"),
+        ("etc/anacrontab", "7 10 certificates certbot renew -q"),
+        ("etc/crontabs/root", "0 3 * * * certbot renew -q"),
+    ],
+    ids=["tabs", "random minute", "anacron", "BusyBox"],
+)
+def test_a_line_of_cron_is_found_in_every_notation(tmp_path: Path, file: str, line: str) -> None:
+    lineage(tmp_path, "a.example.org", STANDALONE)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"{line}\n")
+
+    (schedule,) = find_machine(tmp_path, None).schedules
+
+    assert (schedule.where, schedule.command) == (f"/{file}", "certbot renew -q")

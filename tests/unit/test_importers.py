@@ -267,11 +267,12 @@ long.name.example > alias
     ("name", "text", "line", "number"),
     [
         ("lego", CRONTAB, "lego -d b.example renew", 2),
+        ("lego", "0 1 * * *\tlego  -d\ta.example renew\n", "lego -d a.example renew", 0),
         ("domains.txt", DOMAINS, "a.example www.a.example", 1),
         ("domains.txt", DOMAINS, "a.example.org", 2),
         ("domains.txt", DOMAINS, "long.name.example", 3),
     ],
-    ids=["crontab", "two names", "one name", "alias"],
+    ids=["crontab", "tabs", "two names", "one name", "alias"],
 )
 def test_a_line_is_commented_out_and_comes_back(
     tmp_path: Path, name: str, text: str, line: str, number: int

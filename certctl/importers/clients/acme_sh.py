@@ -11,11 +11,18 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from certctl.importers.accounts import read_account, read_json
 from certctl.importers.schedules import flag_values, words_of
-from certctl.importers.system import WAY, Draft, ImportSystem, Pair, current_ca, read_pair
+from certctl.importers.system import (
+    WAY,
+    Draft,
+    ImportSystem,
+    Pair,
+    current_ca,
+    port_of,
+    read_pair,
+)
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.importing import (
     FoundAccount,
@@ -25,6 +32,7 @@ from certctl.model.importing import (
     StopRenewal,
 )
 from certctl.model.text import quoted
+from certctl.model.urls import url_parts
 from certctl.model.values import Value
 
 NAME = "acme.sh"
@@ -276,8 +284,8 @@ def _kind(way: str) -> str:
 def _standalone_options(draft: Draft, conf: Mapping[str, str], prefix: str) -> None:
     port = conf.get("Le_HTTPPort" if prefix == "http" else "Le_TLSPort", "")
     usual = "80" if prefix == "http" else "443"
-    if port.isdigit() and port != usual:
-        draft.options[f"challenge.{prefix}_port"] = int(port)
+    if port not in ("", usual):
+        draft.options[f"challenge.{prefix}_port"] = port_of(port)
     address = conf.get("Le_LocalAddress", "").strip(",")
     if address:
         draft.options[f"challenge.{prefix}_address"] = address
@@ -392,7 +400,7 @@ def _directory_url(place: str, account_url: str) -> str:
     port, which the account's URL has.
     """
     host, slash, path = place.partition("/")
-    parts = urlsplit(account_url)
+    parts = url_parts(account_url)
     return f"https://{parts.netloc if parts.hostname == host else host}{slash}{path}"
 
 

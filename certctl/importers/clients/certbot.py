@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 from certctl.importers.accounts import read_account, read_json, text_at
 from certctl.importers.certbot_settings import options, parsed, text_of, validation
@@ -26,6 +25,7 @@ from certctl.model.importing import (
     FoundHook,
     StopRenewal,
 )
+from certctl.model.urls import url_parts
 
 NAME = "certbot"
 HOMES = ("/etc/letsencrypt", "/usr/local/etc/letsencrypt")
@@ -222,8 +222,8 @@ def _version_key(version: str) -> tuple[int, ...]:
 
 
 def _say_version(draft: Draft, version: str | None) -> None:
-    major = (version or "0").partition(".")[0]
-    if major.isdigit() and int(major) > _KNOWN_VERSION:
+    major = re.match(r"([0-9]{1,9})(?:\.|\Z)", version or "")
+    if major is not None and int(major[1]) > _KNOWN_VERSION:
         draft.notes.append(
             f"its configuration was written by certbot {version}, which is newer than what certctl"
             " knows: settings that it does not know are left out"
@@ -311,7 +311,7 @@ def _accounts(tree: Tree, home: str, problems: list[str]) -> Iterator[FoundAccou
             problems.append(str(error))
         ca = current_ca(f"https://{place}")
         # an account of ACMEv1 has another URL at the CA's current directory
-        usable = uri is not None and urlsplit(uri).scheme == "https" and ca == f"https://{place}"
+        usable = uri is not None and url_parts(uri).scheme == "https" and ca == f"https://{place}"
         account = read_account(
             tree,
             home,

@@ -29,6 +29,9 @@ from certctl.model.text import printable
 NAME = "dehydrated"
 HOMES = ("/etc/dehydrated", "/usr/local/etc/dehydrated", "/opt/dehydrated", "/root/dehydrated")
 WORDS = ("dehydrated",)
+_LONGEST = 4096
+"""The longest value of a setting; a value can have other ones in it several times over."""
+
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Z][A-Z0-9_]*)=(.*)\Z")
 _REFERENCE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\}?")
 _PRESETS = {
@@ -78,7 +81,7 @@ class _Config:
         if any(each not in self.values for each in _REFERENCE.findall(match[1])):
             return None
         value = _REFERENCE.sub(lambda found: self.values[found[1]], match[1])
-        return None if "$" in value else value
+        return None if "$" in value or len(value) > _LONGEST else value
 
 
 def homes(system: ImportSystem) -> Sequence[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from certctl.importers.accounts import inner, read_account, read_json, text_at
 from certctl.importers.schedules import (
@@ -18,7 +17,7 @@ from certctl.importers.schedules import (
     runs_of,
     stop_line,
 )
-from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
+from certctl.importers.system import WAY, Draft, ImportSystem, port_of, read_pair
 from certctl.importers.tree import Unreadable
 from certctl.model.importing import (
     FoundAccount,
@@ -28,6 +27,7 @@ from certctl.model.importing import (
     FoundSchedule,
 )
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.urls import url_parts
 
 NAME = "lego"
 HOMES = ("/var/lib/lego", "/etc/lego", "/root/.lego", "/root/lego", "/.lego", "/lego")
@@ -104,7 +104,7 @@ def _commands(system: ImportSystem) -> list[_Command]:
 def _accounts(system: ImportSystem, home: str, problems: list[str]) -> Iterator[FoundAccount]:
     tree = system.tree
     servers = {
-        urlsplit(value).netloc.replace(":", "_"): value  # as lego names directories
+        url_parts(value).netloc.replace(":", "_"): value  # as lego names directories
         for each in _commands(system)
         for value in each.values("--server", "-s")
     }
@@ -219,8 +219,8 @@ def _account(
     accounts: Sequence[FoundAccount],
     command: _Command | None,
 ) -> None:
-    host = urlsplit(text_at(document, "certUrl") or "").netloc
-    possible = [each for each in accounts if each.url and urlsplit(each.url).netloc == host]
+    host = url_parts(text_at(document, "certUrl") or "").netloc
+    possible = [each for each in accounts if each.url and url_parts(each.url).netloc == host]
     email = command.value("--email", "-m") if command is not None else None
     chosen = [each for each in possible if each.id == email] or possible
     draft.ca = next((each.ca for each in chosen if each.ca), None)
@@ -295,8 +295,8 @@ def _way(draft: Draft, command: _Command) -> None:
         draft.method = "standalone"
         draft.options["challenge.method"] = "standalone"
         port = (command.value("--http.port") or "").rpartition(":")[2]
-        if port.isdigit() and port != "80":
-            draft.options["challenge.http_port"] = int(port)
+        if port not in ("", "80"):
+            draft.options["challenge.http_port"] = port_of(port)
     elif command.has("--tls"):
         draft.method = "tls-alpn"
         draft.options["challenge.method"] = "tls-alpn"
