@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -92,9 +93,10 @@ WAYS = (
 
 
 def corrected(stderr: str) -> None:
-    """Type what the hint says."""
-    hint = stderr.partition("hint: ")[2].strip()
-    subprocess.run(["/bin/sh", "-ec", hint], check=True)
+    """Type what the hint says; an hourly `renew` puts it at the end of its one line."""
+    hint = re.search(r" hint: (.+)", stderr) or re.search(r"\(([^()]+)\)\n\Z", stderr)
+    assert hint is not None, stderr
+    subprocess.run(["/bin/sh", "-ec", hint[1]], check=True)
 
 
 # The home directory, and what is above it.
