@@ -198,7 +198,7 @@ def _warn(given: Arguments, invocation: Invocation) -> None:
 
 
 class _Answers:
-    """Standard input that is asked although it is no terminal."""
+    """Standard input that is asked although it is not a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -62,7 +62,7 @@ def url_parts(text: str) -> SplitResult:
     """Return the parts of what may be no URL; if it is none, they are all empty."""
     try:
         parts = urlsplit(text)
-        usable = parts.port != 0  # raises for a port that is no number
+        usable = parts.port != 0  # raises for a port that is not a number
     except ValueError:
         usable = False
     return parts if usable else SplitResult("", "", "", "", "")

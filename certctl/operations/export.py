@@ -48,7 +48,7 @@ def export(
 def write(path: Path, data: bytes, format_: CopyFormat, *, force: bool) -> None:
     """Write an export; one with a private key is readable by its owner only.
 
-    Raises `UsageError` if the file exists, unless with `force`, or is no regular file;
+    Raises `UsageError` if the file exists, unless with `force`, or is not a regular file;
     `ConfigurationError` if other users can write to its directory; `StoreError`.
     """
     require_replaceable(path)

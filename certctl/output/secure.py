@@ -170,7 +170,7 @@ def _names(done: SecureResult) -> list[str]:
 
 
 def _public(found: ProbeResult) -> str:
-    """Return what an address in DNS presented. It is no error: routers and CDNs are in between."""
+    """Return what an address in DNS presented. Routers and CDNs may be in between."""
     where = f"{found.server_name} at {found.address}" if found.address else found.server_name
     if found.error is None:
         return f"{where}, its address in DNS: the new certificate is served."

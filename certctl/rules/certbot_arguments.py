@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str], files: Sequence[tuple[str, str]] = ()) -> Ar
     """Return the command line, with what `files` say for flags that are not on it; each is a path
     and the text of a file like `cli.ini`, of which later ones come first.
 
-    Raises `UsageError` for what is no flag of certbot, and for a flag that cannot be honoured.
+    Raises `UsageError` for what is not a flag of certbot, and for a flag that cannot be honoured.
     """
     subcommand, rest = _subcommand(arguments)
     parser = _parser()

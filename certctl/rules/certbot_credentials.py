@@ -60,7 +60,7 @@ def of_file(text: str) -> tuple[str, dict[str, str]] | None:
 
 
 def _service_account(text: str) -> tuple[str, dict[str, str]] | None:
-    """Return what the key of a service account is to Google's provider; None if it is no such key.
+    """Return the options of Google's provider for the key of a service account; None for others.
 
     The provider wants the project in it too, which it has unless somebody removed it.
     """

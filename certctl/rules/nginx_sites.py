@@ -220,7 +220,7 @@ def servers_of_dump(dump: bytes) -> tuple[tuple[Listen, ...], ...]:
 
 
 def main_file_of_dump(dump: bytes) -> str | None:
-    """Return the path of the main file in the output of `nginx -T`; None if it is no dump."""
+    """Return the path of the main file in the output of `nginx -T`; None if it names none."""
     found = re.search(rb"^# configuration file (/.*):$", dump, re.MULTILINE)
     return None if found is None else found[1].decode("utf-8", "surrogateescape")
 

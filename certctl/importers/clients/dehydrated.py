@@ -56,7 +56,7 @@ class _Config:
     unknown: list[str] = field(default_factory=list)
 
     def add(self, text: str, where: str) -> None:
-        """Read a file's lines. A line that is no plain assignment is kept as not understood."""
+        """Read a file's lines. A line that is not a plain assignment is kept as not understood."""
         for line in text.replace("\\\n", " ").split("\n"):
             plain = line.strip()
             if not plain or plain.startswith("#"):
