@@ -1,15 +1,17 @@
 """Where this machine keeps the roots that its programs trust: the system's store, and the databases
 of browsers (NSS), which do not use it on Linux.
 
-A root is added under a name with a part of its fingerprint, so that only that one is removed again.
+A root is added under a name with a part of its fingerprint, so that only that one is removed again,
+and so that roots whose CA is gone are found.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +26,7 @@ from certctl.system.files import ensure_directory, write_atomic
 from certctl.system.process import run
 
 _PREFIX = "certctl-dev-ca-"
+_NAME = re.compile(rf"{_PREFIX}[0-9a-f]{{8}}\Z")
 _TIMEOUT = 60.0
 _NO_CERTUTIL = (
     "Install certutil: apt install libnss3-tools (Debian, Ubuntu), dnf install nss-tools (Fedora)."
@@ -83,23 +86,31 @@ class Machine:
 
 
 class Store(Protocol):
-    """A place with trusted roots. `add` and `remove` raise `CertctlError` if that fails."""
+    """A place with trusted roots. Methods raise `CertctlError` if it cannot be read or changed."""
 
     @property
     def title(self) -> str:
         """What uses it, and where it is."""
         ...
 
+    def names(self) -> list[str]:
+        """Return the names of all roots of development CAs that it has."""
+        ...
+
     def add(self, root: Root) -> Trust:
         """Trust a root."""
         ...
 
-    def remove(self, root: Root) -> Trust:
-        """Trust it no more."""
+    def remove(self, names: Collection[str]) -> Trust:
+        """Trust the roots of these names no more."""
         ...
 
-    def by_hand(self, root: Root, *, remove: bool) -> str:
-        """Return the command for a user who may become root."""
+    def adding(self, root: Root) -> str:
+        """Return the command that adds a root, for a user who may become root."""
+        ...
+
+    def removing(self, names: Collection[str]) -> str:
+        """Return the command that removes roots, for a user who may become root."""
         ...
 
 
@@ -160,21 +171,31 @@ class SystemStore:
             raise
         return Trust.CHANGED
 
-    def remove(self, root: Root) -> Trust:
-        path = self._path(root)
-        if _content(path) is None:
+    def remove(self, names: Collection[str]) -> Trust:
+        there = self._there(names)
+        if not there:
             return Trust.UNCHANGED
         if self.user_id != 0:
             return Trust.NEEDS_ROOT
-        path.unlink(missing_ok=True)
+        for each in there:
+            each.unlink(missing_ok=True)
         _run(self._removing)
         return Trust.CHANGED
 
-    def by_hand(self, root: Root, *, remove: bool) -> str:
-        path = shlex.quote(str(self._path(root)))
-        if remove:
-            return f"sudo rm {path} && sudo {shlex.join(self._removing)}"
-        return f"sudo cp {shlex.quote(str(root.path))} {path} && sudo {shlex.join(self.command)}"
+    def names(self) -> list[str]:
+        found = (each.stem for each in self.directory.glob(f"{_PREFIX}*.crt"))
+        return sorted(each for each in found if _NAME.match(each))
+
+    def adding(self, root: Root) -> str:
+        paths = shlex.join((str(root.path), str(self._path(root))))
+        return f"sudo cp {paths} && sudo {shlex.join(self.command)}"
+
+    def removing(self, names: Collection[str]) -> str:
+        paths = shlex.join(str(each) for each in self._there(names))
+        return f"sudo rm {paths} && sudo {shlex.join(self._removing)}"
+
+    def _there(self, names: Collection[str]) -> list[Path]:
+        return [self.directory / f"{each}.crt" for each in self.names() if each in names]
 
     @property
     def _removing(self) -> tuple[str, ...]:
@@ -202,24 +223,30 @@ class NssStore:
         if not (self.directory / "cert9.db").exists():
             ensure_directory(self.directory, mode=0o700)
             self._certutil("-N", "--empty-password")
-        elif self._has(root):
+        elif root.name in self.names():
             return Trust.UNCHANGED
         # C: trusted to issue certificates of servers.
         self._certutil("-A", "-n", root.name, "-t", "C,,", "-i", str(root.path))
         return Trust.CHANGED
 
-    def remove(self, root: Root) -> Trust:
-        if not (self.directory / "cert9.db").exists() or not self._has(root):
-            return Trust.UNCHANGED
-        self._certutil("-D", "-n", root.name)
-        return Trust.CHANGED
+    def remove(self, names: Collection[str]) -> Trust:
+        there = [each for each in self.names() if each in names]
+        for each in there:
+            self._certutil("-D", "-n", each)
+        return Trust.CHANGED if there else Trust.UNCHANGED
 
-    def by_hand(self, root: Root, *, remove: bool) -> str:  # noqa: ARG002 - never needs root
+    def names(self) -> list[str]:
+        if not (self.directory / "cert9.db").exists():
+            return []
+        lines = self._certutil("-L").splitlines()
+        nicknames = {line.split()[0] for line in lines if line.strip()}
+        return sorted(each for each in nicknames if _NAME.match(each))
+
+    def adding(self, root: Root) -> str:  # noqa: ARG002 - never needs root
         return ""
 
-    def _has(self, root: Root) -> bool:
-        listed = self._certutil("-L")
-        return any(line.split()[:1] == [root.name] for line in listed.splitlines())
+    def removing(self, names: Collection[str]) -> str:  # noqa: ARG002 - never needs root
+        return ""
 
     def _certutil(self, *arguments: str) -> str:
         program = shutil.which("certutil", path=self.path)

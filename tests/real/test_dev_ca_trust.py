@@ -118,6 +118,52 @@ def _accepts(port: int) -> bool:
 
 
 @pytest.mark.skipif(not possible(), reason="a mount namespace needs root on Linux")
+def test_the_root_of_a_ca_that_was_deleted_is_found_and_removed(user: Path, tmp_path: Path) -> None:
+    require("certutil")
+    profile = user / ".mozilla/firefox/abc.default"
+    profile.mkdir(parents=True)
+    new = ["-N", "--empty-password", "-d", f"sql:{profile}"]
+    subprocess.run([program("certutil"), *new], check=True)
+    state = user / ".config/certctl/dev-ca"
+    listed = f"{{ ls {_SYSTEM} | grep certctl-dev-ca; {_listing(profile)}; }} | sort | uniq -c"
+
+    said = _run(
+        f"""
+        certctl dev-ca install
+        rm -r {state}
+        certctl dev-ca uninstall 2>&1 || echo "status $?"
+        certctl dev-ca install 2>&1 | grep '^warning: the roots of other'
+        certctl dev-ca uninstall 2>&1
+        echo one is left; {listed}
+        certctl dev-ca uninstall --all
+        {listed}
+        certctl dev-ca uninstall --all
+        """,
+        user,
+        tmp_path,
+    )
+
+    (old,) = set(re.findall(r"others are trusted: (certctl-dev-ca-\w{8})\n", said))
+    assert " hint: To remove all of them, run: certctl dev-ca uninstall --all\nstatus 1\n" in said
+    assert f"warning: the roots of other development CAs are trusted here too: {old};" in said
+    assert f"warning: the roots of other development CAs are still trusted: {old};" in said
+    *_, last = said.partition("one is left\n")
+    kept, _, after = last.partition(f"{old} is no longer trusted by:\n")
+    assert re.sub(r" +", " ", kept).splitlines() == [f" 1 {old}", f" 1 {old}.crt"]
+    *changed, none = after.splitlines()
+    assert f"  the system, in {_SYSTEM}" in changed
+    assert f"  Firefox, in {profile}" in changed
+    assert none == "No root of a development CA is trusted here."
+
+
+_SYSTEM = Path("/usr/local/share/ca-certificates")
+
+
+def _listing(directory: Path) -> str:
+    return f"certutil -L -d sql:{directory} | grep -o 'certctl-dev-ca-[0-9a-f]*'"
+
+
+@pytest.mark.skipif(not possible(), reason="a mount namespace needs root on Linux")
 def test_curl_trusts_the_system_store_until_uninstall(user: Path, tmp_path: Path) -> None:
     require("certutil", "curl", "openssl")
     _run("certctl issue localhost --ca dev", user, tmp_path)
@@ -166,7 +212,7 @@ def test_firefox_has_a_database_in_each_profile(user: Path, root: Root) -> None:
 
     came = [(store.add(root), store.add(root)) for store in found]
     listed = [_nickname_listed(each) for each in profiles]
-    went = [(store.remove(root), store.remove(root)) for store in found]
+    went = [(store.remove([root.name]), store.remove([root.name])) for store in found]
 
     assert [each.directory for each in found] == profiles
     assert came == went == [(Trust.CHANGED, Trust.UNCHANGED)] * 2
@@ -179,10 +225,11 @@ def test_a_user_who_is_not_root_is_told_the_commands(tmp_path: Path, root: Root)
     path = tmp_path / f"{root.name}.crt"
 
     assert store.add(root) is Trust.NEEDS_ROOT
-    assert store.by_hand(root, remove=False) == (
-        f"sudo cp {root.path} {path} && sudo update-ca-certificates"
-    )
+    assert store.adding(root) == f"sudo cp {root.path} {path} && sudo update-ca-certificates"
     assert not path.exists()
+    path.touch()
+    assert store.remove([root.name]) is Trust.NEEDS_ROOT
+    assert store.removing([root.name]) == (f"sudo rm {path} && sudo update-ca-certificates --fresh")
 
 
 def test_a_store_whose_command_fails_is_not_taken_for_done(tmp_path: Path, root: Root) -> None:

@@ -126,6 +126,15 @@ def install() -> None:
 
 @command.command("uninstall", cls=Command)
 @_state_option
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Remove the roots of all development CAs of certctl, also of those that are gone.",
+)
 @implemented_by("certctl.cli.actions.dev_ca_trust:uninstall")
 def uninstall() -> None:
-    """Remove what `install` added."""
+    """Remove what `install` added.
+
+    The root of a CA whose directory was deleted or moved stays trusted until --all removes it.
+    """
