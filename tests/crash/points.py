@@ -9,8 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,10 +72,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; the status is negative for a signal."""
+    """How a command ended; the status is negative for a signal.
+
+    `missed` is the call that was struck in place of the one that was meant, if there was one.
+    """
 
     status: int
     output: str
+    missed: str = ""
 
 
 def points(
@@ -133,10 +138,31 @@ def mishap(
     threads: bool = False,
     inside: Sequence[str] = (),
 ) -> Ended:
-    """Run a command with a mishap at a point: `signal=KILL`, or `error=ENOSPC` and the like."""
+    """Run a command with a mishap at a point: `signal=KILL`, or `error=ENOSPC` and the like.
+
+    Threads do not take turns as they did when the points were found. So an error may strike the
+    opening of one of Python's own files instead, which shows nothing.
+    """
     inject = f"inject={point.call}:{how}:when={point.number}"
-    options = ("-o", os.devnull, "-e", f"trace={point.call}", "-e", inject)
-    return _strace(options, arguments, home, threads=threads, inside=inside)
+    with tempfile.NamedTemporaryFile("r", prefix="struck-", errors="replace") as struck:
+        trace = struck.name if threads else os.devnull
+        options = ("-yy", "-o", trace, "-e", f"trace={point.call}", "-e", inject)
+        ended = _strace(options, arguments, home, threads=threads, inside=inside)
+        injected = _injected(struck) if point.call == "openat" else []
+    return replace(ended, missed="".join(each for each in injected if str(home) not in each))
+
+
+def _injected(trace: Iterable[str]) -> list[str]:
+    """The calls that an error was injected into; one that another thread cut in two is one line."""
+    found: list[str] = []
+    begun: dict[str, str] = {}
+    for line in trace:
+        thread = line.split(maxsplit=1)[0]
+        if "<unfinished ...>" in line:
+            begun[thread] = line
+        elif "(INJECTED)" in line:
+            found.append(begun.get(thread, "") + line if "resumed>" in line else line)
+    return found
 
 
 def certctl(arguments: Sequence[str], home: Path, *, inside: Sequence[str] = ()) -> Ended:
