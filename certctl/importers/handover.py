@@ -7,22 +7,19 @@ one rename, so that a path that programs read always leads to a whole file.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from threading import Event as StopEvent
 
 from certctl.importers.tree import LIMIT
 from certctl.model.certificate import Material
-from certctl.model.errors import LockHeld, StoreError
+from certctl.model.errors import StoreError
 from certctl.model.importing import ImportRecord, StopRenewal, TakenPath
-from certctl.model.ports import Clock
 from certctl.model.text import printable
 from certctl.rules import keys
 from certctl.system.effective_user import acting_as
@@ -32,6 +29,7 @@ from certctl.system.files import (
     fsync_directory,
     remove_file,
     rename,
+    temporary_for,
     temporary_name,
     write_atomic,
 )
@@ -40,8 +38,6 @@ from certctl.system.reading import read_regular
 MARK = "#imported "
 """What a line begins with that certctl has commented out."""
 
-_OURS = b"certctl\n"
-_POLL_SECONDS = 0.2
 _KINDS = ("cert", "chain", "fullchain", "privkey")
 _VERSION = re.compile(r"(?:cert|chain|fullchain|privkey)([0-9]{1,9})\.pem")
 
@@ -271,15 +267,45 @@ def _name_account(conf: Path, old: str, new: str) -> None:
 
 
 def remove_temporary_files(record: ImportRecord) -> None:
-    """Remove what a killed run left in the directories of the paths. Raises `StoreError`."""
-    for directory in {Path(each.path).parent for each in record.paths}:
-        names = {
-            Path(each.path).name for each in record.paths if Path(each.path).parent == directory
-        }
+    """Remove the temporary files that a killed run left beside every file of the client that is
+    changed when a certificate is taken over or given back. Raises `StoreError`.
+
+    The client's lock must be held, so that nobody else is changing them.
+    """
+    for directory, name in _written(record):
         with acting_as(record.acting(f"{directory}/")), as_store_error("list", directory):
-            for entry in list(directory.glob(".new-*")):
-                if any(entry.name.startswith(f".new-{name}-") for name in names):
-                    remove_file(entry)
+            try:
+                entries = os.listdir(directory)  # noqa: PTH208 - only names are needed
+            except FileNotFoundError:
+                continue
+            for entry in entries:
+                final = temporary_for(entry)
+                if final is not None and name.fullmatch(final):
+                    remove_file(directory / entry)
+
+
+def _written(record: ImportRecord) -> Iterator[tuple[Path, re.Pattern[str]]]:
+    """Yield the directories in which files of the client are written, with their names there."""
+    for each in record.paths:
+        place = Path(each.path)
+        yield place.parent, _named(place)
+        if each.target is not None:
+            yield place.parent / Path(each.target).parent, re.compile(rf"{each.kind}-?[0-9]+\.pem")
+    if record.stop is not None:
+        place = Path(os.path.realpath(record.stop.path))
+        yield place.parent, _named(place)
+    if record.lock is not None:
+        yield Path(record.lock).parent, _named(Path(record.lock))
+    if record.client == "certbot" and record.account_key_file is not None:
+        yield Path(record.home) / "renewal", re.compile(r".*\.conf(?:\.imported)?")
+        with suppress(OSError):
+            for account in Path(record.account_key_file).parents[1].iterdir():
+                if account.is_dir():
+                    yield account, re.compile(r"(?:meta|regr|private_key)\.json")
+
+
+def _named(path: Path) -> re.Pattern[str]:
+    return re.compile(re.escape(path.name[:200]))
 
 
 def _lines(stop: StopRenewal) -> list[str]:
@@ -309,68 +335,6 @@ def _contains(line: str, stop: StopRenewal) -> bool:
         # as the line was read: its spaces and tabs count as one space
         else stop.line is not None and printable(stop.line, LIMIT) in printable(line, LIMIT)
     )
-
-
-@contextmanager
-def client_lock(
-    record: ImportRecord, clock: Clock, stop: StopEvent, timeout: float
-) -> Iterator[None]:
-    """Hold the client's own lock, so that it does not run while its files are changed.
-
-    Raises `LockHeld` if it still runs after `timeout` seconds.
-    """
-    if record.lock is None or not Path(record.lock).parent.is_dir():
-        yield
-        return
-    path, deadline = Path(record.lock), clock.monotonic() + timeout
-    take = _take_certbot_lock if record.client == "certbot" else _take_lock_file
-    while (held := _taken_as(record, take, path)) is None:
-        if clock.monotonic() >= deadline or clock.wait(stop, _POLL_SECONDS):
-            raise LockHeld(
-                f"{record.client} is running: it holds {path}",
-                hint="Run the same command again once it has ended.",
-            )
-    try:
-        yield
-    finally:
-        with suppress(FileNotFoundError), acting_as(record.acting(record.lock)):
-            path.unlink()
-        os.close(held)
-
-
-def _taken_as(record: ImportRecord, take: Callable[[Path], int | None], path: Path) -> int | None:
-    with acting_as(record.acting(record.lock)):
-        return take(path)
-
-
-def _take_certbot_lock(path: Path) -> int | None:
-    """Lock the file as certbot does: an fcntl lock on a file that the holder removes at the end."""
-    with as_store_error("lock", path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        same = path.stat().st_ino == os.fstat(descriptor).st_ino
-    except (BlockingIOError, PermissionError, FileNotFoundError):
-        same = False
-    if same:
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _take_lock_file(path: Path) -> int | None:
-    """Create the file as dehydrated does; one that a killed run of certctl left is replaced."""
-    with suppress(OSError):
-        if path.read_bytes() == _OURS:
-            path.unlink()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return None
-    except OSError as error:
-        raise StoreError(f"cannot create {path}: {error.strerror}") from error
-    os.write(descriptor, _OURS)
-    return descriptor
 
 
 def hook_links(home: Path, hooks: list[tuple[str, str]]) -> dict[Path, str]:

@@ -199,8 +199,10 @@ class FoundMachine:
 class ImportState(StrEnum):
     """How far an import is: the other client renews the certificate before the first step of
     `HANDING_OVER` that touches its configuration, and again after the last one of `GIVING_BACK`.
+    When `PREPARING`, nothing is changed yet but that the other client's lock may be held.
     """
 
+    PREPARING = "preparing"
     HANDING_OVER = "handing over"
     DONE = "done"
     GIVING_BACK = "giving back"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from certctl.model.importing import FoundCertificate, ImportRecord, ImportState
 from certctl.model.lazy_dataclass import dataclass
 from certctl.operations.adopted_accounts import account_key
 from certctl.operations.import_finish import turn_on_again
+from certctl.operations.import_lock import client_lock, journalled_lock
 from certctl.operations.in_use import require_unused
 from certctl.rules.keys import key_sha256
 from certctl.system.effective_user import acting_as
@@ -46,8 +46,9 @@ def give_back(name: str, run: Run) -> Taken:
             code="usage.unknown_certificate",
         )
     require_unused(name, run)
-    with client_lock(record, run):
-        steps = _give_back_steps(record, held, run)
+    with journalled_lock(record, ImportState.GIVING_BACK, run) as begun:
+        steps = _give_back_steps(begun, held, run)
+    _forget(record, run)
     return Taken(None, name, tuple(steps))
 
 
@@ -56,6 +57,16 @@ def give_back_held(record: ImportRecord, held: Held, run: Run) -> None:
     with client_lock(record, run):
         handover.remove_temporary_files(record)
         _give_back_steps(record, held, run)
+    _forget(record, run)
+
+
+def _forget(record: ImportRecord, run: Run) -> None:
+    """Drop the record, once the client's lock is released."""
+    imports = run.services.machine.imports
+    others = [each for each in imports.all() if each.certificate != record.certificate]
+    if not any(each.home == record.home for each in others):
+        handover.leave_hooks(Path(run.services.tree.home), record.home)
+    imports.drop(record.certificate)
 
 
 def _give_back_steps(record: ImportRecord, held: Held, run: Run) -> list[tuple[str, str]]:
@@ -63,10 +74,9 @@ def _give_back_steps(record: ImportRecord, held: Held, run: Run) -> list[tuple[s
     live = held.live
     if live is not None:
         changed = live.facts.sha256 != record.taken_sha256
-        if record.state is not ImportState.GIVING_BACK:
+        if changed and record.given_back is None:
             now = int(run.services.clock.now().timestamp())
-            number = handover.next_version(record, now) if changed else None
-            record = replace(record, state=ImportState.GIVING_BACK, given_back=number)
+            record = replace(record, given_back=handover.next_version(record, now))
             imports.save(record)
         if changed:
             handover.give_back(record, held.material(live.number))
@@ -85,9 +95,6 @@ def _give_back_steps(record: ImportRecord, held: Held, run: Run) -> list[tuple[s
     steps += [
         (record.client, f"{each} runs it again") for each in turn_on_again(record.client, run)
     ]
-    imports.drop(record.certificate)
-    if not any(each.home == record.home for each in imports.all()):
-        handover.leave_hooks(Path(run.services.tree.home), record.home)
     return steps
 
 
@@ -118,9 +125,3 @@ def _give_account_back(record: ImportRecord, run: Run) -> list[tuple[str, str]]:
         record.certificate,
     )
     return []
-
-
-def client_lock(record: ImportRecord, run: Run) -> AbstractContextManager[None]:
-    """Return the client's own lock, to be held while its files are changed."""
-    seconds = run.services.settings.seconds("lock_timeout")
-    return handover.client_lock(record, run.services.clock, run.stop, seconds)

@@ -41,6 +41,7 @@ from certctl.model.names import parse_identifiers
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.operations.adopted_accounts import account_of, account_text
+from certctl.operations.import_lock import client_lock, journalled_lock
 from certctl.operations.import_spec import (
     account_url_of,
     choices_of,
@@ -51,7 +52,7 @@ from certctl.operations.import_spec import (
     spec_of,
     version_of,
 )
-from certctl.operations.import_undo import Taken, client_lock, give_back_held
+from certctl.operations.import_undo import Taken, give_back_held
 from certctl.rules.service_address import format_service
 from certctl.system.effective_user import acting_as
 from certctl.system.trust import check_trusted
@@ -79,11 +80,8 @@ def take_over(
     spec = spec_of(held.name, found.facts.identifiers, choices, run)
     held.check_access(spec)
     record = _record(found, found.facts, spec, run)
-    with client_lock(record, run):
-        _require_unchanged(found, record)
-        copied = frozenset(each.to for each in spec.deploy.copies)
-        record = replace(record, paths=handover.taken_paths(record, copied))
-        targets = _targets(spec, machine, record.paths, run)
+    with journalled_lock(record, ImportState.PREPARING, run):
+        record, targets = _prepared(found, record, spec, machine, run)
         older = history_of(found, machine) if history else ()
         run.services.machine.imports.save(record)
         try:
@@ -95,7 +93,7 @@ def take_over(
         except CertctlError:
             _put_back(record, held, run)
             raise
-        run.services.machine.imports.save(replace(record, state=ImportState.DONE))
+    run.services.machine.imports.save(replace(record, state=ImportState.DONE))
     steps = [
         ("account", account_text(account)),
         ("version", f"{version.number} = {found.files.fullchain}; nothing was ordered"),
@@ -106,6 +104,22 @@ def take_over(
     ]
     remember(held, run)
     return Taken(found, held.name, tuple(steps))
+
+
+def _prepared(
+    found: FoundCertificate,
+    record: ImportRecord,
+    spec: CertificateSpec,
+    machine: FoundMachine,
+    run: Run,
+) -> tuple[ImportRecord, tuple[Target, ...]]:
+    """Return the record with the paths as they are, and the programs that read them. Raises
+    `CertctlError` if the certificate cannot be taken over as it was read.
+    """
+    _require_unchanged(found, record)
+    copied = frozenset(each.to for each in spec.deploy.copies)
+    record = replace(record, paths=handover.taken_paths(record, copied))
+    return record, _targets(spec, machine, record.paths, run)
 
 
 def _held(found: FoundCertificate, run: Run) -> Held:
@@ -216,14 +230,16 @@ def finish_interrupted(run: Run) -> list[str]:
                 continue
             if record.state is ImportState.GIVING_BACK:
                 give_back_held(record, held, run)
-            elif held.saved is None and not _was_stopped(record):
-                imports.drop(name)  # the other client had not been told yet
+            elif held.saved is None and not _was_begun(record):
+                with client_lock(record, run):  # the other client had not been told yet
+                    handover.remove_temporary_files(record)
+                imports.drop(name)
             else:
                 with client_lock(record, run):
                     handover.remove_temporary_files(record)
                     _hand_over(record, held, run)
                     mark_undeployed(held)
-                    imports.save(replace(record, state=ImportState.DONE))
+                imports.save(replace(record, state=ImportState.DONE))
                 finished.append(name)
         except Interrupted:
             raise
@@ -234,8 +250,9 @@ def finish_interrupted(run: Run) -> list[str]:
     return finished
 
 
-def _was_stopped(record: ImportRecord) -> bool:
-    return record.stop is None or handover.is_stopped(record.stop)
+def _was_begun(record: ImportRecord) -> bool:
+    stopped = record.stop is None or handover.is_stopped(record.stop)
+    return stopped and record.state is not ImportState.PREPARING
 
 
 def _put_back(record: ImportRecord, held: Held, run: Run) -> None:
@@ -243,7 +260,7 @@ def _put_back(record: ImportRecord, held: Held, run: Run) -> None:
     handover.restore_paths(record)
     held.delete()
     handover.start_client(record)
-    run.services.machine.imports.drop(record.certificate)
+    run.services.machine.imports.save(replace(record, state=ImportState.PREPARING))
 
 
 def _live(record: ImportRecord, run: Run) -> Path:
@@ -344,6 +361,7 @@ def repair(name: str, run: Run) -> list[str]:
         return []
     broken = handover.are_linked(record, _live(record, run))
     if broken:
-        with client_lock(record, run):
+        with journalled_lock(record, ImportState.HANDING_OVER, run):
             handover.link_paths(record, _live(record, run))
+        run.services.machine.imports.save(record)
     return broken

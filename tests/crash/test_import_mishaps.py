@@ -168,7 +168,8 @@ class Bench:
     def __init__(self, client: Client, directory: Path, authority: DevCaServer) -> None:
         require_strace()
         self.client, self._directory, self._authority = client, directory, authority
-        self._made = 0
+        self._home = directory / "home"
+        self._prepared: dict[object, Path] = {}
         self._points: dict[tuple[str, ...], Sequence[Point]] = {}
         self.base = directory / "base"
         self.base.mkdir(mode=0o711)
@@ -184,10 +185,32 @@ class Bench:
             (new,) = self.base.glob("accounts/*/*/key.pem")
             key.write_bytes(new.read_bytes())
 
-    def home(self, *before: Sequence[str]) -> Path:
-        """A copy of the homes, in which commands have been run."""
-        self._made += 1
-        home = self._directory / f"home-{self._made}"
+    def home(
+        self,
+        *before: Sequence[str],
+        interrupted: tuple[Point, Sequence[str]] | None = None,
+    ) -> Path:
+        """A copy of the homes, in which commands have been run, and one was killed at a point.
+
+        It is always at the same path, which the files name: so each is prepared only once.
+        """
+        shutil.rmtree(self._home, ignore_errors=True)
+        key = (before, interrupted)
+        if key not in self._prepared:
+            self._prepare(self._home, before, interrupted)
+            kept = self._directory / f"prepared-{len(self._prepared)}"
+            shutil.copytree(self._home, kept, symlinks=True)
+            self._prepared[key] = kept
+        else:
+            shutil.copytree(self._prepared[key], self._home, symlinks=True)
+        return self._home
+
+    def _prepare(
+        self,
+        home: Path,
+        before: Sequence[Sequence[str]],
+        interrupted: tuple[Point, Sequence[str]] | None,
+    ) -> None:
         shutil.copytree(self.base, home, symlinks=True)
         crontab(self.client, home, self._authority.directory_url)
         if self.client.name == "dehydrated":
@@ -195,7 +218,9 @@ class Bench:
             config.write_text(f"BASEDIR={home}/dehydrated\n{config.read_text()}")
         for each in before:
             self.run(each, home)
-        return home
+        if interrupted is not None:
+            point, arguments = interrupted
+            self.strike(point, KILL, arguments, home)
 
     def run(self, arguments: Sequence[str], home: Path) -> None:
         ended = certctl(self._with_home(arguments, home), home, inside=inside(home))
@@ -227,7 +252,7 @@ class Bench:
     ) -> Sequence[Point]:
         """The calls of a command, which are found out once for all its mishaps."""
         if tuple(arguments) not in self._points:
-            home = self._prepared(before, interrupted)
+            home = self.home(*before, interrupted=interrupted)
             self._points[tuple(arguments)] = points(
                 self._with_home(arguments, home),
                 home,
@@ -235,7 +260,6 @@ class Bench:
                 inside=inside(home),
                 places=(f"{CRON}/",),
             )
-            shutil.rmtree(home)
         return self._points[tuple(arguments)]
 
     def attempt(
@@ -251,7 +275,7 @@ class Bench:
         every = self.points(arguments, before, interrupted)
         found = [each for each in every if each.can(how)]
         for point in found if ALL else self.sample(found, how):
-            home = self._prepared(before, interrupted)
+            home = self.home(*before, interrupted=interrupted)
             ended = self.strike(point, how, arguments, home)
             about = f"{how} at {point}\n{ended.output}"
             self.check(home, about)
@@ -262,8 +286,7 @@ class Bench:
             assert self.client.orders(home) != self.ours(home), about
             unfinished = home / "imported" / "unfinished"
             assert not unfinished.is_dir() or not list(unfinished.iterdir()), about
-            assert not list((home / self.client.directory).rglob(".new-*")), about
-            shutil.rmtree(home)
+            assert self.leftovers(home) == [], about
         return len(found)
 
     def sample(self, found: Sequence[Point], how: str) -> Sequence[Point]:
@@ -272,14 +295,14 @@ class Bench:
         at = (2 * part + 1) * len(found) // (2 * len(MISHAPS))
         return found[at : at + 1]
 
-    def _prepared(
-        self, before: Sequence[Sequence[str]], interrupted: tuple[Point, Sequence[str]] | None
-    ) -> Path:
-        home = self.home(*before)
-        if interrupted is not None:
-            point, arguments = interrupted
-            self.strike(point, KILL, arguments, home)
-        return home
+    def leftovers(self, home: Path) -> list[Path]:
+        """Temporary files in the client's directories, and a lock that would stop it for ever."""
+        places = [home / self.client.directory, home / "cron.d"]
+        locks = [home / self.client.directory / each for each in ("lock", ".certbot.lock")]
+        return [
+            *(found for place in places for found in place.rglob(".new-*")),
+            *(each for each in locks if each.exists()),
+        ]
 
     def ours(self, home: Path) -> bool:
         return (home / "certificates" / f"{self.client.certificate}.toml").exists()
@@ -347,4 +370,3 @@ def test_a_mishap_while_turning_the_client_off_leaves_that_to_the_next_try(
         assert off == ["client.imported"], point
         assert (home / "cron.d/client").read_text() == line, point
         assert bench.client.orders(home), point
-        shutil.rmtree(home)
