@@ -34,6 +34,7 @@ from certctl.model.errors import CertctlError, Interrupted
 from certctl.model.events import Event, HookFinished
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import parse_identifiers
+from certctl.model.text import whole_number
 from certctl.model.values import Value
 from certctl.operations.accounts import register
 from certctl.operations.issue import IssueRequest, issue
@@ -311,9 +312,10 @@ def _proxy(live: Path, application_port: int) -> Iterator[tuple[subprocess.Popen
     )
     try:
         port = _first_line(process.stdout)
-        if not port.isdigit():
+        number = whole_number(port)
+        if number is None:
             raise DemoFailed("the proxy did not start")
-        yield process, int(port)
+        yield process, number
     finally:
         if process.stdin is not None:
             process.stdin.close()

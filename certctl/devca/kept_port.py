@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from certctl.model.text import whole_number
 from certctl.system.files import write_atomic
 from certctl.system.reading import read_own
 
@@ -35,4 +36,5 @@ class KeptPort:
 
     def _known(self) -> int | None:
         text = (read_own(self._path, 100) or b"").decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() and 0 < int(text) < 65536 else None
+        number = whole_number(text)
+        return number if number and number < 65536 else None

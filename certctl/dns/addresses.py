@@ -9,8 +9,8 @@ from certctl.model.errors import ConfigurationError
 
 DNS_PORT = 53
 
-_BRACKETED = re.compile(r"\[([^\[\]]+)\](?::([0-9]+))?\Z")
-_PLAIN = re.compile(r"([^\[\]:]+)(?::([0-9]+))?\Z")
+_BRACKETED = re.compile(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?\Z")
+_PLAIN = re.compile(r"([^\[\]:]+)(?::([0-9]{1,5}))?\Z")
 _BARE_IPV6 = re.compile(r"([^\[\]]*:[^\[\]]*:[^\[\]]*)()\Z")
 
 

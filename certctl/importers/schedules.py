@@ -15,6 +15,7 @@ from certctl.importers.tree import Tree, Unreadable
 from certctl.model.importing import FoundSchedule, StopRenewal
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.text import printable
+from certctl.system.cron_names import runs_file
 
 _ANACRONTAB = "/etc/anacrontab"
 _CRON_FILES = ("/etc/crontab", _ANACRONTAB)
@@ -186,10 +187,8 @@ _Line = tuple[str, str, str, bool, Mapping[str, str]]
 
 def _cron(tree: Tree) -> Iterator[_Line]:
     files = [(each, each != _ANACRONTAB) for each in _CRON_FILES]
-    # cron skips names with a dot in them, such as old configuration files of packages
-    files += [
-        (f"/etc/cron.d/{each}", True) for each in tree.files("/etc/cron.d") if "." not in each
-    ]
+    runs = runs_file(tree.exists)
+    files += [(f"/etc/cron.d/{each}", True) for each in tree.files("/etc/cron.d") if runs(each)]
     for spool in _SPOOLS:
         files += [(f"{spool}/{each}", False) for each in tree.files(spool)]
     for path, has_user in files:
@@ -215,7 +214,7 @@ def _cron(tree: Tree) -> Iterator[_Line]:
             )
     for directory in _SCRIPT_DIRECTORIES:
         for name in tree.files(directory):
-            if "." in name:
+            if not runs(name):
                 continue
             path = f"{directory}/{name}"
             lines = [each for each in _lines(tree, path) if not _ASSIGNMENT.match(each)]

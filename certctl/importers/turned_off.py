@@ -1,6 +1,6 @@
 """Turns the schedules of another client off, and on again.
 
-A file in `/etc/cron.d` is renamed: cron skips names with a dot, and packages leave it alone. A
+A file in `/etc/cron.d` becomes a hidden one: every cron skips those, and packages leave it alone. A
 timer is disabled. Crontabs and scripts that do other things too are left to the user.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from certctl.model.errors import ConfigurationError
 from certctl.model.importing import FoundSchedule, TakenSchedule
+from certctl.system.cron_names import hidden
 from certctl.system.files import rename
 from certctl.system.process import run
 
@@ -24,7 +25,9 @@ def planned(schedule: FoundSchedule, others: Sequence[FoundSchedule]) -> TakenSc
     if where.startswith(_CRON):
         same = {each.client for each in others if each.where == where}
         if same == {schedule.client} and _only_runs(where, schedule, others):
-            return TakenSchedule(schedule.client, where, "rename", f"{where}.imported")
+            return TakenSchedule(
+                schedule.client, where, "rename", f"{_CRON}{hidden(where.removeprefix(_CRON))}"
+            )
     elif schedule.kind == "systemd" and where.endswith(".timer"):
         return TakenSchedule(schedule.client, where, "systemd")
     return None

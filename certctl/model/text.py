@@ -61,6 +61,15 @@ def quoted(text: str, longest: int = NAME) -> str:
     return f"'{escaped(text, longest)}'"
 
 
+def whole_number(text: str, digits: int = 9) -> int | None:
+    """Return the number that a text of ASCII digits is; None for any other one, and for more than
+    `digits` of them: `int` refuses some thousands, and `str.isdigit` takes characters such as `²`.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
+        return None
+    return int(text)
+
+
 def safe_json(document: str) -> str:
     r"""Return a JSON document with unprintable characters as `\u` escapes, which decode to the same
     values; its line breaks remain.

@@ -11,6 +11,7 @@ import hashlib
 import re
 
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.text import whole_number
 from certctl.model.webserver import SecureRequest, ServedFiles
 from certctl.rules.apache_lines import INDENT, tls_lines
 from certctl.rules.apache_sites import HTTP, HTTPS, VirtualHost
@@ -92,13 +93,13 @@ def addresses(host: VirtualHost) -> list[str]:
     found = []
     for each in host.block.opened.arguments:
         address, colon, port = each.decode("latin-1").rpartition(":")
-        if not colon or not port.isdigit():
+        if not colon or whole_number(port) is None:
             raise Refused(
                 f"{host.where} answers at every port, since its address ({each.decode('latin-1')})"
                 " has none",
                 "Write its port, such as <VirtualHost *:80>, and run the command again.",
             )
-        if int(port) == HTTP:
+        if whole_number(port) == HTTP:
             found.append(f"{address}:{HTTPS}")
     return found
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.text import whole_number
 from certctl.rules.apache_dump import Dump, Host
 from certctl.rules.apache_syntax import Block, Line, blocks, scan, unmarked
 from certctl.rules.configurations import Refused
@@ -321,9 +322,8 @@ def _applies(line: Line, modules: frozenset[str], defines: frozenset[str]) -> bo
 
 def _listen(text: str) -> tuple[str, int]:
     address, _, port = text.rpartition(":")
-    if not port.isdigit():
-        return text, 0
-    return address or "*", int(port)
+    number = whole_number(port)
+    return (text, 0) if number is None else (address or "*", number)
 
 
 def include_patterns(configuration: Configuration) -> Iterator[tuple[str, str, int]]:

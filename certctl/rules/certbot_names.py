@@ -9,6 +9,7 @@ from certctl.model.errors import InvalidIdentifier, UsageError
 from certctl.model.identifiers import IdentifierType
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import parse_identifier
+from certctl.model.text import WORD, printable, whole_number
 
 _CODE = "usage.certbot"
 
@@ -85,11 +86,15 @@ def chosen_names(answer: str, offered: Sequence[str]) -> tuple[str, ...]:
     """Return the names that an answer chooses: by their numbers, counted from 1, or as they are;
     all of them if it is empty. Raises `UsageError` for a number that was not offered.
     """
-    words = answer.lower().replace(",", " ").split()
-    for each in words:
-        if each.isdecimal() and not 1 <= int(each) <= len(offered):
-            raise UsageError(f"there is no name number {each}", code=_CODE)
-    found = (offered[int(each) - 1] if each.isdecimal() else each for each in words)
+    found: list[str] = []
+    for each in answer.lower().replace(",", " ").split():
+        number = whole_number(each)
+        if number is None and not each.isdigit():
+            found.append(each)
+        elif number is None or not 1 <= number <= len(offered):
+            raise UsageError(f"there is no name number {printable(each, WORD)}", code=_CODE)
+        else:
+            found.append(offered[number - 1])
     return tuple(dict.fromkeys(found)) or tuple(offered)
 
 

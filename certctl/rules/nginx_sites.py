@@ -240,7 +240,7 @@ def listen_of(directive: Directive) -> Listen:
     first, *options = (each.decode("latin-1") for each in directive.arguments or (b"80",))
     if first.startswith("unix:"):
         return Listen(first, 0, tuple(options))
-    found = re.fullmatch(r"(?:(\[[^\]]*\]|[^:\[\]]*):)?(\d+)(?:-(\d+))?", first)
+    found = re.fullmatch(r"(?:(\[[^\]]*\]|[^:\[\]]*):)?(\d{1,9})(?:-(\d{1,9}))?", first)
     if found is not None:
         ports = range(int(found[2]), int(found[3] or found[2]) + 1)
         within = (each for each in (HTTPS, HTTP) if each in ports)

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
+from certctl.model.text import whole_number
 from certctl.model.validation import PersistentRecord
 
 LABEL = "_validation-persist"
@@ -65,7 +66,8 @@ def mismatch(text: str, record: PersistentRecord, now: datetime) -> str | None:
     until = tags.get("persistuntil")
     if until is not None and not (until.isascii() and until.isdigit()):
         return f"its persistUntil is not a timestamp: {until!r}"
-    if until is not None and int(until) < now.timestamp():
+    expires = None if until is None else whole_number(until, 18)  # a longer one is never over
+    if expires is not None and expires < now.timestamp():
         return "its persistUntil has passed"
     return None
 

@@ -12,13 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from certctl.model.lazy_dataclass import dataclass
+from certctl.system.cron_names import runs_file
 from certctl.system.process import run
 
 RENEW_COMMAND = ("certctl", "renew")
 """The words that identify a line that runs `certctl renew`."""
 
 _CRON_FILES = ("etc/crontab", "etc/anacrontab")
-_CRON_DIRECTORIES = ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily", "var/spool/cron/crontabs")
+_CRON_DIRECTORIES = ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily")
+_SPOOLS = ("var/spool/cron/crontabs", "var/spool/cron/tabs", "var/spool/cron", "etc/crontabs")
+"""Where the crontabs of users are: any name, since a user may have a dot in it."""
+
 _UNIT_DIRECTORIES = (
     "etc/systemd/system",
     "run/systemd/system",
@@ -59,9 +63,10 @@ def user_crontab(words: Sequence[str], *, program: str = "crontab") -> Timer | N
 
 def _cron_timers(words: Sequence[str], root: Path) -> Iterator[Timer]:
     files = [root / each for each in _CRON_FILES]
+    runs = runs_file(lambda path: (root / path.lstrip("/")).exists())
     for directory in _CRON_DIRECTORIES:
-        # cron skips names with a dot in them, such as old configuration files of packages.
-        files += [each for each in _entries(root / directory) if "." not in each.name]
+        files += [each for each in _entries(root / directory) if runs(each.name)]
+    files += [each for spool in _SPOOLS for each in _entries(root / spool)]
     for path in files:
         if _mentions(_lines(path), words):
             yield Timer(str(path))

@@ -367,6 +367,6 @@ def test_a_mishap_while_turning_the_client_off_leaves_that_to_the_next_try(
         off = sorted(each.name for each in (home / "cron.d").iterdir())
         bench.run(bench.undoing, home)
 
-        assert off == ["client.imported"], point
+        assert off == [".client.imported"], point
         assert (home / "cron.d/client").read_text() == line, point
         assert bench.client.orders(home), point

@@ -208,7 +208,7 @@ def test_certbot_and_certctl_run_side_by_side_and_certbot_is_turned_off_in_the_e
     assert (left.exit_status, PORT in left.stderr) == (2, True)
     night.take(PORT, "--from", HOME)
     night.certctl("import", "--finish", "--from", HOME, "--yes")
-    assert (night.is_scheduled("certbot"), night.is_scheduled("certbot.imported")) == (False, True)
+    assert (night.is_scheduled("certbot"), night.is_scheduled(".certbot.imported")) == (False, True)
     assert serials(night) == in_the_end
     seen = len([each for each in night.ca.requests() if "sign-me-up" in each.path])
     assert seen == registered
@@ -297,5 +297,5 @@ def test_dehydrated_and_certctl_run_side_by_side(night: Night) -> None:
     assert all(in_the_end[each] != by_certctl[each] for each in NAMES)
     night.take("--all", "--from", home)
     night.certctl("import", "--finish", "--from", home, "--yes")
-    assert night.is_scheduled("dehydrated.imported")
+    assert night.is_scheduled(".dehydrated.imported")
     assert serials(night) == in_the_end

@@ -311,3 +311,11 @@ def test_a_certificate_for_a_pattern_too_is_not_replaced() -> None:
 
     with pytest.raises(Refused, match=r"has a certificate for \*.example too"):
         plan(found, request("a.example", "x.example", "b.example"), PROGRAM, FILES)
+
+
+@pytest.mark.parametrize("port", [b"\xb2", b"9" * 5000])
+def test_a_listen_whose_port_is_no_number_is_no_port(port: bytes) -> None:
+    hosts = "*:80 a.example (/a/conf.d/a.conf:1)\n"
+    found = configuration(hosts, FIRST, main=MAIN + b"Listen *:" + port + b"\n")
+
+    assert {each.port for each in found.listens()} == {0, 80, 443}

@@ -91,7 +91,7 @@ def test_a_person_chooses_among_the_names_of_a_web_server(
     assert chosen_names(answer, ("a.example", "b.example")) == names
 
 
-@pytest.mark.parametrize("answer", ["0", "3", "1 9"])
+@pytest.mark.parametrize("answer", ["0", "3", "1 9", "9" * 5000, "\N{SUPERSCRIPT TWO}"])
 def test_a_number_that_was_not_offered_chooses_nothing(answer: str) -> None:
     with pytest.raises(UsageError):
         chosen_names(answer, ("a.example", "b.example"))

@@ -3,7 +3,7 @@ its `facts.json` says.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from certctl.ca.directories import KNOWN_CAS
 from certctl.importers.handover import is_stopped, start_client, stop_client
 from certctl.importers.loading import look
+from certctl.importers.schedules import find_schedules
 from certctl.importers.tree import Tree, Unreadable
 from certctl.importers.turned_off import turn_off, turn_on
 from certctl.model.importing import (
@@ -27,6 +28,8 @@ from certctl.model.importing import (
     StopRenewal,
     TakenSchedule,
 )
+from certctl.system.cron_names import hidden
+from certctl.system.timers import RENEW_COMMAND, timers_for
 from tests.support.foreign_homes import NAMES, facts, unpack
 
 KNOWN = {each.url.split("/")[2]: each.url for each in KNOWN_CAS if "://" in each.url}
@@ -238,18 +241,52 @@ def test_web_servers_that_read_the_files_are_found(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_of_cron_that_runs_only_the_client_is_renamed_and_renamed_back(
+def test_a_file_of_cron_that_runs_only_the_client_is_hidden_and_shown_again(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "certbot"
     file.write_text("SHELL=/bin/sh\n0 */12 * * * root certbot -q renew\n")
-    taken = TakenSchedule("certbot", str(file), "rename", f"{file}.imported")
+    taken = TakenSchedule("certbot", str(file), "rename", str(tmp_path / hidden("certbot")))
 
     turn_off(taken)
     off = [each.name for each in tmp_path.iterdir()]
     turn_on(taken)
 
-    assert (off, [each.name for each in tmp_path.iterdir()]) == (["certbot.imported"], ["certbot"])
+    assert (off, [each.name for each in tmp_path.iterdir()]) == ([".certbot.imported"], ["certbot"])
+
+
+DEBIAN, CRONIE = ("etc/debian_version",), ("usr/sbin/crond",)
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "runs"),
+    [
+        (DEBIAN, "certbot", True),
+        (DEBIAN, "certbot.sh", False),
+        (DEBIAN, "certbot+x", False),
+        (DEBIAN, hidden("certbot"), False),
+        (CRONIE, "certbot", True),
+        (CRONIE, "certbot.sh", True),
+        (CRONIE, "certbot.rpmsave", False),
+        (CRONIE, "certbot~", False),
+        (CRONIE, hidden("certbot"), False),
+        ((*DEBIAN, *CRONIE), "certbot.sh", True),
+    ],
+)
+def test_a_file_of_cron_counts_where_the_machines_cron_runs_it(
+    tmp_path: Path, machine: Sequence[str], name: str, runs: bool
+) -> None:
+    for each in (*machine, f"etc/cron.d/{name}"):
+        (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / each).touch()
+    (tmp_path / "etc/cron.d" / name).write_text(
+        "0 3 * * * root certbot -q renew\n0 4 * * * root certctl renew\n"
+    )
+
+    of_certbot = find_schedules(Tree(tmp_path), {"certbot": ("certbot",)})
+    of_certctl = timers_for(RENEW_COMMAND, root=tmp_path)
+
+    assert (len(of_certbot), len(of_certctl)) == (int(runs), int(runs))
 
 
 CRONTAB = """A=1

@@ -70,6 +70,7 @@ def test_the_hash_is_that_of_the_examples_in_the_draft(domain: str, digest: str)
         f"ca.example; accounturi={ACCOUNT}",
         "ca.test;ACCOUNTURI=https://ca.example/h/1 ; unknown=1;other=",
         f"ca.example; accounturi={ACCOUNT}; policy=WILDCARD; persistUntil=4102444800",
+        f"ca.example; accounturi={ACCOUNT}; persistUntil=" + "9" * 5000,
     ],
 )
 def test_a_record_in_somebody_elses_words_serves(text: str) -> None:

@@ -31,7 +31,14 @@ from certctl.model.errors import (
     ValidationFailed,
 )
 from certctl.model.names import certificate_name, parse_identifier
-from certctl.model.text import escaped, output_lines, printable, safe_json, texts
+from certctl.model.text import (
+    escaped,
+    output_lines,
+    printable,
+    safe_json,
+    texts,
+    whole_number,
+)
 from certctl.output.console import Labelled, Output, PrintableStream
 from certctl.output.descriptions import describe
 from certctl.output.document import Result
@@ -344,3 +351,22 @@ def test_the_bytes_of_a_file_name_are_shown(tmp_path: Path) -> None:
 
     assert error.message.endswith(r"caf\udce9.toml cannot be read")
     assert sys.getfilesystemencoding() == "utf-8"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("080", 80),
+        ("999999999", 999_999_999),
+        ("9999999999", None),
+        ("9" * 5000, None),
+        ("", None),
+        ("-1", None),
+        (" 1", None),
+        ("\N{SUPERSCRIPT TWO}", None),
+        ("\N{ARABIC-INDIC DIGIT ONE}", None),
+    ],
+)
+def test_only_a_few_ascii_digits_are_a_number(text: str, number: int | None) -> None:
+    assert whole_number(text) == number

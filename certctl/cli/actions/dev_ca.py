@@ -21,6 +21,7 @@ from certctl.devca.server import DevCa
 from certctl.devca.settings import DevCaSettings
 from certctl.model.ca import Endpoint
 from certctl.model.errors import CertctlError, UsageError
+from certctl.model.text import whole_number
 from certctl.output.document import Json, Result
 from certctl.rules.paths import absolute_path
 from certctl.system.clock import SystemClock
@@ -127,12 +128,13 @@ def _settings(invocation: Invocation, given: dict[str, Any]) -> DevCaSettings:
 
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+    number = whole_number(port)
+    if not (colon and host and number is not None and number < 65536):
         raise UsageError(
             f"{text!r} is not an address with a port",
             hint="Give ADDRESS:PORT, such as 127.0.0.1:14000 or [::1]:14000.",
         )
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return host.removeprefix("[").removesuffix("]"), number
 
 
 def _resolver(text: str | None) -> str | None:

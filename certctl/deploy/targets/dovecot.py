@@ -12,6 +12,7 @@ from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.model.delivery import Delivery
 from certctl.model.ports import DeployTarget
 from certctl.model.spec import ServiceAddress
+from certctl.model.text import whole_number
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
 
@@ -69,7 +70,8 @@ class Dovecot(LiveFilesTarget):
             if protocol not in protocols:
                 continue
             value = self._setting(f"service/{path}/port")
-            port = int(value) if value.isdigit() else _DEFAULT_PORTS[path.rpartition("/")[2]]
+            given = whole_number(value)
+            port = _DEFAULT_PORTS[path.rpartition("/")[2]] if given is None else given
             if port:
                 found.append(ServiceAddress(None, port, starttls))
         return found

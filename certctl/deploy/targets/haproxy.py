@@ -20,7 +20,7 @@ from certctl.model.delivery import Delivery
 from certctl.model.errors import ConfigurationError, HookFailed
 from certctl.model.ports import DeployTarget
 from certctl.model.spec import CopyFormat, CopySpec, ServiceAddress
-from certctl.model.text import printable
+from certctl.model.text import printable, whole_number
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
 
@@ -268,4 +268,5 @@ def _text(file: Path) -> str:
 def _ports(addresses: str) -> list[int]:
     """Return the ports in the address list of `bind`, such as `:443,[::]:8443`."""
     found = (each.rpartition(":")[2] for each in addresses.split(","))
-    return [int(each) for each in found if each.isdigit()]
+    ports = (whole_number(each) for each in found)
+    return [each for each in ports if each is not None]

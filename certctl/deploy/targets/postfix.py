@@ -13,6 +13,7 @@ from certctl.deploy.system import LiveFilesTarget, TargetSystem, text
 from certctl.model.delivery import Delivery
 from certctl.model.ports import DeployTarget
 from certctl.model.spec import ServiceAddress
+from certctl.model.text import whole_number
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
 
@@ -67,7 +68,7 @@ class Postfix(LiveFilesTarget):
         found: list[ServiceAddress] = []
         for listener in _LISTENER.findall(output):
             name = listener.rpartition(":")[2]
-            port = int(name) if name.isdigit() else _PORTS.get(name)
+            port = _PORTS.get(name, whole_number(name))
             if port is not None:
                 starttls = None if port == _IMPLICIT_TLS_PORT else "smtp"
                 found.append(ServiceAddress(None, port, starttls))
