@@ -19,6 +19,7 @@ from certctl.deploy.loading import target_names
 from certctl.dns.loading import provider_names
 from certctl.model.errors import CertctlError
 from certctl.model.names import unicode_name
+from certctl.rules.shown_names import shown_name
 
 
 def certificates(
@@ -28,6 +29,9 @@ def certificates(
     found = [each for each in sorted(_certificates(context)) if each not in given]
     if not incomplete.isascii():
         found = [unicode_name(each) for each in found]
+    else:
+        readable = {each: shown_name(each) for each in found}
+        found = [name if name.startswith(incomplete) else each for each, name in readable.items()]
     return _items(found, incomplete)
 
 

@@ -17,7 +17,6 @@ from certctl.model.certificate import LastError, Version
 from certctl.model.delivery import CertificateFiles, DeployResult, ProbeResult
 from certctl.model.errors import CertctlError
 from certctl.model.identifiers import IdentifierType
-from certctl.model.names import unicode_name
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec, ChallengeSpec, OnFailure
 from certctl.model.text import escaped
@@ -28,6 +27,7 @@ from certctl.output.times import Times, left, moment
 from certctl.rules.copies import copy_table, format_copy
 from certctl.rules.credentials import AUTO
 from certctl.rules.service_address import format_service
+from certctl.rules.shown_names import shown_names
 
 
 def view_object(view: CertificateView) -> dict[str, Json]:
@@ -91,8 +91,8 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
     }
 
 
-def details_lines(details: CertificateDetails, times: Times) -> list[object]:
-    """Return the lines of `show`."""
+def details_lines(details: CertificateDetails, times: Times, title: str) -> list[object]:
+    """Return the lines of `show`, the first of which is the title."""
     view, spec, live = details.view, details.spec, details.status.live
     rows: list[tuple[str, str]] = [
         ("names", names_text(view)),
@@ -131,17 +131,17 @@ def details_lines(details: CertificateDetails, times: Times) -> list[object]:
         rows.append(
             ("last error", f"{times.minute(view.last_error.at)}: {view.last_error.message}")
         )
-    lines: list[object] = [view.name, *pairs(rows)]
+    lines: list[object] = [title, *pairs(rows)]
     if details.files is not None:
         lines += ["", *files_lines(details.files)]
     return lines
 
 
 def _unicode_row(view: CertificateView) -> list[tuple[str, str]]:
-    """Return the row with the names that are written otherwise in Unicode."""
-    shown = [unicode_name(each) for each in view.names]
+    """Return the row with the names that are shown in Unicode."""
+    shown = shown_names(view.names)
     others = [each for each, name in zip(shown, view.names, strict=True) if each != name]
-    return [("in Unicode", ", ".join(map(escaped, others)))] if others else []
+    return [("in Unicode", ", ".join(others))] if others else []
 
 
 def _kept_row(versions: Sequence[Version], live: Version) -> list[tuple[str, str]]:

@@ -110,6 +110,12 @@ class Output:
         return self.stdout.isatty()
 
     @property
+    def unicode(self) -> bool:
+        """Whether people read standard output, on a terminal that shows any character."""
+        encoding = getattr(self.stdout, "encoding", None) or ""
+        return self.terminal and encoding.lower().replace("-", "").replace("_", "") == "utf8"
+
+    @property
     def live(self) -> bool:
         """Whether progress may be drawn: standard error is a terminal, without --quiet or JSON."""
         dumb = self._variables.get("TERM") == "dumb"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -14,6 +15,7 @@ from certctl.engine.rows import CertificateView
 from certctl.output.console import Paragraph
 from certctl.output.tables import Row, Table
 from certctl.output.times import Times, left_in_short
+from certctl.rules.shown_names import shown_name, shown_names
 
 _STYLES = MappingProxyType(
     {
@@ -58,6 +60,20 @@ _HEADINGS: tuple[str, ...] = (
 _SHORT_LIVED = timedelta(days=10)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _MOST_PROBLEMS = 100
+
+
+def readable(view: CertificateView) -> CertificateView:
+    """Return a row with its names as people are shown them: in Unicode where that is safe."""
+    live = view.live
+    names = (view.name, *view.names, *(live.names if live else ()))
+    if not any("xn--" in each for each in names):
+        return view
+    return replace(
+        view,
+        name=shown_name(view.name),
+        names=tuple(shown_names(view.names)),
+        live=replace(live, names=tuple(shown_names(live.names))) if live else None,
+    )
 
 
 def sorted_views(views: Sequence[CertificateView], order: str) -> list[CertificateView]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 
 from certctl.ca.directories import label_with_kind
 from certctl.engine.rows import CertificateView
 from certctl.inspection.report import PlannedDay, ReportData
 from certctl.model.text import printable
-from certctl.output.listing import STATES, problem_of, serious
+from certctl.output.listing import STATES, problem_of, readable, serious
 from certctl.output.report_assets import SCRIPT, STYLE
 from certctl.output.times import Times, left
+from certctl.rules.shown_names import shown_names
 from certctl.version import VERSION
 
 _UTC = Times()
@@ -33,6 +35,7 @@ _LATER = ((60, "31 to 60 days"), (90, "61 to 90 days"), (None, "more"))
 
 def report_page(data: ReportData) -> str:
     """Return the page as HTML."""
+    data = _readable(data)
     parts = [
         _head(data),
         _summary(data),
@@ -47,6 +50,12 @@ def report_page(data: ReportData) -> str:
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _readable(data: ReportData) -> ReportData:
+    """Return what the page shows, with names in Unicode where that is safe."""
+    places = (replace(each, names=tuple(shown_names(each.names))) for each in data.places)
+    return replace(data, views=tuple(map(readable, data.views)), places=tuple(places))
 
 
 def _head(data: ReportData) -> str:

@@ -1,5 +1,5 @@
 """Tables on a terminal: which columns fit, and how wide they are. Nothing in a cell is ever broken,
-except prose in the last column, between its words.
+except prose in the last column, between its words, and what is longer than a whole line there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ _SHARE = 0.6
 it: what is longer stands on a line of its own.
 """
 
+_NO_WIDTH = frozenset({"Mn", "Me", "Cf"})
+"""Categories of marks that stand above or below the character before them."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,7 +37,8 @@ class Table:
     """A table with headings: drawn on a terminal, otherwise aligned with spaces.
 
     `optional`: headings of columns that a narrow terminal leaves out, in this order. `prose`: the
-    last column may be wrapped between words.
+    last column may be wrapped between words; otherwise the few cells of it that are much longer
+    than the others stand below their rows.
     """
 
     headings: tuple[str, ...]
@@ -50,10 +54,12 @@ def drawn(table: Table, width: int) -> Iterator[Row]:
     columns = _columns_that_fit(table, width)
     widths = _widths(table, columns, width)
     headings = Row(tuple(table.headings[each] for each in columns), "1")
-    yield from _lines(headings, widths)
+    prose = columns[-1] != len(table.headings) - 1 or table.prose
+    yield from _lines(headings, widths, width, prose=prose)
     yield Row(("─" * (sum(widths) + GAP * (len(widths) - 1)),))
     for row in table.rows:
-        yield from _lines(Row(tuple(row.cells[each] for each in columns), row.style), widths)
+        cells = tuple(row.cells[each] for each in columns)
+        yield from _lines(Row(cells, row.style), widths, width, prose=prose)
 
 
 def cell_width(text: str) -> int:
@@ -61,7 +67,7 @@ def cell_width(text: str) -> int:
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(each) in "WF" for each in text)
-    return len(text) + wide - sum(unicodedata.combining(each) != 0 for each in text)
+    return len(text) + wide - sum(unicodedata.category(each) in _NO_WIDTH for each in text)
 
 
 def _columns_that_fit(table: Table, width: int) -> list[int]:
@@ -82,8 +88,8 @@ def _columns_that_fit(table: Table, width: int) -> list[int]:
 
 def _least_width(table: Table, columns: Sequence[int], width: int) -> int:
     others = [_whole(table, each) for each in columns[1:]]
-    if len(columns) > 1 and _is_prose(table, columns):
-        others[-1] = _longest_word(table, columns[-1])
+    if len(columns) > 1:
+        others[-1] = _least_last(table, columns[-1], width)
     return _least_first(table, columns[0], width) + sum(each + GAP for each in others)
 
 
@@ -91,25 +97,49 @@ def _least_first(table: Table, column: int, width: int) -> int:
     """Return the least width of the first column: most of its cells fit, and all that are not long,
     unless they stand on lines of their own.
     """
-    widths = sorted(cell_width(row.cells[column]) for row in table.rows)
-    heading, cap = cell_width(table.headings[column]), int(width * _SHARE)
-    most = widths[len(widths) * 3 // 4] if widths else 0
-    if most <= cap:
-        return max(heading, *(each for each in [0, *widths] if each <= max(most, _NOT_LONG)))
-    return max([each for each in widths if each <= cap], default=heading)
+    cap = int(width * _SHARE)
+    if (least := _least_of_most(table, column, cap, share=0.75)) is not None:
+        return least
+    widths = [cell_width(each) for each in _cells(table, column)]
+    return max([each for each in widths if each <= cap], default=widths[0])
+
+
+def _least_last(table: Table, column: int, width: int) -> int:
+    """Return the least width of the last column, and of any other one what is in it."""
+    if column != len(table.headings) - 1:
+        return _whole(table, column)
+    if table.prose:
+        return _longest_word(table, column)
+    least = _least_of_most(table, column, int(width * _SHARE), share=0.5)
+    return _whole(table, column) if least is None else least
+
+
+def _least_of_most(table: Table, column: int, cap: int, *, share: float) -> int | None:
+    """Return the width in which this share of a column's cells fits, and all that are not long;
+    None if that is more than `cap`.
+    """
+    heading, *cells = _cells(table, column)
+    widths = sorted(map(cell_width, cells))
+    most = widths[int((len(widths) - 1) * share)] if widths else 0
+    if most > cap:
+        return None
+    return max(
+        cell_width(heading), *(each for each in [0, *widths] if each <= max(most, _NOT_LONG))
+    )
 
 
 def _widths(table: Table, columns: Sequence[int], width: int) -> list[int]:
     """Return the width of each column. The first is narrower than what is in it if need be, and so
-    is the last if it is prose.
+    is the last.
     """
     widths = [_whole(table, each) for each in columns]
     if len(columns) == 1:
         return widths
     excess = sum(widths) + GAP * (len(widths) - 1) - width
-    if excess > 0 and _is_prose(table, columns):
-        least = _longest_word(table, columns[-1])
-        given = min(excess, widths[-1] - least)
+    if excess > 0:
+        least = _least_last(table, columns[-1], width)
+        # prose is as wide as there is room; a long name does not fit better in half of its width
+        given = min(excess, widths[-1] - least) if _is_prose(table, columns) else widths[-1] - least
         widths[-1] -= given
         excess -= given
     if excess > 0:
@@ -135,20 +165,37 @@ def _longest_word(table: Table, column: int) -> int:
     return max(cell_width(word) for cell in _cells(table, column) for word in cell.split() or [""])
 
 
-def _lines(row: Row, widths: Sequence[int]) -> Iterator[Row]:
+def _lines(row: Row, widths: Sequence[int], width: int, *, prose: bool) -> Iterator[Row]:
     first, *others = row.cells
     if others and cell_width(first) > widths[0]:
         yield Row((first,), row.style)
         first = ""
     *middle, last = [first, *others]
+    below = ""
+    if others and not prose and cell_width(last) > widths[-1]:
+        last, below = "", shortened(last, width - 2 * GAP)
     wrapped = _wrapped(last, widths[-1]) if others else [last]
     for number, text in enumerate(wrapped):
         cells = [*(middle if number == 0 else [""] * len(middle)), text]
         padded = (
-            cell + " " * (width - cell_width(cell) + GAP)
-            for cell, width in zip(cells, widths, strict=True)
+            cell + " " * (each - cell_width(cell) + GAP)
+            for cell, each in zip(cells, widths, strict=True)
         )
         yield Row(("".join(padded).rstrip(),), row.style)
+    if below:
+        yield Row((f"{' ' * 2 * GAP}{below}",), row.style)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a text that takes at most this many columns; of a longer one the two ends."""
+    if cell_width(text) <= width:
+        return text
+    words = text.split(" ")
+    end = f"…{words[0][-width // 3 :]}{''.join(f' {each}' for each in words[1:])}"
+    start = text
+    while start and cell_width(start) + cell_width(end) > width:
+        start = start[:-1]
+    return f"{start}{end}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -215,7 +216,7 @@ def _has_name(candidate: Candidate, pattern: str) -> bool:
     names = {candidate.name, *candidate.names}
     if not pattern.isascii():
         names |= {unicode_name(each) for each in names}
-    wanted = pattern.lower()
+    wanted = unicodedata.normalize("NFC", pattern).lower()  # decomposed, as macOS has it
     return any(fnmatchcase(each.lower(), wanted) for each in names)
 
 

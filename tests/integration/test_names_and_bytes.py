@@ -89,7 +89,8 @@ def test_a_command_that_fails_knows_the_name_all_the_same(
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"), [("bü", [UNICODE]), ("xn--b", [STORED]), ("", [STORED])]
+    ("typed", "offered"),
+    [("bü", [UNICODE]), ("xn--b", [STORED]), ("", [UNICODE]), ("b", [UNICODE]), ("x", [STORED])],
 )
 def test_completion_offers_a_name_as_it_was_begun(
     home: Path, typed: str, offered: list[str]

@@ -163,7 +163,7 @@ def test_after_a_rollback_to_other_names_both_are_shown(machine: Machine) -> Non
         row = list_table([view], Times(), short=False).rows[0].cells
         shown = [
             str(getattr(each, "text", each))
-            for each in details_lines(details(run, "a.example"), Times())
+            for each in details_lines(details(run, "a.example"), Times(), "a.example")
         ]
 
     assert before["names"] == before["live_names"] == ["a.example", "b.example"]

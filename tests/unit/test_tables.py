@@ -83,3 +83,32 @@ def test_wide_characters_take_two_columns() -> None:
 
     assert cell_width("例え") == 4
     assert lines(made, 40)[2:] == ["例え  x", "abcd  y"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_one_very_long_name_costs_the_other_rows_no_column(width: int) -> None:
+    longest = ".".join(["a" * 62] * 3 + ["b" * 56, "example"])
+    rows = [("a.example", "a.example +2"), ("b.example", "b.example"), ("c", f"{longest} +12")]
+    made = Table(
+        ("NAME", "STATE", "NAMES"),
+        tuple(Row((name, "valid", names)) for name, names in rows),
+        optional=("NAMES",),
+        prose=False,
+    )
+    *above, row, below = lines(made, width)
+
+    assert above[0].split() == ["NAME", "STATE", "NAMES"]
+    assert [each.split() for each in above[2:]] == [
+        ["a.example", "valid", "a.example", "+2"],
+        ["b.example", "valid", "b.example"],
+    ]
+    assert row.split() == ["c", "valid"]
+    assert len(below) <= width
+    start, _, end = below.strip().partition("…")
+    assert longest.startswith(start)
+    assert len(start) > width // 3
+    assert end.endswith("bb.example +12")
+
+
+def test_marks_take_no_column_of_a_terminal() -> None:
+    assert [cell_width(each) for each in ("ไทย", "กี่", "日本", "u\u0308")] == [3, 1, 4, 1]

@@ -14,7 +14,7 @@ from certctl.model.errors import worst
 from certctl.output.certificates import view_object
 from certctl.output.console import Message
 from certctl.output.document import Result
-from certctl.output.listing import list_table, problem_lines, sorted_views, totals
+from certctl.output.listing import list_table, problem_lines, readable, sorted_views, totals
 from certctl.output.times import Times
 from certctl.rules.selection import listed
 
@@ -23,7 +23,10 @@ def run(invocation: Invocation, names: Sequence[str], sort: str) -> Result:
     """List certificates: state, remaining time, next renewal, whether they are deployed."""
     selection = selection_of(invocation, names)
     with open_run(invocation, untrusted="warn") as run:
-        views = sorted_views(listed_views(run, selection), sort)
+        views = listed_views(run, selection)
+        if invocation.output.unicode and not invocation.output.json:
+            views = [readable(view) for view in views]
+        views = sorted_views(views, sort)
         without_spec = run.services.records.names_without_spec() if selection.unlimited else ()
         renewed = is_renewed(MachineContext(invocation.environment.variables), run)
     problems = [view.problem for view in views if view.problem is not None]

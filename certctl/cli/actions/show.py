@@ -11,6 +11,7 @@ from certctl.inspection.overview import details
 from certctl.output.certificates import details_lines, details_object
 from certctl.output.document import Result
 from certctl.output.times import Times
+from certctl.rules.shown_names import shown_name
 
 
 def run(invocation: Invocation, names: Sequence[str]) -> Result:
@@ -22,9 +23,10 @@ def run(invocation: Invocation, names: Sequence[str]) -> Result:
     if not found:
         return nothing_chosen(invocation)
     times = Times(local=invocation.output.terminal)
+    title = shown_name if invocation.output.unicode else str
     lines: list[object] = []
     for each in found:
-        lines += [*([""] if lines else []), *details_lines(each, times)]
+        lines += [*([""] if lines else []), *details_lines(each, times, title(each.view.name))]
     if len(names) == 1 and chosen.one:
         return Result(details_object(found[0]), lines)
     return Result({"certificates": [details_object(each) for each in found]}, lines)
