@@ -2,10 +2,8 @@
 80, one command makes HTTPS of what was there, and `--undo` gives every byte back.
 """
 
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,25 +11,23 @@ import pytest
 
 from tests.lab import machine as lab
 from tests.lab.browsing import Answer, ask, names_served
-from tests.lab.machine import HOME, Machine, machine, network
-from tests.lab.pebble import ChallengeTestServer, PebbleServer
+from tests.lab.machine import HOME, Machine
+from tests.lab.pebble import PebbleServer
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
-
-LIFETIME = 90 * 24 * 3600
-HOSTS = (
-    *("static.example", "proxied.example", "elsewhere.example", "closed.example", "caf.example"),
-    *("one.example", "two.example", "three.example", "first.example", "other.example"),
-    *("unknown.example", "macro.example", "generated.example", "twice.example", "loop.example"),
-    *("asleep.example", "writable.example", "blocked.example"),
+from tests.lab.securing import (
+    SELF_SIGNED,
+    host,
+    killed_at,
+    listens,
+    options,
+    stop_servers,
+    wait_for_free_ports,
+    web_machine,
 )
+
 HELLO = Answer(200, "hello")
 PAGES = b"<Directory /srv/www>\n    Options FollowSymLinks\n    Require all granted\n</Directory>\n"
-
-
-def host(*lines: str, name: str = "one.example", address: str = "*:80") -> bytes:
-    inner = "".join(f"    {line}\n" for line in (f"ServerName {name}", *lines) if line)
-    return f"<VirtualHost {address}>\n{inner}</VirtualHost>\n".encode()
 
 
 FILES = "DocumentRoot /srv/www"
@@ -71,73 +67,24 @@ MODULES = ("rewrite", "proxy", "proxy_http", "headers", "macro")
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PebbleServer]:
-    """A CA that validates at port 80 of the machine, in a network of the module's own."""
-    require(
-        "apache2", "nginx", "pebble", "pebble-challtestsrv", "unshare", "nsenter", "ip", "pgrep"
-    )
-    if not lab.possible():
-        pytest.skip("only root can give Apache its usual ports and directories, by namespaces")
-    directories = [tmp_path_factory.mktemp(each) for each in ("dns", "ca")]
-    with (
-        network(),
-        ChallengeTestServer(directory=directories[0]) as dns,
-        PebbleServer(
-            directory=directories[1],
-            dns_server=dns.dns_address,
-            http_port=80,
-            validity_seconds=LIFETIME,
-            blocked_domains=("blocked.example",),
-        ) as server,
-    ):
-        dns.set_aaaa("six.example", ("::1",))
-        yield server
-
-
-@contextmanager
-def new_machine(directory: Path) -> Iterator[Machine]:
-    lines = (f"127.0.0.1 {' '.join(HOSTS)}", "::1 six.example", "203.0.113.5 nat.example")
-    with machine(directory, lines) as found:
-        found.run("sh", "-c", "echo hello >/srv/www/index.html")
-        found.run("sh", "-c", "echo by https >/srv/www/by-https.html")
-        yield found
-
-
-@pytest.fixture
-def here(authority: PebbleServer, tmp_path: Path) -> Iterator[Machine]:
-    """A machine in which one test has port 80 for itself."""
-    del authority  # whose network it is
-    wait_until(lambda: not listens("127.0.0.1", 80), "port 80 to be free")
-    with new_machine(tmp_path) as found:
-        yield found
-        found.run("pkill", "-KILL", "-x", "apache2|httpd|nginx")
-
-
-@pytest.fixture(scope="module")
-def many(authority: PebbleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def many(ca_here: PebbleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine whose Apache has all of `SITES`, and is the only one while it is used."""
-    del authority
-    with new_machine(tmp_path_factory.mktemp("many")) as found:
+    del ca_here
+    with web_machine(tmp_path_factory.mktemp("many")) as found:
         files = {f"sites-available/{name}.conf": data for name, data in SITES.items()}
         found.configure_apache({"conf-enabled/pages.conf": PAGES, **files}, MODULES)
         (found.apache / "sites-available" / "writable.conf").chmod(0o666)
+        by_https = "echo by https >/srv/www/by-https.html"
+        found.run("sh", "-c", by_https)
         yield found
 
 
 @pytest.fixture
 def running(many: Machine) -> Iterator[Machine]:
-    wait_until(lambda: not listens("127.0.0.1", 80), "port 80 to be free")
+    wait_for_free_ports()
     many.start_apache()
     yield many
-    many.run("pkill", "-KILL", "-x", "apache2")
-    wait_until(lambda: not listens("127.0.0.1", 80), "Apache to end")
-
-
-def options(authority: PebbleServer) -> list[str]:
-    return [
-        *("--ca", authority.directory_url, "--ca-bundle", str(authority.ca_bundle)),
-        *("--agree-tos", "--yes", "--schedule"),
-    ]
+    stop_servers(many)
 
 
 def start(here: Machine, *sites: bytes, modules: Sequence[str] = ()) -> dict[str, bytes]:
@@ -147,12 +94,6 @@ def start(here: Machine, *sites: bytes, modules: Sequence[str] = ()) -> dict[str
     original = here.apache_files()
     here.start_apache()
     return original
-
-
-def listens(address: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as tried:
-        return tried.connect_ex((address, port)) == 0
 
 
 @dataclass(frozen=True)
@@ -179,12 +120,12 @@ OTHERS = ("other.example", "unknown.example")
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_one_command_makes_https_of_it_and_undo_gives_every_byte_back(
-    running: Machine, authority: PebbleServer, case: Case
+    running: Machine, ca_here: PebbleServer, case: Case
 ) -> None:
     original = running.apache_files()
     before = {each: ask(each) for each in OTHERS}
 
-    done = running.certctl("secure", *case.names, *options(authority))
+    done = running.certctl("secure", *case.names, *options(ca_here))
 
     assert (done.exit_status, done.stderr.count("error")) == (0, 0), done
     for name in case.names:
@@ -195,7 +136,7 @@ def test_one_command_makes_https_of_it_and_undo_gives_every_byte_back(
     assert [names_served(each) for each in OTHERS] == [None, None]
 
     changed = running.apache_files()
-    again = running.certctl("secure", *case.names, *options(authority))
+    again = running.certctl("secure", *case.names, *options(ca_here))
     assert (again.exit_status, running.apache_files()) == (0, changed), again
     assert "Its configuration has all lines already." in again.stderr
 
@@ -291,13 +232,11 @@ def test_apache_in_a_container_is_refused(here: Machine) -> None:
 # Other layouts and addresses.
 
 
-def test_the_site_that_debian_installs_becomes_https(
-    here: Machine, authority: PebbleServer
-) -> None:
+def test_the_site_that_debian_installs_becomes_https(here: Machine, ca_here: PebbleServer) -> None:
     original = here.apache_files()
     here.start_apache()
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert "no ServerName or ServerAlias has one.example" in done.stderr
@@ -307,11 +246,11 @@ def test_the_site_that_debian_installs_becomes_https(
     assert here.apache_files() == original
 
 
-def test_an_ipv6_address_alone_becomes_https(here: Machine, authority: PebbleServer) -> None:
+def test_an_ipv6_address_alone_becomes_https(here: Machine, ca_here: PebbleServer) -> None:
     (here.apache / "ports.conf").write_text("Listen [::1]:80\n")
     original = start(here, host(FILES, name="six.example", address="[::1]:80"))
 
-    done = here.certctl("secure", "six.example", *options(authority))
+    done = here.certctl("secure", "six.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert ask("six.example", tls=True, address="::1") == HELLO
@@ -337,10 +276,6 @@ ErrorLog /run/httpd.log
 """
 
 
-SELF_SIGNED = (
-    "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=own -addext"
-    " subjectAltName=DNS:own.example -keyout /srv/own.key -out /srv/own.pem"
-)
 MOD_SSL = {
     "conf.modules.d/00-ssl.conf": b"LoadModule ssl_module modules/mod_ssl.so\n",
     "conf.d/ssl.conf": b"Listen 443 https\n<VirtualHost _default_:443>\nSSLEngine on\n"
@@ -355,7 +290,7 @@ MOD_SSL = {
 )
 def test_the_layout_of_rhel_becomes_https(
     here: Machine,
-    authority: PebbleServer,
+    ca_here: PebbleServer,
     place: str,
     more: Mapping[str, bytes],
     others: list[str] | None,
@@ -379,7 +314,7 @@ def test_the_layout_of_rhel_becomes_https(
     here.run("cp", "/usr/sbin/apache2", "/srv/httpd/httpd")
     here.start_apache("/srv/httpd/httpd", "-d", "/srv/httpd", "-f", "conf/httpd.conf")
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert done.exit_status == 0, done.stderr
     assert (ask("one.example", tls=True), names_served("one.example")) == (HELLO, ["one.example"])
@@ -391,7 +326,7 @@ def test_the_layout_of_rhel_becomes_https(
 
 
 def test_a_certificate_that_is_served_already_is_replaced(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.run("sh", "-c", SELF_SIGNED)
     served = host(
@@ -404,7 +339,7 @@ def test_a_certificate_that_is_served_already_is_replaced(
     )  # fmt: skip
     original = start(here, plain, served, modules=("ssl", "socache_shmcb", "rewrite"))
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert (names_served("one.example"), ask("one.example", tls=True)) == (["one.example"], HELLO)
@@ -418,12 +353,10 @@ def test_a_certificate_that_is_served_already_is_replaced(
 # What happens later, or goes wrong.
 
 
-def test_where_the_ca_refuses_every_byte_is_put_back(
-    here: Machine, authority: PebbleServer
-) -> None:
+def test_where_the_ca_refuses_every_byte_is_put_back(here: Machine, ca_here: PebbleServer) -> None:
     original = start(here, host(FILES, name="blocked.example"))
 
-    failed = here.certctl("secure", "blocked.example", *options(authority))
+    failed = here.certctl("secure", "blocked.example", *options(ca_here))
 
     assert failed.exit_status == 1, failed
     assert "The configuration of the web server is as it was before." in failed.stderr
@@ -432,7 +365,7 @@ def test_where_the_ca_refuses_every_byte_is_put_back(
 
 
 def test_an_apache_that_ends_while_it_reloads_is_started_again_as_it_was(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     original = start(here, host(FILES))
     # Takes the port while the CA validates, when it has been looked at.
@@ -445,7 +378,7 @@ def test_an_apache_that_ends_while_it_reloads_is_started_again_as_it_was(
     run = f"{sys.executable} {here.directory}/taker.py </dev/null >/dev/null 2>&1 &"
     here.run("sh", "-c", run)
 
-    failed = here.certctl("secure", "one.example", *options(authority))
+    failed = here.certctl("secure", "one.example", *options(ca_here))
 
     assert failed.exit_status == 1, failed
     assert "Apache ended when it was to load its configuration" in failed.stderr
@@ -455,15 +388,15 @@ def test_an_apache_that_ends_while_it_reloads_is_started_again_as_it_was(
 
 
 def test_names_are_added_later_and_two_certificates_do_not_disturb_each_other(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     sites = [host(FILES, name=f"{each}.example") for each in ("one", "two", "three")]
     original = start(here, *sites)
-    chosen = ("--no-redirect", "--hsts", *options(authority))
+    chosen = ("--no-redirect", "--hsts", *options(ca_here))
     assert here.certctl("secure", "one.example", *chosen).exit_status == 0
-    assert here.certctl("secure", "three.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "three.example", *options(ca_here)).exit_status == 0
 
-    added = here.certctl("secure", "one.example", "two.example", *options(authority))
+    added = here.certctl("secure", "one.example", "two.example", *options(ca_here))
 
     assert added.exit_status == 0, added
     both = ["one.example", "two.example"]
@@ -481,10 +414,10 @@ def test_names_are_added_later_and_two_certificates_do_not_disturb_each_other(
 
 
 def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     start(here, host(FILES))
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     path = here.apache / "sites-available" / "0.conf"
     below = "    Redirect / https://one.example/\n    <Location />\nRequire ip 192.0.2.99\n"
     below += "</Location>\n    ServerName"
@@ -500,19 +433,19 @@ def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
     assert renewed.exit_status == 0, renewed
     assert here.apache_children() == children
     assert ask("one.example", tls=True) == HELLO
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     assert ask("one.example", tls=True) == HELLO
 
 
 def test_a_copy_that_was_edited_stays_and_is_kept_when_it_is_taken_back(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     original = start(here, host(FILES))
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     path = here.apache / "sites-available" / "zz-certctl-site-one.example.conf"
     path.write_text(path.read_text().replace(FILES, f"{FILES}\n    Redirect /x /y"))
 
-    again = here.certctl("secure", "one.example", "--hsts", *options(authority))
+    again = here.certctl("secure", "one.example", "--hsts", *options(ca_here))
     served = ask("one.example", "/x", tls=True)
     undone = here.certctl("secure", "--undo", "one.example", "--yes")
 
@@ -523,10 +456,10 @@ def test_a_copy_that_was_edited_stays_and_is_kept_when_it_is_taken_back(
 
 
 def test_what_answers_before_the_lines_is_found_by_doctor(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     start(here, host(FILES))
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     path = here.apache / "sites-available" / "0.conf"
     rule = "<VirtualHost *:80>\n    RewriteRule ^ https://x.example/ [R,L]"
     path.write_text(path.read_text().replace("<VirtualHost *:80>", rule))
@@ -544,24 +477,24 @@ def test_what_answers_before_the_lines_is_found_by_doctor(
 
 
 def test_the_lines_for_challenges_alone_are_enough_for_issue(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     start(here, host("Redirect / https://elsewhere.example/"))
 
-    added = here.certctl("secure", "one.example", "--challenges-only", *options(authority))
+    added = here.certctl("secure", "one.example", "--challenges-only", *options(ca_here))
 
     assert added.exit_status == 0, added
     assert not listens("127.0.0.1", 443)
     challenges = ("--webroot", str(HOME / "challenges"))
-    issued = here.certctl("issue", "one.example", *challenges, *options(authority)[:5])
+    issued = here.certctl("issue", "one.example", *challenges, *options(ca_here)[:5])
     assert issued.exit_status == 0, issued
 
 
 def test_a_module_that_other_lines_need_by_now_stays_enabled(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     original = start(here, host(FILES))
-    added = here.certctl("secure", "one.example", "--challenges-only", *options(authority))
+    added = here.certctl("secure", "one.example", "--challenges-only", *options(ca_here))
     rules = here.apache / "conf-enabled" / "rules.conf"
     rules.write_text("RewriteEngine On\n")
 
@@ -594,21 +527,15 @@ def test_of_two_servers_the_one_at_port_80_is_changed(here: Machine) -> None:
 
 @pytest.mark.parametrize("number", [9, 18, 27, 31])
 def test_a_kill_at_a_rename_leaves_a_configuration_that_apache_loads(
-    here: Machine, authority: PebbleServer, number: int
+    here: Machine, ca_here: PebbleServer, number: int
 ) -> None:
     require("strace")
     original = start(here, host(FILES))
-    kill = f"inject=/^rename:signal=KILL:when={number}"
+    killed = killed_at(here, "/^rename", number, "secure", "one.example", *options(ca_here))
 
-    killed = here.run(
-        *("strace", "-f", "-o", "/dev/null", "-e", "trace=/^rename", "-e", kill),
-        *(sys.executable, "-m", "certctl", "--home", str(HOME)),
-        *("secure", "one.example", *options(authority)),
-    )
-
-    assert killed.returncode in {-9, 137}, killed
+    assert killed in {-9, 137}
     assert here.run("apache2ctl", "-t").returncode == 0
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     assert names_served("one.example") == ["one.example"]
     here.certctl("secure", "--undo", "one.example", "--yes")
     assert here.apache_files() == original

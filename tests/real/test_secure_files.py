@@ -6,56 +6,17 @@ with no more rights than the shipped unit of systemd gives.
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import machine as lab
 from tests.lab.browsing import names_served
-from tests.lab.machine import HOME, Machine, machine, network
+from tests.lab.machine import HOME, Machine
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.lab.programs import require
+from tests.lab.securing import ca_options, confined, options, site
 
 NAMES = ("one.example", "two.example")
-
-
-@pytest.fixture(scope="module")
-def dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChallengeTestServer]:
-    require("nginx", "pebble", "pebble-challtestsrv", "unshare", "nsenter", "ip", "pgrep")
-    if not lab.possible():
-        pytest.skip("only root can give nginx its usual ports and directories, by namespaces")
-    with network(), ChallengeTestServer(directory=tmp_path_factory.mktemp("dns")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def authority(
-    dns: ChallengeTestServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PebbleServer]:
-    """A CA that validates at port 80 of the machine, in a network of the module's own."""
-    directory = tmp_path_factory.mktemp("ca")
-    with PebbleServer(directory=directory, dns_server=dns.dns_address, http_port=80) as server:
-        yield server
-
-
-@pytest.fixture
-def here(authority: PebbleServer, tmp_path: Path) -> Iterator[Machine]:  # noqa: ARG001 - its network
-    with machine(tmp_path, (f"127.0.0.1 {' '.join(NAMES)}",)) as made:
-        yield made
-
-
-def of(authority: PebbleServer) -> list[str]:
-    return ["--ca", authority.directory_url, "--ca-bundle", str(authority.ca_bundle)]
-
-
-def options(authority: PebbleServer) -> list[str]:
-    return [*of(authority), "--agree-tos", "--yes", "--no-schedule"]
-
-
-def site(name: str, *lines: str) -> bytes:
-    inner = "".join(f"    {line}\n" for line in ("listen 80;", f"server_name {name};", *lines))
-    return f"server {{\n{inner}    return 200 hello;\n}}\n".encode()
 
 
 def attributes(path: Path) -> dict[str, bytes]:
@@ -66,10 +27,10 @@ def attributes(path: Path) -> dict[str, bytes]:
 
 
 def test_an_access_control_list_and_other_attributes_are_kept(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     require("setfacl")
-    here.configure({"conf.d/a.conf": site(NAMES[0])})
+    here.configure({"conf.d/a.conf": site("return 200 hello;", name=NAMES[0])})
     path = here.nginx / "conf.d" / "a.conf"
     try:
         subprocess.run(["setfacl", "-m", "u:www-data:r,g:games:r", path], check=True)
@@ -79,7 +40,7 @@ def test_an_access_control_list_and_other_attributes_are_kept(
     before = attributes(path)
     here.start_nginx()
 
-    done = here.certctl("secure", NAMES[0], *options(authority))
+    done = here.certctl("secure", NAMES[0], *options(ca_here))
 
     assert (done.exit_status, b"#certctl" in path.read_bytes()) == (0, True), done
     assert attributes(path) == before
@@ -91,7 +52,7 @@ def test_an_access_control_list_and_other_attributes_are_kept(
 @pytest.mark.parametrize("flag", ["i", "a"])
 def test_a_file_that_not_even_root_can_replace_is_refused(here: Machine, flag: str) -> None:
     require("chattr")
-    here.configure({"conf.d/a.conf": site(NAMES[0])})
+    here.configure({"conf.d/a.conf": site("return 200 hello;", name=NAMES[0])})
     path = here.nginx / "conf.d" / "a.conf"
     if subprocess.run(["chattr", f"+{flag}", path], check=False).returncode != 0:
         pytest.skip("this file system has no such flags")
@@ -109,18 +70,19 @@ def test_a_file_that_not_even_root_can_replace_is_refused(here: Machine, flag: s
 
 @pytest.mark.parametrize(("pages", "changed"), [(3, 0), (4, 1)])
 def test_a_full_disk_leaves_every_file_as_it_was(
-    here: Machine, authority: PebbleServer, pages: int, changed: int
+    here: Machine, ca_here: PebbleServer, pages: int, changed: int
 ) -> None:
     # Each file has a page, and needs two with our lines; a file is written before its old one goes.
     here.configure({})
     here.run("mount", "-t", "tmpfs", "-o", f"size={4 * pages}k", "tmpfs", "/etc/nginx/conf.d")
     directory = Path(f"/proc/{here.pid}/root/etc/nginx/conf.d")
     for name in NAMES:
-        (directory / f"{name}.conf").write_bytes(site(name, f"# {'x' * 3700}"))
+        block = site(f"# {'x' * 3700}", "return 200 hello;", name=name)
+        (directory / f"{name}.conf").write_bytes(block)
     before = {each.name: (each.read_bytes(), each.stat().st_ino) for each in directory.iterdir()}
     here.start_nginx()
 
-    failed = here.certctl("secure", *NAMES, *options(authority))
+    failed = here.certctl("secure", *NAMES, *options(ca_here))
 
     after = {each.name: (each.read_bytes(), each.stat().st_ino) for each in directory.iterdir()}
     replaced = [name for name, (_, inode) in after.items() if before[name][1] != inode]
@@ -149,14 +111,14 @@ def test_bytes_are_put_back_also_where_a_second_copy_has_no_room(here: Machine) 
 
 
 def test_the_terms_of_the_ca_are_asked_for_before_any_file_is_touched(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
-    here.configure({"conf.d/a.conf": site(NAMES[0])})
+    here.configure({"conf.d/a.conf": site("return 200 hello;", name=NAMES[0])})
     path = here.nginx / "conf.d" / "a.conf"
     before = (path.stat().st_ino, path.read_bytes())
     here.start_nginx()
 
-    refused = here.certctl("secure", NAMES[0], *of(authority), "--yes", "--no-schedule")
+    refused = here.certctl("secure", NAMES[0], *ca_options(ca_here), "--yes", "--no-schedule")
 
     assert (refused.exit_status, "--agree-tos" in refused.stderr) == (2, True), refused
     assert (path.stat().st_ino, path.read_bytes()) == before
@@ -165,10 +127,10 @@ def test_the_terms_of_the_ca_are_asked_for_before_any_file_is_touched(
 
 @pytest.mark.parametrize("server", ["nginx", "apache"])
 def test_a_certificate_that_is_validated_by_dns_gets_and_needs_no_lines_for_challenges(
-    here: Machine, authority: PebbleServer, dns: ChallengeTestServer, server: str
+    here: Machine, ca_here: PebbleServer, dns_here: ChallengeTestServer, server: str
 ) -> None:
     if server == "nginx":
-        here.configure({"conf.d/a.conf": site(NAMES[0])})
+        here.configure({"conf.d/a.conf": site("return 200 hello;", name=NAMES[0])})
         read, start = here.files, here.start_nginx
     else:
         require("apache2")
@@ -177,7 +139,7 @@ def test_a_certificate_that_is_validated_by_dns_gets_and_needs_no_lines_for_chal
         read, start = here.apache_files, here.start_apache
     original = read()
     start()
-    url = f"http://127.0.0.1:{dns.management_port}"
+    url = f"http://127.0.0.1:{dns_here.management_port}"
     hook = (
         f"{sys.executable} -c 'import json, os, sys, urllib.request;"
         ' verb = dict(present="set-txt", cleanup="clear-txt")[sys.argv[1]];'
@@ -188,10 +150,10 @@ def test_a_certificate_that_is_validated_by_dns_gets_and_needs_no_lines_for_chal
     script = "/srv/hook"
     here.run("sh", "-c", f"cat >{script}; chmod 755 {script}", stdin=f"#!/bin/sh\nexec {hook} $1\n")
     by_dns = ("--dns", "exec", "--dns-hook", script, "--dns-skip-propagation")
-    issued = here.certctl("issue", NAMES[0], *of(authority), "--agree-tos", *by_dns)
+    issued = here.certctl("issue", NAMES[0], *ca_options(ca_here), "--agree-tos", *by_dns)
     assert issued.exit_status == 0, issued
 
-    done = here.certctl("secure", NAMES[0], *options(authority))
+    done = here.certctl("secure", NAMES[0], *options(ca_here))
     renewed = here.certctl("renew", NAMES[0], "--force")
     found = here.certctl("doctor", "--json").json()["data"]["findings"]
 
@@ -206,38 +168,22 @@ def test_a_certificate_that_is_validated_by_dns_gets_and_needs_no_lines_for_chal
 # What runs later.
 
 
-def limits() -> list[str]:
-    """What starts a command with the rights that the shipped unit gives."""
-    unit = Path(__file__).parents[2] / "packaging" / "systemd" / "certctl.service"
-    kept = [
-        word.removeprefix("CAP_").lower()
-        for line in unit.read_text().splitlines()
-        if line.startswith("CapabilityBoundingSet=")
-        for word in line.partition("=")[2].split()
-    ]
-    assert "sys_ptrace" not in kept
-    bounding = ",".join(("-all", *(f"+{each}" for each in kept)))
-    return ["setpriv", "--no-new-privs", f"--bounding-set={bounding}", "--inh-caps=-all"]
-
-
 def test_all_that_renew_and_doctor_do_to_nginx_works_within_the_limits_of_the_unit(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     require("setpriv")
-    here.configure({"conf.d/a.conf": site(NAMES[0])})
+    here.configure({"conf.d/a.conf": site("return 200 hello;", name=NAMES[0])})
     here.start_nginx()
-    assert here.certctl("secure", NAMES[0], *options(authority)).exit_status == 0
+    assert here.certctl("secure", NAMES[0], *options(ca_here)).exit_status == 0
     path = here.nginx / "conf.d" / "a.conf"
 
-    def confined(*words: str) -> subprocess.CompletedProcess[str]:
-        return here.run(*limits(), sys.executable, "-m", "certctl", "--home", str(HOME), *words)
-
+    run = confined(here)
     workers = here.workers()
-    renewed = confined("renew", "--force")
+    renewed = run("renew", "--force")
     reloaded = here.workers()
-    refused = confined("delete", NAMES[0], "--yes")
+    refused = run("delete", NAMES[0], "--yes")
     path.write_text(path.read_text().replace("{", "{\n    return 301 https://x.example/;", 1))
-    found = confined("doctor")
+    found = run("doctor")
 
     assert (renewed.returncode, renewed.stderr) == (0, "")
     assert "nginx: tested, reloaded; served at 127.0.0.1:443." in renewed.stdout

@@ -7,7 +7,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,15 +15,12 @@ import pytest
 
 from tests.lab import machine as lab
 from tests.lab.browsing import Answer, ask, names_served
-from tests.lab.machine import HOME, Machine, machine, network
-from tests.lab.pebble import ChallengeTestServer, PebbleServer
+from tests.lab.machine import HOME, Machine
+from tests.lab.pebble import PebbleServer
 from tests.lab.processes import wait_until
 from tests.lab.programs import require
+from tests.lab.securing import SELF_SIGNED, killed_at, listens, options, site
 
-LIFETIME = 90 * 24 * 3600
-HOSTS = ("one.example", "two.example", "three.example", "old.example")
-NAT = "203.0.113.5 nat.example"
-"""A router in front of the machine, which it cannot reach."""
 BACKEND = b'server { listen 127.0.0.1:8000; return 200 "the application\\n"; }\n'
 OTHER = b'server { listen 80; server_name old.example; return 200 "another site\\n"; }\n'
 DEFAULT = b'server { listen 80 default_server; return 200 "the default\\n"; }\n'
@@ -40,51 +37,6 @@ ONE_LINE = (
     b'server { listen 80; server_name one.example; return 200 "in one line"; } '
     b'server { listen 80; server_name old.example; return 200 "another site"; } }'
 )
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PebbleServer]:
-    """A CA that validates at port 80 of the machine, in a network of the module's own."""
-    require("nginx", "pebble", "pebble-challtestsrv", "unshare", "nsenter", "ip", "pgrep")
-    if not lab.possible():
-        pytest.skip("only root can give nginx its usual ports and directories, by namespaces")
-    directories = [tmp_path_factory.mktemp(each) for each in ("dns", "ca")]
-    with (
-        network(),
-        ChallengeTestServer(directory=directories[0]) as dns,
-        PebbleServer(
-            directory=directories[1],
-            dns_server=dns.dns_address,
-            http_port=80,
-            validity_seconds=LIFETIME,
-            blocked_domains=("blocked.example",),
-        ) as server,
-    ):
-        dns.set_aaaa("six.example", ("::1",))
-        yield server
-
-
-@pytest.fixture
-def here(authority: PebbleServer, tmp_path: Path) -> Iterator[Machine]:  # noqa: ARG001 - its network
-    # The servers of the machine before may take a moment to end.
-    wait_until(
-        lambda: not any(listens("127.0.0.1", each) for each in (80, 443)), "the ports to be free"
-    )
-    lines = (f"127.0.0.1 {' '.join(HOSTS)} blocked.example", "::1 six.example", NAT)
-    with machine(tmp_path, lines) as made:
-        yield made
-
-
-def options(authority: PebbleServer) -> list[str]:
-    return [
-        *("--ca", authority.directory_url, "--ca-bundle", str(authority.ca_bundle)),
-        *("--agree-tos", "--yes", "--schedule"),
-    ]
-
-
-def site(*lines: str, name: str = "one.example") -> bytes:
-    inner = "".join(f"    {line}\n" for line in ("listen 80;", f"server_name {name};", *lines))
-    return f"server {{\n{inner}}}\n".encode()
 
 
 @dataclass(frozen=True)
@@ -210,7 +162,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_one_command_makes_https_of_it_and_undo_gives_every_byte_back(
-    here: Machine, authority: PebbleServer, case: Case
+    here: Machine, ca_here: PebbleServer, case: Case
 ) -> None:
     here.configure(case.files)
     here.run(*case.setup)
@@ -218,7 +170,7 @@ def test_one_command_makes_https_of_it_and_undo_gives_every_byte_back(
     here.start_nginx()
     before = {each: ask(each) for each in case.others}
 
-    done = here.certctl("secure", *case.names, *options(authority))
+    done = here.certctl("secure", *case.names, *options(ca_here))
 
     assert (done.exit_status, done.stderr.count("error")) == (0, 0), done
     for name in case.names:
@@ -232,7 +184,7 @@ def test_one_command_makes_https_of_it_and_undo_gives_every_byte_back(
     assert "certctl renew" in here.run("sh", "-c", "cat /etc/cron.d/*").stdout.replace("-m ", "")
 
     changed = here.files()
-    again = here.certctl("secure", *case.names, *options(authority))
+    again = here.certctl("secure", *case.names, *options(ca_here))
     assert (again.exit_status, here.files()) == (0, changed), again
     assert "Its configuration has all lines already." in again.stderr
 
@@ -355,7 +307,7 @@ def test_nginx_in_another_root_directory_is_refused(here: Machine) -> None:
 
 
 def test_nginx_with_a_prefix_of_its_own_is_reloaded_by_later_deployments(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.run("mkdir", "-p", "/srv/n/conf", "/srv/n/logs")
     inner = f"access_log off; {site('return 200 hello;').decode()}"
@@ -363,14 +315,14 @@ def test_nginx_with_a_prefix_of_its_own_is_reloaded_by_later_deployments(
     here.run("tee", "/srv/n/conf/nginx.conf", stdin=main)
     here.run("sh", "-c", "cd /srv/n && nginx -p . -c conf/nginx.conf >/run/nginx.said 2>&1")
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
     renewed = here.certctl("renew", "one.example", "--force")
 
     assert (done.exit_status, renewed.exit_status) == (0, 0), (done, renewed)
     assert ask("one.example", tls=True) == HELLO
 
 
-def test_the_default_of_port_443_stays_the_default(here: Machine, authority: PebbleServer) -> None:
+def test_the_default_of_port_443_stays_the_default(here: Machine, ca_here: PebbleServer) -> None:
     here.run("sh", "-c", SELF_SIGNED)
     other = b"server { listen 443 ssl; ssl_certificate /srv/own.pem;\n"
     other += b"ssl_certificate_key /srv/own.key; return 200 other; }\n"
@@ -378,7 +330,7 @@ def test_the_default_of_port_443_stays_the_default(here: Machine, authority: Peb
     original = here.files()
     here.start_nginx()
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert names_served("unknown.example") == ["own.example"]
@@ -440,22 +392,15 @@ def test_a_file_that_other_users_can_write_is_refused(here: Machine) -> None:
     ), refused
 
 
-def listens(address: str, port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex((address, port)) == 0
-
-
 # What happens later, or goes wrong.
 
 
-def test_where_the_ca_refuses_every_byte_is_put_back(
-    here: Machine, authority: PebbleServer
-) -> None:
+def test_where_the_ca_refuses_every_byte_is_put_back(here: Machine, ca_here: PebbleServer) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;", name="blocked.example")})
     original = here.files()
     here.start_nginx()
 
-    failed = here.certctl("secure", "blocked.example", *options(authority))
+    failed = here.certctl("secure", "blocked.example", *options(ca_here))
 
     assert failed.exit_status == 1, failed
     assert "The configuration of the web server is as it was before." in failed.stderr
@@ -465,7 +410,7 @@ def test_where_the_ca_refuses_every_byte_is_put_back(
 
 
 def test_a_reload_that_nginx_gives_up_in_silence_is_noticed(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     here.start_nginx()
@@ -474,7 +419,7 @@ def test_a_reload_that_nginx_gives_up_in_silence_is_noticed(
         (here.nginx / "conf.d" / "b.conf").write_text("server { listen 127.0.0.1:8080; }\n")
         before = here.files()
 
-        failed = here.certctl("secure", "one.example", *options(authority))
+        failed = here.certctl("secure", "one.example", *options(ca_here))
 
     assert failed.exit_status == 1, failed
     assert "nginx keeps its old configuration: no new worker process" in failed.stderr
@@ -483,12 +428,12 @@ def test_a_reload_that_nginx_gives_up_in_silence_is_noticed(
 
 
 def test_behind_a_router_nothing_is_redirected_and_its_address_is_only_reported(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;", name="nat.example")})
     here.start_nginx()
 
-    done = here.certctl("secure", "nat.example", *options(authority))
+    done = here.certctl("secure", "nat.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert "nat.example leads to 203.0.113.5, which is not only this machine" in done.stderr
@@ -497,11 +442,11 @@ def test_behind_a_router_nothing_is_redirected_and_its_address_is_only_reported(
 
 
 def test_what_answers_before_the_lines_is_found_by_doctor(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     here.start_nginx()
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     path = here.nginx / "conf.d" / "a.conf"
     path.write_text(path.read_text().replace("{", "{\n    return 301 https://x.example/;", 1))
 
@@ -538,7 +483,7 @@ def test_the_development_ca_needs_no_network(here: Machine) -> None:
 
 
 def test_a_certificate_that_is_served_already_is_replaced(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.run("sh", "-c", SELF_SIGNED)
     here.configure(
@@ -552,7 +497,7 @@ def test_a_certificate_that_is_served_already_is_replaced(
     original = here.files()
     here.start_nginx()
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert (names_served("one.example"), ask("one.example", tls=True)) == (["one.example"], HELLO)
@@ -565,20 +510,12 @@ def test_a_certificate_that_is_served_already_is_replaced(
     assert names_served("one.example") == ["own.example"]
 
 
-SELF_SIGNED = (
-    "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=own -addext"
-    " subjectAltName=DNS:own.example -keyout /srv/own.key -out /srv/own.pem"
-)
-
-
-def test_the_site_that_debian_installs_becomes_https(
-    here: Machine, authority: PebbleServer
-) -> None:
+def test_the_site_that_debian_installs_becomes_https(here: Machine, ca_here: PebbleServer) -> None:
     original = here.files()
     here.start_nginx()
     before = ask("one.example", "/index.html")
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert (here.nginx / "sites-enabled" / "default").is_symlink()
@@ -589,7 +526,7 @@ def test_the_site_that_debian_installs_becomes_https(
 
 
 def test_names_are_added_later_while_the_first_one_stays_served(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure(
         {
@@ -599,10 +536,10 @@ def test_names_are_added_later_while_the_first_one_stays_served(
     )
     original = here.files()
     here.start_nginx()
-    chosen = ("--no-redirect", "--hsts", *options(authority))
+    chosen = ("--no-redirect", "--hsts", *options(ca_here))
     assert here.certctl("secure", "one.example", *chosen).exit_status == 0
 
-    added = here.certctl("secure", "one.example", "two.example", *options(authority))
+    added = here.certctl("secure", "one.example", "two.example", *options(ca_here))
 
     assert added.exit_status == 0, added
     # What was chosen with the first name stays, also for the second one.
@@ -615,16 +552,16 @@ def test_names_are_added_later_while_the_first_one_stays_served(
 
 
 def test_all_names_of_a_certificate_are_secured_with_one_of_them(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     both = ["one.example", "two.example"]
     here.run("mkdir", "/srv/pages")
     sites = {name: site("root /srv/pages;", name=name) for name in both}
     here.configure({f"conf.d/{name}.conf": data for name, data in sites.items()})
     here.start_nginx()
-    issued = here.certctl("issue", *both, "--webroot", "/srv/pages", *options(authority)[:5])
+    issued = here.certctl("issue", *both, "--webroot", "/srv/pages", *options(ca_here)[:5])
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert (issued.exit_status, done.exit_status) == (0, 0), done
     assert "two.example is secured too: the certificate one.example has it already" in done.stderr
@@ -633,16 +570,16 @@ def test_all_names_of_a_certificate_are_secured_with_one_of_them(
 
 
 def test_a_certificate_whose_lines_were_taken_back_is_deployed_nowhere_until_they_are_added_again(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     here.start_nginx()
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
 
     here.certctl("secure", "--undo", "ONE.example", "--yes")
     shown = here.certctl("show", "one.example", "--json").json()["data"]
     found = here.certctl("doctor", "--json").json()["data"]["findings"]
-    again = here.certctl("secure", "one.example", *options(authority))
+    again = here.certctl("secure", "one.example", *options(ca_here))
 
     assert (shown["targets"], shown["verified_at"]) == ([], None)
     assert [each for each in found if each["code"].startswith("deploy.")] == []
@@ -650,14 +587,14 @@ def test_a_certificate_whose_lines_were_taken_back_is_deployed_nowhere_until_the
 
 
 def test_what_two_certificates_share_stays_until_the_last_one_is_taken_back(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     sites = {each: site("return 200 hello;", name=f"{each}.example") for each in ("one", "two")}
     here.configure({f"conf.d/{name}.conf": data for name, data in sites.items()})
     original = here.files()
     here.start_nginx()
     for name in sites:
-        done = here.certctl("secure", f"{name}.example", *options(authority))
+        done = here.certctl("secure", f"{name}.example", *options(ca_here))
         assert done.exit_status == 0, done
 
     here.certctl("secure", "--undo", "one.example", "--yes")
@@ -669,11 +606,11 @@ def test_what_two_certificates_share_stays_until_the_last_one_is_taken_back(
 
 
 def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     here.start_nginx()
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     path = here.nginx / "conf.d" / "a.conf"
     below = "return 301 https://elsewhere.example/; auth_basic closed; deny all; return"
     path.write_text(path.read_text().replace("return 200", f"{below} 200"))
@@ -692,11 +629,11 @@ def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
 
 
 def test_only_marked_lines_are_removed_from_a_file_that_was_edited_since(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     here.start_nginx()
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     path = here.nginx / "conf.d" / "a.conf"
     path.write_text(path.read_text().replace("return 200 hello", "return 200 changed"))
 
@@ -707,10 +644,10 @@ def test_only_marked_lines_are_removed_from_a_file_that_was_edited_since(
     assert ask("one.example") == Answer(200, "changed")
 
 
-def test_a_certificate_in_use_is_not_deleted(here: Machine, authority: PebbleServer) -> None:
+def test_a_certificate_in_use_is_not_deleted(here: Machine, ca_here: PebbleServer) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     here.start_nginx()
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
 
     refused = here.certctl("delete", "one.example", "--yes")
 
@@ -723,16 +660,16 @@ def test_a_certificate_in_use_is_not_deleted(here: Machine, authority: PebbleSer
 
 
 def test_doctor_names_a_server_whose_certificate_was_deleted_by_force(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     original = here.files()
     here.start_nginx()
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     assert here.certctl("delete", "one.example", "--yes", "--force").exit_status == 0
 
     found = here.certctl("doctor", "--json").json()["data"]["findings"]
-    refused = here.certctl("secure", "one.example", *options(authority))
+    refused = here.certctl("secure", "one.example", *options(ca_here))
 
     assert [each["fix"] for each in found if each["code"] == "secured.deleted"] == [
         "certctl secure --undo one.example"
@@ -743,21 +680,21 @@ def test_doctor_names_a_server_whose_certificate_was_deleted_by_force(
 
 
 def test_the_lines_for_challenges_alone_are_enough_for_issue(
-    here: Machine, authority: PebbleServer
+    here: Machine, ca_here: PebbleServer
 ) -> None:
     here.configure({"conf.d/a.conf": site("return 301 https://elsewhere.example/;")})
     here.start_nginx()
 
-    added = here.certctl("secure", "one.example", "--challenges-only", *options(authority))
+    added = here.certctl("secure", "one.example", "--challenges-only", *options(ca_here))
 
     assert added.exit_status == 0, added
     assert not listens("127.0.0.1", 443)
     challenges = ("--webroot", str(HOME / "challenges"))
-    issued = here.certctl("issue", "one.example", *challenges, *options(authority)[:5])
+    issued = here.certctl("issue", "one.example", *challenges, *options(ca_here)[:5])
     assert issued.exit_status == 0, issued
 
 
-def test_links_owners_and_modes_stay(here: Machine, authority: PebbleServer) -> None:
+def test_links_owners_and_modes_stay(here: Machine, ca_here: PebbleServer) -> None:
     here.configure({"sites-available/one": site("return 200 hello;")})
     link = here.nginx / "sites-enabled" / "one"
     link.symlink_to("../sites-available/one")
@@ -767,7 +704,7 @@ def test_links_owners_and_modes_stay(here: Machine, authority: PebbleServer) -> 
     before = (file.stat().st_mode, file.stat().st_gid)
     here.start_nginx()
 
-    done = here.certctl("secure", "one.example", *options(authority))
+    done = here.certctl("secure", "one.example", *options(ca_here))
 
     assert done.exit_status == 0, done
     assert link.is_symlink()
@@ -789,23 +726,17 @@ def test_what_runs_is_guessed_without_the_right_to_trace(here: Machine) -> None:
 
 @pytest.mark.parametrize("number", [3, 8, 14, 20, 26])
 def test_a_kill_at_a_rename_leaves_a_configuration_that_nginx_loads(
-    here: Machine, authority: PebbleServer, number: int
+    here: Machine, ca_here: PebbleServer, number: int
 ) -> None:
     require("strace")
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     original = here.files()
     here.start_nginx()
-    kill = f"inject=/^rename:signal=KILL:when={number}"
+    killed = killed_at(here, "/^rename", number, "secure", "one.example", *options(ca_here))
 
-    killed = here.run(
-        *("strace", "-f", "-o", "/dev/null", "-e", "trace=/^rename", "-e", kill),
-        *(sys.executable, "-m", "certctl", "--home", str(HOME)),
-        *("secure", "one.example", *options(authority)),
-    )
-
-    assert killed.returncode in {-9, 137}, killed
+    assert killed in {-9, 137}
     assert here.run("nginx", "-t").returncode == 0
-    assert here.certctl("secure", "one.example", *options(authority)).exit_status == 0
+    assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     assert names_served("one.example") == ["one.example"]
     here.certctl("secure", "--undo", "one.example", "--yes")
     assert here.files() == original
@@ -813,22 +744,18 @@ def test_a_kill_at_a_rename_leaves_a_configuration_that_nginx_loads(
 
 @pytest.mark.parametrize("again", [("secure",), ("secure", "--undo")])
 def test_a_run_that_was_killed_before_the_reload_is_finished_by_the_next_one(
-    here: Machine, authority: PebbleServer, again: tuple[str, ...]
+    here: Machine, ca_here: PebbleServer, again: tuple[str, ...]
 ) -> None:
     require("strace")
     here.configure({"conf.d/a.conf": site("return 200 hello;")})
     here.start_nginx()
-    kill = "inject=kill:signal=KILL:when=2"  # the first one has nginx load the challenge lines
-    killed = here.run(
-        *("strace", "-f", "-o", "/dev/null", "-e", "trace=kill", "-e", kill),
-        *(sys.executable, "-m", "certctl", "--home", str(HOME)),
-        *("secure", "one.example", *options(authority)),
-    )
+    # The first one has nginx load the challenge lines.
+    killed = killed_at(here, "kill", 2, "secure", "one.example", *options(ca_here))
     left = here.files()["conf.d/a.conf"]
 
-    given = ["--yes"] if again[1:] else options(authority)
+    given = ["--yes"] if again[1:] else options(ca_here)
     done = here.certctl(*again, "one.example", *given)
 
-    assert (killed.returncode in {-9, 137}, b"listen 443" in left) == (True, True), killed
+    assert (killed in {-9, 137}, b"listen 443" in left) == (True, True)
     assert done.exit_status == 0, done
     assert names_served("one.example") == (None if again[1:] else ["one.example"])
