@@ -22,7 +22,7 @@ LINE = {"schema", "at", "kind", "name", "facts"}
 
 @pytest.fixture
 def ca() -> Iterator[ScriptedCA]:
-    """A CA that asks for no proof of control."""
+    """A CA that asks for no domain validation."""
     with ScriptedCA(authorizations_start="valid") as ca:
         yield ca
 

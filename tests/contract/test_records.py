@@ -31,7 +31,7 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 @pytest.fixture
 def ca() -> Iterator[ScriptedCA]:
-    """A CA that asks for no proof of control."""
+    """A CA that asks for no domain validation."""
     with ScriptedCA(authorizations_start="valid") as ca:
         yield ca
 

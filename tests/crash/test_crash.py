@@ -25,7 +25,7 @@ from tests.lab.programs import require_strace
 ALL = os.environ.get("CRASH_POINTS") == "all"
 SHARDS = 8 if ALL else 1
 SAMPLE = 3
-SCENARIOS = ("first issue", "renew", "owed deploy", "parallel renewals")
+SCENARIOS = ("first issue", "renew", "pending deployment", "parallel renewals")
 MISHAPS = ("signal=KILL", *(f"error={each}" for each in (*ERRORS, LOST)))
 
 NAME = "crash.example"
@@ -76,7 +76,7 @@ def scenario(name: str, hook: Path) -> Scenario:
             return Scenario(issue, (("register",),))
         case "renew":
             return Scenario(("renew", "--force", NAME), (issue,))
-        case "owed deploy":
+        case "pending deployment":
             broken = ("issue", NAME, "--deploy-hook", "false")
             mended = ("edit", NAME, "--deploy-hook", str(hook))
             return Scenario(("deploy", NAME), (broken, mended))
@@ -244,7 +244,7 @@ def leftovers(home: Path) -> list[str]:
         (name, how)
         for name in SCENARIOS
         for how in MISHAPS
-        if not (name == "owed deploy" and how == f"error={LOST}")  # it asks nobody
+        if not (name == "pending deployment" and how == f"error={LOST}")  # it asks nobody
     ],
 )
 def test_a_mishap_at_any_point_loses_nothing(

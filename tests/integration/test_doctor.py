@@ -284,7 +284,7 @@ def test_caa_of_a_parent_forbids_what_stands_below_it(machine: Machine) -> None:
     assert (found.subject, found.fix) == ("a.example", 'Add: example. CAA 0 issue "ca.example"')
 
 
-# Proof of control
+# Domain validation
 
 
 def test_a_wildcard_without_a_dns_provider_is_told_and_the_other_names_are_tried(

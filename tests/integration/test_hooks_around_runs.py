@@ -73,7 +73,7 @@ def test_a_run_that_orders_nothing_runs_none(machine: Machine, tmp_path: Path) -
     assert lines(seen) == []
 
 
-def test_a_rehearsal_runs_them_too(machine: Machine, tmp_path: Path) -> None:
+def test_a_dry_run_runs_them_too(machine: Machine, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     machine.endpoints = {directory_url("letsencrypt-staging"): reached_at(machine.ca)}
     options = {
@@ -167,7 +167,7 @@ def test_an_owed_post_hook_that_fails_again_is_run_once_in_a_run_that_has_work(
 
     machine.renew(force=True)
 
-    # what the first run owed, and what this run's own order is followed by
+    # what the first run left undone, and what this run's own order is followed by
     assert lines(seen) == ["post", "post"]
 
 

@@ -479,7 +479,7 @@ def test_a_request_of_which_the_key_was_compromised_is_refused(machine: Machine)
     assert len(machine.store.versions("a.example")) == 1
 
 
-# -- rehearsals and interruptions
+# -- dry runs and interruptions
 
 
 def test_a_dry_run_at_a_ca_without_staging_or_an_account_is_an_error_that_says_so(

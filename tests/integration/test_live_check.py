@@ -1,4 +1,4 @@
-"""What a deploy finds on the wire: served at last, not served, something else; and the way back."""
+"""The live check after a deploy: served at last, not served, something else; and the rollback."""
 
 import json
 from collections.abc import Iterator

@@ -230,7 +230,7 @@ def test_a_binding_by_the_environment_is_accepted_where_issue_registers(
     finished = here.certctl("issue", "eab-environment.example", variables=variables)
 
     assert finished.exit_status == 0, finished
-    # The account is bound for good: cron needs the key no more.
+    # The account stays bound: cron needs the key no more.
     assert here.certctl("renew", "--force").exit_status == 0
 
 

@@ -266,7 +266,7 @@ def test_a_dry_run_needs_a_staging_directory(authority: AcmeServer, tmp_path: Pa
     assert not (here.home / "certificates").exists()
 
 
-# Deploys that are owed.
+# Deployments that are pending.
 
 
 def test_a_deploy_that_failed_is_owed_until_it_holds(pebble: PebbleServer, tmp_path: Path) -> None:
@@ -292,11 +292,12 @@ def test_a_deploy_that_failed_is_owed_until_it_holds(pebble: PebbleServer, tmp_p
 def test_renew_pays_a_debt_once_its_time_has_come(pebble: PebbleServer, tmp_path: Path) -> None:
     here, mended = host(tmp_path, pebble), tmp_path / "mended"
     assert (
-        here.certctl("issue", "debt.example", "--deploy-hook", f"test -e {mended}").exit_status == 4
+        here.certctl("issue", "pending.example", "--deploy-hook", f"test -e {mended}").exit_status
+        == 4
     )
     mended.touch()
     # As if the minute that it waits had passed.
-    memory = here.home / "deployed" / "debt.example.json"
+    memory = here.home / "deployed" / "pending.example.json"
     remembered = json.loads(memory.read_text())
     (deployment,) = remembered["deployments"]
     assert datetime.fromisoformat(deployment["retry_at"]) > datetime.now(UTC)
@@ -308,7 +309,7 @@ def test_renew_pays_a_debt_once_its_time_has_come(pebble: PebbleServer, tmp_path
 
     assert (finished.exit_status, finished.stderr) == (0, "")
     assert pebble.request_count() == before
-    assert here.show("debt.example")["deployed"] is True
+    assert here.show("pending.example")["deployed"] is True
 
 
 def test_a_reload_that_fails_is_owed_by_every_certificate_that_asked_for_it(

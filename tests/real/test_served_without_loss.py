@@ -1,5 +1,5 @@
 """One proxy on one address, two names by SNI, an application behind it in plain HTTP: renewed again
-and again under load, and no request is lost. What is broken is not deployed, and paid for later.
+and again under load, and no request is lost. What is broken is deployed once it is mended.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +78,7 @@ class Stage:
         return [self.here.leaf(name).serial_number for name in self.names]
 
     def serves_what_is_live(self) -> bool:
-        """Whether that is on the wire, or soon is."""
+        """Whether that is served, or soon is."""
         return all(self.front.comes_to_serve(name, self.here.leaf(name)) for name in self.names)
 
 
@@ -142,15 +142,15 @@ def test_a_broken_configuration_is_not_reloaded_and_the_next_good_run_pays_the_d
         set_up.front.spoil()
         broken = set_up.here.certctl("renew", "--force")
         still = {name: set_up.front.served(name) for name in set_up.names}
-        owed = [set_up.here.show(name)["deployed"] for name in set_up.names]
+        deployed = [set_up.here.show(name)["deployed"] for name in set_up.names]
         set_up.front.mend()
         mended = set_up.here.certctl("deploy", "--pending")
-        paid = set_up.serves_what_is_live()
+        deployed_later = set_up.serves_what_is_live()
 
     assert broken.exit_status == 4, broken
     assert still == before
-    assert owed == [False, False]
+    assert deployed == [False, False]
     assert mended.exit_status == 0, mended
-    assert paid
+    assert deployed_later
     assert all(set_up.here.leaf(name) != leaf for name, leaf in before.items())
     assert set_up.lost(seen) == []

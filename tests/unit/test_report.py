@@ -26,7 +26,7 @@ def failed(error: CertctlError, name: str = "failed.example") -> Outcome:
     return Outcome(name, "failed", error=error)
 
 
-def owed(name: str = "undeployed.example") -> Outcome:
+def undeployed(name: str = "undeployed.example") -> Outcome:
     error = DeployFailed("the reload failed")
     return Outcome(name, "issued", deploy=DeployResult(name, 1, deployed=False, error=error))
 
@@ -49,12 +49,12 @@ REFUSED = ValidationFailed("no answer at port 80")
         (Report((failed(REFUSED), UNCHANGED), considered=2), ExitStatus.PARTIAL),
         (Report((failed(REFUSED), BUSY), considered=2), ExitStatus.PARTIAL),
         (Report((failed(REFUSED),), considered=10_000), ExitStatus.PARTIAL),
-        (Report((failed(REFUSED), owed()), considered=2), ExitStatus.PARTIAL),
-        (Report((owed(),), considered=1), ExitStatus.NOT_DEPLOYED),
-        (Report((owed(), issued()), considered=2), ExitStatus.NOT_DEPLOYED),
+        (Report((failed(REFUSED), undeployed()), considered=2), ExitStatus.PARTIAL),
+        (Report((undeployed(),), considered=1), ExitStatus.NOT_DEPLOYED),
+        (Report((undeployed(), issued()), considered=2), ExitStatus.NOT_DEPLOYED),
         (Report((failed(RateLimited("later")),), considered=1), ExitStatus.LATER),
         (Report((failed(CaUnavailable("down")), issued()), considered=2), ExitStatus.PARTIAL),
-        (Report((failed(RateLimited("later")), owed()), considered=2), ExitStatus.PARTIAL),
+        (Report((failed(RateLimited("later")), undeployed()), considered=2), ExitStatus.PARTIAL),
         (
             Report((failed(RateLimited("later")), failed(REFUSED)), considered=2),
             ExitStatus.FAILED,
@@ -62,7 +62,7 @@ REFUSED = ValidationFailed("no answer at port 80")
         (Report((failed(ConfigurationError("bad")), issued()), considered=2), ExitStatus.USAGE),
         (Report((failed(LockHeld("busy")),), considered=1), ExitStatus.LOCKED),
         (Report((issued(),), (HookFailed("post"),), considered=1), ExitStatus.FAILED),
-        (Report((owed(),), (HookFailed("post"),), considered=1), ExitStatus.FAILED),
+        (Report((undeployed(),), (HookFailed("post"),), considered=1), ExitStatus.FAILED),
         (Report((issued(),), considered=2, interrupted=True), ExitStatus.INTERRUPTED),
         (
             Report((failed(ConfigurationError("bad")),), considered=1, interrupted=True),
@@ -76,7 +76,7 @@ def test_the_exit_status_is_that_which_says_most(report: Report, status: ExitSta
 
 def test_errors_come_certificate_by_certificate_and_then_the_runs_own() -> None:
     post = HookFailed("the post hook failed")
-    report = Report((failed(REFUSED), issued(), owed()), (post,), considered=3)
+    report = Report((failed(REFUSED), issued(), undeployed()), (post,), considered=3)
 
     assert [error.message for error in report.all_errors] == [
         "no answer at port 80",
@@ -86,7 +86,7 @@ def test_errors_come_certificate_by_certificate_and_then_the_runs_own() -> None:
 
 
 def test_an_error_of_a_certificate_carries_its_name() -> None:
-    report = Report((failed(CertctlError("no")), owed()), (HookFailed("post"),), considered=2)
+    report = Report((failed(CertctlError("no")), undeployed()), (HookFailed("post"),), considered=2)
 
     assert [error.name for error in report.all_errors] == [
         "failed.example",

@@ -1,5 +1,5 @@
-"""The scripted CA speaks ACME correctly where no fault is scripted, and each fault is really seen
-on the wire where one is. Whoever trusts a test that uses it trusts this file."""
+"""The scripted CA speaks ACME correctly where no fault is scripted, and each fault really arrives
+where one is. Whoever trusts a test that uses it trusts this file."""
 
 import http.server
 import socket
