@@ -66,7 +66,9 @@ class Upkeep:
             by_hand=self.by_hand,
             interval=self.interval,
             refusal=None if force else refusal_of_untrusted(spec, held.live),
-            pending=held.pending,
+            orders=held.orders,
+            order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
+            failed=held.failed,
             deploys_changes=self.deploys_changes,
         )
         found = plan(wanted, held.status, run.services.clock.now())

@@ -7,7 +7,7 @@ in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 
 from certctl.model.ca import ChallengeType
@@ -156,7 +156,8 @@ class CertificateSpec:
     `chosen` has the user's own choices, which are all the settings that the spec file contains; the
     other fields are those choices combined with the defaults. `managed_by` is the owner of the
     desired state that the spec comes from, `origin` the client that the certificate was imported
-    from; both are None for a certificate of `issue`.
+    from; both are None for a certificate of `issue`. `ca` is the CA that is asked first,
+    `fallback_cas` those that are asked while the ones before them are out of service.
     """
 
     name: str
@@ -180,3 +181,13 @@ class CertificateSpec:
     common_name: str | None = None
     managed_by: str | None = None
     origin: str | None = None
+    fallback_cas: tuple[str, ...] = ()
+
+    @property
+    def cas(self) -> tuple[str, ...]:
+        """All its CAs, in the order in which they are asked."""
+        return (self.ca, *self.fallback_cas)
+
+    def at(self, ca: str) -> CertificateSpec:
+        """Return the spec as one of its CAs is asked for it."""
+        return self if self.cas == (ca,) else replace(self, ca=ca, fallback_cas=())

@@ -33,7 +33,8 @@ class Option:
     `canonical` checks a value (of a list, each element) and returns its normal form.
     `brief`: one line for the short help of commands with many options, which lists only the options
     that have one. `only_for`: the challenge method without which it has no effect; `implies`: the
-    one that is meant where it is given.
+    one that is meant where it is given. `several`: a list of such values is accepted too, in an
+    order that matters; a list of one is the same as its only value.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Option:
     brief: str = ""
     only_for: str | None = None
     implies: str | None = None
+    several: bool = False
 
     @property
     def environment(self) -> str:

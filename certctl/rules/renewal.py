@@ -5,6 +5,7 @@ Pure functions of the models and a time: no files, no network, no cryptography.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -90,7 +91,7 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
         found.append(
             f"common name {wanted.common_name or 'none'} instead of {request.common_name or 'none'}"
         )
-    if wanted.ca != request.ca:
+    if request.ca not in spec.cas:
         found.append(f"CA {wanted.ca} instead of {request.ca}")
     return tuple(found)
 
@@ -250,16 +251,27 @@ def after_postponement(
 
 
 def after_success(
-    renewal_state: RenewalState, ca: str, now: datetime, *, by_ari: bool = False
+    renewal_state: RenewalState,
+    ca: str,
+    now: datetime,
+    *,
+    by_ari: bool = False,
+    passed_over: Collection[str] = (),
 ) -> RenewalState:
     """Return the renewal state after a version of a CA was saved at `now`: without failures, pauses
     and windows; revocations are kept.
 
-    `by_ari`: the window suggested by the CA was the only reason for the renewal.
+    `by_ari`: the window suggested by the CA was the only reason for the renewal. Of the CAs that
+    were out of service and `passed_over`, the last error is kept, to explain what happened.
     """
+    out_of_service = (
+        replace(each, failures=0, retry_at=None)
+        for each in renewal_state.attempts
+        if each.ca in passed_over and each.failures
+    )
     return replace(
         renewal_state,
-        attempts=(Attempts(ca, last_attempt=now),),
+        attempts=(*out_of_service, Attempts(ca, last_attempt=now)),
         ari=(),
         paused_until=None,
         requested=None,

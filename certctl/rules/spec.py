@@ -318,6 +318,8 @@ def resolve(
         effective,
         name=name,
         identifiers=tuple(identifiers),
+        ca=effective.words("ca")[0],
+        fallback_cas=effective.words("ca")[1:],
         account=effective.text("account.id"),
         key_mode=_mode(effective.text("key_mode")),
         challenge=_challenge(effective),

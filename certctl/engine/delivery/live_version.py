@@ -75,10 +75,7 @@ def _restore(held: Held, run: Run) -> None:
 
 def _finish(held: Held, run: Run) -> None:
     """Finish what a run left that was killed after it had archived the certificate of its order."""
-    pending = held.pending
-    if pending is None or pending.url is None:
-        return
-    finished = held.stored.version_of([pending.url])
+    finished = held.stored.version_of([each.url for each in held.orders if each.url is not None])
     if finished is None or finished in held.added:
         return
     if held.live is None or held.live.number < finished.number:
@@ -86,7 +83,7 @@ def _finish(held: Held, run: Run) -> None:
             held.activate(finished)
         except FilesDamaged as error:
             run.warn(f"{error.message}. This version is ignored.", held.name)
-            held.drop_pending()
+            held.drop_pending(finished.request)
             return
     now = run.services.clock.now()
     state = after_success(held.renewal_state, finished.request.ca, now)

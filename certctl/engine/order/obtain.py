@@ -24,6 +24,7 @@ from certctl.engine.order.steps import (
     profile_to_ask_for,
 )
 from certctl.engine.run import Run
+from certctl.engine.specs import at_ca
 from certctl.model.ca import Account, LimitedAction
 from certctl.model.ca import Order as AcmeOrder
 from certctl.model.certificate import IssuedCertificate, Material, PendingOrder, Version
@@ -44,6 +45,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for
+from certctl.rules.fallback_ca import passed_over
 from certctl.rules.plan import Order, is_resumable
 from certctl.rules.rate_limits import order_for
 from certctl.rules.renewal import after_failure, after_success, decide, latest_renewal, request_of
@@ -86,7 +88,7 @@ def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obta
     version lacks names only if the spec allows that; this counts as a failure in the renewal
     state. Raises an error of `certctl.model.errors`, and leaves the old version live.
     """
-    spec = order.spec
+    spec = at_ca(run, order.spec, order.asked.ca)
     if order.strict:
         spec = replace(spec, allow_subset=False)
     wanted = _Wanted(order, held, csr)
@@ -168,7 +170,8 @@ def _remaining_names(
     now = context.run.services.clock.now()
     if status.live is None or status.live.facts.not_after <= now:
         return kept
-    if not (wanted.order.forced or decide(replace(spec, identifiers=kept), status, now).due):
+    without = replace(wanted.order.spec, identifiers=kept)
+    if not (wanted.order.forced or decide(without, status, now).due):
         return None
     given_up = set(status.live.request.identifiers) & set(spec.identifiers) - set(kept)
     return None if given_up and now < latest_renewal(status.live) else kept
@@ -190,7 +193,7 @@ def _issue_once(context: OrderContext, profile: str | None, wanted: _Wanted) -> 
     try:
         return _issued_by_one_order(context, profile, wanted)
     except (OrderTimeout, CertificateNotFound) as error:
-        pending = wanted.held.pending
+        pending = wanted.held.pending(request_of(context.spec))
         error.hint = next_run_hint(error.hint, kept=pending is not None and pending.url is not None)
         raise
 
@@ -207,7 +210,7 @@ def next_run_hint(hint: str | None, *, kept: bool) -> str:
 def _issued_by_one_order(context: OrderContext, profile: str | None, wanted: _Wanted) -> _Issued:
     held = wanted.held
     pending = _pending(context, wanted)
-    with _drop_unless_resumable(held):
+    with _drop_unless_resumable(held, pending):
         order, pending = _place_or_resume(context, held, pending, profile)
     if order.status == "pending":
         try:
@@ -215,22 +218,22 @@ def _issued_by_one_order(context: OrderContext, profile: str | None, wanted: _Wa
             order = authorize(order, context)
         except CertctlError:
             # Its challenge answers have been removed, so it cannot become ready any more.
-            held.drop_pending()
+            held.drop_pending(pending.request)
             raise
-    with _drop_unless_resumable(held):
+    with _drop_unless_resumable(held, pending):
         order, inspected = collect(context, held, order, pending.privkey, wanted.csr)
     context.note(LimitedAction.CERTIFICATE)
     return _Issued(order, pending, inspected)
 
 
 @contextmanager
-def _drop_unless_resumable(held: Held) -> Iterator[None]:
+def _drop_unless_resumable(held: Held, pending: PendingOrder) -> Iterator[None]:
     """Drop the pending order if an error says that it cannot be resumed."""
     try:
         yield
     except CertctlError as error:
         if not error.resumable:
-            held.drop_pending()
+            held.drop_pending(pending.request)
         raise
 
 
@@ -243,7 +246,8 @@ def _record_success(
     """
     held, now = wanted.held, run.services.clock.now()
     ca, by_ari = version.request.ca, wanted.order.by_ari
-    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari)
+    before = passed_over(wanted.order.spec, ca)
+    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari, passed_over=before)
     if missing is not None:
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
     held.carry(renewal_state)
@@ -256,7 +260,7 @@ def _pending(context: OrderContext, wanted: _Wanted) -> PendingOrder:
     """Return an earlier run's pending order if it still matches the spec, else a new one, saved."""
     held = wanted.held
     request = request_of(replace(context.spec, identifiers=context.identifiers))
-    pending = held.pending
+    pending = held.pending(request)
     if (
         pending is not None
         and pending.request == request
@@ -267,7 +271,9 @@ def _pending(context: OrderContext, wanted: _Wanted) -> PendingOrder:
     now = context.run.services.clock.now()
     key = _key(context.spec, wanted, context.run)
     fresh = PendingOrder(request, context.account.url, now, privkey=key)
-    held.drop_pending()
+    for each in held.orders:
+        if each.request.ca == request.ca:  # also one with another key type
+            held.drop_pending(each.request)
     held.save_pending(fresh)
     return fresh
 
