@@ -1,4 +1,6 @@
-"""What `import --check` asks the CAs: whether they know the accounts, and when they would renew."""
+"""What `import --check` asks the CAs: whether they know the accounts, when they would renew the
+certificates, and whether they have revoked them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from certctl.ca.directories import label
 from certctl.engine.run import Run
 from certctl.model.errors import (
     CertctlError,
+    InspectionFailed,
     Interrupted,
 )
 from certctl.model.importing import (
@@ -16,6 +19,14 @@ from certctl.model.importing import (
     FoundMachine,
 )
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.text import NAME, printable
+from certctl.rules.formats import split_certificates
+from certctl.rules.revocation import RevocationState, of_answer, of_list, question, sources
+from certctl.system.http import RequestFailed, fetch
+from certctl.system.proxy import proxy_from
+from certctl.version import VERSION
+
+_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -28,19 +39,27 @@ class Checked:
 
 
 def check(machine: FoundMachine, run: Run, ca_bundle: str | None) -> list[Checked]:
-    """Ask the CA of each account whether it knows the account, and for the renewal window of each
-    certificate. Changes nothing; a CA that cannot be asked is a line, not an error.
+    """Ask the CA of each account whether it knows the account, for the renewal window of each
+    certificate, and whether it is revoked. Changes nothing; a CA that cannot be asked is a line,
+    not an error.
     """
     found: list[Checked] = []
+    lists: dict[str, bytes] = {}
     for client in machine.clients:
         found += [_check_account(each, run, ca_bundle) for each in client.accounts]
-        found += [
-            checked
-            for each in client.certificates
-            if each.facts is not None and each.ca is not None
-            for checked in _check_certificate(each, run, ca_bundle)
-        ]
+        for each in client.certificates:
+            if each.facts is None or each.material is None:
+                continue
+            if each.ca is not None:
+                found += _check_window(each, run, ca_bundle)
+            found.append(_check_revocation(each, run, ca_bundle, lists))
     return found
+
+
+def told(error: Exception) -> str:
+    """Return what an error says, with what to do about it."""
+    hint = getattr(error, "hint", None)
+    return f"{error} ({hint})" if hint else str(error)
 
 
 def _check_account(account: FoundAccount, run: Run, ca_bundle: str | None) -> Checked:
@@ -53,15 +72,13 @@ def _check_account(account: FoundAccount, run: Run, ca_bundle: str | None) -> Ch
     except Interrupted:
         raise
     except CertctlError as error:
-        return Checked(subject, f"{label(account.ca)}: {error.message}", problem=True)
+        return Checked(subject, f"{label(account.ca)}: {told(error)}", problem=True)
     if account.url is not None and state.url != account.url:
         return Checked(subject, f"the CA has it as {state.url}", problem=True)
     return Checked(subject, f"known to {label(account.ca)}", problem=state.status != "valid")
 
 
-def _check_certificate(
-    found: FoundCertificate, run: Run, ca_bundle: str | None
-) -> Iterator[Checked]:
+def _check_window(found: FoundCertificate, run: Run, ca_bundle: str | None) -> Iterator[Checked]:
     client = run.client(str(found.ca), ca_bundle)
     cert_id = None if found.facts is None else found.facts.ari_id
     try:
@@ -71,7 +88,7 @@ def _check_certificate(
     except Interrupted:
         raise
     except CertctlError as error:
-        yield Checked(found.name, error.message)
+        yield Checked(found.name, told(error))
         return
     now = run.services.clock.now()
     if window.end < now:
@@ -79,3 +96,67 @@ def _check_certificate(
         yield Checked(found.name, text, problem=True)
     else:
         yield Checked(found.name, f"its CA suggests to renew it from {window.start:%Y-%m-%d}")
+
+
+def _check_revocation(
+    found: FoundCertificate, run: Run, ca_bundle: str | None, lists: dict[str, bytes]
+) -> Checked:
+    """Ask where the certificate says: for the list of revoked ones first, since fewer CAs answer
+    OCSP. `lists` are those that were fetched already.
+    """
+    try:
+        state = _revocation(found, run, ca_bundle, lists)
+    except CertctlError as error:
+        return Checked(found.name, f"whether it is revoked is unknown: {error.message}")
+    if state.revoked_at is None:
+        return Checked(found.name, f"not revoked as of {state.as_of:%Y-%m-%d %H:%M} UTC")
+    why = f" ({state.reason})" if state.reason else ""
+    return Checked(
+        found.name,
+        f"revoked by its CA on {state.revoked_at:%Y-%m-%d}{why}; once it is imported, get another"
+        f" one with: certctl renew {found.name} --force",
+        problem=True,
+    )
+
+
+def _revocation(
+    found: FoundCertificate, run: Run, ca_bundle: str | None, lists: dict[str, bytes]
+) -> RevocationState:
+    assert found.material is not None  # noqa: S101 - it is looked at before
+    cert, now = found.material.cert, run.services.clock.now()
+    chain = found.material.chain
+    issuers = split_certificates(chain) if chain else []
+    where = sources(cert)
+    if not (where.lists or where.responders):
+        raise InspectionFailed("it names neither a list of revoked ones nor an OCSP responder")
+    if not issuers:
+        raise InspectionFailed("its issuer's certificate is not here")
+    reasons: list[str] = []
+    for url in where.lists:
+        try:
+            if url not in lists:
+                lists[url] = _fetched(url, run, ca_bundle)
+            return of_list(lists[url], url, cert, issuers[0], now)
+        except (RequestFailed, InspectionFailed) as error:
+            reasons.append(f"{printable(url, NAME)}: {error}")
+    for url in where.responders:
+        try:
+            answer = _fetched(url, run, ca_bundle, question(cert, issuers[0]))
+            return of_answer(answer, cert, issuers[0], now)
+        except (RequestFailed, InspectionFailed) as error:
+            reasons.append(f"{printable(url, NAME)}: {error}")
+    raise InspectionFailed("; ".join(reasons))
+
+
+def _fetched(url: str, run: Run, ca_bundle: str | None, asked: bytes | None = None) -> bytes:
+    headers = {"User-Agent": f"certctl/{VERSION}"}
+    if asked is not None:
+        headers["Content-Type"] = "application/ocsp-request"
+    return fetch(
+        url,
+        data=asked,
+        headers=headers,
+        seconds=_SECONDS,
+        roots=ca_bundle,
+        proxy=proxy_from(run.services.settings),
+    )

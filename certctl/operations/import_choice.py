@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from certctl.ca.directories import KNOWN_CAS, ca_kind
-from certctl.importers.loading import look
+from certctl.importers.loading import importers, look
 from certctl.importers.schedules import words_of
 from certctl.importers.tree import Tree
 from certctl.model.errors import CertctlError, UsageError
@@ -41,6 +42,8 @@ _SETTLED_BY = (
 _OTHER_SUBCOMMANDS = frozenset(
     {"renew", "certificates", "delete", "revoke", "reconfigure", "install", "enhance", "rollback"}
 )
+_PLACE = "usage.directory"
+_OF_A_MACHINE = ("etc", "var", "root", "home", "usr", "opt", "srv", "data")
 _ACCOUNT = frozenset({"--agree-tos", "--account"})
 
 
@@ -67,11 +70,64 @@ def find_machine(
 ) -> FoundMachine:
     """Return what other clients have below `root`, or only in the directory `place`. Changes
     nothing and asks no CA. `table` has the settings.
+
+    Raises `UsageError` for a directory that cannot be what the user means.
     """
     table = Settings().table if table is None else table
     known = {each.url.split("/")[2]: each.url for each in KNOWN_CAS if "://" in each.url}
-    machine = look(Tree(root), known, place)
+    tree = Tree(root)
+    _require_files(root)
+    if place is not None:
+        _require_files(tree.real(place))
+    machine = look(tree, known, place)
+    _require_home(machine, root, place)
     return replace(machine, clients=tuple(_asked(each, machine, table) for each in machine.clients))
+
+
+def _require_files(directory: Path) -> None:
+    """Raise `UsageError` unless this is a directory with something in it that can be read."""
+    shown = quoted(str(directory))
+    try:
+        is_empty = not any(directory.iterdir())
+    except FileNotFoundError:
+        raise UsageError(f"{shown} does not exist", code=_PLACE) from None
+    except NotADirectoryError:
+        raise UsageError(
+            f"{shown} is not a directory",
+            hint="Give the directory in which the other client keeps its files.",
+            code=_PLACE,
+        ) from None
+    except (OSError, ValueError) as error:
+        denied = isinstance(error, PermissionError)
+        if denied and os.geteuid() == 0:
+            return  # the owner may read it, as on NFS: it is read with the owner's permissions
+        hint = "Run certctl import as root." if denied else None
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{shown} cannot be read: {why}", hint=hint, code=_PLACE) from None
+    if is_empty:
+        raise UsageError(f"{shown} is empty", code=_PLACE)
+
+
+def _require_home(machine: FoundMachine, root: Path, place: str | None) -> None:
+    """Raise `UsageError` if a directory was given in which no client has its files, and which is no
+    machine's either.
+    """
+    if machine.clients:
+        return
+    if place is not None:
+        names = ", ".join(each.NAME for each in importers())
+        raise UsageError(
+            f"{quoted(place)} is not the home of an ACME client that certctl knows ({names})",
+            hint="Give the client's own directory, such as /etc/letsencrypt, /root/.acme.sh,"
+            " /etc/dehydrated, /var/lib/lego or /etc/ssl/uacme; or look everywhere: certctl import",
+            code=_PLACE,
+        )
+    if not any((root / each).is_dir() for each in _OF_A_MACHINE):
+        raise UsageError(
+            f"{quoted(str(root))} does not have the files of a machine (etc, var, root …)",
+            hint="To read one client's own directory, give it as: certctl import --from DIR",
+            code=_PLACE,
+        )
 
 
 def _asked(client: FoundClient, machine: FoundMachine, table: Mapping[str, Option]) -> FoundClient:

@@ -22,7 +22,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
-from certctl.operations.import_check import Checked
+from certctl.operations.import_check import Checked, told
 from certctl.operations.import_choice import Consent, is_settled
 from certctl.operations.import_spec import ca_of, choices_of, credentials_name, free_name, spec_of
 from certctl.rules.credentials import Profile
@@ -113,7 +113,7 @@ def try_ways(
         except Interrupted:
             raise
         except CertctlError as error:
-            checked.append(Checked(way.subject, error.message, problem=True))
+            checked.append(Checked(way.subject, told(error), problem=True))
             continue
         if spec.name not in changes:
             changes[spec.name] = way, _change(spec, found.csr)
@@ -194,12 +194,12 @@ def _carried_out(
         wanted = [change for _, change in changes.values()]
         report = fulfil(wanted, trial_run, considered=len(wanted))
     checked = [_checked(changes[each.name][0], each) for each in report.outcomes]
-    return checked + [Checked("dry run", each.message, problem=True) for each in report.errors]
+    return checked + [Checked("dry run", told(each), problem=True) for each in report.errors]
 
 
 def _checked(way: Way, outcome: Outcome) -> Checked:
     if outcome.error is not None:
-        return Checked(way.subject, f"the dry run failed: {outcome.error}", problem=True)
+        return Checked(way.subject, f"the dry run failed: {told(outcome.error)}", problem=True)
     if outcome.action != "dry-run":
         return Checked(way.subject, f"not tried: {outcome.reason}", problem=True)
     first = way.certificates[0]

@@ -284,8 +284,13 @@ class HttpResponse:
 
     status: int
     reason: str
-    body: str = field(repr=False)
+    content: bytes = field(repr=False)
     retry_after: str | None = None
+
+    @property
+    def body(self) -> str:
+        """The content as text, whatever charset the server names: decoding can take seconds."""
+        return self.content.decode("utf-8", errors="replace")
 
 
 def ping(
@@ -326,6 +331,26 @@ def post_json(
     """
     request = requests.Request("POST", url, headers=dict(headers), json=document, auth=user)
     return _send(request, seconds, roots, proxy)
+
+
+def fetch(
+    url: str,
+    *,
+    data: bytes | None = None,
+    headers: Mapping[str, str],
+    seconds: float,
+    roots: str | None = None,
+    proxy: Proxy | None = None,
+) -> bytes:
+    """Return what a server sends for a GET, or for a POST of `data`.
+
+    Has the limits of `ping` and raises the same errors, and one for a status other than 200.
+    """
+    request = requests.Request("GET" if data is None else "POST", url, dict(headers), data=data)
+    response = _send(request, seconds, roots, proxy)
+    if response.status != requests.codes.ok:
+        raise RequestFailed(f"HTTP {response.status}")
+    return response.content
 
 
 def unverified_date(url: str, *, seconds: float, stop: threading.Event | None) -> str | None:
@@ -374,8 +399,7 @@ def _send(
                 return HttpResponse(
                     response.status_code,
                     response.reason or "",
-                    # Not `text`: decoding with the charset that a server names can take seconds.
-                    response.content.decode("utf-8", errors="replace") if with_body else "",
+                    response.content if with_body else b"",
                     response.headers.get("Retry-After"),
                 )
         except ConfigurationError as error:

@@ -79,6 +79,7 @@ ONLY_IN = {
         "rules.keys",
         "rules.x509",
         "rules.pkcs12",
+        "rules.revocation",
         "rules.placeholder_certificate",
         "rules.validation_certificate",
         "ca",

@@ -192,3 +192,45 @@ def test_a_path_that_a_user_has_made_lead_elsewhere_is_not_written_as_root(
     assert undone.exit_status != 0
     assert [each.name for each in elsewhere.iterdir()] == ["fullchain.cer"]
     assert (elsewhere / "fullchain.cer").read_text() == "root's"
+
+
+@pytest.mark.parametrize("flag", ["--from", "--root"])
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("nowhere", "does not exist"),
+        ("file", "is not a directory"),
+        ("file/below", "is not a directory"),
+        ("empty", "is empty"),
+        ("others", "home"),
+    ],
+)
+def test_a_directory_that_cannot_be_meant_is_an_error(
+    home: Path, tmp_path: Path, flag: str, place: str, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "others/pictures").mkdir(parents=True)
+
+    found = certctl("import", flag, str(tmp_path / place), home=home)
+
+    expected = (
+        "does not have the files of a machine"
+        if (flag, place)
+        == (
+            "--root",
+            "others",
+        )
+        else said
+    )
+    assert (found.exit_status, expected in found.stderr) == (2, True), found
+
+
+def test_the_files_of_a_machine_without_another_client_are_no_error(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "machine/etc").mkdir(parents=True)
+
+    found = certctl("import", "--root", str(tmp_path / "machine"), home=home)
+
+    assert (found.exit_status, found.stdout) == (0, "No other ACME client was found.\n")

@@ -311,7 +311,10 @@ def test_a_check_asks_the_ca_for_the_accounts_and_tries_each_way_of_validation_o
     )
 
     host = machine.ca.directory_url.split("/")[2]
-    account, standalone, hooked = checked.json()["data"]["checked"]
+    said = checked.json()["data"]["checked"]
+    asked = [each["subject"] for each in said if "revoked" in each["text"]]
+    account, standalone, hooked = (each for each in said if "revoked" not in each["text"])
+    assert asked == [f"{each}.example.test" for each in ("checked", "hooked", "same")]
     assert (account["problem"], account["text"]) == (False, f"known to {host}")
     assert standalone == {
         "subject": "standalone: checked.example.test and 1 more",

@@ -477,3 +477,26 @@ def test_a_line_of_cron_is_found_in_every_notation(tmp_path: Path, file: str, li
     (schedule,) = find_machine(tmp_path, None).schedules
 
     assert (schedule.where, schedule.command) == (f"/{file}", "certbot renew -q")
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_links_of_certbot_to_another_home_are_certctls_only_if_that_home_is(
+    tmp_path: Path, is_ours: bool
+) -> None:
+    live = lineage(tmp_path, "a.example", STANDALONE)
+    (tmp_path / "etc/letsencrypt/renewal/a.example.conf").unlink()
+    other = tmp_path / "srv/home"
+    version = other / "archive/a.example/1"
+    version.mkdir(parents=True)
+    (other / "live").mkdir()
+    if is_ours:
+        (other / "live/a.example").symlink_to("../archive/a.example/1")
+    else:
+        (other / "live/a.example").mkdir()
+    for kind in ("cert", "chain", "fullchain", "privkey"):
+        (live / f"{kind}.pem").unlink()
+        (live / f"{kind}.pem").symlink_to(f"/srv/home/live/a.example/{kind}.pem")
+
+    (client,) = find_machine(tmp_path, None).clients
+
+    assert [each.name for each in client.certificates] == ([] if is_ours else ["a.example"])

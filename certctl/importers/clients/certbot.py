@@ -93,14 +93,15 @@ def read(system: ImportSystem, home: str) -> FoundClient:
 
 
 def _is_ours(tree: Tree, home: str, name: str) -> bool:
-    """Return whether a directory in `live` has only links to certctl's own files, which
-    `certctl-certbot` makes.
+    """Return whether a directory in `live` leads to certctl's own files, as `certctl-certbot` makes
+    it: `live/NAME` is a link in certctl's home, and a directory in one of certbot.
     """
     if tree.exists(f"{home}/renewal/{name}.conf.imported"):
         return False
     with suppress(OSError):
         target = tree.real(f"{home}/live/{name}/fullchain.pem").readlink()
-        return target.parts[-3:] == ("live", name, "fullchain.pem")
+        is_live = target.is_absolute() and target.parts[-3::2] == ("live", "fullchain.pem")
+        return is_live and tree.real(target.parent.as_posix()).is_symlink()
     return False
 
 
