@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.crash.forked import Forked
+
 ON_FILES = (
     *("rename", "renameat", "renameat2", "symlink", "symlinkat", "link", "linkat"),
     *("unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod", "fchmod", "fchmodat"),
@@ -88,11 +90,11 @@ def points(
     scratch: Path,
     *,
     threads: bool = False,
-    inside: Sequence[str] = (),
+    forked: Forked | None = None,
     places: Sequence[str] = (),
 ) -> list[Point]:
-    """Run a command to its end, and return the calls at which something could go wrong. `inside` is
-    a command that runs it elsewhere, such as in a namespace; calls on `places` count as well.
+    """Run a command to its end, and return the calls at which something could go wrong. `forked`
+    runs it, if given; calls on `places` count as well.
 
     Those of the main thread, or with `threads` those of any: strace counts for each thread by
     itself, so that a mishap then strikes every thread that comes so far, or the first to do so.
@@ -101,7 +103,7 @@ def points(
     trace = scratch / "trace"
     traced = f"trace={','.join(ON_FILES + ON_NETWORK)}"
     options = ("-yy", "-s", "64", "-o", str(trace), "-e", traced)
-    ended = _strace(options, arguments, home, threads=threads, inside=inside)
+    ended = _strace(options, arguments, home, threads=threads, forked=forked)
     assert ended.status == 0, ended.output
     found: dict[tuple[str, int], Point] = {}
     others: set[tuple[str, int]] = set()
@@ -136,7 +138,7 @@ def mishap(
     home: Path,
     *,
     threads: bool = False,
-    inside: Sequence[str] = (),
+    forked: Forked | None = None,
 ) -> Ended:
     """Run a command with a mishap at a point: `signal=KILL`, or `error=ENOSPC` and the like.
 
@@ -147,7 +149,7 @@ def mishap(
     with tempfile.NamedTemporaryFile("r", prefix="struck-", errors="replace") as struck:
         trace = struck.name if threads else os.devnull
         options = ("-yy", "-o", trace, "-e", f"trace={point.call}", "-e", inject)
-        ended = _strace(options, arguments, home, threads=threads, inside=inside)
+        ended = _strace(options, arguments, home, threads=threads, forked=forked)
         injected = _injected(struck) if point.call == "openat" else []
     return replace(ended, missed="".join(each for each in injected if str(home) not in each))
 
@@ -165,9 +167,11 @@ def _injected(trace: Iterable[str]) -> list[str]:
     return found
 
 
-def certctl(arguments: Sequence[str], home: Path, *, inside: Sequence[str] = ()) -> Ended:
+def certctl(arguments: Sequence[str], home: Path, *, forked: Forked | None = None) -> Ended:
     """Run a command as it is."""
-    return _run([*inside, sys.executable, "-m", "certctl", *arguments], home)
+    if forked is not None:
+        return Ended(*forked.run(arguments, home, (), LONGEST_SECONDS))
+    return _run([sys.executable, "-m", "certctl", *arguments], home)
 
 
 def _matters(call: str, arguments: str, places: Sequence[str]) -> bool:
@@ -182,15 +186,17 @@ def _strace(
     home: Path,
     *,
     threads: bool,
-    inside: Sequence[str] = (),
+    forked: Forked | None = None,
 ) -> Ended:
     # Not with --seccomp-bpf: some versions of strace then inject no signal.
     options = ("-e", "signal=none", *options)
+    if forked is not None:
+        return Ended(*forked.run(arguments, home, options, LONGEST_SECONDS))
     if threads:
         program = [sys.executable, "-m", "tests.crash.prepared"]
         return _run([*program, *options, "--", *arguments], home)
     certctl = (sys.executable, "-m", "certctl")
-    return _run([*inside, "strace", "-f", "-qq", *options, *certctl, *arguments], home)
+    return _run(["strace", "-f", "-qq", *options, *certctl, *arguments], home)
 
 
 def _run(command: Sequence[str], home: Path) -> Ended:

@@ -24,15 +24,14 @@ NOT_FOR_COMMANDS = ("certctl.__main__", "certctl.testing")
 
 def run(options: list[str], arguments: list[str]) -> int:
     """Run the command to its end; return its exit status, as a shell has it after a signal."""
-    for name in (*FROM_ELSEWHERE, *_modules()):
-        importlib.import_module(name)
+    import_all()
     child = os.fork()
     if not child:
         os.kill(os.getpid(), signal.SIGSTOP)
         os._exit(main(arguments))
     os.waitpid(child, os.WUNTRACED)
     with subprocess.Popen(["strace", "-f", "-qq", *options, "-p", str(child)]) as tracer:
-        while not _is_traced(child):
+        while not is_traced(child):
             assert tracer.poll() is None, "strace could not attach"
             time.sleep(0.001)
         os.kill(child, signal.SIGCONT)
@@ -41,12 +40,19 @@ def run(options: list[str], arguments: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def import_all() -> None:
+    """Import all that commands import."""
+    for name in (*FROM_ELSEWHERE, *_modules()):
+        importlib.import_module(name)
+
+
 def _modules() -> list[str]:
     found = pkgutil.walk_packages(certctl.__path__, "certctl.")
     return [each.name for each in found if each.name not in NOT_FOR_COMMANDS]
 
 
-def _is_traced(process: int) -> bool:
+def is_traced(process: int) -> bool:
+    """Return whether strace has attached to a process."""
     with open(f"/proc/{process}/status", encoding="ascii") as file:  # noqa: PTH123
         return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in file)
 
