@@ -139,8 +139,8 @@ def _revoked(outcome: Outcome) -> str:
 
 def _version_lines(version: Version, run: Run, times: Times, *, brief: bool) -> list[object]:
     """Return the lines that report a new version: one line if `brief`."""
-    remaining = (version.facts.not_after - run.services.clock.now()).total_seconds()
-    until = f"{times.minute(version.facts.not_after)} ({left(remaining)})"
+    remaining = (version.not_after - run.services.clock.now()).total_seconds()
+    until = f"{times.minute(version.not_after)} ({left(remaining)})"
     if brief:
         return [f"{version.name}: version {version.number} is live, valid until {until}."]
     names = ", ".join(each.value for each in version.facts.identifiers)

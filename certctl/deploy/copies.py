@@ -19,7 +19,7 @@ from certctl.model.errors import ConfigurationError, StoreError
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CopyFormat, CopySpec
 from certctl.rules import formats
-from certctl.rules.copies import READABLE, format_copy
+from certctl.rules.copies import READABLE, format_copy, part_of
 from certctl.system.destinations import Obstacle, not_replaceable, obstacle
 from certctl.system.file_errors import as_store_error
 from certctl.system.files import (
@@ -109,7 +109,7 @@ def stage(copies: Sequence[CopySpec], delivery: Delivery) -> list[Staged]:
             final = destination(copy, name)
             data = formats.contents(
                 copy.format,
-                delivery.material,
+                part_of(delivery.version, delivery.material, copy.key),
                 name=name,
                 password=_password(copy),
                 encryption=copy.encryption,

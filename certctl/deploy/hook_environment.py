@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from certctl.model.certificate import Version
 from certctl.model.delivery import CertificateFiles
+from certctl.model.spec import FAMILIES
 
 MAX_BYTES = 100_000
 """The maximum size of a list of names: Linux limits one environment variable to 128 KiB."""
@@ -40,14 +41,32 @@ def variables(
         "CERTCTL_FULLCHAIN_FILE": files.fullchain,
         "CERTCTL_PRIVKEY_FILE": files.privkey or "",
         "CERTCTL_COMBINED_FILE": files.combined or "",
+        **_by_key(version, files),
         "CERTCTL_CERT_VERSION": str(version.number),
         "CERTCTL_PREVIOUS_VERSION": "" if previous is None else str(previous),
-        "CERTCTL_NOT_AFTER": _iso(version.facts.not_after),
+        "CERTCTL_NOT_AFTER": _iso(version.not_after),
         "CERTCTL_SERIAL": version.facts.serial,
         "RENEWED_LINEAGE": lineage or files.live,
         "RENEWED_DOMAINS": domains,
         "FAILED_DOMAINS": "",
     }
+
+
+def _by_key(version: Version, files: CertificateFiles) -> dict[str, str]:
+    """Return the variables for the certificate with each kind of key, if the version has it."""
+    certificates = zip(version.certificates, files.parts, strict=True)
+    known = {each.family: own for each, own in certificates}
+    found: dict[str, str] = {}
+    for family in FAMILIES:
+        own, prefix = known.get(family), f"CERTCTL_{family.upper()}"
+        found |= {
+            f"{prefix}_CERT_FILE": own.cert if own else "",
+            f"{prefix}_CHAIN_FILE": own.chain if own else "",
+            f"{prefix}_FULLCHAIN_FILE": own.fullchain if own else "",
+            f"{prefix}_PRIVKEY_FILE": (own and own.privkey) or "",
+            f"{prefix}_COMBINED_FILE": (own and own.combined) or "",
+        }
+    return found
 
 
 def run_variables(

@@ -10,18 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from certctl.ca.directories import directory_urls, is_for_local_names, label
+from certctl.ca.directories import directory_url, is_for_local_names, label
 from certctl.engine.current import state_of
 from certctl.engine.services import Services
-from certctl.model.certificate import (
-    Material,
-    PendingOrder,
-    RenewalState,
-    Request,
-    Version,
-)
+from certctl.model.certificate import Material, PendingOrder, RenewalState, Request, Version
 from certctl.model.delivery import THIS_MACHINE, Deployment
-from certctl.model.errors import CertctlError, InvalidIdentifier, UnknownCertificate
+from certctl.model.errors import InvalidIdentifier, UnknownCertificate
 from certctl.model.events import CertificateSaved
 from certctl.model.names import certificate_name, single_labels
 from certctl.model.ports import HeldLock
@@ -41,17 +35,9 @@ def stored_spec(records: Records, name: str) -> CertificateSpec:
 
 
 def _checked(spec: CertificateSpec) -> CertificateSpec:
-    spec = with_urls(spec)
+    spec = replace(spec, ca=directory_url(spec.ca))
     require_full_names(spec)
     return spec
-
-
-def with_urls(spec: CertificateSpec) -> CertificateSpec:
-    """Return a spec with its CAs as directory URLs. Raises `UsageError` if one is not known, or if
-    they cannot be combined.
-    """
-    ca, *others = directory_urls(spec.cas)
-    return replace(spec, ca=ca, fallback_cas=tuple(others))
 
 
 def require_full_names(spec: CertificateSpec) -> None:
@@ -93,8 +79,6 @@ class Held:
         self._unsaved = False
         self.added: tuple[Version, ...] = ()
         """The versions that were archived while the certificate was held."""
-        self.failed: dict[str, CertctlError] = {}
-        """The CAs that failed while the certificate was held, each with its error."""
 
     def release(self) -> None:
         """Release the locks. Idempotent."""
@@ -156,13 +140,14 @@ class Held:
         return tuple(self.stored.versions.values())
 
     @property
-    def orders(self) -> tuple[PendingOrder, ...]:
+    def pending(self) -> tuple[PendingOrder, ...]:
         """The orders in progress, at most one for each CA and key type."""
         return self.stored.orders
 
-    def pending(self, request: Request) -> PendingOrder | None:
-        """Return the order in progress at the CA and for the key type of a request."""
-        return next((each for each in self.orders if each.subject == request.subject), None)
+    def pending_like(self, request: Request) -> PendingOrder | None:
+        """Return the order in progress for the CA and the key type of a request."""
+        subject = request.ca, request.key_type
+        return next((each for each in self.pending if each.subject == subject), None)
 
     @property
     def csr(self) -> bytes | None:
@@ -197,13 +182,12 @@ class Held:
     ) -> None:
         """Save the renewal state, with the time before which `renew` can skip the certificate, and
         what `list` shows of it meanwhile; then drop the order of a version that is archived and
-        wanted, and those that other CAs were asked for before. Until it is wanted, its order tells
-        the next run that it is there.
+        wanted. Until it is wanted, its order tells the next run that it is there.
         """
         self.carry(renewal_state)
         self._unsaved = False
         action = NextAction(next_action_at, row)
-        orders = tuple(each for each in self.stored.orders if not self._is_unneeded(each))
+        orders = tuple(each for each in self.stored.orders if not self._is_finished(each))
         self._write(Changes(renewal_state=renewal_state, next_action=action, orders=orders))
 
     def save_deployment(self, deployment: Deployment) -> None:
@@ -227,17 +211,25 @@ class Held:
         self._write(Changes(csr=pem))
 
     def save_pending(self, pending: PendingOrder) -> None:
-        """Save the order that is about to be placed, or its URL once known."""
-        self._write(Changes(orders=(*self._other_orders(pending.request), pending)))
+        """Save the order that is about to be placed, or its URL once known, or what was issued for
+        it; others for the same CA and key type are dropped.
+        """
+        others = [each for each in self.pending if each.subject != pending.subject]
+        self._write(Changes(orders=(*others, pending)))
 
-    def drop_pending(self, request: Request) -> None:
-        """Delete the saved order at the CA and for the key type of a request."""
-        others = self._other_orders(request)
-        if others != self.orders:
-            self._write(Changes(orders=others))
+    def drop_pending(self, dropped: PendingOrder | None = None) -> None:
+        """Delete the saved order for the same CA and key type, by default all."""
+        kept = (each for each in self.pending if dropped and each.subject != dropped.subject)
+        self._keep_orders(tuple(kept))
 
-    def _other_orders(self, request: Request) -> tuple[PendingOrder, ...]:
-        return tuple(each for each in self.orders if each.subject != request.subject)
+    def keep_pending(self, requests: Sequence[Request]) -> None:
+        """Delete the saved orders that are for another CA or key type than all of these."""
+        subjects = {(each.ca, each.key_type) for each in requests}
+        self._keep_orders(tuple(each for each in self.pending if each.subject in subjects))
+
+    def _keep_orders(self, kept: tuple[PendingOrder, ...]) -> None:
+        if len(kept) < len(self.pending):
+            self._write(Changes(orders=kept))
 
     def save_refused(self, download: bytes) -> None:
         """Save a rejected download for inspection; replaces the previous one."""
@@ -261,9 +253,7 @@ class Held:
         self.save_deployment(with_wanted(status.deployment, saved.number))
         self._flip(saved)
         self._services.emit(
-            CertificateSaved(
-                self.name, self._services.clock.now(), saved.number, saved.facts.not_after
-            )
+            CertificateSaved(self.name, self._services.clock.now(), saved.number, saved.not_after)
         )
         return saved
 
@@ -326,17 +316,9 @@ class Held:
         gen = self._records.write(self.name, changes, expect=stored.gen, token=self._lease.token)
         self._stored = stored.after(changes, gen)
 
-    def _is_unneeded(self, order: PendingOrder) -> bool:
-        wanted = self.deployment.wanted or 0
+    def _is_finished(self, order: PendingOrder) -> bool:
         version = self.stored.version_of([order.url])
-        if version is not None:
-            return version.number <= wanted
-        newest = self.stored.versions.get(wanted)
-        return (
-            newest is not None
-            and newest.request.ca != order.request.ca
-            and order.created <= newest.issued
-        )
+        return version is not None and version.number <= (self.deployment.wanted or 0)
 
     def _flip(self, version: Version) -> None:
         self._machine.flip(self.name, version.number)

@@ -24,7 +24,7 @@ from certctl.model.events import Skipped
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.rules.plan import Deploy, Order, Plan, RareRuns, SaveSpec, Wait
-from certctl.rules.rate_limits import order_for
+from certctl.rules.rate_limits import orders_for
 
 _THREADS = 16
 """Certificates that are looked at in parallel: queries to the CA (ARI) are what takes time."""
@@ -36,8 +36,8 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 class Item:
     """A certificate on its way through the pipeline: what is wanted of it, its plan, and what came
     of it. It is `held` from its first step until it is released. `expires` is when the live version
-    expires, None if there is none; `counts_as` is what an order would count as in the CA's limits.
-    `started`: its order was begun.
+    expires, None if there is none; `counts_as` is what its orders would count as in the CA's
+    limits. `started`: its order was begun.
     """
 
     change: Change
@@ -45,7 +45,7 @@ class Item:
     outcome: Outcome
     held: Held | None = None
     expires: datetime | None = None
-    counts_as: LedgerEntry | None = None
+    counts_as: tuple[LedgerEntry, ...] = ()
     started: bool = False
 
     @property
@@ -135,8 +135,8 @@ def hold_and_plan(change: Change, run: Run) -> tuple[Item | None, tuple[Outcome,
         plan,
         Outcome(plan.name, _action(plan, change), _domains(plan), reason=plan.first_action.why),
         held,
-        expires=live.facts.not_after if live is not None else None,
-        counts_as=order_for(order.asked, held.status, now) if order is not None else None,
+        expires=live.not_after if live is not None else None,
+        counts_as=orders_for(order.spec, held.status, now) if order is not None else (),
     )
     return item, outcomes, plan
 

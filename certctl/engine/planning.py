@@ -66,9 +66,7 @@ class Upkeep:
             by_hand=self.by_hand,
             interval=self.interval,
             refusal=None if force else refusal_of_untrusted(spec, held.live),
-            orders=held.orders,
-            order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
-            failed=held.failed,
+            pending=held.pending,
             deploys_changes=self.deploys_changes,
         )
         found = plan(wanted, held.status, run.services.clock.now())

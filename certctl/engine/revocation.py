@@ -32,7 +32,7 @@ def intend(held: Held, reason: RevocationReason, afterwards: Afterwards, run: Ru
         numbers |= {
             each.number
             for each in held.versions
-            if each.facts.key_sha256 == live.facts.key_sha256 and each.facts.not_after > now
+            if each.keys_sha256 & live.keys_sha256 and each.not_after > now
         }
     intents = tuple(
         RevocationIntent(each.number, each.facts.serial, reason, afterwards, now)
@@ -43,26 +43,28 @@ def intend(held: Held, reason: RevocationReason, afterwards: Afterwards, run: Ru
     held.save_renewal_state(state, next_action_at=now)
 
 
-def revoke_version(held: Held, intent: RevocationIntent, run: Run) -> RevokedVersion | None:
-    """Revoke a version at its CA, and record it.
+def revoke_version(held: Held, intent: RevocationIntent, run: Run) -> tuple[RevokedVersion, ...]:
+    """Revoke all certificates of a version at its CA, and record it. If that is interrupted, the
+    version is to be revoked still, and the CA says of which certificate it is done.
 
-    A version that has expired, or is no longer in the archive, needs no revocation: None.
+    A version that has expired, or is no longer in the archive, needs no revocation.
     """
     now = run.services.clock.now()
     version = next((each for each in held.versions if each.number == intent.version), None)
-    revoked = None
+    revoked: list[RevokedVersion] = []
     if version is None:
         run.warn(f"version {intent.version} is not there any more to be revoked", held.name)
-    elif version.facts.not_after <= now:
+    elif all(each.facts.not_after <= now for each in version.certificates):
         run.warn(f"version {intent.version} has expired and needs no revocation", held.name)
     else:
         material = held.material(version.number, with_key=False)
-        already = not _revoke(version, material, intent.reason, held, run)
-        run.services.emit(Revoked(held.name, now, version.facts.serial, already))
-        revoked = RevokedVersion(version.number, version.facts.serial, already)
+        for each, own in zip(version.parts, material.parts, strict=True):
+            already = not _revoke(each, own, intent.reason, held, run)
+            run.services.emit(Revoked(held.name, now, each.facts.serial, already))
+            revoked.append(RevokedVersion(each.number, each.facts.serial, already))
     state = after_revocation(held.renewal_state, version, intent)
     held.save_renewal_state(state, next_action_at=now)
-    return revoked
+    return tuple(revoked)
 
 
 def _revoke(
@@ -74,7 +76,7 @@ def _revoke(
     der, directory = x509.der(material.cert), version.request.ca
     account = _account(run, version)
     bundle = account.ca_bundle if account is not None else None
-    if held.saved is not None and directory in held.saved.cas:
+    if held.saved is not None and held.saved.ca == directory:
         bundle = held.saved.ca_bundle
     if account is not None:
         try:

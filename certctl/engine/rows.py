@@ -6,7 +6,7 @@ is valid until a time, or until one of the files that it was made from changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,9 @@ from certctl.store.records import ListRow
 
 @dataclass(frozen=True)
 class LiveVersion:
-    """What a row contains about the live version."""
+    """What a row contains about the live version; `second` is its second certificate, if there are
+    two. `not_after` is when the first of them expires.
+    """
 
     number: int
     not_before: datetime
@@ -33,6 +35,7 @@ class LiveVersion:
     issuer: str
     key_type: str
     names: tuple[str, ...]
+    second: LiveVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class CertificateView:
     `names` are those asked for, which the live version may not have. `failures` and
     `deploy_failures` count consecutive failures. `has_target`: something on this machine is told of
     a new version, or given a copy of it, or checked for it. `key_type` is that of the live version,
-    or the one asked for. Before `retry_at` nothing that failed is tried again. `places` is what it
-    is deployed to or checked at, such as `nginx`, `copy /etc/app/key.pem` and `localhost:8443`.
+    or the one asked for; of two, separated by a comma. Before `retry_at` nothing that failed is
+    tried again. `places` is what it is deployed to or checked at, such as `nginx`,
+    `copy /etc/app/key.pem` and `localhost:8443`.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
     `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
@@ -122,16 +126,7 @@ def to_saved(view: CertificateView) -> dict[str, object]:
         "names": view.names,
         "ca": view.ca,
         "public": view.public,
-        "live": [
-            live.number,
-            live.not_before.isoformat(),
-            live.not_after.isoformat(),
-            live.serial,
-            live.sha256,
-            live.issuer,
-            live.key_type,
-            live.names,
-        ],
+        "live": _live_to_saved(live),
         "renews_at": None if at is None else at.isoformat(),
         "why": view.why,
         "deployed": view.deployed,
@@ -158,17 +153,7 @@ def from_saved(
     if row is None:
         return None
     try:
-        number, not_before, not_after, serial, sha256, issuer, key_type, names = row["live"]
-        live = LiveVersion(
-            number,
-            datetime.fromisoformat(not_before),
-            datetime.fromisoformat(not_after),
-            serial,
-            sha256,
-            issuer,
-            key_type,
-            tuple(names),
-        )
+        live = _live_from_saved(row["live"])
         at, seen = row["renews_at"], row["verified_at"]
         view = CertificateView(
             name=name,
@@ -198,6 +183,36 @@ def from_saved(
         return None
 
 
+def _live_to_saved(live: LiveVersion) -> list[object]:
+    second = [] if live.second is None else [_live_to_saved(live.second)]
+    return [
+        live.number,
+        live.not_before.isoformat(),
+        live.not_after.isoformat(),
+        live.serial,
+        live.sha256,
+        live.issuer,
+        live.key_type,
+        live.names,
+        *second,
+    ]
+
+
+def _live_from_saved(values: Sequence[Any]) -> LiveVersion:
+    number, not_before, not_after, serial, sha256, issuer, key_type, names, *second = values
+    return LiveVersion(
+        number,
+        datetime.fromisoformat(not_before),
+        datetime.fromisoformat(not_after),
+        serial,
+        sha256,
+        issuer,
+        key_type,
+        tuple(names),
+        _live_from_saved(second[0]) if second else None,
+    )
+
+
 def _view(
     spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
 ) -> CertificateView:
@@ -209,7 +224,7 @@ def _view(
         ca=label(spec.ca),
         public=ca_kind(live.request.ca if live else spec.ca) == "public",
         live=_live(live) if live else None,
-        seconds_left=(live.facts.not_after - now).total_seconds() if live else None,
+        seconds_left=(live.not_after - now).total_seconds() if live else None,
         renews_at=decision.at,
         due=decision.due,
         why=decision.why,
@@ -227,10 +242,16 @@ def _view(
         dns_provider=spec.challenge.dns_provider,
         profile=spec.required_profile or spec.profile,
         managed_by=spec.managed_by,
-        key_type=live.facts.key_type if live else spec.key_type.value,
+        key_type=_key_type(spec, live),
         retry_at=_retry_at(status, now),
         places=_places(spec),
     )
+
+
+def _key_type(spec: CertificateSpec, live: Version | None) -> str:
+    if live is None:
+        return ",".join(spec.key_types)
+    return ",".join(each.facts.key_type for each in live.certificates)
 
 
 def _places(spec: CertificateSpec) -> tuple[str, ...]:
@@ -261,7 +282,7 @@ def _valid_until(
     failed = renewal_state.last_error or status.deployment.last_error
     if live is None or decision.due or failed or status.damage:
         return None
-    moments = (decision.at, live.facts.not_after, renewal_state.paused_until)
+    moments = (decision.at, live.not_after, renewal_state.paused_until)
     return min((each for each in moments if each is not None and each > now), default=None)
 
 
@@ -274,15 +295,17 @@ def _has_target(spec: CertificateSpec) -> bool:
 
 def _live(version: Version) -> LiveVersion:
     facts = version.facts
+    second = None if version.second is None else _live(version.parts[1])
     return LiveVersion(
         version.number,
         facts.not_before,
-        facts.not_after,
+        version.not_after,
         facts.serial,
         facts.sha256,
         facts.issuer,
         facts.key_type,
         tuple(each.value for each in facts.identifiers),
+        second,
     )
 
 
@@ -291,7 +314,7 @@ def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> 
     live = status.live
     if live is None:
         return "missing"
-    if live.facts.not_after <= now:
+    if live.not_after <= now:
         return "expired"
     if live.number in status.renewal_state.revoked:
         return "revoked"

@@ -167,8 +167,8 @@ def _certificate(name: str, limits: Limits, run: Run, *, stopped: bool) -> _Resu
         severity = PluginStatus.CRITICAL if status.renewal_state.failures else PluginStatus.WARNING
         reasons.append((severity, "certificate.missing", "it was never issued"))
     else:
-        remaining = _remaining(name, served.facts.not_after, served.facts.lifetime, limits, now)
-        reasons += _of_expiry(remaining, served.facts.not_after)
+        remaining = _remaining(name, served.not_after, served.facts.lifetime, limits, now)
+        reasons += _of_expiry(remaining, served.not_after)
         if in_future(served.facts.not_before, now):
             start = f"{served.facts.not_before:%Y-%m-%d %H:%M} UTC"
             message = f"it is not valid before {start}; check the clock with `date`"

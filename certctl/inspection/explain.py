@@ -59,7 +59,7 @@ def explain(run: Run, name: str) -> Explanation:
         else:
             turn_on = f"to turn renewal on: certctl edit {name} --autorenew"
             facts.append(Fact("stopped", None, turn_on))
-        facts.append(Fact("expires", status.live.facts.not_after, "it expires"))
+        facts.append(Fact("expires", status.live.not_after, "it expires"))
     facts += [
         Fact("revocation", each.requested, f"version {each.version} is to be revoked; not done yet")
         for each in status.renewal_state.revocations

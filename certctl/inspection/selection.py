@@ -103,7 +103,7 @@ def _candidate(view: CertificateView) -> Candidate:
         "challenge": (view.challenge,),
         "dns_provider": (view.dns_provider,),
         "issuer": (live.issuer if live else None,),
-        "key_type": (view.key_type,),
+        "key_type": tuple((view.key_type or "").split(",")),
         "managed_by": (view.managed_by,),
         "profile": (view.profile,),
         "state": (view.state,),

@@ -6,14 +6,14 @@ in seconds.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from certctl.model.ca import RevocationReason
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.spec import KeyType
+from certctl.model.spec import KeyType, family
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -32,11 +32,6 @@ class Request:
     csr_sha256: str | None = None
     profile_required: bool = False
     common_name: str | None = None
-
-    @property
-    def subject(self) -> tuple[str, KeyType | None]:
-        """The CA, and the key type (None with a signing request)."""
-        return self.ca, self.key_type
 
 
 @dataclass(frozen=True)
@@ -79,13 +74,18 @@ class IssuedCertificate:
     chain_sha256: str | None = None
     origin: str | None = None
 
+    @property
+    def family(self) -> str:
+        """The kind of its key, such as `ecdsa` or `rsa`."""
+        return family(self.facts.key_type)
+
 
 @dataclass(frozen=True)
 class Version:
     """A version in the archive: its certificates, one for each key type, of which there is at least
     one. Their PEM files are read from the store when needed.
 
-    The properties answer for the first certificate.
+    Unless they say otherwise, the properties answer for the first certificate.
     """
 
     name: str
@@ -97,6 +97,28 @@ class Version:
     def first(self) -> IssuedCertificate:
         """The first certificate."""
         return self.certificates[0]
+
+    @property
+    def second(self) -> IssuedCertificate | None:
+        """The certificate of the other key type; None if there is only one."""
+        return self.certificates[1] if len(self.certificates) > 1 else None
+
+    @property
+    def parts(self) -> tuple[Version, ...]:
+        """The version as if it had one of its certificates alone, for each of them."""
+        if len(self.certificates) == 1:
+            return (self,)
+        return tuple(replace(self, certificates=(each,)) for each in self.certificates)
+
+    @property
+    def not_after(self) -> datetime:
+        """When the version expires: when the first of its certificates does."""
+        return min(each.facts.not_after for each in self.certificates)
+
+    @property
+    def keys_sha256(self) -> frozenset[str]:
+        """The digests of the public keys of all certificates."""
+        return frozenset(each.facts.key_sha256 for each in self.certificates)
 
     @property
     def facts(self) -> CertificateFacts:
@@ -131,11 +153,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Material:
-    """The PEM bytes of a version; `privkey` is None if it was issued from a CSR (`--csr`)."""
+    """The PEM bytes of a version; `privkey` is None if it was issued from a CSR (`--csr`). `second`
+    has those of its second certificate, if there are two.
+    """
 
     cert: bytes
     chain: bytes
     privkey: bytes | None = field(default=None, repr=False)
+    second: Material | None = field(default=None, repr=False)
 
     @property
     def fullchain(self) -> bytes:
@@ -146,6 +171,13 @@ class Material:
     def combined(self) -> bytes | None:
         """Private key, certificate and chain in one file, for HAProxy; None without a key."""
         return None if self.privkey is None else self.privkey + self.fullchain
+
+    @property
+    def parts(self) -> tuple[Material, ...]:
+        """What belongs to each certificate, the first one first."""
+        if self.second is None:
+            return (self,)
+        return replace(self, second=None), self.second
 
 
 @dataclass(frozen=True)
@@ -217,7 +249,8 @@ class RevocationIntent:
     """A version that is to be revoked at its CA: recorded before anything is done, and kept until
     the CA has revoked it, whatever is interrupted meanwhile.
 
-    `serial` is in lower-case hexadecimal. With `REPLACE`, a later version is deployed first.
+    `serial`, that of the first certificate, is in lower-case hexadecimal. All certificates of the
+    version are revoked. With `REPLACE`, a later version is deployed first.
     """
 
     version: int
@@ -251,7 +284,7 @@ class RenewalState:
     def latest(self) -> Attempts:
         """The attempts at the CA that was tried last."""
         return max(
-            reversed(self.attempts),  # of two at the same time, the one that was added last
+            self.attempts,
             key=lambda each: each.last_attempt or _LONG_AGO,
             default=Attempts(None),
         )
@@ -286,11 +319,22 @@ class RenewalDecision:
 
 
 @dataclass(frozen=True)
+class FinishedOrder:
+    """What the CA issued for an order, as PEM, with its contents; it waits for the order of the
+    other key type.
+    """
+
+    facts: CertificateFacts
+    cert: str
+    chain: str
+
+
+@dataclass(frozen=True)
 class PendingOrder:
     """An order in progress (`pending/NAME/`), saved before newOrder is sent.
 
     A certificate has at most one for each CA and key type. `url` is None until the CA has returned
-    it.
+    it. `finished` is what was issued for it, while the order of the other key type is in progress.
     """
 
     request: Request
@@ -298,8 +342,9 @@ class PendingOrder:
     created: datetime
     url: str | None = None
     privkey: bytes | None = field(default=None, repr=False)
+    finished: FinishedOrder | None = None
 
     @property
     def subject(self) -> tuple[str, KeyType | None]:
         """The CA and the key type (None with a signing request) that the order is for."""
-        return self.request.subject
+        return self.request.ca, self.request.key_type

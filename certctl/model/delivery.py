@@ -80,7 +80,9 @@ class Deployment:
 
 @dataclass(frozen=True)
 class CertificateFiles:
-    """The paths of a version's files; `privkey` and `combined` are None without a private key."""
+    """The paths of a version's files; `privkey` and `combined` are None without a private key.
+    `second` has those of its second certificate, if there are two.
+    """
 
     live: str
     cert: str
@@ -88,6 +90,12 @@ class CertificateFiles:
     fullchain: str
     privkey: str | None
     combined: str | None
+    second: CertificateFiles | None = None
+
+    @property
+    def parts(self) -> tuple[CertificateFiles, ...]:
+        """The paths for each certificate, the first one first."""
+        return (self,) if self.second is None else (self, self.second)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,14 @@ class Delivery:
     version: Version
     files: CertificateFiles
     material: Material = field(repr=False)
+
+    @property
+    def parts(self) -> tuple[Delivery, ...]:
+        """The delivery as if it had one of its certificates alone, for each of them."""
+        if self.version.second is None:
+            return (self,)
+        each = zip(self.version.parts, self.files.parts, self.material.parts, strict=True)
+        return tuple(Delivery(version, files, material) for version, files, material in each)
 
 
 @dataclass(frozen=True)

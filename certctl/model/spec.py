@@ -7,7 +7,7 @@ in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from enum import StrEnum
 
 from certctl.model.ca import ChallengeType
@@ -24,6 +24,20 @@ class KeyType(StrEnum):
     RSA_2048 = "rsa-2048"
     RSA_3072 = "rsa-3072"
     RSA_4096 = "rsa-4096"
+
+    @property
+    def family(self) -> str:
+        """The kind of key, `ecdsa` or `rsa`; a certificate has at most one of each."""
+        return family(self)
+
+
+FAMILIES = ("ecdsa", "rsa")
+"""The kinds of keys of which a certificate can have one each."""
+
+
+def family(key_type: str) -> str:
+    """Return the kind of a key: `rsa` of `rsa-2048`."""
+    return key_type.partition("-")[0]
 
 
 SHORTEST_CHAIN = "shortest"
@@ -90,9 +104,10 @@ class Pkcs12Encryption(StrEnum):
 class CopySpec:
     """A file to write at each deploy.
 
-    Owner, group and mode are those of any newly created file if None. `password_file` contains the
-    password of a PKCS#12 file, and `encryption` says how that file is encrypted. A file that cannot
-    be replaced, such as a mount point, is overwritten `in_place`.
+    `key` is the kind of key of the certificate that is copied, if there are two: `ecdsa` or `rsa`;
+    None is the first. Owner, group and mode are those of any newly created file if None.
+    `password_file` contains the password of a PKCS#12 file, and `encryption` says how that file is
+    encrypted. A file that cannot be replaced, such as a mount point, is overwritten `in_place`.
     """
 
     to: str
@@ -103,6 +118,7 @@ class CopySpec:
     password_file: str | None = None
     encryption: Pkcs12Encryption | None = None
     in_place: bool = False
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,8 +172,8 @@ class CertificateSpec:
     `chosen` has the user's own choices, which are all the settings that the spec file contains; the
     other fields are those choices combined with the defaults. `managed_by` is the owner of the
     desired state that the spec comes from, `origin` the client that the certificate was imported
-    from; both are None for a certificate of `issue`. `ca` is the CA that is asked first,
-    `fallback_cas` those that are asked while the ones before them are out of service.
+    from; both are None for a certificate of `issue`. With a `second_key_type`, there are two
+    certificates for the same names, which are one unit.
     """
 
     name: str
@@ -181,13 +197,10 @@ class CertificateSpec:
     common_name: str | None = None
     managed_by: str | None = None
     origin: str | None = None
-    fallback_cas: tuple[str, ...] = ()
+    second_key_type: KeyType | None = None
 
     @property
-    def cas(self) -> tuple[str, ...]:
-        """All its CAs, in the order in which they are asked."""
-        return (self.ca, *self.fallback_cas)
-
-    def at(self, ca: str) -> CertificateSpec:
-        """Return the spec as one of its CAs is asked for it."""
-        return self if self.cas == (ca,) else replace(self, ca=ca, fallback_cas=())
+    def key_types(self) -> tuple[KeyType, ...]:
+        """The key types, one or two; the files of the first are in `live/NAME` itself."""
+        first, second = self.key_type, self.second_key_type
+        return (first,) if second is None else (first, second)

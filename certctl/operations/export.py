@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from certctl.engine.current import current_state_of
+from certctl.engine.current import current_state_of, summary_of
 from certctl.engine.run import Run
 from certctl.engine.specs import require
 from certctl.model.errors import UsageError
 from certctl.model.spec import CopyFormat, Pkcs12Encryption
 from certctl.rules import formats
+from certctl.rules.copies import part_of
 from certctl.system.destinations import not_replaceable
 from certctl.system.files import PRIVATE_FILE, write_atomic
 from certctl.system.trust import check_trusted
@@ -24,8 +25,10 @@ def export(
     number: int | None,
     password: str | None,
     encryption: Pkcs12Encryption | None = None,
+    key: str | None = None,
 ) -> tuple[int, bytes]:
-    """Return the number of a version and its bytes in a format; by default the live version.
+    """Return the number of a version and its bytes in a format; by default the live version. If it
+    has two certificates, `key` is the kind of key of the one to export, by default the first.
 
     Raises `UnknownCertificate` if the version does not exist, `UsageError` if none is live, and
     `ConfigurationError` for a format with a private key if certctl does not have the key.
@@ -41,6 +44,9 @@ def export(
             )
         number = live.number
     material = run.services.records.material(name, number, with_key=format_.secret)
+    if key is not None:
+        version = summary_of(name, run.services).versions[number]
+        material = part_of(version, material, key)
     data = formats.contents(format_, material, name=name, password=password, encryption=encryption)
     return number, data
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from certctl.engine.delivery.former_targets import withdraw_from_former
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
-from certctl.engine.order.other_cas import prepare_accounts
+from certctl.engine.order.accounts import use_account
+from certctl.engine.order.stateless import share_key
 from certctl.engine.order.trial import trial
 from certctl.engine.planning import Change, Upkeep
 from certctl.engine.preflight import check_deployment, check_validation
@@ -101,7 +102,8 @@ def prepare(request: IssueRequest, run: Run) -> None:
     Raises what `issue` raises before anything is done.
     """
     spec, _ = _checked_spec(request, run)
-    prepare_accounts([spec], run)
+    share_key(spec, run)
+    use_account(run, spec.ca, spec.ca_bundle, spec.account)
 
 
 def _checked_spec(
@@ -187,7 +189,12 @@ def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
     specs = {each.spec.name: each.spec for each in wanted}
     before = {each.spec.name: each.before for each in wanted}
     try:
-        prepare_accounts(list(specs.values()), run)
+        for spec in specs.values():
+            share_key(spec, run)
+        for spec in {
+            (each.ca, each.ca_bundle, each.account): each for each in specs.values()
+        }.values():
+            use_account(run, spec.ca, spec.ca_bundle, spec.account)
     except Interrupted as stopped:
         return Report(errors=(stopped,), considered=len(wanted), interrupted=True)
     report = fulfil([each.change for each in wanted], run, considered=len(wanted))

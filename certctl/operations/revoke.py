@@ -80,11 +80,13 @@ def revoke(
     report = fulfil([Change(name, planned, by_hand=True)], run, considered=1)
     for outcome in report.outcomes:
         _raise_failure(outcome, afterwards)
-    already = any(
-        each.already and each.version == revoked[0].number
+    done = [
+        each
         for outcome in report.outcomes
         for each in outcome.revoked
-    )
+        if each.version == revoked[0].number
+    ]
+    already = bool(done) and all(each.already for each in done)
     replacements = tuple(each for each in report.outcomes if each.action == "issued")
     revocation = Revocation(name, revoked[0].facts.serial, already, afterwards)
     return revocation, replace(report, outcomes=replacements)
@@ -127,7 +129,7 @@ def revoke_file(
             f" (serial {facts.serial}, for {names or 'no name'})"
         )
     archived = _archived_version(run, facts.sha256)
-    issuing = archived.request.ca if archived is not None else settings.one_word("ca")
+    issuing = archived.request.ca if archived is not None else settings.required_text("ca")
     directory = directory_url(ca or issuing)
     if key is not None and keys.key_sha256(key) != facts.key_sha256:
         raise UsageError("the key does not belong to the certificate", code="usage.key_mismatch")
@@ -163,12 +165,16 @@ def _same_key(spec: CertificateSpec) -> UsageError:
 
 
 def _archived_version(run: Run, sha256: str) -> Version | None:
+    """Return the archived version of a certificate, of two certificates only the part that is
+    this one.
+    """
     records = run.services.records
     return next(
         (
             version
             for name in records.names()
-            for version in summary_of(name, run.services).versions.values()
+            for stored in summary_of(name, run.services).versions.values()
+            for version in stored.parts
             if version.facts.sha256 == sha256
         ),
         None,

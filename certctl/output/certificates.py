@@ -5,15 +5,15 @@ Only formats what operations return.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
 from certctl.ca.directories import DEV
 from certctl.engine.report import Report
-from certctl.engine.rows import CertificateView
+from certctl.engine.rows import CertificateView, LiveVersion
 from certctl.inspection.overview import CertificateDetails
-from certctl.model.certificate import LastError, Version
+from certctl.model.certificate import CertificateFacts, LastError, Version
 from certctl.model.delivery import CertificateFiles, DeployResult, ProbeResult
 from certctl.model.errors import CertctlError
 from certctl.model.identifiers import IdentifierType
@@ -48,6 +48,7 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "sha256": live.sha256 if live else None,
         "issuer": live.issuer if live else None,
         "key_type": live.key_type if live else None,
+        "second": _second_object(live.second) if live else None,
         "renews_at": moment(view.renews_at),
         "why": view.why,
         "autorenew": view.autorenew,
@@ -108,10 +109,10 @@ def details_lines(details: CertificateDetails, times: Times, title: str) -> list
         rows += [
             ("version", f"{live.number}, issued {times.day(live.issued)} by {live.facts.issuer}"),
             *_kept_row(details.versions, live),
-            ("valid until", f"{times.minute(live.facts.not_after)} ({left(view.seconds_left)})"),
-            ("key", live.facts.key_type),
-            ("serial", live.facts.serial),
-            ("sha256", live.facts.sha256),
+            ("valid until", f"{times.minute(live.not_after)} ({left(view.seconds_left)})"),
+            ("key", _of_each(live, lambda each: each.key_type)),
+            ("serial", _of_each(live, lambda each: each.serial)),
+            ("sha256", _of_each(live, lambda each: each.sha256)),
         ]
     if spec.profile or spec.required_profile:
         rows.append(("profile", str(spec.required_profile or spec.profile)))
@@ -135,6 +136,11 @@ def details_lines(details: CertificateDetails, times: Times, title: str) -> list
     if details.files is not None:
         lines += ["", *files_lines(details.files)]
     return lines
+
+
+def _of_each(version: Version, value: Callable[[CertificateFacts], str]) -> str:
+    """Return a value of each certificate of a version, one per line."""
+    return "\n".join(value(each.facts) for each in version.certificates)
 
 
 def _unicode_row(view: CertificateView) -> list[tuple[str, str]]:
@@ -162,9 +168,13 @@ def files_lines(files: CertificateFiles) -> list[str]:
     """Return the paths of the live files, one per line."""
     return pairs(
         [
-            ("certificate and chain", files.fullchain),
-            *([("private key", files.privkey)] if files.privkey else []),
-            *([("combined, for HAProxy", files.combined)] if files.combined else []),
+            row
+            for each in files.parts
+            for row in (
+                ("certificate and chain", each.fullchain),
+                *([("private key", each.privkey)] if each.privkey else []),
+                *([("combined, for HAProxy", each.combined)] if each.combined else []),
+            )
         ]
     )
 
@@ -215,10 +225,25 @@ def version_object(version: Version) -> dict[str, Json]:
         "serial": version.facts.serial,
         "sha256": version.facts.sha256,
         "not_before": moment(version.facts.not_before),
-        "not_after": moment(version.facts.not_after),
+        "not_after": moment(version.not_after),
         "issuer": version.facts.issuer,
         "key_type": version.facts.key_type,
+        "second": _second_object(version.second.facts) if version.second else None,
         "issued": moment(version.issued),
+    }
+
+
+def _second_object(second: LiveVersion | CertificateFacts | None) -> dict[str, Json] | None:
+    """Return the certificate with the other key type as JSON."""
+    if second is None:
+        return None
+    return {
+        "key_type": second.key_type,
+        "serial": second.serial,
+        "sha256": second.sha256,
+        "not_before": moment(second.not_before),
+        "not_after": moment(second.not_after),
+        "issuer": second.issuer,
     }
 
 

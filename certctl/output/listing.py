@@ -152,7 +152,7 @@ def _cells(view: CertificateView, times: Times, *, short: bool) -> tuple[str, ..
         _renews(view, times),
         deployed,
         label_with_kind(view.ca, public=view.public),
-        view.live.key_type if view.live else "-",
+        view.key_type if view.live and view.key_type else "-",
         _short_names(view) if short else names_text(view),
     )
 

@@ -22,10 +22,14 @@ TEMPORARY = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100)
 def next_request_time(
     version: Version, renewal_state: RenewalState, now: datetime
 ) -> datetime | None:
-    """Return when the CA may next be asked about a version; None if it must not be asked.
+    """Return when the CA may next be asked about a version, that is about one of its certificates;
+    None if it must not be asked.
 
-    That is if the version has expired or has no CertID (RFC 9773 §4.1, §4.3).
+    That is if they have expired or have no CertID (RFC 9773 §4.1, §4.3).
     """
+    if version.second is not None:
+        times = (next_request_time(each, renewal_state, now) for each in version.parts)
+        return min((each for each in times if each is not None), default=None)
     if version.facts.ari_id is None or version.facts.not_after <= now:
         return None
     return ari_state(version, renewal_state).ask_at or now

@@ -9,12 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certctl.model.errors import UsageError
-from certctl.model.spec import CopyFormat, CopySpec, Pkcs12Encryption
+from certctl.model.certificate import Material, Version
+from certctl.model.errors import ConfigurationError, UsageError
+from certctl.model.spec import FAMILIES, CopyFormat, CopySpec, Pkcs12Encryption
 
-_ATTRIBUTES = ("owner", "group", "mode", "password_file", "encryption", "in_place")
+_ATTRIBUTES = ("owner", "group", "mode", "password_file", "encryption", "key", "in_place")
 _ATTRIBUTE = re.compile(
-    r"(.*),(?:(owner|group|mode|password[-_]file|encryption)=([^,]*)|(in[-_]place))\Z", re.DOTALL
+    r"(.*),(?:(owner|group|mode|password[-_]file|encryption|key)=([^,]*)|(in[-_]place))\Z",
+    re.DOTALL,
 )
 _MODE = re.compile(r"(?:0o?)?([0-7]{3})\Z")
 _HINT = (
@@ -74,6 +76,7 @@ def copy_table(copy: CopySpec) -> dict[str, str | bool]:
         "mode": mode,
         "password_file": copy.password_file,
         "encryption": copy.encryption and copy.encryption.value,
+        "key": copy.key,
         "in_place": copy.in_place,
     }
     return {key: value for key, value in values.items() if value}
@@ -141,6 +144,9 @@ def _of_table(values: Mapping[str, object], text: str | None = None) -> CopySpec
         raise _wrong(shown, "password_file is required for pkcs12 and not allowed otherwise")
     if format_ is not CopyFormat.PKCS12 and "encryption" in texts:
         raise _wrong(shown, "encryption is only for pkcs12")
+    key = _text(texts, "key")
+    if key not in {None, *FAMILIES}:
+        raise _wrong(shown, f"key must be one of {', '.join(FAMILIES)}")
     mode = values.get("mode")
     number = None if mode in (None, "") else int(canonical_mode(mode), 8)
     refused = None if number is None else too_open(format_, number)
@@ -155,6 +161,25 @@ def _of_table(values: Mapping[str, object], text: str | None = None) -> CopySpec
         password_file=_text(texts, "password_file"),
         encryption=_encryption(shown, _text(texts, "encryption")),
         in_place=in_place,
+        key=key,
+    )
+
+
+def part_of(version: Version, material: Material, key: str | None) -> Material:
+    """Return what belongs to the certificate with this kind of key, by default the first. Raises
+    `ConfigurationError` if the version has none.
+    """
+    certificates = zip(version.certificates, material.parts, strict=True)
+    found = (own for each, own in certificates if key in {None, each.family})
+    if (part := next(found, None)) is not None:
+        return part
+    kinds = " and ".join(each.family.upper() for each in version.certificates)
+    raise ConfigurationError(
+        f"version {version.number} of {version.name} has no certificate with an {str(key).upper()}"
+        f" key, only {kinds}",
+        hint=f"To have both: certctl edit {version.name} --key-type ecdsa-p256 --key-type rsa-2048",
+        name=version.name,
+        code="configuration.key",
     )
 
 

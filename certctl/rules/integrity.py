@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from typing import TypeVar
 
 from certctl.model.certificate import Material, Version
 from certctl.model.errors import FilesDamaged, InspectionFailed
@@ -23,6 +24,8 @@ KEY_FILES = ("privkey.pem", "combined.pem")
 
 Files = Mapping[str, bytes | None]
 """The contents of a version's files by name; None for one that is missing."""
+
+_Value = TypeVar("_Value")
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s.*?-----END \1-----", re.DOTALL)
 
@@ -45,13 +48,51 @@ class Integrity:
         return "; ".join(f"{name} {what}" for name, what in self.problems.items()) or None
 
 
+def second_directory(version: Version) -> str | None:
+    """Return the name of the directory with the files of the second certificate; None if there is
+    only one.
+    """
+    return None if version.second is None else version.second.family
+
+
+def is_secret(filename: str) -> bool:
+    """Return whether one of a version's files contains a private key."""
+    return filename.rpartition("/")[2] in KEY_FILES
+
+
 def file_names(version: Version) -> tuple[str, ...]:
-    """Return the names of a version's PEM files."""
-    return CERTIFICATE_FILES + (KEY_FILES if version.has_key else ())
+    """Return the names of a version's PEM files; those of the second certificate are below its own
+    directory.
+    """
+    names = CERTIFICATE_FILES + (KEY_FILES if version.has_key else ())
+    second = version.second
+    if second is None:
+        return names
+    own = CERTIFICATE_FILES + (KEY_FILES if second.has_key else ())
+    return names + tuple(f"{second.family}/{each}" for each in own)
 
 
-def contents(material: Material) -> dict[str, bytes]:
-    """Return the PEM files of a version by name."""
+def contents(material: Material, second: str | None = None) -> dict[str, bytes]:
+    """Return the PEM files of a version by name; `second` is its `second_directory`."""
+    files = _contents(material)
+    if second is not None and material.second is not None:
+        own = _contents(material.second)
+        files |= {f"{second}/{name}": data for name, data in own.items()}
+    return files
+
+
+def described(version: Version, material: Material) -> Version:
+    """Return a version that says of each certificate whether its key is there, and what its chain
+    is.
+    """
+    certificates = tuple(
+        replace(each, has_key=own.privkey is not None, chain_sha256=chain_sha256(own.chain))
+        for each, own in zip(version.certificates, material.parts, strict=True)
+    )
+    return replace(version, certificates=certificates)
+
+
+def _contents(material: Material) -> dict[str, bytes]:
     files = {
         "cert.pem": material.cert,
         "chain.pem": material.chain,
@@ -73,6 +114,35 @@ def check(version: Version, files: Files, unreadable: Mapping[str, str] | None =
 
     `unreadable` has a phrase for each file that exists, but cannot be read.
     """
+    if version.second is None:
+        return _check(version, files, unreadable or {})
+    prefixes = ("", f"{version.second.family}/")
+    first, second = (
+        _check(each, _below(prefix, files), _below(prefix, unreadable or {}))
+        for each, prefix in zip(version.parts, prefixes, strict=True)
+    )
+    return Integrity(
+        _together(first.material, second.material),
+        _together(first.public, second.public),
+        {
+            **first.problems,
+            **{f"{prefixes[1]}{name}": each for name, each in second.problems.items()},
+        },
+    )
+
+
+def _below(prefix: str, found: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Return what is known by the name of a file, for the files of one certificate."""
+    own = ((name.removeprefix(prefix), each) for name, each in found.items() if prefix in name)
+    return {name: each for name, each in own if "/" not in name}
+
+
+def _together(first: Material | None, second: Material | None) -> Material | None:
+    return None if first is None or second is None else replace(first, second=second)
+
+
+def _check(version: Version, files: Files, unreadable: Mapping[str, str]) -> Integrity:
+    """Compare the files of a version that has only one certificate."""
     parts = {name: _parts(files.get(name)) for name in file_names(version)}
     leaf = _leaf(version, parts)
     chain = None if leaf is None else _chain(version, leaf, parts)
@@ -82,7 +152,7 @@ def check(version: Version, files: Files, unreadable: Mapping[str, str] | None =
     material = public
     if version.has_key and public is not None:
         material = replace(public, privkey=fitting[0]) if fitting else None
-    problems = dict(unreadable or {})
+    problems = dict(unreadable)
     for name, found in parts.items():
         problem = _problem(name, files.get(name), found, _wanted(name, leaf, chain), fitting)
         if problem is not None:

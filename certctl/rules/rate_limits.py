@@ -19,6 +19,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.ari import renewal_info_for
+from certctl.rules.renewal import parts_of, predecessor
 
 RETENTION = timedelta(days=7)
 """The longest window of a known CA; older entries are dropped."""
@@ -98,17 +99,36 @@ class Overrun:
 
 
 def order_for(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> LedgerEntry:
-    """Return how an order for a certificate would count towards its CA's limits."""
+    """Return how an order for a certificate, with its first key type, would count towards its CA's
+    limits.
+    """
+    return orders_for(spec, status, now)[0]
+
+
+def orders_for(
+    spec: CertificateSpec, status: CertificateStatus, now: datetime
+) -> tuple[LedgerEntry, ...]:
+    """Return how the orders for a certificate, one for each key type, would count towards its CA's
+    limits.
+    """
+    parts = parts_of(spec)
+    return tuple(_order_for(each, status, now, alone=len(parts) == 1) for each in parts)
+
+
+def _order_for(
+    spec: CertificateSpec, status: CertificateStatus, now: datetime, *, alone: bool
+) -> LedgerEntry:
     live, names = status.live, tuple(each.value for each in spec.identifiers)
     if live is None or live.request.ca != spec.ca:
         return LedgerEntry(LimitedAction.ORDER, now, names)
-    info = renewal_info_for(live, status.renewal_state)
+    replaced = predecessor(live, spec, alone=alone)
+    info = None if replaced is None else renewal_info_for(replaced, status.renewal_state)
     return LedgerEntry(
         LimitedAction.ORDER,
         now,
         names,
         renewal=set(live.request.identifiers) == set(spec.identifiers),
-        replaces=info is not None and info.start <= now < live.facts.not_after,
+        replaces=info is not None and info.start <= now < live.not_after,
     )
 
 

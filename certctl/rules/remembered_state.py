@@ -54,7 +54,7 @@ def _believed_attempts(
 def _believed_ari(
     ari: AriState, version: Version | None, saved_at: datetime | None, now: datetime
 ) -> AriState:
-    valid = version.facts.not_after - now if version is not None else timedelta(0)
+    valid = version.not_after - now if version is not None else timedelta(0)
     asked = believed(ari.ask_at, now, max(valid, timedelta(0)))
     if asked is None or in_future(saved_at, now):
         return replace(ari, ask_at=None, unanswered=0)
@@ -121,9 +121,9 @@ def only_results_of_deployment(before: Deployment, after: Deployment) -> bool:
 
 def _longest_pause(version: Version | None, now: datetime) -> timedelta:
     """Return how far away the next attempt can be: while a version is valid, before it expires."""
-    if version is None or version.facts.not_after <= now:
+    if version is None or version.not_after <= now:
         return LONGEST_PAUSE
-    return min(LONGEST_PAUSE, version.facts.not_after - now)
+    return min(LONGEST_PAUSE, version.not_after - now)
 
 
 def _believed_pause(

@@ -5,7 +5,7 @@ Pure functions of the models and a time: no files, no network, no cryptography.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from certctl.model.ca import RevocationReason
 from certctl.model.certificate import (
     Attempts,
     CertificateFacts,
+    FinishedOrder,
     LastError,
     RenewalDecision,
     RenewalState,
@@ -50,8 +51,33 @@ SHORT_LIVED = timedelta(days=10)
 """A certificate with a shorter lifetime is renewed when half of it is left, not a third."""
 
 
+def parts_of(spec: CertificateSpec) -> tuple[CertificateSpec, ...]:
+    """Return the spec as if it had one of its key types alone, for each of them: each is an order
+    of its own.
+    """
+    if spec.second_key_type is None:
+        return (spec,)
+    return tuple(replace(spec, key_type=each, second_key_type=None) for each in spec.key_types)
+
+
+def predecessor(live: Version | None, part: CertificateSpec, *, alone: bool) -> Version | None:
+    """Return which part of the live version an order replaces: the one with the same kind of key.
+
+    `part` is the spec of the order. If it is the certificate's only one (`alone`), a certificate
+    with another kind of key is replaced, too.
+    """
+    parts = () if live is None else live.parts
+    others = parts if alone else ()
+    if part.csr is not None:
+        return next(iter(parts), None)
+    same = [each for each in parts if each.first.family == part.key_type.family]
+    return next(iter((*same, *others)), None)
+
+
 def request_of(spec: CertificateSpec) -> Request:
-    """Return what the spec requests from the CA; it is stored with the resulting version."""
+    """Return what the spec requests from the CA, with its first key type; it is stored with the
+    resulting version.
+    """
     return Request(
         identifiers=spec.identifiers,
         key_type=None if spec.csr else spec.key_type,
@@ -64,8 +90,38 @@ def request_of(spec: CertificateSpec) -> Request:
 
 
 def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
-    """Return the differences between the spec and a version's request, as one phrase each."""
+    """Return the differences between a spec with one key type and the request of a certificate, as
+    one phrase each.
+    """
     wanted = request_of(spec)
+    if wanted.csr_sha256 == request.csr_sha256 and wanted.key_type != request.key_type:
+        key = (f"key {wanted.key_type} instead of {request.key_type}",)
+        return (*key, *_other_differences(wanted, request))
+    return _other_differences(wanted, request)
+
+
+def differences_from(spec: CertificateSpec, version: Version) -> tuple[str, ...]:
+    """Return the differences between the spec and what was requested for a version, as one phrase
+    each.
+    """
+    requests = tuple(each.request for each in version.certificates)
+    if spec.second_key_type is None and len(requests) == 1:
+        return differences(spec, version.request)
+    wanted = tuple(request_of(each) for each in parts_of(spec))
+    found: list[str] = []
+    if [each.key_type for each in wanted] != [each.key_type for each in requests]:
+        found.append(f"key {_keys(wanted)} instead of {_keys(requests)}")
+    for each in requests:
+        found += _other_differences(wanted[0], each)
+    return tuple(dict.fromkeys(found))
+
+
+def _keys(requests: Sequence[Request]) -> str:
+    return " and ".join(each.key_type or "of a signing request" for each in requests)
+
+
+def _other_differences(wanted: Request, request: Request) -> tuple[str, ...]:
+    """Return the differences between two requests apart from the key type."""
     found: list[str] = []
     added = _names(set(wanted.identifiers) - set(request.identifiers))
     removed = _names(set(request.identifiers) - set(wanted.identifiers))
@@ -79,8 +135,6 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
             if wanted.csr_sha256
             else "a private key managed by certctl instead of a signing request"
         )
-    elif wanted.key_type != request.key_type:
-        found.append(f"key {wanted.key_type} instead of {request.key_type}")
     if wanted.profile != request.profile:
         found.append(
             f"profile {wanted.profile or 'default'} instead of {request.profile or 'default'}"
@@ -91,7 +145,7 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
         found.append(
             f"common name {wanted.common_name or 'none'} instead of {request.common_name or 'none'}"
         )
-    if request.ca not in spec.cas:
+    if wanted.ca != request.ca:
         found.append(f"CA {wanted.ca} instead of {request.ca}")
     return tuple(found)
 
@@ -125,11 +179,15 @@ def decide(
         return RenewalDecision(
             False, renewal_state.paused_until, "paused", "the pause after a rollback is over"
         )
-    changed = differences(spec, live.request)
+    changed = differences_from(spec, live)
     if changed:
         why = "its specification has changed: " + "; ".join(changed)
         return RenewalDecision(True, now, "changed", why)
-    return _by_ari(live, renewal_state, now, interval) or _by_schedule(live, now)
+    decisions = [
+        _by_ari(each, renewal_state, now, interval) or _by_schedule(each, now)
+        for each in live.parts
+    ]
+    return min(decisions, key=lambda each: (not each.due, each.at or now))
 
 
 def is_ahead(version: Version, now: datetime) -> bool:
@@ -138,22 +196,35 @@ def is_ahead(version: Version, now: datetime) -> bool:
 
     If the clock here is behind now, or was when the version was issued, a new one is no better.
     """
-    ahead = in_future(version.facts.not_before, now) and in_future(version.issued, now)
+    starts = (each.facts.not_before for each in version.certificates)
+    ahead = any(in_future(each, now) for each in starts) and in_future(version.issued, now)
     return ahead and now >= EARLIEST
 
 
 def renewal_time(version: Version) -> datetime:
     """Return when a version becomes due by the fallback schedule."""
-    lifetime = version.facts.lifetime
+    return min(_renewal_time(each.facts) for each in version.certificates)
+
+
+def _renewal_time(facts: CertificateFacts) -> datetime:
+    lifetime = facts.lifetime
     left = lifetime / 2 if lifetime < SHORT_LIVED else lifetime / 3
-    return version.facts.not_after - left
+    return facts.not_after - left
+
+
+def may_wait(finished: FinishedOrder, now: datetime) -> bool:
+    """Return whether what was issued for one key type can still become a part of a version: until
+    it would be renewed itself.
+    """
+    return now < _renewal_time(finished.facts)
 
 
 def latest_renewal(version: Version) -> datetime:
     """Return when a version is renewed at the latest, regardless of ARI or a pause: when a sixth of
     its lifetime is left.
     """
-    return version.facts.not_after - version.facts.lifetime / 6
+    every = (each.facts for each in version.certificates)
+    return min(facts.not_after - facts.lifetime / 6 for facts in every)
 
 
 def is_near_expiry(live: Version | None, now: datetime) -> bool:
@@ -169,9 +240,10 @@ def interval_too_long(
     """If runs come at longer intervals than the time for renewing a version, return that time and
     its name.
     """
-    info = renewal_info_for(version, renewal_state)
-    if info is not None and interval > info.end - info.start:
-        return info.end - info.start, "the renewal window suggested by its CA"
+    windows = [renewal_info_for(each, renewal_state) for each in version.parts]
+    shortest = min((each.end - each.start for each in windows if each is not None), default=None)
+    if shortest is not None and interval > shortest:
+        return shortest, "the renewal window suggested by its CA"
     left = latest_renewal(version) - renewal_time(version)
     return (left, "the time for renewal") if interval > left else None
 
@@ -251,27 +323,16 @@ def after_postponement(
 
 
 def after_success(
-    renewal_state: RenewalState,
-    ca: str,
-    now: datetime,
-    *,
-    by_ari: bool = False,
-    passed_over: Collection[str] = (),
+    renewal_state: RenewalState, ca: str, now: datetime, *, by_ari: bool = False
 ) -> RenewalState:
     """Return the renewal state after a version of a CA was saved at `now`: without failures, pauses
     and windows; revocations are kept.
 
-    `by_ari`: the window suggested by the CA was the only reason for the renewal. Of the CAs that
-    were out of service and `passed_over`, the last error is kept, to explain what happened.
+    `by_ari`: the window suggested by the CA was the only reason for the renewal.
     """
-    out_of_service = (
-        replace(each, failures=0, retry_at=None)
-        for each in renewal_state.attempts
-        if each.ca in passed_over and each.failures
-    )
     return replace(
         renewal_state,
-        attempts=(*out_of_service, Attempts(ca, last_attempt=now)),
+        attempts=(Attempts(ca, last_attempt=now),),
         ari=(),
         paused_until=None,
         requested=None,
@@ -290,8 +351,9 @@ def after_revocation(
 
 
 def with_revoked(state: RenewalState, version: Version, *, compromised: bool) -> RenewalState:
-    """Return the renewal state with a revoked version, and with its key if it is compromised."""
-    keys = (*state.compromised_keys, version.facts.key_sha256) if compromised else ()
+    """Return the renewal state with a revoked version, and its keys if they are compromised."""
+    own = (each.facts.key_sha256 for each in version.certificates)
+    keys = (*state.compromised_keys, *own) if compromised else ()
     return replace(
         state,
         revoked=tuple(dict.fromkeys((*state.revoked, version.number))),
@@ -343,17 +405,16 @@ def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime)
     if live is None or not spec.autorenew:
         return decision.at
     moments = [decision.at, next_request_time(live, status.renewal_state, now)]
-    info = renewal_info_for(live, status.renewal_state)
-    if info is not None and decision.at == info.chosen:
-        # In an open window the decision depends on the run interval, so every run decides.
-        moments.append(max(info.start, now))
+    windows = (renewal_info_for(each, status.renewal_state) for each in live.parts)
+    # In an open window the decision depends on the run interval, so every run decides.
+    moments += [max(each.start, now) for each in windows if each and decision.at == each.chosen]
     return min((each for each in moments if each is not None), default=None)
 
 
 def _unusable(live: Version, status: CertificateStatus, now: datetime) -> tuple[str, str] | None:
     """Return the reason, as a word and in words, why a version cannot be served; None if it can."""
     found = None
-    if live.facts.not_after <= now:
+    if live.not_after <= now:
         found = "expired", "it has expired"
     elif live.number in status.renewal_state.revoked:
         found = "revoked", "it has been revoked"

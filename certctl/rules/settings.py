@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
 
-from certctl.model.errors import CertctlError, ConfigurationError, UsageError
+from certctl.model.errors import CertctlError, ConfigurationError
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.values import Value
 from certctl.rules.credentials import EMPTY, DnsCredentials
@@ -106,25 +106,6 @@ class Settings:
         """Return a text option that has a default."""
         return str(self.value(key))
 
-    def words(self, key: str) -> tuple[str, ...]:
-        """Return the values of an option of which several may be given, in their order."""
-        value = self.value(key)
-        return value if isinstance(value, tuple) else () if value is None else (str(value),)
-
-    def one_word(self, key: str) -> str:
-        """Return the value of such an option where only one can be used: the first by default.
-        Raises `UsageError` if several were given on the command line.
-        """
-        words = self.words(key)
-        if len(words) > 1 and self.sources.get(key) is Source.FLAG:
-            flag = self.table[key].flag
-            raise UsageError(
-                f"this command takes one {flag}, but {len(words)} were given",
-                hint=f"Run it for each of them: {flag} {words[0]}",
-                code="usage.several",
-            )
-        return words[0]
-
     def integer(self, key: str) -> int:
         """Return an integer option."""
         return int(self._number(key))
@@ -175,8 +156,6 @@ def parse(option: Option, text: str) -> Value:
 
     Raises `ConfigurationError` with the option and the values that it accepts.
     """
-    if option.several and "," in text:
-        return check(option, [part.strip() for part in text.split(",") if part.strip()])
     match option.kind:
         case Kind.BOOLEAN:
             if text.lower() in {"1", "true", "yes", "on"}:
@@ -184,7 +163,7 @@ def parse(option: Option, text: str) -> Value:
             if text.lower() in {"0", "false", "no", "off", ""}:
                 return False
             raise _wrong(option, text)
-        case Kind.TEXTS:
+        case Kind.TEXTS | Kind.CHOICES:
             return check(option, [part.strip() for part in text.split(",") if part.strip()])
         case Kind.INTEGER:
             return check(option, _number(option, text))
@@ -196,19 +175,11 @@ def parse(option: Option, text: str) -> Value:
 
 def check(option: Option, value: object) -> Value:
     """Return `value` (from a TOML file) in its normal form. Raises `ConfigurationError`."""
-    if option.several and isinstance(value, list | tuple):
-        return _several(option, value)
     if option.canonical is not None:
         return _canonical(option, option.canonical, value)
+    if option.kind is Kind.CHOICES:
+        return _choices(option, value if isinstance(value, list | tuple) and value else (value,))
     return _of_kind(option, value)
-
-
-def _several(option: Option, values: Sequence[object]) -> Value:
-    """Return the only value of a list, or all of them, each in its normal form."""
-    found = tuple(check(option, each) for each in values if not isinstance(each, list | tuple))
-    if not found or len(found) < len(values):
-        raise _wrong(option, values)
-    return found[0] if len(found) == 1 else tuple(str(each) for each in found)
 
 
 def _of_kind(option: Option, value: object) -> Value:
@@ -230,6 +201,24 @@ def _of_kind(option: Option, value: object) -> Value:
         case Kind.TEXT | Kind.PATH, str() if "\0" not in value and "\n" not in value:
             return value
     raise _wrong(option, value)
+
+
+def _choices(option: Option, values: Sequence[object]) -> Value:
+    """Return several choices in their normal form: one alone is a word."""
+    for each in values:
+        if not (isinstance(each, str) and each.lower() in option.choices):
+            raise _wrong(option, each)
+    words = tuple(dict.fromkeys(str(each).lower() for each in values))
+    if len(words) == 1:
+        return words[0]
+    try:
+        if option.together is not None:
+            option.together(words)
+    except CertctlError as error:
+        raise ConfigurationError(
+            f"{option.key}: {error.message}", hint=error.hint, code="configuration.value"
+        ) from error
+    return words
 
 
 def _canonical(option: Option, canonical: Callable[[object], str], value: object) -> Value:
@@ -308,6 +297,7 @@ def _wrong(option: Option, value: object) -> ConfigurationError:
         Kind.SECONDS: f"a duration of at least {option.minimum:g} s and at most "
         f"{option.maximum // 86400:.0f} d, such as 90, 5m, 2h or 1d",
         Kind.CHOICE: "one of " + ", ".join(option.choices),
+        Kind.CHOICES: "one of " + ", ".join(option.choices),
         Kind.TEXTS: "a list of strings",
     }.get(option.kind, "a line of text")
     return ConfigurationError(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_type_hints
 from certctl.model.errors import ConfigurationError, InvalidIdentifier, UsageError
 from certctl.model.identifiers import Identifier
 from certctl.model.names import parse_identifiers
-from certctl.model.spec import CertificateSpec, ChallengeSpec, DeploySpec
+from certctl.model.spec import CertificateSpec, ChallengeSpec, DeploySpec, KeyType
 from certctl.model.values import Value
 from certctl.rules.copies import parse_copy, with_paths
 from certctl.rules.credentials import absolute_option, read_options
@@ -29,13 +29,19 @@ from certctl.rules.settings import Settings, Source, check, flatten, unknown
 _Part = TypeVar("_Part")
 _Reader = Callable[[Settings, str], object]
 
-FORMAT = 1
+FORMAT = 2
+"""The format of spec files that this certctl reads. It writes format 1 for what earlier releases
+understand: all certificates with one key type.
+"""
+
+_OLDEST = 1
 
 RENAMED: Mapping[str, str] = {}
 """Settings that had another name in an earlier release: the old dotted key, and the current one.
 Files may have either. The current one is written.
 """
 
+_KEY_TYPE = "key_type"
 _METHOD = "challenge.method"
 _DNS = "dns"
 _ONLY_FOR_METHOD = {each.key: each.only_for for each in OPTIONS if each.only_for}
@@ -69,9 +75,9 @@ def from_table(
     """
     rest = dict(document)
     found = rest.pop("version", FORMAT)
-    if found != FORMAT:
+    if type(found) is not int or not _OLDEST <= found <= FORMAT:
         raise ConfigurationError(
-            f"{where} has format version {found}, but this certctl reads only version {FORMAT}",
+            f"{where} has format version {found}, but this certctl reads up to version {FORMAT}",
             hint="Update certctl, or correct the version. Nothing was changed.",
             name=name,
             code="configuration.format",
@@ -110,8 +116,9 @@ def to_table(spec: CertificateSpec) -> dict[str, Value]:
     from if that is known, and the choices.
     """
     about = {key: getattr(spec, key) for key in _ABOUT}
+    two = isinstance(spec.chosen.get(_KEY_TYPE), tuple)
     return {
-        "version": FORMAT,
+        "version": FORMAT if two else _OLDEST,
         "names": tuple(each.value for each in spec.identifiers),
         **{key: value for key, value in about.items() if value is not None},
         **{key: spec.chosen[key] for key in sorted(spec.chosen)},
@@ -301,6 +308,7 @@ def resolve(
     stores all other settings from the environment, so that a run from cron behaves the same.
     """
     options = settings.table
+    _require_one_kind_of_request(name, chosen)
     inherited = {
         **{
             key: value for key, value in settings.given(Source.FILE).items() if options[key].in_spec
@@ -312,15 +320,16 @@ def resolve(
         },
     }
     effective = Settings(merge_choices(inherited, chosen), table=settings.table)
+    key_types = _key_types(effective)
     return _from_settings(
         CertificateSpec,
         "",
         effective,
         name=name,
         identifiers=tuple(identifiers),
-        ca=effective.words("ca")[0],
-        fallback_cas=effective.words("ca")[1:],
         account=effective.text("account.id"),
+        key_type=key_types[0],
+        second_key_type=key_types[1] if key_types[1:] and not effective.text("csr") else None,
         key_mode=_mode(effective.text("key_mode")),
         challenge=_challenge(effective),
         deploy=_deploy(effective),
@@ -411,6 +420,22 @@ def plugin_prefixes(method: str, provider: str | None) -> tuple[str, ...]:
     """Return how the keys of the plug-ins begin that a certificate's validation uses."""
     own = () if method in METHODS else (f"challenge.{method}.",)
     return own if provider is None else (*own, f"dns.{provider}.")
+
+
+def _key_types(settings: Settings) -> tuple[KeyType, ...]:
+    value = settings.value(_KEY_TYPE)
+    return tuple(map(KeyType, value if isinstance(value, tuple) else (str(value),)))
+
+
+def _require_one_kind_of_request(name: str, chosen: Mapping[str, Value]) -> None:
+    """Raise `UsageError` for two key types and a signing request, which has one key already."""
+    if chosen.get("csr") and isinstance(chosen.get(_KEY_TYPE), tuple):
+        raise UsageError(
+            "--csr and two key types cannot be combined: a signing request has one key",
+            hint="Leave out --csr, or give one key type: --key-type ecdsa-p256",
+            name=name,
+            code="usage.csr",
+        )
 
 
 def _mode(text: str | None) -> int | None:

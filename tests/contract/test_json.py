@@ -54,6 +54,7 @@ CERTIFICATE: Shape = {
     "sha256": str | None,
     "issuer": str | None,
     "key_type": str | None,
+    "second": dict | None,
     "renews_at": str | None,
     "why": str,
     "autorenew": bool,
@@ -95,6 +96,7 @@ VERSION: Shape = {
     "not_after": str,
     "issuer": str,
     "key_type": str,
+    "second": dict | None,
     "issued": str,
 }
 
@@ -105,6 +107,7 @@ FILES: Shape = {
     "fullchain": str,
     "privkey": str | None,
     "combined": str | None,
+    "second": dict | None,
 }
 
 HOOKS: Shape = {

@@ -115,6 +115,8 @@ def spec(deploy: DeploySpec) -> CertificateSpec:
 
 # What a hook is told
 
+PARTS = ("cert", "chain", "fullchain", "privkey", "combined")
+
 
 def test_a_deploy_hook_is_told_everything_about_its_certificate() -> None:
     assert variables("deploy", VERSION, FILES, 3) == {
@@ -134,6 +136,11 @@ def test_a_deploy_hook_is_told_everything_about_its_certificate() -> None:
         "RENEWED_LINEAGE": "/etc/certctl/live/example.com",
         "RENEWED_DOMAINS": "example.com *.example.com 192.0.2.1",
         "FAILED_DOMAINS": "",
+        **{
+            f"CERTCTL_ECDSA_{each.upper()}_FILE": f"/etc/certctl/archive/example.com/4/{each}.pem"
+            for each in PARTS
+        },
+        **{f"CERTCTL_RSA_{each.upper()}_FILE": "" for each in PARTS},
     }
 
 

@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 def newer(path: Path) -> bytes:
     """Have a document say that it has a newer format; return what is in it then."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 3}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 4}))
     return path.read_bytes()
 
 
@@ -81,7 +81,7 @@ def test_a_specification_with_a_higher_version_is_refused_and_left_alone(machine
     machine.issue("a.example")
     machine.pass_time(61 * DAY)
     spec = machine.spec_file("a.example")
-    spec.write_text(spec.read_text().replace("version = 1", "version = 2"))
+    spec.write_text(spec.read_text().replace("version = 1", "version = 3"))
     content = spec.read_bytes()
 
     report = machine.renew()

@@ -105,6 +105,9 @@ def test_an_idle_renew_says_and_asks_nothing(authority: AcmeServer, tmp_path: Pa
     assert authority.request_count() == before
 
 
+PARTS = ("cert", "chain", "fullchain", "privkey", "combined")
+
+
 def test_a_deploy_hook_is_told_about_each_version(pebble: PebbleServer, tmp_path: Path) -> None:
     here, told = host(tmp_path, pebble), tmp_path / "told"
     here.given("hook.example", "www.hook.example", "--deploy-hook", f"env > {told}")
@@ -131,6 +134,8 @@ def test_a_deploy_hook_is_told_about_each_version(pebble: PebbleServer, tmp_path
             "%Y-%m-%dT%H:%M:%SZ"
         ),
         "CERTCTL_SERIAL": here.show("hook.example")["serial"],
+        **{f"CERTCTL_ECDSA_{each.upper()}_FILE": str(live / f"{each}.pem") for each in PARTS},
+        **{f"CERTCTL_RSA_{each.upper()}_FILE": "" for each in PARTS},
     }
     assert second["RENEWED_LINEAGE"] == str(live)
     assert second["RENEWED_DOMAINS"] == "hook.example www.hook.example"

@@ -18,6 +18,7 @@ from certctl.model.ports import Clock
 from certctl.model.run import LastAlert, PrintedFailure, RunHistory, TemporaryFile
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
+from certctl.rules.integrity import described
 from certctl.rules.renewal import with_wanted
 from certctl.rules.settings import Settings
 from certctl.store.codec import Json
@@ -188,9 +189,7 @@ class LocalStore:
         deployments = self._deployments(name, self._live(name))
         known = {number or 0 for each in deployments for number in (each.wanted, each.deployed)}
         number = max(self._parts.last_version(name), *known) + 1
-        first = replace(version.first, has_key=material.privkey is not None)
-        certificates = (first, *version.certificates[1:])
-        saved = replace(version, number=number, certificates=certificates)
+        saved = replace(described(version, material), number=number)
         saved = self._versions.add(spec, saved, material)
         self._state_files.save_deployment(name, with_wanted(_of_this_machine(deployments), number))
         self._versions.make_live(name, number)

@@ -129,7 +129,7 @@ def test_an_order_under_way_is_finished_unless_it_is_older_than_a_day(
 ) -> None:
     pending = PendingOrder(request_of(SPEC), "https://ca.example/acct/1", FRESH - age, url="x")
 
-    found = plan(Wanted(SPEC, SPEC, orders=(pending,)), status(LIVE), FRESH)
+    found = plan(Wanted(SPEC, SPEC, pending=(pending,)), status(LIVE), FRESH)
 
     assert kinds(found.steps) == steps
 
@@ -137,7 +137,7 @@ def test_an_order_under_way_is_finished_unless_it_is_older_than_a_day(
 def test_an_order_for_other_names_is_not_taken_for_one_under_way() -> None:
     pending = PendingOrder(request_of(wanted("other.example")), "acct", FRESH, url="x")
 
-    assert plan(Wanted(SPEC, SPEC, orders=(pending,)), status(LIVE), FRESH).steps == ()
+    assert plan(Wanted(SPEC, SPEC, pending=(pending,)), status(LIVE), FRESH).steps == ()
 
 
 def test_an_untrusted_certificate_is_refused_only_where_it_would_be_ordered() -> None:

@@ -84,7 +84,7 @@ EXAMPLE = 'Write, for example: names = ["example.com"]'
         ("names = []", "names must be a list", EXAMPLE),
         ('names = "example.com"', "names must be a list", EXAMPLE),
         ("names = [1]", "names must be a list", EXAMPLE),
-        ('names = ["example.com"]\nversion = 2', "reads only version 1", None),
+        ('names = ["example.com"]\nversion = 3', "reads up to version 2", None),
         (
             'names = ["example.com"]\nkeytype = "rsa-2048"',
             "unknown setting 'keytype'",

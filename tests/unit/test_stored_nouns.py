@@ -65,12 +65,15 @@ def test_every_field_of_a_noun_survives_json(kind: type) -> None:
 
 def test_every_field_of_a_version_is_stored(tmp_path: Path) -> None:
     certificate = filled(IssuedCertificate, facts=issued().facts, has_key=True)
-    second = filled(IssuedCertificate)
+    facts = replace(issued(mark="2").facts, key_type="rsa-2048")
+    second = filled(IssuedCertificate, facts=facts, has_key=True)
     version = Version(NAME, 0, (certificate, second), PAST)
 
-    saved = store(tmp_path).save_version(wanted(), version, material())
+    both = replace(material(), second=material("2"))
+    saved = store(tmp_path).save_version(wanted(), version, both)
 
     first = replace(certificate, chain_sha256=issued().chain_sha256)
+    second = replace(second, chain_sha256=issued(mark="2").chain_sha256)
     assert saved == replace(version, number=1, certificates=(first, second))
     assert store(tmp_path).versions(NAME) == [saved]
 
@@ -265,7 +268,7 @@ def test_a_document_of_a_newer_certctl_is_refused_by_name_and_nothing_is_changed
 ) -> None:
     prepared(tmp_path)
     (path,) = tmp_path.glob(file)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 3}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 4}))
     before = everything(tmp_path)
 
     with pytest.raises(StoreNewer) as caught:

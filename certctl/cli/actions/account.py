@@ -115,9 +115,8 @@ def forget(invocation: Invocation) -> Result:
 
 
 def _account(run: Run, invocation: Invocation, *, dead: bool = False) -> Account:
-    wanted = invocation.flags.get("account.id")
-    ca = run.services.settings.one_word("ca") if "ca" in invocation.flags else None
-    return account_named(run, ca, str(wanted) if wanted else None, dead=dead)
+    ca, wanted = invocation.flags.get("ca"), invocation.flags.get("account.id")
+    return account_named(run, str(ca) if ca else None, str(wanted) if wanted else None, dead=dead)
 
 
 def _result(line: str, account: Account) -> Result:

@@ -18,7 +18,7 @@ _BINARY = frozenset({CopyFormat.PKCS12, CopyFormat.DER})
 _STANDARD_OUTPUT = 1
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one for each option
     invocation: Invocation,
     name: str,
     form: str,
@@ -26,6 +26,7 @@ def run(
     number: int | None,
     password_file: str | None,
     encryption: str | None,
+    key: str | None,
     force: bool,
 ) -> Result:
     """Export a certificate in another format."""
@@ -45,7 +46,7 @@ def run(
     )
     with open_run(invocation) as run:
         (name,) = choose(invocation, (name,), run).names
-        number, data = export(run, name, chosen, number, password, encrypted)
+        number, data = export(run, name, chosen, number, password, encrypted, key)
         exported: dict[str, Json] = {"name": name, "version": number, "format": chosen.value}
         if out is None or stream == _STANDARD_OUTPUT:
             text = data.decode("ascii")

@@ -7,7 +7,7 @@ import click
 from certctl.cli.completion import CertificateName
 from certctl.cli.implementation import implemented_by
 from certctl.cli.parameters import Command, examples
-from certctl.model.spec import CopyFormat, Pkcs12Encryption
+from certctl.model.spec import FAMILIES, CopyFormat, Pkcs12Encryption
 
 
 @click.command(
@@ -41,6 +41,11 @@ from certctl.model.spec import CopyFormat, Pkcs12Encryption
     "--encryption",
     type=click.Choice([each.value for each in Pkcs12Encryption], case_sensitive=False),
     help="Encryption of PKCS#12; legacy for Windows Server 2016, macOS and older appliances.",
+)
+@click.option(
+    "--key",
+    type=click.Choice(FAMILIES, case_sensitive=False),
+    help="The certificate with this kind of key, if there are two; by default the first.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @implemented_by("certctl.cli.actions.export:run")

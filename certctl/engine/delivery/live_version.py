@@ -75,7 +75,7 @@ def _restore(held: Held, run: Run) -> None:
 
 def _finish(held: Held, run: Run) -> None:
     """Finish what a run left that was killed after it had archived the certificate of its order."""
-    finished = held.stored.version_of([each.url for each in held.orders if each.url is not None])
+    finished = held.stored.version_of([each.url for each in held.pending])
     if finished is None or finished in held.added:
         return
     if held.live is None or held.live.number < finished.number:
@@ -83,7 +83,7 @@ def _finish(held: Held, run: Run) -> None:
             held.activate(finished)
         except FilesDamaged as error:
             run.warn(f"{error.message}. This version is ignored.", held.name)
-            held.drop_pending(finished.request)
+            held.drop_pending()
             return
     now = run.services.clock.now()
     state = after_success(held.renewal_state, finished.request.ca, now)

@@ -101,9 +101,9 @@ def _previous_version(rollout: Rollout, now: datetime) -> Version | None:
         each.number: each
         for each in rollout.held.versions
         if each.number < number
-        and each.facts.not_before <= now < each.facts.not_after
+        and each.facts.not_before <= now < each.not_after
         and each.number not in renewal_state.revoked
-        and each.facts.key_sha256 not in renewal_state.compromised_keys
+        and not each.keys_sha256.intersection(renewal_state.compromised_keys)
     }
     deployed = rollout.deployment.deployed
     return candidates.get(deployed or 0) or candidates.get(max(candidates, default=0))

@@ -113,8 +113,18 @@ def likely_services(spec: CertificateSpec, run: Run) -> list[ServiceAddress]:
 
 def check_copies(spec: CertificateSpec, run: Run) -> None:
     """Check that the copies of a spec can be written. Raises `ConfigurationError`."""
+    families = {each.family for each in spec.key_types}
     for copy in spec.deploy.copies:
         check_copy(copy, spec.name)
+        if copy.key is not None and (copy.key not in families or spec.csr):
+            raise ConfigurationError(
+                f"{spec.name} has no certificate with an {copy.key.upper()} key for the copy"
+                f" {copy.to}",
+                hint=f"Leave out key={copy.key}, or have both: --key-type ecdsa-p256"
+                " --key-type rsa-2048",
+                name=spec.name,
+                code="configuration.key",
+            )
     _claimed(spec.deploy.copies, spec.name, run)
 
 

@@ -15,10 +15,20 @@ from certctl.rules.ari import after_answer, after_no_answer, after_not_offered, 
 def ask_for_renewal_info(
     spec: CertificateSpec, version: Version, renewal_state: RenewalState, run: Run
 ) -> RenewalState:
-    """Query the CA about a version if a query is due; return the updated renewal state.
+    """Query the CA about each certificate of a version if a query is due; return the updated
+    renewal state.
 
     Raises only `Interrupted`.
     """
+    for each in version.parts:
+        renewal_state = _ask_about(spec, each, renewal_state, run)
+    return renewal_state
+
+
+def _ask_about(
+    spec: CertificateSpec, version: Version, renewal_state: RenewalState, run: Run
+) -> RenewalState:
+    """Query the CA about one certificate."""
     now = run.services.clock.now()
     at = next_request_time(version, renewal_state, now)
     if at is None or at > now or version.facts.ari_id is None:

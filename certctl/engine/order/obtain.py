@@ -8,7 +8,7 @@ URL once it is known, and placements before they are created (RFC 8555 §7.4).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from certctl.engine.held import Held
@@ -24,15 +24,21 @@ from certctl.engine.order.steps import (
     profile_to_ask_for,
 )
 from certctl.engine.run import Run
-from certctl.engine.specs import at_ca
 from certctl.model.ca import Account, LimitedAction
 from certctl.model.ca import Order as AcmeOrder
-from certctl.model.certificate import IssuedCertificate, Material, PendingOrder, Version
+from certctl.model.certificate import (
+    FinishedOrder,
+    IssuedCertificate,
+    Material,
+    PendingOrder,
+    Version,
+)
 from certctl.model.errors import (
     AcmeError,
     CertctlError,
     CertificateNotFound,
     FilesDamaged,
+    InspectionFailed,
     NamesMissing,
     OrderFailed,
     OrderTimeout,
@@ -45,10 +51,17 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for
-from certctl.rules.fallback_ca import passed_over
 from certctl.rules.plan import Order, is_resumable
-from certctl.rules.rate_limits import order_for
-from certctl.rules.renewal import after_failure, after_success, decide, latest_renewal, request_of
+from certctl.rules.rate_limits import orders_for
+from certctl.rules.renewal import (
+    after_failure,
+    after_success,
+    decide,
+    latest_renewal,
+    parts_of,
+    predecessor,
+    request_of,
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,6 @@ class Obtained:
 class _Issued:
     """The result of an order; `missing` is the error for names that it lacks."""
 
-    order: AcmeOrder
     pending: PendingOrder
     inspected: x509.Inspected
     missing: NamesMissing | None = None
@@ -72,12 +84,13 @@ class _Issued:
 @dataclass(frozen=True)
 class _Wanted:
     """What `obtain` was asked for: the step of the plan, with `csr`, the signing request that was
-    given on the command line.
+    given on the command line. `alone`: it takes a single order.
     """
 
     order: Order
     held: Held
     csr: bytes | None
+    alone: bool = True
 
 
 def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obtained:
@@ -88,39 +101,100 @@ def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obta
     version lacks names only if the spec allows that; this counts as a failure in the renewal
     state. Raises an error of `certctl.model.errors`, and leaves the old version live.
     """
-    spec = at_ca(run, order.spec, order.asked.ca)
+    spec = order.spec
     if order.strict:
         spec = replace(spec, allow_subset=False)
-    wanted = _Wanted(order, held, csr)
-    now = run.services.clock.now()
+    wanted = _Wanted(order, held, csr, alone=spec.second_key_type is None)
     held.check_access(spec)
     remove_leftovers(spec.name, run)
+    held.keep_pending([request_of(each) for each in parts_of(spec)])
 
-    def ordered(account: Account) -> tuple[Account, _Issued]:
+    def ordered(account: Account) -> list[_Issued]:
         # Create the solver first, so that wrong settings are reported before an order is placed.
         run.solver(run.challenge(spec))
-        counts_as = order_for(spec, held.status, now)
-        context = order_context(spec, account, run, counts_as, held.live)
-        return account, _ordered_with_fallbacks(context, wanted)
+        return _ordered_one_by_one(spec, account, wanted, run)
 
-    account, issued = with_account(run, spec, spec.account, ordered)
+    issued = with_account(run, spec, spec.account, ordered)
     if csr is not None:
         held.save_csr(x509.read_csr(csr).pem)
     held.save_spec(order.spec)
-    certificate = IssuedCertificate(
+    certificates = tuple(_certificate(each) for each in issued)
+    version = Version(spec.name, 0, certificates, run.services.clock.now())
+    first, *others = (_material(each) for each in issued)
+    saved = held.add_version(version, replace(first, second=next(iter(others), None)))
+    missing = next((each.missing for each in issued if each.missing is not None), None)
+    _record_success(saved, wanted, missing, run)
+    return Obtained(saved, missing)
+
+
+def _ordered_one_by_one(
+    spec: CertificateSpec, account: Account, wanted: _Wanted, run: Run
+) -> list[_Issued]:
+    """Order a certificate for each key type. The second order is for the names that the first one
+    got, and finds them validated, unless the CA validates them again.
+
+    What was issued for the first is kept with its order until the second is there, too: if this
+    process ends or the second order fails, the next run does not order the first one again.
+    """
+    held, now = wanted.held, run.services.clock.now()
+    parts, counts_as = parts_of(spec), orders_for(spec, held.status, now)
+    issued: list[_Issued] = []
+    for part, counted in zip(parts, counts_as, strict=True):
+        names = issued[0].pending.request.identifiers if issued else spec.identifiers
+        finished = _finished(replace(part, identifiers=names), wanted, run)
+        if finished is None:
+            context = order_context(part, account, run, counted, held.live)
+            context = replace(context, identifiers=names)
+            finished = _ordered_with_fallbacks(context, wanted)
+            if part is not parts[-1]:
+                _keep_finished(finished, held)
+        issued.append(finished)
+    return issued
+
+
+def _keep_finished(issued: _Issued, held: Held) -> None:
+    """Save what was issued for one key type; it waits for the other."""
+    found = issued.inspected
+    finished = FinishedOrder(found.facts, found.cert.decode(), found.chain.decode())
+    held.save_pending(replace(issued.pending, finished=finished))
+
+
+def _finished(part: CertificateSpec, wanted: _Wanted, run: Run) -> _Issued | None:
+    """Return what an earlier run was issued for one key type, if it can be used."""
+    held, now = wanted.held, run.services.clock.now()
+    pending = held.pending_like(request_of(part))
+    if (
+        pending is None
+        or pending.finished is None
+        or pending.request != request_of(part)
+        or not is_resumable(pending, now)
+        or _is_used_up(pending.privkey, wanted)
+    ):
+        return None
+    found = pending.finished
+    if pending.privkey is None or not keys.fits(pending.privkey, found.facts.key_sha256):
+        return None
+    with suppress(InspectionFailed):
+        if x509.facts(found.cert.encode()) == found.facts:
+            inspected = x509.Inspected(found.cert.encode(), found.chain.encode(), found.facts)
+            run.services.emit(OrderPlaced(held.name, now, pending.url or "", resumed=True))
+            return _Issued(pending, inspected)
+    return None
+
+
+def _certificate(issued: _Issued) -> IssuedCertificate:
+    return IssuedCertificate(
         facts=issued.inspected.facts,
         request=issued.pending.request,
-        order_url=issued.order.url,
-        account_url=account.url,
+        order_url=issued.pending.url,
+        account_url=issued.pending.account_url,
         has_key=issued.pending.privkey is not None,
     )
-    version = Version(spec.name, 0, (certificate,), run.services.clock.now())
-    material = Material(
-        issued.inspected.cert, issued.inspected.chain, privkey=issued.pending.privkey
-    )
-    saved = held.add_version(version, material)
-    _record_success(saved, wanted, issued.missing, run)
-    return Obtained(saved, issued.missing)
+
+
+def _material(issued: _Issued) -> Material:
+    found = issued.inspected
+    return Material(found.cert, found.chain, privkey=issued.pending.privkey)
 
 
 def _ordered_with_fallbacks(context: OrderContext, wanted: _Wanted) -> _Issued:
@@ -170,8 +244,8 @@ def _remaining_names(
     now = context.run.services.clock.now()
     if status.live is None or status.live.facts.not_after <= now:
         return kept
-    without = replace(wanted.order.spec, identifiers=kept)
-    if not (wanted.order.forced or decide(without, status, now).due):
+    fewer = replace(wanted.order.spec, identifiers=kept)
+    if not (wanted.order.forced or decide(fewer, status, now).due):
         return None
     given_up = set(status.live.request.identifiers) & set(spec.identifiers) - set(kept)
     return None if given_up and now < latest_renewal(status.live) else kept
@@ -193,7 +267,7 @@ def _issue_once(context: OrderContext, profile: str | None, wanted: _Wanted) -> 
     try:
         return _issued_by_one_order(context, profile, wanted)
     except (OrderTimeout, CertificateNotFound) as error:
-        pending = wanted.held.pending(request_of(context.spec))
+        pending = wanted.held.pending_like(request_of(context.spec))
         error.hint = next_run_hint(error.hint, kept=pending is not None and pending.url is not None)
         raise
 
@@ -211,29 +285,29 @@ def _issued_by_one_order(context: OrderContext, profile: str | None, wanted: _Wa
     held = wanted.held
     pending = _pending(context, wanted)
     with _drop_unless_resumable(held, pending):
-        order, pending = _place_or_resume(context, held, pending, profile)
+        order, pending = _place_or_resume(context, held, pending, profile, alone=wanted.alone)
     if order.status == "pending":
         try:
             context.run.check()
             order = authorize(order, context)
         except CertctlError:
             # Its challenge answers have been removed, so it cannot become ready any more.
-            held.drop_pending(pending.request)
+            held.drop_pending(pending)
             raise
     with _drop_unless_resumable(held, pending):
         order, inspected = collect(context, held, order, pending.privkey, wanted.csr)
     context.note(LimitedAction.CERTIFICATE)
-    return _Issued(order, pending, inspected)
+    return _Issued(pending, inspected)
 
 
 @contextmanager
 def _drop_unless_resumable(held: Held, pending: PendingOrder) -> Iterator[None]:
-    """Drop the pending order if an error says that it cannot be resumed."""
+    """Drop a pending order if an error says that it cannot be resumed."""
     try:
         yield
     except CertctlError as error:
         if not error.resumable:
-            held.drop_pending(pending.request)
+            held.drop_pending(pending)
         raise
 
 
@@ -246,8 +320,7 @@ def _record_success(
     """
     held, now = wanted.held, run.services.clock.now()
     ca, by_ari = version.request.ca, wanted.order.by_ari
-    before = passed_over(wanted.order.spec, ca)
-    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari, passed_over=before)
+    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari)
     if missing is not None:
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
     held.carry(renewal_state)
@@ -260,9 +333,10 @@ def _pending(context: OrderContext, wanted: _Wanted) -> PendingOrder:
     """Return an earlier run's pending order if it still matches the spec, else a new one, saved."""
     held = wanted.held
     request = request_of(replace(context.spec, identifiers=context.identifiers))
-    pending = held.pending(request)
+    pending = held.pending_like(request)
     if (
         pending is not None
+        and pending.finished is None
         and pending.request == request
         and pending.account_url == context.account.url
         and not _is_used_up(pending.privkey, wanted)
@@ -271,9 +345,8 @@ def _pending(context: OrderContext, wanted: _Wanted) -> PendingOrder:
     now = context.run.services.clock.now()
     key = _key(context.spec, wanted, context.run)
     fresh = PendingOrder(request, context.account.url, now, privkey=key)
-    for each in held.orders:
-        if each.request.ca == request.ca:  # also one with another key type
-            held.drop_pending(each.request)
+    if pending is not None:
+        held.drop_pending(pending)
     held.save_pending(fresh)
     return fresh
 
@@ -285,7 +358,8 @@ def _key(spec: CertificateSpec, wanted: _Wanted, run: Run) -> bytes | None:
     """
     if spec.csr:
         return None
-    live, renewal_state = wanted.held.live, wanted.held.renewal_state
+    renewal_state = wanted.held.renewal_state
+    live = predecessor(wanted.held.live, spec, alone=wanted.alone)
     if wanted.order.new_key or live is None or not (spec.reuse_key and live.has_key):
         return keys.generate_key(spec.key_type)
     info = renewal_info_for(live, renewal_state)
@@ -297,7 +371,11 @@ def _key(spec: CertificateSpec, wanted: _Wanted, run: Run) -> bytes | None:
     ):
         return keys.generate_key(spec.key_type)
     try:
-        return wanted.held.material(live.number).privkey
+        return next(
+            own.privkey
+            for own in wanted.held.material(live.number).parts
+            if own.privkey is not None and keys.fits(own.privkey, live.facts.key_sha256)
+        )
     except FilesDamaged as error:
         run.warn(f"{error.message}. A new key is used.", spec.name)
         return keys.generate_key(spec.key_type)
@@ -308,12 +386,12 @@ def _is_used_up(privkey: bytes | None, wanted: _Wanted) -> bool:
     held = wanted.held
     barred = set(held.renewal_state.compromised_keys)
     if wanted.order.new_key and held.live is not None:
-        barred.add(held.live.facts.key_sha256)
+        barred |= held.live.keys_sha256
     return bool(barred) and privkey is not None and keys.key_sha256(privkey) in barred
 
 
 def _place_or_resume(
-    context: OrderContext, held: Held, pending: PendingOrder, profile: str | None
+    context: OrderContext, held: Held, pending: PendingOrder, profile: str | None, *, alone: bool
 ) -> tuple[AcmeOrder, PendingOrder]:
     """Return the order at the CA: an earlier run's if it can still be finished, else a new one."""
     clock, emit = context.run.services.clock, context.run.services.emit
@@ -323,19 +401,20 @@ def _place_or_resume(
             emit(OrderPlaced(held.name, clock.now(), order.url, resumed=True))
             return order, pending
         pending = replace(pending, url=None, created=clock.now())
-    order = place(context, profile, _replaced_cert_id(context))
+    order = place(context, profile, _replaced_cert_id(context, alone=alone))
     pending = replace(pending, url=order.url)
     held.save_pending(pending)
     emit(OrderPlaced(held.name, clock.now(), order.url, resumed=False))
     return order, pending
 
 
-def _replaced_cert_id(context: OrderContext) -> str | None:
-    """Return the CertID of the version that the order replaces (RFC 9773 §5).
+def _replaced_cert_id(context: OrderContext, *, alone: bool) -> str | None:
+    """Return the CertID of the certificate that the order replaces (RFC 9773 §5): of two, the one
+    with the same kind of key.
 
-    None if no valid version was issued by the same CA and account for at least one of the names.
+    None if no valid one was issued by the same CA and account for at least one of the names.
     """
-    live = context.live
+    live = predecessor(context.live, context.spec, alone=alone)
     if (
         live is None
         or live.request.ca != context.spec.ca

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from certctl.model.errors import UsageError
 from certctl.model.names import common_name
-from certctl.model.spec import KeyType
+from certctl.model.spec import FAMILIES, KeyType, family
 from certctl.rules.copies import canonical_key_mode
 from certctl.rules.option import Kind, Option
+
+
+def one_of_each_family(key_types: tuple[str, ...]) -> None:
+    """Check the key types of one certificate, of which there are several. Raises `UsageError`
+    unless they are one ECDSA and one RSA type.
+    """
+    if sorted(map(family, key_types)) != sorted(FAMILIES):
+        raise UsageError(
+            f"{', '.join(key_types)}: a certificate has at most one ECDSA and one RSA key",
+            hint="For example: --key-type ecdsa-p256 --key-type rsa-2048",
+        )
+
 
 CERTIFICATE_OPTIONS: tuple[Option, ...] = (
     Option(
         "key_type",
-        Kind.CHOICE,
+        Kind.CHOICES,
         KeyType.ECDSA_P256.value,
-        "Key type for the certificate.",
+        "Key type for the certificate. Two of them, one ECDSA and one RSA, give two certificates "
+        "for the same names, so that a server can offer each client the one it supports.",
         brief="Key type, such as rsa-2048.",
         flag="--key-type",
         metavar="TYPE",
         choices=tuple(each.value for each in KeyType),
         in_spec=True,
+        together=one_of_each_family,
     ),
     Option(
         "reuse_key",

@@ -38,7 +38,6 @@ RECORDED: tuple[type[Event], ...] = (
     events.VerifyFailed,
     events.Revoked,
     events.Failed,
-    events.NextCa,
 )
 """The events that are recorded."""
 

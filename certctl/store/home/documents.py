@@ -21,6 +21,11 @@ from certctl.system.reading import read_own
 FORMAT = 2
 """The `version` of the documents that this certctl writes; it reads this one and version 1."""
 
+TWO_KEYS = 3
+"""The `version` of a document about a certificate with two key types. Earlier releases refuse it,
+since they would lose the second one. In all else it is as version 2.
+"""
+
 LIMIT = 4 << 20
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
@@ -32,21 +37,26 @@ _Noun = TypeVar("_Noun")
 _one_line = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def encode(values: Json) -> bytes:
+def encode(values: Json, version: int = FORMAT) -> bytes:
     """Return a document as JSON with one field a line: `version` first, then `values`.
 
     Python indents what is deeper ten times as slowly as it writes it in one line.
     """
-    document = {"version": FORMAT, **values}
+    document = {"version": version, **values}
     fields = ",\n".join(f"  {_one_line(key)}: {_one_line(document[key])}" for key in document)
     return f"{{\n{fields}\n}}\n".encode()
 
 
 def write_document(
-    path: Path, values: Json, mode: int = PRIVATE_FILE, *, sync: Sync = Sync.ALL
+    path: Path,
+    values: Json,
+    mode: int = PRIVATE_FILE,
+    *,
+    sync: Sync = Sync.ALL,
+    version: int = FORMAT,
 ) -> None:
     """Replace the document at `path`, durably. Raises `StoreError`."""
-    write_atomic(path, encode(values), mode, sync=sync)
+    write_atomic(path, encode(values, version), mode, sync=sync)
 
 
 def read_document(path: Path, upgrade: Upgrade) -> dict[str, Any] | None:
@@ -68,13 +78,13 @@ def read_document(path: Path, upgrade: Upgrade) -> dict[str, Any] | None:
     found = document.pop("version", None)
     if type(found) is not int or found < 1:
         raise corrupt(str(path), "version must be a positive integer")
-    if found > FORMAT:
+    if found > TWO_KEYS:
         raise StoreNewer(
             f"{path} was written by a newer certctl: it has format version {found}, but this"
-            f" certctl reads up to version {FORMAT}",
+            f" certctl reads up to version {TWO_KEYS}",
             hint="Update certctl. Nothing was changed.",
         )
-    return document if found == FORMAT else upgrade(document)
+    return document if found >= FORMAT else upgrade(document)
 
 
 def require_not_newer(path: Path) -> None:

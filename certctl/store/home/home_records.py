@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Version
 from certctl.model.errors import CertctlError, Interrupted, UnknownCertificate
 from certctl.model.lazy_dataclass import dataclass
+from certctl.rules import integrity
 from certctl.rules.spec import to_table
 from certctl.store.home.contents import MISSING
 from certctl.store.home.documents import require_not_newer
@@ -304,9 +305,7 @@ class HomeRecords:
             return known
         spec = self._specs.get(name) or parts.specs.read(name)
         number = parts.last_version(name) + 1
-        first = replace(version.first, has_key=material.privkey is not None)
-        certificates = (first, *version.certificates[1:])
-        saved = replace(version, number=number, certificates=certificates)
+        saved = replace(integrity.described(version, material), number=number)
         return parts.versions.add(spec, saved, material)
 
     def material(self, name: str, number: int, *, with_key: bool = True) -> Material:

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from certctl.model.names import certificate_name
+from certctl.model.spec import FAMILIES
 from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
 from certctl.rules.remembered_times import believed
 from certctl.rules.settings import Settings
@@ -44,6 +45,17 @@ them: thousands are kept at once, and comparing texts is faster than parsing the
 
 _IN_VERSION = tuple(f"/{each}" for each in ("issued.json", *CERTIFICATE_FILES, *KEY_FILES))
 
+_OF_TWO = (
+    *_IN_VERSION,
+    *(f"/{family}/{each}" for family in FAMILIES for each in (*CERTIFICATE_FILES, *KEY_FILES)),
+)
+"""The files of a version with two certificates. The second's are in one of these directories, and
+those that are not there count as such.
+"""
+
+_MOST_WITH_ONE = 30
+"""More numbers than this has only the state of a version with two certificates."""
+
 ROW = b',\n  "row": '
 """What comes before the row in a document: no text in JSON contains a line break."""
 
@@ -67,13 +79,13 @@ def file_signature(path: str | os.PathLike[str]) -> Signature | None:
         return None
 
 
-def files_signature(directory: str | os.PathLike[str]) -> Signature:
+def files_signature(directory: str | os.PathLike[str], *, two: bool = False) -> Signature:
     """Return the signature of the files in a version's directory, one file after the other. A
-    missing file counts as three zeros.
+    missing file counts as three zeros. `two`: there are two certificates.
     """
     found: Signature = []
     prefix = os.fspath(directory)
-    for name in _IN_VERSION:
+    for name in _OF_TWO if two else _IN_VERSION:
         try:
             facts = os.stat(prefix + name)  # noqa: PTH116 - see the module
         except OSError:
@@ -197,14 +209,19 @@ class Idle:
         return _one_line(here)[1:-1] if idle else None
 
     def _is_as(self, expected: _Here | None, name: str) -> bool:
-        return expected is not None and expected == self._found_here(name)
+        if expected is None:
+            return False
+        two = expected.count(",") > _MOST_WITH_ONE
+        return expected == self._found_here(name, two=two)
 
-    def _found_here(self, name: str) -> _Here | None:
-        """Return how this machine's files are now, None if they cannot be examined."""
+    def _found_here(self, name: str, *, two: bool) -> _Here | None:
+        """Return how this machine's files are now, None if they cannot be examined. `two`: the live
+        version had two certificates.
+        """
         try:
             live = self._live(name)
             # the link is relative to its directory: ../archive/NAME/N
-            files = None if live is None else files_signature(self._home + live[2:])
+            files = None if live is None else files_signature(self._home + live[2:], two=two)
             deployed = self._deployed(name)
         except OSError:
             return None

@@ -18,7 +18,13 @@ from certctl.model.certificate import PendingOrder
 from certctl.model.errors import ConfigurationError, StoreCorrupt, StoreError
 from certctl.store.codec import Json, corrupt, from_json, to_json
 from certctl.store.home import version1
-from certctl.store.home.documents import encode, read_document, write_document
+from certctl.store.home.documents import (
+    FORMAT,
+    TWO_KEYS,
+    encode,
+    read_document,
+    write_document,
+)
 from certctl.store.home.idle import file_signature
 from certctl.store.home.layout import Layout
 from certctl.store.home.seen import SeenFiles
@@ -61,15 +67,15 @@ class PendingOrders:
         return [each for _, each in self._current(name)]
 
     def save(self, name: str, pending: PendingOrder) -> None:
-        """Write an order durably, in place of the one for the same CA and key type; only the URL if
-        the rest is already on disk.
+        """Write an order durably, in place of the one for the same CA and key type; only the URL
+        and what was issued if the rest is already on disk.
         """
         found = self._current(name)
         entries = next(
             (
                 [*found[:index], (filename, pending), *found[index + 1 :]]
                 for index, (filename, each) in enumerate(found)
-                if replace(each, url=pending.url) == pending
+                if replace(each, url=pending.url, finished=pending.finished) == pending
             ),
             None,
         )
@@ -77,7 +83,7 @@ class PendingOrders:
         directory = self._layout.pending(name)
         if entries is not None:
             if entries != found:
-                write_document(directory / "order.json", _document(entries))
+                _write(directory, entries)
         elif others:
             entries = self._add(directory, others, pending)
         else:
@@ -96,7 +102,7 @@ class PendingOrders:
         if not kept:
             discard(directory, sync=sync)
         elif len(kept) < len(found):
-            write_document(directory / "order.json", _document(kept), sync=sync)
+            _write(directory, kept, sync=sync)
             _remove_keys(directory, kept)
         self._saved.drop(name)
 
@@ -135,7 +141,7 @@ class PendingOrders:
             write_new(directory / filename, pending.privkey)
             fsync_directory(directory)
         entries = [*others, (filename, pending)]
-        write_document(directory / "order.json", _document(entries))
+        _write(directory, entries)
         _remove_keys(directory, entries)
         return entries
 
@@ -147,7 +153,7 @@ class PendingOrders:
         try:
             with as_store_error("create the directory", temporary):
                 temporary.mkdir(PRIVATE_DIRECTORY)
-            files = [NewFile("order.json", encode(_document(entries)))]
+            files = [NewFile("order.json", encode(_document(entries), _version(entries)))]
             if pending.privkey is not None:
                 files.append(NewFile("privkey.pem", pending.privkey))
             write_new_files(temporary, files)
@@ -158,6 +164,16 @@ class PendingOrders:
                 remove_tree(temporary)
             raise
         return entries
+
+
+def _write(directory: Path, entries: Iterable[_Entry], *, sync: Sync = Sync.ALL) -> None:
+    version = _version(entries)
+    write_document(directory / "order.json", _document(entries), sync=sync, version=version)
+
+
+def _version(entries: Iterable[_Entry]) -> int:
+    """Return the format version: what is finished would be lost by earlier releases."""
+    return TWO_KEYS if any(each.finished is not None for _, each in entries) else FORMAT
 
 
 def _document(entries: Iterable[_Entry]) -> Json:

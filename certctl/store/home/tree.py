@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from certctl.model.certificate import Version
+from certctl.model.certificate import IssuedCertificate, Version
 from certctl.model.delivery import CertificateFiles
 from certctl.store.home.layout import Layout
 from certctl.system.file_errors import as_store_error
@@ -36,14 +36,10 @@ class LocalTree:
         """
         live = self._layout.live(version.name)
         directory = live if self._is_live(version) else self._version_directory(version)
-        return CertificateFiles(
-            live=str(live),
-            cert=str(directory / "cert.pem"),
-            chain=str(directory / "chain.pem"),
-            fullchain=str(directory / "fullchain.pem"),
-            privkey=str(directory / "privkey.pem") if version.has_key else None,
-            combined=str(directory / "combined.pem") if version.has_key else None,
-        )
+        second = None
+        if version.second is not None:
+            second = _files(live, directory / version.second.family, version.second)
+        return _files(live, directory, version.first, second)
 
     def hooks(self, event: str) -> Sequence[str]:
         """Return the executables of `hooks/EVENT.d` in byte order, without backups (`~`) and dot
@@ -77,6 +73,25 @@ class LocalTree:
             return os.fspath(self._layout.live(version.name).readlink()) == target
         except OSError:
             return False
+
+
+def _files(
+    live: Path,
+    directory: Path,
+    certificate: IssuedCertificate,
+    second: CertificateFiles | None = None,
+) -> CertificateFiles:
+    """Return the paths of the files of one certificate."""
+    has_key = certificate.has_key
+    return CertificateFiles(
+        live=str(live),
+        cert=str(directory / "cert.pem"),
+        chain=str(directory / "chain.pem"),
+        fullchain=str(directory / "fullchain.pem"),
+        privkey=str(directory / "privkey.pem") if has_key else None,
+        combined=str(directory / "combined.pem") if has_key else None,
+        second=second,
+    )
 
 
 def _is_executable(path: Path) -> bool:

@@ -13,7 +13,6 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from certctl.model.certificate import Material, Version
@@ -24,11 +23,11 @@ from certctl.model.errors import (
     UnknownCertificate,
 )
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.spec import CertificateSpec
+from certctl.model.spec import FAMILIES, CertificateSpec
 from certctl.rules import integrity
 from certctl.store.codec import corrupt, to_json
 from certctl.store.home import version1
-from certctl.store.home.documents import encode, read_record
+from certctl.store.home.documents import FORMAT, TWO_KEYS, encode, read_record
 from certctl.store.home.idle import Signature, file_signature, files_signature
 from certctl.store.home.layout import Layout
 from certctl.store.home.seen import SeenFiles
@@ -38,6 +37,7 @@ from certctl.system.files import (
     PRIVATE_FILE,
     NewFile,
     discard,
+    ensure_directory,
     fsync_directory,
     remove_file,
     remove_tree,
@@ -151,6 +151,10 @@ class Versions:
             )
         if not version.certificates:
             raise corrupt(str(path), "certificates must have at least one element")
+        if version.second is not None and (
+            len(version.certificates) > len(FAMILIES) or version.second.family not in FAMILIES
+        ):
+            raise corrupt(str(path), "certificates must be at most one ECDSA and one RSA")
         if (version.name, version.number) != (name, number):
             raise corrupt(str(path), f"it describes version {version.number} of {version.name}")
         self._headers.put(path, seen, version)
@@ -173,9 +177,7 @@ class Versions:
         """
         version = self._trusted(name, number)
         written = self._written.pop((name, number), None)
-        if written is not None and written[0] == files_signature(
-            self._layout.version(name, number)
-        ):
+        if written is not None and written[0] == self._signature(version):
             return written[1]
         return integrity.require(version, self._check(version), with_key=with_key)
 
@@ -185,7 +187,7 @@ class Versions:
         `intact` is their signature when they were last found intact by an earlier process: unless
         it differs, they are not read. Raises `StoreError`.
         """
-        seen = files_signature(self._layout.version(version.name, version.number))
+        seen = self._signature(version)
         key = (version.name, version.number)
         if key not in self._checked and seen == intact:
             self._checked[key] = seen, None
@@ -208,14 +210,18 @@ class Versions:
         """
         version = self._trusted(name, number)
         known = self.intact_signature(name, number)
-        if known is not None and known == files_signature(self._layout.version(name, number)):
+        if known is not None and known == self._signature(version):
             return []
         found = self._check(version)
         if not found.problems:
             return []
-        files = integrity.contents(integrity.require(version, found))
+        second = integrity.second_directory(version)
+        files = integrity.contents(integrity.require(version, found), second)
         directory = self._layout.version(name, number)
         self._checked.pop((name, number), None)
+        if second is not None and any("/" in each for each in found.problems):
+            access = _directory_access(directory, None, None)
+            ensure_directory(directory / second, access.mode, access.group)
         for filename in found.problems:
             access = _restored_access(directory, filename)
             write_atomic(directory / filename, files[filename], access.mode, access.group)
@@ -226,9 +232,16 @@ class Versions:
         `ConfigurationError` if one could, and as `read` does.
         """
         version = self.read(name, number)
+        directory, second = self._layout.version(name, number), integrity.second_directory(version)
+        if second is not None:
+            check_own(directory / second)
         for filename in integrity.file_names(version):
-            check_own(self._layout.version(name, number) / filename)
+            check_own(directory / filename)
         return version
+
+    def _signature(self, version: Version) -> Signature:
+        directory = self._layout.version(version.name, version.number)
+        return files_signature(directory, two=version.second is not None)
 
     def _check(self, version: Version) -> integrity.Integrity:
         files: dict[str, bytes | None] = {}
@@ -253,9 +266,10 @@ class Versions:
         `StoreError`, `ConfigurationError` for an unknown group, and `FilesDamaged` if key and
         certificate do not belong together.
         """
-        certificate = replace(version.first, chain_sha256=integrity.chain_sha256(material.chain))
-        version = replace(version, certificates=(certificate, *version.certificates[1:]))
-        checked = integrity.require(version, integrity.check(version, integrity.contents(material)))
+        version = integrity.described(version, material)
+        second = integrity.second_directory(version)
+        contents = integrity.contents(material, second)
+        checked = integrity.require(version, integrity.check(version, contents))
         directory = self._layout.create_directory(self._layout.versions(version.name))
         group, mode = key_group(spec), _key_mode(spec)
         if mode is not None:
@@ -264,17 +278,22 @@ class Versions:
         first = not self.numbers(version.name)
         temporary, readers = directory / temporary_name("version"), None
         try:
-            with as_store_error("create the directory", temporary):
-                temporary.mkdir(PRIVATE_DIRECTORY)
-            files: list[NewFile] = []
+            files: dict[str, list[NewFile]] = {}
             for filename, data, secret in _files(version, material):
-                access = _file_access(template, filename, group, mode, secret=secret)
-                files.append(NewFile(filename, data, access.mode, access.group))
+                below, _, own = filename.rpartition("/")
+                access = _file_access(template, own, group, mode, secret=secret)
+                new = NewFile(own, data, access.mode, access.group)
+                files.setdefault(below, []).append(new)
                 if secret and mode is None and access.mode & stat.S_IRGRP:
                     readers = group_name(os.getegid() if access.group is None else access.group)
-            write_new_files(temporary, files)
             access = _directory_access(template, group, mode)
-            set_directory_access(temporary, access.mode, access.group)
+            for below, new_files in files.items():
+                with as_store_error("create the directory", temporary / below):
+                    (temporary / below).mkdir(PRIVATE_DIRECTORY)
+                write_new_files(temporary / below, new_files)
+            # outermost last: nobody can enter before all of it is there
+            for below in reversed(files):
+                set_directory_access(temporary / below, access.mode, access.group)
             rename(temporary, self._layout.version(version.name, version.number))
         except BaseException:
             with suppress(StoreError):
@@ -283,10 +302,9 @@ class Versions:
         if first:
             # its directory may be new, and left unsynced by a process that was killed
             fsync_directory(directory.parent)
-        path = self._layout.version(version.name, version.number)
         header = self._layout.issued(version.name, version.number)
         self._headers.put(header, file_signature(header), version)
-        written = files_signature(path)
+        written = self._signature(version)
         self._checked[version.name, version.number] = written, None
         if len(self._written) >= _MOST_KEPT:
             self._written.clear()
@@ -311,13 +329,17 @@ class Versions:
         group, mode = key_group(spec), _key_mode(spec)
         if mode is None:
             return
-        directories = [self._layout.version(spec.name, each) for each in self.numbers(spec.name)]
+        found = [self._layout.version(spec.name, each) for each in self.numbers(spec.name)]
+        below = [each / family for each in found for family in FAMILIES]
+        directories = [*(each for each in below if each.is_dir()), *found]
         for directory in directories:
-            for name in ("privkey.pem", "combined.pem"):
+            for name in integrity.KEY_FILES:
                 if (directory / name).exists():
                     set_file_access(directory / name, mode, group)
-            for name in ("cert.pem", "chain.pem", "fullchain.pem", "issued.json"):
+            for name in integrity.CERTIFICATE_FILES:
                 set_file_access(directory / name, _PUBLIC_FILE, group)
+        for directory in found:
+            set_file_access(directory / "issued.json", _PUBLIC_FILE, group)
         # Outermost last: nobody can enter before the keys have the right permissions.
         for directory in (*directories, self._layout.versions(spec.name)):
             if directory.is_dir():
@@ -373,19 +395,23 @@ class Versions:
 
 def _files(version: Version, material: Material) -> list[tuple[str, bytes, bool]]:
     """Return the files of a version: name, content, and whether it is secret."""
-    # Without a final newline, a PEM block would run into the next one.
-    material = Material(
+    second = integrity.second_directory(version)
+    header = encode(to_json(version), FORMAT if second is None else TWO_KEYS)
+    files = integrity.contents(_newline_terminated_material(material), second)
+    return [
+        ("issued.json", header, False),
+        *((filename, data, integrity.is_secret(filename)) for filename, data in files.items()),
+    ]
+
+
+def _newline_terminated_material(material: Material) -> Material:
+    """Return the material so that no PEM block runs into the next one."""
+    return Material(
         cert=_newline_terminated(material.cert),
         chain=_newline_terminated(material.chain),
         privkey=None if material.privkey is None else _newline_terminated(material.privkey),
+        second=material.second and _newline_terminated_material(material.second),
     )
-    return [
-        ("issued.json", encode(to_json(version)), False),
-        *(
-            (filename, data, filename in integrity.KEY_FILES)
-            for filename, data in integrity.contents(material).items()
-        ),
-    ]
 
 
 def _newline_terminated(pem: bytes) -> bytes:
@@ -396,7 +422,7 @@ def _restored_access(directory: Path, filename: str) -> _Access:
     """Return the access of a damaged file, or if it is missing, that of the other file with the
     key.
     """
-    if filename not in integrity.KEY_FILES:
+    if not integrity.is_secret(filename):
         return _inherited(directory, _PUBLIC_FILE, 0)
     for each in (filename, *integrity.KEY_FILES):
         if (directory / each).is_file():

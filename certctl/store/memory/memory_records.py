@@ -220,17 +220,10 @@ class MemoryRecords:
             )
             if known is not None:
                 return known
-            first = replace(
-                version.first,
-                has_key=material.privkey is not None,
-                chain_sha256=integrity.chain_sha256(material.chain),
-            )
-            saved = replace(
-                version,
-                number=max(own.last_version, *own.versions, 0) + 1,
-                certificates=(first, *version.certificates[1:]),
-            )
-            integrity.require(saved, integrity.check(saved, integrity.contents(material)))
+            number = max(own.last_version, *own.versions, 0) + 1
+            saved = replace(integrity.described(version, material), number=number)
+            files = integrity.contents(material, integrity.second_directory(saved))
+            integrity.require(saved, integrity.check(saved, files))
             self._before("the version")
             own.versions[saved.number] = saved
             own.material[saved.number] = material
@@ -243,7 +236,8 @@ class MemoryRecords:
             own = self._certificates.get(name)
             if own is not None and number in own.material:
                 version, found = own.versions[number], own.material[number]
-                checked = integrity.check(version, integrity.contents(found))
+                files = integrity.contents(found, integrity.second_directory(version))
+                checked = integrity.check(version, files)
                 return integrity.require(version, checked, with_key=with_key)
         if self._base is not None and (own is None or number in own.versions):
             return self._base.material(name, number, with_key=with_key)
