@@ -171,6 +171,37 @@ def test_an_owed_post_hook_that_fails_again_is_run_once_in_a_run_that_has_work(
     assert lines(seen) == ["post", "post"]
 
 
+def test_owed_post_hooks_are_run_once_however_many_runs_failed(
+    machine: Machine, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    machine.issue("a.example", options={"deploy.post_hook": f"{noting(seen, 'post')}; exit 3"})
+    for _ in range(3):
+        machine.renew(force=True)
+    seen.unlink()
+
+    report = machine.renew()
+
+    assert lines(seen) == ["post"]
+    assert (len(report.errors), len(entries(machine))) == (1, 1)
+
+
+def test_a_failing_post_hook_that_no_certificate_has_any_more_is_given_up(
+    machine: Machine, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    machine.issue("a.example", options={"deploy.post_hook": f"{noting(seen, 'old')}; exit 3"})
+    machine.issue("a.example", options={"deploy.post_hook": noting(seen, "new")})
+    seen.unlink()
+
+    last_time = machine.renew()
+    given_up = machine.renew()
+
+    assert (len(last_time.errors), len(given_up.errors)) == (1, 0)
+    assert lines(seen) == ["old"]
+    assert entries(machine) == []
+
+
 def test_a_kill_during_the_order_makes_the_next_run_do_the_missing_post_first(
     machine: Machine, tmp_path: Path
 ) -> None:

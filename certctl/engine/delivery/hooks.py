@@ -96,13 +96,37 @@ def run_outstanding_post_hooks(run: Run) -> list[CertctlError]:
 
 
 def _run_outstanding(run: Run) -> list[CertctlError]:
-    variables = run_variables("post", (), ())
-    outstanding = [
-        each
-        for each in run.services.machine.outstanding_post_hooks()
-        if run.first_attempt(each.entry)
-    ]
-    return [error for each in outstanding for error in _run_post(each, variables, run)]
+    """Run what earlier runs left, each command once; return the errors.
+
+    A command that fails is run again by the next run, for as long as a certificate has it.
+    """
+    machine = run.services.machine
+    left = [each for each in machine.outstanding_post_hooks() if run.first_attempt(each.entry)]
+    if not left:
+        return []
+    commands = _distinct(command for each in left for command in each.commands)
+    timeout = max(each.timeout for each in left)
+    failures = _failures(commands, timeout, run_variables("post", (), ()), run)
+    failed = {command for command, _ in failures}
+    if failed:
+        kept = [each for each in commands if each in _still_wanted(commands, run)]
+        for gone in (each for each in commands if each in failed and each not in kept):
+            run.warn(f"no certificate has this post hook any more, so it is given up: {gone}")
+        if None in failed or not failed.isdisjoint(kept):
+            run.first_attempt(machine.record_post_hooks(kept, timeout))
+    for each in left:
+        machine.settle(each.entry)
+    return [error for _, error in failures]
+
+
+def _still_wanted(commands: Sequence[str], run: Run) -> set[str]:
+    """Return those of the post hooks that certificates have; all if one cannot be read."""
+    records = run.services.records
+    try:
+        found = {records.spec(name).deploy.post_hook for name in records.names()}
+    except CertctlError:
+        return set(commands)
+    return {each for each in commands if each in found}
 
 
 def _run_pre(specs: Sequence[CertificateSpec], run: Run) -> dict[str, CertctlError]:
@@ -127,20 +151,30 @@ def _run_pre(specs: Sequence[CertificateSpec], run: Run) -> dict[str, CertctlErr
 def _run_post(
     outstanding: OutstandingPostHooks, variables: Mapping[str, str], run: Run
 ) -> list[CertctlError]:
-    """Run post hooks to completion, even if the run was stopped: they undo what `pre` did."""
-    failures: list[CertctlError] = []
-    system = HookSystem(run.services.clock, run.services.emit)
-    hooks = [
-        *(Hook("post", (executable,)) for executable in run.services.tree.hooks("post")),
-        *(Hook("post", command) for command in outstanding.commands),
-    ]
-    for hook in hooks:
-        try:
-            run_hook(hook, variables, timeout=outstanding.timeout, run=system)
-        except HookFailed as error:
-            failures.append(error)
+    """Run post hooks, which stay outstanding if one of them fails; return the errors."""
+    failures = _failures(outstanding.commands, outstanding.timeout, variables, run)
     if not failures:
         run.services.machine.settle(outstanding.entry)
+    return [error for _, error in failures]
+
+
+def _failures(
+    commands: Sequence[str], timeout: float, variables: Mapping[str, str], run: Run
+) -> list[tuple[str | None, CertctlError]]:
+    """Run post hooks to completion, even if the run was stopped: they undo what `pre` did. Return
+    each that failed with its error; one of `post.d` as None.
+    """
+    failures: list[tuple[str | None, CertctlError]] = []
+    system = HookSystem(run.services.clock, run.services.emit)
+    hooks: list[tuple[str | None, Hook]] = [
+        *((None, Hook("post", (executable,))) for executable in run.services.tree.hooks("post")),
+        *((command, Hook("post", command)) for command in commands),
+    ]
+    for command, hook in hooks:
+        try:
+            run_hook(hook, variables, timeout=timeout, run=system)
+        except HookFailed as error:
+            failures.append((command, error))
     return failures
 
 
