@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from certctl.ca.directories import directory_url
 from certctl.certbot.front import Front
+from certctl.engine.order.stateless import thumbprint_of
 from certctl.engine.run import Run
 from certctl.model.ca import Account
 from certctl.model.errors import ConsentRequired, Declined, UsageError
 from certctl.operations import accounts
 from certctl.operations.accounts import account_named
-from certctl.output.accounts import account_lines
 from certctl.output.document import Result
 
 
@@ -35,15 +35,28 @@ def update_account(front: Front) -> Result:
     with front.open() as run:
         emails = wanted if isinstance(wanted, tuple) else ()
         accounts.update_contact(run, _account(front, run), emails)
-    shown = ", ".join(map(str, emails)) or "none"
-    return Result({}, [f"Your e-mail address was updated to {shown}."])
+    if not emails:
+        return Result(
+            {}, ["Any contact information associated with this account has been removed."]
+        )
+    return Result({}, [f"Your e-mail address was updated to {', '.join(map(str, emails))}."])
 
 
 def show_account(front: Front) -> Result:
     """Show the account."""
     with front.open(reads_only=True) as run:
         found = accounts.refresh(run, _account(front, run))
-    return Result({}, account_lines(found))
+        thumbprint = thumbprint_of(found, run)
+    emails = [each.removeprefix("mailto:") for each in found.contact]
+    return Result(
+        {},
+        [
+            f"Account details for server {found.directory_url}:",
+            f"  Account URL: {found.url}",
+            f"  Account Thumbprint: {thumbprint}",
+            f"  Email contact{'s' if len(emails) > 1 else ''}: {', '.join(emails) or 'none'}",
+        ],
+    )
 
 
 def unregister(front: Front) -> Result:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from certctl.certbot.front import Front, existing
-from certctl.certbot.text import dry_run_lines, issued_lines
+from certctl.certbot.text import RECONFIGURED, csr_lines, dry_run_lines, issued_lines
 from certctl.cli.reports import read_file
+from certctl.engine.delivery.hooks import run_outstanding_post_hooks
 from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.engine.specs import load, require
@@ -67,7 +68,32 @@ def chosen_certificate(front: Front, run: Run, names: tuple[str, ...]) -> Chosen
         _require_agreement(
             front, chosen, known, "--renew-with-new-domains", given.has("renew_with_new_domains")
         )
+    if chosen.change is not Change.NEW:
+        _keep_key_type(front, run, chosen.name)
     return chosen
+
+
+def _keep_key_type(front: Front, run: Run, name: str) -> None:
+    """Leave the certificate an RSA or an ECDSA one, unless `--key-type` and `--cert-name` say
+    otherwise, or a person agrees. Raises `UsageError` for `--key-type` alone.
+    """
+    given, flags = front.given, front.invocation.flags
+    has = load(run, name).key_type.value.partition("-")[0]
+    wanted = str(flags.get("key_type", has)).partition("-")[0]
+    asked = given.text("key_type") is not None
+    if wanted == has or (asked and given.text("cert_name") is not None):
+        return
+    if not asked:
+        del flags["key_type"]  # a curve says nothing about an RSA key
+        return
+    question = f"The key of {name} is {has.upper()}. Change its type to {wanted.upper()}?"
+    if not (front.interactive and front.invocation.ask(question)):
+        raise UsageError(
+            f"the key of {name} is {has.upper()}, and --key-type {wanted} alone does not change it",
+            hint=f"To change it, add --cert-name {name}.",
+            name=name,
+            code=_CODE,
+        )
 
 
 def _require_agreement(
@@ -117,6 +143,7 @@ def _request(
         given=front.options({**validated, "deploy.lineage": lineage}),
         force=force,
         confirmed=True,
+        confirmed_from=chosen.before,
         dry_run=given.has("dry_run"),
         deploys_changes=False,
     )
@@ -193,11 +220,22 @@ def _signing_request(front: Front) -> Result:
     given, directory = front.given, front.invocation.environment.directory
     csr = read_file(directory / str(given.text("csr")))
     names = tuple(each.value for each in x509.read_csr(csr).identifiers)
+    if others := set(given.names) - set(names):
+        raise UsageError(
+            f"the signing request is for {', '.join(names)}, not for {', '.join(sorted(others))}",
+            hint="Leave out -d: the names are those of the signing request.",
+            code=_CODE,
+        )
     name = given.text("cert_name") or file_name(names[0])
+    taken: set[str] = set()
 
     def free(file: str) -> str:
         numbered = (f"{number:04d}_{file}" for number in range(10_000))
-        return next(each for each in numbered if not (directory / each).exists())
+        found = next(
+            each for each in numbered if each not in taken and not (directory / each).exists()
+        )
+        taken.add(found)
+        return found
 
     wanted: dict[str, Value] = {"deploy.copy": copies(given, free)}
     front.ask_for_email()
@@ -205,7 +243,7 @@ def _signing_request(front: Front) -> Result:
         known = existing(run)
         if given.text("cert_name") is None and name in known and set(known[name]) != set(names):
             name = free_name(name, known)
-        chosen = Chosen(name, names, Change.NEW)
+        chosen = Chosen(name, names, Change.NEW, known.get(name, ()))
         front.take_hooks(run)
         validated = _validated(front, chosen)
         request = _request(front, run, chosen, {**validated, **wanted})
@@ -214,9 +252,8 @@ def _signing_request(front: Front) -> Result:
         report = issue(replace(request, csr=csr, given=kept, force=True), run)
         if given.has("dry_run"):
             return Result({}, dry_run_lines(report), report.all_errors, report.exit_status)
-        lines = issued_lines(
-            report, front.lineages(run), name, copies=load(run, name).deploy.copies
-        )
+        written = load(run, name).deploy.copies if name in run.services.records.names() else ()
+        lines = csr_lines(report, name, written)
         return Result({}, lines, report.all_errors, report.exit_status)
 
 
@@ -233,6 +270,7 @@ def reconfigure(front: Front) -> Result:
         )
     with front.open() as run:
         require(run, (name,))
+        earlier = run_outstanding_post_hooks(run)  # what failed before is no fault of new options
         names = tuple(each.value for each in load(run, name).identifiers)
         options = front.options(front.validation(names))
         if not options:
@@ -242,8 +280,8 @@ def reconfigure(front: Front) -> Result:
         )
         tried = issue(trial, run)
         if tried.all_errors:
-            return Result({}, dry_run_lines(tried), tried.all_errors, tried.exit_status)
+            errors = (*earlier, *tried.all_errors)
+            return Result({}, dry_run_lines(tried), errors, tried.exit_status)
         saved = replace(trial, dry_run=False, deploys_changes=False)
         report = issue(saved, run)
-        lines = [f"The new options of {name} work, and were saved."]
-        return Result({}, lines, report.all_errors, report.exit_status)
+        return Result({}, RECONFIGURED, (*earlier, *report.all_errors), report.exit_status)

@@ -55,6 +55,7 @@ class Lineages:
         """Raise `UsageError` if the place of a certificate is taken by something that is not ours,
         such as a certificate of certbot.
         """
+        self._require_own_home()
         directory = self.path(name)
         if not os.path.lexists(directory):
             self._require_writable(directory)
@@ -65,6 +66,15 @@ class Lineages:
             path = self.file(name, kind)
             if os.path.lexists(path) and not self._leads_home(path):
                 raise self._taken(path, name, "it is not a link of certctl")
+
+    def _require_own_home(self) -> None:
+        """Raise `UsageError` if certctl's own `live` is where the links would be."""
+        if os.path.realpath(self.config_dir / "live") == os.path.realpath(self._home / "live"):
+            raise UsageError(
+                f"{self.config_dir} is certctl's home directory and certbot's at the same time",
+                hint=f"Give certctl one of its own: CERTCTL_HOME={self.config_dir / 'certctl'}",
+                code="usage.certbot_directory",
+            )
 
     def _require_writable(self, directory: Path) -> None:
         """Raise `UsageError` if the links could not be made once there is a certificate."""
@@ -97,7 +107,13 @@ class Lineages:
     def _leads_home(self, path: Path) -> bool:
         with suppress(OSError):
             target = os.path.normpath(path.parent / path.readlink())
-            return Path(target).is_relative_to(self._home)
+            return any(
+                Path(each).is_relative_to(home)
+                for each, home in (
+                    (target, self._home),
+                    (os.path.realpath(path), os.path.realpath(self._home)),
+                )
+            )
         return False
 
     def create(self, name: str) -> None:

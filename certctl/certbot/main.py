@@ -114,6 +114,10 @@ def _result(given: Arguments, invocation: Invocation) -> Result:
     module = next((each for each, does in _MODULES.items() if given.subcommand in does), None)
     if module is None:  # config_changes does nothing, as in certbot
         return Result()
+    if given.text("csr") is not None and given.subcommand != "certonly":
+        raise UsageError(
+            f"--csr works with certonly only, not with {given.subcommand}", code="usage.certbot"
+        )
     _warn(given, invocation)
     invocation.flags.update(_settings(given, invocation))
     directory = invocation.environment.directory
@@ -162,7 +166,7 @@ def _invocation(given: Arguments, environment: Environment) -> Invocation:
     verbose = given.values.get("verbose") or 0
     return Invocation(
         environment,
-        command="certbot",
+        command=f"certbot {given.subcommand}",
         home=given.text("home"),
         quiet=quiet,
         verbose=int(verbose),

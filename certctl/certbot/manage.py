@@ -25,6 +25,10 @@ from certctl.rules.certbot_flags import DNS_PLUGINS
 from certctl.rules.certbot_options import WEB_SERVERS, reason
 
 _CODE = "usage.certbot"
+_DELETED = "Deleted all files relating to certificate {name}."
+_REVOKED = (
+    "Congratulations! You have successfully revoked the certificate that was located at {path}."
+)
 
 
 def certificates(front: Front) -> Result:
@@ -38,7 +42,9 @@ def certificates(front: Front) -> Result:
             for each in views
             if (not wanted or wanted & _names(each)) and name in (None, each.name)
         ]
-        lines = certificate_lines(shown, front.lineages(run), run.services.clock.now())
+        chosen = name is not None or bool(wanted)
+        now = run.services.clock.now()
+        lines = certificate_lines(shown, front.lineages(run), now, chosen=chosen)
     return Result({}, lines)
 
 
@@ -56,7 +62,7 @@ def delete(front: Front) -> Result:
             _require_yes(front, f"Delete {name} and its files?")
         delete_(run, name)
         front.lineages(run).remove(name)
-    return Result({}, [f"Deleted all files relating to certificate {name}."])
+    return Result({}, [_DELETED.format(name=name)])
 
 
 def _named(front: Front, run: Run, subcommand: str) -> str:
@@ -100,10 +106,11 @@ def revoke(front: Front) -> Result:
             if not keep:
                 front.lineages(run).remove(name)
             deleted = None if keep else name
+            path = str(front.lineages(run).file(name, "cert"))
         else:
             deleted = _revoke_file(front, run, path, why, keep=keep)
-    lines = ["Congratulations! You have successfully revoked the certificate."]
-    return Result({}, [*lines, *([f"Deleted {deleted}."] if deleted else [])])
+    lines = [_DELETED.format(name=deleted)] if deleted else []
+    return Result({}, [*lines, _REVOKED.format(path=path)])
 
 
 def _revoke_file(

@@ -30,6 +30,7 @@ def renew(front: Front) -> Result:
     options = front.options(front.validation(()))
     with front.open() as run:
         front.take_hooks(run)
+        _make_links(front, run)
         if not names and not given.has("dry_run") and "ca" in options:
             _keep_cas(run, directory_url(str(options.pop("ca"))))
         request = RenewRequest(
@@ -41,12 +42,17 @@ def renew(front: Front) -> Result:
         )
         report = renew_(request, run)
         views = overview(run, names)
-        lineages = front.lineages(run)
-        for each in views:
-            if lineages.is_ours(each.name):
-                lineages.create(each.name)
-        lines = renewed_lines(report, lineages, views, dry_run=request.dry_run)
-    return Result({}, lines, report.all_errors, report.exit_status)
+        lines = renewed_lines(report, front.lineages(run), views, dry_run=request.dry_run)
+    return Result({}, lines, (*report.all_errors, *front.links.errors), report.exit_status)
+
+
+def _make_links(front: Front, run: Run) -> None:
+    """Make the links that a killed run did not make: hooks need them."""
+    lineages = front.lineages(run)
+    for name in existing(run):
+        if lineages.is_ours(name) or load(run, name).deploy.lineage == str(lineages.path(name)):
+            lineages.create(name)
+            front.links.names.add(name)
 
 
 def _keep_cas(run: Run, wanted: str) -> None:

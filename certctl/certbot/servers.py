@@ -117,7 +117,7 @@ def _existing(front: Front, subcommand: str) -> Result:
                 )
         require(run, (name,))
         front.lineages(run).require_free(name)
-        chosen = Chosen(name, known[name], Change.SAME)
+        chosen = Chosen(name, known[name], Change.SAME, known[name])
         lines = _secured(front, run, chosen, front.plugins.installer)
         return Result({}, lines, tuple(front.links.errors))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from certctl.certbot.live import Lineages
 from certctl.engine.report import Report
@@ -16,27 +17,45 @@ from certctl.model.spec import CopySpec
 RECEIVED = "Successfully received certificate."
 SAVED = "Certificate is saved at: {path}"
 KEY_SAVED = "Key is saved at:         {path}"
+RECONFIGURED = [
+    "Successfully updated configuration.",
+    "Changes will apply when the certificate renews.",
+]
+_EXPIRES = "This certificate expires on {date:%Y-%m-%d}."
+_COPIES = MappingProxyType(
+    {
+        "cert": "Certificate is saved at:            {path}",
+        "chain": "Intermediate CA chain is saved at:  {path}",
+        "fullchain": "Full certificate chain is saved at: {path}",
+    }
+)
 NOT_DUE = "Certificate not yet due for renewal"
 _NOTHING = "No renewals were attempted."
 _TRIED = "The dry run was successful."
 
 
-def issued_lines(
-    report: Report, lineages: Lineages, name: str, *, copies: Sequence[CopySpec] = ()
-) -> list[str]:
+def issued_lines(report: Report, lineages: Lineages, name: str) -> list[str]:
     """Return the lines about a certificate that was ordered, or was not due."""
     outcome = next((each for each in report.outcomes if each.name == name), None)
     if outcome is None or outcome.error is not None:
         return []
     if outcome.version is None or outcome.action not in ("issued", "undeployed"):
         return [NOT_DUE, f"It is kept as it is: {lineages.file(name, 'fullchain')}"]
-    where = str(lineages.file(name, "fullchain"))
-    written = next((each.to for each in copies if each.format == "fullchain"), None)
-    lines = [RECEIVED, SAVED.format(path=written or where)]
-    if outcome.version.has_key and not copies:
+    lines = [RECEIVED, SAVED.format(path=lineages.file(name, "fullchain"))]
+    if outcome.version.has_key:
         lines.append(KEY_SAVED.format(path=lineages.file(name, "privkey")))
-    lines.append(f"This certificate expires on {outcome.version.facts.not_after:%Y-%m-%d}.")
+    lines.append(_EXPIRES.format(date=outcome.version.facts.not_after))
     return lines
+
+
+def csr_lines(report: Report, name: str, copies: Sequence[CopySpec]) -> list[str]:
+    """Return the lines about a certificate for a signing request, written to `copies`."""
+    outcome = next((each for each in report.outcomes if each.name == name), None)
+    if outcome is None or outcome.error is not None or outcome.version is None:
+        return []
+    written = {str(each.format): each.to for each in copies}
+    lines = [text.format(path=written[kind]) for kind, text in _COPIES.items() if kind in written]
+    return [RECEIVED, *lines, _EXPIRES.format(date=outcome.version.facts.not_after)]
 
 
 def dry_run_lines(report: Report) -> list[str]:
@@ -85,13 +104,13 @@ def _skipped(view: CertificateView, lineages: Lineages) -> str:
 
 
 def certificate_lines(
-    views: Sequence[CertificateView], lineages: Lineages, now: datetime
+    views: Sequence[CertificateView], lineages: Lineages, now: datetime, *, chosen: bool = False
 ) -> list[str]:
-    """Return certbot's list of certificates."""
+    """Return certbot's list of certificates: all, or those that were `chosen` by a name."""
     if not views:
         return ["No certificates found."]
     rule = "- " * 39 + "-"
-    lines = [rule, "Found the following certs:"]
+    lines = [rule, f"Found the following {'matching ' if chosen else ''}certs:"]
     for each in views:
         lines.append(f"  Certificate Name: {each.name}")
         if each.live is None:

@@ -46,7 +46,7 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
     ):
         output.warning(
             f"{home} has no certificates. Those of this system are in {environment.system_home},"
-            f" which only root can read: sudo certctl {invocation.command}"
+            f" which only root can read: sudo {_typed(invocation.command)}"
         )
     settings = config.load(
         home,
@@ -85,6 +85,11 @@ def open_run(invocation: Invocation, *, untrusted: Untrusted = "refuse") -> Iter
         if invocation.opened is not None:
             services = replace(services, opened=invocation.opened)
         yield stack.enter_context(Run(services, stop))
+
+
+def _typed(command: str) -> str:
+    """Return a command as it is typed; certbot's have the name of their program."""
+    return command if command.startswith("certbot ") else f"certctl {command}"
 
 
 def _warn_of_variables(invocation: Invocation, settings: Settings) -> None:

@@ -34,8 +34,9 @@ from certctl.rules.settings import Source
 class IssueRequest:
     """What the caller asked for; `given` holds the options by key, with absolute paths.
 
-    `confirmed`: the user has confirmed to replace the names of an existing certificate. Unless
-    `deploys_changes`, changed options of the deployment wait for the next version.
+    `confirmed`: the user has confirmed to replace the names of an existing certificate, those in
+    `confirmed_from` unless that is None. Unless `deploys_changes`, changed options of the
+    deployment wait for the next version.
     """
 
     identifiers: tuple[Identifier, ...]
@@ -44,6 +45,7 @@ class IssueRequest:
     csr: bytes | None = None
     force: bool = False
     confirmed: bool = False
+    confirmed_from: tuple[str, ...] | None = None
     dry_run: bool = False
     deploys_changes: bool = True
 
@@ -285,7 +287,12 @@ def _confirmed_spec(request: IssueRequest, held: Held, confirmed: str, run: Run)
     if the change would now differ from the one that was confirmed.
     """
     spec = _requested_spec(request, held.name, held.saved, run)
-    if request.confirmed or _difference(spec, held.saved) in {"", confirmed}:
+    has = set() if held.saved is None else {each.value for each in held.saved.identifiers}
+    agreed = request.confirmed
+    if request.confirmed_from is not None:
+        agreed = set(request.confirmed_from) == has
+    known = {""} if request.confirmed else {"", confirmed}
+    if agreed or _difference(spec, held.saved) in known:
         return spec
     raise ConsentRequired(
         f"another process changed {spec.name} in the meantime; nothing was done",

@@ -338,7 +338,7 @@ def _reload_again(plan: SecurePlan, error: BaseException) -> None:
     except CertctlError as failed:
         said = f"Its files are as they were before, but: {failed.message}."
     if isinstance(error, CertctlError):
-        error.hint = "\n".join(each for each in (error.hint, said) if each)
+        error.hint = " ".join(each for each in (said, error.hint) if each)
 
 
 def _load(plan: SecurePlan, wanted: Mapping[str, bytes | None]) -> None:

@@ -168,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         takes: dict[str, Any] = {"nargs": 0} if flag.takes in (Takes.NOTHING, Takes.COUNT) else {}
         if flag.takes is Takes.NUMBER:
             takes = {"type": int}
+        if flag.choices:
+            takes = {"type": str.lower, "choices": flag.choices}
         parser.add_argument(*flag.names, action=_Record, flag=flag, dest=flag.place, **takes)
     return parser
 

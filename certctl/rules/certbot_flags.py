@@ -38,7 +38,8 @@ class Flag:
 
     `text` is what it means here, or why it is ignored or refused. `key` is the setting of certctl
     that it sets, if it sets just one. `dest` is where its value is kept; flags that exclude each
-    other share one, and `value` is then what a flag without an argument stands for.
+    other share one, and `value` is then what a flag without an argument stands for. `choices` are
+    the values that it can have, in lower case.
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,7 @@ class Flag:
     dest: str = ""
     value: bool = True
     metavar: str = ""
+    choices: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -191,9 +193,17 @@ _CA = (
 )
 
 _KEYS = (
-    _flag("--key-type", text="`rsa` or `ecdsa`: `--key-type`"),
+    _flag(
+        "--key-type",
+        text="`rsa` or `ecdsa`: `--key-type`; to change that of a certificate, add `--cert-name`",
+        choices=("rsa", "ecdsa"),
+    ),
     _flag("--rsa-key-size", takes=Takes.NUMBER, text="2048, 3072 or 4096; 8192 is refused"),
-    _flag("--elliptic-curve", text="secp256r1 or secp384r1; secp521r1 is refused"),
+    _flag(
+        "--elliptic-curve",
+        text="secp256r1 or secp384r1; secp521r1 is refused",
+        choices=("secp256r1", "prime256v1", "p-256", "secp384r1", "p-384", "secp521r1"),
+    ),
     _switch("--reuse-key", text="`--reuse-key`", dest="reuse_key"),
     _switch("--no-reuse-key", text="`--new-key`", dest="reuse_key", value=False),
     _switch("--new-key", text="a new key now, whatever `--reuse-key` says for later"),
@@ -261,7 +271,14 @@ _SERVERS = (
 )
 
 _REVOCATION = (
-    _flag("--reason", text="`--reason`"),
+    _flag(
+        "--reason",
+        text="`--reason`",
+        choices=(
+            *("unspecified", "keycompromise", "affiliationchanged", "superseded"),
+            "cessationofoperation",
+        ),
+    ),
     _switch("--delete-after-revoke", text="`--delete`, the default", dest="delete_after"),
     _switch(
         "--no-delete-after-revoke",

@@ -25,11 +25,14 @@ class Change(Enum):
 
 @dataclass(frozen=True)
 class Chosen:
-    """A certificate, the names that it is to have, and how these differ from those it has."""
+    """A certificate, the names that it is to have, and how these differ from those that it has,
+    `before`.
+    """
 
     name: str
     names: tuple[str, ...]
     change: Change
+    before: tuple[str, ...] = ()
 
 
 def choose(
@@ -49,8 +52,9 @@ def choose(
     if named is not None and named in existing:
         has = tuple(existing[named])
         if not wanted or set(wanted) == set(has):
-            return Chosen(named, has, Change.SAME)
-        return Chosen(named, wanted, Change.MORE if set(has) < set(wanted) else Change.OTHER)
+            return Chosen(named, has, Change.SAME, has)
+        change = Change.MORE if set(has) < set(wanted) else Change.OTHER
+        return Chosen(named, wanted, change, has)
     if not wanted:
         raise UsageError("no name was given", hint="Give the names with -d example.com", code=_CODE)
     if named is not None:
@@ -60,11 +64,12 @@ def choose(
         if same:
             best = file_name(wanted[0])
             name = best if best in same else min(same)
-            return Chosen(name, tuple(existing[name]), Change.SAME)
+            has = tuple(existing[name])
+            return Chosen(name, has, Change.SAME, has)
         parts = [name for name, has in existing.items() if has and set(has) < set(wanted)]
         if parts:
             name = max(sorted(parts), key=lambda each: len(existing[each]))
-            return Chosen(name, wanted, Change.MORE)
+            return Chosen(name, wanted, Change.MORE, tuple(existing[name]))
     return Chosen(free_name(file_name(wanted[0]), existing), wanted, Change.NEW)
 
 

@@ -76,7 +76,8 @@ def test_a_flag_is_taken_or_refused_by_its_name(flag: Flag) -> None:
     if flag.place == "help":
         return
     for name in flag.names:
-        value = "1" if flag.takes is Takes.NUMBER else EXAMPLES.get(flag.place, "x")
+        word = flag.choices[0] if flag.choices else EXAMPLES.get(flag.place, "x")
+        value = "1" if flag.takes is Takes.NUMBER else word
         words = [name] if flag.takes in (Takes.NOTHING, Takes.COUNT) else [name, value]
         if flag.kind is Kind.REFUSED:
             with pytest.raises(Exception, match=re.escape(name)):

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -130,6 +131,20 @@ def test_yes_answers_the_question_beforehand(machine: Machine) -> None:
 
     assert (report.exit_status, machine.questions) == (0, [])
     assert machine.live("a.example").number == 2
+
+
+def test_a_change_of_other_names_than_those_that_were_seen_needs_another_run(
+    machine: Machine,
+) -> None:
+    machine.issue("a.example", "b.example", name="a.example")
+    seen: Any = {"name": "a.example", "confirmed": True, "confirmed_from": ("a.example",)}
+
+    with pytest.raises(ConsentRequired, match="in the meantime"):
+        machine.issue("a.example", "c.example", **seen)
+    same = machine.issue("a.example", "b.example", **seen)
+
+    assert same.exit_status == 0
+    assert machine.live("a.example").number == 1
 
 
 def test_a_certificate_is_found_by_its_name_first(machine: Machine) -> None:

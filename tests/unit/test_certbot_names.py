@@ -1,5 +1,7 @@
 """Which certificate a command line of certbot is about."""
 
+from dataclasses import replace
+
 import pytest
 
 from certctl.model.errors import UsageError
@@ -62,7 +64,10 @@ KNOWN = {
 def test_a_certificate_is_chosen_as_certbot_chooses(
     names: str, named: str | None, chosen: Chosen
 ) -> None:
-    assert choose(names.split(), KNOWN, named=named) == chosen
+    found = choose(names.split(), KNOWN, named=named)
+
+    assert replace(found, before=()) == chosen
+    assert found.before == KNOWN.get(chosen.name, ())
 
 
 def test_a_duplicate_gets_a_number() -> None:

@@ -1,5 +1,6 @@
 """What certbot's flags mean as settings of certctl."""
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -187,10 +188,12 @@ def test_reasons_are_those_of_certbot() -> None:
 def test_a_signing_request_writes_files_where_certbot_does() -> None:
     given = parse(["certonly", "--csr", "f", "--cert-path", "/srv/c.pem"])
 
-    assert copies(given, lambda name: f"0000_{name}") == (
+    numbers = count()
+
+    assert copies(given, lambda name: f"000{next(numbers)}_{name}") == (
         "cert:/srv/c.pem",
         "chain:0000_chain.pem",
-        "fullchain:0000_fullchain.pem",
+        "fullchain:0001_chain.pem",
     )
 
 

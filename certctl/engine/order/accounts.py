@@ -6,6 +6,7 @@ operations on accounts do. No lock is held while the user is prompted.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -266,7 +267,7 @@ def warn_of_unused_options(run: Run, account: Account) -> None:
     selection = f" --ca {as_typed(account.directory_url)} --account {account.id}"
     emails = settings.texts("account.email")
     if "account.email" in given and set(contact_urls(emails)) != set(account.contact):
-        options = " ".join(f"--email {each}" for each in emails)
+        options = " ".join(f"--email {shlex.quote(each)}" for each in emails)
         has = ", ".join(each.removeprefix("mailto:") for each in account.contact) or "none"
         run.warn(
             f"there is already an account with {label(account.directory_url)}; its contact was not"
