@@ -27,14 +27,17 @@ _GONE = MappingProxyType(
 
 def secured_findings(run: Run) -> Iterator[Finding]:
     """Yield a finding for each line that answers before the lines for challenges, where a
-    certificate needs these, and for a server that does not run. Raises `WebServerRefused` if it
-    cannot be examined.
+    certificate needs these, for a server that does not run, and for a run that was killed. Raises
+    `WebServerRefused` if the server cannot be examined.
     """
     system = ServerSystem(run.services.clock, run.stop)
     for record in SecuredSites(Path(run.services.tree.home)).all():
         servers = server_module(record.server).find(system)
         if record.tls and record.name not in run.services.records.names():
             yield _deleted(record)
+            continue
+        if not record.loaded:
+            yield _unfinished(record)
             continue
         answers = _answers(record, run)
         if not servers:
@@ -48,6 +51,17 @@ def secured_findings(run: Run) -> Iterator[Finding]:
             )
         if servers and answers:
             yield from _obstacles(record, [each.obstacles(record.name) for each in servers])
+
+
+def _unfinished(record: SecuredSite) -> Finding:
+    return Finding(
+        "secured.unfinished",
+        Severity.WARNING,
+        record.name,
+        "a run of certctl secure was interrupted",
+        f"Finish it: certctl secure {' '.join(record.names)}. Or take it back: certctl secure"
+        f" --undo {record.name}",
+    )
 
 
 def _deleted(record: SecuredSite) -> Finding:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.values import Value
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Endpoint:
 @dataclass(frozen=True)
 class Changes:
     """Everything that would be changed, the blocks concerned, the endpoints to check before and
-    after TLS is added, and notes for the user to read first.
+    after TLS is added, and notes for the user to read first. `newer`: the files that were changed
+    after the server had loaded them, so that its next reload activates that change too.
     """
 
     files: tuple[FileChange, ...]
@@ -88,12 +92,14 @@ class Changes:
     http: tuple[Endpoint, ...]
     https: tuple[Endpoint, ...]
     notes: tuple[str, ...]
+    newer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ChangedFile:
     """A file that `secure` changed: where it is, the copy from before ("" if it did not exist), and
-    the SHA-256 of what was written. `link` and `shared` are those of its `FileChange`.
+    the SHA-256 of what was written. `link` and `shared` are those of its `FileChange`. `left`: the
+    SHA-256 of what else a run leaves there if it is killed.
     """
 
     path: str
@@ -101,6 +107,11 @@ class ChangedFile:
     sha256: str
     link: bool = False
     shared: bool = False
+    left: tuple[str, ...] = ()
+
+    def is_as_written(self, sha256: str) -> bool:
+        """Whether contents with this digest are ours, so that nobody else has changed the file."""
+        return sha256 in {self.sha256, *self.left}
 
     @property
     def created(self) -> bool:
@@ -114,6 +125,7 @@ class SecuredSite:
     another run without options changes nothing. `tls`: there are lines for TLS too. `redirect`:
     what was asked for, None if certctl decided; `redirected`: the names that are redirected.
     `loaded`: the server has loaded all of it; a run that was killed may have left this undone.
+    `challenge`: how the certificate was validated before, None if there was none.
     """
 
     name: str
@@ -125,3 +137,4 @@ class SecuredSite:
     redirected: tuple[str, ...] = ()
     hsts: bool = False
     loaded: bool = True
+    challenge: Mapping[str, Value] | None = None

@@ -25,6 +25,7 @@ from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
+from certctl.operations.secure_spec import refuse_more_names, warn_of_fewer_names
 from certctl.rules import x509
 from certctl.rules.credentials import TABLE, from_environment
 from certctl.rules.settings import Source
@@ -81,6 +82,7 @@ def issue(request: IssueRequest, run: Run) -> Report:
     done.
     """
     spec, existing = _checked_spec(request, run)
+    _check_secured(spec, existing, run)
     if request.dry_run:
         change = Change(
             spec.name,
@@ -153,6 +155,7 @@ def _edited(
     existing = load(run, name)
     request, spec = edited(existing)
     _check(spec, existing, request, run)
+    _check_secured(spec, existing, run)
     return _Wanted(spec, lambda held: edited(held.spec)[1], request, existing)
 
 
@@ -185,6 +188,14 @@ def _check(
     given = request.given or {}
     if existing is None or any(key.startswith(("challenge.", "dns.")) for key in given):
         check_validation(spec, run)
+
+
+def _check_secured(spec: CertificateSpec, existing: CertificateSpec | None, run: Run) -> None:
+    """Check that a web server that `certctl secure` has changed goes on with changed names."""
+    if existing is not None and existing.identifiers != spec.identifiers:
+        before = [each.value for each in existing.identifiers]
+        refuse_more_names(spec, before, run)
+        warn_of_fewer_names(spec, before, run)
 
 
 def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:

@@ -17,7 +17,7 @@ from pathlib import Path
 from certctl.ca.directories import DEV, directory_url
 from certctl.engine.report import Report
 from certctl.engine.run import Run
-from certctl.engine.specs import changed, load
+from certctl.engine.specs import load
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import CertctlError, InvalidIdentifier, UsageError, WebServerFailed
 from certctl.model.lazy_dataclass import dataclass
@@ -40,7 +40,12 @@ from certctl.operations.secure_files import (
     write,
 )
 from certctl.operations.secure_look import SecurePlan, server_system
-from certctl.rules.answer_paths import left_to_servers
+from certctl.operations.secure_spec import (
+    challenge_options,
+    forget_target_options,
+    renewed_without,
+    take_back,
+)
 from certctl.rules.placeholder_certificate import placeholder_certificate
 from certctl.store.home.secured import SecuredSites
 from certctl.system.files import remove_unfinished
@@ -65,6 +70,7 @@ class UndoResult:
     """What was put back, and whether the server was told."""
 
     name: str
+    server: str
     names: tuple[str, ...]
     diffs: Mapping[str, str]
     reloaded: bool
@@ -86,9 +92,9 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
     if not plan.request.challenges_only:
         sites.create_challenges()
         prepare(_order(plan, sites, run), run)  # before any file of the server is touched
-    with locked(sites, run), _put_back_on_failure(plan, sites):
+    with locked(sites, run), _put_back_on_failure(plan, sites, run):
         _load_what_was_left(plan, sites)
-        _remember(plan, sites, tls=bool(plan.request.served))
+        _remember(plan, sites, run, tls=bool(plan.request.served))
         if plan.request.challenges:
             sites.create_challenges()
             _load(plan, {each.path: each.first for each in plan.changes.files})
@@ -99,10 +105,11 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
         report = issue(_order(plan, sites, run), run)
         _require_success(report)
         _write_included(plan, sites, run)
-        _remember(plan, sites, tls=True)
+        _remember(plan, sites, run, tls=True)
         _load(plan, {each.path: each.final for each in plan.changes.files})
         check_served(plan.name, plan.changes.https, run)
         _note_done(plan, sites)
+    forget_target_options(plan.name, plan.server.kind, plan.server.target_options.keys(), run)
     deployed = issue(_deployment(plan, run), run)
     checked = plan.changes.https
     public = look_at_public(plan.name, plan.request.names, run)
@@ -128,18 +135,23 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
             path: difference(path, before[path], after[path], link=path in links) for path in after
         }
         written = {each.path: each for each in record.files}
-        by_hand = [path for path, data in before.items() if digest(data) != written[path].sha256]
+        by_hand = [
+            path for path, data in before.items() if not written[path].is_as_written(digest(data))
+        ]
         result = UndoResult(
             record.name,
+            record.server,
             record.names,
             diffs,
             False,
             tuple(each for each in by_hand if after[each] is not None),
-            renewed=_renewed(record.name, run),
+            renewed=renewed_without(record, sites, run),
         )
         if dry_run:
             return result
-        servers = module.find(server_system(run))
+        # Another nginx, with files of its own, is not to keep this one from being put back.
+        concerned = [each.path for each in record.files]
+        servers = [each for each in module.find(server_system(run)) if each.reads(concerned)]
         modules = {path for path in links if written[path].shared}
         _take_back(before, after, modules, servers, links)
         kept = [
@@ -152,37 +164,16 @@ def undo(name: str, run: Run, *, dry_run: bool = False) -> UndoResult:
             shared = [each for each in record.files if _is_shared(each, record, module)]
             hand_over(shared, heirs[0], sites)
         note_written(after, record.name, sites)
-        _leave_target(record, servers, sites, run)
+        keeps_target = not servers or _is_named(record, servers, sites)
+        take_back(record, sites, run, keeps_target=keeps_target)
         sites.remove(record.name)
         return replace(result, reloaded=bool(servers), kept=tuple(kept))
 
 
-def _renewed(name: str, run: Run) -> bool | None:
-    """Return whether a certificate is renewed without the web server; None if there is none."""
-    if name not in run.services.records.names():
-        return None
-    with suppress(CertctlError):  # its spec cannot be read, as every other command says
-        return not left_to_servers(load(run, name).challenge.method)
-    return False
-
-
-def _leave_target(
-    record: SecuredSite, servers: Sequence[WebServer], sites: SecuredSites, run: Run
-) -> None:
-    """Have the certificate no longer deployed to the server, unless other lines name its files."""
+def _is_named(record: SecuredSite, servers: Sequence[WebServer], sites: SecuredSites) -> bool:
+    """Whether other lines name the files of a certificate."""
     directories = (sites.layout.live(record.name), sites.layout.versions(record.name))
-    named = any(each.names_path(f"{path}/") for each in servers for path in directories)
-    if not servers or named or record.name not in run.services.records.names():
-        return
-    held = run.hold(record.name, timeout=run.services.settings.seconds("lock_timeout"))
-    try:
-        spec = held.spec
-        targets = tuple(each for each in spec.deploy.targets if each != record.server)
-        if targets != spec.deploy.targets:
-            held.save_spec(changed(run, spec, spec.identifiers, {"deploy.targets": targets}))
-            held.save_deployment(replace(held.deployment, verified_at=None))
-    finally:
-        run.release(record.name)
+    return any(each.names_path(f"{path}/") for each in servers for path in directories)
 
 
 def _record(name: str, sites: SecuredSites) -> SecuredSite:
@@ -260,24 +251,24 @@ def _test(servers: Sequence[WebServer]) -> None:
         server.test()
 
 
-def _remember(plan: SecurePlan, sites: SecuredSites, *, tls: bool) -> None:
+def _remember(plan: SecurePlan, sites: SecuredSites, run: Run, *, tls: bool) -> None:
     """Record the files before they change, with copies. `tls`: whether the certificate is there for
     their lines.
     """
     record = sites.get(plan.name)
     known = record.files if record else ()
-    names = (*(record.names if record else ()), *plan.request.names)
     sites.save(
         SecuredSite(
             plan.name,
             plan.server.kind,
-            tuple(dict.fromkeys(names)),
+            plan.request.names,
             recorded(plan.name, known, plan.changes.files, plan.before, sites),
             tls=tls,
             redirect=plan.choices.redirect,
             redirected=tuple(each for each in plan.request.names if each in plan.request.redirect),
             hsts=plan.request.hsts,
             loaded=False,
+            challenge=record.challenge if record else challenge_options(plan.name, run),
         )
     )
 
@@ -294,7 +285,8 @@ def _note_done(plan: SecurePlan, sites: SecuredSites) -> None:
     note_written(_written(plan), plan.name, sites)
     record = sites.get(plan.name)
     if record is not None:
-        sites.save(replace(record, loaded=True))
+        files = tuple(replace(each, left=()) for each in record.files)
+        sites.save(replace(record, files=files, loaded=True))
 
 
 def _write_included(plan: SecurePlan, sites: SecuredSites, run: Run) -> None:
@@ -307,7 +299,7 @@ def _write_included(plan: SecurePlan, sites: SecuredSites, run: Run) -> None:
 
 
 @contextmanager
-def _put_back_on_failure(plan: SecurePlan, sites: SecuredSites) -> Iterator[None]:
+def _put_back_on_failure(plan: SecurePlan, sites: SecuredSites, run: Run) -> Iterator[None]:
     """Put every byte back if something fails, and let the server load it."""
     require_unchanged(plan.before, plan.links)
     record = sites.get(plan.name)
@@ -320,10 +312,12 @@ def _put_back_on_failure(plan: SecurePlan, sites: SecuredSites) -> Iterator[None
             if contents(path, link=path in plan.links) != data
         }
         put_back(changed, plan.links)
-        if record is None:
-            sites.remove(plan.name)
-        else:
+        if record is not None:
             sites.save(record)
+        elif (begun := sites.get(plan.name)) is not None:
+            with suppress(CertctlError):  # the error that is raised says what went wrong
+                take_back(begun, sites, run, keeps_target=True)
+            sites.remove(plan.name)
         if changed:
             _reload_again(plan, error)
         raise

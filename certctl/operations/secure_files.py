@@ -125,13 +125,20 @@ def recorded(
     """
     found = {each.path: each for each in known}
     for each in changes:
-        data = before[each.path]
-        backup = found[each.path].backup if each.path in found else None
+        data, old = before[each.path], found.get(each.path)
+        backup = old.backup if old is not None else None
+        left = [digest(one) for one in (data, each.first) if one is not None]
+        left += [old.sha256, *old.left] if old is not None else []
         if backup is None:
             ours = each.source is None or data is None
             backup = "" if ours else sites.back_up(name, len(found), each.path, data or b"")
         found[each.path] = ChangedFile(
-            each.path, backup, digest(each.final), link=each.link, shared=each.shared
+            each.path,
+            backup,
+            digest(each.final),
+            link=each.link,
+            shared=each.shared,
+            left=tuple(dict.fromkeys(left)),
         )
     return tuple(found.values())
 

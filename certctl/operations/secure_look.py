@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
@@ -18,7 +19,7 @@ from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.model.webserver import Changes, SecuredSite, SecureRequest, ServedFiles
 from certctl.operations.secure_checks import leads_here
-from certctl.operations.secure_files import contents, difference
+from certctl.operations.secure_files import contents, difference, digest
 from certctl.rules.answer_paths import left_to_servers
 from certctl.rules.snippets import SERVERS
 from certctl.store.home.secured import SecuredSites
@@ -28,6 +29,7 @@ from certctl.webservers.server import MODULES, ServerModule, ServerSystem, WebSe
 _HTTP = 80
 _PROGRAMS = {"apache2": "apache", "httpd": "apache"}
 """The names of servers in snippets, where they differ from those of their programs."""
+_TITLES = {"nginx": "nginx", "apache": "Apache"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
     record = sites.get(name)
     if record is not None:
         _refuse_less(record, choices)
-        names = tuple(dict.fromkeys((*record.names, *names)))
+        names = tuple(dict.fromkeys((*_still_wanted(record, existing), *names)))
     given = names
     if existing is not None:
         every = tuple(dict.fromkeys((*existing.identifiers, *choices.identifiers)))
@@ -110,9 +112,33 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
         request,
         files,
         changes,
-        (*server.notes, *changes.notes, *notes),
+        (*server.notes, *changes.notes, *_newer(server, changes, sites), *notes),
         before,
     )
+
+
+def _still_wanted(record: SecuredSite, existing: CertificateSpec | None) -> tuple[str, ...]:
+    """Return the names that were secured before, without those that the certificate has lost."""
+    if existing is None or not record.tls:
+        return record.names
+    now = {each.value for each in existing.identifiers}
+    return tuple(each for each in record.names if each in now)
+
+
+def _newer(server: WebServer, changes: Changes, sites: SecuredSites) -> list[str]:
+    """Return what to say about files that the server has not loaded. What a run of certctl has left
+    that was killed is no change of somebody else.
+    """
+    files = (file for site in sites.all() for file in site.files if not file.link)
+    written = {os.path.realpath(each.path): each for each in files}
+    return [
+        f"{path} was changed after {_TITLES[server.kind]} had loaded it: the reload activates that"
+        " change too"
+        for path in changes.newer
+        if Path(path).parent != sites.layout.web_servers
+        if (own := written.get(os.path.realpath(path))) is None
+        or not own.is_as_written(digest(contents(path)))
+    ]
 
 
 def _validated_with(
@@ -258,6 +284,9 @@ def _server(
         except WebServerRefused as error:
             error.hint = f"{error.hint}\n{_snippet(kind, names, name, choices, sites)}"
             elsewhere = elsewhere or error
+    if record is not None and len(found) > 1:
+        changed = [each.path for each in record.files]
+        found = [each for each in found if each.reads(changed)] or found
     if len(found) > 1:
         at_the_port = [each for each in found if each.holds(_HTTP) is not False]
         found = at_the_port if len(at_the_port) == 1 else found

@@ -109,7 +109,9 @@ def undone_result(found: UndoResult, *, dry_run: bool) -> Result:
         lines.append("This was a dry run: nothing was changed.")
     else:
         names = ", ".join(found.names)
-        loaded = "and the server has loaded it" if found.reloaded else "but no server is running"
+        loaded = "and the server has loaded it"
+        if not found.reloaded:
+            loaded = f"but no {found.server} that reads it is running"
         lines += [
             Paragraph(f"{names}: the configuration is as it was before, {loaded}."),
             *(

@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +42,9 @@ from certctl.webservers.by_hand import (
     lines_by_hand,
     nothing_changed,
     of_this_machine,
+    replaced_note,
     require_alone,
+    without_lines,
 )
 from certctl.webservers.editable import file_bytes, require_editable
 from certctl.webservers.server import ServerSystem, WebServer
@@ -114,6 +116,8 @@ class Apache:
             self._command, self._environment = _unseen(master.words)
             unseen = f"the program of process {master.pid} cannot be read without CAP_SYS_PTRACE"
             self.notes = (f"{unseen}; {self._command[0]} is taken for it",)
+        elif master.replaced:
+            self.notes = (replaced_note(master, "Apache"),)
         self._version = self._asked_version()
 
     @property
@@ -151,16 +155,16 @@ class Apache:
             configuration = _configuration(dump, now, request.tag, last=last)
             program = self._program(configuration)
             edits = apache_secure.plan(configuration, request, program, files)
-            require_editable(edits.changes.files, configuration.includes)
+            files_ = edits.changes.files
+            files_ += tuple(without_lines(now, configuration.files, files_))
+            require_editable(files_, configuration.includes)
         except (Refused, Unreadable) as error:
             raise nothing_changed(error, snippet_) from error
-        different = [
-            each for each in edits.changes.files if _now(each.path, link=each.link) != each.final
-        ]
+        different = [each for each in files_ if _now(each.path, link=each.link) != each.final]
         return replace(
             edits.changes,
             files=tuple(different),
-            notes=(*edits.changes.notes, *self._newer_than_load(dump, now)),
+            newer=tuple(self._newer_than_load(dump, now)),
         )
 
     def tls_settings(self) -> bytes:
@@ -171,6 +175,13 @@ class Apache:
             return apache_obstacles.names_files(self._files(), prefix)
         except (Refused, Unreadable):
             return ()
+
+    def reads(self, paths: Collection[str]) -> bool:
+        try:
+            found = [each.path for each in self._dump().files]
+        except Refused:
+            return True
+        return not {*map(os.path.realpath, found)}.isdisjoint(map(os.path.realpath, paths))
 
     def host_names(self) -> Sequence[str]:
         try:
@@ -343,10 +354,7 @@ class Apache:
             return
         for each in now:
             if Path(each).stat().st_mtime > loaded + 0.5:
-                yield (
-                    f"{each} was changed after Apache had loaded it: the reload activates that"
-                    " change too"
-                )
+                yield each
 
 
 def _configuration(

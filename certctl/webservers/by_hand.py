@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from certctl.model.errors import WebServerRefused
-from certctl.model.webserver import ServedFiles
+from certctl.model.webserver import FileChange, ServedFiles
 from certctl.rules import snippets
 from certctl.rules.configurations import Refused, Unreadable
 from certctl.system.port_holders import held_by_others
@@ -27,6 +27,20 @@ def lines_by_hand(
     return "\n".join(
         f"{each.where}\n{textwrap.indent(each.text.rstrip(), '    ')}" for each in shown
     )
+
+
+def without_lines(
+    now: Mapping[str, bytes], base: Mapping[str, bytes], changes: Sequence[FileChange]
+) -> list[FileChange]:
+    """Return the changes of files that have lines of ours, and need none of them any more. `now`
+    and `base`: what each file has with our lines and without them.
+    """
+    changed = {each.path for each in changes}
+    return [
+        FileChange(path, data, data, data)
+        for path, data in base.items()
+        if path not in changed and now[path] != data
+    ]
 
 
 def nothing_changed(error: Refused | Unreadable, by_hand: str) -> WebServerRefused:
@@ -52,6 +66,14 @@ def of_this_machine(program: str, masters: Iterable[ServerProcess]) -> list[Serv
             code="webserver.container",
         )
     return found
+
+
+def replaced_note(master: ServerProcess, program: str) -> str:
+    """Return the note about a server that still runs a program that is no longer on disk."""
+    return (
+        f"process {master.pid} still runs the {program} from before {master.executable} was"
+        " replaced, and its lines are written for that version; restart it to run the new one"
+    )
 
 
 def require_alone(port: int, program: str, master: int) -> None:

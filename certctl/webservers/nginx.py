@@ -10,9 +10,10 @@ import glob
 import itertools
 import os
 import re
+import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from certctl.model.webserver import Changes, SecureRequest, ServedFiles
 from certctl.rules import nginx_obstacles, nginx_secure
 from certctl.rules.configurations import Refused, Unreadable
 from certctl.rules.marked_lines import CATCH_ALL, restored, tags
+from certctl.rules.nginx_command import global_directives, option
 from certctl.rules.nginx_lines import Program, tls_settings_file
 from certctl.rules.nginx_sites import HTTP, HTTPS, Configuration, Server, read
 from certctl.system.port_holders import holds
@@ -32,7 +34,9 @@ from certctl.webservers.by_hand import (
     lines_by_hand,
     nothing_changed,
     of_this_machine,
+    replaced_note,
     require_alone,
+    without_lines,
 )
 from certctl.webservers.editable import file_bytes, require_editable
 from certctl.webservers.server import ServerSystem, WebServer
@@ -99,11 +103,14 @@ class Nginx:
             self._command = words[0]
             unseen = f"the program of process {master.pid} cannot be read without CAP_SYS_PTRACE"
             self.notes = (f"{unseen}; {words[0]} is taken for it",)
+        elif master.replaced:
+            self.notes = (replaced_note(master, "nginx"),)
         self._build = _build(self._command)
-        self._prefix = _option(words, "-p")
+        self._prefix = option(words, "-p")
         if self._prefix is not None and master.directory is not None:
             self._prefix = str(Path(master.directory, self._prefix))
-        self._given = _option(words, "-c")
+        self._given = option(words, "-c")
+        self._directives = global_directives(words)
         prefix = self._prefix or self._build.prefix
         self.configuration_file = os.path.normpath(
             Path(prefix, self._given or self._build.configuration)
@@ -121,6 +128,8 @@ class Nginx:
             found["deploy.nginx.config"] = self.configuration_file
         if self._prefix is not None:
             found["deploy.nginx.prefix"] = self._prefix
+        if self._directives:
+            found["deploy.nginx.directives"] = self._directives
         usual = {"/usr/sbin/nginx", "/usr/bin/nginx", "nginx"}
         if self._master.executable is not None and self._master.executable not in usual:
             found["deploy.nginx.binary"] = self._master.executable
@@ -142,17 +151,17 @@ class Nginx:
             last = not (_every_tag(current) - {request.tag, CATCH_ALL})
             base = self._read(lambda data: _without(data, request.tag, last=last))
             edits = nginx_secure.plan(base, request, self._build.program, files)
-            require_editable(edits.changes.files, base.includes)
+            found = edits.changes.files
+            found += tuple(without_lines(current.files, base.files, found))
+            require_editable(found, base.includes)
             if edits.new_places:
                 require_alone(HTTPS, "nginx", self._master.pid)
         except (Refused, Unreadable) as error:
             raise nothing_changed(error, snippet_) from error
-        newer = self._newer_than_workers(current)
-        found = edits.changes.files
         return replace(
             edits.changes,
             files=tuple(each for each in found if current.files[each.path] != each.final),
-            notes=(*edits.changes.notes, *newer),
+            newer=tuple(self._newer_than_workers(current)),
         )
 
     def tls_settings(self) -> bytes:
@@ -165,6 +174,13 @@ class Nginx:
             return ()
         lines = nginx_obstacles.names_files(found, prefix)
         return [f"{each.file}:{each.directive.line}" for each in lines]
+
+    def reads(self, paths: Collection[str]) -> bool:
+        try:
+            found = self._read().files
+        except Unreadable:
+            return True
+        return not {*map(os.path.realpath, found)}.isdisjoint(map(os.path.realpath, paths))
 
     def host_names(self) -> Sequence[str]:
         try:
@@ -185,7 +201,7 @@ class Nginx:
         if done.exit_status != 0:
             raise WebServerFailed(
                 f"nginx does not accept its configuration:\n{done.output.strip()}",
-                hint=f"See what it says: {' '.join(self._words())} -t",
+                hint=f"See what it says: {shlex.join(self._words())} -t",
                 code="webserver.test_failed",
             )
 
@@ -213,8 +229,14 @@ class Nginx:
             self._system.clock.wait(threading.Event(), _POLL_SECONDS)
 
     def _words(self) -> tuple[str, ...]:
-        given = () if self._given is None else ("-c", self.configuration_file)
-        return (self._command, *(("-p", self._prefix) if self._prefix else ()), *given)
+        words = [self._command]
+        for flag, value in (
+            ("-p", self._prefix),
+            ("-c", self._given and self.configuration_file),
+            ("-g", self._directives),
+        ):
+            words += [flag, value] if value else []
+        return tuple(words)
 
     def _workers(self) -> list[ServerProcess]:
         return [
@@ -242,10 +264,7 @@ class Nginx:
         for path in configuration.files if started is not None else ():
             changed = Path(path).stat().st_mtime
             if started is not None and changed > started + 0.5:
-                yield (
-                    f"{path} was changed after nginx had loaded it: the reload activates that"
-                    " change too"
-                )
+                yield path
 
 
 def _build(command: str) -> _Build:
@@ -268,16 +287,6 @@ def _build(command: str) -> _Build:
     )
     configuration = arguments.get("conf-path", "conf/nginx.conf").strip("'")
     return _Build(done.output, program, prefix, str(Path(prefix, configuration)))
-
-
-def _option(words: Sequence[str], flag: str) -> str | None:
-    """Return the value of an option in the title of the master process."""
-    for index, word in enumerate(words):
-        if word == flag and index + 1 < len(words):
-            return words[index + 1]
-        if word.startswith(flag) and len(word) > len(flag) and word[len(flag)] in "/.":
-            return word[len(flag) :]
-    return None
 
 
 def _matching(pattern: str) -> Sequence[str]:

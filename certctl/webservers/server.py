@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import MappingProxyType
 from typing import Protocol, cast
 
@@ -69,6 +69,10 @@ class WebServer(Protocol):
 
     def names_path(self, prefix: str) -> Sequence[str]:
         """Return the places in the configuration that name a path beginning with `prefix`."""
+        ...
+
+    def reads(self, paths: Collection[str]) -> bool:
+        """Return whether its configuration has one of these files; True if that cannot be told."""
         ...
 
     def host_names(self) -> Sequence[str]:

@@ -52,6 +52,15 @@ OPTIONS: tuple[Option, ...] = (
         in_spec=True,
         variable="CERTCTL_NGINX_PREFIX",
     ),
+    Option(
+        "deploy.nginx.directives",
+        Kind.TEXT,
+        None,
+        "Global directives that it was started with, by -g, such as 'pid /run/x.pid;'.",
+        flag="--nginx-directives",
+        in_spec=True,
+        variable="CERTCTL_NGINX_DIRECTIVES",
+    ),
 )
 
 _HTTPS = 443
@@ -62,30 +71,40 @@ _PID_PATH = re.compile(r"--pid-path=(\S+)")
 
 def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
     """Return the target. Raises `ConfigurationError` if nginx or its configuration is missing."""
-    binary, config, prefix = (
-        text(settings, f"deploy.nginx.{key}") for key in ("binary", "config", "prefix")
+    binary, config, prefix, directives = (
+        text(settings, f"deploy.nginx.{key}")
+        for key in ("binary", "config", "prefix", "directives")
     )
     program = system.program("nginx", given=binary, flag="--nginx-binary")
     if config:
         system.file(config, "--nginx-config")
     places = [("-p", prefix)] if prefix else []
     places += [("-c", config)] if config else []
-    words = (program, *(word for each in places for word in each))
-    return Nginx(words, system, own=bool(places), prefix=prefix or "")
+    options = [*places, *([("-g", directives)] if directives else [])]
+    words = (program, *(word for each in options for word in each))
+    return Nginx(words, system, own=bool(places), prefix=prefix or "", directives=directives or "")
 
 
 class Nginx(LiveFilesTarget):
     """An nginx, called by `command`; `own`: not the instance that the system starts. `prefix`: the
-    directory that its relative paths begin at, if it is not the one that was built in.
+    directory that its relative paths begin at, if it is not the one that was built in;
+    `directives`: those of its command line.
     """
 
     def __init__(
-        self, command: Sequence[str], system: TargetSystem, *, own: bool, prefix: str = ""
+        self,
+        command: Sequence[str],
+        system: TargetSystem,
+        *,
+        own: bool,
+        prefix: str = "",
+        directives: str = "",
     ) -> None:
         self._command = command
         self._system = system
         self._own = own
         self._prefix = prefix
+        self._directives = directives
 
     def test(self) -> None:
         self._system.test(*self._command, "-t", "-q")
@@ -120,7 +139,7 @@ class Nginx(LiveFilesTarget):
         if main is None:
             return False
         try:
-            given = arguments_in_dump(dump, b"pid")
+            given = arguments_in_dump(self._directives.encode() + b"\n" + dump, b"pid")
         except SyntaxProblem:
             return False
         built = _PID_PATH.search(self._system.query(*self._command, "-V").output)

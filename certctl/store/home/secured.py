@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from certctl.model.errors import StoreCorrupt
+from certctl.model.values import Value
 from certctl.model.webserver import ChangedFile, SecuredSite
 from certctl.store.home.layout import Layout
 from certctl.system.file_errors import as_store_error
@@ -67,6 +68,7 @@ class SecuredSites:
                         str(each["sha256"]),
                         link=bool(each.get("link")),
                         shared=bool(each.get("shared")),
+                        left=tuple(map(str, each.get("left", ()))),
                     )
                     for each in found["files"]
                 ),
@@ -75,6 +77,7 @@ class SecuredSites:
                 redirected=tuple(map(str, found["redirected"])),
                 hsts=bool(found["hsts"]),
                 loaded=bool(found.get("loaded", True)),
+                challenge=_choices(found.get("challenge")),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise StoreCorrupt(
@@ -137,3 +140,15 @@ class SecuredSites:
     def _create(self, directory: Path) -> None:
         ensure_directory(self._layout.home, TRAVERSABLE_DIRECTORY)
         ensure_directory(directory, PRIVATE_DIRECTORY)
+
+
+def _choices(found: object) -> dict[str, Value] | None:
+    """Return options as they were saved; JSON has lists for tuples."""
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise TypeError(found)
+    return {
+        str(key): tuple(map(str, value)) if isinstance(value, list) else value
+        for key, value in found.items()
+    }
