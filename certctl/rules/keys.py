@@ -51,6 +51,9 @@ _ACCOUNT_KEYS: Mapping[AccountKeyType, KeyType] = {
     AccountKeyType.ES384: KeyType.ECDSA_P384,
     AccountKeyType.RS256: KeyType.RSA_2048,
 }
+_LONGEST_RSA = 16_384
+"""Bits; OpenSSL verifies no signature of a longer key."""
+
 _RSA_PARTS = ("p", "q", "d", "dp", "dq", "qi")
 
 _EC_PEM = re.compile(rb"-----BEGIN ((?:EC )?PRIVATE KEY)-----([A-Za-z0-9+/=\s]+)-----END \1-----")
@@ -87,7 +90,7 @@ def generate_account_key(kind: AccountKeyType) -> bytes:
 
 def account_key_type(privkey: bytes) -> AccountKeyType:
     """Return the type of an account key. Raises `ConfigurationError` for unsupported ones."""
-    match load_private_key(privkey):
+    match read_private_key(privkey):
         case rsa.RSAPrivateKey():
             return AccountKeyType.RS256
         case ec.EllipticCurvePrivateKey(key_size=256):
@@ -106,31 +109,48 @@ def key_sha256(privkey: bytes) -> str:
 
 
 def fits(privkey: bytes, key_sha256: str) -> bool:
-    """Return whether a private key in PEM format belongs to the public key with this digest.
+    """Return whether a private key in PEM format belongs to the public key with this digest."""
+    try:
+        return digest_of_key(read_private_key(privkey).public_key()) == key_sha256
+    except ConfigurationError:
+        return False
+
+
+def read_private_key(pem: bytes) -> PrivateKey:
+    """Return the key in `pem`, to find out what it is. Raises as `load_private_key` does.
 
     Quicker than loading the key for use, which takes most of a second for a long RSA key: whether
     its numbers belong together is shown by a signature.
     """
+    return _fitting(_loaded(pem, quickly=True))
+
+
+def _fitting(key: PrivateKey) -> PrivateKey:
+    """Return the key. Raises `ConfigurationError` if its numbers do not belong together."""
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return key
+    if key.key_size > _LONGEST_RSA:
+        raise _key_refused(f"it has more than {_LONGEST_RSA} bits", None)
     try:
-        key = _ec_key(privkey) or load_pem_private_key(
-            privkey, password=None, unsafe_skip_rsa_key_validation=True
-        )
-        if not isinstance(key, PrivateKey) or digest_of_key(key.public_key()) != key_sha256:
-            return False
-        if isinstance(key, rsa.RSAPrivateKey):
-            signed = key.sign(b"certctl", padding.PKCS1v15(), hashes.SHA256())
-            key.public_key().verify(signed, b"certctl", padding.PKCS1v15(), hashes.SHA256())
-    except (TypeError, ValueError, UnsupportedAlgorithm, InvalidSignature):
-        return False
-    return True
+        signed = key.sign(b"certctl", padding.PKCS1v15(), hashes.SHA256())
+        key.public_key().verify(signed, b"certctl", padding.PKCS1v15(), hashes.SHA256())
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+        raise _key_refused("its numbers do not belong together", None) from None
+    return key
 
 
 def load_private_key(pem: bytes) -> PrivateKey:
     """Return the key in `pem`. Raises `ConfigurationError`, which does not quote the file."""
+    return _loaded(pem, quickly=False)
+
+
+def _loaded(pem: bytes, *, quickly: bool) -> PrivateKey:
     # Errors of cryptography may quote the file, so their text is not passed on.
     key: object
     try:
-        key = _ec_key(pem) or load_pem_private_key(pem, password=None)
+        key = _ec_key(pem) or load_pem_private_key(
+            pem, password=None, unsafe_skip_rsa_key_validation=quickly
+        )
     except TypeError:
         raise _key_refused(
             "it is encrypted", "Decrypt it with: openssl pkey -in FILE -out NEW_FILE"
@@ -154,7 +174,7 @@ def standard_pem(pem: bytes) -> bytes:
 
 def describe_private_key(pem: bytes) -> str:
     """Return the type of a private key, such as `rsa-2048`. Raises as `load_private_key` does."""
-    return describe_key(load_private_key(pem).public_key())[0]
+    return describe_key(read_private_key(pem).public_key())[0]
 
 
 def from_jwk(fields: Mapping[str, object]) -> bytes:
@@ -166,7 +186,8 @@ def from_jwk(fields: Mapping[str, object]) -> bytes:
         if fields.get("kty") == "RSA":
             public = rsa.RSAPublicNumbers(_number(fields, "e"), _number(fields, "n"))
             p, q, d, dp, dq, qi = (_number(fields, each) for each in _RSA_PARTS)
-            key: PrivateKey = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, public).private_key()
+            numbers = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, public)
+            key: PrivateKey = _fitting(numbers.private_key(unsafe_skip_rsa_key_validation=True))
         else:
             curves = {each.jwk: each.kind for each in _CURVES.values()}
             curve = curves[str(fields.get("crv"))]
