@@ -28,7 +28,9 @@ from certctl.rules.option import Option
 from certctl.rules.settings import Settings, check
 from certctl.system.trust import user_name
 
-_WAYS = frozenset({"--webroot", "--standalone", "--dns", "--tls-alpn", "--dns-credentials"})
+_WAYS = frozenset(
+    {"--webroot", "--standalone", "--dns", "--tls-alpn", "--dns-credentials", "--http-hook"}
+)
 _DEPLOYMENT = frozenset({"--deploy", "--deploy-hook", "--copy"})
 _AS_ROOT = "--yes-run-as-root"
 _ORDERING = frozenset({"certonly", "run", "-d", "--domain", "--domains", "--nginx", "--apache"})

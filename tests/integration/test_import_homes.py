@@ -4,7 +4,9 @@ in the home is different then.
 
 import hashlib
 import os
+import pty
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +159,53 @@ def test_what_a_user_has_configured_is_shown_and_adopted_only_with_consent(
     undone = certctl("import", "--undo", "dual.example.org-ecc", "--yes", home=home)
     assert (undone.exit_status, undone.stderr) == (0, "")
     assert contents(of_a_user) == before
+
+
+def answered(home: Path, arguments: tuple[str, ...], *answers: str) -> tuple[int, str]:
+    """Run certctl on a terminal, and answer its questions in turn; the status, and all of it."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(CERTCTL_HOME=str(home), COLUMNS="200", NO_COLOR="1")
+        words = [sys.executable, "-m", "certctl", *arguments]
+        os.execv(words[0], words)  # noqa: S606 - no shell is wanted
+    printed, left = "", list(answers)
+    with os.fdopen(terminal, "r+b", buffering=0) as stream:
+        while True:
+            try:
+                data = stream.read(4096)
+            except OSError:  # Linux's end of a terminal
+                break
+            if not data:
+                break
+            printed += data.decode()
+            if left and printed.rstrip().endswith(("[y/N]:", "[y/N]", "[Y/n]:")):
+                stream.write(f"{left.pop(0)}\n".encode())
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), printed
+
+
+def test_on_a_terminal_each_command_of_a_user_is_asked_about(home: Path, of_a_user: Path) -> None:
+    before = contents(of_a_user)
+    name = "dual.example.org-ecc"
+    arguments = ("import", name, "--from", str(of_a_user), "--key-group", "nogroup")
+    asked = (
+        f"{name}: the user nobody chose that certctl does as root: write to /var/www/html. Agree?"
+    )
+
+    refused, said = answered(home, arguments, "n")
+    assert (refused, said.count(asked)) == (2, 1), said
+    assert "Take over?" not in said
+    assert "--yes-run-as-root" in said
+    assert contents(of_a_user) == before
+
+    declined, said = answered(home, arguments, "y", "n")
+    assert (declined, said.count("Take over?")) == (0, 1), said
+    assert "Nothing was changed." in said
+    assert contents(of_a_user) == before
+
+    taken, said = answered(home, arguments, "y", "y")
+    assert (taken, said.count(asked)) == (0, 1), said
+    assert "no longer renews it" in said
 
 
 def test_nothing_is_read_through_a_users_link_that_the_user_cannot_read(

@@ -2,6 +2,7 @@
 side, each by its line of cron, and at no time do both renew a certificate, or neither.
 """
 
+import json
 import socket
 import ssl
 import sys
@@ -299,3 +300,63 @@ def test_dehydrated_and_certctl_run_side_by_side(night: Night) -> None:
     night.certctl("import", "--finish", "--from", home, "--yes")
     assert night.is_scheduled(".dehydrated.imported")
     assert serials(night) == in_the_end
+
+
+def test_uacme_and_certctl_run_side_by_side_and_each_line_of_cron_follows(night: Night) -> None:
+    require("uacme")
+    home, challenges = "/srv/uacme", "/srv/www/.well-known/acme-challenge"
+    night.run("mount", "--bind", str(night.ca.ca_bundle), "/etc/ssl/certs/ca-certificates.crt")
+    night.run("mkdir", "-p", challenges)
+    uacme = f"{program('uacme')} -y -c {home} -a {night.ca.directory_url}"
+    night.serve({})
+    night.here.start_nginx()
+    night.run("sh", "-c", f"{uacme} new ops@example.com")
+    names = {WEBROOT: (WEBROOT,), PORT: (PORT, HOOK)}
+    lines = {
+        name: f"UACME_CHALLENGE_PATH={challenges} {uacme} -h /usr/share/uacme/uacme.sh issue"
+        f" {' '.join(several)} && nginx -s reload"
+        for name, several in names.items()
+    }
+    forced = {name: line.replace(" issue ", " -f issue ") for name, line in lines.items()}
+    for line in lines.values():
+        night.run("sh", "-c", line)
+    files = {
+        name: (f"{home}/{first}/cert.pem", f"{home}/private/{first}/key.pem")
+        for first, several in names.items()
+        for name in several
+    }
+    night.serve(files)
+    night.run("nginx", "-s", "reload")
+    crontab = "".join(f"0 3 * * * root {line}\n" for line in lines.values())
+    night.run("sh", "-c", 'printf %s "$0" >/etc/cron.d/uacme', crontab)
+    night.certctl("schedule", "external")
+    first = serials(night)
+
+    night.take(PORT, "--from", home)
+    one, orders = serials(night), night.orders()
+    for _ in range(2):  # a night: neither has anything to do
+        night.here.run("sh", "-c", lines[WEBROOT])
+        night.certctl("renew")
+
+    assert (one, serials(night), night.orders()) == (first, first, orders)
+    left = night.run("cat", "/etc/cron.d/uacme")
+    assert left == crontab.replace("\n0 3", "\n#imported 0 3")
+    night.run("sh", "-c", forced[WEBROOT])
+    by_uacme = serials(night)
+    assert {each for each in NAMES if by_uacme[each] != first[each]} == {WEBROOT}
+    night.take("--all", "--from", home)
+    night.certctl("renew", "--force")
+    by_certctl = serials(night)
+    assert all(by_certctl[each] != by_uacme[each] for each in NAMES)
+
+    night.certctl("import", "--undo", PORT, "--yes")
+    assert night.run("cat", "/etc/cron.d/uacme").splitlines()[1] == crontab.splitlines()[1]
+    night.run("sh", "-c", forced[PORT])
+    in_the_end = serials(night)
+
+    assert {each for each in NAMES if in_the_end[each] != by_certctl[each]} == {PORT, HOOK}
+    night.take(PORT, "--from", home)
+    assert "nothing was found that runs it" in night.certctl("import", "--finish", "--yes")
+    assert serials(night) == in_the_end
+    accounts = json.loads(night.certctl("account", "show", "--json"))["data"]["accounts"]
+    assert len(accounts) == 1

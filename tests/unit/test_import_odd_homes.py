@@ -500,3 +500,52 @@ def test_links_of_certbot_to_another_home_are_certctls_only_if_that_home_is(
     (client,) = find_machine(tmp_path, None).clients
 
     assert [each.name for each in client.certificates] == ([] if is_ours else ["a.example"])
+
+
+def uacme(root: Path, line: str, *names: str) -> FoundCertificate:
+    """A certificate of uacme, which a line of cron renews."""
+    home = root / "etc/ssl/uacme"
+    cert, key = pair(root / "made", *names)
+    for directory in (home / names[0], home / "private" / names[0], root / "etc/cron.d"):
+        directory.mkdir(parents=True)
+    (home / names[0] / "cert.pem").write_bytes(cert)
+    for path in (home / "private/key.pem", home / "private" / names[0] / "key.pem"):
+        path.write_bytes(key)
+        path.chmod(0o600)
+    (root / "etc/cron.d/uacme").write_text(f"MAILTO=ops\n0 3 * * * root {line}\n")
+    (client,) = find_machine(root, None).clients
+    return client.certificates[0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "directory"),
+    [
+        ("UACME_CHALLENGE_PATH=/srv/answers ", "/srv/answers"),
+        ("", "/var/www/.well-known/acme-challenge"),
+    ],
+)
+def test_the_hook_that_comes_with_uacme_writes_into_a_directory(
+    tmp_path: Path, variable: str, directory: str
+) -> None:
+    line = f"{variable}uacme -h /usr/share/uacme/uacme.sh issue a.example"
+
+    found = uacme(tmp_path, line, "a.example")
+
+    assert found.questions == ()
+    assert found.options["challenge.method"] == "webroot"
+    assert found.options["challenge.directory"] == directory
+
+
+def test_what_is_set_for_a_hook_of_uacme_is_asked_about_and_not_shown(tmp_path: Path) -> None:
+    line = "TOKEN=secret uacme -h /opt/hook issue a.example"
+
+    found = uacme(tmp_path, line, "a.example")
+
+    (question,) = found.questions
+    assert "/etc/cron.d/uacme sets TOKEN for its hook" in question.message
+    assert "secret" not in question.message
+    assert question.option == "--http-hook COMMAND"
+    machine = find_machine(tmp_path, None)
+    given = {"challenge.http_hook": "/opt/calls-the-hook"}
+    (chosen,) = choose(machine, ["a.example"], given, Consent())
+    assert chosen.options["challenge.http_hook_protocol"] == "uacme"

@@ -36,7 +36,8 @@ from certctl.engine.plugins import plugin_options
 @click.option(
     "--check",
     is_flag=True,
-    help="Also ask the CAs for accounts and renewal windows, and try each way of validation once.",
+    help="Also ask the CAs for accounts, renewal windows and revocation, and try each way of"
+    " validation once.",
 )
 @click.option(
     "--finish",

@@ -5,10 +5,16 @@ The CA, the account's URL and the hook are on no disk but in the command line th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from certctl.importers.accounts import read_account
-from certctl.importers.schedules import Run, flag_values, runs_of, stop_line
+from certctl.importers.schedules import (
+    Run,
+    flag_values,
+    leading_assignments,
+    runs_of,
+    stop_line,
+)
 from certctl.importers.system import WAY, Draft, ImportSystem, read_pair
 from certctl.model.importing import (
     FoundAccount,
@@ -22,6 +28,17 @@ NAME = "uacme"
 HOMES = ("/etc/ssl/uacme", "/usr/local/etc/ssl/uacme")
 WORDS = ("uacme",)
 _DEFAULT_CA = "acme-v02.api.letsencrypt.org"
+_OWN_HOOKS = ("/usr/share/uacme/uacme.sh", "/usr/local/share/uacme/uacme.sh")
+"""uacme's hook for HTTP-01, which writes a file into a directory."""
+
+_PLACE, _USUAL_PLACE = "UACME_CHALLENGE_PATH", "/var/www/.well-known/acme-challenge"
+_OF_CRON = frozenset(
+    {
+        *("SHELL", "PATH", "HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "TZ", "CRON_TZ"),
+        *("MAILTO", "MAILFROM", "RANDOM_DELAY", "START_HOURS_RANGE"),
+    }
+)
+"""Variables that do not concern a hook."""
 
 
 def homes(system: ImportSystem) -> Sequence[str]:
@@ -99,6 +116,36 @@ def _certificates(
         yield draft.finished()
 
 
+def _hook(draft: Draft, hook: str, *, wildcard: bool) -> None:
+    """Add the hook as what validates the names."""
+    draft.method = "dns exec (uacme protocol)" if wildcard else "http-hook (uacme protocol)"
+    draft.options |= (
+        {
+            "challenge.method": "dns",
+            "challenge.dns_provider": "exec",
+            "dns.exec.hook": hook,
+            "dns.exec.protocol": "uacme",
+        }
+        if wildcard
+        else {
+            "challenge.method": "http-hook",
+            "challenge.http_hook": hook,
+            "challenge.http_hook_protocol": "uacme",
+        }
+    )
+
+
+def _variables(draft: Draft, environment: Mapping[str, str], *, wildcard: bool) -> None:
+    """Ask for a hook that needs none of the variables that are set for it where uacme is run."""
+    names = sorted(each for each in environment if each not in _OF_CRON)
+    if names:
+        draft.ask(
+            f"{draft.conf} sets {', '.join(names)} for its hook, which gets none of that from"
+            " certctl; set them in a script that calls the hook",
+            "--dns exec --dns-hook COMMAND" if wildcard else "--http-hook COMMAND",
+        )
+
+
 def _command(system: ImportSystem, draft: Draft, account: FoundAccount) -> None:
     names = (
         set() if draft.pair.facts is None else {each.value for each in draft.pair.facts.identifiers}
@@ -115,20 +162,16 @@ def _command(system: ImportSystem, draft: Draft, account: FoundAccount) -> None:
         if hook is None:
             break
         wildcard = any(each.startswith("*.") for each in names)
-        draft.method = "dns exec (uacme protocol)" if wildcard else "http-hook (uacme protocol)"
-        if wildcard:
+        environment = {**schedule.environment, **leading_assignments(run.words)}
+        if hook in _OWN_HOOKS and not wildcard:
+            draft.method = "webroot"
             draft.options |= {
-                "challenge.method": "dns",
-                "challenge.dns_provider": "exec",
-                "dns.exec.hook": hook,
-                "dns.exec.protocol": "uacme",
+                "challenge.method": "webroot",
+                "challenge.directory": environment.get(_PLACE, _USUAL_PLACE),
             }
         else:
-            draft.options |= {
-                "challenge.method": "http-hook",
-                "challenge.http_hook": hook,
-                "challenge.http_hook_protocol": "uacme",
-            }
+            _hook(draft, hook, wildcard=wildcard)
+            _variables(draft, environment, wildcard=wildcard)
         if run.after:
             draft.options["deploy.deploy_hook"] = run.after
         return
