@@ -93,7 +93,7 @@ class Certctl:
     def issue(
         self,
         *names: str,
-        ca: str | None = None,
+        ca: str | Sequence[str] | None = None,
         name: str | None = None,
         csr: bytes | None = None,
         options: Mapping[str, object] | None = None,
@@ -105,7 +105,8 @@ class Certctl:
         exists is not due.
 
         `options` are settings of the certificate by key, as in TOML files; they are saved, and used
-        for renewals. `change_names`: if the certificate `name` exists, its names may change.
+        for renewals. `ca` is one CA, or several in their order. `change_names`: if the certificate
+        `name` exists, its names may change.
 
         Raises what went wrong. With `DeployFailed` and `NamesMissing` there is a new certificate
         nevertheless; `renew` tries the rest again.
@@ -254,7 +255,7 @@ class Certctl:
         given |= {"account.agree_tos": True} if agree_tos else {}
         with self._open(self._values(given)) as run:
             values = run.services.settings
-            directory = directory_url(values.required_text("ca"))
+            directory = directory_url(values.one_word("ca"))
             return register(run, directory, values.text("ca_bundle")).account
 
     def accounts(self) -> Sequence[Account]:

@@ -6,6 +6,7 @@ Standard library only, because listing certificates imports it too. `client` fet
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -105,6 +106,49 @@ def directory_url(text: str) -> str:
             code="usage.ca",
         )
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, parts.query, ""))
+
+
+def directory_urls(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the directory URLs of the CAs of one certificate, in their order.
+
+    Raises `UsageError` if a CA is given twice, in whichever spelling, or if they have not the same
+    standing: a name that a private CA certifies must not reach the public logs of certificates,
+    and a certificate of a staging directory or of the development CA is never trusted.
+    """
+    urls = tuple(directory_url(each) for each in texts)
+    if len(urls) == 1:
+        return urls
+    known: dict[str, str] = {}
+    for url in urls:
+        before = known.setdefault(_spelling(url), url)
+        if before is not url:
+            raise UsageError(
+                f"the CA {label(url)} is given twice",
+                hint=f"Give each CA once: --ca {as_typed(before)}",
+                code="usage.ca",
+            )
+    kinds = {url: _standing(url) for url in urls}
+    other = next((url for url in urls if kinds[url] != kinds[urls[0]]), None)
+    if other is not None:
+        raise UsageError(
+            f"{label(urls[0])} is a {kinds[urls[0]]} CA, and {label(other)} is a {kinds[other]}"
+            " one: a certificate of one cannot take the place of the other's",
+            hint="List CAs of the same kind, or issue a separate certificate with --name NAME.",
+            code="usage.ca",
+        )
+    return urls
+
+
+def _spelling(url: str) -> str:
+    """Return what is the same for all spellings of a directory URL."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}?{parts.query}"
+
+
+def _standing(url: str) -> str:
+    return "development" if url == DEV else ca_kind(url)
 
 
 def staging_url(url: str) -> str | None:

@@ -18,7 +18,7 @@ def register(front: Front) -> Result:
     front.ask_for_email()
     with front.open() as run:
         settings = run.services.settings
-        directory = directory_url(settings.required_text("ca"))
+        directory = directory_url(settings.one_word("ca"))
         done = accounts.register(run, directory, settings.text("ca_bundle"))
     return Result({}, ["Account registered." if done.created else "The account exists already."])
 

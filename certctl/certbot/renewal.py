@@ -58,6 +58,8 @@ def _make_links(front: Front, run: Run) -> None:
 def _keep_cas(run: Run, wanted: str) -> None:
     """Warn of certificates that another CA issued: a run for all of them changes no CA."""
     for name in existing(run):
-        ca = load(run, name).ca
-        if ca != wanted:
-            run.warn(f"it is renewed at {label(ca)}; to change that, add --cert-name {name}", name)
+        cas = load(run, name).cas
+        if wanted not in cas:
+            run.warn(
+                f"it is renewed at {label(cas[0])}; to change that, add --cert-name {name}", name
+            )

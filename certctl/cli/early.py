@@ -55,7 +55,7 @@ def connect_for_issue(
             options=option_table(),
         )
         proxy = settings.text("proxy")
-        url = directory_url(settings.required_text("ca"))
+        url = directory_url(settings.words("ca")[0])
         if url == DEV or not url.startswith("https://"):
             return None
         if proxy != DIRECT and (proxy is not None or _has_proxy(environment.variables)):

@@ -97,6 +97,8 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
             attributes |= {"type": click.Path(), "metavar": option.metavar or option.kind.value}
         case _:
             attributes |= {"metavar": option.metavar or option.kind.value}
+    if option.several:
+        attributes["multiple"] = True
     return [option.flag or "", name], attributes
 
 

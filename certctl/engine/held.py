@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from certctl.ca.directories import directory_url, is_for_local_names, label
+from certctl.ca.directories import directory_urls, is_for_local_names, label
 from certctl.engine.current import state_of
 from certctl.engine.services import Services
 from certctl.model.certificate import Material, PendingOrder, RenewalState, Request, Version
 from certctl.model.delivery import THIS_MACHINE, Deployment
-from certctl.model.errors import InvalidIdentifier, UnknownCertificate
+from certctl.model.errors import CertctlError, InvalidIdentifier, UnknownCertificate
 from certctl.model.events import CertificateSaved
 from certctl.model.names import certificate_name, single_labels
 from certctl.model.ports import HeldLock
@@ -35,9 +35,17 @@ def stored_spec(records: Records, name: str) -> CertificateSpec:
 
 
 def _checked(spec: CertificateSpec) -> CertificateSpec:
-    spec = replace(spec, ca=directory_url(spec.ca))
+    spec = with_urls(spec)
     require_full_names(spec)
     return spec
+
+
+def with_urls(spec: CertificateSpec) -> CertificateSpec:
+    """Return a spec with its CAs as directory URLs. Raises `UsageError` if one is not known, or if
+    they cannot be combined.
+    """
+    ca, *others = directory_urls(spec.cas)
+    return replace(spec, ca=ca, fallback_cas=tuple(others))
 
 
 def require_full_names(spec: CertificateSpec) -> None:
@@ -79,6 +87,8 @@ class Held:
         self._unsaved = False
         self.added: tuple[Version, ...] = ()
         """The versions that were archived while the certificate was held."""
+        self.failed: dict[str, CertctlError] = {}
+        """The CAs that failed while the certificate was held, each with its error."""
 
     def release(self) -> None:
         """Release the locks. Idempotent."""
@@ -182,12 +192,13 @@ class Held:
     ) -> None:
         """Save the renewal state, with the time before which `renew` can skip the certificate, and
         what `list` shows of it meanwhile; then drop the order of a version that is archived and
-        wanted. Until it is wanted, its order tells the next run that it is there.
+        wanted, and those that other CAs were asked for before. Until it is wanted, its order tells
+        the next run that it is there.
         """
         self.carry(renewal_state)
         self._unsaved = False
         action = NextAction(next_action_at, row)
-        orders = tuple(each for each in self.stored.orders if not self._is_finished(each))
+        orders = tuple(each for each in self.stored.orders if not self._is_unneeded(each))
         self._write(Changes(renewal_state=renewal_state, next_action=action, orders=orders))
 
     def save_deployment(self, deployment: Deployment) -> None:
@@ -316,9 +327,17 @@ class Held:
         gen = self._records.write(self.name, changes, expect=stored.gen, token=self._lease.token)
         self._stored = stored.after(changes, gen)
 
-    def _is_finished(self, order: PendingOrder) -> bool:
+    def _is_unneeded(self, order: PendingOrder) -> bool:
+        wanted = self.deployment.wanted or 0
         version = self.stored.version_of([order.url])
-        return version is not None and version.number <= (self.deployment.wanted or 0)
+        if version is not None:
+            return version.number <= wanted
+        newest = self.stored.versions.get(wanted)
+        return (
+            newest is not None
+            and newest.request.ca != order.request.ca
+            and order.created <= newest.issued
+        )
 
     def _flip(self, version: Version) -> None:
         self._machine.flip(self.name, version.number)

@@ -136,7 +136,7 @@ def hold_and_plan(change: Change, run: Run) -> tuple[Item | None, tuple[Outcome,
         Outcome(plan.name, _action(plan, change), _domains(plan), reason=plan.first_action.why),
         held,
         expires=live.not_after if live is not None else None,
-        counts_as=orders_for(order.spec, held.status, now) if order is not None else (),
+        counts_as=orders_for(order.asked, held.status, now) if order is not None else (),
     )
     return item, outcomes, plan
 

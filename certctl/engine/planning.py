@@ -67,6 +67,8 @@ class Upkeep:
             interval=self.interval,
             refusal=None if force else refusal_of_untrusted(spec, held.live),
             pending=held.pending,
+            order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
+            failed=held.failed,
             deploys_changes=self.deploys_changes,
         )
         found = plan(wanted, held.status, run.services.clock.now())

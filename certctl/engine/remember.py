@@ -33,11 +33,17 @@ def remember(held: Held, run: Run) -> None:
 
 
 def record_failure(
-    held: Held, error: CertctlError, run: Run, *, tried: bool = True, requested: bool = False
+    held: Held,
+    error: CertctlError,
+    run: Run,
+    *,
+    tried: bool = True,
+    requested: bool = False,
+    ca: str | None = None,
 ) -> None:
     """Record a failed attempt. `tried` is False if the attempt was only postponed, since others had
     failed for a reason that applies to all. `requested`: a person requested it, so that it is due
-    until it succeeds.
+    until it succeeds. `ca` is the one that was asked, by default the first of the certificate's.
 
     Nothing is recorded for a new certificate, and for a change that failed to one that is not due:
     the change was not saved, and `renew` has nothing to do.
@@ -55,7 +61,7 @@ def record_failure(
         return
     facts = held.live.facts if held.live else None
     rule = after_failure if tried else after_postponement
-    state = rule(held.renewal_state, _ca(held), error, now, facts)
+    state = rule(held.renewal_state, ca or _ca(held), error, now, facts)
     held.save_renewal_state(state, next_action_at=now)
 
 

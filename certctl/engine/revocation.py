@@ -76,7 +76,7 @@ def _revoke(
     der, directory = x509.der(material.cert), version.request.ca
     account = _account(run, version)
     bundle = account.ca_bundle if account is not None else None
-    if held.saved is not None and held.saved.ca == directory:
+    if held.saved is not None and directory in held.saved.cas:
         bundle = held.saved.ca_bundle
     if account is not None:
         try:

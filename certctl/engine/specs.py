@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certctl.ca.directories import ca_kind, directory_url, label
+from certctl.ca.directories import ca_kind, directory_urls, label
 from certctl.engine.held import require_full_names, stored_spec
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
@@ -73,12 +73,28 @@ def _with_ca(
     """Return a spec that stores its CA and root certificates, so that `renew` needs no flags."""
     settings = run.services.settings
     spec = resolve(name, identifiers, chosen, settings)
-    kept: dict[str, Value] = {**chosen, "ca": directory_url(spec.ca)}
+    urls = directory_urls(spec.cas)
+    kept: dict[str, Value] = {**chosen, "ca": urls if len(urls) > 1 else urls[0]}
     if spec.ca_bundle is not None:
         kept["ca_bundle"] = spec.ca_bundle
     spec = resolve(name, identifiers, kept, settings)
     require_full_names(spec)
     return spec
+
+
+def at_ca(run: Run, spec: CertificateSpec, ca: str) -> CertificateSpec:
+    """Return the spec as one of its CAs is asked for it. Of several CAs, the account that it names
+    is at one; at the others, the account that is there is used.
+    """
+    asked = spec.at(ca)
+    if asked.account is None or not spec.fallback_cas or _has_account(run, ca, asked.account):
+        return asked
+    named = any(_has_account(run, each, asked.account) for each in spec.cas)
+    return replace(asked, account=None) if named else asked
+
+
+def _has_account(run: Run, ca: str, account: str) -> bool:
+    return any(account in {each.id, each.url} for each in run.services.records.accounts(ca))
 
 
 def find(run: Run, name: str | None, identifiers: tuple[Identifier, ...]) -> CertificateSpec | None:

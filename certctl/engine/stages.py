@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from certctl.ca.directories import label
 from certctl.engine.circuit_breaker import CircuitBreaker
 from certctl.engine.delivery.deliver import deliver
 from certctl.engine.delivery.former_targets import withdraw_from_former
@@ -20,6 +21,7 @@ from certctl.engine.held import Held
 from certctl.engine.look import Item, hold_and_plan, skipped
 from certctl.engine.order.ari import ask_for_renewal_info
 from certctl.engine.order.obtain import obtain
+from certctl.engine.order.other_cas import with_other_failures
 from certctl.engine.order.rate_limits import warn_of_limits
 from certctl.engine.order.trial import validate
 from certctl.engine.parallel import in_parallel
@@ -34,7 +36,7 @@ from certctl.model.errors import (
     UnknownCertificate,
     unexpected,
 )
-from certctl.model.events import CertificateFinished, CertificateStarted, Failed, RunStarted
+from certctl.model.events import CertificateFinished, CertificateStarted, Failed, NextCa, RunStarted
 from certctl.model.run import Outcome, RevokedVersion
 from certctl.rules.plan import (
     Activate,
@@ -45,6 +47,7 @@ from certctl.rules.plan import (
     Revoke,
     SaveSpec,
     StopRenewal,
+    Validate,
 )
 
 _BATCH = 200
@@ -61,13 +64,15 @@ _QUERIES = 16
 
 @dataclass
 class Hooks:
-    """The orders between the pre and the post hooks, in `batches`; `done` are their outcomes,
+    """The orders between the pre and the post hooks, in `batches`; `next_cas` has the CAs that were
+    asked in place of others, each with the first certificate; `done` are the outcomes,
     `interrupted` those of orders that were stopped, which the post hooks are told of as failed.
     """
 
     around: RunHooks
     batches: list[Sequence[Item]]
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    next_cas: dict[tuple[str, str], str] = field(default_factory=dict)
     done: list[Outcome] = field(default_factory=list)
     interrupted: list[Outcome] = field(default_factory=list)
 
@@ -100,7 +105,7 @@ def between_hooks(
     """
     orders = [(each.plan.step(Order), each) for each in items if not each.change.dry_run]
     warn_of_limits(
-        [(order.spec, asked) for order, each in orders if order for asked in each.counts_as], run
+        [(order.asked, asked) for order, each in orders if order for asked in each.counts_as], run
     )
     try:
         around = run_pre_hooks([each.plan.spec for each in items], run)
@@ -226,31 +231,85 @@ def _order(item: Item, hooks: Hooks, run: Run) -> Item:
     assert held is not None  # noqa: S101 - an item with a plan is held
     if (refused := hooks.around.refused.get(item.name)) is not None:
         raise refused
-    ca = order.spec.ca if order is not None else item.plan.spec.ca
-    if (refusal := hooks.breaker.error_if_open(ca)) is not None:
-        return _failed(item, refusal, run, tried=False)
-    try:
-        if order is None:
-            not_tested = validate(item.plan.spec, held, run, item.change.csr)
-            return item.with_outcome("dry-run", reason=not_tested)
-        obtained = obtain(order, held, run, item.change.csr)
-    except CertctlError as error:
-        hooks.breaker.record(ca, error)
-        raise
-    hooks.breaker.record(ca, None)
     if item.change.dry_run:
-        return item.with_outcome("dry-run", reason=None, incomplete=obtained.missing)
-    return item.with_outcome("issued", version=obtained.version, incomplete=obtained.missing)
+        return _tried_out(item, held, hooks, run)
+    while order is not None:
+        ca = order.asked.ca
+        error, tried = hooks.breaker.error_if_open(ca), False
+        if error is None:
+            try:
+                obtained = obtain(order, held, run, item.change.csr)
+            except (Interrupted, LockHeld):
+                raise
+            except CertctlError as failure:
+                error, tried = failure, True
+                hooks.breaker.record(ca, error)
+            else:
+                hooks.breaker.record(ca, None)
+                missing = obtained.missing
+                return item.with_outcome("issued", version=obtained.version, incomplete=missing)
+        item, order = _at_next_ca(item, order, error, hooks, run, tried=tried)
+    return item
 
 
-def _failed(item: Item, error: CertctlError, run: Run, *, tried: bool = True) -> Item:
+def _tried_out(item: Item, held: Held, hooks: Hooks, run: Run) -> Item:
+    """Take the steps of a dry run: each CA of the certificate is tried."""
+    reasons: list[str] = []
+    missing: CertctlError | None = None
+    for step in item.plan.steps:
+        if not isinstance(step, Order | Validate):
+            continue
+        asked = step.asked if isinstance(step, Order) else step.spec
+        if (refusal := hooks.breaker.error_if_open(asked.ca)) is not None:
+            return _failed(item, refusal, run)
+        try:
+            if isinstance(step, Order):
+                missing = obtain(step, held, run, item.change.csr).missing or missing
+            else:
+                reasons.append(validate(asked, held, run, item.change.csr))
+        except CertctlError as error:
+            hooks.breaker.record(asked.ca, error)
+            raise
+        hooks.breaker.record(asked.ca, None)
+    return item.with_outcome("dry-run", reason="; ".join(reasons) or None, incomplete=missing)
+
+
+def _at_next_ca(
+    item: Item, order: Order, error: CertctlError, hooks: Hooks, run: Run, *, tried: bool
+) -> tuple[Item, Order | None]:
+    """Record the failure of a CA, and plan again. Return the item, and the order from the next CA
+    if that is to be asked now; otherwise the item has failed.
+    """
+    held, ca = item.held, order.asked.ca
+    assert held is not None  # noqa: S101 - an item with a plan is held
+    held.failed[ca] = error
+    requested = _is_requested(order, held)
+    record_failure(held, error, run, tried=tried, requested=requested, ca=ca)
+    found = item.change.plan(held, run) if order.spec.fallback_cas else None
+    following = found.step(Order) if found is not None else None
+    now, emit = run.services.clock.now(), run.services.emit
+    if found is not None and following is not None:
+        asked = following.asked.ca
+        emit(NextCa(item.name, now, asked, ca, error.code, error.message))
+        if hooks.next_cas.setdefault((ca, asked), item.name) == item.name:
+            run.warn(f"{label(ca)} is out of service, and {label(asked)} is asked: {error.message}")
+        return replace(item, plan=found), following
+    next_at = found.next_ca_at if found is not None else None
+    told = with_other_failures(error, order.spec, ca, held.failed, next_at)
+    emit(Failed(item.name, now, told.code, told.message))
+    return item.with_outcome("failed", error=told), None
+
+
+def _failed(item: Item, error: CertctlError, run: Run) -> Item:
     """Record and report a failure."""
     held, order = item.held, item.plan.step(Order)
     if not item.change.dry_run:
         emit, now = run.services.emit, run.services.clock.now()
         emit(Failed(item.name, now, error.code, error.message))
         if held is not None:
-            record_failure(held, error, run, tried=tried, requested=_is_requested(order, held))
+            ca = order.asked.ca if order is not None else None
+            requested = _is_requested(order, held)
+            record_failure(held, error, run, requested=requested, ca=ca)
     return item.with_outcome("failed", error=error)
 
 

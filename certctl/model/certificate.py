@@ -33,6 +33,11 @@ class Request:
     profile_required: bool = False
     common_name: str | None = None
 
+    @property
+    def subject(self) -> tuple[str, KeyType | None]:
+        """The CA, and the key type (None with a signing request)."""
+        return self.ca, self.key_type
+
 
 @dataclass(frozen=True)
 class CertificateFacts:
@@ -284,7 +289,7 @@ class RenewalState:
     def latest(self) -> Attempts:
         """The attempts at the CA that was tried last."""
         return max(
-            self.attempts,
+            reversed(self.attempts),  # of two at the same time, the one that was added last
             key=lambda each: each.last_attempt or _LONG_AGO,
             default=Attempts(None),
         )
@@ -347,4 +352,4 @@ class PendingOrder:
     @property
     def subject(self) -> tuple[str, KeyType | None]:
         """The CA and the key type (None with a signing request) that the order is for."""
-        return self.request.ca, self.request.key_type
+        return self.request.subject

@@ -197,6 +197,20 @@ class Failed(Event):
 
 
 @dataclass(frozen=True)
+class NextCa(Event):
+    """A CA is out of service, so that the next one of the certificate is asked.
+
+    `ca` and `failed_ca` are directory URLs, `code` and `message` those of the failure.
+    """
+
+    kind = "ca.next"
+    ca: str
+    failed_ca: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Warned(Event):
     """A problem that does not stop the run."""
 

@@ -7,7 +7,7 @@ in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 
 from certctl.model.ca import ChallengeType
@@ -173,7 +173,8 @@ class CertificateSpec:
     other fields are those choices combined with the defaults. `managed_by` is the owner of the
     desired state that the spec comes from, `origin` the client that the certificate was imported
     from; both are None for a certificate of `issue`. With a `second_key_type`, there are two
-    certificates for the same names, which are one unit.
+    certificates for the same names, which are one unit. `ca` is the CA that is asked first,
+    `fallback_cas` those that are asked while the ones before them are out of service.
     """
 
     name: str
@@ -198,9 +199,19 @@ class CertificateSpec:
     managed_by: str | None = None
     origin: str | None = None
     second_key_type: KeyType | None = None
+    fallback_cas: tuple[str, ...] = ()
 
     @property
     def key_types(self) -> tuple[KeyType, ...]:
         """The key types, one or two; the files of the first are in `live/NAME` itself."""
         first, second = self.key_type, self.second_key_type
         return (first,) if second is None else (first, second)
+
+    @property
+    def cas(self) -> tuple[str, ...]:
+        """All its CAs, in the order in which they are asked."""
+        return (self.ca, *self.fallback_cas)
+
+    def at(self, ca: str) -> CertificateSpec:
+        """Return the spec as one of its CAs is asked for it."""
+        return self if self.cas == (ca,) else replace(self, ca=ca, fallback_cas=())

@@ -207,7 +207,7 @@ def _warn_about_hashed_records(account: Account, run: Run) -> None:
     for name in run.services.records.names():
         with suppress(CertctlError):
             spec = load(run, name)
-            if spec.ca == account.directory_url and spec.challenge.method == "dns-persist":
+            if account.directory_url in spec.cas and spec.challenge.method == "dns-persist":
                 stale.append(name)
     if stale:
         run.warn(
@@ -263,7 +263,7 @@ def account_named(run: Run, ca: str | None, chosen: str | None, *, dead: bool = 
     """
     known = run.services.records.accounts()
     usable = list(known) if dead else usable_accounts(known)
-    directory = directory_url(ca or run.services.settings.required_text("ca"))
+    directory = directory_url(ca or run.services.settings.one_word("ca"))
     if chosen is not None:
         matching = [each for each in usable if chosen in {each.id, each.url}]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from certctl.ca.directories import directory_url, label
+from certctl.ca.directories import label
 from certctl.engine.order.accounts import ensure_account, exclusive_lock, save_changed
 from certctl.engine.run import Run
 from certctl.importers.accounts import json_object
@@ -20,6 +20,7 @@ from certctl.model.importing import (
     FoundMachine,
 )
 from certctl.model.values import Value
+from certctl.operations.import_spec import ca_of
 from certctl.rules.keys import account_key_type, from_jwk, key_sha256, standard_pem
 from certctl.store.records import AccountKeys
 
@@ -86,7 +87,7 @@ def account_of(
     run: Run,
 ) -> Account:
     """Return the account for renewals: the other client's, or the one that was chosen."""
-    ca = directory_url(str(given.get("ca", found.ca)))
+    ca = ca_of(found, given)
     bundle = given.get("ca_bundle")
     bundle = str(bundle) if bundle is not None else None
     known = [

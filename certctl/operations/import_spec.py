@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from certctl.ca.directories import directory_url
 from certctl.engine.run import Run
 from certctl.importers.system import group_name
 from certctl.importers.tree import Tree
@@ -29,6 +30,21 @@ def free_name(found: FoundCertificate, run: Run) -> str:
     except UsageError:
         identifiers = found.facts.identifiers if found.facts is not None else ()
         return default_certificate_name(identifiers, run.services.records.names())
+
+
+def ca_of(found: FoundCertificate, given: Mapping[str, Value]) -> str:
+    """Return the directory URL of the CA that renews an imported certificate: one, which may be
+    given; others are added afterwards. Raises `UsageError`.
+    """
+    ca = given.get("ca", found.ca)
+    if isinstance(ca, tuple):
+        raise UsageError(
+            "a certificate is imported with one CA",
+            hint="Add others afterwards: certctl edit NAME"
+            + "".join(f" --ca {each}" for each in ca),
+            code="usage.several",
+        )
+    return directory_url(str(ca))
 
 
 def choices_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from certctl.ca.directories import directory_url, label, staging_url
+from certctl.ca.directories import label, staging_url
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
 from certctl.engine.order.trial import trial
@@ -24,7 +24,7 @@ from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.operations.import_check import Checked, told
 from certctl.operations.import_choice import Consent, is_settled
-from certctl.operations.import_spec import choices_of, credentials_name, free_name, spec_of
+from certctl.operations.import_spec import ca_of, choices_of, credentials_name, free_name, spec_of
 from certctl.rules.credentials import Profile
 from certctl.rules.plan import Plan
 from certctl.store.memory.memory_records import MemoryRecords
@@ -132,7 +132,7 @@ def _account(
     """Return the account for renewals with its key; None if the dry run needs none. Its CA is asked
     for its URL if the client does not record it. Raises `CertctlError`.
     """
-    ca = directory_url(str(given.get("ca", found.ca)))
+    ca = ca_of(found, given)
     bundle = given.get("ca_bundle")
     for client in machine.clients:
         for each in client.accounts if client.client == found.client else ():
@@ -167,7 +167,7 @@ def _spec(
         profiles[credentials] = Profile(
             credentials, provider, dict(values), found.home, private=True
         )
-    ca = directory_url(str(given.get("ca", found.ca)))
+    ca = ca_of(found, given)
     choices = choices_of(found, ca, account, given, credentials)
     return spec_of(free_name(found, run), found.facts.identifiers, choices, run)
 

@@ -12,8 +12,7 @@ from dataclasses import replace
 from certctl.engine.delivery.former_targets import withdraw_from_former
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
-from certctl.engine.order.accounts import use_account
-from certctl.engine.order.stateless import share_key
+from certctl.engine.order.other_cas import prepare_accounts
 from certctl.engine.order.trial import trial
 from certctl.engine.planning import Change, Upkeep
 from certctl.engine.preflight import check_deployment, check_validation
@@ -106,8 +105,7 @@ def prepare(request: IssueRequest, run: Run) -> None:
     Raises what `issue` raises before anything is done.
     """
     spec, _ = _checked_spec(request, run)
-    share_key(spec, run)
-    use_account(run, spec.ca, spec.ca_bundle, spec.account)
+    prepare_accounts([spec], run)
 
 
 def _checked_spec(
@@ -202,12 +200,7 @@ def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
     specs = {each.spec.name: each.spec for each in wanted}
     before = {each.spec.name: each.before for each in wanted}
     try:
-        for spec in specs.values():
-            share_key(spec, run)
-        for spec in {
-            (each.ca, each.ca_bundle, each.account): each for each in specs.values()
-        }.values():
-            use_account(run, spec.ca, spec.ca_bundle, spec.account)
+        prepare_accounts(list(specs.values()), run)
     except Interrupted as stopped:
         return Report(errors=(stopped,), considered=len(wanted), interrupted=True)
     report = fulfil([each.change for each in wanted], run, considered=len(wanted))

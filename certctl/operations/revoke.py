@@ -129,7 +129,7 @@ def revoke_file(
             f" (serial {facts.serial}, for {names or 'no name'})"
         )
     archived = _archived_version(run, facts.sha256)
-    issuing = archived.request.ca if archived is not None else settings.required_text("ca")
+    issuing = archived.request.ca if archived is not None else settings.one_word("ca")
     directory = directory_url(ca or issuing)
     if key is not None and keys.key_sha256(key) != facts.key_sha256:
         raise UsageError("the key does not belong to the certificate", code="usage.key_mismatch")

@@ -47,6 +47,7 @@ from certctl.operations.secure_spec import (
     take_back,
 )
 from certctl.rules.placeholder_certificate import placeholder_certificate
+from certctl.rules.settings import Source
 from certctl.store.home.secured import SecuredSites
 from certctl.system.files import remove_unfinished
 from certctl.webservers.server import ServerModule, WebServer, server_module
@@ -356,8 +357,8 @@ def _written(plan: SecurePlan) -> dict[str, bytes | None]:
 def _order(plan: SecurePlan, sites: SecuredSites, run: Run) -> IssueRequest:
     """Return the request for the certificate. It is deployed later, when lines name its files."""
     given = dict(plan.choices.given)
-    ca = given.get("ca") or run.services.settings.required_text("ca")
-    if plan.request.challenges and directory_url(str(ca)) != DEV:
+    settings = run.services.settings.over(given, Source.FLAG)
+    if plan.request.challenges and DEV not in map(directory_url, settings.words("ca")):
         given["challenge.webroots"] = (str(sites.layout.challenges),)
     return IssueRequest(plan.choices.identifiers, name=plan.name, given=given, confirmed=True)
 

@@ -5,6 +5,7 @@ The text says what happened to which certificate. Callers add the time.
 
 from __future__ import annotations
 
+from certctl.ca.directories import label
 from certctl.model import events
 from certctl.model.events import Event
 from certctl.model.text import escaped
@@ -84,6 +85,11 @@ def _problem_text(event: Event) -> str:
             return f"{event.reason}; retrying in {event.seconds:.0f} s"
         case events.Failed():
             return f"failed: {event.message} ({event.code})"
+        case events.NextCa():
+            return (
+                f"{label(event.failed_ca)} is out of service ({event.message}); asking"
+                f" {label(event.ca)}"
+            )
         case events.Warned():
             return f"warning: {event.message}"
         case _:

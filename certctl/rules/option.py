@@ -36,7 +36,9 @@ class Option:
     `canonical` checks a value (of a list, each element) and returns its normal form.
     `brief`: one line for the short help of commands with many options, which lists only the options
     that have one. `only_for`: the challenge method without which it has no effect; `implies`: the
-    one that is meant where it is given. `together` checks several choices.
+    one that is meant where it is given. `together` checks several choices. `several`: a list of
+    such values is accepted too, in an order that matters; a list of one is the same as its only
+    value.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Option:
     only_for: str | None = None
     implies: str | None = None
     together: Callable[[tuple[str, ...]], None] | None = None
+    several: bool = False
 
     @property
     def environment(self) -> str:

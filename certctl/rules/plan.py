@@ -6,8 +6,8 @@ carries plans out; nothing else orders or deploys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.ari import next_request_time
+from certctl.rules.fallback_ca import Choice, Tried, choose
 from certctl.rules.remembered_times import believed
 from certctl.rules.renewal import (
     LONGEST_INTERVAL,
@@ -88,9 +89,10 @@ class Activate(Step):
 class Order(Step):
     """Order a version and make it live; the spec is saved once it has been issued.
 
-    `forced`: a new version is wanted even if the names that can be validated are not due. `by_ari`:
-    the window suggested by the CA is the only reason. `new_key`: the live version's key must not be
-    used again. `strict`: all names are needed.
+    `ca` is the one of its CAs that is asked, None for the first. `forced`: a new version is wanted
+    even if the names that can be validated are not due. `by_ari`: the window suggested by the CA is
+    the only reason. `new_key`: the live version's key must not be used again. `strict`: all names
+    are needed.
     """
 
     spec: CertificateSpec
@@ -98,6 +100,12 @@ class Order(Step):
     by_ari: bool = False
     new_key: bool = False
     strict: bool = False
+    ca: str | None = None
+
+    @property
+    def asked(self) -> CertificateSpec:
+        """The spec as the CA is asked for it."""
+        return self.spec.at(self.ca or self.spec.ca)
 
 
 @dataclass(frozen=True)
@@ -155,13 +163,15 @@ class Plan:
     """The steps for a certificate, in their order; none if there is nothing to do.
 
     `decision` says whether it is due by the rules of renewal. `rare_runs` is set if `renew` runs
-    too rarely for it.
+    too rarely for it. Before `next_ca_at`, none of its CAs is asked in place of one that is out of
+    service.
     """
 
     spec: CertificateSpec
     steps: tuple[Step, ...] = ()
     decision: RenewalDecision | None = None
     rare_runs: RareRuns | None = None
+    next_ca_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -205,8 +215,9 @@ class Wanted:
     `force`: order even if nothing is due. `by_hand`: a person waits, so that no backoff counts and
     no CA is asked for renewal windows. `interval` is the time between runs of `renew`. `refusal`
     is the error if no certificate of this CA may replace the live one. `pending` are the orders
-    that an earlier run left. Unless `deploys_changes`, changed options of the deployment wait for
-    the next version.
+    that an earlier run left, of which each is given `order_timeout`. `failed` are the CAs that
+    failed in this run, each with its error. Unless `deploys_changes`, changed options of the
+    deployment wait for the next version.
     """
 
     spec: CertificateSpec
@@ -216,6 +227,8 @@ class Wanted:
     interval: timedelta | None = None
     refusal: CertctlError | None = None
     pending: tuple[PendingOrder, ...] = ()
+    order_timeout: timedelta = timedelta(0)
+    failed: Mapping[str, CertctlError] = field(default_factory=dict)
     deploys_changes: bool = True
 
 
@@ -224,34 +237,29 @@ def plan(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
     deployed if that is pending, revoked if that is intended. Raises the refusal.
     """
     spec, state = wanted.spec, status.renewal_state
-    tried = attempts(state, spec.ca)
-    patient = not wanted.by_hand and in_backoff(tried, now)
     if state.revocations:
-        return _withdrawal(wanted, status, patient=patient, now=now)
+        return _withdrawal(wanted, status, now)
     if wanted.saved is not None and spec != wanted.saved:
         # A change by hand ends the pause that follows a rollback.
         status = replace(status, renewal_state=replace(state, paused_until=None))
     if not (wanted.by_hand or wanted.force) and _window_is_due(spec, status, now):
         return Plan(spec, (AskRenewalInfo("its CA is asked for the renewal window"),))
     decision = decide(spec, status, now, min(wanted.interval or timedelta(0), LONGEST_INTERVAL))
-    why = decision.why if decision.due else _other_reason(wanted, now)
+    why = decision.why if decision.due else _other_reason(wanted, status.live, now)
     steps: list[Step] = []
     if why is not None and wanted.refusal is not None:
         raise wanted.refusal
-    if why is not None and (wanted.force or not patient):
+    choice = _choice(wanted, status, now)
+    if why is not None and choice.ca is not None:
         by_ari = decision.due and decision.reason == "ari"
-        steps += [Order(why, spec, forced=wanted.force, by_ari=by_ari), Deploy(why)]
+        order = Order(why, spec, forced=wanted.force, by_ari=by_ari, ca=choice.ca)
+        steps += [order, Deploy(why)]
     else:
         if why is not None:
-            steps.append(
-                Wait(
-                    why,
-                    state.retry_at,
-                    earlier_error(spec.name, state.last_error, until(state, now)),
-                )
-            )
+            steps.append(_wait(why, spec, status, choice, now))
         steps += _without_order(wanted, status, now)
-    return Plan(spec, tuple(steps), decision, _rare_runs(wanted, status))
+    rare_runs = _rare_runs(wanted, status)
+    return Plan(spec, tuple(steps), decision, rare_runs, choice.next_at if why else None)
 
 
 def deployment_again(
@@ -328,16 +336,39 @@ def is_resumable(pending: PendingOrder, now: datetime) -> bool:
     return pending.url is not None and created is not None and now - created <= RESUMED_FOR
 
 
-def _other_reason(wanted: Wanted, now: datetime) -> str | None:
+def _choice(wanted: Wanted, status: CertificateStatus, now: datetime) -> Choice:
+    patient = not (wanted.by_hand or wanted.force)
+    tried = Tried(wanted.failed, wanted.pending, wanted.order_timeout, patient)
+    return choose(wanted.spec, status, tried, now)
+
+
+def _wait(
+    why: str, spec: CertificateSpec, status: CertificateStatus, choice: Choice, now: datetime
+) -> Wait:
+    """Return the step to wait until a CA may be asked again."""
+    state = status.renewal_state
+    again = choice.again or state.retry_at
+    waits_for = replace(state.latest, retry_at=again)
+    return Wait(why, again, earlier_error(spec.name, state.last_error, until(waits_for, now)))
+
+
+def _other_reason(wanted: Wanted, live: Version | None, now: datetime) -> str | None:
     """Return why to order a certificate that is not due; None if there is no reason."""
     if wanted.force:
         return "requested"
-    requests = [request_of(each) for each in parts_of(wanted.spec)]
-    if wanted.spec.autorenew and any(
-        is_resumable(each, now) and each.request in requests for each in wanted.pending
+    spec = wanted.spec
+    left = [each for each in wanted.pending if is_resumable(each, now)]
+    requests = [request_of(each) for ca in spec.cas for each in parts_of(spec.at(ca))]
+    if spec.autorenew and any(
+        each.request in requests and not _is_replaced(each, live) for each in left
     ):
         return "an earlier run left its order unfinished"
     return None
+
+
+def _is_replaced(order: PendingOrder, live: Version | None) -> bool:
+    """Return whether another CA was asked later, and has issued the `live` version."""
+    return live is not None and live.request.ca != order.request.ca and order.created <= live.issued
 
 
 def _window_is_due(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> bool:
@@ -378,28 +409,34 @@ def _rare_runs(wanted: Wanted, status: CertificateStatus) -> RareRuns | None:
     return None if found is None else RareRuns(*found, interval)
 
 
-def _withdrawal(wanted: Wanted, status: CertificateStatus, *, patient: bool, now: datetime) -> Plan:
+def _withdrawal(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
     """Return the steps to revoke what is intended: with a replacement once that is deployed, else
     now; and what happens to the certificate afterwards.
     """
     spec, state, live = wanted.spec, status.renewal_state, status.live
     why = "it is to be revoked"
-    if patient:
-        error = earlier_error(spec.name, state.last_error, until(state, now))
-        return Plan(spec, (Wait(why, state.retry_at, error),))
     revocations = [Revoke(why, each) for each in state.revocations]
     afterwards = {each.afterwards for each in state.revocations}
+    to_revoke = {each.version for each in state.revocations}
+    to_replace = live is None or live.number in to_revoke or live.not_after <= now
+    orders = to_replace and not afterwards & {Afterwards.DELETE, Afterwards.STOP}
+    choice = _choice(wanted, status, now)
+    if not orders and not wanted.by_hand and not wanted.force:
+        waiting = [each for each in spec.cas if in_backoff(attempts(state, each), now)]
+        choice = Choice(None if waiting else spec.ca)
+    if choice.ca is None:
+        wait = _wait(why, spec, status, choice, now)
+        return Plan(spec, (wait,), next_ca_at=choice.next_at)
     if Afterwards.DELETE in afterwards:
         return Plan(spec, (*revocations, Delete(why)))
     if Afterwards.STOP in afterwards:
         stop = (StopRenewal(why),) if spec.autorenew else ()
         return Plan(spec, (*stop, *revocations))
-    to_revoke = {each.version for each in state.revocations}
-    if live is None or live.number in to_revoke or live.not_after <= now:
+    if to_replace:
         if wanted.refusal is not None:
             raise wanted.refusal
         replaced = "it replaces a certificate that is to be revoked"
-        order = Order(replaced, spec, forced=True, new_key=True, strict=True)
+        order = Order(replaced, spec, forced=True, new_key=True, strict=True, ca=choice.ca)
         return Plan(spec, (order, Deploy(replaced), *revocations))
     if status.undeployed:
         return Plan(spec, (Deploy("its deployment is pending"), *revocations))

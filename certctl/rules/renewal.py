@@ -5,7 +5,7 @@ Pure functions of the models and a time: no files, no network, no cryptography.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -96,8 +96,8 @@ def differences(spec: CertificateSpec, request: Request) -> tuple[str, ...]:
     wanted = request_of(spec)
     if wanted.csr_sha256 == request.csr_sha256 and wanted.key_type != request.key_type:
         key = (f"key {wanted.key_type} instead of {request.key_type}",)
-        return (*key, *_other_differences(wanted, request))
-    return _other_differences(wanted, request)
+        return (*key, *_other_differences(wanted, request, spec.cas))
+    return _other_differences(wanted, request, spec.cas)
 
 
 def differences_from(spec: CertificateSpec, version: Version) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def differences_from(spec: CertificateSpec, version: Version) -> tuple[str, ...]
     if [each.key_type for each in wanted] != [each.key_type for each in requests]:
         found.append(f"key {_keys(wanted)} instead of {_keys(requests)}")
     for each in requests:
-        found += _other_differences(wanted[0], each)
+        found += _other_differences(wanted[0], each, spec.cas)
     return tuple(dict.fromkeys(found))
 
 
@@ -120,8 +120,8 @@ def _keys(requests: Sequence[Request]) -> str:
     return " and ".join(each.key_type or "of a signing request" for each in requests)
 
 
-def _other_differences(wanted: Request, request: Request) -> tuple[str, ...]:
-    """Return the differences between two requests apart from the key type."""
+def _other_differences(wanted: Request, request: Request, cas: Sequence[str]) -> tuple[str, ...]:
+    """Return the differences between two requests apart from the key type; any of `cas` will do."""
     found: list[str] = []
     added = _names(set(wanted.identifiers) - set(request.identifiers))
     removed = _names(set(request.identifiers) - set(wanted.identifiers))
@@ -145,7 +145,7 @@ def _other_differences(wanted: Request, request: Request) -> tuple[str, ...]:
         found.append(
             f"common name {wanted.common_name or 'none'} instead of {request.common_name or 'none'}"
         )
-    if wanted.ca != request.ca:
+    if request.ca not in cas:
         found.append(f"CA {wanted.ca} instead of {request.ca}")
     return tuple(found)
 
@@ -323,16 +323,27 @@ def after_postponement(
 
 
 def after_success(
-    renewal_state: RenewalState, ca: str, now: datetime, *, by_ari: bool = False
+    renewal_state: RenewalState,
+    ca: str,
+    now: datetime,
+    *,
+    by_ari: bool = False,
+    passed_over: Collection[str] = (),
 ) -> RenewalState:
     """Return the renewal state after a version of a CA was saved at `now`: without failures, pauses
     and windows; revocations are kept.
 
-    `by_ari`: the window suggested by the CA was the only reason for the renewal.
+    `by_ari`: the window suggested by the CA was the only reason for the renewal. Of the CAs that
+    were out of service and `passed_over`, the last error is kept, to explain what happened.
     """
+    out_of_service = (
+        replace(each, failures=0, retry_at=None)
+        for each in renewal_state.attempts
+        if each.ca in passed_over and each.failures
+    )
     return replace(
         renewal_state,
-        attempts=(Attempts(ca, last_attempt=now),),
+        attempts=(*out_of_service, Attempts(ca, last_attempt=now)),
         ari=(),
         paused_until=None,
         requested=None,

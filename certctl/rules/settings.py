@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
 
-from certctl.model.errors import CertctlError, ConfigurationError
+from certctl.model.errors import CertctlError, ConfigurationError, UsageError
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.values import Value
 from certctl.rules.credentials import EMPTY, DnsCredentials
@@ -106,6 +106,25 @@ class Settings:
         """Return a text option that has a default."""
         return str(self.value(key))
 
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return the values of an option of which several may be given, in their order."""
+        value = self.value(key)
+        return value if isinstance(value, tuple) else () if value is None else (str(value),)
+
+    def one_word(self, key: str) -> str:
+        """Return the value of such an option where only one can be used: the first by default.
+        Raises `UsageError` if several were given on the command line.
+        """
+        words = self.words(key)
+        if len(words) > 1 and self.sources.get(key) is Source.FLAG:
+            flag = self.table[key].flag
+            raise UsageError(
+                f"this command takes one {flag}, but {len(words)} were given",
+                hint=f"Run it for each of them: {flag} {words[0]}",
+                code="usage.several",
+            )
+        return words[0]
+
     def integer(self, key: str) -> int:
         """Return an integer option."""
         return int(self._number(key))
@@ -156,6 +175,8 @@ def parse(option: Option, text: str) -> Value:
 
     Raises `ConfigurationError` with the option and the values that it accepts.
     """
+    if option.several and "," in text:
+        return check(option, [part.strip() for part in text.split(",") if part.strip()])
     match option.kind:
         case Kind.BOOLEAN:
             if text.lower() in {"1", "true", "yes", "on"}:
@@ -175,11 +196,21 @@ def parse(option: Option, text: str) -> Value:
 
 def check(option: Option, value: object) -> Value:
     """Return `value` (from a TOML file) in its normal form. Raises `ConfigurationError`."""
+    if option.several and isinstance(value, list | tuple):
+        return _several(option, value)
     if option.canonical is not None:
         return _canonical(option, option.canonical, value)
     if option.kind is Kind.CHOICES:
         return _choices(option, value if isinstance(value, list | tuple) and value else (value,))
     return _of_kind(option, value)
+
+
+def _several(option: Option, values: Sequence[object]) -> Value:
+    """Return the only value of a list, or all of them, each in its normal form."""
+    found = tuple(check(option, each) for each in values if not isinstance(each, list | tuple))
+    if not found or len(found) < len(values):
+        raise _wrong(option, values)
+    return found[0] if len(found) == 1 else tuple(str(each) for each in found)
 
 
 def _of_kind(option: Option, value: object) -> Value:

@@ -327,6 +327,8 @@ def resolve(
         effective,
         name=name,
         identifiers=tuple(identifiers),
+        ca=effective.words("ca")[0],
+        fallback_cas=effective.words("ca")[1:],
         account=effective.text("account.id"),
         key_type=key_types[0],
         second_key_type=key_types[1] if key_types[1:] and not effective.text("csr") else None,

@@ -80,6 +80,11 @@ class DevCaServer(LabServer):
         given = {key.replace("_", "-"): value for key, value in settings.items()}
         post_json(f"{self._base}/manage/settings", given, ca_bundle=self.ca_bundle)
 
+    def misbehave(self, **faults: object) -> None:
+        """Have these faults and no others, written with `_` for `-`."""
+        given = {key.replace("_", "-"): value for key, value in faults.items()}
+        post_json(f"{self._base}/manage/faults", given, ca_bundle=self.ca_bundle)
+
     def get(self, path: str) -> bytes:
         """Return what lies at a path of the server."""
         return get(f"{self._base}{path}", ca_bundle=self.ca_bundle)

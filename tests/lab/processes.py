@@ -130,6 +130,14 @@ class LabServer:
         """Return the server's log."""
         return self._server.output()
 
+    def start(self) -> None:
+        """Start it again after `stop`."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop it; leaving the context then does nothing."""
+        self._server.stop()
+
     def __enter__(self) -> Self:
         self._server.start()
         return self

@@ -115,8 +115,9 @@ def forget(invocation: Invocation) -> Result:
 
 
 def _account(run: Run, invocation: Invocation, *, dead: bool = False) -> Account:
-    ca, wanted = invocation.flags.get("ca"), invocation.flags.get("account.id")
-    return account_named(run, str(ca) if ca else None, str(wanted) if wanted else None, dead=dead)
+    wanted = invocation.flags.get("account.id")
+    ca = run.services.settings.one_word("ca") if "ca" in invocation.flags else None
+    return account_named(run, ca, str(wanted) if wanted else None, dead=dead)
 
 
 def _result(line: str, account: Account) -> Result:

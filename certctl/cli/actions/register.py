@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certctl.ca.directories import directory_url, label
+from certctl.ca.directories import directory_url, directory_urls, label
 from certctl.cli.invocation import Invocation
 from certctl.cli.reports import read_file
 from certctl.cli.session import open_run
@@ -11,24 +11,28 @@ from certctl.model.errors import UsageError
 from certctl.operations.accounts import register
 from certctl.operations.adopted_accounts import account_key, adopt_account
 from certctl.output.accounts import account_lines, account_object
-from certctl.output.document import Result
+from certctl.output.document import Json, Result
 
 
 def run(invocation: Invocation, key_file: str | None, account_url: str | None) -> Result:
     """Register an account with a CA, or find an existing one in this home directory."""
     with open_run(invocation) as run:
         values = run.services.settings
-        directory = directory_url(values.required_text("ca"))
         if key_file is not None:
+            directory = directory_url(values.one_word("ca"))
             return _adopted(invocation, run, directory, key_file, account_url)
         if account_url is not None:
             raise UsageError("--account-url requires --account-key")
-        done = register(run, directory, values.text("ca_bundle"))
-    first = "Registered an account with" if done.created else "There is already an account with"
-    return Result(
-        {"created": done.created, "account": account_object(done.account)},
-        [f"{first} {label(directory)}.", *account_lines(done.account)],
-    )
+        directories = directory_urls(values.words("ca"))
+        done = [register(run, each, values.text("ca_bundle")) for each in directories]
+    lines: list[object] = []
+    for each in done:
+        first = "Registered an account with" if each.created else "There is already an account with"
+        lines += [f"{first} {label(each.account.directory_url)}.", *account_lines(each.account)]
+    objects: list[dict[str, Json]] = [
+        {"created": each.created, "account": account_object(each.account)} for each in done
+    ]
+    return Result(objects[0] if len(objects) == 1 else {"accounts": objects}, lines)
 
 
 def _adopted(

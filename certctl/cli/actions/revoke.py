@@ -118,7 +118,7 @@ def _file(
         require_confirmation(invocation, f"Permanently revoke {cert_path}?", None)
         revocation = revoke_file(
             run,
-            str(ca) if (ca := invocation.flags.get("ca")) else None,
+            run.services.settings.one_word("ca") if "ca" in invocation.flags else None,
             read_file(Path(cert_path)),
             read_file(Path(key_path)) if key_path else None,
             why,

@@ -112,7 +112,7 @@ def _with_persistent_records(run: Run, account: Account, spec: CertificateSpec) 
     for name in run.services.records.names():
         with suppress(CertctlError):
             other = load(run, name)
-            if other.ca == account.directory_url and other.challenge.method == "dns-persist":
+            if account.directory_url in other.cas and other.challenge.method == "dns-persist":
                 found.append(name)
     return sorted(set(found))
 

@@ -329,6 +329,9 @@ def _binding(run: Run, client: AcmeClient, directory: str) -> ExternalAccount | 
     one and there is none.
     """
     eab = _external_account(run)
+    if eab is not None and len(run.services.settings.words("ca")) > 1:
+        # It was issued by one of these CAs: those that need none get none.
+        eab = eab if client.directory.external_account_required else None
     if eab is None and client.directory.external_account_required:
         raise EabRequired(
             f"{label(directory)} requires an external account binding (EAB)",

@@ -24,6 +24,7 @@ from certctl.engine.order.steps import (
     profile_to_ask_for,
 )
 from certctl.engine.run import Run
+from certctl.engine.specs import at_ca
 from certctl.model.ca import Account, LimitedAction
 from certctl.model.ca import Order as AcmeOrder
 from certctl.model.certificate import (
@@ -51,6 +52,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for
+from certctl.rules.fallback_ca import passed_over
 from certctl.rules.plan import Order, is_resumable
 from certctl.rules.rate_limits import orders_for
 from certctl.rules.renewal import (
@@ -101,13 +103,15 @@ def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obta
     version lacks names only if the spec allows that; this counts as a failure in the renewal
     state. Raises an error of `certctl.model.errors`, and leaves the old version live.
     """
-    spec = order.spec
+    spec = at_ca(run, order.spec, order.asked.ca)
     if order.strict:
         spec = replace(spec, allow_subset=False)
     wanted = _Wanted(order, held, csr, alone=spec.second_key_type is None)
     held.check_access(spec)
     remove_leftovers(spec.name, run)
-    held.keep_pending([request_of(each) for each in parts_of(spec)])
+    held.keep_pending(
+        [request_of(part) for ca in order.spec.cas for part in parts_of(order.spec.at(ca))]
+    )
 
     def ordered(account: Account) -> list[_Issued]:
         # Create the solver first, so that wrong settings are reported before an order is placed.
@@ -320,7 +324,8 @@ def _record_success(
     """
     held, now = wanted.held, run.services.clock.now()
     ca, by_ari = version.request.ca, wanted.order.by_ari
-    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari)
+    before = passed_over(wanted.order.spec, ca)
+    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari, passed_over=before)
     if missing is not None:
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
     held.carry(renewal_state)

@@ -4,13 +4,13 @@ of one key, so that the accounts at all CAs, and at staging directories, must ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from certctl.ca.directories import KNOWN_CAS, as_typed, label, staging_url
 from certctl.engine.order.accounts import choose_account, register_new
 from certctl.engine.run import Run
-from certctl.engine.specs import load
+from certctl.engine.specs import at_ca, load
 from certctl.model.ca import Account
 from certctl.model.errors import CertctlError, ConfigurationError
 from certctl.model.spec import CertificateSpec
@@ -25,15 +25,17 @@ def thumbprint_of(account: Account, run: Run) -> str:
     return Signer.load(run.services.records.account_keys(account).current).thumbprint
 
 
-def share_key(spec: CertificateSpec, run: Run) -> None:
+def share_key(spec: CertificateSpec, run: Run, others: Sequence[str] = ()) -> None:
     """Make sure that the account which is about to order for a stateless certificate has the key of
-    the others: register one with that key if there is none. Does nothing for other certificates.
+    the others: register one with that key if there is none. `others` are the other CAs of the same
+    certificate. Does nothing for other certificates.
 
     Raises `ConfigurationError` if there is an account with another key.
     """
     if spec.challenge.method != METHOD:
         return
-    shared = list(_sharing(spec, run))
+    own = [each for ca in others for each in _chosen(run, ca, None)]
+    shared = [*own, *_sharing(spec, run)]
     account = choose_account(run, spec.ca, spec.account)
     if account is None:
         source = next(iter([*shared, *_staging(spec, run)]), None)
@@ -53,7 +55,7 @@ def stateless_certificates(account: Account, run: Run) -> list[str]:
     for name in run.services.records.names():
         with suppress(CertctlError):
             spec = load(run, name)
-            if spec.challenge.method == METHOD and spec.ca == account.directory_url:
+            if spec.challenge.method == METHOD and account.directory_url in spec.cas:
                 found.append(name)
     return found
 
@@ -66,12 +68,12 @@ def _sharing(spec: CertificateSpec, run: Run) -> Iterator[Account]:
         if each.url != spec.ca and each.staging_url == spec.ca:
             yield from _chosen(run, each.url, None)
     for name in run.services.records.find(METHOD):
-        if name == spec.name:
-            continue
         with suppress(CertctlError):
             other = load(run, name)
             if other.challenge.method == METHOD:
-                yield from _chosen(run, other.ca, other.account)
+                cas = [each for each in other.cas if name != spec.name or each != spec.ca]
+                for ca in cas:
+                    yield from _chosen(run, ca, at_ca(run, other, ca).account)
 
 
 def _staging(spec: CertificateSpec, run: Run) -> Iterator[Account]:

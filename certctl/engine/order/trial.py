@@ -20,6 +20,7 @@ from certctl.engine.order.steps import (
 )
 from certctl.engine.preflight import check_validation
 from certctl.engine.run import Run
+from certctl.engine.specs import at_ca
 from certctl.model.ca import Account
 from certctl.model.ca import Order as AcmeOrder
 from certctl.model.errors import CertctlError, UsageError
@@ -31,21 +32,25 @@ _CLEANUP_SECONDS = 10.0
 
 
 def trial(spec: CertificateSpec, run: Run) -> Plan:
-    """Return the plan of a dry run. Asks no server.
+    """Return the plan of a dry run, with a step for each CA. Asks no server.
 
     Staging has an account of its own. At a CA without staging, no account is registered. Raises
     `UsageError` if the CA has no staging directory, and this home directory no account at the CA;
     and the errors of `check_validation`.
     """
+    return Plan(spec, tuple(_step(at_ca(run, spec, ca), run) for ca in spec.cas))
+
+
+def _step(spec: CertificateSpec, run: Run) -> Order | Validate:
     staging = staging_url(spec.ca)
     if staging is None:
         _existing_account(spec, run)
         check_validation(spec, run)
-        return Plan(spec, (Validate("dry run", spec),))
+        return Validate("dry run", spec)
     bundle = spec.ca_bundle if staging == spec.ca else None
     tried = replace(spec, ca=staging, ca_bundle=bundle, account=None)
     check_validation(tried, run)
-    return Plan(spec, (Order("dry run", tried, forced=True, new_key=True),))
+    return Order("dry run", tried, forced=True, new_key=True)
 
 
 def validate(spec: CertificateSpec, held: Held, run: Run, csr: bytes | None) -> str:

@@ -21,11 +21,13 @@ CA_OPTIONS: tuple[Option, ...] = (
         Kind.TEXT,
         "letsencrypt",
         "Certificate authority: letsencrypt, letsencrypt-staging, zerossl, google, sslcom, "
-        "actalis, the URL of an ACME directory, or dev for the built-in development CA.",
+        "actalis, the URL of an ACME directory, or dev for the built-in development CA. Can be "
+        "repeated: the next CA is asked while those before it are out of service.",
         brief="Name or directory URL of the CA.",
         flag="--ca",
         metavar="NAME|URL",
         in_spec=True,
+        several=True,
     ),
     Option(
         "ca_bundle",

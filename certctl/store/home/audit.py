@@ -38,6 +38,7 @@ RECORDED: tuple[type[Event], ...] = (
     events.VerifyFailed,
     events.Revoked,
     events.Failed,
+    events.NextCa,
 )
 """The events that are recorded."""
 
