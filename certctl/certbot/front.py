@@ -14,7 +14,7 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.session import open_run
 from certctl.engine.plugins import option_table
 from certctl.engine.run import Run
-from certctl.engine.specs import load
+from certctl.engine.specs import load, require
 from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.errors import CertctlError, UsageError
 from certctl.model.events import Warned
@@ -141,6 +141,30 @@ class Front:
         if any(each is not None and each.enabled for each in found):
             return []
         return [f"Nothing renews it automatically yet. To schedule that, run: {INSTALL}"]
+
+    def require(self, run: Run, name: str) -> None:
+        """Raise `UnknownCertificate` if there is no certificate of this name, `UsageError` if it is
+        certbot's.
+        """
+        lineages, known = self.lineages(run), run.services.records.names()
+        if name in lineages.left_to_certbot(known):
+            raise UsageError(
+                f"{name} is a certificate of certbot itself, which certctl does not manage yet",
+                hint=f"Take it over first: {lineages.taking_over(name)}",
+                name=name,
+                code="usage.certbot_lineage",
+            )
+        require(run, (name,))
+
+    def warn_of_certbots(self, run: Run) -> None:
+        """Warn of certificates that certbot itself has in its directory: they are not managed."""
+        lineages = self.lineages(run)
+        for name in lineages.left_to_certbot(run.services.records.names()):
+            run.warn(
+                "it is a certificate of certbot itself, which certctl does not renew; to take it"
+                f" over, run: {lineages.taking_over(name)}",
+                name,
+            )
 
     def take_hooks(self, run: Run) -> None:
         """Let certctl run the executables of `renewal-hooks`."""

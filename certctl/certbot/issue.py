@@ -12,7 +12,7 @@ from certctl.cli.reports import read_file
 from certctl.engine.delivery.hooks import run_outstanding_post_hooks
 from certctl.engine.report import Report
 from certctl.engine.run import Run
-from certctl.engine.specs import load, require
+from certctl.engine.specs import load
 from certctl.model.errors import ConsentRequired, Declined, UsageError
 from certctl.model.names import parse_identifiers
 from certctl.model.values import Value
@@ -269,7 +269,7 @@ def reconfigure(front: Front) -> Result:
             code=_CODE,
         )
     with front.open() as run:
-        require(run, (name,))
+        front.require(run, name)
         earlier = run_outstanding_post_hooks(run)  # what failed before is no fault of new options
         names = tuple(each.value for each in load(run, name).identifiers)
         options = front.options(front.validation(names))

@@ -5,7 +5,8 @@ files, and the executables in `renewal-hooks`, which certctl runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,14 +87,24 @@ class Lineages:
                 code="usage.certbot_directory",
             )
 
+    def left_to_certbot(self, known: Collection[str]) -> list[str]:
+        """Return the names that certbot itself has in this directory, except those in `known`."""
+        with suppress(OSError):
+            found = sorted((self.config_dir / "renewal").glob("*.conf"))
+            return [each.stem for each in found if each.stem not in known]
+        return []
+
+    def taking_over(self, name: str) -> str:
+        """Return the command that takes a certificate over from certbot."""
+        usual = str(self.config_dir) == "/etc/letsencrypt"
+        where = "" if usual else f" --from {shlex.quote(str(self.config_dir))}"
+        return f"certctl import {name}{where}"
+
     def _taken(self, path: Path, name: str, why: str) -> UsageError:
-        if (self.config_dir / "renewal" / f"{name}.conf").exists():
-            where = (
-                "" if str(self.config_dir) == "/etc/letsencrypt" else f" --from {self.config_dir}"
-            )
+        if name in self.left_to_certbot(()):
             return UsageError(
                 f"{path} belongs to a certificate of certbot, which is not overwritten",
-                hint=f"Take it over first: certctl import {name}{where}",
+                hint=f"Take it over first: {self.taking_over(name)}",
                 name=name,
                 code="usage.certbot_lineage",
             )
@@ -143,7 +154,10 @@ class Lineages:
             path = self.file(name, kind)
             if path.is_symlink() and self._leads_home(path):
                 remove_file(path)
+        note = directory / "README"
         with suppress(OSError):
+            if note.is_file() and list(directory.iterdir()) == [note]:
+                note.unlink()  # certbot's, which is beside the links of a certificate taken over
             directory.rmdir()
 
     def take_hooks(self) -> None:

@@ -178,8 +178,9 @@ def _invocation(given: Arguments, environment: Environment) -> Invocation:
 def _settings(given: Arguments, invocation: Invocation) -> dict[str, Value]:
     found = settings(given)
     environment = invocation.environment
-    bundle = environment.variables.get("REQUESTS_CA_BUNDLE")
-    if bundle and not environment.variables.get("CERTCTL_CA_BUNDLE"):
+    variables = environment.variables
+    bundle = variables.get("CERTCTL_CA_BUNDLE") or variables.get("REQUESTS_CA_BUNDLE")
+    if bundle:  # for renewals too, as in certbot
         found["ca_bundle"] = bundle
     logs = given.text("logs_dir")
     if logs is not None:

@@ -9,7 +9,6 @@ from certctl.certbot.text import certificate_lines
 from certctl.cli.reports import read_file
 from certctl.engine.rows import CertificateView
 from certctl.engine.run import Run
-from certctl.engine.specs import require
 from certctl.inspection.overview import overview
 from certctl.model.ca import RevocationReason
 from certctl.model.certificate import Afterwards
@@ -37,6 +36,7 @@ def certificates(front: Front) -> Result:
     wanted = {each.value for each in parse_identifiers(front.given.names)}
     with front.open(reads_only=True) as run:
         views = overview(run)
+        front.warn_of_certbots(run)
         shown = [
             each
             for each in views
@@ -77,7 +77,7 @@ def _named(front: Front, run: Run, subcommand: str) -> str:
             hint="Give it with --cert-name NAME; certbot certificates lists them.",
             code=_CODE,
         )
-    require(run, (name,))
+    front.require(run, name)
     return name
 
 
@@ -90,13 +90,13 @@ def _require_yes(front: Front, question: str) -> None:
 def revoke(front: Front) -> Result:
     """Revoke a certificate by its name or its file, and delete it unless that is not wanted."""
     given, why = front.given, RevocationReason(reason(front.given))
-    keep = given.switch("delete_after") is False
     if given.text("cert_path") and given.text("cert_name"):
         raise UsageError("--cert-path and --cert-name cannot be combined", code=_CODE)
     with front.open() as run:
         path = given.text("cert_path")
         if path is None:
             name = _named(front, run, "revoke")
+            keep = _keeps(front)
             if not keep:
                 require_unused(name, run)
             afterwards = Afterwards.STOP if keep else Afterwards.DELETE
@@ -108,9 +108,17 @@ def revoke(front: Front) -> Result:
             deleted = None if keep else name
             path = str(front.lineages(run).file(name, "cert"))
         else:
-            deleted = _revoke_file(front, run, path, why, keep=keep)
+            deleted = _revoke_file(front, run, path, why, keep=_keeps(front))
     lines = [_DELETED.format(name=deleted)] if deleted else []
     return Result({}, [*lines, _REVOKED.format(path=path)])
+
+
+def _keeps(front: Front) -> bool:
+    """Return whether a revoked certificate is kept: as was said, or as a person answers."""
+    wanted = front.given.switch("delete_after")
+    if wanted is None and front.interactive:
+        return not front.invocation.ask("Delete the certificate that is revoked, too?")
+    return wanted is False
 
 
 def _revoke_file(

@@ -29,6 +29,10 @@ def renew(front: Front) -> Result:
     names = tuple(each for each in named if each)
     options = front.options(front.validation(()))
     with front.open() as run:
+        if names:
+            front.require(run, names[0])
+        else:
+            front.warn_of_certbots(run)
         front.take_hooks(run)
         _make_links(front, run)
         if not names and not given.has("dry_run") and "ca" in options:

@@ -8,7 +8,6 @@ from certctl.certbot.front import Front, existing
 from certctl.certbot.issue import chosen_certificate, obtained, web_server
 from certctl.certbot.text import issued_lines
 from certctl.engine.run import Run
-from certctl.engine.specs import require
 from certctl.model.errors import UsageError, WebServerRefused
 from certctl.model.names import parse_identifiers
 from certctl.operations.issue import IssueRequest, issue
@@ -115,7 +114,7 @@ def _existing(front: Front, subcommand: str) -> Result:
                     hint="Give it with --cert-name NAME.",
                     code=_CODE,
                 )
-        require(run, (name,))
+        front.require(run, name)
         front.lineages(run).require_free(name)
         chosen = Chosen(name, known[name], Change.SAME, known[name])
         lines = _secured(front, run, chosen, front.plugins.installer)

@@ -279,7 +279,9 @@ _REVOCATION = (
             "cessationofoperation",
         ),
     ),
-    _switch("--delete-after-revoke", text="`--delete`, the default", dest="delete_after"),
+    _switch(
+        "--delete-after-revoke", text="`--delete`, the default off a terminal", dest="delete_after"
+    ),
     _switch(
         "--no-delete-after-revoke",
         text="`--stop`: the files stay, and its renewal is turned off",

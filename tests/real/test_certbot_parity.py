@@ -110,6 +110,18 @@ def test_what_is_revoked_or_deleted_is_named_as_scripts_expect(place: Place) -> 
         ]
 
 
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_person_is_asked_whether_a_revoked_certificate_is_deleted(
+    answer: str, place: Place
+) -> None:
+    place.certonly("-d", A, "-n")
+
+    done = place.certbot("revoke", "--cert-name", A, terminal=f"{answer}\n")
+
+    assert done.exit_status == 0
+    assert place.live(A).exists() is (answer == "n")
+
+
 def test_an_account_is_shown_as_certbot_shows_it(place: Place) -> None:
     server = ("--server", place.ca.directory_url)
     place.certbot("register", "-n", "--agree-tos", "-m", "a@b.example,c@b.example", *server)
@@ -183,3 +195,49 @@ def test_new_options_of_which_a_hook_fails_are_not_saved(place: Place) -> None:
     after = place.certbot("renew", "--force-renewal")
 
     assert (tried.exit_status, tried.stdout, after.exit_status) == (1, "", 0)
+
+
+def certbots(place: Place, name: str) -> None:
+    """Make a certificate that certbot itself manages, as far as that is looked at here."""
+    (place.letsencrypt / "renewal").mkdir(parents=True, exist_ok=True)
+    (place.letsencrypt / "renewal" / f"{name}.conf").write_text("")
+
+
+def test_certificates_that_certbot_itself_renews_are_not_passed_over_in_silence(
+    place: Place,
+) -> None:
+    place.certonly("-d", A, "-n")
+    certbots(place, B)
+    certbots(place, A)
+
+    renewed, listed = place.certbot("renew"), place.certbot("certificates")
+
+    hint = f"certctl import {B} --from {place.letsencrypt}"
+    assert [each.exit_status for each in (renewed, listed)] == [0, 0]
+    for each in (renewed, listed):
+        assert (hint in each.stderr, f"import {A}" in each.stderr) == (True, False)
+
+
+@pytest.mark.parametrize("line", ["renew", "delete -n", "revoke -n", "reconfigure --standalone -n"])
+def test_a_certificate_of_certbot_itself_has_to_be_taken_over_first(
+    line: str, place: Place
+) -> None:
+    certbots(place, B)
+
+    done = place.certbot(*line.split(), "--cert-name", B)
+
+    assert done.exit_status == 1
+    assert f"certctl import {B} --from {place.letsencrypt}" in done.stderr
+
+
+def test_the_directory_of_a_deleted_certificate_is_gone_with_certbots_readme(place: Place) -> None:
+    place.certonly("-d", A, "-n")
+    place.certonly("-d", B, "-n")
+    for name, note in ((A, "README"), (B, "mine.txt")):
+        (place.live(name).parent / note).write_text("This directory contains your keys.")
+
+    for name in (A, B):
+        place.certbot("delete", "--cert-name", name, "-n")
+
+    assert not place.live(A).parent.exists()
+    assert [each.name for each in place.live(B).parent.iterdir()] == ["mine.txt"]
