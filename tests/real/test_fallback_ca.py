@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.lab.devca import DevCaServer
 from tests.lab.pebble import PebbleServer
@@ -100,6 +101,23 @@ def test_the_second_ca_issues_if_the_first_one_is_down(cas: TwoCas) -> None:
 
     assert done.exit_status == 0, done
     assert cas.issuer() == "second"
+
+
+def test_both_certificates_of_two_key_types_come_from_the_second_ca(cas: TwoCas) -> None:
+    cas.first.stop()
+
+    done = cas.issue(NAME, "--key-type", "ecdsa-p256", "--key-type", "rsa-2048")
+
+    assert done.exit_status == 0, done
+    live = cas.host.home / "live" / NAME
+    issuers = [
+        x509.load_pem_x509_certificate((directory / "cert.pem").read_bytes()).issuer
+        for directory in (live, live / "rsa")
+    ]
+    assert all("Pebble" in each.rfc4514_string() for each in issuers), issuers
+    assert cas.host.leftovers() == []
+    assert cas.host.certctl("renew").exit_status == 0
+    assert cas.host.version(NAME) == 1
 
 
 def test_the_second_ca_issues_if_the_first_one_leaves_an_order_unfinished(cas: TwoCas) -> None:
