@@ -27,6 +27,11 @@ class KeyKind(Enum):
     RSA = "aRSA"
     ECDSA = "aECDSA"
 
+    @property
+    def only(self) -> str | None:
+        """The only kind of key that such a client supports, None if it supports both."""
+        return None if self is KeyKind.ANY else self.name.lower()
+
 
 class HandshakeFailed(Exception):
     """No certificate was received; the message states why. `unreachable`: this machine has no route

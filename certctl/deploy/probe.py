@@ -13,11 +13,12 @@ import socket
 import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from threading import Event as StopEvent
 
 from certctl.deploy.handshake import TIMEOUT, HandshakeFailed, KeyKind, PresentedChain, handshake
-from certctl.model.certificate import CertificateFacts
+from certctl.model.certificate import CertificateFacts, Version
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import InspectionFailed, Interrupted
 from certctl.model.events import EventSink, Verified, VerifyFailed
@@ -69,6 +70,41 @@ class _Check:
     nothing_listens: bool = False
 
 
+@dataclass(frozen=True)
+class _Expected:
+    """The leaf that is expected: its digest (None: any), the kind of key that the client supports,
+    and the digests of all certificates of the version, if there are two.
+    """
+
+    sha256: str | None
+    kind: KeyKind = KeyKind.ANY
+    either: frozenset[str] = frozenset()
+
+
+def probe_version(
+    service: ServiceAddress,
+    server_names: Sequence[str],
+    version: Version,
+    system: ProbeSystem,
+) -> list[ProbeResult]:
+    """Return what `probe` does for a version. If it has two certificates, each of them must be
+    presented to clients that support only its kind of key.
+    """
+    if version.second is None:
+        return probe(service, server_names, version.facts.sha256, system)
+    every = frozenset(each.facts.sha256 for each in version.certificates)
+    return [
+        result
+        for each in version.certificates
+        for result in _probe(
+            service,
+            server_names,
+            _Expected(each.facts.sha256, KeyKind[each.family.upper()], every),
+            system,
+        )
+    ]
+
+
 def probe(
     service: ServiceAddress,
     server_names: Sequence[str],
@@ -86,17 +122,24 @@ def probe(
     Addresses to which this machine has no route are left out if another address was reached. Sends
     an event for each result. Raises `Interrupted`.
     """
+    return _probe(service, server_names, _Expected(expected_sha256), system)
+
+
+def _probe(
+    service: ServiceAddress,
+    server_names: Sequence[str],
+    expected: _Expected,
+    system: ProbeSystem,
+) -> list[ProbeResult]:
     names = tuple(dict.fromkeys(server_names)) or (service.host or "localhost",)
-    timeout = system.timeout if expected_sha256 is not None else 0.0
+    timeout = system.timeout if expected.sha256 is not None else 0.0
     started = system.clock.monotonic()
     pause = FIRST_PAUSE
     checks: list[_Check] = []
     with ThreadPoolExecutor(_PARALLEL) as pool:
         while True:
             checks = checks or _initial_checks(service, names)
-            checks = list(
-                pool.map(lambda check: _run(check, service, expected_sha256, system), checks)
-            )
+            checks = list(pool.map(lambda check: _run(check, service, expected, system), checks))
             results = _relevant_results(checks) or [_unresolved(service, names[0], system)]
             spent = system.clock.monotonic() - started
             if spent >= timeout or all(each.error is None for each in results):
@@ -143,21 +186,60 @@ def _initial_checks(service: ServiceAddress, names: Sequence[str]) -> list[_Chec
 
 
 def _run(
-    check: _Check, service: ServiceAddress, expected: str | None, system: ProbeSystem
+    check: _Check, service: ServiceAddress, expected: _Expected, system: ProbeSystem
 ) -> _Check:
     """Return the check with a new result, or unchanged if it has succeeded already."""
     if check.result is not None and check.result.error is None:
         return check
     if system.stop.is_set():
         raise _interrupted(service, system)
-    result = ProbeResult(service, check.address, check.name, system.clock.now())
+    only = expected.kind.only
+    result = ProbeResult(service, check.address, check.name, system.clock.now(), key=only)
     try:
-        chain = _presented_chain(check, service, KeyKind.ANY, system)
+        chain = _presented_chain(check, service, expected.kind, system)
     except HandshakeFailed as error:
         nothing = error.unreachable or (error.refused and service.host is None)
-        return replace(check, result=replace(result, error=str(error)), nothing_listens=nothing)
+        if only is None or nothing:
+            return replace(check, result=replace(result, error=str(error)), nothing_listens=nothing)
+        return replace(check, result=_without_limit(result, str(error), check, expected, system))
     compared = _compared(result, chain, check, expected, system)
+    if compared.error is not None and only is not None:
+        compared = replace(compared, error=f"{_to_only(only)}, {compared.error}")
     return replace(check, result=compared, nothing_listens=False)
+
+
+def _without_limit(
+    result: ProbeResult, reason: str, check: _Check, expected: _Expected, system: ProbeSystem
+) -> ProbeResult:
+    """Return the result where a client that supports only one kind of key got no certificate.
+
+    Such a client cannot speak TLS 1.3 here. Where a server speaks nothing else, it is enough that
+    it presents one of the two certificates.
+    """
+    failed = replace(result, error=f"no certificate {_to_only(str(result.key))}: {reason}")
+    try:
+        chain = _presented_chain(check, result.service, KeyKind.ANY, system)
+    except HandshakeFailed:
+        return failed
+    if chain.protocol != "TLSv1.3" or _speaks_tls12(check, result.service, system):
+        return failed
+    sha256 = hashlib.sha256(chain.leaf).hexdigest()
+    if sha256 in expected.either:
+        return _compared(result, chain, check, replace(expected, sha256=sha256), system)
+    return _compared(result, chain, check, expected, system)
+
+
+def _speaks_tls12(check: _Check, service: ServiceAddress, system: ProbeSystem) -> bool:
+    """Return whether a server presents any certificate up to TLS 1.2."""
+    for kind in (KeyKind.ECDSA, KeyKind.RSA):
+        with suppress(HandshakeFailed):
+            _presented_chain(check, service, kind, system)
+            return True
+    return False
+
+
+def _to_only(kind: str) -> str:
+    return f"to clients that support only {kind.upper()}"
 
 
 def _presented_chain(
@@ -177,7 +259,7 @@ def _compared(
     result: ProbeResult,
     chain: PresentedChain,
     check: _Check,
-    expected: str | None,
+    expected: _Expected,
     system: ProbeSystem,
 ) -> ProbeResult:
     """Return the result of comparing the leaf of a chain with the expected one."""
@@ -186,13 +268,16 @@ def _compared(
     try:
         facts = leaf_facts(chain)
     except InspectionFailed as error:
-        reason = None if sha256 == expected else error.message
+        reason = None if sha256 == expected.sha256 else error.message
         return replace(result, sha256=sha256, error=reason)
     result = replace(result, sha256=sha256, not_after=facts.not_after)
-    if expected is None or sha256 == expected:
+    wanted = expected.sha256
+    if wanted is None or sha256 == wanted:
         return result
-    if _serves_with_other_key_type(expected, facts, check, result.service, system):
-        return replace(result, sha256=expected)
+    if expected.kind is KeyKind.ANY and _serves_with_other_key_type(
+        wanted, facts, check, result.service, system
+    ):
+        return replace(result, sha256=wanted)
     return replace(result, error=_wrong_certificate(facts))
 
 

@@ -45,6 +45,8 @@ class ProbeResult:
 
     `sha256` is the digest of the DER of the leaf certificate, or None if there was none (see
     `error`). `chain_length` is the number of certificates that the server sent.
+    `key` is the only kind of key that the client said it supports, `ecdsa` or `rsa`; None if it
+    said so of both.
     """
 
     service: ServiceAddress
@@ -55,6 +57,7 @@ class ProbeResult:
     not_after: datetime | None = None
     error: str | None = None
     chain_length: int = 0
+    key: str | None = None
 
 
 @dataclass(frozen=True)

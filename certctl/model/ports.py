@@ -139,6 +139,18 @@ class SeesUse(Protocol):
 
 
 @runtime_checkable
+class ServesOneKey(Protocol):
+    """A deploy target of a program that serves only one certificate for a name, so that of two keys
+    it gets the first.
+    """
+
+    @property
+    def serves_one_key(self) -> bool:
+        """True."""
+        ...
+
+
+@runtime_checkable
 class CaaWriter(Protocol):
     """A DNS provider that can also add CAA records."""
 

@@ -187,7 +187,8 @@ def _require_ours(change: CaaChange, spec: CertificateSpec, run: Run) -> None:
     ours = {
         each.facts.sha256
         for name in run.services.records.find(change.name)
-        for each in summary_of(name, run.services).versions.values()
+        for version in summary_of(name, run.services).versions.values()
+        for each in version.certificates
     }
     services = [each for each in spec.deploy.verify if each.starttls is None]
     system = ProbeSystem(run.services.clock, run.stop, _discard, timeout=0.0, name=spec.name)

@@ -9,10 +9,11 @@ from pathlib import Path
 from certctl.challenges.http01 import PREFIX
 from certctl.challenges.reachability import NotReached, check_http_answer
 from certctl.challenges.webroot_directory import Directory, remove, remove_created, write
-from certctl.deploy.probe import ProbeSystem, addresses, probe
+from certctl.deploy.probe import ProbeSystem, addresses, probe, probe_version
 from certctl.dns.hosts import is_of_this_machine
 from certctl.engine.current import current_state_of
 from certctl.engine.run import Run
+from certctl.model.certificate import Version
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import WebServerFailed
 from certctl.model.events import Event
@@ -66,12 +67,9 @@ def check_served(name: str, endpoints: Sequence[Endpoint], run: Run) -> None:
     `WebServerFailed`.
     """
     live = current_state_of(name, run.services).live
-    expected = live.facts.sha256 if live else None
     system = ProbeSystem(run.services.clock, run.stop, _silent, timeout=_CHECK_SECONDS)
     for each in endpoints:
-        for result in probe(
-            ServiceAddress(each.address, each.port), (each.name,), expected, system
-        ):
+        for result in _seen(ServiceAddress(each.address, each.port), each.name, live, system):
             if result.error is not None:
                 raise WebServerFailed(
                     f"{each.name} is not served at {each.address}, port {each.port}:"
@@ -83,7 +81,6 @@ def check_served(name: str, endpoints: Sequence[Endpoint], run: Run) -> None:
 def look_at_public(name: str, hosts: Sequence[str], run: Run) -> tuple[ProbeResult, ...]:
     """Return what the addresses of hosts in DNS present that are not this machine's own."""
     live = current_state_of(name, run.services).live
-    expected = live.facts.sha256 if live else None
     system = ProbeSystem(
         run.services.clock, run.stop, _silent, timeout=0.0, connection_timeout=_PUBLIC_SECONDS
     )
@@ -91,8 +88,16 @@ def look_at_public(name: str, hosts: Sequence[str], run: Run) -> tuple[ProbeResu
         result
         for host in hosts
         if not leads_here(host)
-        for result in probe(ServiceAddress(host), (host,), expected, system)
+        for result in _seen(ServiceAddress(host), host, live, system)
     )
+
+
+def _seen(
+    service: ServiceAddress, name: str, live: Version | None, system: ProbeSystem
+) -> Sequence[ProbeResult]:
+    if live is None:
+        return probe(service, (name,), None, system)
+    return probe_version(service, (name,), live, system)
 
 
 def leads_here(host: str) -> bool:

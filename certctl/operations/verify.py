@@ -13,9 +13,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certctl.deploy.handshake import HandshakeFailed, PresentedChain, handshake, trust_error
-from certctl.deploy.probe import ProbeSystem, addresses, leaf_facts, probe, server_name_of
+from certctl.deploy.probe import (
+    ProbeSystem,
+    addresses,
+    leaf_facts,
+    probe_version,
+    server_name_of,
+)
 from certctl.engine.current import current_state_of
-from certctl.engine.delivery.steps import likely_services
+from certctl.engine.delivery.steps import likely_services, served_part, targets_of
 from certctl.engine.run import Run
 from certctl.engine.specs import load
 from certctl.model.certificate import CertificateFacts, Version
@@ -58,7 +64,8 @@ class Verification:
     `name` is the certificate's, None for a service that is not in this home directory. `address` is
     "" if the host has none. `facts` are those of the leaf; None if no leaf was presented, or not
     the live one. `fix` solves the problem. `distrusted`: why this system does not trust the
-    certificate, "" if it does, None if that was not checked.
+    certificate, "" if it does, None if that was not checked. `key`: the only kind of key that the
+    client said it supports, if the certificate has two.
     """
 
     name: str | None
@@ -71,6 +78,7 @@ class Verification:
     problem: str | None = None
     fix: str | None = None
     distrusted: str | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,12 +144,13 @@ def _check_certificate(name: str, run: Run, timeout: float) -> list[Verification
         run.services.clock, run.stop, run.services.emit, timeout=timeout, name=name
     )
     intermediate = _has_intermediate(live, run)
+    served = served_part(live, targets_of(spec, run, {}))
     found = [
         _verification(result, live, intermediate, run.services.clock.now())
         for service, names in services_to_check(
             spec, live.facts.identifiers, likely_services(spec, run)
         )
-        for result in probe(service, names, live.facts.sha256, system)
+        for result in probe_version(service, names, served, system)
     ]
     if all(each.problem is None for each in found):
         _record_verified(name, live, run)
@@ -189,17 +198,24 @@ def _verification(
         result.server_name,
         sha256=result.sha256,
         not_after=result.not_after,
-        facts=live.facts if result.error is None else None,
+        facts=_facts_of(result, live) if result.error is None else None,
+        key=result.key,
         problem=problem,
         fix=fix,
     )
+
+
+def _facts_of(result: ProbeResult, live: Version) -> CertificateFacts:
+    """Return the contents of the certificate that was presented."""
+    every = (each.facts for each in live.certificates)
+    return next((each for each in every if each.sha256 == result.sha256), live.facts)
 
 
 def _judged(
     result: ProbeResult, live: Version, intermediate: bool, now: datetime
 ) -> tuple[str | None, str | None]:
     """Return the problem with what an address presents, and how to fix it."""
-    name, end = live.name, live.facts.not_after
+    name, end = live.name, live.not_after
     if result.error is not None and result.sha256 is not None:
         return result.error, f"certctl deploy {name}, then: certctl verify {name}"
     if result.error is not None:

@@ -354,6 +354,7 @@ def _probe_object(result: ProbeResult) -> dict[str, Json]:
         "service": format_service(result.service),
         "address": result.address,
         "server_name": result.server_name,
+        "key": result.key,
         "good": result.error is None,
         "problem": result.error,
         "sha256": result.sha256,

@@ -74,11 +74,12 @@ def _row(result: Verification, cells: tuple[str, ...]) -> Row:
 
 
 def _outcome(result: Verification) -> str:
+    only = f", {result.key.upper()}" if result.key else ""
     if result.problem is None:
-        return "ok"
+        return f"ok{only}"
     if result.sha256 is None:
-        return "no certificate"
-    return "bad" if result.facts is not None else "other certificate"
+        return f"no certificate{only}"
+    return f"{'bad' if result.facts is not None else 'other certificate'}{only}"
 
 
 def _left(result: Verification, clock: Clock) -> str:
@@ -105,6 +106,7 @@ def _object(result: Verification) -> dict[str, Json]:
         "starttls": result.service.starttls,
         "address": result.address or None,
         "server_name": result.server_name,
+        "key": result.key,
         "good": result.problem is None,
         "problem": result.problem,
         "fix": result.fix,

@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import shutil
+import ssl
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +22,10 @@ from certctl.model.errors import ConfigurationError, UsageError
 from certctl.operations.issue import edit
 from certctl.operations.revoke import revoke
 from certctl.operations.versions import rollback
+from tests.lab.certificates import make_server_certificate
 from tests.lab.scripted_ca.faults import Fault, calls, problem
 from tests.lab.scripted_ca.settings import ALWAYS
+from tests.lab.tls import TlsServer
 from tests.support.command import certctl
 from tests.support.operations import Machine, key_matches, noting
 
@@ -268,7 +271,7 @@ def test_both_are_renewed_together_and_each_replaces_its_own(by_ari: Machine) ->
     machine = by_ari
     issue(machine)
     before = [each.facts.ari_id for each in machine.live(NAME).certificates]
-    machine.pass_time(61 * DAY)
+    machine.pass_time(76 * DAY)
 
     report = machine.renew()
 
@@ -524,3 +527,65 @@ def test_both_count_against_the_limits_of_the_ca(machine: Machine) -> None:
 
 def certctl_json(machine: Machine, *words: str) -> Any:
     return json.loads(certctl(*words, "--json", home=machine.home).stdout)["data"]
+
+
+# -- the live check
+
+
+def served(*halves: Path) -> dict[str, list[tuple[Path, Path]]]:
+    return {"": [(each / "fullchain.pem", each / "privkey.pem") for each in halves]}
+
+
+def test_the_live_check_connects_as_a_client_of_each_kind(machine: Machine) -> None:
+    issue(machine)
+    with TlsServer(served(live(machine), live(machine) / "rsa")) as tls:
+        report = changed(machine, **{"deploy.verify": (f"127.0.0.1:{tls.port}",)})
+
+    assert done(report)
+    (outcome,) = report.outcomes
+    assert outcome.deploy is not None
+    digests = [each.facts.sha256 for each in machine.live(NAME).certificates]
+    probes = [(each.key, each.sha256) for each in outcome.deploy.probes]
+    assert probes == list(zip(("ecdsa", "rsa"), digests, strict=True))
+
+
+def test_a_server_with_only_one_of_both_leaves_the_deployment_pending(machine: Machine) -> None:
+    issue(machine)
+    machine.clock.on_wait = lambda _seconds: None
+    with TlsServer(served(live(machine))) as tls:
+        report = changed(machine, **{"deploy.verify": (f"127.0.0.1:{tls.port}",)})
+
+    (error,) = report.all_errors
+    assert "no certificate to clients that support only RSA" in error.message
+    assert machine.status(NAME).undeployed
+
+
+def test_an_older_half_is_not_taken_for_the_new_one(machine: Machine) -> None:
+    issue(machine)
+    old = machine.home / "archive" / NAME / "1"
+    machine.clock.on_wait = lambda _seconds: None
+    with TlsServer(served(old, old / "rsa")) as tls:
+        changed(machine, **{"deploy.verify": (f"127.0.0.1:{tls.port}",)})
+        tls.serve(served(old, old / "rsa"))
+        report = machine.renew(NAME, force=True)
+
+    (error,) = report.all_errors
+    assert "to clients that support only RSA, another certificate is served" in error.message
+    assert "to clients that support only ECDSA, another certificate is served" in error.message
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_of_a_server_that_speaks_only_tls_1_3_one_of_both_is_enough(
+    machine: Machine, fits: bool
+) -> None:
+    issue(machine)
+    other = machine.home.parent / "other"
+    other.mkdir()
+    made = make_server_certificate(other, (NAME,))
+    machine.clock.on_wait = lambda _seconds: None
+    files = served(live(machine), live(machine) / "rsa")
+    files = files if fits else {"": [(made.certificate, made.private_key)]}
+    with TlsServer(files, oldest=ssl.TLSVersion.TLSv1_3) as tls:
+        report = changed(machine, **{"deploy.verify": (f"127.0.0.1:{tls.port}",)})
+
+    assert done(report) is fits

@@ -28,6 +28,14 @@ def apache(directory: Path, sites: Sequence[Site], backend_port: int) -> Iterato
         yield Front(config, port, process, mistake="ThisIsAMistake")
 
 
+def pairs(site: Site) -> str:
+    """Return the lines with the files of a site."""
+    return "\n".join(
+        f"  SSLCertificateFile {each.fullchain}\n  SSLCertificateKeyFile {each.privkey}"
+        for each in site.halves
+    )
+
+
 def configuration(directory: Path, sites: Sequence[Site], port: int, backend_port: int) -> str:
     """Return a whole configuration, every file that it writes in `directory`."""
     modules = "".join(f"LoadModule {each}_module {MODULES}/mod_{each}.so\n" for each in _NEEDED)
@@ -36,8 +44,7 @@ def configuration(directory: Path, sites: Sequence[Site], port: int, backend_por
 <VirtualHost {HOST}:{port}>
   ServerName {site.name}
   SSLEngine on
-  SSLCertificateFile {site.fullchain}
-  SSLCertificateKeyFile {site.privkey}
+{pairs(site)}
   ProxyPreserveHost on
   RequestHeader set X-Forwarded-Proto https
   ProxyPass / http://{HOST}:{backend_port}/

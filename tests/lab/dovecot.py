@@ -64,24 +64,28 @@ service pop3-login {{
 """
 
 
+def lines(site: Site) -> str:
+    """Return the lines with the files of a site."""
+    prefixes = ("ssl", "ssl_alt")
+    return "\n".join(
+        f"{prefix}_cert = <{each.fullchain}\n{prefix}_key = <{each.privkey}"
+        for prefix, each in zip(prefixes, site.halves, strict=False)
+    )
+
+
 def configuration(
     directory: Path, run: str, sites: Sequence[Site], port: int, imap_port: int
 ) -> str:
     """Return a whole configuration: the first site is for all who ask for no other one."""
     first, *others = sites
-    named = "".join(
-        f"local_name {site.name} {{\n  ssl_cert = <{site.fullchain}\n"
-        f"  ssl_key = <{site.privkey}\n}}\n"
-        for site in others
-    )
+    named = "".join(f"local_name {site.name} {{\n{lines(site)}\n}}\n" for site in others)
     return f"""base_dir = {run}
 state_dir = {directory}/state
 log_path = {directory}/dovecot.log
 listen = {HOST}
 protocols = imap
 ssl = required
-ssl_cert = <{first.fullchain}
-ssl_key = <{first.privkey}
+{lines(first)}
 service imap-login {{
   chroot =
   inet_listener imap {{

@@ -36,7 +36,11 @@ def haproxy(
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     config, pid_file, socket = (directory / each for each in ("haproxy.cfg", "pid", "socket"))
-    loaded = [certificates] if certificates else [site.combined for site in sites]
+    loaded = (
+        [certificates]
+        if certificates
+        else [each.combined for site in sites for each in site.halves]
+    )
     files = " ".join(f"crt {each}" for each in loaded)
     config.write_text(configuration(socket, files, port, backend_port))
     command = [program("haproxy"), "-W", "-db", "-f", str(config), "-p", str(pid_file)]

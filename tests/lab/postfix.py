@@ -71,7 +71,7 @@ def _running(
     port = free_port()
     config = config_directory / "main.cf"
     names = config_directory / "sni"
-    names.write_text("".join(f"{site.name} {site.privkey} {site.fullchain}\n" for site in sites))
+    names.write_text("".join(f"{site.name} {chain(site, ' ')}\n" for site in sites))
     config.write_text(configuration(spool, sites[0], names))
     (config_directory / "master.cf").write_text(_SERVICES.format(port=f"{HOST}:{port}"))
     subprocess.run(
@@ -91,6 +91,12 @@ def _running(
             )
 
 
+def chain(site: Site, separator: str) -> str:
+    """Return the files of a site, each key before its chain."""
+    files = (path for each in site.halves for path in (each.privkey, each.fullchain))
+    return separator.join(map(str, files))
+
+
 def configuration(spool: Path, first: Site, names: Path) -> str:
     """Return main.cf."""
     return f"""compatibility_level = 3.6
@@ -102,7 +108,7 @@ inet_interfaces = loopback-only
 inet_protocols = ipv4
 mynetworks_style = host
 smtpd_tls_security_level = may
-smtpd_tls_chain_files = {first.privkey}, {first.fullchain}
+smtpd_tls_chain_files = {chain(first, ", ")}
 tls_server_sni_maps = hash:{names}
 smtpd_peername_lookup = no
 """

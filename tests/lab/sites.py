@@ -19,10 +19,19 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Site:
-    """A name, and the directory with `fullchain.pem`, `privkey.pem` and `combined.pem` for it."""
+    """A name, and the directory with `fullchain.pem`, `privkey.pem` and `combined.pem` for it; the
+    directory `second` has those with another kind of key, if there are two.
+    """
 
     name: str
     directory: Path
+    second: Path | None = None
+
+    @property
+    def halves(self) -> tuple["Site", ...]:
+        """The site with each of its certificates."""
+        first = Site(self.name, self.directory)
+        return (first,) if self.second is None else (first, Site(self.name, self.second))
 
     @property
     def fullchain(self) -> Path:

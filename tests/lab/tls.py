@@ -20,7 +20,8 @@ class TlsServer:
     """Listens at `hosts`, all at one port, until its context ends.
 
     `certificates` maps a name (SNI) to PEM files, a certificate chain and its key; `""` is for all
-    other names. `preface` speaks before TLS begins.
+    other names. `preface` speaks before TLS begins. `oldest` is the oldest version of TLS that is
+    spoken.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class TlsServer:
         port: int = 0,
         hosts: Sequence[str] = ("127.0.0.1",),
         preface: Preface | None = None,
+        oldest: ssl.TLSVersion | None = None,
     ) -> None:
         self.port = port
+        self._oldest = oldest
         self.asked: list[str | None] = []
         """The names that were asked for (SNI), in their order."""
         self._hosts = hosts
@@ -83,6 +86,8 @@ class TlsServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         for certificate, key in files:
             context.load_cert_chain(certificate, key)
+        if self._oldest is not None:
+            context.minimum_version = self._oldest
         context.sni_callback = self._choose
         return context
 

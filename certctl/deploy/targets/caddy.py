@@ -64,6 +64,8 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 class Caddy(LiveFilesTarget):
     """A Caddy; `arguments` select its configuration."""
 
+    serves_one_key = True
+
     def __init__(
         self, program: str, arguments: Sequence[str], config: Path, system: TargetSystem
     ) -> None:

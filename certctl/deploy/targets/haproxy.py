@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -19,7 +20,7 @@ from certctl.deploy.system import TargetSystem, text
 from certctl.model.delivery import Delivery
 from certctl.model.errors import ConfigurationError, HookFailed
 from certctl.model.ports import DeployTarget
-from certctl.model.spec import CopyFormat, CopySpec, ServiceAddress
+from certctl.model.spec import FAMILIES, CopyFormat, CopySpec, ServiceAddress
 from certctl.model.text import printable, whole_number
 from certctl.model.values import Value
 from certctl.rules.options import Kind, Option
@@ -128,15 +129,17 @@ class Haproxy:
     def copies(self, delivery: Delivery) -> Sequence[CopySpec]:
         if self._certificates is None:
             return ()
-        return (CopySpec(self._file(delivery), CopyFormat.COMBINED),)
+        second = delivery.version.second
+        first = CopySpec(self._file(delivery), CopyFormat.COMBINED)
+        if second is None:
+            return (first,)
+        return first, replace(first, to=self._second(first.to, second.family), key=second.family)
 
     def test(self) -> None:
         self._system.test(*self._command, "-c", "-q")
 
     def reload(self, deliveries: Sequence[Delivery]) -> None:
-        if self._runtime is not None and _update_certificates(
-            self._runtime, [(self._file(each), each) for each in deliveries]
-        ):
+        if self._runtime is not None and self._update_running(self._runtime, deliveries):
             return
         service = None if self._pid_file else self._system.service("haproxy")
         if service is not None:
@@ -167,6 +170,40 @@ class Haproxy:
         if path.is_dir():
             return str(path / f"{delivery.version.name}.pem")
         return str(path)
+
+    def _update_running(self, runtime: str, deliveries: Sequence[Delivery]) -> bool:
+        """Update the running process; return False if a reload is required: for a file that it has
+        not loaded yet, or one that is gone. Raises `HookFailed`.
+        """
+        files = [file for each in deliveries for file in self._files(each)]
+        wanted = {name for name, _ in files}
+        gone = {
+            former
+            for each in deliveries
+            for family in FAMILIES
+            if (former := self._second(self._file(each), family)) not in wanted
+        }
+        if gone.intersection(_send(runtime, "show ssl cert\n").split()):
+            return False
+        return _update_certificates(runtime, files)
+
+    def _files(self, delivery: Delivery) -> list[tuple[str, bytes]]:
+        """Return the files from which HAProxy loads the certificates, with their contents."""
+        first, second = self._file(delivery), delivery.version.second
+        names = [first] if second is None else [first, self._second(first, second.family)]
+        return [
+            (name, each.material.combined or b"")
+            for name, each in zip(names, delivery.parts, strict=True)
+        ]
+
+    def _second(self, first: str, family: str) -> str:
+        """Return the file for the second certificate: in `live` it has its own directory, a copy
+        has the kind of key in its name.
+        """
+        path = Path(first)
+        if self._certificates is None:
+            return str(path.parent / family / path.name)
+        return str(path.with_name(f"{path.stem}.{family}{path.suffix}"))
 
     def _replace_worker(self, pid_file: str, request_reload: Callable[[], None]) -> None:
         """Request a reload and wait until the master process has started a new worker, if its
@@ -212,12 +249,12 @@ def _children(pid: int | None) -> frozenset[int] | None:
         return None
 
 
-def _update_certificates(runtime: str, certificates: Iterable[tuple[str, Delivery]]) -> bool:
+def _update_certificates(runtime: str, certificates: Iterable[tuple[str, bytes]]) -> bool:
     """Update certificates through the runtime API; return False if HAProxy has not loaded one of
     the files yet, in which case a reload is required. Raises `HookFailed`.
     """
-    for file, delivery in certificates:
-        payload = (delivery.material.combined or b"").replace(b"\n\n", b"\n").decode("ascii")
+    for file, combined in certificates:
+        payload = combined.replace(b"\n\n", b"\n").decode("ascii")
         answer = _send(runtime, f"set ssl cert {file} <<\n{payload}\n")
         if any(phrase in answer for phrase in _UNKNOWN):
             return False

@@ -128,7 +128,7 @@ class Nginx(LiveFilesTarget):
         return {
             each.version.name: _lines(each)
             for each in deliveries
-            if not any(_has(path, each) for path in paths)
+            if not all(any(_has(path, part) for path in paths) for part in each.parts)
         }
 
     def stopped(self) -> bool:
@@ -183,9 +183,10 @@ def _files(delivery: Delivery) -> tuple[str, ...]:
 
 
 def _lines(delivery: Delivery) -> str:
-    files = delivery.files
-    live = Path(files.live)
-    return (
-        f"listen 443 ssl; ssl_certificate {live / 'fullchain.pem'};"
-        f" ssl_certificate_key {live / 'privkey.pem'};"
-    )
+    live, second = Path(delivery.files.live), delivery.version.second
+    directories = [live] if second is None else [live, live / second.family]
+    pairs = [
+        f"ssl_certificate {each / 'fullchain.pem'}; ssl_certificate_key {each / 'privkey.pem'};"
+        for each in directories
+    ]
+    return " ".join(("listen 443 ssl;", *pairs))

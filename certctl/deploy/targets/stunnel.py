@@ -56,6 +56,8 @@ def create(settings: Mapping[str, Value], system: TargetSystem) -> DeployTarget:
 class Stunnel(LiveFilesTarget):
     """An stunnel that runs with the configuration `config`."""
 
+    serves_one_key = True
+
     def __init__(self, config: Path, pid_file: str | None, system: TargetSystem) -> None:
         self._config = config
         self._pid_file = pid_file

@@ -76,6 +76,8 @@ def withdraw(settings: Mapping[str, Value], certificate: str) -> None:
 class Traefik(LiveFilesTarget):
     """A Traefik that watches `directory`."""
 
+    serves_one_key = True
+
     def __init__(self, directory: Path, language: str) -> None:
         self._directory = directory
         self._language = language

@@ -8,13 +8,14 @@ only if another version of the same certificate is served, since the reload then
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from certctl.deploy.probe import FIRST_PAUSE, LONGEST_PAUSE, ProbeSystem, probe
-from certctl.engine.delivery.steps import Rollout, apply_step
+from certctl.deploy.probe import FIRST_PAUSE, LONGEST_PAUSE, ProbeSystem, probe_version
+from certctl.engine.delivery.steps import Rollout, apply_step, served_part
 from certctl.engine.parallel import in_parallel
 from certctl.engine.run import Run
+from certctl.model.certificate import Version
 from certctl.model.delivery import ProbeResult
 from certctl.model.errors import NotServed
 from certctl.model.events import Event, EventSink, Verified, VerifyFailed
@@ -48,49 +49,78 @@ def _checked(rollout: Rollout, run: Run) -> Rollout:
         return rollout
     if deploy.verify:
         return _required(rollout, run)
-    services = [each for target in rollout.targets for each in target.plugin.services()]
-    return _likely(rollout, list(dict.fromkeys(services)), run) if services else rollout
+    services: dict[ServiceAddress, Version] = {}
+    for target in rollout.targets:
+        version = served_part(rollout.version, [target])
+        services |= dict.fromkeys(target.plugin.services(), version)
+    return _likely(rollout, services, run) if services else rollout
 
 
 def _required(rollout: Rollout, run: Run) -> Rollout:
     """Check the services of `--verify` until all serve the version, or its timeout ends."""
     names, deploy = _names(rollout), rollout.spec.deploy
+    version = served_part(rollout.version, rollout.targets)
     system = _system(rollout, run, run.services.emit, deploy.verify_timeout)
     results = [
         result
         for service in deploy.verify
-        for result in probe(service, names, rollout.version.facts.sha256, system)
+        for result in probe_version(service, names, version, system)
     ]
     return _judged(rollout, results, [each for each in results if each.error is not None])
 
 
-def _likely(rollout: Rollout, services: Sequence[ServiceAddress], run: Run) -> Rollout:
-    """Check the targets' likely services until one serves the version and none an older one."""
+def _likely(rollout: Rollout, services: Mapping[ServiceAddress, Version], run: Run) -> Rollout:
+    """Check the targets' likely services, each for its certificates, until one serves the version
+    and none an older one, or only one of two certificates.
+    """
     clock, timeout = run.services.clock, rollout.spec.deploy.verify_timeout
-    names, expected = _names(rollout), rollout.version.facts.sha256
-    others = {each.facts.sha256 for each in rollout.held.versions} - {expected}
+    names = _names(rollout)
+    others = _digests(rollout.held.versions) - _digests([rollout.version])
     system = _system(rollout, run, _discard, 0.0)
     started, pause = clock.monotonic(), FIRST_PAUSE
     while True:
-        results = [each for service in services for each in probe(service, names, expected, system)]
+        results = [
+            result
+            for service, version in services.items()
+            for result in probe_version(service, names, version, system)
+        ]
         stale = [each for each in results if each.sha256 in others]
         good = [each for each in results if each.error is None]
+        lacking = _lacking(results, good)
+        bad = [*stale, *(each for each in lacking if each not in stale)]
         spent = clock.monotonic() - started
-        left = (timeout if stale else min(timeout, DETECTION_TIME)) - spent
-        if (good and not stale) or left <= 0:
+        left = (timeout if bad else min(timeout, DETECTION_TIME)) - spent
+        if (good and not bad) or left <= 0:
             break
         clock.wait(run.stop, min(pause, left))
         run.check()
         pause = min(2 * pause, LONGEST_PAUSE)
-    _emit_results([*good, *stale], rollout, run)
-    if not (good or stale):
+    _emit_results([*good, *bad], rollout, run)
+    if not (good or bad):
         places = ", ".join(format_service(each) for each in services)
         run.warn(
             f"the certificate is not served at {places}; specify where it is served with --verify"
             " HOST:PORT, or turn the check off with --no-verify",
             rollout.name,
         )
-    return _judged(rollout, [*good, *stale], stale)
+    judged = _judged(rollout, [*good, *bad], bad)
+    return judged if stale else replace(judged, refused=False)
+
+
+def _digests(versions: Sequence[Version]) -> set[str]:
+    return {each.facts.sha256 for version in versions for each in version.certificates}
+
+
+def _lacking(results: Sequence[ProbeResult], good: Sequence[ProbeResult]) -> list[ProbeResult]:
+    """Return the results for one of two certificates where a server presents only the other: no
+    other version would be presented either.
+    """
+    served = {(each.service, each.address, each.server_name) for each in good}
+    return [
+        each
+        for each in results
+        if each.error is not None and (each.service, each.address, each.server_name) in served
+    ]
 
 
 def _judged(

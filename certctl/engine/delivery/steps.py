@@ -21,9 +21,10 @@ from certctl.model.certificate import Version
 from certctl.model.delivery import Delivery, Deployment, ProbeResult
 from certctl.model.errors import CertctlError, ConfigurationError, Interrupted
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.ports import DeployTarget
-from certctl.model.spec import CertificateSpec, CopySpec, ServiceAddress
+from certctl.model.ports import DeployTarget, ServesOneKey
+from certctl.model.spec import FAMILIES, CertificateSpec, CopySpec, ServiceAddress
 from certctl.rules.spec import target_of
+from certctl.system.files import remove_file
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,14 @@ def targets_of(
     return tuple(found)
 
 
+def served_part(version: Version, targets: Sequence[Target]) -> Version:
+    """Return what of a version is served: of two certificates the first, if all targets are
+    programs that serve only one.
+    """
+    only_one = targets and all(isinstance(each.plugin, ServesOneKey) for each in targets)
+    return version.parts[0] if only_one else version
+
+
 def likely_services(spec: CertificateSpec, run: Run) -> list[ServiceAddress]:
     """Return the local addresses that the targets of a spec usually listen on. Raises the errors of
     `targets_of`.
@@ -132,9 +141,8 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
     """Write the copies: first all to temporary files, then record their paths, then rename each.
     What a killed run left half-written is put back first.
     """
-    copies: list[CopySpec] = [*rollout.spec.deploy.copies]
-    for target in rollout.targets:
-        copies += target.plugin.copies(rollout.delivery)
+    own = [each for target in rollout.targets for each in target.plugin.copies(rollout.delivery)]
+    copies: list[CopySpec] = [*rollout.spec.deploy.copies, *own]
     machine, name = run.services.machine, rollout.name
     restore_copies(name, run)
     paths = _claimed(copies, name, run)
@@ -157,7 +165,21 @@ def write_copies(rollout: Rollout, run: Run) -> Rollout:
     discard(staged)
     if entry is not None:
         machine.settle(entry)
+    _remove_former_seconds(current.copies, [str(destination(each, name)) for each in own])
     return replace(rollout, copies=paths)
+
+
+def _remove_former_seconds(former: Sequence[str], paths: Sequence[str]) -> None:
+    """Remove the copies that a target had made of a second certificate, once there is none any
+    more: a server that reads the directory would go on serving it until it has expired.
+    """
+    for each in former:
+        path = Path(each)
+        first, _, family = path.stem.rpartition(".")
+        if each in paths or family not in FAMILIES or not first:
+            continue
+        if str(path.with_name(f"{first}{path.suffix}")) in paths:
+            remove_file(path)
 
 
 def restore_copies(name: str, run: Run) -> None:
