@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         NotServed as NotServed,
         OrderFailed as OrderFailed,
         OrderTimeout as OrderTimeout,
+        PlanChanged as PlanChanged,
         PropagationTimeout as PropagationTimeout,
         RateLimited as RateLimited,
         RenewalInfoUnavailable as RenewalInfoUnavailable,
@@ -157,6 +158,13 @@ if TYPE_CHECKING:
     from certctl.model.values import (
         Value as Value,
     )
+    from certctl.operations.plan import (
+        Action as Action,
+        CaUse as CaUse,
+        Forecast as Forecast,
+        LimitUse as LimitUse,
+        Planned as Planned,
+    )
     from certctl.operations.revoke import (
         Revocation as Revocation,
     )
@@ -217,6 +225,7 @@ _PLACES = {
         "NotServed",
         "OrderFailed",
         "OrderTimeout",
+        "PlanChanged",
         "PropagationTimeout",
         "RateLimited",
         "RenewalInfoUnavailable",
@@ -271,6 +280,7 @@ _PLACES = {
     "model.status": ("CertificateStatus",),
     "model.validation": ("Placement", "Task", "TxtRecord"),
     "model.values": ("Value",),
+    "operations.plan": ("Action", "CaUse", "Forecast", "LimitUse", "Planned"),
     "operations.revoke": ("Revocation",),
     "rules.options": ("Kind", "Option"),
     "version": ("VERSION",),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from certctl.inspection.overview import CertificateDetails
     from certctl.model.ca import Account
     from certctl.model.run import Outcome
+    from certctl.operations.plan import Forecast
     from certctl.operations.revoke import Revocation
 
 Untrusted = Literal["refuse", "warn", "ignore"]
@@ -165,6 +166,66 @@ class Certctl:
                 _meant(run, names), force=force, dry_run=dry_run, unattended=scheduled
             )
             return renew(request, run)
+
+    def plan(
+        self,
+        desired: Mapping[str, object] | str | os.PathLike[str] | None = None,
+        *,
+        prune: bool = False,
+        prune_limit: int | None = None,
+    ) -> Forecast:
+        """Return what `apply` would do with a desired state, or without one the next `renew`.
+        Nothing is written, and no CA is asked.
+
+        `desired` is a dictionary as in a file of `certctl apply`, or the path of such a file or
+        directory. `prune`: certificates of its owner that are not in it are deleted, at most
+        `prune_limit`. Raises `ConfigurationError`, `UsageError`.
+        """
+        from certctl.operations.plan import plan_renewal  # noqa: PLC0415 - heavy
+
+        with self._open(untrusted="warn") as run:
+            if desired is None:
+                return plan_renewal(run)
+            return self._forecast(desired, run, prune=prune, prune_limit=prune_limit)
+
+    def apply(
+        self,
+        desired: Mapping[str, object] | str | os.PathLike[str] | Forecast,
+        *,
+        prune: bool = False,
+        prune_limit: int | None = None,
+    ) -> Report:
+        """Make certificates as a desired state says, or do what `plan` returned and nothing else.
+        The failure of one certificate stops no other, and raises nothing: it is in the report.
+
+        The arguments are those of `plan`. Raises `ConfigurationError`, `UsageError` and
+        `ConsentRequired` before anything is done.
+        """
+        from certctl.operations.apply import apply  # noqa: PLC0415 - heavy
+        from certctl.operations.plan import Forecast  # noqa: PLC0415 - heavy
+
+        with self._open() as run:
+            if isinstance(desired, Forecast):
+                return apply(desired, run)
+            found = self._forecast(desired, run, prune=prune, prune_limit=prune_limit)
+            return apply(found, run)
+
+    def _forecast(
+        self,
+        desired: Mapping[str, object] | str | os.PathLike[str],
+        run: Run,
+        *,
+        prune: bool,
+        prune_limit: int | None,
+    ) -> Forecast:
+        from certctl.operations.desired import read_desired_state, state_of_object  # noqa: PLC0415 - heavy
+        from certctl.operations.plan import Prune, plan_desired  # noqa: PLC0415 - heavy
+
+        if isinstance(desired, Mapping):
+            wish = state_of_object(desired, self._directory, run)
+        else:
+            wish = read_desired_state(os.fspath(desired), self._directory, run)
+        return plan_desired(wish, run, Prune(prune_limit) if prune else None)
 
     def list(self, *names: str) -> Sequence[CertificateView]:
         """Return a row for each of the certificates named, by default for all, sorted by name. One

@@ -96,17 +96,18 @@ def _outcome_lines(
             return [Paragraph(f"{name}: {renewal or 'nothing to do'}.{on}")]
         case "busy":
             return [Paragraph(f"{name}: skipped; {outcome.reason}.")]
+        case "postponed" if outcome.renews_at is not None:
+            when = times.minute(outcome.renews_at)
+            return [Paragraph(f"{name}: renew orders it from {when} on.")]
         case "dry-run":
             more = f" {outcome.reason}." if outcome.reason else ""
             return [Paragraph(f"{name}: the dry run succeeded; nothing was saved.{more}")]
         case "updated":
             stopped = not run.services.records.spec(name).autorenew
             return [Paragraph(f"{name}: options saved{f'; {STOPPED}' if stopped else ''}.")]
-        case "deployed":
+        case "deployed" | "undeployed":  # the error of one that is not deployed is printed
             done = outcome.deploy
             return [f"{name}: version {done.version} deployed."] if done and done.deployed else []
-        case "undeployed":
-            return []  # its error is printed
     if outcome.version is None or outcome.action == "revoked":
         return [Paragraph(f"{name}: {_revoked(outcome) or outcome.action}")]
     return _version_lines(outcome.version, run, times, brief=brief)

@@ -31,10 +31,11 @@ def stored_spec(records: Records, name: str) -> CertificateSpec:
     """Return the saved spec of a certificate, its CA as a directory URL. Raises
     `UnknownCertificate`, and `ConfigurationError` if it is not valid.
     """
-    return _checked(records.spec(certificate_name(name)))
+    return checked_spec(records.spec(certificate_name(name)))
 
 
-def _checked(spec: CertificateSpec) -> CertificateSpec:
+def checked_spec(spec: CertificateSpec) -> CertificateSpec:
+    """Return a spec as it was saved, its CAs as directory URLs. Raises `UsageError`."""
     spec = with_urls(spec)
     require_full_names(spec)
     return spec
@@ -113,7 +114,7 @@ class Held:
     def saved(self) -> CertificateSpec | None:
         """The saved spec; None for a certificate that has none yet. Raises `ConfigurationError`."""
         if self._saved is None and (self.stored.spec or self.stored.spec_error):
-            self._saved = _checked(self.stored.require_spec())
+            self._saved = checked_spec(self.stored.require_spec())
         return self._saved
 
     @property

@@ -23,28 +23,29 @@ from certctl.model.errors import (
 from certctl.model.events import Skipped
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
-from certctl.rules.plan import Deploy, Order, Plan, RareRuns, SaveSpec, Wait
+from certctl.rules.plan import Delete, Deploy, Order, Plan, RareRuns, Revoke, SaveSpec, Wait
 from certctl.rules.rate_limits import orders_for
+from certctl.rules.renewal import urgency
 
 _THREADS = 16
 """Certificates that are looked at in parallel: queries to the CA (ARI) are what takes time."""
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+_AT_ONCE = (0, datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True)
 class Item:
     """A certificate on its way through the pipeline: what is wanted of it, its plan, and what came
-    of it. It is `held` from its first step until it is released. `expires` is when the live version
-    expires, None if there is none; `counts_as` is what its orders would count as in the CA's
-    limits. `started`: its order was begun.
+    of it. It is `held` from its first step until it is released. What has the lowest `urgency`
+    comes first; `counts_as` is what its orders would count as in the CA's limits.
+    `started`: its order was begun.
     """
 
     change: Change
     plan: Plan
     outcome: Outcome
     held: Held | None = None
-    expires: datetime | None = None
+    urgency: tuple[int, datetime] = _AT_ONCE
     counts_as: tuple[LedgerEntry, ...] = ()
     started: bool = False
 
@@ -76,7 +77,7 @@ class Found:
     def orders(self) -> list[Item]:
         """The items that the CA is asked for, the most urgent first."""
         due = [each for each in self.items if each.plan.orders]
-        return sorted(due, key=lambda each: each.expires or _NEVER)
+        return sorted(due, key=lambda each: each.urgency)
 
     @property
     def without_order(self) -> list[Item]:
@@ -117,7 +118,8 @@ def hold_and_plan(change: Change, run: Run) -> tuple[Item | None, tuple[Outcome,
 
     Raises `LockHeld`, `UnknownCertificate`, and what the plan raises.
     """
-    seconds = run.services.settings.seconds("lock_timeout") if change.by_hand else 0
+    waits = change.by_hand or change.patient
+    seconds = run.services.settings.seconds("lock_timeout") if waits else 0
     held = run.hold(change.name, timeout=seconds, dry_run=change.dry_run)
     plan = change.plan(held, run)
     outcomes = tuple(_waiting(each, plan, held) for each in plan.all(Wait))
@@ -129,13 +131,13 @@ def hold_and_plan(change: Change, run: Run) -> tuple[Item | None, tuple[Outcome,
             if plan.decision is not None and not change.by_hand:
                 remember(held, run)
         return None, outcomes, plan
-    order, live, now = plan.step(Order), held.live, run.services.clock.now()
+    order, now = plan.step(Order), run.services.clock.now()
     item = Item(
         change,
         plan,
         Outcome(plan.name, _action(plan, change), _domains(plan), reason=plan.first_action.why),
         held,
-        expires=live.not_after if live is not None else None,
+        urgency=urgency(held.status, now),
         counts_as=orders_for(order.asked, held.status, now) if order is not None else (),
     )
     return item, outcomes, plan
@@ -205,6 +207,8 @@ def _action(plan: Plan, change: Change) -> str:
         return "dry-run"
     if plan.orders:
         return "issued"
+    if plan.step(Delete) is not None and plan.step(Revoke) is None:
+        return "deleted"
     if plan.step(SaveSpec) is not None:
         return "updated"
     return "deployed" if plan.step(Deploy) is not None else "revoked"

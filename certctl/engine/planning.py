@@ -25,13 +25,15 @@ class Change:
     """What a command wants of the certificate `name`.
 
     `plan` makes its plan. `by_hand`: a person waits for this certificate, so that the lock is
-    waited for, and errors before the first step are raised. `csr` is a signing request given with
+    waited for, and errors before the first step are raised. `patient`: the lock is waited for, but
+    whatever goes wrong concerns this certificate alone. `csr` is a signing request given with
     the command.
     """
 
     name: str
     plan: Callable[[Held, Run], Plan]
     by_hand: bool = False
+    patient: bool = False
     dry_run: bool = False
     csr: bytes | None = None
 

@@ -77,6 +77,7 @@ class CertificateView:
     dns_provider: str | None = None
     profile: str | None = None
     managed_by: str | None = None
+    groups: tuple[str, ...] = ()
     key_type: str | None = None
     retry_at: datetime | None = None
     places: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ def to_saved(view: CertificateView) -> dict[str, object]:
         "dns_provider": view.dns_provider,
         "profile": view.profile,
         "managed_by": view.managed_by,
+        "groups": view.groups,
         "key_type": view.key_type,
         "places": view.places,
     }
@@ -175,6 +177,7 @@ def from_saved(
             dns_provider=row["dns_provider"],
             profile=row["profile"],
             managed_by=row["managed_by"],
+            groups=tuple(row["groups"]),
             key_type=row["key_type"],
             places=tuple(row["places"]),
         )
@@ -242,6 +245,7 @@ def _view(
         dns_provider=spec.challenge.dns_provider,
         profile=spec.required_profile or spec.profile,
         managed_by=spec.managed_by,
+        groups=spec.groups,
         key_type=_key_type(spec, live),
         retry_at=_retry_at(status, now),
         places=_places(spec),
@@ -282,7 +286,8 @@ def _valid_until(
     failed = renewal_state.last_error or status.deployment.last_error
     if live is None or decision.due or failed or status.damage:
         return None
-    moments = (decision.at, live.not_after, renewal_state.paused_until)
+    pauses = renewal_state.paused_until, renewal_state.postponed_until
+    moments = (decision.at, live.not_after, *pauses)
     return min((each for each in moments if each is not None and each > now), default=None)
 
 

@@ -38,7 +38,13 @@ def changed(
     }
     choices = merge_choices(spec.chosen, {**default_settings, **given})
     after = _with_ca(run, spec.name, identifiers, choices)
-    return replace(after, managed_by=spec.managed_by, origin=spec.origin)
+    return replace(
+        after,
+        managed_by=spec.managed_by,
+        groups=spec.groups,
+        applied=spec.applied,
+        origin=spec.origin,
+    )
 
 
 def new(
@@ -46,6 +52,15 @@ def new(
 ) -> CertificateSpec:
     """Return the spec of a new certificate; given options override the environment."""
     return _with_ca(run, name, identifiers, merge_choices(_default_settings(run), given))
+
+
+def desired(
+    run: Run, name: str, identifiers: tuple[Identifier, ...], chosen: Mapping[str, Value]
+) -> CertificateSpec:
+    """Return the spec of a certificate of a desired state, which does not depend on the environment
+    in which it is applied. Raises `UsageError`, `ConfigurationError`.
+    """
+    return _with_ca(run, name, identifiers, chosen)
 
 
 def _default_settings(run: Run) -> dict[str, Value]:

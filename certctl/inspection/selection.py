@@ -102,6 +102,7 @@ def _candidate(view: CertificateView) -> Candidate:
         "ca": (view.ca, view.ca_url),
         "challenge": (view.challenge,),
         "dns_provider": (view.dns_provider,),
+        "group": view.groups,
         "issuer": (live.issuer if live else None,),
         "key_type": tuple((view.key_type or "").split(",")),
         "managed_by": (view.managed_by,),

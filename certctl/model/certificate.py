@@ -274,6 +274,8 @@ class RenewalState:
     version numbers, `compromised_keys` the digests of public keys that must never be used again.
     `renewed_by_ari` is when a suggested window last caused a renewal. `requested` is when a renewal
     was last requested by hand that has not succeeded yet. `revocations` are still to be done.
+    `postponed_until` is when a change or a first certificate is to be ordered, where the CA's rate
+    limits leave no room for it before.
     """
 
     attempts: tuple[Attempts, ...] = ()
@@ -284,6 +286,7 @@ class RenewalState:
     revocations: tuple[RevocationIntent, ...] = ()
     renewed_by_ari: datetime | None = None
     requested: datetime | None = None
+    postponed_until: datetime | None = None
 
     @property
     def latest(self) -> Attempts:

@@ -26,6 +26,7 @@ class ExitStatus(IntEnum):
     NOT_DEPLOYED = 4
     LOCKED = 5
     LATER = 6
+    SOMETHING_TO_DO = 7
     INTERRUPTED = 130
 
 
@@ -46,6 +47,7 @@ PRECEDENCE: tuple[ExitStatus, ...] = (
     ExitStatus.LATER,
     ExitStatus.NOT_DEPLOYED,
     ExitStatus.LOCKED,
+    ExitStatus.SOMETHING_TO_DO,
     ExitStatus.DONE,
 )
 
@@ -162,6 +164,14 @@ class Declined(ConsentRequired):
     """The user answered a question with no; nothing was changed."""
 
     code = "usage.declined"
+
+
+class PlanChanged(CertctlError):
+    """A certificate is no longer as it was when its plan was agreed to; nothing was done to it."""
+
+    code = "plan.changed"
+    exit_status = ExitStatus.PARTIAL
+    failure = Failure.CONFIGURATION
 
 
 class ConfigurationError(CertctlError):

@@ -171,9 +171,10 @@ class CertificateSpec:
 
     `chosen` has the user's own choices, which are all the settings that the spec file contains; the
     other fields are those choices combined with the defaults. `managed_by` is the owner of the
-    desired state that the spec comes from, `origin` the client that the certificate was imported
-    from; both are None for a certificate of `issue`. With a `second_key_type`, there are two
-    certificates for the same names, which are one unit. `ca` is the CA that is asked first,
+    desired state that the spec comes from, `groups` are those that it belongs to there, and
+    `applied` is the digest of what was applied last. `origin` is the client that the certificate
+    was imported from. All are empty for a certificate of `issue`. With a `second_key_type`, there
+    are two certificates for the same names, which are one unit. `ca` is the CA that is asked first,
     `fallback_cas` those that are asked while the ones before them are out of service.
     """
 
@@ -197,6 +198,8 @@ class CertificateSpec:
     chosen: Mapping[str, Value] = field(default_factory=dict, repr=False)
     common_name: str | None = None
     managed_by: str | None = None
+    groups: tuple[str, ...] = ()
+    applied: str | None = None
     origin: str | None = None
     second_key_type: KeyType | None = None
     fallback_cas: tuple[str, ...] = ()

@@ -87,6 +87,7 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
         "key_group": spec.key_group,
         "key_mode": None if spec.key_mode is None else f"{spec.key_mode:04o}",
         "managed_by": spec.managed_by,
+        "groups": list(spec.groups),
         "origin": spec.origin,
         "versions": [version_object(each) for each in details.versions],
     }
@@ -103,6 +104,7 @@ def details_lines(details: CertificateDetails, times: Times, title: str) -> list
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
         ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
         *([("managed by", spec.managed_by)] if spec.managed_by else []),
+        *([("groups", ", ".join(spec.groups))] if spec.groups else []),
         *([("imported from", spec.origin)] if spec.origin else []),
     ]
     if live is not None:

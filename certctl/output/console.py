@@ -157,6 +157,13 @@ class Output:
             elif id(error) not in quiet:
                 self.error(error)
 
+    def show(self, lines: Sequence[object]) -> None:
+        """Print lines at once, before what the command goes on to do, unless JSON is chosen."""
+        if not self.json:
+            for line in lines:
+                self._print(line)
+            self.stdout.flush()
+
     def error(self, error: CertctlError) -> None:
         """Print an error as text: what happened, the CA's reason for each name, and the hint."""
         name = "" if _is_named(error) else f"{error.name}: "

@@ -69,6 +69,6 @@ def error_object(error: CertctlError) -> dict[str, Json]:
 
 
 def _status(exit_status: ExitStatus | PluginStatus) -> str:
-    if exit_status == 0:
+    if exit_status == 0 or exit_status is ExitStatus.SOMETHING_TO_DO:
         return "success"
     return "partial" if exit_status is ExitStatus.PARTIAL else "error"

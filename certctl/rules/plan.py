@@ -217,7 +217,7 @@ class Wanted:
     is the error if no certificate of this CA may replace the live one. `pending` are the orders
     that an earlier run left, of which each is given `order_timeout`. `failed` are the CAs that
     failed in this run, each with its error. Unless `deploys_changes`, changed options of the
-    deployment wait for the next version.
+    deployment wait for the next version. Unless it `asks`, no CA is asked for renewal windows.
     """
 
     spec: CertificateSpec
@@ -230,6 +230,7 @@ class Wanted:
     order_timeout: timedelta = timedelta(0)
     failed: Mapping[str, CertctlError] = field(default_factory=dict)
     deploys_changes: bool = True
+    asks: bool = True
 
 
 def plan(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
@@ -241,8 +242,12 @@ def plan(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
         return _withdrawal(wanted, status, now)
     if wanted.saved is not None and spec != wanted.saved:
         # A change by hand ends the pause that follows a rollback.
-        status = replace(status, renewal_state=replace(state, paused_until=None))
-    if not (wanted.by_hand or wanted.force) and _window_is_due(spec, status, now):
+        state = replace(state, paused_until=None)
+    if wanted.by_hand:
+        state = replace(state, postponed_until=None)
+    status = replace(status, renewal_state=state)
+    asks = wanted.asks and not (wanted.by_hand or wanted.force)
+    if asks and _window_is_due(spec, status, now):
         return Plan(spec, (AskRenewalInfo("its CA is asked for the renewal window"),))
     decision = decide(spec, status, now, min(wanted.interval or timedelta(0), LONGEST_INTERVAL))
     why = decision.why if decision.due else _other_reason(wanted, status.live, now)

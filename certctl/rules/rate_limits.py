@@ -199,16 +199,36 @@ def still_counted(asked: Iterable[LedgerEntry], now: datetime, most: int) -> lis
     return found[::-1]
 
 
+def counted_towards(
+    limits: Sequence[Limit], asked: LedgerEntry, domain: RegisteredDomain
+) -> list[tuple[Limit, str]]:
+    """Return the limits that an entry counts towards, each with the subject."""
+    return [
+        (limit, subject)
+        for limit in limits
+        if limit.action is asked.action and not _is_exempt(limit, asked)
+        for subject in _subjects(limit, asked, domain)
+    ]
+
+
+def usage_of(
+    limits: Sequence[Limit], past: Iterable[LedgerEntry], now: datetime, domain: RegisteredDomain
+) -> dict[tuple[Limit, str], float]:
+    """Return how much of each limit is used now, for each subject with any; not rounded."""
+    return {
+        (limit, subject): _used(limit, times, now)
+        for (limit, subject), times in _times(limits, past, domain).items()
+    }
+
+
 def _times(
     limits: Sequence[Limit], asked: Iterable[LedgerEntry], domain: RegisteredDomain
 ) -> Mapping[tuple[Limit, str], list[datetime]]:
     """Return the times of the entries that count, by limit and subject."""
     found: defaultdict[tuple[Limit, str], list[datetime]] = defaultdict(list)
     for each in asked:
-        for limit in limits:
-            if limit.action is each.action and not _is_exempt(limit, each):
-                for subject in _subjects(limit, each, domain):
-                    found[limit, subject].append(each.at)
+        for key in counted_towards(limits, each, domain):
+            found[key].append(each.at)
     return found
 
 
@@ -237,14 +257,19 @@ def _subjects(limit: Limit, asked: LedgerEntry, domain: RegisteredDomain) -> Ite
 
 def _usage(limit: Limit, subject: str, times: Sequence[datetime], now: datetime) -> Usage:
     refill = limit.count / limit.window.total_seconds()
+    used = _used(limit, times, now)
+    too_many = used - (limit.count - 1)
+    available_at = now + timedelta(seconds=too_many / refill) if too_many > 1e-9 else None
+    return Usage(limit, subject, math.ceil(used - 1e-9), available_at)
+
+
+def _used(limit: Limit, times: Sequence[datetime], now: datetime) -> float:
+    refill = limit.count / limit.window.total_seconds()
     used, last = 0.0, now
     for time in sorted(times):
         used = max(used - (time - last).total_seconds() * refill, 0.0) if time > last else used
         used, last = used + 1, time
-    used = max(used - (now - last).total_seconds() * refill, 0.0) if times else 0.0
-    too_many = used - (limit.count - 1)
-    available_at = now + timedelta(seconds=too_many / refill) if too_many > 1e-9 else None
-    return Usage(limit, subject, math.ceil(used - 1e-9), available_at)
+    return max(used - (now - last).total_seconds() * refill, 0.0) if times else 0.0
 
 
 def _duration(window: timedelta) -> str:

@@ -38,6 +38,7 @@ def believed_renewal_state(
         renewed_by_ari=believed(renewal_state.renewed_by_ari, now),
         requested=believed(renewal_state.requested, now),
         paused_until=_believed_pause(renewal_state.paused_until, version, now),
+        postponed_until=None if in_future(saved_at, now) else renewal_state.postponed_until,
     )
 
 

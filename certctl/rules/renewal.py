@@ -45,6 +45,8 @@ lifetime is only seconds.
 LONGEST_INTERVAL = timedelta(days=1)
 """A longer interval between runs of `renew` does not make a certificate due any earlier."""
 
+POSTPONED = "the rate limits of its CA leave room for it then"
+
 STOPPED = "renewal is turned off (autorenew = false)"
 
 SHORT_LIVED = timedelta(days=10)
@@ -162,14 +164,17 @@ def decide(
     expired, revoked, damaged files, issued while the clock was ahead, requested by hand without
     success yet, paused after a rollback, spec and request differ, withdrawn by the CA, the window
     suggested by the CA (ARI, RFC 9773), then the fallback schedule: a third of the lifetime is
-    left, or half of a lifetime below ten days.
+    left, or half of a lifetime below ten days. What is postponed waits where there is no
+    certificate, and where spec and request differ, unless the live one is near its expiry.
     """
     # A version whose deployment is pending counts as the current one.
     live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
     if not spec.autorenew:
         return RenewalDecision(False, None, "stopped", STOPPED)
+    postponed = _postponed(renewal_state, now)
     if live is None:
-        return RenewalDecision(True, now, "missing", "there is no certificate yet")
+        missing = RenewalDecision(True, now, "missing", "there is no certificate yet")
+        return postponed or missing
     unusable = _unusable(live, status, now)
     if unusable is not None:
         return RenewalDecision(True, now, *unusable)
@@ -180,6 +185,8 @@ def decide(
             False, renewal_state.paused_until, "paused", "the pause after a rollback is over"
         )
     changed = differences_from(spec, live)
+    if changed and postponed and not is_near_expiry(live, now):
+        return postponed
     if changed:
         why = "its specification has changed: " + "; ".join(changed)
         return RenewalDecision(True, now, "changed", why)
@@ -188,6 +195,24 @@ def decide(
         for each in live.parts
     ]
     return min(decisions, key=lambda each: (not each.due, each.at or now))
+
+
+def _postponed(state: RenewalState, now: datetime) -> RenewalDecision | None:
+    """Return the decision to wait for room in the CA's rate limits; None if nothing waits."""
+    until = state.postponed_until
+    if until is None or until <= now:
+        return None
+    return RenewalDecision(False, until, "postponed", POSTPONED)
+
+
+def urgency(status: CertificateStatus, now: datetime) -> tuple[int, datetime]:
+    """Return a key by which the most urgent certificate sorts first: those near their expiry, then
+    those of which nothing is served yet, then the others, each in the order of their expiry.
+    """
+    live = status.live
+    if live is None:
+        return 1, now
+    return (0 if is_near_expiry(live, now) else 2), live.not_after
 
 
 def is_ahead(version: Version, now: datetime) -> bool:
@@ -347,6 +372,7 @@ def after_success(
         ari=(),
         paused_until=None,
         requested=None,
+        postponed_until=None,
         renewed_by_ari=now if by_ari else renewal_state.renewed_by_ari,
     )
 

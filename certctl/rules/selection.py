@@ -29,6 +29,7 @@ PROPERTIES = (
     "ca",
     "challenge",
     "dns_provider",
+    "group",
     "issuer",
     "key_type",
     "managed_by",

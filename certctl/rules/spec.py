@@ -51,7 +51,8 @@ _PLACES = (
     ("challenge.webroots", "challenge.directory"),
     ("challenge.directory", "challenge.webroots"),
 )
-_ABOUT = ("managed_by", "origin")
+_ABOUT = ("managed_by", "applied", "origin")
+_GROUPS = "groups"
 """What a spec file says about itself; these are no settings."""
 
 _DNS_WRITERS = {"challenge.dns_provider", "challenge.dns_credentials"}
@@ -94,7 +95,8 @@ def from_table(
         message = f"{where}: {error.message}"
         raise ConfigurationError(message, hint=error.hint, name=name, code=error.code) from None
     try:
-        managed_by, origin = (_text(rest.pop(key, None), key, where) for key in _ABOUT)
+        about = {key: _text(rest.pop(key, None), key, where) for key in _ABOUT}
+        groups = _groups(rest.pop(_GROUPS, []), where)
         chosen = read_choices(rest, settings.table, where, renamed=renamed)
     except ConfigurationError as error:
         error.name = name
@@ -106,8 +108,10 @@ def from_table(
         name=name,
         identifiers=identifiers,
         common_name=_common_name(name, like.common_name, identifiers),
-        managed_by=managed_by,
-        origin=origin,
+        managed_by=about["managed_by"],
+        groups=groups,
+        applied=about["applied"],
+        origin=about["origin"],
     )
 
 
@@ -115,7 +119,8 @@ def to_table(spec: CertificateSpec) -> dict[str, Value]:
     """Return the contents of the spec file by dotted key: `version`, `names`, where the spec comes
     from if that is known, and the choices.
     """
-    about = {key: getattr(spec, key) for key in _ABOUT}
+    about: dict[str, Value] = {key: getattr(spec, key) for key in _ABOUT}
+    about[_GROUPS] = spec.groups or None
     two = isinstance(spec.chosen.get(_KEY_TYPE), tuple)
     return {
         "version": FORMAT if two else _OLDEST,
@@ -129,6 +134,14 @@ def _text(value: object, key: str, where: str) -> str | None:
     if value is not None and not (isinstance(value, str) and value):
         raise ConfigurationError(f"{where}: {key} must be a text", hint="Correct it, or remove it.")
     return value
+
+
+def _groups(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        raise ConfigurationError(
+            f"{where}: groups must be a list of texts", hint="Correct it, or remove it."
+        )
+    return tuple(value)
 
 
 def with_current_keys(
@@ -338,6 +351,8 @@ def resolve(
         chosen=dict(chosen),
         common_name=_common_name(name, effective.text("common_name"), identifiers),
         managed_by=None,
+        groups=(),
+        applied=None,
         origin=None,
     )
 

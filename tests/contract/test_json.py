@@ -84,6 +84,7 @@ DETAILS: Shape = {
     "key_group": str | None,
     "key_mode": str | None,
     "managed_by": str | None,
+    "groups": list,
     "origin": str | None,
     "versions": list,
 }
@@ -141,6 +142,45 @@ OUTCOME: Shape = {
     "error": dict | None,
 }
 
+PLAN: Shape = {
+    "owner": str | None,
+    "at": str,
+    "to_do": int,
+    "counts": dict,
+    "certificates": list,
+    "cas": list,
+    "left_over": list,
+}
+
+PLANNED: Shape = {
+    "name": str,
+    "action": str,
+    "why": str,
+    "names": list,
+    "ca": str | None,
+    "groups": list,
+    "steps": list,
+    "differences": list,
+    "edited": bool,
+    "at": str | None,
+    "renews_at": str | None,
+    "version": int | None,
+    "served_until": str | None,
+    "not_served": list,
+    "error": dict | None,
+}
+
+PLANNED_CA: Shape = {"ca": str, "now": int, "later": int, "last": str | None, "limits": list}
+
+PLANNED_EVENT: Shape = {
+    "at": str,
+    "name": str,
+    "action": str,
+    "why": str,
+    "ca": str,
+    "expected": bool,
+}
+
 CHECK: Shape = {
     "state": str,
     "certificates": int,
@@ -171,7 +211,7 @@ SCHEDULE: Shape = {
     "external": bool,
 }
 
-UNCONFIGURED = {"completion", "demo", "dev-ca", "help"}
+UNCONFIGURED = {"completion", "demo", "dev-ca", "help", "schema"}
 """Commands that no setting of certctl.toml is for."""
 
 
@@ -195,7 +235,8 @@ def document(finished: Finished) -> Any:
     assert found["exit_code"] == finished.exit_status
     plugin = found["command"] == "check"
     partial = "error" if plugin else "partial"
-    assert found["status"] == {0: "success", 3: partial}.get(finished.exit_status, "error")
+    words = {0: "success", 3: partial, 7: "success"}
+    assert found["status"] == words.get(finished.exit_status, "error")
     assert finished.stdout.endswith("}\n")
     assert [problem for each in found["errors"] for problem in departures(each, ERROR)] == []
     return found
@@ -307,6 +348,30 @@ def test_the_outcome_of_a_certificate_that_was_issued_but_not_deployed(tmp_path:
     assert outcome["deploy"]["error"]["code"] == "deploy.failed"
 
 
+def test_a_plan(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example", chosen={"key_type": "rsa-2048"})
+    file = tmp_path / "desired.toml"
+    file.write_text('owner = "web"\n[certificate."a.example"]\nca = "letsencrypt"\n')
+
+    found = document(certctl("plan", str(file), "--json", home=tmp_path))
+
+    (planned,) = found["data"]["certificates"]
+    assert (found["command"], found["status"], found["exit_code"]) == ("plan", "success", 7)
+    assert departures(found["data"], PLAN) == []
+    assert departures(planned, PLANNED) == []
+    assert [departures(each, PLANNED_CA) for each in found["data"]["cas"]] == [[]]
+    assert {each["setting"] for each in planned["differences"]} == {"ca", "key_type", "managed_by"}
+
+
+def test_a_calendar(tmp_path: Path) -> None:
+    add_certificate(tmp_path, "a.example", age=timedelta(days=50))
+
+    data = document(certctl("plan", "--until", "30d", "--json", home=tmp_path))["data"]
+
+    assert departures(data, {"seconds": int, "events": list}) == []
+    assert [departures(each, PLANNED_EVENT) for each in data["events"]] == [[]]
+
+
 def test_a_check_has_the_exit_code_of_a_plugin(tmp_path: Path) -> None:
     add_certificate(tmp_path, "a.example", age=timedelta(days=70))
 
@@ -406,6 +471,7 @@ def test_an_unreadable_configuration_is_a_document_of_every_command(
         "report": [],
         "schedule": ["show"],
         "snippet": ["nginx", "a.example"],
+        "apply": ["desired.toml"],
     }.get(command, ["a.example"])
 
     found = document(certctl(command, *rest, "--json", home=tmp_path))

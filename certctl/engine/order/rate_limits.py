@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 
 from certctl.ca.directories import label
 from certctl.ca.documented_limits import documented_limits, registered_domains
@@ -17,6 +18,7 @@ from certctl.model.errors import CertctlError, StoreError
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.rate_limits import Usage, order_for, overruns, usages, usages_for
+from certctl.rules.spread import spread
 
 _MAX_WARNINGS = 5
 """Warnings for each CA; a run with thousands of names could exceed as many limits."""
@@ -53,6 +55,36 @@ def usage_for(spec: CertificateSpec, status: CertificateStatus, run: Run) -> lis
     now = run.services.clock.now()
     order = order_for(spec, status, now)
     return usages_for(limits, _ledger(account, run), order, now, registered_domains())
+
+
+def times_for_orders(
+    wanted: Sequence[tuple[CertificateSpec, tuple[LedgerEntry, ...]]], run: Run
+) -> list[datetime]:
+    """Return when the orders of each certificate can be placed without exceeding a known limit of
+    its CA. The first is the most urgent.
+    """
+    now = run.services.clock.now()
+    times = [max([now, *(each.at for each in asked)]) for _, asked in wanted]
+    by_account: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for number, (spec, _) in enumerate(wanted):
+        if documented_limits(spec.ca).limits:
+            by_account[spec.ca, spec.account].append(number)
+    for (ca, account), numbers in by_account.items():
+        limits, past = documented_limits(ca).limits, ledger_of(ca, account, run)
+        orders = [wanted[each][1] for each in numbers]
+        found = spread(limits, past, orders, now, registered_domains())
+        for number, time in zip(numbers, found, strict=True):
+            times[number] = time
+    return times
+
+
+def ledger_of(ca: str, chosen: str | None, run: Run) -> Sequence[LedgerEntry]:
+    """Return what was asked of a CA for the account that would be used; empty if there is none."""
+    try:
+        account = choose_account(run, ca, chosen)
+    except CertctlError:
+        return ()  # each order will report the error
+    return () if account is None else _ledger(account, run)
 
 
 def _warn(ca: str, wanted_account: str | None, orders: Sequence[LedgerEntry], run: Run) -> None:

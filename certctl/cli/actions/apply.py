@@ -1,0 +1,44 @@
+"""What `certctl apply` does."""
+
+from __future__ import annotations
+
+from certctl.cli.desired import forecast_of
+from certctl.cli.invocation import Invocation
+from certctl.cli.reports import report_lines, require_confirmation
+from certctl.cli.session import open_run
+from certctl.operations.apply import apply
+from certctl.operations.plan import Forecast
+from certctl.output.certificates import report_result
+from certctl.output.document import Result
+from certctl.output.plan import forecast_lines, forecast_object
+from certctl.output.times import Times
+
+
+def run(invocation: Invocation, source: str, prune: bool, prune_limit: int | None) -> Result:
+    """Make all certificates as a desired state says."""
+    output = invocation.output
+    with open_run(invocation) as run:
+        forecast = forecast_of(invocation, source, run, prune, prune_limit)
+        if forecast.to_do:
+            _agree(invocation, forecast)
+        report = apply(forecast, run)
+        lines = report_lines(report, run, invocation, everything=output.terminal)
+        if not forecast.to_do and not report.all_errors:
+            lines = ["Nothing has to be done."] if output.terminal else []
+        result = report_result(report, lines)
+        return Result(
+            {**result.data, "plan": forecast_object(forecast)},
+            result.lines,
+            result.errors,
+            result.exit_status,
+        )
+
+
+def _agree(invocation: Invocation, forecast: Forecast) -> None:
+    """Show the plan, and return if the user agrees to it, or did so with `--yes`."""
+    output = invocation.output
+    asks = invocation.interactive and not invocation.yes
+    if asks or not output.quiet:
+        times = Times(local=output.terminal)
+        output.show(forecast_lines(forecast, times, everything=not output.terminal))
+    require_confirmation(invocation, "Do this?", None)
