@@ -148,11 +148,12 @@ def _checked(tree: Tree, client: FoundClient, owner: int | None) -> FoundClient:
 
 
 def _owned(tree: Tree, home: str, owner: int | None, found: FoundCertificate) -> FoundCertificate:
-    """Return the certificate with the directory that belongs to another user: the home, or the one
-    with its files.
+    """Return the certificate with the directory that belongs to another user: the one with the home
+    and its files, or the one with its files alone.
     """
     if owner is not None:
-        return replace(found, owner=owner, owned=home)
+        directories = [PurePosixPath(each).parent.as_posix() for each in found.files.paths]
+        return replace(found, owner=owner, owned=os.path.commonpath([home, *directories]))
     for path in found.files.paths:
         directory = PurePosixPath(path).parent.as_posix()
         if (user := _owner(tree, directory)) is not None:

@@ -194,6 +194,7 @@ class Draft:
     by_name: bool = False
     archive: str | None = None
     csr: bytes | None = None
+    within: str | None = None
 
     def ask(self, message: str, option: str) -> None:
         """Add a question."""
@@ -245,6 +246,7 @@ class Draft:
             by_name=self.by_name and pair.why is None,
             archive=self.archive,
             csr=self.csr,
+            within=self.within or self.home,
         )
 
     def _check_ca(self) -> None:

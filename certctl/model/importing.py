@@ -90,7 +90,8 @@ class FoundCertificate:
     validated, None if the client does not record it. `accounts` has the URLs of the accounts that
     may have ordered it; `key_file` is the account's key where no URL is recorded. `why` says why
     it is not moved; with `by_name` it is moved if it is named. `owner` is the user other than root
-    to whom the directory `owned` belongs, which has the client's files.
+    to whom the directory `owned` belongs, which has the client's files. No link of its files leads
+    out of `within`. `new_name` is what certctl is to call it, if not `name`.
     """
 
     client: str
@@ -98,6 +99,8 @@ class FoundCertificate:
     home: str
     files: FoundFiles
     readiness: Readiness
+    within: str | None = None
+    new_name: str | None = None
     conf: str | None = None
     stop: StopRenewal | None = None
     lock: str | None = None
@@ -229,7 +232,7 @@ class ImportRecord:
 
     `certificate` is certctl's name, `name` the other client's. `stop` is how the client is kept
     from renewing it, None if it does not; `lock` is the client's own lock, and `lineage` the
-    directory that hooks know. `files` are the client's files and
+    directory that hooks know. `files` are the client's files, below `within` if not `home`, and
     `taken_sha256` is the digest of the certificate that was taken over; `given_back` is the number
     under which the newest one goes back. Files below `owned` belong to the user `owner`, and are
     changed with the permissions of that user.
@@ -254,10 +257,12 @@ class ImportRecord:
     given_back: str | None = None
     owner: int | None = None
     owned: str | None = None
+    within: str | None = None
 
     def acting(self, path: str | None) -> int | None:
         """Return the user as whom a file is changed; None for root."""
-        below = self.owned is not None and path is not None and path.startswith(f"{self.owned}/")
+        owned = None if self.owned is None else f"{self.owned.rstrip('/')}/"
+        below = owned is not None and path is not None and path.startswith(owned)
         return self.owner if below else None
 
 

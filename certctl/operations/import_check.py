@@ -31,11 +31,14 @@ _SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Checked:
-    """What a CA says of an account or a certificate; `problem` if that is a reason to hesitate."""
+    """What a CA says of an account or a certificate; `problem` if that is a reason to hesitate, and
+    `unknown` if nobody could be asked.
+    """
 
     subject: str
     text: str
     problem: bool = False
+    unknown: bool = False
 
 
 def check(machine: FoundMachine, run: Run, ca_bundle: str | None) -> list[Checked]:
@@ -107,7 +110,7 @@ def _check_revocation(
     try:
         state = _revocation(found, run, ca_bundle, lists)
     except CertctlError as error:
-        return Checked(found.name, f"whether it is revoked is unknown: {error.message}")
+        return Checked(found.name, f"whether it is revoked: {error.message}", unknown=True)
     if state.revoked_at is None:
         return Checked(found.name, f"not revoked as of {state.as_of:%Y-%m-%d %H:%M} UTC")
     why = f" ({state.reason})" if state.reason else ""

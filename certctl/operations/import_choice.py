@@ -22,7 +22,7 @@ from certctl.model.importing import (
     Readiness,
 )
 from certctl.model.lazy_dataclass import dataclass
-from certctl.model.text import quoted
+from certctl.model.text import MESSAGE, printable, quoted
 from certctl.model.values import Value
 from certctl.rules.option import Option
 from certctl.rules.settings import Settings, check
@@ -151,13 +151,28 @@ def _asked(client: FoundClient, machine: FoundMachine, table: Mapping[str, Optio
             replace(
                 each,
                 options={key: each.options[key] for key in each.options if key not in unusable},
-                questions=questions,
-                notes=tuple(notes),
-                why=why,
+                questions=tuple(
+                    Question(_said(one.message), _said(one.option), one.setting)
+                    for one in questions
+                ),
+                notes=tuple(_said(one) for one in notes),
+                why=why and _said(why),
                 readiness=Readiness.NOT_MOVED if why is not None else readiness,
             )
         )
-    return replace(client, certificates=tuple(certificates))
+    return replace(
+        client,
+        certificates=tuple(certificates),
+        problems=tuple(_said(each) for each in client.problems),
+        notes=tuple(_said(each) for each in client.notes),
+        keep=tuple(_said(each) for each in client.keep),
+        untrusted=client.untrusted and _said(client.untrusted),
+    )
+
+
+def _said(text: str) -> str:
+    """Return a text with words of the client's files as one line that can be printed."""
+    return printable(text, MESSAGE)
 
 
 def _unusable(options: Mapping[str, Value], table: Mapping[str, Option]) -> dict[str, Question]:

@@ -24,7 +24,11 @@ from certctl.rules.spec import merge_choices, resolve
 
 
 def free_name(found: FoundCertificate, run: Run) -> str:
-    """Return the name for certctl: the client's, or one made from its first name."""
+    """Return the name for certctl: the one that was given, the client's, or one made from its first
+    name. Raises `UsageError` for one that cannot be a name.
+    """
+    if found.new_name is not None:
+        return certificate_name(found.new_name)
     try:
         return certificate_name(found.name)
     except UsageError:

@@ -129,7 +129,7 @@ def _held(found: FoundCertificate, run: Run) -> Held:
     if held.saved is not None or run.services.machine.imports.find(name) is not None:
         raise UsageError(
             f"certctl has a certificate named {name} already; it is left alone",
-            hint=f"See it with: certctl show {name}",
+            hint=f"See it with: certctl show {name}; or give this one another name: --name NAME",
             name=name,
             code="import.exists",
         )
@@ -157,6 +157,7 @@ def _record(
         account_key_file=found.account_key_file,
         owner=found.owner,
         owned=found.owned,
+        within=found.within,
     )
 
 
@@ -165,7 +166,7 @@ def _require_unchanged(found: FoundCertificate, record: ImportRecord) -> None:
     makes it renew it is not where it was; its lock is held now.
     """
     with acting_as(found.owner):
-        pair = read_pair(Tree(Path("/")), found.files, found.home)
+        pair = read_pair(Tree(Path("/")), found.files, found.within or found.home)
     same = found.facts is not None and pair.facts is not None
     if record.stop is not None:
         with acting_as(record.acting(record.stop.path)):
@@ -211,7 +212,7 @@ def _hand_over(
 def _material(record: ImportRecord) -> Material:
     """Return the certificate from the client's files. Raises `StoreError`."""
     with acting_as(record.owner):
-        pair = read_pair(Tree(Path("/")), record.files, record.home)
+        pair = read_pair(Tree(Path("/")), record.files, record.within or record.home)
     if pair.material is None or pair.why is not None:
         raise StoreError(f"{record.name} cannot be read: {pair.why}")
     return pair.material

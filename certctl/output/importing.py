@@ -70,11 +70,10 @@ def machine_result(
     taken = {(each.client, each.name, each.home) for each in imported}
     lines: list[object] = []
     for client in machine.clients:
-        lines += _client_lines(client, machine, times)
+        lines += _client_lines(client, machine, times, taken)
     lines += _reader_lines(machine)
     lines += [
-        Paragraph(f"{'problem' if each.problem else 'ok':<7}  {each.subject}: {each.text}")
-        for each in checked or ()
+        Paragraph(f"{_label(each):<7}  {each.subject}: {each.text}") for each in checked or ()
     ]
     if not machine.clients:
         lines.append("No other ACME client was found.")
@@ -83,13 +82,26 @@ def machine_result(
     data = machine_object(machine, taken)
     if checked is not None:
         data["checked"] = [
-            {"subject": each.subject, "text": each.text, "problem": each.problem}
+            {
+                "subject": each.subject,
+                "text": each.text,
+                "problem": each.problem,
+                "unknown": each.unknown,
+            }
             for each in checked
         ]
     return Result(data, lines)
 
 
-def _client_lines(client: FoundClient, machine: FoundMachine, times: Times) -> list[object]:
+def _label(checked: Checked) -> str:
+    if checked.unknown:
+        return "unknown"
+    return "problem" if checked.problem else "ok"
+
+
+def _client_lines(
+    client: FoundClient, machine: FoundMachine, times: Times, taken: set[tuple[str, str, str]]
+) -> list[object]:
     runs = [each for each in machine.schedules if each.client == client.client]
     version = f" {client.version}" if client.version else ""
     counts = (
@@ -102,10 +114,17 @@ def _client_lines(client: FoundClient, machine: FoundMachine, times: Times) -> l
             f" {_schedules_text(runs) or 'nothing was found that runs it'}."
         )
     ]
+    imported = [each for each in client.certificates if _place(each) in taken]
     for state in Readiness:
         some = [each for each in client.certificates if each.readiness is state]
+        some = [each for each in some if each not in imported]
         if some:
             lines += _state_lines(state, some, times)
+    if imported:
+        lines.append(f"  {'imported':<11}{len(imported):>3}")
+        names = ", ".join(each.name for each in imported[:_SHOWN])
+        more = f" and {len(imported) - _SHOWN} more" if len(imported) > _SHOWN else ""
+        lines.append(Paragraph(f"    {names}{more}: renewed by certctl (certctl import --status)"))
     running = [each for each in client.hooks if each.runs]
     if client.hooks:
         skipped = len(client.hooks) - len(running)
@@ -120,6 +139,10 @@ def _client_lines(client: FoundClient, machine: FoundMachine, times: Times) -> l
             Paragraph(f"  keep         {', '.join(client.keep)}: web servers include them")
         )
     return [*lines, ""]
+
+
+def _place(found: FoundCertificate) -> tuple[str, str, str]:
+    return found.client, found.name, found.home
 
 
 def _state_lines(state: Readiness, some: Sequence[FoundCertificate], times: Times) -> list[object]:
@@ -183,7 +206,7 @@ def machine_object(
         "certificates": [
             {
                 **certificate_object(each, machine),
-                "imported": (each.client, each.name, each.home) in (taken or set()),
+                "imported": _place(each) in (taken or set()),
             }
             for client in machine.clients
             for each in client.certificates
@@ -322,14 +345,15 @@ def taken_object(taken: Taken) -> dict[str, Json]:
     return {"name": taken.certificate, "steps": steps}
 
 
-def rest_lines(machine: FoundMachine) -> list[str]:
+def rest_lines(machine: FoundMachine, imported: Sequence[ImportRecord]) -> list[str]:
     """Return how many certificates `--all` leaves with their clients."""
+    taken = {(each.client, each.name, each.home) for each in imported}
     left = [
         each.readiness
         for client in machine.clients
         if not client.report_only
         for each in client.certificates
-        if each.readiness is not Readiness.READY
+        if each.readiness is not Readiness.READY and _place(each) not in taken
     ]
     counts = [(state, left.count(state)) for state in (Readiness.TO_SETTLE, Readiness.NOT_MOVED)]
     text = ", ".join(f"{number} {state.value}" for state, number in counts if number)

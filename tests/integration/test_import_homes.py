@@ -283,3 +283,78 @@ def test_the_files_of_a_machine_without_another_client_are_no_error(
     found = certctl("import", "--root", str(tmp_path / "machine"), home=home)
 
     assert (found.exit_status, found.stdout) == (0, "No other ACME client was found.\n")
+
+
+@pytest.fixture
+def debians(tmp_path: Path) -> tuple[Path, Path]:
+    """dehydrated as Debian has it: its configuration in one directory, all else in another."""
+    config, base = tmp_path / "etc/dehydrated", tmp_path / "var/lib/dehydrated"
+    base.parent.mkdir(parents=True)
+    config.mkdir(parents=True)
+    machine = unpack("dehydrated0.7.0-debian", tmp_path / "machine")
+    shutil.copytree(machine / "var/lib/dehydrated", base, symlinks=True)
+    (config / "config").write_text(
+        f"BASEDIR={base}\nDOMAINS_TXT={config}/domains.txt\nWELLKNOWN={tmp_path}\n"
+    )
+    (config / "domains.txt").write_text("sa.example.org\n")
+    return config, base
+
+
+def test_a_certificate_of_debians_dehydrated_goes_over_and_back(
+    home: Path, debians: tuple[Path, Path]
+) -> None:
+    before = [contents(each) for each in debians]
+    config, base = debians
+    name = "sa.example.org"
+
+    taken = certctl("import", name, "--from", str(config), "--yes", home=home)
+
+    assert (taken.exit_status, taken.stderr) == (0, "")
+    assert (config / "domains.txt").read_text() == f"#imported {name}\n"
+    link = base / "certs" / name / "fullchain.pem"
+    assert link.readlink() == home / "live" / name / "fullchain.pem"
+    undone = certctl("import", "--undo", name, "--yes", home=home)
+    assert (undone.exit_status, undone.stderr) == (0, "")
+    assert [contents(each) for each in debians] == before
+
+
+def test_a_certificate_of_acme_sh_in_a_directory_of_its_own_goes_over_and_back(
+    home: Path, tmp_path: Path
+) -> None:
+    acme, certs = unpack("acmesh3.1", tmp_path / "machine") / "root/.acme.sh", tmp_path / "certs"
+    certs.mkdir()
+    (acme / "sa.example.org_ecc").rename(certs / "sa.example.org_ecc")
+    with (acme / "account.conf").open("a") as conf:
+        conf.write(f"CERT_HOME='{certs}'\n")
+    before = contents(acme), contents(certs)
+
+    arguments = ("sa.example.org", "--from", str(acme), "--standalone", "--yes")
+    taken = certctl("import", *arguments, home=home)
+
+    assert (taken.exit_status, taken.stderr) == (0, "")
+    link = certs / "sa.example.org_ecc/fullchain.cer"
+    assert link.readlink() == home / "live/sa.example.org/fullchain.pem"
+    undone = certctl("import", "--undo", "sa.example.org", "--yes", home=home)
+    assert (undone.exit_status, undone.stderr) == (0, "")
+    assert (contents(acme), contents(certs)) == before
+
+
+def test_a_second_certificate_of_one_name_gets_another_one(
+    home: Path, debians: tuple[Path, Path], tmp_path: Path
+) -> None:
+    acme = unpack("acmesh3.1", tmp_path / "other") / "root/.acme.sh"
+    name = "sa.example.org"
+    first = certctl("import", name, "--from", str(acme), "--standalone", "--yes", home=home)
+    second = ("import", name, "--from", str(debians[0]), "--yes")
+
+    refused = certctl(*second, home=home)
+    taken = certctl(*second, "--name", "second", home=home)
+    looked = certctl("import", "--from", str(debians[0]), home=home)
+
+    assert (first.exit_status, refused.exit_status) == (0, 2)
+    assert "--name NAME" in refused.stderr
+    assert (taken.exit_status, taken.stderr) == (0, "")
+    assert (home / "certificates/second.toml").exists()
+    assert f"    {name}: renewed by certctl (certctl import --status)" in looked.stdout
+    undone = certctl("import", "--undo", "second", name, "--yes", home=home)
+    assert (undone.exit_status, undone.stderr) == (0, "")

@@ -320,6 +320,7 @@ def test_a_check_asks_the_ca_for_the_accounts_and_tries_each_way_of_validation_o
         "subject": "standalone: checked.example.test and 1 more",
         "text": f"a dry run validated its names at {host}, and was abandoned there",
         "problem": False,
+        "unknown": False,
     }
     assert (hooked["subject"], hooked["problem"]) == (
         "http-hook (certbot protocol): hooked.example.test",

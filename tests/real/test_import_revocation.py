@@ -217,7 +217,7 @@ def test_a_check_says_unknown_where_nobody_can_be_asked(tmp_path: Path, issuer: 
     ]
 
     assert texts[0].endswith(
-        "is unknown: it names neither a list of revoked ones nor an OCSP responder"
+        "whether it is revoked: it names neither a list of revoked ones nor an OCSP responder"
     )
     assert "http://127.0.0.1:1/list: Connection refused; http://127.0.0.1:1/ocsp:" in texts[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from certctl.engine.run import Run
 from certctl.inspection.import_findings import broken_paths
 from certctl.inspection.scheduled import INSTALL, MachineContext, is_renewed
 from certctl.model.errors import CertctlError, UsageError, worst
-from certctl.model.importing import FoundCertificate, FoundMachine
+from certctl.model.importing import FoundCertificate, FoundMachine, ImportRecord
 from certctl.model.text import escaped
 from certctl.operations import import_check, import_finish
 from certctl.operations.import_choice import (
@@ -51,12 +52,15 @@ def run(
     place: str | None,
     root: str | None,
     leave: Sequence[str],
+    new_name: str | None = None,
     **flags: bool,
 ) -> Result:
     """Show what other clients have, take certificates over, or give them back."""
     modes = {f"--{each}": flags[each] for each in ("undo", "status", "check", "finish")}
     everything = flags["everything"]
     _refuse_combinations(names, modes, everything=everything, root=root, leave=leave)
+    if new_name is not None and (len(names) != 1 or any(modes.values())):
+        raise UsageError("--name requires exactly one certificate to import")
     if flags["status"]:
         return _status(invocation)
     if flags["undo"]:
@@ -67,7 +71,8 @@ def run(
     if flags["finish"]:
         return _finish(invocation, where, leave)
     if names or everything:
-        return _take(invocation, names, where, history=flags["history"], as_root=flags["as_root"])
+        history, as_root = flags["history"], flags["as_root"]
+        return _take(invocation, names, where, new_name, history=history, as_root=as_root)
     return _look(invocation, machine_root, where, ask=flags["check"], as_root=flags["as_root"])
 
 
@@ -145,24 +150,30 @@ def _undo(invocation: Invocation, names: Sequence[str], *, everything: bool) -> 
 
 
 def _take(
-    invocation: Invocation, names: Sequence[str], place: str | None, *, history: bool, as_root: bool
+    invocation: Invocation,
+    names: Sequence[str],
+    place: str | None,
+    new_name: str | None,
+    *,
+    history: bool,
+    as_root: bool,
 ) -> Result:
     with open_run(invocation) as run:
         finish_interrupted(run)
         imports = run.services.machine.imports
-        again = {
-            each.name if each.name in names else each.certificate: each.certificate
-            for each in imports.all()
-            if {each.name, each.certificate, f"{each.client}:{each.name}"} & set(names)
-        }
-        new = [each for each in names if each not in again]
         machine = find_machine(Path("/"), place, run.services.settings.table)
         given = given_options(invocation)
         known = {(each.client, each.name, each.home) for each in imports.all()}
+        again = _imported(names, imports.all(), machine)
+        new = [each for each in names if each not in again]
         agreed = as_root or _agree_to_commands(invocation, machine, new)
         consent = _consent(invocation, as_root=agreed)
         chosen = choose(machine, new, given, consent) if new or not names else []
-        chosen = [each for each in chosen if (each.client, each.name, each.home) not in known]
+        chosen = [
+            replace(each, new_name=new_name)
+            for each in chosen
+            if (each.client, each.name, each.home) not in known
+        ]
         if chosen:
             _require_schedule(invocation, run)
             require_confirmation(invocation, _question(chosen, machine), None)
@@ -173,7 +184,29 @@ def _take(
             lambda found: take_over(found, machine, given, run, history=history),
             "imported",
         )
-        return _with_rest(result, chosen, again, [] if names else rest_lines(machine))
+        rest = [] if names else rest_lines(machine, imports.all())
+        return _with_rest(result, chosen, again, rest)
+
+
+def _imported(
+    names: Sequence[str], records: Sequence[ImportRecord], machine: FoundMachine
+) -> dict[str, str]:
+    """Return which of the names were imported already, with certctl's names. One that another
+    client has too, which was not imported, is not among them.
+    """
+    known = {(each.client, each.name, each.home) for each in records}
+    others = {
+        each.name
+        for client in machine.clients
+        for each in client.certificates
+        if (each.client, each.name, each.home) not in known
+    }
+    found: dict[str, str] = {}
+    for record in records:
+        own = {record.name, record.certificate} - others
+        for name in {*own, f"{record.client}:{record.name}"} & set(names):
+            found[name] = record.certificate
+    return found
 
 
 def _consent(invocation: Invocation, *, as_root: bool) -> Consent:

@@ -23,6 +23,12 @@ from certctl.engine.plugins import plugin_options
     ),
 )
 @click.argument("names", nargs=-1, metavar="[[CLIENT:]NAME...]")
+@click.option(
+    "--name",
+    "new_name",
+    metavar="NAME",
+    help="What certctl calls the certificate, if not as its client does.",
+)
 @click.option("--all", "everything", is_flag=True, help="Take over all that are ready.")
 @click.option(
     "--history",

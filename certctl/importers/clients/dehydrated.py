@@ -187,7 +187,7 @@ def _certificate(
     pair = read_pair(tree, files, directory)
     draft = Draft(NAME, name, home, files, pair, conf=config.values["DOMAINS_TXT"])
     own = _own_config(tree, config, name, draft)
-    draft.archive = directory
+    draft.archive = draft.within = directory
     draft.lock = f"{config.values['BASEDIR']}/lock"
     if name in listed:
         draft.stop = StopRenewal(config.values["DOMAINS_TXT"], line=" ".join(listed[name]))
