@@ -120,13 +120,14 @@ def directory_urls(texts: Sequence[str]) -> tuple[str, ...]:
         return urls
     known: dict[str, str] = {}
     for url in urls:
-        before = known.setdefault(_spelling(url), url)
-        if before is not url:
+        before = known.get(_spelling(url))
+        if before is not None:
             raise UsageError(
                 f"the CA {label(url)} is given twice",
                 hint=f"Give each CA once: --ca {as_typed(before)}",
                 code="usage.ca",
             )
+        known[_spelling(url)] = url
     kinds = {url: _standing(url) for url in urls}
     other = next((url for url in urls if kinds[url] != kinds[urls[0]]), None)
     if other is not None:

@@ -23,10 +23,14 @@ certificate is not valid yet.
 """
 
 
-def directory_findings(directory: Directory, ca: str, account: Account | None) -> Iterator[Finding]:
-    """Yield findings from a CA's directory, given the local account there, if any."""
+def directory_findings(
+    directory: Directory, ca: str, account: Account | None, *, needed: bool = False
+) -> Iterator[Finding]:
+    """Yield findings from a CA's directory, given the local account there, if any; `needed`: a
+    certificate has several CAs, and another one may take its place at any time.
+    """
     if account is None:
-        yield _without_account(ca, eab=directory.external_account_required)
+        yield _without_account(ca, eab=directory.external_account_required, needed=needed)
         return
     agreed, wanted = account.terms_of_service, directory.terms_of_service
     if agreed is not None and wanted is not None and agreed != wanted:
@@ -104,7 +108,7 @@ def unreachable(ca: str, error: AcmeError) -> Finding:
     )
 
 
-def _without_account(ca: str, *, eab: bool) -> Finding:
+def _without_account(ca: str, *, eab: bool, needed: bool) -> Finding:
     if eab:
         return Finding(
             "ca.eab",
@@ -112,6 +116,14 @@ def _without_account(ca: str, *, eab: bool) -> Finding:
             label(ca),
             "no account is registered yet, and the CA requires an external account binding",
             f"certctl register --ca {as_typed(ca)} --eab-kid KID --eab-hmac-key-file FILE",
+        )
+    if needed:
+        return Finding(
+            "ca.no_account",
+            Severity.WARNING,
+            label(ca),
+            "no account is registered yet, so that it cannot take the place of another CA",
+            f"certctl register --ca {as_typed(ca)}",
         )
     return Finding(
         "ca.no_account",

@@ -68,11 +68,9 @@ class Upkeep:
             by_hand=self.by_hand,
             interval=self.interval,
             refusal=None if force else refusal_of_untrusted(spec, held.live),
-            pending=held.pending,
-            order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
-            failed=held.failed,
             deploys_changes=self.deploys_changes,
         )
+        wanted = with_attempts(wanted, held, run)
         found = plan(wanted, held.status, run.services.clock.now())
         if found.step(AskRenewalInfo) is None or held.live is None:
             return found
@@ -80,6 +78,12 @@ class Upkeep:
 
         held.carry(ask_for_renewal_info(spec, held.live, held.renewal_state, run))
         return plan(wanted, held.status, run.services.clock.now())
+
+
+def with_attempts(wanted: Wanted, held: Held, run: Run) -> Wanted:
+    """Return what is wanted, with the orders in progress and the CAs that failed in this run."""
+    timeout = timedelta(seconds=run.services.settings.seconds("order_timeout"))
+    return replace(wanted, pending=held.pending, order_timeout=timeout, failed=dict(held.failed))
 
 
 def _keep(held: Held) -> None:

@@ -44,9 +44,10 @@ class CertificateView:
     `names` are those asked for, which the live version may not have. `failures` and
     `deploy_failures` count consecutive failures. `has_target`: something on this machine is told of
     a new version, or given a copy of it, or checked for it. `key_type` is that of the live version,
-    or the one asked for; of two, separated by a comma. Before `retry_at` nothing that failed is
-    tried again. `places` is what it is deployed to or checked at, such as `nginx`,
-    `copy /etc/app/key.pem` and `localhost:8443`.
+    or the one asked for; of two, separated by a comma. `ca` and `ca_url` are of the CA that issued
+    the live version if it is one of the certificate's, else of its first; `cas` are the URLs of
+    all, in their order. Before `retry_at` nothing that failed is tried again. `places` is what it
+    is deployed to or checked at, such as `nginx`, `copy /etc/app/key.pem` and `localhost:8443`.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
     `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
@@ -81,6 +82,17 @@ class CertificateView:
     key_type: str | None = None
     retry_at: datetime | None = None
     places: tuple[str, ...] = ()
+    cas: tuple[str, ...] = ()
+
+    @property
+    def first_ca(self) -> str:
+        """The directory URL of the CA that the next renewal asks first."""
+        return self.cas[0] if self.cas else self.ca_url
+
+    @property
+    def fallback(self) -> bool:
+        """Whether a CA issued the live version that is not the first of the certificate's."""
+        return self.ca_url != self.first_ca
 
     @property
     def failing(self) -> bool:
@@ -143,6 +155,7 @@ def to_saved(view: CertificateView) -> dict[str, object]:
         "groups": view.groups,
         "key_type": view.key_type,
         "places": view.places,
+        "cas": view.cas,
     }
 
 
@@ -180,6 +193,7 @@ def from_saved(
             groups=tuple(row["groups"]),
             key_type=row["key_type"],
             places=tuple(row["places"]),
+            cas=tuple(row["cas"]),
         )
         return view, datetime.fromisoformat(row["until"])
     except (KeyError, TypeError, ValueError):
@@ -220,11 +234,12 @@ def _view(
     spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
 ) -> CertificateView:
     live = status.live
+    ca = live.request.ca if live and live.request.ca in spec.cas else spec.ca
     return CertificateView(
         name=spec.name,
         state=_state(status, decision.due, decision.reason, now),
         names=tuple(each.value for each in spec.identifiers),
-        ca=label(spec.ca),
+        ca=label(ca),
         public=ca_kind(live.request.ca if live else spec.ca) == "public",
         live=_live(live) if live else None,
         seconds_left=(live.not_after - now).total_seconds() if live else None,
@@ -240,7 +255,7 @@ def _view(
         damage=status.damage,
         autorenew=spec.autorenew,
         has_target=_has_target(spec),
-        ca_url=spec.ca,
+        ca_url=ca,
         challenge=spec.challenge.method,
         dns_provider=spec.challenge.dns_provider,
         profile=spec.required_profile or spec.profile,
@@ -249,6 +264,7 @@ def _view(
         key_type=_key_type(spec, live),
         retry_at=_retry_at(status, now),
         places=_places(spec),
+        cas=spec.cas,
     )
 
 

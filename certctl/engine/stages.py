@@ -288,7 +288,7 @@ def _at_next_ca(
     found = item.change.plan(held, run) if order.spec.fallback_cas else None
     following = found.step(Order) if found is not None else None
     now, emit = run.services.clock.now(), run.services.emit
-    if found is not None and following is not None:
+    if found is not None and following is not None and following.asked.ca not in held.failed:
         asked = following.asked.ca
         emit(NextCa(item.name, now, asked, ca, error.code, error.message))
         if hooks.next_cas.setdefault((ca, asked), item.name) == item.name:

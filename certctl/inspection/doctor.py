@@ -20,13 +20,14 @@ from certctl.dns.caa import caa_findings
 from certctl.dns.dnssec import dnssec_findings
 from certctl.dns.hosts import Host, address_findings, look_up
 from certctl.dns.resolver import Resolver
+from certctl.dns.tlsa import tlsa_findings
 from certctl.engine.order.challenge_self_test import (
     ChallengeSelfTest,
     challenge_type,
     self_test_challenges,
 )
 from certctl.engine.run import Run
-from certctl.engine.specs import changed, find, load, new
+from certctl.engine.specs import at_ca, changed, find, load, new
 from certctl.inspection.certificate_findings import state_findings
 from certctl.inspection.deployment_findings import deployment_findings
 from certctl.inspection.doctor_cas import CaAccount, CaChecks
@@ -221,9 +222,14 @@ def _checks(
         _Check("", "the schedule", lambda: schedule_findings(context, existing, run)),
         _Check("", "the versions", version_findings),
     ]
-    for ca_account in dict.fromkeys(_ca_account(each.spec) for each in selected):
+    asked: dict[CaAccount, bool] = {}
+    for each in selected:
+        for ca in each.spec.cas:
+            ca_account = _ca_account(at_ca(run, each.spec, ca))
+            asked[ca_account] = asked.get(ca_account, False) or bool(each.spec.fallback_cas)
+    for ca_account, needed in asked.items():
         what = f"the CA {label(ca_account[0])}"
-        checks.append(_Check("", what, partial(cas.findings, ca_account)))
+        checks.append(_Check("", what, partial(cas.findings, ca_account, needed=needed)))
     for each in selected:
         check = partial(_names_findings, each.spec, cas, run, write=write)
         checks.append(_Check(each.spec.name, _NAMES, check))
@@ -249,21 +255,30 @@ def _names_findings(
     """
     challenge, endpoint = run.challenge(spec), run.endpoint(spec.ca, spec.ca_bundle)
     resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
-    yield from cas.profile(spec)
+    each_ca = [at_ca(run, spec, ca) for ca in spec.cas]
+    for asked in each_ca:
+        yield from cas.profile(asked)
     kind = challenge_type(challenge, run)
     hosts: dict[str, Host] = {}
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="doctor-names") as pool:
         if not kind.startswith("dns"):
             for host in pool.map(lambda each: _host(each, resolver), spec.identifiers):
                 hosts[host.name] = host
-        issuance = cas.issuance_request(spec, kind)
+        issuances = [cas.issuance_request(asked, kind) for asked in each_ca]
         named = [each for each in spec.identifiers if each.type is IdentifierType.DNS]
         bases = list(dict.fromkeys(each.base for each in named))
         for bogus in pool.map(lambda each: list(dnssec_findings(each, resolver)), bases):
             yield from bogus
-        if issuance is not None:
-            for found in pool.map(lambda each: caa_findings(each, issuance, resolver), named):
-                yield from found
+        for issuance in issuances:
+            if issuance is not None:
+                check = partial(caa_findings, request=issuance, resolver=resolver)
+                for found in pool.map(check, named):
+                    yield from found
+        if spec.fallback_cas:
+            ports = [443, *(each.port for each in spec.deploy.verify)]
+            of_ports = partial(tlsa_findings, ports=list(dict.fromkeys(ports)), resolver=resolver)
+            for pinned in pool.map(lambda each: list(of_ports(each)), bases):
+                yield from pinned
     public = ca_kind(spec.ca) != "private" and endpoint.http_port is None
     for host in hosts.values():
         yield from address_findings(host, public=public)
@@ -271,10 +286,11 @@ def _names_findings(
         return  # the content of its record is known only once the CA has sent the challenge
     write = challenge.method == "webroot" if write is None else write
     port = endpoint.tls_alpn_port if kind == ChallengeType.TLS_ALPN_01 else endpoint.http_port
-    account_url = (issuance.account_url if issuance is not None else None) or ""
+    first = issuances[0]
+    account_url = (first.account_url if first is not None else None) or ""
+    thumbprint = cas.thumbprint(each_ca[0])
     yield from self_test_challenges(
-        ChallengeSelfTest(spec, challenge, hosts, port, write, account_url, cas.thumbprint(spec)),
-        run,
+        ChallengeSelfTest(each_ca[0], challenge, hosts, port, write, account_url, thumbprint), run
     )
 
 

@@ -43,8 +43,10 @@ class CaChecks:
         self._guard = Lock()
         self._states: dict[tuple[str, str | None], _CaState] = {}
 
-    def findings(self, ca_account: CaAccount) -> Iterator[Finding]:
-        """Yield what is wrong with a CA, this machine's clock, and the account at the CA."""
+    def findings(self, ca_account: CaAccount, *, needed: bool = False) -> Iterator[Finding]:
+        """Yield what is wrong with a CA, this machine's clock, and the account at the CA; `needed`:
+        it must have been registered beforehand.
+        """
         ca, bundle, account_id = ca_account
         account = choose_account(self._run, ca, account_id)
         state = self._state(ca, bundle)
@@ -53,7 +55,7 @@ class CaChecks:
                 yield health.unreachable(ca, state.error)
             return
         yield from state.clock
-        yield from health.directory_findings(state.directory, ca, account)
+        yield from health.directory_findings(state.directory, ca, account, needed=needed)
         if account is not None:
             client = self._run.client(ca, bundle, account)
             yield from health.account_findings(client, account)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from certctl.ca.directories import label
 from certctl.engine.current import current_state_of
 from certctl.engine.order.rate_limits import usage_for
 from certctl.engine.run import Run
-from certctl.engine.specs import load, require
+from certctl.engine.specs import at_ca, load, require
 from certctl.model.certificate import RenewalDecision, RenewalState, Version
 from certctl.model.delivery import Deployment
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.ari import ari_state
+from certctl.rules.fallback_ca import asked_from
 from certctl.rules.rate_limits import Usage
 from certctl.rules.renewal import decide, interval_too_long, latest_renewal, renewal_time
 
@@ -64,8 +67,10 @@ def explain(run: Run, name: str) -> Explanation:
         Fact("revocation", each.requested, f"version {each.version} is to be revoked; not done yet")
         for each in status.renewal_state.revocations
     ]
+    facts += _ca_facts(spec, status, now)
     facts += _attempt_facts(status)
-    facts += [_limit_fact(each) for each in usage_for(spec, status, run)]
+    for ca in spec.cas:
+        facts += [_limit_fact(each) for each in usage_for(at_ca(run, spec, ca), status, run)]
     if history.runs:
         facts.append(Fact("last_run", history.runs[-1], "last unattended run of `renew`"))
     if history.interval is not None:
@@ -135,6 +140,31 @@ def _limit_fact(usage: Usage) -> Fact:
     if usage.available_at is not None:
         return Fact("limit", usage.available_at, f"{text}; more are possible from then on")
     return Fact("limit", None, text)
+
+
+def _ca_facts(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> list[Fact]:
+    """Return in which order several CAs are asked, from when the next one is, and what those said
+    that were not tried last.
+    """
+    if not spec.fallback_cas:
+        return []
+    order = ", then ".join(label(each) for each in spec.cas)
+    facts = [Fact("cas", None, f"its CAs in their order: {order}")]
+    if status.live is not None and spec.autorenew:
+        text = "the next CA is asked from then on, while those before it are out of service"
+        facts.append(Fact("next_ca", asked_from(spec, status, now), text))
+    state = status.renewal_state
+    for each in state.attempts:
+        error = each.last_error
+        if each.ca not in spec.cas or error is None or each == state.latest:
+            continue
+        if each.failures:
+            text = f"the last attempt at {label(each.ca)} failed: {error.message}"
+            facts.append(Fact("other_failed", error.at, text))
+        else:
+            text = f"{label(each.ca)} was out of service, so that another CA was asked: "
+            facts.append(Fact("passed_over", error.at, f"{text}{error.message}"))
+    return facts
 
 
 def _attempt_facts(status: CertificateStatus) -> list[Fact]:

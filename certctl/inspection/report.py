@@ -90,7 +90,7 @@ def planned_days(views: Sequence[CertificateView], now: datetime) -> tuple[Plann
     counts: Counter[tuple[date, str]] = Counter()
     for each in views:
         if each.renews_at is not None and each.autorenew:
-            counts[max(each.renews_at, now).date(), each.ca_url] += 1
+            counts[max(each.renews_at, now).date(), each.first_ca] += 1
     return tuple(
         PlannedDay(day, label(url), count, _orders_per_day(url))
         for (day, url), count in sorted(counts.items())

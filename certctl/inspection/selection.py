@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from certctl.ca.directories import label
 from certctl.engine.rows import CertificateView
 from certctl.engine.run import Run
 from certctl.engine.specs import load
@@ -99,7 +100,7 @@ def _candidates(views: Sequence[CertificateView], run: Run) -> tuple[list[Candid
 def _candidate(view: CertificateView) -> Candidate:
     live = view.live
     properties = {
-        "ca": (view.ca, view.ca_url),
+        "ca": (*map(label, view.cas), *view.cas),
         "challenge": (view.challenge,),
         "dns_provider": (view.dns_provider,),
         "group": view.groups,

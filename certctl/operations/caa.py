@@ -17,7 +17,7 @@ from certctl.dns.zones import Zones
 from certctl.engine.current import summary_of
 from certctl.engine.order.accounts import choose_account
 from certctl.engine.run import Run
-from certctl.engine.specs import changed, find, load, new
+from certctl.engine.specs import at_ca, changed, find, load, new
 from certctl.model.errors import CertctlError, ConfigurationError, UsageError
 from certctl.model.events import Event
 from certctl.model.identifiers import IdentifierType
@@ -125,9 +125,14 @@ def _covers(name: str, base: str) -> bool:
 
 
 def _pins(spec: CertificateSpec, run: Run) -> list[Pin]:
-    """Return what to permit: the CA of the certificate, and its staging directory if this home
+    """Return what to permit: each CA of the certificate, and its staging directory if this home
     directory has an account there.
     """
+    found = [pin for ca in spec.cas for pin in _pins_of(at_ca(run, spec, ca), run)]
+    return list(dict.fromkeys(found))
+
+
+def _pins_of(spec: CertificateSpec, run: Run) -> list[Pin]:
     method = run.solver(run.challenge(spec)).challenge_types[0]
     account = choose_account(run, spec.ca, spec.account)
     if account is None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from certctl.ca.directories import label
 from certctl.engine.order.account_recovery import with_account
 from certctl.engine.order.authorize import other_challenges_hint
+from certctl.engine.order.other_cas import prepare_accounts
 from certctl.engine.order.steps import OrderContext, order_context
 from certctl.engine.preflight import check_validation
 from certctl.engine.run import Run
-from certctl.engine.specs import changed, find, new, new_name
+from certctl.engine.specs import at_ca, changed, find, new, new_name
 from certctl.model.ca import Account, Challenge, ChallengeType
 from certctl.model.errors import ChallengeError, UsageError
 from certctl.model.identifiers import Identifier, IdentifierType
@@ -64,6 +65,14 @@ def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
     """
     _check(request, run)
     spec = _spec(request, run)
+    if spec.fallback_cas:
+        prepare_accounts([spec], run)
+    found = [each for ca in spec.cas for each in _at(at_ca(run, spec, ca), request, run)]
+    return tuple(found)
+
+
+def _at(spec: CertificateSpec, request: PersistRequest, run: Run) -> list[RecordStatus]:
+    """Return the records for one CA."""
 
     def asked(account: Account) -> tuple[OrderContext, list[PersistentRecord]]:
         context = order_context(spec, account, run)
@@ -76,7 +85,7 @@ def persist(request: PersistRequest, run: Run) -> tuple[RecordStatus, ...]:
     if missing and spec.challenge.method == "dns":
         _write(missing, request, context)
         found = [replace(each, state="written", why=None) if each.why else each for each in found]
-    return tuple(found)
+    return found
 
 
 def _check(request: PersistRequest, run: Run) -> None:

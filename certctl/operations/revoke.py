@@ -15,7 +15,7 @@ from certctl.engine.current import summary_of
 from certctl.engine.fulfil import fulfil
 from certctl.engine.held import Held
 from certctl.engine.order.accounts import choose_account, shared_lock
-from certctl.engine.planning import Change
+from certctl.engine.planning import Change, with_attempts
 from certctl.engine.report import Report
 from certctl.engine.revocation import intend
 from certctl.engine.run import Run
@@ -75,7 +75,8 @@ def revoke(
             require_unused(name, run, ", or revoke it with --replace or --stop")
         revoked.append(held.live)
         intend(held, reason, afterwards, run)
-        return plan(Wanted(spec, spec, by_hand=True), held.status, now)
+        wanted = with_attempts(Wanted(spec, spec, by_hand=True), held, run)
+        return plan(wanted, held.status, now)
 
     report = fulfil([Change(name, planned, by_hand=True)], run, considered=1)
     for outcome in report.outcomes:

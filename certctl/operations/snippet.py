@@ -5,16 +5,17 @@ with it. Registers an account where the lines need the key of one.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from certctl.ca.directories import as_typed
 from certctl.deploy.loading import target_names
 from certctl.engine.current import current_state_of
-from certctl.engine.order.accounts import use_account
-from certctl.engine.order.stateless import METHOD, share_key, thumbprint_of
+from certctl.engine.order.accounts import ensure_account
+from certctl.engine.order.other_cas import prepare_accounts
+from certctl.engine.order.stateless import METHOD, thumbprint_of
 from certctl.engine.run import Run
-from certctl.engine.specs import changed, find, load, new
+from certctl.engine.specs import at_ca, changed, find, load, new
 from certctl.model.identifiers import IdentifierType
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import certificate_name, default_certificate_name, parse_identifier
@@ -64,13 +65,13 @@ def make_snippet(run: Run, server: str, text: str, given: Mapping[str, Value]) -
     )
     answer = _answer(spec, names[0] if names else "", run)
     parts = snippet(server, names or [each.value for each in spec.identifiers], files, answer)
-    ca = spec.ca if "ca" in given else None
+    cas = spec.cas if "ca" in given else ()
     issued = exists and current_state_of(spec.name, run.services).live is not None
     return Snippet(
         server,
         spec.name,
         tuple(parts),
-        _obtain(spec, answer, ca, changes=bool(given) or not exists, exists=issued),
+        _obtain(spec, answer, cas, changes=bool(given) or not exists, exists=issued),
         _deploy(server, spec),
     )
 
@@ -92,8 +93,9 @@ def _answer(spec: CertificateSpec, name: str, run: Run) -> Answer | None:
     """Return how challenges are answered; None if no web server is involved."""
     challenge = spec.challenge
     if challenge.method == METHOD:
-        share_key(spec, run)
-        account = use_account(run, spec.ca, spec.ca_bundle, spec.account)
+        prepare_accounts([spec], run)
+        first = at_ca(run, spec, spec.ca)
+        account = ensure_account(run, first.ca, first.ca_bundle, first.account)
         return Stateless(thumbprint_of(account, run))
     if challenge.method == "webroot" and not challenge.directory:
         found = dict(split_webroot(each) for each in challenge.webroots)
@@ -104,14 +106,19 @@ def _answer(spec: CertificateSpec, name: str, run: Run) -> Answer | None:
 
 
 def _obtain(
-    spec: CertificateSpec, answer: Answer | None, ca: str | None, *, changes: bool, exists: bool
+    spec: CertificateSpec,
+    answer: Answer | None,
+    cas: Sequence[str],
+    *,
+    changes: bool,
+    exists: bool,
 ) -> str | None:
     """Return the command that obtains the certificate, or saves how it is validated."""
     if exists and not changes:
         return None
     words = ["certctl", "edit" if exists else "issue"]
     words += [spec.name] if exists else [each.value for each in spec.identifiers]
-    if ca is not None:
+    for ca in cas:
         words += ["--ca", as_typed(ca)]
     if isinstance(answer, Stateless):
         words.append("--stateless")

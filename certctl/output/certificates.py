@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from certctl.ca.directories import DEV
+from certctl.ca.directories import DEV, label
 from certctl.engine.report import Report
 from certctl.engine.rows import CertificateView, LiveVersion
 from certctl.inspection.overview import CertificateDetails
@@ -39,6 +39,8 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "names": list(view.names),
         "live_names": list(live.names) if live else None,
         "ca": view.ca,
+        "cas": [label(each) for each in view.cas],
+        "fallback": view.fallback,
         "public": view.public,
         "version": live.number if live else None,
         "not_before": moment(live.not_before) if live else None,
@@ -68,7 +70,7 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
     spec = details.spec
     return {
         **view_object(details.view),
-        "ca_url": spec.ca,
+        "ca_url": details.view.ca_url,
         "challenge": spec.challenge.method,
         "dns_provider": spec.challenge.dns_provider,
         "dns_credentials": spec.challenge.dns_credentials,
@@ -103,6 +105,7 @@ def details_lines(details: CertificateDetails, times: Times, title: str) -> list
         *([("damage", view.damage)] if view.damage else []),
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
         ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
+        *_other_cas_row(view),
         *([("managed by", spec.managed_by)] if spec.managed_by else []),
         *([("groups", ", ".join(spec.groups))] if spec.groups else []),
         *([("imported from", spec.origin)] if spec.origin else []),
@@ -143,6 +146,14 @@ def details_lines(details: CertificateDetails, times: Times, title: str) -> list
 def _of_each(version: Version, value: Callable[[CertificateFacts], str]) -> str:
     """Return a value of each certificate of a version, one per line."""
     return "\n".join(value(each.facts) for each in version.certificates)
+
+
+def _other_cas_row(view: CertificateView) -> list[tuple[str, str]]:
+    if len(view.cas) < 2:
+        return []
+    order = ", then ".join(label(each) for each in view.cas)
+    since = f" (the first one was out of service when {view.ca} issued it)" if view.fallback else ""
+    return [("asked", f"{order}{since}")]
 
 
 def _unicode_row(view: CertificateView) -> list[tuple[str, str]]:

@@ -139,6 +139,14 @@ def totals(views: Sequence[CertificateView]) -> str:
     return f"{len(views)}: {text}"
 
 
+def ca_text(view: CertificateView) -> str:
+    """Return the CA in use, and whether it is trusted by browsers, and the first one to ask."""
+    text = label_with_kind(view.ca, public=view.public)
+    if not view.fallback:
+        return text
+    return f"{text[:-1]}, fallback)" if text.endswith(")") else f"{text} (fallback)"
+
+
 def _cells(view: CertificateView, times: Times, *, short: bool) -> tuple[str, ...]:
     deployed = "yes" if view.deployed else "no"
     if view.live is None or (view.deployed and not view.has_target):
@@ -151,7 +159,7 @@ def _cells(view: CertificateView, times: Times, *, short: bool) -> tuple[str, ..
         left_in_short(view.seconds_left),
         _renews(view, times),
         deployed,
-        label_with_kind(view.ca, public=view.public),
+        ca_text(view),
         view.key_type if view.live and view.key_type else "-",
         _short_names(view) if short else names_text(view),
     )

@@ -59,6 +59,10 @@ _CERTIFICATE_METRICS: Mapping[str, tuple[str, Callable[[CertificateView], Sample
         "1 if files of the live version are missing or damaged.",
         lambda view: None if view.problem else view.damage is not None,
     ),
+    "certctl_certificate_fallback_ca": (
+        "1 if a CA issued the certificate that is not the first of its CAs.",
+        lambda view: view.fallback if view.live else None,
+    ),
     "certctl_certificate_readable": (
         "0 if the files of the certificate cannot be read.",
         lambda view: view.problem is None,

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
 
-from certctl.ca.directories import label_with_kind
 from certctl.engine.rows import CertificateView
 from certctl.inspection.report import PlannedDay, ReportData
 from certctl.model.text import printable
-from certctl.output.listing import STATES, problem_of, readable, serious
+from certctl.output.listing import STATES, ca_text, problem_of, readable, serious
 from certctl.output.report_assets import SCRIPT, STYLE
 from certctl.output.times import Times, left
 from certctl.rules.shown_names import shown_names
@@ -246,7 +245,7 @@ def _certificate_row(view: CertificateView) -> str:
         ("Expires", "", _e(expires)),
         ("Renews", "", _e(renews)),
         ("Deployed", "", deployed),
-        ("CA", "", _e(label_with_kind(view.ca, public=view.public))),
+        ("CA", "", _e(ca_text(view))),
         ("Key", "", _e(view.key_type or "-")),
         ("Issuer", "", _e(live.issuer if live else "-")),
     )

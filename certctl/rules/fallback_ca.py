@@ -108,10 +108,13 @@ def asked_from(spec: CertificateSpec, status: CertificateStatus, now: datetime) 
     live = status.wanted_not_live or status.live
     if live is None or not _serves(live, spec, status, now):
         return now
-    info = renewal_info_for(live, status.renewal_state)
-    if info is not None and info.withdrawn:
-        return now
-    due = renewal_time(live) if info is None else min(info.chosen, latest_renewal(live))
+    times: list[datetime] = []
+    for part in live.parts:
+        info = renewal_info_for(part, status.renewal_state)
+        if info is not None and info.withdrawn:
+            return now
+        times.append(renewal_time(part) if info is None else min(info.chosen, latest_renewal(part)))
+    due = min(times)
     return due + (live.not_after - due) / 2
 
 
@@ -128,10 +131,10 @@ def _serves(live: Version, spec: CertificateSpec, status: CertificateStatus, now
         live.not_after <= now
         or live.number in state.revoked
         or live.number in {each.version for each in state.revocations}
-        or live.keys_sha256.intersection(state.compromised_keys)
+        or bool(live.keys_sha256 & set(state.compromised_keys))
         or status.damage is not None
         or is_ahead(live, now)
-        or set(spec.identifiers) - set(live.facts.identifiers)
+        or any(set(spec.identifiers) - set(each.facts.identifiers) for each in live.certificates)
     )
 
 

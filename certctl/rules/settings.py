@@ -115,7 +115,7 @@ class Settings:
         """Return the value of such an option where only one can be used: the first by default.
         Raises `UsageError` if several were given on the command line.
         """
-        words = self.words(key)
+        words = tuple(dict.fromkeys(self.words(key)))
         if len(words) > 1 and self.sources.get(key) is Source.FLAG:
             flag = self.table[key].flag
             raise UsageError(

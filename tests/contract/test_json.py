@@ -45,6 +45,8 @@ CERTIFICATE: Shape = {
     "names": list,
     "live_names": list | None,
     "ca": str,
+    "cas": list,
+    "fallback": bool,
     "public": bool,
     "version": int | None,
     "not_before": str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certctl.ca.directories import directory_url, directory_urls, label
+from certctl.ca.directories import directory_url, label
 from certctl.cli.invocation import Invocation
 from certctl.cli.reports import read_file
 from certctl.cli.session import open_run
@@ -23,7 +23,7 @@ def run(invocation: Invocation, key_file: str | None, account_url: str | None) -
             return _adopted(invocation, run, directory, key_file, account_url)
         if account_url is not None:
             raise UsageError("--account-url requires --account-key")
-        directories = directory_urls(values.words("ca"))
+        directories = dict.fromkeys(map(directory_url, values.words("ca")))
         done = [register(run, each, values.text("ca_bundle")) for each in directories]
     lines: list[object] = []
     for each in done:

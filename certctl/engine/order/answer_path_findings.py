@@ -13,6 +13,7 @@ from certctl.engine.order.accounts import choose_account
 from certctl.engine.order.challenge_self_test import ChallengeSelfTest, self_test_challenges
 from certctl.engine.order.stateless import METHOD, thumbprint_of
 from certctl.engine.run import Run
+from certctl.engine.specs import at_ca
 from certctl.model.ca import ChallengeType
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.run import Finding
@@ -35,7 +36,7 @@ def path_findings(spec: CertificateSpec, run: Run) -> Iterator[Finding]:
     endpoint = run.endpoint(spec.ca, spec.ca_bundle)
     resolver = Resolver(challenge.dns_resolver or endpoint.dns, run.stop)
     hosts = {each.value: _here(each, resolver) for each in spec.identifiers}
-    account = choose_account(run, spec.ca, spec.account)
+    account = choose_account(run, spec.ca, at_ca(run, spec, spec.ca).account)
     thumbprint = None
     if challenge.method == METHOD and account is not None:
         thumbprint = thumbprint_of(account, run)

@@ -58,6 +58,7 @@ from certctl.rules.rate_limits import orders_for
 from certctl.rules.renewal import (
     after_failure,
     after_success,
+    attempts,
     decide,
     latest_renewal,
     parts_of,
@@ -324,8 +325,12 @@ def _record_success(
     """
     held, now = wanted.held, run.services.clock.now()
     ca, by_ari = version.request.ca, wanted.order.by_ari
-    before = passed_over(wanted.order.spec, ca)
-    renewal_state = after_success(held.renewal_state, ca, now, by_ari=by_ari, passed_over=before)
+    before, renewal_state = passed_over(wanted.order.spec, ca), held.renewal_state
+    for each in before:
+        error = held.failed.get(each)
+        if error is not None and not attempts(renewal_state, each).failures:
+            renewal_state = after_failure(renewal_state, each, error, now, version.facts)
+    renewal_state = after_success(renewal_state, ca, now, by_ari=by_ari, passed_over=before)
     if missing is not None:
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
     held.carry(renewal_state)
