@@ -89,6 +89,8 @@ def renewed_lines(
     if done and failed:
         lines.append(f"The following {kind} failed:")
     lines += [f"  {lineages.shown(each.name)}/fullchain.pem (failure)" for each in failed]
+    if failed:
+        lines.append(f"{len(failed)} renew failure(s), 0 parse failure(s)")
     return lines
 
 

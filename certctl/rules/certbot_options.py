@@ -114,9 +114,9 @@ def settings(given: Arguments) -> dict[str, Value]:
             if value != "" or flag.key in _MEANT_EMPTY:  # as of a variable that is not set
                 found[flag.key] = value
     found |= _ca(given) | _key(given)
-    email = given.text("email")
-    if email is not None:
-        found["account.email"] = tuple(each.strip() for each in email.split(",") if each.strip())
+    emails = tuple(each.strip() for each in (given.text("email") or "").split(",") if each.strip())
+    if emails:
+        found["account.email"] = emails
     if "required_profile" in found:
         found.pop("profile", None)
     timeout = given.values.get("issuance_timeout")

@@ -175,6 +175,24 @@ def test_renew_makes_links_that_a_killed_run_did_not_make(place: Place) -> None:
     assert seen.read_bytes() == place.live(A).read_bytes()
 
 
+def test_a_renewal_that_fails_is_counted_as_certbot_counts_it(place: Place) -> None:
+    stop = place.directory / "stop"
+    place.certonly("-d", A, "-n", "--pre-hook", f"test ! -e {stop}")
+    place.certonly("-d", B, "-n")
+    stop.touch()
+
+    done = place.certbot("renew", "--force-renewal")
+
+    assert done.exit_status == 1
+    assert done.stdout.splitlines() == [
+        "The following renewals succeeded:",
+        f"  {place.live(B)} (success)",
+        "The following renewals failed:",
+        f"  {place.live(A)} (failure)",
+        "1 renew failure(s), 0 parse failure(s)",
+    ]
+
+
 def test_an_inline_hook_that_fails_can_be_corrected(place: Place) -> None:
     failed = place.certonly("-d", A, "-n", "--post-hook", "exit 3")
 

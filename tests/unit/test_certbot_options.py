@@ -25,6 +25,7 @@ from certctl.rules.certbot_options import (
         ("certonly --server https://ca.example/dir", {"ca": "https://ca.example/dir"}),
         ("certonly --staging", {"ca": "letsencrypt-staging"}),
         ("certonly -m a@b.example,c@d.example", {"account.email": ("a@b.example", "c@d.example")}),
+        ("certonly --email=", {}),
         ("certonly --key-type rsa", {"key_type": "rsa-2048"}),
         ("certonly --key-type rsa --rsa-key-size 4096", {"key_type": "rsa-4096"}),
         ("certonly --rsa-key-size 4096", {}),
