@@ -151,9 +151,10 @@ class Certctl:
         force: bool = False,
         dry_run: bool = False,
         scheduled: bool = False,
+        ignore_windows: bool = False,
     ) -> Report:
         """Renew those of the certificates named, by default of all, that are due, and deploy what
-        is pending.
+        is pending; with `ignore_windows` also what waits for a window.
 
         The failure of one certificate stops no other, and raises nothing: it is in the report.
         `scheduled`: the run is one of those that keep all certificates fresh, which `check` and
@@ -163,7 +164,11 @@ class Certctl:
 
         with self._open() as run:
             request = RenewRequest(
-                _meant(run, names), force=force, dry_run=dry_run, unattended=scheduled
+                _meant(run, names),
+                force=force,
+                dry_run=dry_run,
+                unattended=scheduled,
+                ignore_windows=ignore_windows,
             )
             return renew(request, run)
 

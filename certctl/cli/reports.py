@@ -10,9 +10,10 @@ from certctl.engine.report import Report, error_of
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
 from certctl.model.errors import ConsentRequired, Declined, UsageError
-from certctl.model.run import Outcome
+from certctl.model.run import Outcome, WindowKind, WindowWait
 from certctl.output.certificates import files_lines, renewal_text
 from certctl.output.console import Paragraph
+from certctl.output.listing import waits_text
 from certctl.output.times import Times, left
 from certctl.rules.renewal import STOPPED
 
@@ -93,7 +94,10 @@ def _outcome_lines(
     match outcome.action:
         case "unchanged":
             on = f" To turn it on: certctl edit {name} --autorenew" if renewal == STOPPED else ""
-            return [Paragraph(f"{name}: {renewal or 'nothing to do'}.{on}")]
+            text = f"{renewal or 'nothing to do'}.{on}"
+            if outcome.waits is not None:
+                text = _waits(outcome.waits, name, times)
+            return [Paragraph(f"{name}: {text}")]
         case "busy":
             return [Paragraph(f"{name}: skipped; {outcome.reason}.")]
         case "postponed" if outcome.renews_at is not None:
@@ -110,7 +114,13 @@ def _outcome_lines(
             return [f"{name}: version {done.version} deployed."] if done and done.deployed else []
     if outcome.version is None or outcome.action == "revoked":
         return [Paragraph(f"{name}: {_revoked(outcome) or outcome.action}")]
-    return _version_lines(outcome.version, run, times, brief=brief)
+    return _version_lines(outcome, outcome.version, run, times, brief=brief)
+
+
+def _waits(waits: WindowWait, name: str, times: Times) -> str:
+    """Return what waits for a window, and how it is done now."""
+    command = "deploy" if waits.kind is WindowKind.DEPLOY else "renew --ignore-windows"
+    return f"{waits_text(waits, times)}. To do it now: certctl {command} {name}"
 
 
 def _deployed_lines(outcome: Outcome, run: Run) -> list[object]:
@@ -138,8 +148,13 @@ def _revoked(outcome: Outcome) -> str:
     return f"revoked version {versions}." if versions else ""
 
 
-def _version_lines(version: Version, run: Run, times: Times, *, brief: bool) -> list[object]:
+def _version_lines(
+    outcome: Outcome, version: Version, run: Run, times: Times, *, brief: bool
+) -> list[object]:
     """Return the lines that report a new version: one line if `brief`."""
+    if outcome.waits is not None:
+        waits = _waits(outcome.waits, version.name, times)
+        return [Paragraph(f"{version.name}: version {version.number} was issued; {waits}")]
     remaining = (version.not_after - run.services.clock.now()).total_seconds()
     until = f"{times.minute(version.not_after)} ({left(remaining)})"
     if brief:

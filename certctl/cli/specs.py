@@ -69,6 +69,8 @@ _CERTIFICATE = (
     "required_profile",
     "preferred_chain",
     "common_name",
+    "order_window",
+    "deploy_window",
     "allow_subset",
     "key_group",
     "key_mode",

@@ -247,8 +247,9 @@ class Held:
         """Save a rejected download for inspection; replaces the previous one."""
         self._machine.save_refused(self.name, download)
 
-    def add_version(self, version: Version, material: Material) -> Version:
-        """Archive a version, and make it wanted and live; return it with its number.
+    def add_version(self, version: Version, material: Material, *, waits: bool = False) -> Version:
+        """Archive a version, and make it wanted and live, or with `waits` only record that it waits
+        for its deploy window; return it with its number.
 
         A crash after the first step leaves a version with the URL of the order in progress; a crash
         after the second, a wanted version that is not live: its deployment is pending.
@@ -262,12 +263,20 @@ class Held:
             last_version=saved.number,
         )
         self.added = (*self.added, saved)
-        self.save_deployment(with_wanted(status.deployment, saved.number))
-        self._flip(saved)
+        if waits:
+            self.await_window(saved)
+        else:
+            self.save_deployment(with_wanted(status.deployment, saved.number))
+            self._flip(saved)
         self._services.emit(
             CertificateSaved(self.name, self._services.clock.now(), saved.number, saved.not_after)
         )
         return saved
+
+    def await_window(self, version: Version) -> None:
+        """Record that an archived version waits for its deploy window; the live one stays."""
+        self.save_deployment(replace(self.deployment, waiting=version.number))
+        self._status = replace(self.status, waiting=version)
 
     def activate(self, version: Version) -> None:
         """Make an archived version wanted and live. Raises `FilesDamaged`, `UnknownCertificate`."""
@@ -302,7 +311,7 @@ class Held:
         """
         stored, needed = self.stored, {self.here.live}
         for each in self.status.deployments:
-            needed |= {each.wanted, each.deployed}
+            needed |= {each.wanted, each.deployed, each.waiting}
         oldest = stored.numbers[: max(len(stored.numbers) - max(keep, 1), 0)]
         gone = [number for number in oldest if number not in needed]
         if gone:
@@ -332,7 +341,7 @@ class Held:
         wanted = self.deployment.wanted or 0
         version = self.stored.version_of([order.url])
         if version is not None:
-            return version.number <= wanted
+            return version.number <= max(wanted, self.deployment.waiting or 0)
         newest = self.stored.versions.get(wanted)
         return (
             newest is not None
@@ -345,7 +354,12 @@ class Held:
         self._here = replace(self.here, live=version.number)
         wanted = self.stored.versions.get(self.deployment.wanted or 0)
         not_live = None if wanted is None or wanted.number == version.number else wanted
-        self._status = replace(self.status, live=version, wanted_not_live=not_live, damage=None)
+        newer = self.status.waiting
+        if newer is not None and newer.number != self.deployment.waiting:
+            newer = None
+        self._status = replace(
+            self.status, live=version, wanted_not_live=not_live, damage=None, waiting=newer
+        )
 
     def _carry_deployment(self, deployment: Deployment) -> None:
         others = _without(self.status.deployments, deployment)

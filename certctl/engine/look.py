@@ -23,7 +23,17 @@ from certctl.model.errors import (
 from certctl.model.events import Skipped
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
-from certctl.rules.plan import Delete, Deploy, Order, Plan, RareRuns, Revoke, SaveSpec, Wait
+from certctl.rules.plan import (
+    AwaitWindow,
+    Delete,
+    Deploy,
+    Order,
+    Plan,
+    RareRuns,
+    Revoke,
+    SaveSpec,
+    Wait,
+)
 from certctl.rules.rate_limits import orders_for
 from certctl.rules.renewal import urgency
 
@@ -190,14 +200,15 @@ def _waiting(step: Wait, plan: Plan, held: Held) -> Outcome:
 
 
 def _unchanged(plan: Plan, held: Held) -> Outcome:
-    decision = plan.decision
+    decision, later = plan.decision, plan.step(AwaitWindow)
     return Outcome(
         plan.name,
         "unchanged",
         _domains(plan),
         held.live,
         reason=decision.why if decision is not None else None,
-        renews_at=decision.at if decision is not None else None,
+        renews_at=(decision.opens or decision.at) if decision is not None else None,
+        waits=None if later is None else later.wait,
     )
 
 

@@ -44,7 +44,8 @@ class Upkeep:
 
     `spec` returns the spec that it should have, from the saved one. `force`: order even if nothing
     is due, `force_stopped` even if its renewal is turned off. Unless `deploys_changes`, changed
-    options of the deployment wait for the next version.
+    options of the deployment wait for the next version. `ignore_windows`: what waits for a window
+    is done now.
     """
 
     spec: Callable[[Held], CertificateSpec]
@@ -53,6 +54,7 @@ class Upkeep:
     by_hand: bool = False
     interval: timedelta | None = None
     deploys_changes: bool = True
+    ignore_windows: bool = False
 
     def __call__(self, held: Held, run: Run) -> Plan:
         """Return the plan; asks the CA for its renewal window (ARI) if that is due."""
@@ -69,14 +71,16 @@ class Upkeep:
             interval=self.interval,
             refusal=None if force else refusal_of_untrusted(spec, held.live),
             deploys_changes=self.deploys_changes,
+            ignore_windows=self.ignore_windows,
         )
         wanted = with_attempts(wanted, held, run)
         found = plan(wanted, held.status, run.services.clock.now())
-        if found.step(AskRenewalInfo) is None or held.live is None:
+        current = held.status.current
+        if found.step(AskRenewalInfo) is None or current is None:
             return found
         from certctl.engine.order.ari import ask_for_renewal_info  # noqa: PLC0415 - most runs ask no CA
 
-        held.carry(ask_for_renewal_info(spec, held.live, held.renewal_state, run))
+        held.carry(ask_for_renewal_info(spec, current, held.renewal_state, run))
         return plan(wanted, held.status, run.services.clock.now())
 
 

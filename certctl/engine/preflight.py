@@ -4,10 +4,12 @@ written, a missing group, commands that cannot start; and of its domain validati
 
 from __future__ import annotations
 
+from certctl.engine.current import current_state_of
 from certctl.engine.delivery.steps import check_copies, targets_of
 from certctl.engine.run import Run
 from certctl.model.errors import CertctlError, ConfigurationError
 from certctl.model.spec import CertificateSpec
+from certctl.rules.renewal_windows import too_rare_text, window_too_rare
 from certctl.rules.spec import target_of
 from certctl.system.commands import names_a_path, obstacle
 
@@ -28,6 +30,24 @@ def check_deployment(spec: CertificateSpec, run: Run) -> None:
     unused = {target_of(key) for key in spec.chosen} - {None, *spec.deploy.targets}
     for target in sorted(str(each) for each in unused):
         run.warn(f"the options for {target} have no effect without --deploy {target}", spec.name)
+
+
+def check_windows(spec: CertificateSpec, run: Run) -> None:
+    """Raise `ConfigurationError` if a window of a spec is closed for too long for the lifetime of
+    its live version. For a new certificate, that is known only once it is issued.
+    """
+    if not spec.has_windows:
+        return
+    live = current_state_of(spec.name, run.services).live
+    found = None if live is None else window_too_rare(spec, live, run.services.clock.now())
+    if found is not None:
+        flag = f"--{found.setting.replace('_', '-')}"
+        raise ConfigurationError(
+            too_rare_text(found),
+            hint=f"Give a window on more days, or a second one: repeat {flag}.",
+            name=spec.name,
+            code="configuration.window_too_rare",
+        )
 
 
 def check_validation(spec: CertificateSpec, run: Run) -> None:

@@ -14,9 +14,9 @@ from certctl.rules.renewal import (
     after_failure,
     after_postponement,
     decide,
-    next_action,
     no_longer_due,
 )
+from certctl.rules.renewal_windows import next_action
 
 
 def remember(held: Held, run: Run) -> None:

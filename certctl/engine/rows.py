@@ -14,9 +14,11 @@ from certctl.ca.directories import ca_kind, label
 from certctl.model.certificate import LastError, RenewalDecision, Version
 from certctl.model.errors import CertctlError
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.run import WindowKind, WindowWait
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.renewal import decide
+from certctl.rules.renewal_windows import deployment_opens
 from certctl.rules.service_address import format_service
 from certctl.store.records import ListRow
 
@@ -50,7 +52,8 @@ class CertificateView:
     is deployed to or checked at, such as `nginx`, `copy /etc/app/key.pem` and `localhost:8443`.
 
     `state` is one word: `valid`, `due`, `expired`, `revoked`, `damaged`, `missing`, `failing`,
-    `undeployed`, `stopped` or `unreadable`. `damage` says what is wrong with the live files.
+    `undeployed`, `waiting`, `stopped` or `unreadable`. `waits` says for which window. `damage` is
+    what is wrong with the live files.
     """
 
     name: str
@@ -83,6 +86,7 @@ class CertificateView:
     retry_at: datetime | None = None
     places: tuple[str, ...] = ()
     cas: tuple[str, ...] = ()
+    waits: WindowWait | None = None
 
     @property
     def first_ca(self) -> str:
@@ -237,7 +241,7 @@ def _view(
     ca = live.request.ca if live and live.request.ca in spec.cas else spec.ca
     return CertificateView(
         name=spec.name,
-        state=_state(status, decision.due, decision.reason, now),
+        state=_state(spec, status, decision, now),
         names=tuple(each.value for each in spec.identifiers),
         ca=label(ca),
         public=ca_kind(live.request.ca if live else spec.ca) == "public",
@@ -265,6 +269,7 @@ def _view(
         retry_at=_retry_at(status, now),
         places=_places(spec),
         cas=spec.cas,
+        waits=_waits(spec, status, decision, now),
     )
 
 
@@ -272,6 +277,18 @@ def _key_type(spec: CertificateSpec, live: Version | None) -> str:
     if live is None:
         return ",".join(spec.key_types)
     return ",".join(each.facts.key_type for each in live.certificates)
+
+
+def _waits(
+    spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> WindowWait | None:
+    """Return what waits for a window: a deployment, or else an order."""
+    if status.waiting is not None and spec.autorenew:
+        number, opens = status.waiting.number, deployment_opens(spec, status, now)
+        return WindowWait(WindowKind.DEPLOY, opens or now, spec.deploy_window, number)
+    if decision.opens is not None:
+        return WindowWait(WindowKind.ORDER, decision.opens, spec.order_window)
+    return None
 
 
 def _places(spec: CertificateSpec) -> tuple[str, ...]:
@@ -300,7 +317,7 @@ def _valid_until(
     """Return until when a row is valid (except for the time left) if no file changes."""
     live, renewal_state = status.live, status.renewal_state
     failed = renewal_state.last_error or status.deployment.last_error
-    if live is None or decision.due or failed or status.damage:
+    if live is None or decision.due or failed or status.damage or status.waiting:
         return None
     pauses = renewal_state.paused_until, renewal_state.postponed_until
     moments = (decision.at, live.not_after, *pauses)
@@ -330,7 +347,9 @@ def _live(version: Version) -> LiveVersion:
     )
 
 
-def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> str:
+def _state(
+    spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> str:
     """Return the most important state: what affects visitors first, then what needs attention."""
     live = status.live
     if live is None:
@@ -343,8 +362,14 @@ def _state(status: CertificateStatus, due: bool, reason: str, now: datetime) -> 
         return "damaged"
     if status.renewal_state.failures:
         return "failing"
-    if status.undeployed:
-        return "undeployed"
-    if reason == "stopped":
+    return "undeployed" if status.undeployed else _good_state(spec, status, decision, now)
+
+
+def _good_state(
+    spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> str:
+    if decision.reason == "stopped":
         return "stopped"
-    return "due" if due else "valid"
+    if _waits(spec, status, decision, now) is not None:
+        return "waiting"
+    return "due" if decision.due else "valid"

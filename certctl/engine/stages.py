@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from certctl.ca.directories import label
 from certctl.engine.circuit_breaker import CircuitBreaker
@@ -20,7 +21,7 @@ from certctl.engine.delivery.live_version import mark_undeployed
 from certctl.engine.held import Held
 from certctl.engine.look import Item, hold_and_plan, skipped
 from certctl.engine.order.ari import ask_for_renewal_info
-from certctl.engine.order.obtain import obtain
+from certctl.engine.order.obtain import Obtained, obtain
 from certctl.engine.order.other_cas import with_other_failures
 from certctl.engine.order.rate_limits import warn_of_limits
 from certctl.engine.order.trial import validate
@@ -28,6 +29,7 @@ from certctl.engine.parallel import in_parallel
 from certctl.engine.remember import record_failure, remember
 from certctl.engine.revocation import revoke_version
 from certctl.engine.run import Run
+from certctl.engine.windows import warn_of_closed_window
 from certctl.model.delivery import DeployResult
 from certctl.model.errors import (
     CertctlError,
@@ -37,7 +39,7 @@ from certctl.model.errors import (
     unexpected,
 )
 from certctl.model.events import CertificateFinished, CertificateStarted, Failed, NextCa, RunStarted
-from certctl.model.run import Outcome, RevokedVersion
+from certctl.model.run import Outcome, RevokedVersion, WindowKind, WindowWait
 from certctl.rules.plan import (
     Activate,
     Delete,
@@ -49,6 +51,8 @@ from certctl.rules.plan import (
     StopRenewal,
     Validate,
 )
+from certctl.rules.renewal import is_near_expiry
+from certctl.rules.renewal_windows import window_is_closed
 
 _BATCH = 200
 """Certificates that are ordered before they are deployed together: bounds the number of locks held,
@@ -233,6 +237,13 @@ def _order(item: Item, hooks: Hooks, run: Run) -> Item:
         raise refused
     if item.change.dry_run:
         return _tried_out(item, held, hooks, run)
+    now = run.services.clock.now()
+    if (
+        order is not None
+        and held.live is not None  # else there is nothing that a window could protect
+        and window_is_closed(order.spec.order_window, now)
+    ):
+        warn_of_closed_window(WindowKind.ORDER, order.spec, _urgency(order.why, held, now), run)
     while order is not None:
         ca = order.asked.ca
         error, tried = hooks.breaker.error_if_open(ca), False
@@ -246,10 +257,31 @@ def _order(item: Item, hooks: Hooks, run: Run) -> Item:
                 hooks.breaker.record(ca, error)
             else:
                 hooks.breaker.record(ca, None)
-                missing = obtained.missing
-                return item.with_outcome("issued", version=obtained.version, incomplete=missing)
+                return _issued(item, order, obtained)
         item, order = _at_next_ca(item, order, error, hooks, run, tried=tried)
     return item
+
+
+def _issued(item: Item, order: Order, obtained: Obtained) -> Item:
+    """Return the item with its new version, which is deployed next, or waits for its window."""
+    waits = None
+    if obtained.opens is not None:
+        texts, number = order.spec.deploy_window, obtained.version.number
+        waits = WindowWait(WindowKind.DEPLOY, obtained.opens, texts, number)
+        item = replace(item, plan=item.plan.without_deployment())
+    return item.with_outcome(
+        "issued", version=obtained.version, incomplete=obtained.missing, waits=waits
+    )
+
+
+def _urgency(why: str, held: Held, now: datetime) -> str:
+    """Return why something is done now: what does not wait for a window comes first."""
+    served = held.status.served or held.live
+    if served is not None and served.not_after <= now:
+        return "what is served has expired"
+    if served is not None and is_near_expiry(served, now):
+        return "a sixth of its lifetime is left"
+    return why
 
 
 def _tried_out(item: Item, held: Held, hooks: Hooks, run: Run) -> Item:
@@ -337,13 +369,24 @@ def _begun(item: Item, run: Run) -> Item:
                 case SaveSpec():
                     _save(step, item.change.csr, held)
                 case Activate():
-                    held.activate(step.version)
-                    paused = replace(held.renewal_state, paused_until=step.pause_until)
-                    now = run.services.clock.now()
-                    held.save_renewal_state(paused, next_action_at=now)
+                    _activate(step, held, run)
     except CertctlError as error:
         return _failed(item, error, run)
     return item
+
+
+def _activate(step: Activate, held: Held, run: Run) -> None:
+    now, number = run.services.clock.now(), held.deployment.waiting
+    if window_is_closed(held.spec.deploy_window, now):
+        why = _urgency(step.why, held, now)
+        warn_of_closed_window(WindowKind.DEPLOY, held.spec, why, run)
+    held.activate(step.version)
+    if step.pause_until is None:
+        return
+    if number is not None and number != step.version.number:
+        run.warn(f"version {number}, which waited for its deploy window, is not used", held.name)
+    paused = replace(held.renewal_state, paused_until=step.pause_until)
+    held.save_renewal_state(paused, next_action_at=now)
 
 
 def _save(step: SaveSpec, csr: bytes | None, held: Held) -> None:

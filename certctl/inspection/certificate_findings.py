@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from certctl.engine.current import current_state_of
 from certctl.engine.rows import CertificateView
 from certctl.engine.run import Run
 from certctl.inspection.overview import overview
 from certctl.model.run import Finding, Severity
+from certctl.model.spec import CertificateSpec
 from certctl.rules.remembered_times import in_future
+from certctl.rules.renewal_windows import too_rare_text, window_too_rare
 
 
 def state_findings(names: Sequence[str], run: Run) -> Iterator[Finding]:
@@ -108,6 +111,34 @@ def _stopped(view: CertificateView) -> Finding:
     )
 
 
+def _waiting(view: CertificateView) -> Finding:
+    waits = view.waits
+    until = f" until {waits.until:%Y-%m-%d %H:%M} UTC" if waits else ""
+    kind = "deploy" if waits and waits.version is not None else "order"
+    what = "a new version" if kind == "deploy" else "its order"
+    text = f"{what} waits for its {kind} window{until}"
+    return Finding("certificate.waiting", Severity.INFO, view.name, text)
+
+
+def window_findings(specs: Sequence[CertificateSpec], run: Run) -> Iterator[Finding]:
+    """Yield the windows that open too rarely for the lifetime of their certificates."""
+    now = run.services.clock.now()
+    for spec in specs:
+        if not spec.has_windows:
+            continue
+        live = current_state_of(spec.name, run.services).live
+        found = None if live is None else window_too_rare(spec, live, now)
+        if found is not None:
+            flag = f"--{found.setting.replace('_', '-')}"
+            yield Finding(
+                "certificate.window_too_rare",
+                Severity.WARNING,
+                spec.name,
+                f"{too_rare_text(found)}; it is renewed outside it if need be",
+                f"certctl edit {spec.name} {flag} WINDOW",
+            )
+
+
 _STATES: Mapping[str, Callable[[CertificateView], Finding]] = {
     "expired": _expired,
     "revoked": _revoked,
@@ -116,6 +147,7 @@ _STATES: Mapping[str, Callable[[CertificateView], Finding]] = {
     "failing": _failing,
     "undeployed": _undeployed,
     "stopped": _stopped,
+    "waiting": _waiting,
 }
 
 

@@ -62,8 +62,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of a check. `run_age` is the time since the last unattended run of `renew`; None
-    if there was none, or if only services were checked.
+    """The result of a check. `waiting` are the certificates of which a new version waits for its
+    deploy window, which is no problem. `run_age` is the time since the last unattended run of
+    `renew`; None if there was none, or if only services were checked.
     """
 
     problems: tuple[Problem, ...]
@@ -73,6 +74,7 @@ class CheckResult:
     failing: int = 0
     undeployed: int = 0
     run_age: timedelta | None = None
+    waiting: int = 0
 
     @property
     def status(self) -> PluginStatus:
@@ -92,6 +94,7 @@ class _Result:
     issued: datetime | None = None
     failing: bool = False
     undeployed: bool = False
+    waiting: bool = False
 
 
 def check(
@@ -131,6 +134,7 @@ def check(
         services=len(services),
         failing=sum(each.failing for each in results),
         undeployed=sum(each.undeployed for each in results),
+        waiting=sum(each.waiting for each in results),
         run_age=run_age,
     )
 
@@ -194,6 +198,7 @@ def _certificate(name: str, limits: Limits, run: Run, *, stopped: bool) -> _Resu
         issued=_known_since(live, now) if live is not None else None,
         failing=bool(status.renewal_state.failures),
         undeployed=status.undeployed,
+        waiting=status.waiting is not None,
     )
 
 

@@ -28,7 +28,7 @@ from certctl.engine.order.challenge_self_test import (
 )
 from certctl.engine.run import Run
 from certctl.engine.specs import at_ca, changed, find, load, new
-from certctl.inspection.certificate_findings import state_findings
+from certctl.inspection.certificate_findings import state_findings, window_findings
 from certctl.inspection.deployment_findings import deployment_findings
 from certctl.inspection.doctor_cas import CaAccount, CaChecks
 from certctl.inspection.import_findings import import_findings
@@ -219,6 +219,7 @@ def _checks(
         _Check("", "the deployment", lambda: deployment_findings(specs, run)),
         _Check("", "the web servers", lambda: secured_findings(run)),
         _Check("", "imported certificates", lambda: import_findings(run)),
+        _Check("", "the windows", lambda: window_findings(existing, run)),
         _Check("", "the schedule", lambda: schedule_findings(context, existing, run)),
         _Check("", "the versions", version_findings),
     ]

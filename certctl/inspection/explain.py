@@ -17,7 +17,13 @@ from certctl.model.status import CertificateStatus
 from certctl.rules.ari import ari_state
 from certctl.rules.fallback_ca import asked_from
 from certctl.rules.rate_limits import Usage
-from certctl.rules.renewal import decide, interval_too_long, latest_renewal, renewal_time
+from certctl.rules.renewal import decide, latest_renewal, renewal_time
+from certctl.rules.renewal_windows import (
+    deployment_opens,
+    runs_too_rare,
+    too_rare_text,
+    window_too_rare,
+)
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,12 @@ def explain(run: Run, name: str) -> Explanation:
                 "renewal is paused until then (rollback)",
             )
         )
-    if status.live is not None:
+    current = status.current
+    if status.live is not None and current is not None:
         if spec.autorenew:
-            facts += _ari_facts(status.live, status.renewal_state, now)
-            facts += _lifetime_facts(status.live)
+            facts += _window_facts(spec, status, decision, now)
+            facts += _ari_facts(current, status.renewal_state, now)
+            facts += _lifetime_facts(current)
         else:
             turn_on = f"to turn renewal on: certctl edit {name} --autorenew"
             facts.append(Fact("stopped", None, turn_on))
@@ -76,11 +84,34 @@ def explain(run: Run, name: str) -> Explanation:
     if history.interval is not None:
         hours = history.interval.total_seconds() / 3600
         facts.append(Fact("interval", None, f"`renew` usually runs every {hours:.1f} hours"))
-        if status.live is not None and interval_too_long(
-            status.live, status.renewal_state, history.interval
+        if status.current is not None and runs_too_rare(
+            spec, status.current, status.renewal_state, history.interval, now
         ):
             facts.append(Fact("interval_too_long", None, "that is too rare for this certificate"))
     return Explanation(name, decision, tuple(facts))
+
+
+def _window_facts(
+    spec: CertificateSpec, status: CertificateStatus, decision: RenewalDecision, now: datetime
+) -> list[Fact]:
+    """Return the windows, what waits for them, and what is wrong with them."""
+    facts: list[Fact] = []
+    for key, texts in (("order_window", spec.order_window), ("deploy_window", spec.deploy_window)):
+        if texts:
+            facts.append(Fact(key, None, f"{key.replace('_', ' ')}: {', '.join(texts)}"))
+    if decision.opens is not None:
+        facts.append(Fact("order_opens", decision.opens, "its order window opens"))
+    opens = deployment_opens(spec, status, now)
+    if status.waiting is not None:
+        number = status.waiting.number
+        text = f"version {number} waits for its deploy window"
+        if opens is None:
+            text = f"version {number} is deployed by the next run of `renew`"
+        facts.append(Fact("deploy_opens", opens, text))
+    rare = window_too_rare(spec, status.live, now) if status.live is not None else None
+    if rare is not None:
+        facts.append(Fact("window_too_rare", None, too_rare_text(rare)))
+    return facts
 
 
 def _ari_facts(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:

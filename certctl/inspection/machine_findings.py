@@ -17,7 +17,7 @@ from certctl.inspection.scheduled import INSTALL, RUN_EXPECTED, MachineContext, 
 from certctl.model.errors import CertctlError
 from certctl.model.run import Finding, Severity
 from certctl.model.spec import CertificateSpec
-from certctl.rules.renewal import interval_too_long
+from certctl.rules.renewal_windows import runs_too_rare
 from certctl.system.space import DiskSpace
 from certctl.system.timers import Timer
 from certctl.version import VERSION
@@ -140,8 +140,9 @@ def _cadence(interval: timedelta, specs: Sequence[CertificateSpec], run: Run) ->
     for spec in specs:
         with suppress(CertctlError):  # an unreadable certificate has its own finding
             status = current_state_of(spec.name, run.services)
-            shortfall = status.live and interval_too_long(
-                status.live, status.renewal_state, interval
+            now = run.services.clock.now()
+            shortfall = status.current and runs_too_rare(
+                spec, status.current, status.renewal_state, interval, now
             )
             if shortfall:
                 late[spec.name] = shortfall

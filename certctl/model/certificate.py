@@ -317,13 +317,15 @@ class RenewalState:
 class RenewalDecision:
     """Whether a certificate is due for renewal, and since or from when (`at`).
 
-    `reason` is a stable word; `why` is a phrase that says why it is, or will be, due.
+    `reason` is a stable word; `why` is a phrase that says why it is, or will be, due. What is due
+    while its order window is closed is ordered at `opens`.
     """
 
     due: bool
     at: datetime | None
     reason: str
     why: str
+    opens: datetime | None = None
 
 
 @dataclass(frozen=True)

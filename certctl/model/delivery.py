@@ -67,7 +67,8 @@ class Deployment:
 
     `wanted` is the version that should be live, `deployed` the last one whose deploy succeeded.
     `verified_at` is when a live check last succeeded, `copies` has the paths of the files written
-    outside the home directory.
+    outside the home directory. `waiting` is a newer version that becomes the wanted one once its
+    deploy window opens.
     """
 
     wanted: int | None = None
@@ -79,6 +80,7 @@ class Deployment:
     verified_at: datetime | None = None
     copies: tuple[str, ...] = ()
     destination: str = THIS_MACHINE
+    waiting: int | None = None
 
 
 @dataclass(frozen=True)

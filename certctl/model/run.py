@@ -119,6 +119,25 @@ class Finding:
     fix: str | None = None
 
 
+class WindowKind(StrEnum):
+    """What is done in a window."""
+
+    ORDER = "order"
+    DEPLOY = "deploy"
+
+
+@dataclass(frozen=True)
+class WindowWait:
+    """Something that is done once a window opens, at `until`: an order, or the deployment of the
+    archived `version`. `windows` are those of the specification.
+    """
+
+    kind: WindowKind
+    until: datetime
+    windows: tuple[str, ...]
+    version: int | None = None
+
+
 @dataclass(frozen=True)
 class RevokedVersion:
     """A version that was revoked; `already`: the CA had done so before."""
@@ -133,7 +152,7 @@ class Outcome:
     """The result of a run for one certificate; `action` is a stable word (`issued`, `failed` …).
 
     `incomplete` is the error that names what the certificate was issued without. `revoked` are the
-    versions that were revoked.
+    versions that were revoked, `waits` is what happens later, in a window.
     """
 
     name: str
@@ -146,3 +165,4 @@ class Outcome:
     reason: str | None = None
     renews_at: datetime | None = None
     revoked: tuple[RevokedVersion, ...] = ()
+    waits: WindowWait | None = None

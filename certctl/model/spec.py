@@ -175,7 +175,9 @@ class CertificateSpec:
     `applied` is the digest of what was applied last. `origin` is the client that the certificate
     was imported from. All are empty for a certificate of `issue`. With a `second_key_type`, there
     are two certificates for the same names, which are one unit. `ca` is the CA that is asked first,
-    `fallback_cas` those that are asked while the ones before them are out of service.
+    `fallback_cas` those that are asked while the ones before them are out of service. `renew`
+    orders and deploys it only in `order_window` and `deploy_window`, without any at any time
+    (`certctl.rules.windows`).
     """
 
     name: str
@@ -203,6 +205,13 @@ class CertificateSpec:
     origin: str | None = None
     second_key_type: KeyType | None = None
     fallback_cas: tuple[str, ...] = ()
+    order_window: tuple[str, ...] = ()
+    deploy_window: tuple[str, ...] = ()
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether it is ordered or deployed only at some times."""
+        return bool(self.order_window or self.deploy_window)
 
     @property
     def key_types(self) -> tuple[KeyType, ...]:

@@ -17,8 +17,9 @@ class CertificateStatus:
 
     `deployments` has at most one element for each destination. `wanted_not_live` is the wanted
     version if another one is live: because its deploy failed and was rolled back, or because the
-    run was interrupted. `damage` says what is wrong with the files of the live version, None if
-    they are intact.
+    run was interrupted. `waiting` is a newer version that is archived until its deploy window
+    opens, `served` the version that was deployed last. `damage` says what is wrong with the files
+    of the live version, None if they are intact.
     """
 
     name: str
@@ -27,6 +28,15 @@ class CertificateStatus:
     renewal_state: RenewalState
     wanted_not_live: Version | None = None
     damage: str | None = None
+    waiting: Version | None = None
+    served: Version | None = None
+
+    @property
+    def current(self) -> Version | None:
+        """The newest version that is to be served: live, or to be made live. It is the one that is
+        renewed.
+        """
+        return self.waiting or self.wanted_not_live or self.live
 
     @property
     def deployment(self) -> Deployment:

@@ -37,12 +37,21 @@ from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.operations.in_use import require_unused
 from certctl.operations.plan import Action, Forecast, Planned
-from certctl.rules.plan import AskRenewalInfo, Delete, Plan, SaveSpec, Wait, Wanted, plan
+from certctl.rules.plan import (
+    AskRenewalInfo,
+    AwaitWindow,
+    Delete,
+    Plan,
+    SaveSpec,
+    Wait,
+    Wanted,
+    plan,
+)
 
 _SAVED_AT_ONCE = 16
 """Specifications that are saved in parallel: each waits for the disk."""
 
-_FREE = (Wait, AskRenewalInfo, SaveSpec)
+_FREE = (Wait, AwaitWindow, AskRenewalInfo, SaveSpec)
 """Steps that need no agreement: nothing is done, or the specification is the one agreed to."""
 
 
@@ -209,6 +218,7 @@ def _agreed(item: Planned) -> Callable[[Held, Run], Plan]:
                 order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
                 failed=held.failed,
                 asks=False,
+                keeps_windows=True,
             ),
             held.status,
             run.services.clock.now(),

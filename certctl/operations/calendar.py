@@ -10,7 +10,7 @@ from certctl.engine.run import Run
 from certctl.model.certificate import Version
 from certctl.model.lazy_dataclass import dataclass
 from certctl.operations.plan import Action, Forecast, Planned
-from certctl.rules.plan import Wait
+from certctl.rules.plan import AwaitWindow, Wait
 from certctl.rules.renewal import renewal_time
 
 _MOST_EVENTS = 1000
@@ -66,6 +66,7 @@ def _first(item: Planned, now: datetime) -> datetime | None:
     if item.does_something:
         return now
     waits = [each.until for each in item.steps if isinstance(each, Wait) and each.until is not None]
+    waits += [each.wait.until for each in item.steps if isinstance(each, AwaitWindow)]
     if waits:
         return min(waits)
     decision = item.decision

@@ -15,7 +15,7 @@ from certctl.engine.held import Held
 from certctl.engine.order.other_cas import prepare_accounts
 from certctl.engine.order.trial import trial
 from certctl.engine.planning import Change, Upkeep
-from certctl.engine.preflight import check_deployment, check_validation
+from certctl.engine.preflight import check_deployment, check_validation, check_windows
 from certctl.engine.report import Report, error_of
 from certctl.engine.run import Run
 from certctl.engine.specs import changed, find, load, new, new_name, require
@@ -184,6 +184,8 @@ def _check(
     """Check that the certificate could be deployed, and validated if that is being set up."""
     check_deployment(spec, run)
     given = request.given or {}
+    if {"order_window", "deploy_window"} & given.keys():
+        check_windows(spec, run)
     if existing is None or any(key.startswith(("challenge.", "dns.")) for key in given):
         check_validation(spec, run)
 

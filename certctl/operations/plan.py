@@ -26,7 +26,18 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.spec import CertificateSpec
 from certctl.operations.desired import DesiredSpec, Wish
 from certctl.operations.in_use import require_unused
-from certctl.rules.plan import Delete, Deploy, Order, Plan, Revoke, Step, Wait, Wanted, plan
+from certctl.rules.plan import (
+    AwaitWindow,
+    Delete,
+    Deploy,
+    Order,
+    Plan,
+    Revoke,
+    Step,
+    Wait,
+    Wanted,
+    plan,
+)
 from certctl.rules.rate_limits import counted_towards, orders_for, usage_of
 from certctl.rules.renewal import urgency
 from certctl.rules.selection import listed
@@ -276,6 +287,7 @@ def _plan_of(
             pending=stored.orders,
             order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
             asks=False,
+            keeps_windows=True,
         ),
         status,
         now,
@@ -315,10 +327,11 @@ def _with_url(spec: CertificateSpec) -> CertificateSpec:
 def _action(found: Plan, changed: bool, saved: CertificateSpec | None) -> tuple[Action, str]:
     """Return the word for a plan, and why, as a phrase."""
     decision = found.decision
-    order, wait = found.step(Order), found.step(Wait)
+    order, wait, later = found.step(Order), found.step(Wait), found.step(AwaitWindow)
     if changed:
         word = Action.CREATE if saved is None else Action.CHANGE
-        return word, order.why if order else "nothing has to be ordered"
+        nothing = _waits(later) if later else "nothing has to be ordered"
+        return word, order.why if order else nothing
     if order is not None:
         return Action.RENEW, order.why
     for kind, word in ((Revoke, Action.REVOKE), (Deploy, Action.DEPLOY)):
@@ -327,9 +340,16 @@ def _action(found: Plan, changed: bool, saved: CertificateSpec | None) -> tuple[
             return word, step.why
     if wait is not None:
         return Action.WAIT, wait.error.message
+    if later is not None:
+        return Action.WAIT, _waits(later)
     if decision is not None and decision.reason == "postponed":
         return Action.LATER, decision.why
     return Action.UNCHANGED, decision.why if decision is not None else ""
+
+
+def _waits(later: AwaitWindow) -> str:
+    wait = later.wait
+    return f"{later.why}; its {wait.kind} window opens at {wait.until:%Y-%m-%d %H:%M} UTC"
 
 
 def _not_served(spec: CertificateSpec, live: Version | None) -> tuple[str, ...]:

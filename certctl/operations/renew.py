@@ -31,6 +31,7 @@ class RenewRequest:
     `unattended`: the run was started by a timer, not by a person. If something is due, it first
     waits for a random time up to the setting `random_delay`. `given` are options by key, with
     absolute paths, that are used for the certificates that are renewed, and saved with them.
+    `ignore_windows`: what waits for a window is done now.
     """
 
     names: tuple[str, ...] = ()
@@ -38,11 +39,13 @@ class RenewRequest:
     dry_run: bool = False
     unattended: bool = False
     given: Mapping[str, Value] = field(default_factory=dict)
+    ignore_windows: bool = False
 
     @property
     def regular(self) -> bool:
         """Whether this is a scheduled run for all certificates, as a timer starts it."""
-        return self.unattended and not (self.names or self.force or self.dry_run)
+        special = self.force or self.dry_run or self.ignore_windows
+        return self.unattended and not (self.names or special)
 
 
 def renew(request: RenewRequest, run: Run) -> Report:
@@ -50,7 +53,7 @@ def renew(request: RenewRequest, run: Run) -> Report:
     if run.services.machine.imports.unfinished():
         _finish_imports(run)
     names = require(run, request.names) or tuple(run.services.records.names())
-    everything = bool(request.names) or request.force or request.dry_run
+    everything = bool(request.names or request.force or request.dry_run or request.ignore_windows)
     errors: list[CertctlError] = []
     try:
         errors += _finish_earlier_runs(run)
@@ -81,7 +84,13 @@ def _change(name: str, request: RenewRequest, interval: timedelta | None, run: R
     if request.dry_run:
         return Change(name, lambda held, run: _trial(given(held), run), dry_run=True)
     named = name in request.names
-    upkeep = Upkeep(saved_spec, request.force, force_stopped=named, interval=interval)
+    upkeep = Upkeep(
+        saved_spec,
+        request.force,
+        force_stopped=named,
+        interval=interval,
+        ignore_windows=request.ignore_windows,
+    )
     if not request.given:
         return Change(name, upkeep)
 

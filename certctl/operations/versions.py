@@ -18,8 +18,8 @@ from certctl.model.errors import CertctlError, DeployFailed, UsageError
 from certctl.model.names import certificate_name
 from certctl.model.spec import CertificateSpec
 from certctl.operations.in_use import require_unused
-from certctl.rules import plan
-from certctl.rules.plan import Plan
+from certctl.rules.plan import Plan, deployment_again
+from certctl.rules.rollback_plan import rollback as rollback_plan
 
 
 def rollback(run: Run, names: tuple[str, ...], number: int | None) -> Report:
@@ -32,7 +32,7 @@ def rollback(run: Run, names: tuple[str, ...], number: int | None) -> Report:
 
     def planned(held: Held, run: Run) -> Plan:
         now = run.services.clock.now()
-        return plan.rollback(held.spec, held.status, held.versions, number, now)
+        return rollback_plan(held.spec, held.status, held.versions, number, now)
 
     changes = [Change(each, planned, by_hand=True) for each in names]
     return fulfil(changes, run, considered=len(changes))
@@ -54,7 +54,7 @@ def deploy(run: Run, names: tuple[str, ...], *, pending: bool) -> Report:
                 hint=f"To request one, run: certctl renew {held.name}",
                 name=held.name,
             )
-        return plan.deployment_again(_spec(held), held.status, pending_only=pending)
+        return deployment_again(_spec(held), held.status, pending_only=pending)
 
     changes = [Change(name, planned, by_hand=bool(names)) for name in chosen]
     return _without_unchanged(fulfil(changes, run, considered=len(changes)))

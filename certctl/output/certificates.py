@@ -17,12 +17,12 @@ from certctl.model.certificate import CertificateFacts, LastError, Version
 from certctl.model.delivery import CertificateFiles, DeployResult, ProbeResult
 from certctl.model.errors import CertctlError
 from certctl.model.identifiers import IdentifierType
-from certctl.model.run import Outcome
+from certctl.model.run import Outcome, WindowWait
 from certctl.model.spec import CertificateSpec, ChallengeSpec, OnFailure
 from certctl.model.text import escaped
 from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result, error_object
-from certctl.output.listing import names_text
+from certctl.output.listing import names_text, waits_text
 from certctl.output.times import Times, left, moment
 from certctl.rules.copies import copy_table, format_copy
 from certctl.rules.credentials import AUTO
@@ -59,9 +59,22 @@ def view_object(view: CertificateView) -> dict[str, Json]:
         "verified_at": moment(view.verified_at),
         "challenge": view.challenge or None,
         "next_attempt": moment(view.retry_at),
+        "waits": waits_object(view.waits),
         "last_error": _last_error(view.last_error),
         "damage": view.damage,
         "problem": error_object(view.problem) if view.problem else None,
+    }
+
+
+def waits_object(waits: WindowWait | None) -> dict[str, Json] | None:
+    """Return what waits for a window as JSON."""
+    if waits is None:
+        return None
+    return {
+        "for": waits.kind.value,
+        "until": moment(waits.until),
+        "windows": list(waits.windows),
+        "version": waits.version,
     }
 
 
@@ -88,6 +101,8 @@ def details_object(details: CertificateDetails) -> dict[str, Json]:
         "on_failure": spec.deploy.on_failure.value,
         "key_group": spec.key_group,
         "key_mode": None if spec.key_mode is None else f"{spec.key_mode:04o}",
+        "order_window": list(spec.order_window),
+        "deploy_window": list(spec.deploy_window),
         "managed_by": spec.managed_by,
         "groups": list(spec.groups),
         "origin": spec.origin,
@@ -104,6 +119,9 @@ def details_lines(details: CertificateDetails, times: Times, title: str) -> list
         ("state", view.state),
         *([("damage", view.damage)] if view.damage else []),
         ("renewal", renewal_text(view.renews_at, view.why, due=view.due, times=times)),
+        *([("waiting", waits_text(view.waits, times))] if view.waits else []),
+        *([("order window", ", ".join(spec.order_window))] if spec.order_window else []),
+        *([("deploy window", ", ".join(spec.deploy_window))] if spec.deploy_window else []),
         ("CA", view.ca if view.public else f"{view.ca} (not trusted by browsers)"),
         *_other_cas_row(view),
         *([("managed by", spec.managed_by)] if spec.managed_by else []),
@@ -220,6 +238,7 @@ def outcome_object(outcome: Outcome) -> dict[str, Json]:
         "names": list(outcome.names),
         "reason": outcome.reason,
         "renews_at": moment(outcome.renews_at),
+        "waits": waits_object(outcome.waits),
         "version": version_object(outcome.version) if outcome.version else None,
         "deploy": _deploy_object(outcome.deploy),
         "revoked": [

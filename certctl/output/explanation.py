@@ -31,6 +31,7 @@ def explanation_object(found: Explanation) -> dict[str, Json]:
         "at": moment(decision.at),
         "reason": decision.reason,
         "why": decision.why,
+        "opens": moment(decision.opens),
         "facts": [
             {"key": fact.key, "at": moment(fact.at), "text": fact.text} for fact in found.facts
         ],

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from certctl.ca.directories import label_with_kind
 from certctl.engine.rows import CertificateView
+from certctl.model.run import WindowWait
 from certctl.output.console import Paragraph
 from certctl.output.tables import Row, Table
 from certctl.output.times import Times, left_in_short
@@ -41,6 +42,7 @@ STATES = MappingProxyType(
         "failing": "failing",
         "undeployed": "not deployed",
         "due": "due",
+        "waiting": "waiting for a window",
         "stopped": "with renewal turned off",
         "valid": "valid",
     }
@@ -60,6 +62,7 @@ _HEADINGS: tuple[str, ...] = (
 _SHORT_LIVED = timedelta(days=10)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _MOST_PROBLEMS = 100
+_MOST_WAITING = 20
 
 
 def readable(view: CertificateView) -> CertificateView:
@@ -129,7 +132,25 @@ def problem_lines(views: Sequence[CertificateView], times: Times) -> list[object
     ]
     if len(found) > _MOST_PROBLEMS:
         lines.append(f"and {len(found) - _MOST_PROBLEMS} more with a problem")
+    return [*lines, *_waiting_lines(views, times)]
+
+
+def _waiting_lines(views: Sequence[CertificateView], times: Times) -> list[object]:
+    """Return what waits for a window, and until when: a line for each of a few certificates."""
+    found = [(view.name, view.waits) for view in views if view.waits and view.state == "waiting"]
+    lines: list[object] = [
+        Paragraph(f"{name}: {waits_text(waits, times)}") for name, waits in found[:_MOST_WAITING]
+    ]
+    if len(found) > _MOST_WAITING:
+        lines.append(f"and {len(found) - _MOST_WAITING} more that wait for a window")
     return lines
+
+
+def waits_text(waits: WindowWait, times: Times) -> str:
+    """Return what waits for which window until when, as a phrase."""
+    what = "its order" if waits.version is None else f"version {waits.version}"
+    windows = f" ({', '.join(waits.windows)})" if waits.windows else ""
+    return f"{what} waits for its {waits.kind} window until {times.minute(waits.until)}{windows}"
 
 
 def totals(views: Sequence[CertificateView]) -> str:
@@ -167,10 +188,12 @@ def _cells(view: CertificateView, times: Times, *, short: bool) -> tuple[str, ..
 
 def _renews(view: CertificateView, times: Times) -> str:
     """Return the day of the next renewal, of a short-lived certificate also the time; for what is
-    due, `now` or the time of the next attempt.
+    due, `now` or the time of the next attempt; for what waits for a window, when that opens.
     """
     if not view.autorenew:
         return "off"
+    if view.waits is not None:
+        return times.day_and_time(view.waits.until)
     if view.due:
         return times.day_and_time(view.retry_at) if view.retry_at else "now"
     live = view.live

@@ -47,6 +47,10 @@ _CERTIFICATE_METRICS: Mapping[str, tuple[str, Callable[[CertificateView], Sample
         "1 if the version that should be live is not deployed yet.",
         lambda view: None if view.problem else view.live is not None and not view.deployed,
     ),
+    "certctl_certificate_waiting_until_timestamp_seconds": (
+        "When the window opens that an order or a deployment of the certificate waits for.",
+        lambda view: _seconds(view.waits.until) if view.waits else None,
+    ),
     "certctl_certificate_deploy_failures": (
         "Consecutive failed deployments.",
         lambda view: None if view.problem else view.deploy_failures,

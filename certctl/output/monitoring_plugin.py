@@ -28,6 +28,7 @@ def check_result(found: CheckResult) -> Result:
         "services": found.services,
         "failing": found.failing,
         "undeployed": found.undeployed,
+        "waiting": found.waiting,
         "run_age": None if found.run_age is None else int(found.run_age.total_seconds()),
         "problems": [_problem_object(each) for each in found.problems],
         "remaining": [dict(asdict(each)) for each in found.remaining],
@@ -58,7 +59,8 @@ def _summary(found: CheckResult) -> str:
     if not found.problems:
         soonest = min(found.remaining, key=lambda each: each.seconds, default=None)
         end = "" if soonest is None else f", {soonest.subject} has {left(soonest.seconds)} left"
-        return f"{counted}{end}"
+        waiting = f", {found.waiting} waiting for a deploy window" if found.waiting else ""
+        return f"{counted}{waiting}{end}"
     shown = [_phrase(each) for each in found.problems[:_MOST_PROBLEMS]]
     more = len(found.problems) - len(shown)
     if more:
@@ -89,6 +91,7 @@ def _performance(found: CheckResult) -> list[str]:
         f"services={found.services};;;0",
         f"failing={found.failing};;;0",
         f"undeployed={found.undeployed};;;0",
+        f"waiting={found.waiting};;;0",
     ]
     if found.run_age is not None:
         shown.append(f"run_age={int(found.run_age.total_seconds())}s;;;0")

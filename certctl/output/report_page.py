@@ -312,7 +312,7 @@ def _and_more(count: int) -> str:
 def _tone(state: str) -> str:
     if state in {"expired", "revoked", "damaged", "missing", "failing", "unreadable"}:
         return "bad"
-    return {"undeployed": "warn", "due": "warn", "valid": "good"}.get(state, "")
+    return {"undeployed": "warn", "due": "warn", "valid": "good", "waiting": "good"}.get(state, "")
 
 
 def _name(text: str) -> str:

@@ -42,11 +42,37 @@ def current_state(
     not_live = None
     if current is not None and deployment.wanted not in {None, current.number}:
         not_live = versions.get(deployment.wanted or 0)
+    waiting = _waiting(versions, deployment, renewal_state, now)
+    newest_wanted = waiting or not_live or current
+    served = deployment.deployed
+    if served is not None and (current is None or served != current.number):
+        served_version = versions.get(served)
+    else:
+        served_version = None if served is None else current
     return CertificateStatus(
         name=name,
         live=current,
         deployments=(deployment, *others),
-        renewal_state=believed_renewal_state(renewal_state, not_live or current, saved_at, now),
+        renewal_state=believed_renewal_state(renewal_state, newest_wanted, saved_at, now),
         wanted_not_live=not_live,
         damage=None if current is None else damage,
+        waiting=waiting,
+        served=served_version,
     )
+
+
+def _waiting(
+    versions: Mapping[int, Version], deployment: Deployment, state: RenewalState, now: datetime
+) -> Version | None:
+    """Return the version that waits for its deploy window; None if there is none that may still be
+    served, or if a newer one is wanted.
+    """
+    if deployment.waiting is None or deployment.waiting <= (deployment.wanted or 0):
+        return None
+    version = versions.get(deployment.waiting)
+    if version is None or version.not_after <= now:
+        return None
+    withdrawn = {*state.revoked, *(each.version for each in state.revocations)}
+    if version.number in withdrawn or version.keys_sha256.intersection(state.compromised_keys):
+        return None
+    return version

@@ -6,30 +6,27 @@ carries plans out; nothing else orders or deploys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from certctl.model.certificate import (
     Afterwards,
-    LastError,
     PendingOrder,
     RenewalDecision,
     RevocationIntent,
     Version,
 )
 from certctl.model.errors import (
-    CaUnavailable,
     CertctlError,
-    DeployFailed,
-    RateLimited,
-    UsageError,
 )
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.run import WindowKind, WindowWait
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
 from certctl.rules.ari import next_request_time
+from certctl.rules.earlier_errors import earlier_error
 from certctl.rules.fallback_ca import Choice, Tried, choose
 from certctl.rules.remembered_times import believed
 from certctl.rules.renewal import (
@@ -37,13 +34,12 @@ from certctl.rules.renewal import (
     attempts,
     decide,
     in_backoff,
-    interval_too_long,
-    latest_renewal,
     may_wait,
     parts_of,
     request_of,
 )
-from certctl.rules.waiting import until
+from certctl.rules.renewal_windows import deployment_opens, runs_too_rare, window_is_closed
+from certctl.rules.waiting import again, until
 
 RESUMED_FOR = timedelta(days=1)
 """An older order is abandoned: something is permanently wrong with it."""
@@ -79,10 +75,12 @@ class StopRenewal(Step):
 
 @dataclass(frozen=True)
 class Activate(Step):
-    """Make an archived version wanted and live, and pause renewal until `pause_until`."""
+    """Make an archived version wanted and live, and pause renewal until `pause_until`, if that is
+    set.
+    """
 
     version: Version
-    pause_until: datetime
+    pause_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Order(Step):
     `ca` is the one of its CAs that is asked, None for the first. `forced`: a new version is wanted
     even if the names that can be validated are not due. `by_ari`: the window suggested by the CA is
     the only reason. `new_key`: the live version's key must not be used again. `strict`: all names
-    are needed.
+    are needed. `at_once`: it becomes live even while its deploy window is closed.
     """
 
     spec: CertificateSpec
@@ -101,6 +99,7 @@ class Order(Step):
     new_key: bool = False
     strict: bool = False
     ca: str | None = None
+    at_once: bool = False
 
     @property
     def asked(self) -> CertificateSpec:
@@ -142,6 +141,13 @@ class Wait(Step):
     until: datetime | None
     error: CertctlError
     deployment: bool = False
+
+
+@dataclass(frozen=True)
+class AwaitWindow(Step):
+    """Do nothing before a window opens; this is no failure."""
+
+    wait: WindowWait
 
 
 @dataclass(frozen=True)
@@ -194,17 +200,23 @@ class Plan:
     @property
     def first_action(self) -> Step:
         """Return the first step that is not to wait."""
-        return next(each for each in self.steps if not isinstance(each, Wait))
+        return next(each for each in self.steps if not isinstance(each, Wait | AwaitWindow))
 
     def without_order(self) -> Plan:
         """Return the plan without asking the CA for a certificate."""
         kept = tuple(each for each in self.steps if not isinstance(each, Order | Validate))
         return replace(self, steps=kept)
 
+    def without_deployment(self) -> Plan:
+        """Return the plan without deploying anything."""
+        return replace(
+            self, steps=tuple(each for each in self.steps if not isinstance(each, Deploy))
+        )
+
     @property
     def waits_only(self) -> bool:
         """Whether nothing is to be done now."""
-        return all(isinstance(each, Wait) for each in self.steps)
+        return all(isinstance(each, Wait | AwaitWindow) for each in self.steps)
 
 
 @dataclass(frozen=True)
@@ -218,6 +230,8 @@ class Wanted:
     that an earlier run left, of which each is given `order_timeout`. `failed` are the CAs that
     failed in this run, each with its error. Unless `deploys_changes`, changed options of the
     deployment wait for the next version. Unless it `asks`, no CA is asked for renewal windows.
+    `ignore_windows`: order and deploy now what waits for a window of its own. `keeps_windows`: what
+    is changed by hand waits for it, too.
     """
 
     spec: CertificateSpec
@@ -231,6 +245,18 @@ class Wanted:
     failed: Mapping[str, CertctlError] = field(default_factory=dict)
     deploys_changes: bool = True
     asks: bool = True
+    ignore_windows: bool = False
+    keeps_windows: bool = False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether its windows do not matter, since a person wants it now: by force, or by a change
+        of what is requested from the CA.
+        """
+        before = [] if self.saved is None else [request_of(each) for each in parts_of(self.saved)]
+        changed = before != [request_of(each) for each in parts_of(self.spec)]
+        by_hand = self.by_hand and changed and not self.keeps_windows
+        return self.ignore_windows or self.force or by_hand
 
 
 def plan(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
@@ -249,22 +275,31 @@ def plan(wanted: Wanted, status: CertificateStatus, now: datetime) -> Plan:
     asks = wanted.asks and not (wanted.by_hand or wanted.force)
     if asks and _window_is_due(spec, status, now):
         return Plan(spec, (AskRenewalInfo("its CA is asked for the renewal window"),))
-    decision = decide(spec, status, now, min(wanted.interval or timedelta(0), LONGEST_INTERVAL))
+    at_once, interval = wanted.at_once, min(wanted.interval or timedelta(0), LONGEST_INTERVAL)
+    decision = decide(spec, status, now, interval, in_windows=not at_once)
     why = decision.why if decision.due else _other_reason(wanted, status.live, now)
+    closed = None if at_once else decision.opens
     steps: list[Step] = []
     if why is not None and wanted.refusal is not None:
         raise wanted.refusal
     choice = _choice(wanted, status, now)
-    if why is not None and choice.ca is not None:
+    if why is not None and choice.ca is not None and closed is None:
+        at_once = at_once or decision.reason in _URGENT
         by_ari = decision.due and decision.reason == "ari"
-        order = Order(why, spec, forced=wanted.force, by_ari=by_ari, ca=choice.ca)
+        order = Order(why, spec, forced=wanted.force, by_ari=by_ari, ca=choice.ca, at_once=at_once)
         steps += [order, Deploy(why)]
     else:
         if why is not None:
-            steps.append(_wait(why, spec, status, choice, now))
+            steps.append(_later(why, closed, spec, status, choice, now))
         steps += _without_order(wanted, status, now)
-    rare_runs = _rare_runs(wanted, status)
+    rare_runs = _rare_runs(wanted, status, now)
     return Plan(spec, tuple(steps), decision, rare_runs, choice.next_at if why else None)
+
+
+_URGENT = frozenset({"requested", "withdrawn"})
+"""Reasons to order for which no deploy window is waited for. What keeps clients from being served
+needs no mention: see `deployment_opens`.
+"""
 
 
 def deployment_again(
@@ -274,60 +309,13 @@ def deployment_again(
     to revoke what it replaces, if that waits for the deployment.
     """
     live, intents = status.live, status.renewal_state.revocations
+    if status.waiting is not None and not pending_only:
+        return Plan(spec, (Activate("requested", status.waiting), Deploy("requested")))
     if live is None or not (status.undeployed or not pending_only):
         return Plan(spec)
     replaced = live.number not in {each.version for each in intents}
     revocations = [Revoke("it is to be revoked", each) for each in intents if replaced]
     return Plan(spec, (Deploy("requested"), *revocations))
-
-
-def rollback(
-    spec: CertificateSpec,
-    status: CertificateStatus,
-    versions: Sequence[Version],
-    number: int | None,
-    now: datetime,
-) -> Plan:
-    """Return the plan to make an older version live, by default the previous one.
-
-    Raises `UsageError` for a version that is expired or revoked, or whose key was compromised.
-    """
-    version = _older(spec.name, status, versions, number)
-    unfit = _unfit(version, status, now)
-    if unfit is not None:
-        raise UsageError(
-            f"version {version.number} of {version.name} {unfit}",
-            hint=f"List its versions with: certctl show {version.name}. To get a new one: "
-            f"certctl renew --force {version.name}",
-            name=version.name,
-            code="usage.unfit_version",
-        )
-    why = f"rollback to version {version.number}"
-    return Plan(spec, (Activate(why, version, latest_renewal(version)), Deploy(why)))
-
-
-def earlier_error(
-    name: str, last: LastError | None, next_attempt: str | None = None, *, deploy: bool = False
-) -> CertctlError:
-    """Return the error of an earlier attempt whose backoff has not ended: it still counts.
-    `next_attempt` is when that is, in words.
-    """
-    if last is None:
-        return CertctlError("an earlier attempt failed", name=name)
-    when = f"{last.at:%Y-%m-%d %H:%M} UTC"
-    then = f" ({next_attempt})" if next_attempt else ""
-    message = f"failed at {when}; waiting before the next attempt{then}: {last.message}"
-    limited = last.failure == RateLimited.failure
-    hint = last.hint or f"To retry now, run: certctl renew --force {name}"
-    if limited:  # what is forced counts towards the limit, too; the old hint's times are past
-        hint = "The next run of renew after that time tries again by itself."
-    if deploy:
-        return DeployFailed(message, hint=last.hint, name=name, code=last.code)
-    if last.code == CaUnavailable.code:
-        return CaUnavailable(message, hint=hint, name=name)
-    if limited:
-        return RateLimited(message, hint=hint, name=name, code=last.code)
-    return CertctlError(message, hint=hint, name=name, code=last.code)
 
 
 def is_resumable(pending: PendingOrder, now: datetime) -> bool:
@@ -347,20 +335,32 @@ def _choice(wanted: Wanted, status: CertificateStatus, now: datetime) -> Choice:
     return choose(wanted.spec, status, tried, now)
 
 
-def _wait(
-    why: str, spec: CertificateSpec, status: CertificateStatus, choice: Choice, now: datetime
-) -> Wait:
-    """Return the step to wait until a CA may be asked again."""
+def _later(
+    why: str,
+    opens: datetime | None,
+    spec: CertificateSpec,
+    status: CertificateStatus,
+    choice: Choice,
+    now: datetime,
+) -> Step:
+    """Return the step to wait until a CA may be asked again after a failure, which still counts, or
+    for the order window, which opens at `opens`.
+    """
     state = status.renewal_state
-    again = choice.again or state.retry_at
-    waits_for = replace(state.latest, retry_at=again)
-    return Wait(why, again, earlier_error(spec.name, state.last_error, until(waits_for, now)))
+    if opens is not None and not state.failures:
+        return AwaitWindow(why, WindowWait(WindowKind.ORDER, opens, spec.order_window))
+    retry_at = choice.again or state.retry_at
+    at = max((each for each in (retry_at, opens) if each is not None), default=None)
+    waits_for = replace(state.latest, retry_at=at)
+    return Wait(why, at, earlier_error(spec.name, state.last_error, until(waits_for, now)))
 
 
 def _other_reason(wanted: Wanted, live: Version | None, now: datetime) -> str | None:
     """Return why to order a certificate that is not due; None if there is no reason."""
     if wanted.force:
         return "requested"
+    if not wanted.at_once and window_is_closed(wanted.spec.order_window, now):
+        return None
     spec = wanted.spec
     left = [each for each in wanted.pending if is_resumable(each, now)]
     requests = [request_of(each) for ca in spec.cas for each in parts_of(spec.at(ca))]
@@ -377,40 +377,72 @@ def _is_replaced(order: PendingOrder, live: Version | None) -> bool:
 
 
 def _window_is_due(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> bool:
-    if status.live is None or not spec.autorenew:
+    if status.current is None or not spec.autorenew:
         return False
-    at = next_request_time(status.live, status.renewal_state, now)
+    at = next_request_time(status.current, status.renewal_state, now)
     return at is not None and at <= now
 
 
 def _without_order(wanted: Wanted, status: CertificateStatus, now: datetime) -> list[Step]:
-    """Return the steps that need no order: changed options, and a deployment that is pending."""
-    spec, saved, deployment = wanted.spec, wanted.saved, status.deployment
+    """Return the steps that need no order: changed options, a version that waits for its deploy
+    window, and a deployment that is pending.
+    """
+    spec, saved = wanted.spec, wanted.saved
     steps: list[Step] = []
+    opens = None if wanted.ignore_windows else deployment_opens(spec, status, now)
     redeploy = status.live is not None and status.undeployed
     if saved is None or spec.chosen != saved.chosen:
         different = saved is None or spec.deploy != saved.deploy
         redeploy = redeploy or (different and wanted.deploys_changes)
         access = saved is None or _access(spec) != _access(saved)
         steps.append(SaveSpec("its options have changed", spec, redeploy, access))
-    elif redeploy and not wanted.by_hand and in_backoff(deployment, now):
-        when = until(deployment, now)
-        error = earlier_error(spec.name, deployment.last_error, when, deploy=True)
-        return [Wait("its deployment is pending", deployment.retry_at, error, deployment=True)]
-    if redeploy:
-        steps.append(Deploy("its deployment is pending"))
-    return steps
+    if status.waiting is not None and spec.autorenew:
+        if opens is None:
+            why = _why_now(wanted, now)
+            return [*steps, Activate(why, status.waiting), Deploy(why)]
+        number = status.waiting.number
+        wait = WindowWait(WindowKind.DEPLOY, opens, spec.deploy_window, number)
+        steps.append(AwaitWindow(f"version {number} waits for its deploy window", wait))
+    if not redeploy:
+        return steps
+    changed = any(isinstance(each, SaveSpec) for each in steps)
+    later = None if changed or wanted.by_hand else _deployment_later(spec.name, status, opens, now)
+    return [*steps, later or Deploy("its deployment is pending")]
+
+
+def _why_now(wanted: Wanted, now: datetime) -> str:
+    """Return why a version that waited is deployed now."""
+    if wanted.ignore_windows:
+        return "requested"
+    closed = window_is_closed(wanted.spec.deploy_window, now)
+    return "what is served has to be replaced" if closed else "its deploy window is open"
+
+
+def _deployment_later(
+    name: str, status: CertificateStatus, opens: datetime | None, now: datetime
+) -> Wait | None:
+    """Return the step to wait for the next attempt of a deployment that failed, which is in its
+    window, at `opens`. What was begun in a window and interrupted is finished at once: None.
+    """
+    deployment = status.deployment
+    retry_at = deployment.retry_at if in_backoff(deployment, now) else None
+    times = [each for each in (retry_at, opens if deployment.failures else None) if each]
+    if not times:
+        return None
+    when = again(now, (max(times) - now).total_seconds())
+    error = earlier_error(name, deployment.last_error, when, deploy=True)
+    return Wait("its deployment is pending", max(times), error, deployment=True)
 
 
 def _access(spec: CertificateSpec) -> tuple[str | None, int | None]:
     return spec.key_group, spec.key_mode
 
 
-def _rare_runs(wanted: Wanted, status: CertificateStatus) -> RareRuns | None:
+def _rare_runs(wanted: Wanted, status: CertificateStatus, now: datetime) -> RareRuns | None:
     interval = wanted.interval
-    if interval is None or status.live is None or not wanted.spec.autorenew:
+    if interval is None or status.current is None or not wanted.spec.autorenew:
         return None
-    found = interval_too_long(status.live, status.renewal_state, interval)
+    found = runs_too_rare(wanted.spec, status.current, status.renewal_state, interval, now)
     return None if found is None else RareRuns(*found, interval)
 
 
@@ -430,7 +462,7 @@ def _withdrawal(wanted: Wanted, status: CertificateStatus, now: datetime) -> Pla
         waiting = [each for each in spec.cas if in_backoff(attempts(state, each), now)]
         choice = Choice(None if waiting else spec.ca)
     if choice.ca is None:
-        wait = _wait(why, spec, status, choice, now)
+        wait = _later(why, None, spec, status, choice, now)
         return Plan(spec, (wait,), next_ca_at=choice.next_at)
     if Afterwards.DELETE in afterwards:
         return Plan(spec, (*revocations, Delete(why)))
@@ -441,45 +473,16 @@ def _withdrawal(wanted: Wanted, status: CertificateStatus, now: datetime) -> Pla
         if wanted.refusal is not None:
             raise wanted.refusal
         replaced = "it replaces a certificate that is to be revoked"
-        order = Order(replaced, spec, forced=True, new_key=True, strict=True, ca=choice.ca)
+        order = Order(
+            replaced,
+            spec,
+            forced=True,
+            new_key=True,
+            strict=True,
+            ca=choice.ca,
+            at_once=True,
+        )
         return Plan(spec, (order, Deploy(replaced), *revocations))
     if status.undeployed:
         return Plan(spec, (Deploy("its deployment is pending"), *revocations))
     return Plan(spec, tuple(revocations))
-
-
-def _older(
-    name: str, status: CertificateStatus, versions: Sequence[Version], number: int | None
-) -> Version:
-    live = status.live.number if status.live is not None else None
-    known = {version.number: version for version in versions}
-    if number is None:
-        older = [each for each in known if live is None or each < live]
-        if not older:
-            raise UsageError(
-                f"{name} has no version older than the live one",
-                hint=f"List its versions with: certctl show {name}",
-                code="usage.unknown_version",
-            )
-        number = max(older)
-    if number not in known:
-        raise UsageError(
-            f"{name} has no version {number}; it has {', '.join(map(str, sorted(known)))}",
-            hint=f"List its versions with: certctl show {name}",
-            code="usage.unknown_version",
-        )
-    return known[number]
-
-
-def _unfit(version: Version, status: CertificateStatus, now: datetime) -> str | None:
-    """Return why a version must not be served, as a phrase; None if it may be."""
-    state = status.renewal_state
-    if status.live is not None and version.number == status.live.number:
-        return "is already live"
-    if version.not_after <= now:
-        return f"expired on {version.not_after:%Y-%m-%d}"
-    if version.number in state.revoked:
-        return "was revoked"
-    if version.keys_sha256.intersection(state.compromised_keys):
-        return "has a key that was compromised"
-    return None

@@ -114,10 +114,11 @@ def only_results_of_renewal(before: RenewalState, after: RenewalState) -> bool:
 
 def only_results_of_deployment(before: Deployment, after: Deployment) -> bool:
     """Return whether a deployment differs from the one before only in what can be lost: without
-    its result, the wanted version is deployed again. Which version is wanted, and that its
-    deployment is pending, is not.
+    its result, the wanted version is deployed again. Which version is wanted or waits for its
+    window, and that a deployment is pending, is not.
     """
-    return after.wanted == before.wanted and after.deployed in {before.deployed, after.wanted}
+    same = (after.wanted, after.waiting) == (before.wanted, before.waiting)
+    return same and after.deployed in {before.deployed, after.wanted}
 
 
 def _longest_pause(version: Version | None, now: datetime) -> timedelta:

@@ -26,7 +26,7 @@ from certctl.model.errors import AcmeError, CertctlError
 from certctl.model.identifiers import Identifier
 from certctl.model.spec import CertificateSpec
 from certctl.model.status import CertificateStatus
-from certctl.rules.ari import next_request_time, renewal_info_for
+from certctl.rules.ari import renewal_info_for
 from certctl.rules.remembered_times import EARLIEST, in_future
 
 BACKOFF = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
@@ -157,6 +157,8 @@ def decide(
     status: CertificateStatus,
     now: datetime,
     interval: timedelta = timedelta(0),
+    *,
+    in_windows: bool = True,
 ) -> RenewalDecision:
     """Return whether the certificate is due at `now`, or when it will be, and by which rule.
 
@@ -166,9 +168,12 @@ def decide(
     suggested by the CA (ARI, RFC 9773), then the fallback schedule: a third of the lifetime is
     left, or half of a lifetime below ten days. What is postponed waits where there is no
     certificate, and where spec and request differ, unless the live one is near its expiry.
+
+    Changes, ARI and the schedule keep to the windows of the spec until a sixth of the lifetime is
+    left, unless `in_windows` is False; what keeps clients from being served does not.
     """
     # A version whose deployment is pending counts as the current one.
-    live, renewal_state = status.wanted_not_live or status.live, status.renewal_state
+    live, renewal_state = status.current, status.renewal_state
     if not spec.autorenew:
         return RenewalDecision(False, None, "stopped", STOPPED)
     postponed = _postponed(renewal_state, now)
@@ -189,12 +194,20 @@ def decide(
         return postponed
     if changed:
         why = "its specification has changed: " + "; ".join(changed)
-        return RenewalDecision(True, now, "changed", why)
-    decisions = [
-        _by_ari(each, renewal_state, now, interval) or _by_schedule(each, now)
-        for each in live.parts
-    ]
-    return min(decisions, key=lambda each: (not each.due, each.at or now))
+        decision = RenewalDecision(True, now, "changed", why)
+    else:
+        # Windows leave room for the next run by themselves.
+        between = timedelta(0) if in_windows and spec.has_windows else interval
+        decisions = [
+            _by_ari(each, renewal_state, now, between) or _by_schedule(each, now)
+            for each in live.parts
+        ]
+        decision = min(decisions, key=lambda each: (not each.due, each.at or now))
+    if not (in_windows and spec.has_windows) or decision.reason == "withdrawn":
+        return decision
+    from certctl.rules.order_windows import within_windows  # noqa: PLC0415 - few have any
+
+    return within_windows(decision, spec, live, latest_renewal(live), now)
 
 
 def _postponed(state: RenewalState, now: datetime) -> RenewalDecision | None:
@@ -257,20 +270,6 @@ def is_near_expiry(live: Version | None, now: datetime) -> bool:
     asking the CA does more harm than a refusal of the CA.
     """
     return live is not None and now >= latest_renewal(live)
-
-
-def interval_too_long(
-    version: Version, renewal_state: RenewalState, interval: timedelta
-) -> tuple[timedelta, str] | None:
-    """If runs come at longer intervals than the time for renewing a version, return that time and
-    its name.
-    """
-    windows = [renewal_info_for(each, renewal_state) for each in version.parts]
-    shortest = min((each.end - each.start for each in windows if each is not None), default=None)
-    if shortest is not None and interval > shortest:
-        return shortest, "the renewal window suggested by its CA"
-    left = latest_renewal(version) - renewal_time(version)
-    return (left, "the time for renewal") if interval > left else None
 
 
 def attempts(renewal_state: RenewalState, ca: str | None) -> Attempts:
@@ -405,9 +404,17 @@ def no_longer_due(renewal_state: RenewalState) -> RenewalState:
 
 
 def with_wanted(deployment: Deployment, number: int) -> Deployment:
-    """Return the deployment state with another wanted version, without the old one's results."""
+    """Return the deployment state with another wanted version, without the old one's results, and
+    without a version that waited: it is this one, or the one that replaces it is older by request.
+    """
     return replace(
-        deployment, wanted=number, failures=0, last_error=None, retry_at=None, verified_at=None
+        deployment,
+        wanted=number,
+        failures=0,
+        last_error=None,
+        retry_at=None,
+        verified_at=None,
+        waiting=None,
     )
 
 
@@ -429,25 +436,6 @@ def last_error(error: CertctlError, at: datetime) -> LastError:
     return LastError(error.code, error.message, at, error.failure.value, error.hint)
 
 
-def next_action(spec: CertificateSpec, status: CertificateStatus, now: datetime) -> datetime | None:
-    """Return the time before which `renew` has nothing to do for a certificate; None for never.
-
-    A failure in backoff counts as something to do: it affects the exit status of every run until it
-    is resolved.
-    """
-    state = status.renewal_state
-    if status.undeployed or state.failures or state.revocations:
-        return now
-    decision, live = decide(spec, status, now), status.live
-    if live is None or not spec.autorenew:
-        return decision.at
-    moments = [decision.at, next_request_time(live, status.renewal_state, now)]
-    windows = (renewal_info_for(each, status.renewal_state) for each in live.parts)
-    # In an open window the decision depends on the run interval, so every run decides.
-    moments += [max(each.start, now) for each in windows if each and decision.at == each.chosen]
-    return min((each for each in moments if each is not None), default=None)
-
-
 def _unusable(live: Version, status: CertificateStatus, now: datetime) -> tuple[str, str] | None:
     """Return the reason, as a word and in words, why a version cannot be served; None if it can."""
     found = None
@@ -455,7 +443,7 @@ def _unusable(live: Version, status: CertificateStatus, now: datetime) -> tuple[
         found = "expired", "it has expired"
     elif live.number in status.renewal_state.revoked:
         found = "revoked", "it has been revoked"
-    elif status.damage is not None:
+    elif status.damage is not None and live is status.live:
         found = "damaged", f"its files are damaged: {status.damage}"
     elif is_ahead(live, now):
         found = "not_yet_valid", "it is not valid yet: it was issued while the clock was ahead"

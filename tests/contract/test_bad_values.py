@@ -15,6 +15,8 @@ OPTIONS = tuple(option_table().values())
 BAD = {
     "challenge.method": "no such",
     "common_name": "not a name",
+    "deploy_window": "Mon 02:00-05:00",
+    "order_window": "02:00-05:00 Nowhere/At_all",
     "deploy.copy": "fullchain",
     "deploy.targets": "no such",
     "deploy.verify": "https://a.example",

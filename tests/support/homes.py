@@ -22,7 +22,8 @@ from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.rules.integrity import CERTIFICATE_FILES, KEY_FILES
-from certctl.rules.renewal import next_action, request_of
+from certctl.rules.renewal import request_of
+from certctl.rules.renewal_windows import next_action
 from certctl.rules.settings import Settings
 from certctl.rules.spec import resolve
 from certctl.rules.x509 import facts

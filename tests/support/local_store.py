@@ -118,7 +118,11 @@ class LocalStore:
         not_live = None
         if live is not None and deployment.wanted not in {None, live.number}:
             not_live = self._versions.read_or_warn(name, deployment.wanted or 0)
-        renewal_state = self._state_files.renewal(name, not_live or live, self._clock.now())
+        waiting = None
+        if (deployment.waiting or 0) > (deployment.wanted or 0):
+            waiting = self._versions.read_or_warn(name, deployment.waiting or 0)
+        newest = waiting or not_live or live
+        renewal_state = self._state_files.renewal(name, newest, self._clock.now())
         return CertificateStatus(
             name=name,
             live=live,
@@ -126,6 +130,7 @@ class LocalStore:
             renewal_state=renewal_state,
             wanted_not_live=not_live,
             damage=None if live is None else self._parts.damage(live),
+            waiting=waiting,
         )
 
     def possibly_due(self, names: Iterable[str], now: datetime) -> Iterator[str]:

@@ -23,11 +23,10 @@ from certctl.rules.ari import (
 from certctl.rules.renewal import (
     after_success,
     decide,
-    interval_too_long,
     latest_renewal,
-    next_action,
     renewal_time,
 )
+from certctl.rules.renewal_windows import interval_too_long, next_action
 from tests.support.nouns import (
     CA,
     ISSUED,

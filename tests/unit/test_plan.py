@@ -31,9 +31,9 @@ from certctl.rules.plan import (
     Wanted,
     deployment_again,
     plan,
-    rollback,
 )
 from certctl.rules.renewal import latest_renewal, request_of
+from certctl.rules.rollback_plan import rollback
 from tests.support.nouns import ISSUED, LIVE, SPEC, days, issued, status, wanted
 
 FRESH = ISSUED + days(1)

@@ -18,10 +18,10 @@ from certctl.rules.renewal import (
     decide,
     differences,
     latest_renewal,
-    next_action,
     renewal_time,
     request_of,
 )
+from certctl.rules.renewal_windows import next_action
 from tests.support.nouns import CA, ISSUED, LIVE, SPEC, days, issued, status, wanted
 
 # The rules, one by one.

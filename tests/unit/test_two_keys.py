@@ -28,13 +28,13 @@ from certctl.rules.renewal import (
     differences_from,
     latest_renewal,
     may_wait,
-    next_action,
     parts_of,
     predecessor,
     renewal_time,
     request_of,
     with_revoked,
 )
+from certctl.rules.renewal_windows import next_action
 from certctl.rules.settings import Settings, check, parse
 from certctl.rules.spec import from_table, resolve, to_table
 from tests.support.nouns import ISSUED, LIFETIME, LIVE, SPEC, days, issued, status, wanted

@@ -27,14 +27,15 @@ def run(
     invocation: Invocation,
     names: Sequence[str],
     force: bool,
+    ignore_windows: bool,
     dry_run: bool,
     every: str | None,
 ) -> Result | None:
     """Renew certificates that are due, and retry pending deployments."""
     if every is not None:
-        _repeat(invocation, every, once=force or dry_run)
+        _repeat(invocation, every, once=force or dry_run or ignore_windows)
         return None
-    scheduled = _is_scheduled(invocation, names, other=force or dry_run)
+    scheduled = _is_scheduled(invocation, names, other=force or dry_run or ignore_windows)
     there_was_a_run = print_once_a_day(invocation) if scheduled else _nothing
     with open_run(invocation) as run:
         chosen: tuple[str, ...] = ()
@@ -43,7 +44,11 @@ def run(
             if not chosen:
                 return nothing_chosen(invocation)
         request = RenewRequest(
-            chosen, force=force, dry_run=dry_run, unattended=not invocation.interactive
+            chosen,
+            force=force,
+            dry_run=dry_run,
+            unattended=not invocation.interactive,
+            ignore_windows=ignore_windows,
         )
         report = renew(request, run)
         there_was_a_run()
@@ -77,7 +82,7 @@ def _repeat(invocation: Invocation, every: str, *, once: bool) -> None:
             hint="Give a number with a unit, such as 30m, 1h or 12h.",
         )
     if once:
-        raise UsageError("--every cannot be combined with --force or --dry-run")
+        raise UsageError("--every cannot be combined with --force, --ignore-windows or --dry-run")
     if invocation.json:
         raise UsageError(
             "--every cannot be combined with --json, which prints one document",

@@ -17,6 +17,7 @@ from certctl.cli.selection import selection_options
         "certctl renew",
         "certctl renew --random-delay 20m",
         "certctl renew example.com --force",
+        "certctl renew --ignore-windows",
         "certctl renew --failing",
         "certctl renew --dry-run",
         "certctl renew --every 1h",
@@ -24,6 +25,11 @@ from certctl.cli.selection import selection_options
 )
 @click.argument("names", nargs=-1, metavar="[NAME...]", type=CertificateName())
 @click.option("--force", is_flag=True, help="Renew even if not due, or waiting after a failure.")
+@click.option(
+    "--ignore-windows",
+    is_flag=True,
+    help="Order and deploy now what is due or waits, even outside its windows.",
+)
 @click.option(
     "--dry-run",
     is_flag=True,

@@ -107,7 +107,14 @@ def _save_result(rollout: Rollout, rollback: RollbackResult | None, run: Run) ->
     number, error = rollout.version.number, rollout.error
     if error is None:
         verified_at = now if rollout.probes else None
-        deployment = Deployment(number, number, now, verified_at=verified_at, copies=rollout.copies)
+        deployment = Deployment(
+            number,
+            number,
+            now,
+            verified_at=verified_at,
+            copies=rollout.copies,
+            waiting=held.deployment.waiting,
+        )
         held.save_deployment(deployment)
         run.services.emit(Deployed(name, now, number))
         return DeployResult(name, number, deployed=True, probes=rollout.probes)

@@ -7,19 +7,21 @@ wanted.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from certctl.engine.held import Held
 from certctl.engine.run import Run
 from certctl.model.delivery import Deployment
 from certctl.model.errors import CertctlError, FilesDamaged
 from certctl.rules.renewal import after_success, in_backoff
+from certctl.rules.renewal_windows import deployment_opens
 
 
 def activate_wanted(held: Held, run: Run, *, respect_backoff: bool = False) -> None:
     """Make the wanted version live if it is not.
 
     With `respect_backoff`, a version whose deploy was refused and rolled back waits for its next
-    attempt.
+    attempt, in its deploy window.
 
     If the wanted version is missing or damaged, a warning is printed and the live one becomes the
     wanted one. If there is no live version either, a new one has to be ordered.
@@ -34,7 +36,10 @@ def activate_wanted(held: Held, run: Run, *, respect_backoff: bool = False) -> N
     if wanted is None or (live is not None and live.number == wanted):
         return
     rolled_back = live is not None and live.number == status.deployment.deployed
-    if respect_backoff and rolled_back and in_backoff(status.deployment, run.services.clock.now()):
+    now = run.services.clock.now()
+    if respect_backoff and rolled_back and in_backoff(status.deployment, now):
+        return
+    if respect_backoff and rolled_back and _opens_later(held, now):
         return
     try:
         held.activate_number(wanted)
@@ -78,13 +83,26 @@ def _finish(held: Held, run: Run) -> None:
     finished = held.stored.version_of([each.url for each in held.pending])
     if finished is None or finished in held.added:
         return
-    if held.live is None or held.live.number < finished.number:
+    now = run.services.clock.now()
+    if held.deployment.waiting != finished.number and (
+        held.live is None or held.live.number < finished.number
+    ):
         try:
-            held.activate(finished)
+            if _opens_later(held, now):
+                held.await_window(finished)
+            else:
+                held.activate(finished)
         except FilesDamaged as error:
             run.warn(f"{error.message}. This version is ignored.", held.name)
             held.drop_pending()
             return
-    now = run.services.clock.now()
     state = after_success(held.renewal_state, finished.request.ca, now)
     held.save_renewal_state(state, next_action_at=now)
+
+
+def _opens_later(held: Held, now: datetime) -> bool:
+    """Return whether a version must not become live yet, since its deploy window is closed."""
+    try:
+        return deployment_opens(held.spec, held.status, now) is not None
+    except CertctlError:
+        return False  # its spec cannot be read, and so neither its windows

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 
 from certctl.engine.held import Held
 from certctl.engine.named_files import named_versions
@@ -25,6 +26,7 @@ from certctl.engine.order.steps import (
 )
 from certctl.engine.run import Run
 from certctl.engine.specs import at_ca
+from certctl.engine.windows import warn_of_closed_window
 from certctl.model.ca import Account, LimitedAction
 from certctl.model.ca import Order as AcmeOrder
 from certctl.model.certificate import (
@@ -49,6 +51,7 @@ from certctl.model.errors import (
 from certctl.model.events import OrderPlaced
 from certctl.model.identifiers import Identifier
 from certctl.model.lazy_dataclass import dataclass
+from certctl.model.run import WindowKind
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for
@@ -65,14 +68,18 @@ from certctl.rules.renewal import (
     predecessor,
     request_of,
 )
+from certctl.rules.renewal_windows import deployment_opens, too_rare_text, window_too_rare
 
 
 @dataclass(frozen=True)
 class Obtained:
-    """The new version; `missing` is the error for names of the spec that it lacks."""
+    """The new version; `missing` is the error for names of the spec that it lacks. It becomes live
+    at `opens`, None if it is live.
+    """
 
     version: Version
     missing: NamesMissing | None = None
+    opens: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,8 @@ class _Wanted:
 
 
 def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obtained:
-    """Return a new version of the certificate, archived and live, with its deployment pending.
+    """Return a new version of the certificate, archived and live, with its deployment pending; or
+    archived only, while its deploy window is closed.
 
     `csr` is a certificate signing request given on the command line. It and the spec are saved
     once the certificate has been issued, so that a first issue that fails leaves neither. The
@@ -126,10 +134,16 @@ def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obta
     certificates = tuple(_certificate(each) for each in issued)
     version = Version(spec.name, 0, certificates, run.services.clock.now())
     first, *others = (_material(each) for each in issued)
-    saved = held.add_version(version, replace(first, second=next(iter(others), None)))
+    opens = deployment_opens(order.spec, held.status, run.services.clock.now())
+    if opens is not None and order.at_once:
+        warn_of_closed_window(WindowKind.DEPLOY, order.spec, order.why, run)
+        opens = None
+    material = replace(first, second=next(iter(others), None))
+    saved = held.add_version(version, material, waits=opens is not None)
     missing = next((each.missing for each in issued if each.missing is not None), None)
     _record_success(saved, wanted, missing, run)
-    return Obtained(saved, missing)
+    _warn_if_too_rare(order.spec, saved, run)
+    return Obtained(saved, missing, opens)
 
 
 def _ordered_one_by_one(
@@ -195,6 +209,18 @@ def _certificate(issued: _Issued) -> IssuedCertificate:
         account_url=issued.pending.account_url,
         has_key=issued.pending.privkey is not None,
     )
+
+
+def _warn_if_too_rare(spec: CertificateSpec, version: Version, run: Run) -> None:
+    """Warn of a window that opens too rarely for the lifetime of a new version, which was not known
+    when the window was set.
+    """
+    if not spec.has_windows:
+        return
+    found = window_too_rare(spec, version, run.services.clock.now())
+    if found is not None:
+        text = f"{too_rare_text(found)}; it is renewed outside it if need be"
+        run.warn(text, spec.name)
 
 
 def _material(issued: _Issued) -> Material:
@@ -411,20 +437,20 @@ def _place_or_resume(
             emit(OrderPlaced(held.name, clock.now(), order.url, resumed=True))
             return order, pending
         pending = replace(pending, url=None, created=clock.now())
-    order = place(context, profile, _replaced_cert_id(context, alone=alone))
+    order = place(context, profile, _replaced_cert_id(context, held, alone=alone))
     pending = replace(pending, url=order.url)
     held.save_pending(pending)
     emit(OrderPlaced(held.name, clock.now(), order.url, resumed=False))
     return order, pending
 
 
-def _replaced_cert_id(context: OrderContext, *, alone: bool) -> str | None:
+def _replaced_cert_id(context: OrderContext, held: Held, *, alone: bool) -> str | None:
     """Return the CertID of the certificate that the order replaces (RFC 9773 §5): of two, the one
-    with the same kind of key.
+    with the same kind of key. A version that waits for its window has replaced the live one.
 
     None if no valid one was issued by the same CA and account for at least one of the names.
     """
-    live = predecessor(context.live, context.spec, alone=alone)
+    live = predecessor(held.status.current, context.spec, alone=alone)
     if (
         live is None
         or live.request.ca != context.spec.ca

@@ -20,6 +20,12 @@ def one_of_each_family(key_types: tuple[str, ...]) -> None:
         )
 
 
+def _window(value: object) -> str:
+    from certctl.rules.windows import canonical_window  # noqa: PLC0415 - few certificates have any
+
+    return canonical_window(value)
+
+
 CERTIFICATE_OPTIONS: tuple[Option, ...] = (
     Option(
         "key_type",
@@ -100,6 +106,30 @@ CERTIFICATE_OPTIONS: tuple[Option, ...] = (
         "Renew the certificate automatically when it is due.",
         flag="--autorenew/--no-autorenew",
         in_spec=True,
+    ),
+    Option(
+        "order_window",
+        Kind.TEXTS,
+        (),
+        "When `renew` may order the certificate, such as 'Mon-Fri 02:00-05:00 Europe/Berlin'. Can "
+        "be repeated; empty for any time.",
+        flag="--order-window",
+        metavar="WINDOW",
+        in_spec=True,
+        variable="",
+        canonical=_window,
+    ),
+    Option(
+        "deploy_window",
+        Kind.TEXTS,
+        (),
+        "When `renew` may deploy a new version, in the same form. Until then, the new version is "
+        "in the archive, and the live one stays.",
+        flag="--deploy-window",
+        metavar="WINDOW",
+        in_spec=True,
+        variable="",
+        canonical=_window,
     ),
     Option(
         "allow_subset",
