@@ -139,6 +139,15 @@ class SeesUse(Protocol):
 
 
 @runtime_checkable
+class NamesFiles(Protocol):
+    """A deploy target that can tell which files the program's configuration names."""
+
+    def names_path(self, path: str) -> bool:
+        """Return whether the configuration names files below a directory. Never raises."""
+        ...
+
+
+@runtime_checkable
 class ServesOneKey(Protocol):
     """A deploy target of a program that serves only one certificate for a name, so that of two keys
     it gets the first.

@@ -41,6 +41,14 @@ class ServedFiles:
     """A certificate without names, with its key, for a server that cannot refuse a handshake
     without one.
     """
+    second: tuple[str, str] | None = None
+    """Chain and key of the second certificate, if there are two."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Chain and key of each certificate."""
+        first = (self.fullchain, self.privkey)
+        return (first,) if self.second is None else (first, self.second)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,13 @@ from certctl.engine.report import Report
 from certctl.engine.run import Run
 from certctl.engine.specs import load
 from certctl.model.delivery import ProbeResult
-from certctl.model.errors import CertctlError, InvalidIdentifier, UsageError, WebServerFailed
+from certctl.model.errors import (
+    CertctlError,
+    InvalidIdentifier,
+    NotServed,
+    UsageError,
+    WebServerFailed,
+)
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.names import parse_identifier
 from certctl.model.run import Outcome
@@ -104,7 +110,7 @@ def carry_out(plan: SecurePlan, run: Run) -> SecureResult:
             _note_done(plan, sites)
             return SecureResult(plan.name, None, plan.changes.http, (), _paths(plan))
         report = issue(_order(plan, sites, run), run)
-        _require_success(report)
+        _require_success(report, plan)
         _write_included(plan, sites, run)
         _remember(plan, sites, run, tls=True)
         _load(plan, {each.path: each.final for each in plan.changes.files})
@@ -371,10 +377,14 @@ def _deployment(plan: SecurePlan, run: Run) -> IssueRequest:
     return IssueRequest(spec.identifiers, name=plan.name, given=given, confirmed=True)
 
 
-def _require_success(report: Report) -> None:
-    """Raise the first error of a report."""
+def _require_success(report: Report, plan: SecurePlan) -> None:
+    """Raise the first error of a report. That a server which serves the certificate already does
+    not serve its new second key is none: it is about to be told.
+    """
+    expected = {NotServed.code, "deploy.not_used"} if plan.adds_second else set()
     for error in report.all_errors:
-        raise error
+        if error.code not in expected:
+            raise error
 
 
 def _joined(report: Report, deployed: Report) -> Report:

@@ -11,7 +11,7 @@ from stat import S_IXOTH
 
 from certctl.deploy.probe import addresses
 from certctl.engine.run import Run
-from certctl.engine.specs import find, new_name
+from certctl.engine.specs import changed, find, new, new_name
 from certctl.model.errors import UsageError, WebServerFailed, WebServerRefused
 from certctl.model.identifiers import Identifier, IdentifierType
 from certctl.model.lazy_dataclass import dataclass
@@ -60,6 +60,8 @@ class SecurePlan:
     changes: Changes
     notes: tuple[str, ...]
     before: Mapping[str, bytes | None]
+    adds_second: bool = False
+    """Whether the certificate gets a second key now, which the server does not know yet."""
 
     @property
     def diffs(self) -> dict[str, str]:
@@ -97,11 +99,14 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
         names = _validated_with(existing, names, choices)
         _refuse_overlap(names, name, sites)
     server = _server(choices, names, name, sites, run)
-    files = _served_files(name, server.kind, sites)
+    files = _served_files(name, server.kind, sites, _second_kind(choices, name, existing, run))
     request, notes = _request(choices, name, names, record, existing)
     notes += _also_secured(name, [each for each in names if each not in given])
     _require_test(server, request, files, record)
     changes = server.plan(request, files)
+    adds_second = files.second is not None and not Path(files.second[0]).exists()
+    if adds_second:
+        changes = _first_without_second(changes, server.plan(request, replace(files, second=None)))
     if request.challenges:
         _require_entrance(sites.layout.challenges)
     before = {each.path: contents(each.path, link=each.link) for each in changes.files}
@@ -114,7 +119,20 @@ def look(choices: SecureChoices, run: Run) -> SecurePlan:
         changes,
         (*server.notes, *changes.notes, *_newer(server, changes, sites), *notes),
         before,
+        adds_second,
     )
+
+
+def _first_without_second(changes: Changes, without: Changes) -> Changes:
+    """Return changes that name the files of a second certificate only once it is there: until then,
+    the files are as they would be `without` it.
+    """
+    first = {each.path: each.first for each in without.files}
+    files = tuple(
+        replace(each, first=first.get(each.path, contents(each.path, link=each.link)))
+        for each in changes.files
+    )
+    return replace(changes, files=files)
 
 
 def _still_wanted(record: SecuredSite, existing: CertificateSpec | None) -> tuple[str, ...]:
@@ -256,14 +274,30 @@ def _refuse_overlap(names: Sequence[str], name: str, sites: SecuredSites) -> Non
             )
 
 
-def _served_files(name: str, kind: str, sites: SecuredSites) -> ServedFiles:
+def _second_kind(
+    choices: SecureChoices, name: str, existing: CertificateSpec | None, run: Run
+) -> str | None:
+    """Return the kind of key of the second certificate, None if there will be only one."""
+    names = existing.identifiers if existing is not None else choices.identifiers
+    if existing is None:
+        spec = new(run, name, names, choices.given)
+    else:
+        spec = changed(run, existing, names, choices.given)
+    return None if spec.second_key_type is None else spec.second_key_type.family
+
+
+def _served_files(
+    name: str, kind: str, sites: SecuredSites, second: str | None = None
+) -> ServedFiles:
     layout, live = sites.layout, sites.layout.live(name)
+    own = None if second is None else live / second
     return ServedFiles(
         challenges=str(layout.challenges),
         fullchain=str(live / "fullchain.pem"),
         privkey=str(live / "privkey.pem"),
         tls_settings=str(layout.tls_settings(kind)),
         default_certificate=str(layout.default_certificate(kind)),
+        second=None if own is None else (str(own / "fullchain.pem"), str(own / "privkey.pem")),
     )
 
 

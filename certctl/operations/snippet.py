@@ -60,9 +60,7 @@ def make_snippet(run: Run, server: str, text: str, given: Mapping[str, Value]) -
     names = [each.value for each in spec.identifiers if each.type is IdentifierType.DNS]
     live = Path(run.services.tree.home) / "live"
     own = live / spec.name
-    files = Files(
-        str(own / "fullchain.pem"), str(own / "privkey.pem"), str(own / "combined.pem"), str(live)
-    )
+    files = Files(*_pair(own), str(own / "combined.pem"), str(live), _second(own, spec))
     answer = _answer(spec, names[0] if names else "", run)
     parts = snippet(server, names or [each.value for each in spec.identifiers], files, answer)
     cas = spec.cas if "ca" in given else ()
@@ -74,6 +72,15 @@ def make_snippet(run: Run, server: str, text: str, given: Mapping[str, Value]) -
         _obtain(spec, answer, cas, changes=bool(given) or not exists, exists=issued),
         _deploy(server, spec),
     )
+
+
+def _pair(directory: Path) -> tuple[str, str]:
+    return str(directory / "fullchain.pem"), str(directory / "privkey.pem")
+
+
+def _second(directory: Path, spec: CertificateSpec) -> tuple[str, str] | None:
+    kind = spec.second_key_type
+    return None if kind is None else _pair(directory / kind.family)
 
 
 def _spec(run: Run, text: str, given: Mapping[str, Value]) -> tuple[CertificateSpec, bool]:

@@ -13,12 +13,13 @@ from certctl.engine.held import Held
 from certctl.engine.planning import Change
 from certctl.engine.report import Report
 from certctl.engine.run import Run
+from certctl.engine.second_files import require_unused_second
 from certctl.engine.specs import require
 from certctl.model.errors import CertctlError, DeployFailed, UsageError
 from certctl.model.names import certificate_name
 from certctl.model.spec import CertificateSpec
 from certctl.operations.in_use import require_unused
-from certctl.rules.plan import Plan, deployment_again
+from certctl.rules.plan import Activate, Plan, deployment_again
 from certctl.rules.rollback_plan import rollback as rollback_plan
 
 
@@ -32,7 +33,11 @@ def rollback(run: Run, names: tuple[str, ...], number: int | None) -> Report:
 
     def planned(held: Held, run: Run) -> Plan:
         now = run.services.clock.now()
-        return rollback_plan(held.spec, held.status, held.versions, number, now)
+        found = rollback_plan(held.spec, held.status, held.versions, number, now)
+        for each in found.all(Activate):
+            second = each.version.second
+            require_unused_second(held, second.family if second else None, run)
+        return found
 
     changes = [Change(each, planned, by_hand=True) for each in names]
     return fulfil(changes, run, considered=len(changes))

@@ -91,10 +91,14 @@ def redirect_lines(names: Sequence[str]) -> list[str]:
 
 
 def certificate_lines(files: ServedFiles) -> list[str]:
-    """Return the lines that name the certificate and its key."""
+    """Return the lines that name each certificate and its key."""
     return [
-        f'SSLCertificateFile "{_path(files.fullchain)}"',
-        f'SSLCertificateKeyFile "{_path(files.privkey)}"',
+        f'{directive} "{_path(path)}"'
+        for fullchain, privkey in files.pairs
+        for directive, path in (
+            ("SSLCertificateFile", fullchain),
+            ("SSLCertificateKeyFile", privkey),
+        )
     ]
 
 

@@ -75,10 +75,11 @@ def challenge_lines(program: Program, files: ServedFiles) -> tuple[bytes, ...]:
 
 
 def certificate_lines(files: ServedFiles) -> list[bytes]:
-    """Return the lines that name the certificate and its key."""
+    """Return the lines that name each certificate and its key."""
     return [
-        INDENT + f"ssl_certificate {quoted(files.fullchain)};".encode(),
-        INDENT + f"ssl_certificate_key {quoted(files.privkey)};".encode(),
+        INDENT + f"{directive} {quoted(path)};".encode()
+        for fullchain, privkey in files.pairs
+        for directive, path in (("ssl_certificate", fullchain), ("ssl_certificate_key", privkey))
     ]
 
 

@@ -50,13 +50,28 @@ Answer = Webroot | Forwarded | Stateless
 @dataclass(frozen=True)
 class Files:
     """The paths of a certificate's live files. `live` is the directory with the link of each
-    certificate.
+    certificate; `second` are chain and key of the second certificate, if there are two.
     """
 
     fullchain: str
     privkey: str
     combined: str
     live: str
+    second: tuple[str, str] | None = None
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Chain and key of each certificate."""
+        first = (self.fullchain, self.privkey)
+        return (first,) if self.second is None else (first, self.second)
+
+    @property
+    def all_combined(self) -> tuple[str, ...]:
+        """The file with key and chain of each certificate."""
+        if self.second is None:
+            return (self.combined,)
+        directory, _, _ = self.second[0].rpartition("/")
+        return self.combined, f"{directory}/combined.pem"
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ def _check(server: str, names: Sequence[str], files: Files, answer: Answer | Non
         raise UsageError(
             f"there is no snippet for {server!r}", hint=f"Choose one of {', '.join(_SERVERS)}."
         )
-    paths = [files.fullchain, files.privkey, files.combined, files.live]
+    paths = [*(each for pair in files.pairs for each in pair), *files.all_combined, files.live]
     paths += [answer.directory] if isinstance(answer, Webroot) else []
     for path in paths:
         if _UNSAFE.search(path):
@@ -132,12 +147,11 @@ def _nginx_tls(names: Sequence[str], files: Files) -> list[Part]:
         f"In the server block of {names[0]} (add `listen 80;` to it if it has no listen of its own"
         " yet):"
     )
-    text = f"""listen 443 ssl;
-listen [::]:443 ssl;
-ssl_certificate     {files.fullchain};
-ssl_certificate_key {files.privkey};
-"""
-    return [Part("tls", where, text)]
+    pairs = "".join(
+        f"ssl_certificate     {fullchain};\nssl_certificate_key {privkey};\n"
+        for fullchain, privkey in files.pairs
+    )
+    return [Part("tls", where, f"listen 443 ssl;\nlisten [::]:443 ssl;\n{pairs}")]
 
 
 # Apache
@@ -182,11 +196,14 @@ def _apache_tls(names: Sequence[str], files: Files) -> list[Part]:
         " once):"
     )
     aliases = "".join(f"\n    ServerAlias {each}" for each in names[1:])
+    pairs = "\n".join(
+        f"    SSLCertificateFile    {fullchain}\n    SSLCertificateKeyFile {privkey}"
+        for fullchain, privkey in files.pairs
+    )
     text = f"""<VirtualHost *:443>
     ServerName {names[0]}{aliases}
     SSLEngine on
-    SSLCertificateFile    {files.fullchain}
-    SSLCertificateKeyFile {files.privkey}
+{pairs}
 </VirtualHost>
 """
     return [Part("tls", where, text)]
@@ -221,7 +238,8 @@ use_backend certctl if certctl
 
 def _haproxy_tls(names: Sequence[str], files: Files) -> list[Part]:  # noqa: ARG001 - the file says it
     where = "In the frontend that serves HTTPS (several `crt` in one line are chosen by name):"
-    return [Part("tls", where, f"bind :443 ssl crt {files.combined} alpn h2,http/1.1\n")]
+    files_of_all = " ".join(f"crt {each}" for each in files.all_combined)
+    return [Part("tls", where, f"bind :443 ssl {files_of_all} alpn h2,http/1.1\n")]
 
 
 # Caddy

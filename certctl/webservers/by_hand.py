@@ -20,7 +20,7 @@ def lines_by_hand(
     """Return the lines to add by hand, each under where it belongs."""
     live = Path(files.fullchain).parent
     paths = snippets.Files(
-        files.fullchain, files.privkey, str(live / "combined.pem"), str(live.parent)
+        files.fullchain, files.privkey, str(live / "combined.pem"), str(live.parent), files.second
     )
     parts = snippets.snippet(kind, names, paths, snippets.Webroot(files.challenges))
     shown = [each for each in parts if each.purpose == "challenges" or not challenges_only]

@@ -413,6 +413,31 @@ def test_names_are_added_later_and_two_certificates_do_not_disturb_each_other(
     assert here.apache_files() == original
 
 
+def test_both_of_two_keys_are_served_from_the_beginning_or_once_they_are_added(
+    here: Machine, ca_here: PebbleServer
+) -> None:
+    original = start(here, *(host(FILES, name=f"{each}.example") for each in ("one", "two")))
+    both = ("--key-type", "ecdsa-p256", "--key-type", "rsa-2048")
+    first = here.certctl("secure", "one.example", *both, *options(ca_here))
+    assert here.certctl("secure", "two.example", *options(ca_here)).exit_status == 0
+    added = here.certctl("secure", "two.example", *both, *options(ca_here))
+    verified = [here.certctl("verify", each) for each in ("one.example", "two.example")]
+    less = here.certctl("edit", "one.example", "--key-type", "ecdsa-p256")
+
+    assert first.exit_status == 0, first
+    assert added.exit_status == 0, added
+    copies = [
+        here.apache_files()[f"sites-available/zz-certctl-site-{each}.example.conf"]
+        for each in ("one", "two")
+    ]
+    assert [each.count(b"/rsa/fullchain.pem") for each in copies] == [1, 1]
+    assert [each.exit_status for each in verified] == [0, 0], verified
+    assert "which the configuration of a server names" in less.stderr
+    for each in ("one.example", "two.example"):
+        assert here.certctl("secure", "--undo", each, "--yes").exit_status == 0
+    assert here.apache_files() == original
+
+
 def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
     here: Machine, ca_here: PebbleServer
 ) -> None:

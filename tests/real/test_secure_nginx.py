@@ -551,6 +551,37 @@ def test_names_are_added_later_while_the_first_one_stays_served(
     assert here.files() == original
 
 
+def test_both_of_two_keys_are_served_from_the_beginning_or_once_they_are_added(
+    here: Machine, ca_here: PebbleServer
+) -> None:
+    here.configure(
+        {
+            "conf.d/a.conf": site("return 200 hello;"),
+            "conf.d/b.conf": site("return 200 hello;", name="two.example"),
+        }
+    )
+    original = here.files()
+    here.start_nginx()
+    both = ("--key-type", "ecdsa-p256", "--key-type", "rsa-2048")
+    first = here.certctl("secure", "one.example", *both, *options(ca_here))
+    assert here.certctl("secure", "two.example", *options(ca_here)).exit_status == 0
+    added = here.certctl("secure", "two.example", *both, *options(ca_here))
+    verified = [here.certctl("verify", each) for each in ("one.example", "two.example")]
+    less = here.certctl("edit", "one.example", "--key-type", "ecdsa-p256")
+
+    assert first.exit_status == 0, first
+    assert added.exit_status == 0, added
+    files = here.files()
+    assert [files[f"conf.d/{each}.conf"].count(b"/rsa/fullchain.pem") for each in "ab"] == [1, 1]
+    assert [each.exit_status for each in verified] == [0, 0], verified
+    # nginx would not start again without the files that it names
+    assert less.exit_status != 0
+    assert "which the configuration of a server names" in less.stderr
+    for each in ("one.example", "two.example"):
+        assert here.certctl("secure", "--undo", each, "--yes").exit_status == 0
+    assert here.files() == original
+
+
 def test_all_names_of_a_certificate_are_secured_with_one_of_them(
     here: Machine, ca_here: PebbleServer
 ) -> None:

@@ -1,5 +1,7 @@
 """What `certctl snippet` prints, as text; that real servers take it is in tests/real."""
 
+from dataclasses import replace
+
 import pytest
 
 from certctl.model.errors import UsageError
@@ -10,6 +12,26 @@ yaml = pytest.importorskip("yaml")
 LIVE = "/etc/certctl/live"
 OWN = f"{LIVE}/a.example"
 FILES = Files(f"{OWN}/fullchain.pem", f"{OWN}/privkey.pem", f"{OWN}/combined.pem", LIVE)
+
+
+@pytest.mark.parametrize(
+    ("server", "lines"),
+    [
+        ("nginx", [f"ssl_certificate     {OWN}/fullchain.pem;", f"{OWN}/rsa/privkey.pem;"]),
+        ("apache", [f"SSLCertificateFile    {OWN}/fullchain.pem", f"{OWN}/rsa/privkey.pem"]),
+        ("haproxy", [f"ssl crt {OWN}/combined.pem crt {OWN}/rsa/combined.pem alpn"]),
+        ("caddy", [f"tls {OWN}/fullchain.pem {OWN}/privkey.pem"]),
+    ],
+)
+def test_of_two_certificates_a_server_is_given_all_that_it_can_serve(
+    server: str, lines: list[str]
+) -> None:
+    second = (f"{OWN}/rsa/fullchain.pem", f"{OWN}/rsa/privkey.pem")
+
+    (part,) = snippet(server, ["a.example"], replace(FILES, second=second), None)
+
+    assert [each for each in lines if each not in part.text] == []
+    assert ("/rsa/" in part.text) is (server != "caddy")
 
 
 @pytest.mark.parametrize("server", ["traefik", "envoy"])

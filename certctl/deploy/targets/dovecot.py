@@ -63,6 +63,9 @@ class Dovecot(LiveFilesTarget):
         service = None if self._arguments else self._system.service("dovecot")
         self._system.reload(*(service or ("doveadm", *self._arguments, "reload")))
 
+    def names_path(self, path: str) -> bool:
+        return f"{path}/" in self._system.query("doveconf", *self._arguments, "-n").output
+
     def services(self) -> Sequence[ServiceAddress]:
         protocols = self._setting("protocols").split()
         found: list[ServiceAddress] = []

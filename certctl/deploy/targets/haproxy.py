@@ -156,9 +156,16 @@ class Haproxy:
         send_signal = partial(self._system.signal, signal.SIGUSR2, pid_file, _FLAGS["pid_file"])
         self._replace_worker(pid_file, send_signal)
 
-    def services(self) -> Sequence[ServiceAddress]:
+    def names_path(self, path: str) -> bool:
+        return any(f"{path}/" in text for text in self._texts())
+
+    def _texts(self) -> list[str]:
+        """Return the contents of its configuration files."""
         files = sorted(self._config.glob("*.cfg")) if self._config.is_dir() else [self._config]
-        addresses = [address for file in files for address in _BIND.findall(_text(file))]
+        return [_text(each) for each in files]
+
+    def services(self) -> Sequence[ServiceAddress]:
+        addresses = [address for text in self._texts() for address in _BIND.findall(text)]
         ports = sorted({port for address in addresses for port in _ports(address)})
         return [ServiceAddress(None, port) for port in ports or [443]]
 

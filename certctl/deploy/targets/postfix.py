@@ -63,6 +63,9 @@ class Postfix(LiveFilesTarget):
             self._system.reload("postmap", *self._arguments, "-F", each)
         self._system.reload("postfix", *self._arguments, "reload")
 
+    def names_path(self, path: str) -> bool:
+        return f"{path}/" in self._system.query("postconf", *self._arguments, "-n").output
+
     def services(self) -> Sequence[ServiceAddress]:
         output = self._system.query("postconf", *self._arguments, "-M").output
         found: list[ServiceAddress] = []

@@ -25,6 +25,7 @@ from certctl.engine.order.steps import (
     profile_to_ask_for,
 )
 from certctl.engine.run import Run
+from certctl.engine.second_files import require_unused_second
 from certctl.engine.specs import at_ca
 from certctl.engine.windows import warn_of_closed_window
 from certctl.model.ca import Account, LimitedAction
@@ -117,6 +118,7 @@ def obtain(order: Order, held: Held, run: Run, csr: bytes | None = None) -> Obta
         spec = replace(spec, allow_subset=False)
     wanted = _Wanted(order, held, csr, alone=spec.second_key_type is None)
     held.check_access(spec)
+    require_unused_second(held, spec.second_key_type and spec.second_key_type.family, run)
     remove_leftovers(spec.name, run)
     held.keep_pending(
         [request_of(part) for ca in order.spec.cas for part in parts_of(order.spec.at(ca))]
