@@ -71,6 +71,7 @@ format: $(INSTALLED) ## format the code and apply automatic fixes
 bench: $(INSTALLED) packages ## measure the figures in the README on this machine
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/renewals.py
+	$(BIN)/python bench/apply.py
 	$(BIN)/python bench/ari.py
 	$(BIN)/python bench/many.py
 	$(BIN)/python bench/dns01.py

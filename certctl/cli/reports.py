@@ -102,7 +102,8 @@ def _outcome_lines(
             return [Paragraph(f"{name}: skipped; {outcome.reason}.")]
         case "postponed" if outcome.renews_at is not None:
             when = times.minute(outcome.renews_at)
-            return [Paragraph(f"{name}: renew orders it from {when} on.")]
+            why = f": {outcome.reason}" if outcome.reason else ""
+            return [Paragraph(f"{name}: waits until {when}{why}.")]
         case "dry-run":
             more = f" {outcome.reason}." if outcome.reason else ""
             return [Paragraph(f"{name}: the dry run succeeded; nothing was saved.{more}")]

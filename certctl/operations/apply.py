@@ -47,6 +47,7 @@ from certctl.rules.plan import (
     Wanted,
     plan,
 )
+from certctl.rules.renewal import POSTPONED
 
 _SAVED_AT_ONCE = 16
 """Specifications that are saved in parallel: each waits for the disk."""
@@ -104,7 +105,8 @@ def _not_done(item: Planned) -> Outcome:
     if waits is not None:
         return Outcome(item.name, "waiting", names, item.live, error=waits.error)
     if item.action is Action.LATER:
-        return Outcome(item.name, "postponed", names, item.live, reason=item.why, renews_at=item.at)
+        at = item.at or item.opens
+        return Outcome(item.name, "postponed", names, item.live, reason=item.why, renews_at=at)
     at = item.decision.at if item.decision is not None else None
     return Outcome(item.name, "unchanged", names, item.live, reason=item.why, renews_at=at)
 
@@ -154,7 +156,7 @@ def _save(item: Planned, run: Run) -> _Saved:
         return _Saved(item, _failure(item, unexpected(error)))
     names = tuple(each.value for each in item.spec.identifiers) if item.spec else ()
     if item.at is not None:
-        done = Outcome(item.name, "postponed", names, reason="", renews_at=item.at)
+        done = Outcome(item.name, "postponed", names, reason=POSTPONED, renews_at=item.at)
         return _Saved(item, done)
     if all(isinstance(each, _FREE) for each in item.steps):
         return _Saved(item, Outcome(item.name, "updated", names))

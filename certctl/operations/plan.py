@@ -38,7 +38,7 @@ from certctl.rules.plan import (
     Wanted,
     plan,
 )
-from certctl.rules.rate_limits import counted_towards, orders_for, usage_of
+from certctl.rules.rate_limits import Limit, Per, counted_towards, orders_for, usage_of
 from certctl.rules.renewal import urgency
 from certctl.rules.selection import listed
 from certctl.rules.spec_differences import Difference, differences_of, edited_since_applied
@@ -76,7 +76,8 @@ class Planned:
 
     `spec` is what it should be and `saved` what is stored, None for a new one; `differences` are
     between the two. `steps` are those that may be taken now: with `at`, the order comes only then,
-    since its CA's limits leave no room before. `edited`: the specification was edited by hand since
+    since its CA's limits leave no room before. `opens` is when its own window does, if it waits
+    for that. `edited`: the specification was edited by hand since
     it was applied. `forced`: it is ordered although it is not to be renewed. `served_until` is when
     the live version expires, and `not_served` are the names that it is not for. `error` is why
     nothing can be done.
@@ -90,6 +91,7 @@ class Planned:
     steps: tuple[Step, ...] = ()
     differences: tuple[Difference, ...] = ()
     at: datetime | None = None
+    opens: datetime | None = None
     edited: bool = False
     forced: bool = False
     csr: bytes | None = field(default=None, repr=False)
@@ -295,7 +297,7 @@ def _plan_of(
     live = status.live
     valid = live is not None and live.not_after > now
     action, why = _action(found, changed, saved)
-    order = found.step(Order)
+    order, later = found.step(Order), found.step(AwaitWindow)
     return Planned(
         stored.name,
         action,
@@ -304,6 +306,7 @@ def _plan_of(
         saved,
         found.steps,
         differences,
+        opens=later.wait.until if later is not None else None,
         edited=bool(differences) and saved is not None and edited_since_applied(saved),
         forced=forced,
         csr=wanted.csr if wanted is not None else None,
@@ -341,7 +344,7 @@ def _action(found: Plan, changed: bool, saved: CertificateSpec | None) -> tuple[
     if wait is not None:
         return Action.WAIT, wait.error.message
     if later is not None:
-        return Action.WAIT, _waits(later)
+        return Action.LATER, _waits(later)
     if decision is not None and decision.reason == "postponed":
         return Action.LATER, decision.why
     return Action.UNCHANGED, decision.why if decision is not None else ""
@@ -483,16 +486,16 @@ def _limit_uses(
         return ()
     domain = registered_domains()
     used = usage_of(limits, ledger_of(ca, account, run), now, domain)
-    counts: defaultdict[tuple[object, str], list[int]] = defaultdict(lambda: [0, 0])
+    counts: defaultdict[tuple[Limit, str], list[int]] = defaultdict(lambda: [0, 0])
     for each in orders:
         for entry in with_certificates(each.counts_as, now):
             for key in counted_towards(limits, entry, domain):
                 counts[key][0 if each.at is None else 1] += 1
     uses = [
         LimitUse(str(limit), limit.count, subject, round(used.get((limit, subject), 0.0)), *sums)
-        for limit in limits
-        for (of, subject), sums in counts.items()
-        if of == limit
+        for (limit, subject), sums in counts.items()
+        # the same names again are few, unless something goes wrong
+        if limit.per is not Per.SET or sum(sums) + used.get((limit, subject), 0.0) > limit.count / 2
     ]
     uses.sort(key=lambda each: -(each.used + each.now + each.later) / each.count)
     return tuple(uses[:_MOST_LIMITS])

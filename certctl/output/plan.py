@@ -257,7 +257,7 @@ def _item_object(item: Planned) -> dict[str, Json]:
         "steps": [_step_word(type(each).__name__) for each in item.steps],
         "differences": [_difference_object(each) for each in item.differences],
         "edited": item.edited,
-        "at": moment(item.at),
+        "at": moment(item.at or item.opens),
         "renews_at": moment(item.decision.at if item.decision else None),
         "version": item.live.number if item.live else None,
         "served_until": moment(item.served_until),

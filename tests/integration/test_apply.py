@@ -458,16 +458,7 @@ def test_what_somebody_else_did_already_is_not_done_again(machine: Machine) -> N
 
 def test_two_runs_at_once_order_once(machine: Machine) -> None:
     file = text_of(machine, certificates("a.example", "b.example"))
-    machine.command(
-        "register",
-        "--agree-tos",
-        "--ca",
-        str(machine.flags["ca"]),
-        "--ca-bundle",
-        str(machine.flags["ca_bundle"]),
-    )
-
-    command = ["apply", file, "--yes"]
+    command = ["apply", file, "--yes", "--agree-tos"]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "certctl", *command],
