@@ -39,6 +39,21 @@ RECORDED = [
         },
     ),
     (
+        events.NextCa("a.example", NOW, "https://b.test/dir", "https://a.test/dir", "acme", "down"),
+        {
+            "version": 1,
+            "at": "2026-01-01T12:00:00Z",
+            "kind": "ca.next",
+            "name": "a.example",
+            "facts": {
+                "ca": "https://b.test/dir",
+                "failed_ca": "https://a.test/dir",
+                "code": "acme",
+                "message": "down",
+            },
+        },
+    ),
+    (
         events.CertificateSaved("a.example", NOW, 3, NOW + timedelta(days=90)),
         {
             "version": 1,
@@ -111,7 +126,7 @@ RECORDED = [
     ),
 ]
 
-PASSED_OVER: list[Event] = [
+SKIPPED: list[Event] = [
     events.RunStarted("", NOW, 3, 1, 0),
     events.CertificateStarted("a.example", NOW, "it has expired"),
     events.CertificateFinished("a.example", NOW, "issued"),
@@ -153,12 +168,12 @@ def test_an_event_is_one_line_of_json(
 
 
 def test_progress_events_have_no_line_and_create_no_file(tmp_path: Path) -> None:
-    assert written(tmp_path, *PASSED_OVER) == []
+    assert written(tmp_path, *SKIPPED) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_kind_of_event_is_either_recorded_or_skipped() -> None:
-    kinds = [type(event) for event, _ in RECORDED] + [type(event) for event in PASSED_OVER]
+    kinds = [type(event) for event, _ in RECORDED] + [type(event) for event in SKIPPED]
 
     assert len(kinds) == len(set(kinds))
     assert set(kinds) == set(Event.__subclasses__())

@@ -35,6 +35,7 @@ PROMISED = {
     "BadResponse": ("acme.bad_response", 1),
     "CertificateNotFound": ("acme.certificate_not_found", 6),
     "RenewalInfoUnavailable": ("acme.renewal_info", 1),
+    "PlanChanged": ("plan.changed", 3),
     "NamesMissing": ("certificate.incomplete", 3),
     "OrderFailed": ("acme.order_failed", 1),
     "OrderTimeout": ("acme.order_timeout", 1),

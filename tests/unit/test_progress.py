@@ -89,6 +89,10 @@ SAID = [
         events.Failed("a.example", NOW, "acme.refused", "no"),
         "a.example: failed: no (acme.refused)",
     ),
+    (
+        events.NextCa("a.example", NOW, "https://b.test/dir", "https://a.test/dir", "acme", "down"),
+        "a.example: a.test is out of service (down); asking b.test",
+    ),
     (events.Warned("", NOW, "the clock is off"), "warning: the clock is off"),
 ]
 
