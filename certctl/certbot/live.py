@@ -160,6 +160,18 @@ class Lineages:
                 note.unlink()  # certbot's, which is beside the links of a certificate taken over
             directory.rmdir()
 
+    def abandoned(self, known: Collection[str]) -> list[str]:
+        """Return the names whose links lead to files that are gone, except those in `known`."""
+        found: list[str] = []
+        with suppress(OSError):
+            for each in sorted((self.config_dir / "live").iterdir()):
+                paths = [self.file(each.name, kind) for kind in KINDS]
+                links = [path for path in paths if path.is_symlink()]
+                gone = links and all(self._leads_home(one) and not one.exists() for one in links)
+                if gone and each.name not in known:
+                    found.append(each.name)
+        return found
+
     def take_hooks(self) -> None:
         """Link each executable of `renewal-hooks` into certctl's hooks, where it runs for every
         certificate; remove links to those that are there no more. Raises `StoreError`.

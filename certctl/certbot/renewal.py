@@ -34,7 +34,7 @@ def renew(front: Front) -> Result:
         else:
             front.warn_of_certbots(run)
         front.take_hooks(run)
-        _make_links(front, run)
+        _repair_links(front, run)
         if not names and not given.has("dry_run") and "ca" in options:
             _keep_cas(run, directory_url(str(options.pop("ca"))))
         request = RenewRequest(
@@ -50,9 +50,13 @@ def renew(front: Front) -> Result:
     return Result({}, lines, (*report.all_errors, *front.links.errors), report.exit_status)
 
 
-def _make_links(front: Front, run: Run) -> None:
-    """Make the links that a killed run did not make: hooks need them."""
+def _repair_links(front: Front, run: Run) -> None:
+    """Make the links that a killed run did not make, since hooks need them; remove those of
+    certificates that are deleted, since scripts ask whether they are there.
+    """
     lineages = front.lineages(run)
+    for name in lineages.abandoned(run.services.records.names()):
+        lineages.remove(name)
     for name in existing(run):
         if lineages.is_ours(name) or load(run, name).deploy.lineage == str(lineages.path(name)):
             lineages.create(name)

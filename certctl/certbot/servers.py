@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from certctl.certbot.front import Front, existing
@@ -44,11 +45,13 @@ def run(front: Front) -> Result:
         front.take_hooks(run)
         validated = front.validation(chosen.names)
         front.links.names.add(chosen.name)
+        issued: list[str] = []
         if validated:
             first = obtained(front, run, chosen, validated)
             if first.all_errors:
                 return Result({}, [], first.all_errors, first.exit_status)
-        lines = _secured(front, run, chosen, plugins.installer)
+            issued = issued_lines(first, front.lineages(run), chosen.name)
+        lines = _secured(front, run, chosen, plugins.installer, issued)
         lines += front.schedule_lines(run)
         return Result({}, lines, tuple(front.links.errors))
 
@@ -121,8 +124,12 @@ def _existing(front: Front, subcommand: str) -> Result:
         return Result({}, lines, tuple(front.links.errors))
 
 
-def _secured(front: Front, run: Run, chosen: Chosen, server: str | None) -> list[str]:
-    """Change the web server's configuration, and return the lines about it."""
+def _secured(
+    front: Front, run: Run, chosen: Chosen, server: str | None, issued: Sequence[str] = ()
+) -> list[str]:
+    """Change the web server's configuration, and return the lines about it; `issued` are those
+    about the certificate if it was ordered before.
+    """
     given = front.given
     lineages = front.lineages(run)
     options = front.options({"deploy.lineage": str(lineages.path(chosen.name))})
@@ -140,25 +147,27 @@ def _secured(front: Front, run: Run, chosen: Chosen, server: str | None) -> list
     done = carry_out(plan, run)
     front.links.names.add(chosen.name)
     lineages.create(chosen.name)
-    lines = _lines(front, run, chosen, done)
+    lines = _lines(front, run, chosen, done, list(issued))
     shown = ", ".join(plan.request.names)
     return [*lines, f"HTTPS is served for {shown} by {plan.server.kind}."]
 
 
-def _lines(front: Front, run: Run, chosen: Chosen, done: SecureResult) -> list[str]:
+def _lines(
+    front: Front, run: Run, chosen: Chosen, done: SecureResult, issued: list[str]
+) -> list[str]:
     report = done.report
     if report is None:
-        return []
+        return issued
     given = front.given
     fresh = any(each.action == "issued" for each in report.outcomes)
-    if (given.has("force") or given.has("new_key")) and not fresh:
+    if (given.has("force") or given.has("new_key")) and not fresh and not issued:
         request = IssueRequest(
             parse_identifiers(chosen.names), name=chosen.name, force=True, confirmed=True
         )
         report = issue(request, run)
     for error in report.all_errors:
         raise error
-    return issued_lines(report, front.lineages(run), chosen.name)
+    return issued or issued_lines(report, front.lineages(run), chosen.name)
 
 
 def rollback(front: Front) -> Result:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.lab.devca import DevCaServer
 from tests.support.certbot_place import Place
+from tests.support.command import certctl
 
 A, B = "a.example", "b.example"
 
@@ -173,6 +174,19 @@ def test_renew_makes_links_that_a_killed_run_did_not_make(place: Place) -> None:
 
     assert done.exit_status == 0, done
     assert seen.read_bytes() == place.live(A).read_bytes()
+
+
+def test_renew_removes_the_links_of_what_certctl_has_deleted(place: Place) -> None:
+    place.certonly("-d", A, "-n")
+    place.certonly("-d", B, "-n")
+    certctl("delete", A, "--yes", home=place.home)
+    there = place.live(A).is_symlink()
+
+    place.certbot("renew")
+
+    assert there
+    assert not place.live(A).parent.exists()
+    assert place.live(B).exists()
 
 
 def test_a_renewal_that_fails_is_counted_as_certbot_counts_it(place: Place) -> None:

@@ -56,6 +56,22 @@ def wanted(line: str) -> set[str]:
     return {D, D2} if re.search(r"\bD2\b", line) else {D}
 
 
+@pytest.mark.parametrize("more", [(), ("--force-renewal",)])
+def test_a_certificate_for_the_web_server_is_ordered_once_and_said_to_be_received(
+    more: tuple[str, ...], made: Scene
+) -> None:
+    made.reset(SITE)
+    ways = ("-a", "webroot", "-w", "/srv/www", "-i", "nginx")
+    orders = made.ca.orders()
+
+    done = made.run("certbot", "run", *ways, "-d", D, "-n", "--agree-tos", "-m", "a@d.test", *more)
+
+    assert done.exit_status == 0, done
+    assert done.stdout.splitlines()[0] == RECEIVED
+    assert made.ca.orders() == orders + 1
+    assert served(made) == {D}
+
+
 @pytest.mark.parametrize("line", SERVING)
 def test_a_line_makes_the_web_server_serve_the_certificate(line: str, made: Scene) -> None:
     start(line, made)
