@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def link_paths(record: ImportRecord, live: Path) -> None:
             _link(Path(each.path), str(live / f"{each.kind}.pem"))
 
 
-def are_linked(record: ImportRecord, live: Path) -> list[str]:
+def not_linked(record: ImportRecord, live: Path) -> list[str]:
     """Return the paths that are not links to certctl's live files any more."""
     wrong = []
     for each in record.paths:
@@ -149,9 +149,11 @@ def are_linked(record: ImportRecord, live: Path) -> list[str]:
     return wrong
 
 
-def restore_paths(record: ImportRecord) -> None:
-    """Make each path what it was before. Raises `StoreError`."""
+def restore_paths(record: ImportRecord, *, but: Collection[str] = ()) -> None:
+    """Make each path what it was before, but those. Raises `StoreError`."""
     for each in record.paths:
+        if each.path in but:
+            continue
         with acting_as(record.acting(each.path)):
             if each.target is not None:
                 _link(Path(each.path), each.target)

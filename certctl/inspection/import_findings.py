@@ -19,7 +19,7 @@ def broken_paths(run: Run) -> dict[str, list[str]]:
     """
     live = Path(run.services.tree.home) / "live"
     found = {
-        each.certificate: handover.are_linked(each, live / each.certificate)
+        each.certificate: handover.not_linked(each, live / each.certificate)
         for each in run.services.machine.imports.all()
         if each.state is ImportState.DONE
     }
@@ -52,6 +52,17 @@ def import_findings(run: Run) -> Iterator[Finding]:
             " something else",
             f"certctl import {name}",
         )
+    names = set(run.services.records.names())
+    for record in run.services.machine.imports.all():
+        if record.state is ImportState.DONE and record.certificate not in names:
+            yield Finding(
+                "import.deleted",
+                Severity.ERROR,
+                record.certificate,
+                f"it was imported from {record.client} and has been deleted since: nobody renews"
+                " it, and the paths of its files lead nowhere",
+                f"certctl import --undo {record.certificate}",
+            )
     for record, path in renewed_by_both(run):
         yield Finding(
             "import.both",

@@ -18,11 +18,13 @@ from certctl.model.lazy_dataclass import dataclass
 
 @dataclass(frozen=True)
 class Finished:
-    """What `--finish` did with the schedules of a client: those it turned off, and those that have
-    to be turned off by hand. `left` are the certificates that stay with the client.
+    """What `--finish` did with the schedules of a client: those it turned off, those that were off
+    `already`, and those that have to be turned off by hand. `left` are the certificates that stay
+    with the client.
     """
 
     client: str
+    already: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     by_hand: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
@@ -32,12 +34,29 @@ def finish(machine: FoundMachine, left: Sequence[str], run: Run) -> list[Finishe
     """Turn off what runs the clients whose certificates were all taken over.
 
     `left` names certificates that stay with their client, whose schedule then stays on. Raises
-    `UsageError` if a client still renews other ones.
+    `UsageError` if a client still renews other ones, or if nobody has one that is to be left.
     """
     imports = run.services.machine.imports
+    known = {
+        one
+        for client in machine.clients
+        for each in client.certificates
+        for one in (each.name, each.id)
+    }
+    if unknown := [each for each in left if each not in known]:
+        raise UsageError(
+            f"no other client has a certificate named {', '.join(unknown)}",
+            hint="See all of them with: certctl import",
+            code="usage.unknown_certificate",
+        )
     clients = sorted({each.client for each in imports.all()})
     remaining = {each: _still_renewed(machine, each) for each in clients}
-    undecided = [name for names in remaining.values() for name in names if name not in left]
+    undecided = [
+        name
+        for client, names in remaining.items()
+        for name in names
+        if not {name, f"{client}:{name}"} & set(left)
+    ]
     if undecided:
         raise UsageError(
             f"{', '.join(undecided)} would not be renewed by anybody; nothing was turned off",
@@ -65,6 +84,7 @@ def _still_renewed(machine: FoundMachine, client: str) -> list[str]:
 def _turn_off(client: str, machine: FoundMachine, run: Run) -> Finished:
     """Turn off the schedules of a client, each recorded before it is changed."""
     imports = run.services.machine.imports
+    already = tuple(each.where for each in imports.schedules() if each.client == client)
     done: list[str] = []
     by_hand: list[str] = []
     for each in machine.schedules:
@@ -78,7 +98,8 @@ def _turn_off(client: str, machine: FoundMachine, run: Run) -> Finished:
         imports.save_schedules([*others, taken])
         schedules.turn_off(taken)
         done.append(each.where)
-    return Finished(client, tuple(done), tuple(dict.fromkeys(by_hand)))
+    off = tuple(each for each in already if each not in done)
+    return Finished(client, off, tuple(done), tuple(dict.fromkeys(by_hand)))
 
 
 def turn_on_again(client: str, run: Run) -> list[str]:

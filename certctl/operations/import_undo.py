@@ -15,7 +15,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.operations.adopted_accounts import account_key
 from certctl.operations.import_finish import turn_on_again
 from certctl.operations.import_lock import client_lock, journalled_lock
-from certctl.operations.in_use import require_unused
+from certctl.operations.in_use import require_unnamed
 from certctl.rules.keys import key_sha256
 from certctl.system.effective_user import acting_as
 
@@ -45,7 +45,7 @@ def give_back(name: str, run: Run) -> Taken:
             name=name,
             code="usage.unknown_certificate",
         )
-    require_unused(name, run)
+    require_unnamed(name, run)
     with journalled_lock(record, ImportState.GIVING_BACK, run) as begun:
         steps = _give_back_steps(begun, held, run)
     _forget(record, run)
@@ -86,7 +86,12 @@ def _give_back_steps(record: ImportRecord, held: Held, run: Run) -> list[tuple[s
         else:
             handover.restore_paths(record)
             steps.append(("version", "certctl had not renewed it: as it was"))
-        steps.append(("paths", f"{len(record.paths)} lead to {record.client}'s files again"))
+    elif record.given_back is None:  # otherwise a killed run has done all that already
+        live_files = Path(run.services.tree.home) / "live" / record.certificate
+        # a killed run may have done it, and the client may have renewed it since
+        handover.restore_paths(record, but=handover.not_linked(record, live_files))
+        steps.append(("version", "certctl has deleted it: as it was when it was imported"))
+    steps.append(("paths", f"{len(record.paths)} lead to {record.client}'s files again"))
     steps += _give_account_back(record, run)
     held.delete()
     handover.start_client(record)

@@ -354,13 +354,20 @@ def _take_hooks(found: FoundCertificate, machine: FoundMachine, run: Run) -> lis
 
 def repair(name: str, run: Run) -> list[str]:
     """Make the paths of an imported certificate links to certctl's files again; those that were
-    not. Raises `StoreError`.
+    not. Raises `UsageError` if it was deleted since, and `StoreError`.
     """
-    run.hold(name, timeout=run.services.settings.seconds("lock_timeout"))
+    held = run.hold(name, timeout=run.services.settings.seconds("lock_timeout"))
     record = run.services.machine.imports.find(name)
     if record is None:
         return []
-    broken = handover.are_linked(record, _live(record, run))
+    if held.saved is None:
+        raise UsageError(
+            f"{name} was imported, and has been deleted since",
+            hint=f"Give {record.client} back what it had: certctl import --undo {name}",
+            name=name,
+            code="import.deleted",
+        )
+    broken = handover.not_linked(record, _live(record, run))
     if broken:
         with journalled_lock(record, ImportState.HANDING_OVER, run):
             handover.link_paths(record, _live(record, run))

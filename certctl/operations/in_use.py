@@ -6,14 +6,30 @@ from pathlib import Path
 
 from certctl.engine.named_files import places_naming
 from certctl.engine.run import Run
+from certctl.importers.handover import not_linked
 from certctl.model.errors import UsageError
 from certctl.store.home.secured import SecuredSites
 
 
 def require_unused(name: str, run: Run, otherwise: str = "") -> None:
-    """Raise `UsageError` if the configuration of a web server names a certificate's files.
-    `otherwise` ends the hint: what else the user may do.
+    """Raise `UsageError` if the configuration of a web server names a certificate's files, or if
+    paths of another client lead to them. `otherwise` ends the hint: what else the user may do.
     """
+    record = run.services.machine.imports.find(name)
+    live = Path(run.services.tree.home) / "live" / name
+    if record is not None and len(not_linked(record, live)) < len(record.paths):
+        raise UsageError(
+            f"{name} is in use: it was imported from {record.client}, and"
+            f" {record.paths[0].path} leads to its files",
+            hint=f"Give it back first: certctl import --undo {name}{otherwise}",
+            name=name,
+            code="usage.in_use",
+        )
+    require_unnamed(name, run, otherwise)
+
+
+def require_unnamed(name: str, run: Run, otherwise: str = "") -> None:
+    """Raise `UsageError` if the configuration of a web server names a certificate's files."""
     sites = SecuredSites(Path(run.services.tree.home))
     found = [
         place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from certctl.ca.directories import label
@@ -36,13 +37,14 @@ def finished_result(done: Sequence[Finished], machine: FoundMachine) -> Result:
         lines += [
             Paragraph(f"{each.client}  turn this off yourself: {where}") for where in each.by_hand
         ]
-        if not (each.done or each.by_hand):
+        lines += [Paragraph(f"{each.client}  turned off before: {where}") for where in each.already]
+        if not (each.done or each.by_hand or each.already):
             lines.append(f"{each.client}  nothing was found that runs it")
         homes = [one for one in machine.clients if one.client == each.client]
         lines += [
             Paragraph(
-                f"Keep {one.home}: servers read through its links. The package can be removed, but"
-                " do not purge it."
+                f"Keep {' and '.join(_directories(one))}: servers read through its links. The"
+                " package can be removed, but do not purge it."
             )
             for one in homes
         ]
@@ -51,6 +53,7 @@ def finished_result(done: Sequence[Finished], machine: FoundMachine) -> Result:
             {
                 "client": each.client,
                 "turned_off": list(each.done),
+                "already": list(each.already),
                 "by_hand": list(each.by_hand),
                 "left": list(each.left),
             }
@@ -58,6 +61,13 @@ def finished_result(done: Sequence[Finished], machine: FoundMachine) -> Result:
         ]
     }
     return Result(data, lines or ["Nothing was imported, so nothing was turned off."])
+
+
+def _directories(client: FoundClient) -> list[str]:
+    """Return the client's home, and the directory of the files that it keeps elsewhere."""
+    parents = {os.path.dirname(path) for each in client.certificates for path in each.files.paths}  # noqa: PTH120 - of another machine
+    outside = [each for each in parents if not f"{each}/".startswith(f"{client.home}/")]
+    return [client.home, *([os.path.commonpath(outside)] if outside else [])]
 
 
 def machine_result(
@@ -369,14 +379,18 @@ def taken_lines(taken: Taken) -> list[object]:
     ]
 
 
+def _renamed(record: ImportRecord) -> str:
+    return "" if record.name == record.certificate else f" ({record.name})"
+
+
 def status_result(
     records: Sequence[ImportRecord], times: Times, broken: dict[str, list[str]]
 ) -> Result:
     """Return what was imported, and whether that is finished."""
     lines: list[object] = [
         Paragraph(
-            f"{each.certificate}  from {each.client} in {each.home}, {each.state.value},"
-            f" {times.minute(each.taken_at)}"
+            f"{each.certificate}  from {each.client}{_renamed(each)} in {each.home},"
+            f" {each.state.value}, {times.minute(each.taken_at)}"
         )
         for each in records
     ]

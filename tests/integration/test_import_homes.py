@@ -358,3 +358,34 @@ def test_a_second_certificate_of_one_name_gets_another_one(
     assert f"    {name}: renewed by certctl (certctl import --status)" in looked.stdout
     undone = certctl("import", "--undo", "second", name, "--yes", home=home)
     assert (undone.exit_status, undone.stderr) == (0, "")
+
+
+def test_what_was_imported_is_deleted_only_by_force_and_can_be_given_back_then(
+    home: Path, debians: tuple[Path, Path]
+) -> None:
+    before = [contents(each) for each in debians]
+    name = "sa.example.org"
+    certctl("import", name, "--from", str(debians[0]), "--yes", home=home)
+
+    refused = certctl("delete", name, "--yes", home=home)
+    deleted = certctl("delete", name, "--yes", "--force", home=home)
+    again = certctl("import", name, "--from", str(debians[0]), "--yes", home=home)
+    found = certctl("doctor", "--json", home=home).json()["data"]["findings"]
+    undone = certctl("import", "--undo", f"dehydrated:{name}", "--yes", home=home)
+
+    assert refused.exit_status == 2
+    assert f"certctl import --undo {name}" in refused.stderr
+    assert deleted.exit_status == 0
+    assert (again.exit_status, "has been deleted since" in again.stderr) == (2, True)
+    assert "import.deleted" in {each["code"] for each in found}
+    assert (undone.exit_status, undone.stderr) == (0, "")
+    assert [contents(each) for each in debians] == before
+
+
+def test_a_certificate_that_is_left_must_be_one(home: Path, debians: tuple[Path, Path]) -> None:
+    place = ("--from", str(debians[0]))
+    certctl("import", "sa.example.org", *place, "--yes", home=home)
+
+    refused = certctl("import", "--finish", *place, "--leave", "sa.exampel.org", "--yes", home=home)
+
+    assert (refused.exit_status, "named sa.exampel.org" in refused.stderr) == (2, True)

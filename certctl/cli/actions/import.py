@@ -138,8 +138,9 @@ def _status(invocation: Invocation) -> Result:
 def _undo(invocation: Invocation, names: Sequence[str], *, everything: bool) -> Result:
     with open_run(invocation) as run:
         finish_interrupted(run)
-        imported = [each.certificate for each in run.services.machine.imports.all()]
-        chosen = imported if everything else list(dict.fromkeys(names))
+        records = run.services.machine.imports.all()
+        imported = [each.certificate for each in records]
+        chosen = imported if everything else _certificates(names, records)
         question = (
             f"{', '.join(chosen)}: the newest version goes back to the other client, which renews"
             " it from then on; certctl forgets the certificate. Go on?"
@@ -147,6 +148,26 @@ def _undo(invocation: Invocation, names: Sequence[str], *, everything: bool) -> 
         if chosen:
             require_confirmation(invocation, question, None)
         return _carry_out(chosen, lambda name: give_back(name, run), "undone")
+
+
+def _certificates(names: Sequence[str], records: Sequence[ImportRecord]) -> list[str]:
+    """Return certctl's names of imported certificates that may be named as their clients do."""
+    found: dict[str, None] = {}
+    for name in names:
+        own = [each.certificate for each in records if each.certificate == name]
+        same = own or [
+            each.certificate
+            for each in records
+            if name in (each.name, f"{each.client}:{each.name}")
+        ]
+        if len(same) > 1:
+            raise UsageError(
+                f"several certificates were imported as {name}",
+                hint=f"Name one of them: {', '.join(same)}",
+                code="usage.name",
+            )
+        found |= dict.fromkeys(same or [name])
+    return list(found)
 
 
 def _take(
