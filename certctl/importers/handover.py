@@ -29,6 +29,7 @@ from certctl.system.files import (
     fsync_directory,
     remove_file,
     rename,
+    replace_contents,
     temporary_for,
     temporary_name,
     write_atomic,
@@ -316,11 +317,8 @@ def _lines(stop: StopRenewal) -> list[str]:
 
 
 def _write(stop: StopRenewal, lines: list[str]) -> None:
-    path = Path(stop.path)
-    with as_store_error("write", path):
-        status = path.stat()
-        data = "\n".join(lines).encode("utf-8", "surrogateescape")
-    write_atomic(path.resolve(), data, status.st_mode & 0o777, status.st_gid)
+    # with its owner: cron skips the crontab of a user that belongs to somebody else
+    replace_contents(Path(stop.path), "\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _find(stop: StopRenewal, lines: list[str]) -> int | None:

@@ -5,6 +5,7 @@ The lines are read, never executed: words are split as a shell would, and nothin
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ _TIMES = re.compile(r"\s*(?:@[a-z_]+|(?:[-~0-9*,/A-Za-z]+\s+){4}[-~0-9*,/A-Za-z]
 _JOB = re.compile(r"\s*(?:@[a-z]+|[0-9]+)\s+[0-9]+\s+\S+\s+(.*)\Z")
 """A line of anacrontab: period, delay and name of the job before its command."""
 
+_HOME = re.compile(r"\A~(?=/|\Z)|\$HOME\b|\$\{HOME\}")
 _MAX_LINE = 4000
 _PREFIX_WORDS = 6
 """How far into a command its program is looked for: behind `sudo -u USER` and the like."""
@@ -182,6 +184,22 @@ def leading_assignments(words: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def path_of(text: str, environment: Mapping[str, str], directory: str | None = None) -> str:
+    """Return a path on a command line as an absolute one: `~` and `$HOME` are those of the user who
+    runs it, and it is relative to `directory`, or else to the user's home.
+    """
+    home = environment.get("HOME", "/root")
+    found = _HOME.sub(lambda _: home, text)
+    within = home if directory is None else path_of(directory, environment)
+    return os.path.normpath(os.path.join(within, found))  # noqa: PTH118 - another machine's path
+
+
+def _users(tree: Tree) -> dict[str, str]:
+    """Return the home directories of a machine's users."""
+    fields = (each.split(":") for each in _lines(tree, "/etc/passwd"))
+    return {each[0]: each[5] for each in fields if len(each) > 5 and each[5].startswith("/")}
+
+
 _Line = tuple[str, str, str, bool, Mapping[str, str]]
 
 
@@ -191,6 +209,7 @@ def _cron(tree: Tree) -> Iterator[_Line]:
     files += [(f"/etc/cron.d/{each}", True) for each in tree.files("/etc/cron.d") if runs(each)]
     for spool in _SPOOLS:
         files += [(f"{spool}/{each}", False) for each in tree.files(spool)]
+    users = _users(tree)
     for path, has_user in files:
         environment: dict[str, str] = {}
         for line in _lines(tree, path):
@@ -199,15 +218,19 @@ def _cron(tree: Tree) -> Iterator[_Line]:
                 if (assignment := _ASSIGNMENT.match(line)) is not None:
                     environment[assignment[1]] = assignment[2].strip().strip("\"'")
                 continue
-            command = times[1]
-            if has_user:
-                command = "".join(command.split(None, 1)[1:])
+            command, user = times[1], PurePosixPath(path).name
+            if path == _ANACRONTAB:
+                user = "root"
+            elif has_user:
+                user, command = [*command.split(None, 1), "", ""][:2]
+            of_user = {"HOME": users[user]} if user in users else {}
             yield (
                 path,
                 "cron",
                 command,
                 True,
                 {
+                    **of_user,
                     **environment,
                     **leading_assignments(words_of(command)),
                 },

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from certctl.importers.schedules import flag_values, path_of, runs_of
 from certctl.importers.tree import Tree, Unreadable
 from certctl.model.certificate import CertificateFacts, Material
 from certctl.model.errors import CertctlError
@@ -72,6 +73,15 @@ class ImportSystem:
     def commands(self, client: str) -> Sequence[FoundSchedule]:
         """Return the schedules that run a client."""
         return [each for each in self.schedules if each.client == client]
+
+    def places(self, client: str, words: Sequence[str], *flags: str) -> list[str]:
+        """Return the paths that command lines of a client give with flags, as absolute ones."""
+        return [
+            path_of(value, each.environment, run.directory)
+            for each in self.commands(client)
+            for run in runs_of(each.command, words)
+            for value in flag_values(run.words, *flags)
+        ]
 
 
 @dataclass(frozen=True)

@@ -549,3 +549,52 @@ def test_what_is_set_for_a_hook_of_uacme_is_asked_about_and_not_shown(tmp_path: 
     given = {"challenge.http_hook": "/opt/calls-the-hook"}
     (chosen,) = choose(machine, ["a.example"], given, Consent())
     assert chosen.options["challenge.http_hook_protocol"] == "uacme"
+
+
+def of_ops(root: Path, line: str) -> None:
+    """A crontab of the user ops, whose home is /home/ops."""
+    spool = root / "var/spool/cron/crontabs"
+    spool.mkdir(parents=True)
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nops:x:7:7::/home/ops:/bin/sh\n")
+    (spool / "ops").write_text(f"0 3 * * * {line}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lego --path $HOME/.lego -d a.example --http renew",
+        "lego --path ~/.lego -d a.example --http renew",
+        "lego --path .lego -d a.example --http renew",
+        "cd ~ && lego -d a.example --http renew",
+        "LEGO_PATH=${HOME}/.lego lego -d a.example --http renew",
+        "lego -d a.example --http renew",
+    ],
+)
+def test_a_path_in_a_crontab_is_of_the_user_who_has_it(tmp_path: Path, line: str) -> None:
+    lego(tmp_path, "a.example")
+    (tmp_path / "home/ops").mkdir(parents=True)
+    (tmp_path / "var/lib/lego").rename(tmp_path / "home/ops/.lego")
+    of_ops(tmp_path, line)
+
+    (client,) = find_machine(tmp_path, None).clients
+
+    assert client.home == "/home/ops/.lego"
+    (found,) = client.certificates
+    assert found.method == "standalone"
+    assert found.stop is not None
+    assert found.stop.path == "/var/spool/cron/crontabs/ops"
+
+
+def test_homes_of_certbot_and_dehydrated_are_found_where_command_lines_say(tmp_path: Path) -> None:
+    lineage(tmp_path, "a.example", STANDALONE)
+    (tmp_path / "etc/letsencrypt").rename(tmp_path / "etc/certbot-of-ops")
+    (tmp_path / "srv/dehydrated").mkdir(parents=True)
+    for name in ("config", "domains.txt"):
+        (tmp_path / "srv/dehydrated" / name).touch()
+    certbot = "certbot -q renew --config-dir=/etc/certbot-of-ops"
+    of_ops(tmp_path, f"{certbot} ; dehydrated -c --config /srv/dehydrated/config")
+
+    found = find_machine(tmp_path, None)
+
+    assert [each.home for each in found.clients] == ["/etc/certbot-of-ops", "/srv/dehydrated"]

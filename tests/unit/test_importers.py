@@ -328,6 +328,23 @@ def test_a_line_is_commented_out_and_comes_back(
     assert (stopped, file.read_text()) == (True, text)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the crontab of another user")
+def test_the_crontab_of_a_user_stays_that_users(tmp_path: Path) -> None:
+    file = tmp_path / "ops"
+    file.write_text("1 2 * * * lego -d a.example renew\n")
+    os.chown(file, 65534, 65533)
+    file.chmod(0o600)
+    record = a_record(StopRenewal(str(file), line="lego -d a.example renew"))
+    status = file.stat()
+    before = status.st_uid, status.st_gid, status.st_mode
+
+    stop_client(record)
+
+    status = file.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode) == before
+    assert file.read_text().startswith("#imported ")
+
+
 def a_record(stop: StopRenewal) -> ImportRecord:
     now = datetime.now(UTC)
     files = FoundFiles()

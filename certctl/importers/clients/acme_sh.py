@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from certctl.importers.accounts import read_account, read_json
-from certctl.importers.schedules import flag_values, words_of
+from certctl.importers.schedules import flag_values, path_of, words_of
 from certctl.importers.system import (
     WAY,
     Draft,
@@ -75,7 +75,7 @@ def homes(system: ImportSystem) -> Sequence[str]:
     tree = system.tree
     users = [f"/home/{each}/.acme.sh" for each in tree.directories("/home")]
     named = [
-        value.rstrip("/")
+        path_of(value, each.environment)
         for each in system.commands(NAME)
         for value in flag_values(words_of(each.command), "--home", "--config-home")
     ]

@@ -38,8 +38,9 @@ _KNOWN_VERSION = 5
 
 
 def homes(system: ImportSystem) -> Sequence[str]:
-    """Return the homes of certbot at its usual places."""
-    return [each for each in HOMES if is_home(system, each)]
+    """Return the homes of certbot at its usual places, and those that command lines name."""
+    named = system.places(NAME, WORDS, "--config-dir")
+    return [each for each in dict.fromkeys([*HOMES, *named]) if is_home(system, each)]
 
 
 def is_home(system: ImportSystem, path: str) -> bool:

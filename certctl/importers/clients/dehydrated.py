@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from certctl.importers.accounts import read_account, read_json, text_at
 from certctl.importers.system import Draft, ImportSystem, read_pair
@@ -85,8 +86,15 @@ class _Config:
 
 
 def homes(system: ImportSystem) -> Sequence[str]:
-    """Return the homes, which are the directories with the configuration, at the usual places."""
-    return [each for each in HOMES if is_home(system, each)]
+    """Return the homes, which are the directories with the configuration: those at the usual
+    places, and those that command lines name.
+    """
+    named = [
+        PurePosixPath(each).parent.as_posix()
+        for each in system.places(NAME, WORDS, "--config", "-f")
+        if PurePosixPath(each).name == "config"
+    ]
+    return [each for each in dict.fromkeys([*HOMES, *named]) if is_home(system, each)]
 
 
 def is_home(system: ImportSystem, path: str) -> bool:

@@ -6,7 +6,6 @@ looked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from certctl.importers.accounts import inner, read_account, read_json, text_at
@@ -14,6 +13,7 @@ from certctl.importers.schedules import (
     Run,
     flag_values,
     leading_assignments,
+    path_of,
     runs_of,
     stop_line,
 )
@@ -46,10 +46,9 @@ class _Command:
     def home(self) -> str | None:
         """The storage directory that it names, None if that is its working directory's."""
         path = self.value("--path") or self.environment.get("LEGO_PATH")
-        if path is None:
-            return None if self.run.directory is None else f"{self.run.directory}/.lego"
-        within = self.run.directory or "/root"
-        return os.path.normpath(os.path.join(within, path))  # noqa: PTH118 - another machine's path
+        if path is None and self.run.directory is None and "HOME" not in self.environment:
+            return None
+        return path_of(path or ".lego", self.environment, self.run.directory)
 
     def values(self, *flags: str) -> list[str]:
         return flag_values(self.run.words, *flags)

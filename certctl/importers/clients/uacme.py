@@ -12,6 +12,7 @@ from certctl.importers.schedules import (
     Run,
     flag_values,
     leading_assignments,
+    path_of,
     runs_of,
     stop_line,
 )
@@ -45,12 +46,7 @@ def homes(system: ImportSystem) -> Sequence[str]:
     """Return the homes at the usual places, those below root's home, and those that command lines
     name.
     """
-    named = [
-        value.rstrip("/")
-        for each in system.commands(NAME)
-        for run in runs_of(each.command, WORDS)
-        for value in flag_values(run.words, "-c", "--confdir")
-    ]
+    named = system.places(NAME, WORDS, "-c", "--confdir")
     below = [f"/root/{each}" for each in system.tree.directories("/root") if "uacme" in each]
     places = dict.fromkeys([*HOMES, *named, *below])
     return [each for each in places if each.startswith("/") and is_home(system, each)]
@@ -81,8 +77,13 @@ def _commands(system: ImportSystem, home: str) -> list[tuple[FoundSchedule, Run]
         (each, run)
         for each in system.commands(NAME)
         for run in runs_of(each.command, WORDS)
-        if next(iter(flag_values(run.words, "-c", "--confdir")), HOMES[0]).rstrip("/") == home
+        if _confdir(each, run) == home
     ]
+
+
+def _confdir(schedule: FoundSchedule, run: Run) -> str:
+    stated = next(iter(flag_values(run.words, "-c", "--confdir")), HOMES[0])
+    return path_of(stated, schedule.environment, run.directory)
 
 
 def _account(system: ImportSystem, home: str) -> FoundAccount:
