@@ -110,7 +110,10 @@ def _setting(option: Option) -> _Schema:
         },
     }
     text = {"type": ["string", "integer"] if anything else "string"}
-    found: _Schema = {"description": option.doc, **kinds.get(option.kind, text)}
+    kind = kinds.get(option.kind, text)
+    if option.several:
+        kind = {"anyOf": [kind, {"type": "array", "items": kind, "minItems": 1}]}
+    found: _Schema = {"description": option.doc, **kind}
     if option.default is not None and option.default != ():
         found["default"] = option.default
     return found
