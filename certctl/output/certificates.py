@@ -170,8 +170,8 @@ def _other_cas_row(view: CertificateView) -> list[tuple[str, str]]:
     if len(view.cas) < 2:
         return []
     order = ", then ".join(label(each) for each in view.cas)
-    since = f" (the first one was out of service when {view.ca} issued it)" if view.fallback else ""
-    return [("asked", f"{order}{since}")]
+    note = " (the live version is not of the first)" if view.fallback else ""
+    return [("asked", f"{order}{note}")]
 
 
 def _unicode_row(view: CertificateView) -> list[tuple[str, str]]:

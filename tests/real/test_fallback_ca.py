@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from tests.conftest import EAB_KEYS
 from tests.lab.devca import DevCaServer
-from tests.lab.pebble import PebbleServer
+from tests.lab.pebble import ChallengeTestServer, PebbleServer
 from tests.real.driver import Host, host
 from tests.support.command import Finished
 
@@ -159,3 +160,90 @@ def test_both_cas_are_named_if_both_are_down(cas: TwoCas, tmp_path: Path) -> Non
     assert f"127.0.0.1:{cas.first.port}" in done.stderr
     assert f"127.0.0.1:{other.port}" in done.stderr
     assert not (cas.host.home / "certificates" / f"{NAME}.toml").exists()
+
+
+def test_an_account_at_each_ca_is_needed_beforehand(
+    cas: TwoCas, pebble_eab: PebbleServer, tmp_path: Path
+) -> None:
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(roots.read_bytes() + pebble_eab.ca_bundle.read_bytes())
+    flags = ("--ca", cas.urls[0], "--ca", pebble_eab.directory_url)
+    before = cas.first.orders()
+
+    refused = cas.host.certctl("issue", NAME, *flags)
+
+    assert refused.exit_status == 2
+    command = f"certctl register --ca {pebble_eab.directory_url} --ca-bundle {roots}"
+    assert f"{command} --eab-kid KID --eab-hmac-key-file FILE" in refused.stderr
+    assert cas.first.orders() == before
+
+    secret = tmp_path / "hmac"
+    secret.write_text(EAB_KEYS["kid-1"])
+    secret.chmod(0o600)
+    words = command.removeprefix("certctl ").split()
+    bound = cas.host.certctl(*words, "--eab-kid", "kid-1", "--eab-hmac-key-file", str(secret))
+    assert bound.exit_status == 0, bound
+    assert cas.host.certctl("issue", NAME, *flags).exit_status == 0
+
+
+def test_each_ca_is_tried_by_a_dry_run_and_by_doctor(
+    cas: TwoCas, challenge_dns: ChallengeTestServer
+) -> None:
+    cas.issue(NAME, "--dns-resolver", challenge_dns.dns_address)
+
+    tried = cas.host.certctl("renew", "--dry-run")
+    checked = cas.host.certctl("doctor", NAME)
+
+    assert tried.exit_status == 0
+    assert all(f"127.0.0.1:{each.port}" in tried.stdout for each in (cas.first, cas.second))
+    assert all(
+        f"the CA 127.0.0.1:{each.port}" in checked.stdout for each in (cas.first, cas.second)
+    )
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> Iterator[tuple[Host, tuple[str, str]]]:
+    """A home directory without an account, and two development CAs."""
+    directories = (tmp_path / "a", tmp_path / "b")
+    for each in directories:
+        each.mkdir()
+    with DevCaServer(directory=directories[0]) as a, DevCaServer(directory=directories[1]) as b:
+        roots = tmp_path / "roots.pem"
+        roots.write_bytes(a.ca_bundle.read_bytes() + b.ca_bundle.read_bytes())
+        made = host(tmp_path, a)
+        settings = made.home / "certctl.toml"
+        settings.write_text(settings.read_text().replace(str(a.ca_bundle), str(roots)))
+        yield made, (a.directory_url, b.directory_url)
+
+
+def test_stateless_answers_get_one_account_key(alike: tuple[Host, tuple[str, str]]) -> None:
+    made, (a, b) = alike
+
+    printed = made.certctl("snippet", "nginx", NAME, "--stateless", "--ca", a, "--ca", b)
+
+    assert printed.exit_status == 0, printed
+    keys = [path.read_bytes() for path in made.home.glob("accounts/*/*/key.pem")]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_caa_records_permit_each_of_the_cas(
+    alike: tuple[Host, tuple[str, str]], challenge_dns: ChallengeTestServer
+) -> None:
+    made, (a, b) = alike
+    flags = ("--ca", a, "--ca", b)
+    made.certctl("register", *flags)
+    listed = made.certctl("account", "show", "--json").json()["data"]["accounts"]
+
+    records = made.certctl("dns", "caa", NAME, *flags, "--dns-resolver", challenge_dns.dns_address)
+
+    assert records.exit_status == 0, records
+    assert len(listed) == 2
+    assert all(f"accounturi={each['url']}" in records.stdout for each in listed)
+
+
+def test_accounts_with_different_keys_are_refused_for_stateless_answers(cas: TwoCas) -> None:
+    refused = cas.issue(NAME, "--stateless")
+
+    assert refused.exit_status == 2
+    assert "have different keys" in refused.stderr

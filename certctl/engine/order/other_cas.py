@@ -9,11 +9,11 @@ from copy import copy
 from datetime import datetime
 
 from certctl.ca.directories import as_typed, label
-from certctl.engine.order.accounts import choose_account, ensure_account, use_account
+from certctl.engine.order.accounts import choose_account, register_new, use_account
 from certctl.engine.order.stateless import share_key
 from certctl.engine.run import Run
 from certctl.engine.specs import at_ca
-from certctl.model.errors import AcmeError, CertctlError, UsageError
+from certctl.model.errors import AcmeError, CertctlError, EabRequired, UsageError
 from certctl.model.spec import CertificateSpec
 from certctl.model.text import MESSAGE, escaped
 
@@ -71,15 +71,16 @@ def _prepare_account(spec: CertificateSpec, run: Run, *, several: bool) -> None:
     if choose_account(run, spec.ca, spec.account) is not None:
         return
     try:
-        ensure_account(run, spec.ca, spec.ca_bundle, spec.account)
+        register_new(run, spec.ca, spec.ca_bundle)
     except AcmeError as error:
-        bundle = f" --ca-bundle {spec.ca_bundle}" if spec.ca_bundle else ""
-        command = f"certctl register --ca {as_typed(spec.ca)}{bundle}"
-        error.hint = (
-            error.hint
-            if error.hint and command in error.hint
-            else (f"Each CA of a certificate needs an account beforehand: {command}")
-        )
+        command = f"certctl register --ca {as_typed(spec.ca)}"
+        if spec.ca_bundle:
+            command += f" --ca-bundle {spec.ca_bundle}"
+        if isinstance(error, EabRequired):
+            command += " --eab-kid KID --eab-hmac-key-file FILE"
+        needed = f"Each CA of a certificate needs an account beforehand: {command}"
+        keep = error.hint and not isinstance(error, EabRequired)
+        error.hint = f"{error.hint} {needed}" if keep else needed
         raise
 
 
