@@ -13,7 +13,8 @@ from certctl.deploy.loading import target_names
 from certctl.engine.current import current_state_of
 from certctl.engine.order.accounts import ensure_account
 from certctl.engine.order.other_cas import prepare_accounts
-from certctl.engine.order.stateless import METHOD, thumbprint_of
+from certctl.engine.order.stateless import METHOD as STATELESS
+from certctl.engine.order.stateless import thumbprint_of
 from certctl.engine.run import Run
 from certctl.engine.specs import at_ca, changed, find, load, new
 from certctl.model.identifiers import IdentifierType
@@ -30,9 +31,11 @@ from certctl.rules.snippets import (
     Webroot,
     snippet,
 )
-from certctl.rules.spec import split_webroot
+from certctl.rules.spec import split_webroot, with_method
 
 _HTTP_PORT = 80
+_METHOD = "challenge.method"
+_STANDALONE = "standalone"
 _RELOADS = {"lighttpd": "systemctl reload lighttpd"}
 
 
@@ -56,6 +59,7 @@ def make_snippet(run: Run, server: str, text: str, given: Mapping[str, Value]) -
     Raises `UsageError` for an unknown server, or one that cannot answer in that way, and the errors
     of a registration.
     """
+    given = _with_forwarding(given)
     spec, exists = _spec(run, text, given)
     names = [each.value for each in spec.identifiers if each.type is IdentifierType.DNS]
     live = Path(run.services.tree.home) / "live"
@@ -83,6 +87,16 @@ def _second(directory: Path, spec: CertificateSpec) -> tuple[str, str] | None:
     return None if kind is None else _pair(directory / kind.family)
 
 
+def _with_forwarding(given: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return options in which a port for challenges means that they are forwarded to it, however
+    the certificate has been validated until now.
+    """
+    chosen = with_method(given)
+    if _METHOD not in chosen and "challenge.http_port" in given:
+        return {**given, _METHOD: _STANDALONE}
+    return given
+
+
 def _spec(run: Run, text: str, given: Mapping[str, Value]) -> tuple[CertificateSpec, bool]:
     records = run.services.records
     if text in records.names():
@@ -99,7 +113,7 @@ def _spec(run: Run, text: str, given: Mapping[str, Value]) -> tuple[CertificateS
 def _answer(spec: CertificateSpec, name: str, run: Run) -> Answer | None:
     """Return how challenges are answered; None if no web server is involved."""
     challenge = spec.challenge
-    if challenge.method == METHOD:
+    if challenge.method == STATELESS:
         prepare_accounts([spec], run)
         first = at_ca(run, spec, spec.ca)
         account = ensure_account(run, first.ca, first.ca_bundle, first.account)
@@ -107,7 +121,7 @@ def _answer(spec: CertificateSpec, name: str, run: Run) -> Answer | None:
     if challenge.method == "webroot" and not challenge.directory:
         found = dict(split_webroot(each) for each in challenge.webroots)
         return Webroot(found.get(name) or found.get(None) or next(iter(found.values())))
-    if challenge.method == "standalone":
+    if challenge.method == _STANDALONE:
         return Forwarded(challenge.http_port) if challenge.http_port != _HTTP_PORT else Forwarded()
     return None
 
@@ -132,6 +146,7 @@ def _obtain(
     elif isinstance(answer, Webroot):
         words += ["--webroot", answer.directory]
     elif isinstance(answer, Forwarded):
+        words += ["--challenge", _STANDALONE] if exists else []
         words += ["--http-address", "127.0.0.1", "--http-port", str(answer.port)]
     return shlex.join(words)
 

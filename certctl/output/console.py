@@ -36,10 +36,10 @@ class Message(str):
     __slots__ = ()
 
 
-_LABEL = re.compile(r"\s*\S.*?\s{2,}(?=\S)")
+_LABEL = re.compile(r" *\S.*? {2,}(?=\S)")
 """The label of a line, and the spaces up to its value."""
 _COMMAND = re.compile(
-    r": (?P<command>(?:certctl|sudo|pip|systemctl|/\S+) .+?)"
+    r": (?P<command>(?:certctl(?! \d)|sudo|pip|systemctl|/\S+|--match) .+?)"
     r"(?P<end>\.?$|\. (?=[A-Z])|[,;] (?=then\b|and\b|or\b))"
 )
 """A command to type in a message, and what ends it."""
@@ -195,7 +195,7 @@ class Output:
     def _print_labelled(self, label: str, message: str, style: str = "") -> None:
         prefix = f"{label}: " if label else ""
         message = escaped(message, 2 * MESSAGE, lines=True)
-        if prefix and self.stderr.isatty():
+        if self.stderr.isatty():
             message = _wrapped_message(message, self.width, len(prefix))
         if prefix and self.colour(self.stderr):
             prefix = f"\x1b[{style}m{label}:\x1b[0m "
@@ -225,7 +225,7 @@ class Output:
     def _print_label(self, line: Labelled) -> None:
         text = terminal_text(f"{line.label}: {line.text}")
         if self.terminal:
-            text = _wrapped_line(text, self.width)
+            text = "\n".join(_wrapped_line(each, self.width) for each in text.split("\n"))
         if self.colour(self.stdout):
             label = line.label
             text = f"\x1b[{line.style}m{label}\x1b[0m{text.removeprefix(label)}"
@@ -255,15 +255,29 @@ def _is_named(error: CertctlError) -> bool:
 
 
 def _wrapped_line(line: str, width: int) -> str:
-    """Return a line wrapped between words; further lines are indented like its value. A value of
-    one word, such as a path, stays next to its label, unless it fits on a line of its own only.
+    """Return a line wrapped between words; further lines are indented like its value. What is too
+    long to stand next to its label, such as a path or a name, stands on lines of its own, unless it
+    is one word that fits nowhere. So does a command.
     """
+    if len(line) < width:
+        return line
     label = _LABEL.match(line)
-    if label and " " not in (value := line[label.end() :]):
-        alone = len(line) > width >= len(value) + 2 * GAP
-        return f"{label[0].rstrip()}\n{' ' * 2 * GAP}{value}" if alone else line
     indent = label.end() if label else len(line) - len(line.lstrip()) + GAP
-    return _wrapped(line, width, indent if indent <= width // 2 else GAP)
+    if label:
+        value = line[indent:]
+        longest = max(map(len, value.split()), default=0)
+        if " " not in value and not len(line) > width >= len(value) + 2 * GAP:
+            return line
+        if longest > width - 1 - indent:
+            below = _wrapped(value, width, 2 * GAP, first=2 * GAP)
+            return f"{label[0].rstrip()}\n{below}"
+    indent = indent if indent <= width // 2 else GAP
+    *before, (last, command) = _pieces(line)
+    if not command or len(last) + 2 * GAP >= width:
+        return _wrapped(line, width, indent)
+    text = line[: len(line) - len(line.lstrip())] + "".join(each for each, _ in before)
+    beside = indent if len(last) + indent < width else 2 * GAP
+    return f"{_wrapped(text, width, indent)}\n{' ' * beside}{last}"
 
 
 def _wrapped_message(message: str, width: int, indent: int) -> str:
@@ -291,10 +305,11 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
         yield text[at:].lstrip(), False
 
 
-def _wrapped(text: str, width: int, indent: int) -> str:
+def _wrapped(text: str, width: int, indent: int, *, first: int = 0) -> str:
     return textwrap.fill(
         text,
         max(width - 1, indent + 8),
+        initial_indent=" " * first,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from certctl.inspection.doctor import Diagnosis, Tried
 from certctl.model.errors import ExitStatus
 from certctl.model.run import Finding, Severity
 from certctl.output.console import Labelled, Paragraph
 from certctl.output.document import Json, Result
+from certctl.rules.selection import listed
 
 _MARKS: Mapping[Severity | None, str] = {
     None: "\N{CHECK MARK}",
     Severity.WARNING: "!",
     Severity.ERROR: "\N{BALLOT X}",
 }
+_SUBJECTS = 3
+"""How many of several subjects of which the same is said are named."""
 _STYLES = {Severity.ERROR: "1;31", Severity.WARNING: "1;35", Severity.INFO: "2"}
 
 
@@ -25,7 +28,7 @@ def diagnosis_result(diagnosis: Diagnosis) -> Result:
         each: sum(found.severity is each for found in diagnosis.findings) for each in Severity
     }
     lines = [*tried_lines(diagnosis.tried)]
-    lines += [line for each in diagnosis.findings for line in finding_lines(each)]
+    lines += [line for each in _grouped(diagnosis.findings) for line in finding_lines(each)]
     data: dict[str, Json] = {
         "certificates": diagnosis.certificates,
         "errors": counts[Severity.ERROR],
@@ -59,6 +62,17 @@ def finding_lines(finding: Finding) -> list[object]:
     if finding.fix is not None:
         lines.append(Paragraph(f"  fix: {finding.fix}"))
     return lines
+
+
+def _grouped(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings, of which those that say the same of several subjects, and call for nothing,
+    are one.
+    """
+    subjects: dict[Finding, list[str]] = {}
+    for each in findings:
+        same = each.severity is Severity.INFO and each.fix is None
+        subjects.setdefault(replace(each, subject="") if same else each, []).append(each.subject)
+    return [replace(each, subject=listed(names, _SUBJECTS)) for each, names in subjects.items()]
 
 
 def _verdict(counts: dict[Severity, int], diagnosis: Diagnosis) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from certctl.inspection.check import CheckResult, Problem, Remaining
 from certctl.model.errors import CertctlError, PluginStatus
 from certctl.model.text import MESSAGE, printable
+from certctl.output.console import Message
 from certctl.output.document import Json, Result
 from certctl.output.times import left
 
@@ -34,14 +35,14 @@ def check_result(found: CheckResult) -> Result:
         "remaining": [dict(asdict(each)) for each in found.remaining],
     }
     line = f"{_line(status, _summary(found))} | {' '.join(_performance(found))}"
-    return Result(data, (line,), (), status)
+    return Result(data, (Message(line),), (), status)
 
 
 def unknown_result(error: CertctlError) -> Result:
     """Return the result of a check that ended with an error: UNKNOWN."""
     hint = f" ({error.hint})" if error.hint else ""
     line = _line(PluginStatus.UNKNOWN, f"{error.message}{hint}")
-    return Result({}, (line,), (error,), PluginStatus.UNKNOWN, silent=True)
+    return Result({}, (Message(line),), (error,), PluginStatus.UNKNOWN, silent=True)
 
 
 def _line(status: PluginStatus, text: str) -> str:

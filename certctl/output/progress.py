@@ -15,7 +15,7 @@ from typing import Self
 
 from certctl.model import events
 from certctl.model.events import Event
-from certctl.model.text import escaped
+from certctl.model.text import escaped, printable
 from certctl.output.console import Output
 from certctl.output.descriptions import describe
 
@@ -124,14 +124,20 @@ class Progress:
         if not self._output.live:
             return
         failed = isinstance(event, events.Failed)
-        if failed:
+        if isinstance(event, events.Failed):
             self._clear()
-            self._output.note(describe(event))
+            self._note_failure(f"{event.name}: failed: {event.message} ({event.code})")
         now = time.monotonic()
         if failed or now - self._drawn_at >= _REDRAW_INTERVAL:
             self._drawn_at = now
             self._clear()
             self._draw(tally.line)
+
+    def _note_failure(self, text: str) -> None:
+        """Print a failure on one line of the terminal: all of it is said in the end."""
+        line, width = printable(text), self._output.width
+        shown = line if len(line) < width else f"{line[: max(width - 4, 0)]}..."
+        self._output.write_error(f"{shown}\n")
 
     def _draw(self, text: str) -> None:
         output = self._output

@@ -4,10 +4,13 @@ not for the server is a comment to it, and as JSON.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 
 from certctl.operations.snippet import Snippet
 from certctl.output.document import Json, Result
+
+_WIDTH = 79
 
 
 def snippet_result(found: Snippet) -> Result:
@@ -18,14 +21,14 @@ def snippet_result(found: Snippet) -> Result:
     step = 0
     for part in challenges:
         step += 1
-        lines += [f"# {step}. {part.where}", "", *part.text.splitlines(), ""]
+        lines += [*_comment(step, part.where), "", *part.text.splitlines(), ""]
     if found.obtain is not None:
         step += 1
         first = f"Reload {found.server}, then" if challenges else "Then"
         lines += [f"# {step}. {first} run: {found.obtain}", ""]
     for part in tls:
         step += 1
-        lines += [f"# {step}. {part.where}", "", *part.text.splitlines(), ""]
+        lines += [*_comment(step, part.where), "", *part.text.splitlines(), ""]
     if found.deploy is not None:
         step += 1
         lines += [f"# {step}. Run: {found.deploy}"]
@@ -37,3 +40,14 @@ def snippet_result(found: Snippet) -> Result:
         "deploy": found.deploy,
     }
     return Result(data, lines)
+
+
+def _comment(step: int, text: str) -> list[str]:
+    """Return a step as lines of a comment."""
+    return textwrap.wrap(
+        f"# {step}. {text}",
+        _WIDTH,
+        subsequent_indent="#    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -4,41 +4,21 @@ and arguments are those of today.
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-from markdown_it import MarkdownIt
 
 from certctl.cli.environment import of_this_process
 from certctl.cli.invocation import Invocation
 from certctl.cli.main import group
+from tests.support.document_blocks import BLOCKS, entries_of
+from tests.support.documents import DOCUMENTS, ROOT, command_blocks, command_lines
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
-SHELL = {"", "sh", "console"}
-"""What blocks of commands are called; an indented block has no name."""
 STARTS = re.compile(r"(^|&& |\| |; |sudo |exec )(\S+/)?certctl( |$)")
 SEPARATORS = {"&&", "||", "|", ";", ">", ">>", "2>", "<"}
-
-
-def blocks(document: Path) -> Iterator[str]:
-    """Yield the text of each block of commands, in lists too."""
-    for token in MarkdownIt().parse(document.read_text(encoding="utf-8")):
-        if token.type == "code_block" or (token.type == "fence" and token.info.strip() in SHELL):
-            yield token.content
-
-
-def lines(block: str) -> Iterator[str]:
-    """Yield the command lines of a block: in a session those after a prompt, else all of them."""
-    joined = re.sub(r"\\\n\s*", "", block).splitlines()
-    session = any(re.match(r"[$#] \S", line) for line in joined)
-    for line in joined:
-        if not session:
-            yield line.strip()
-        elif found := re.match(r"[$#] (.*)", line):
-            yield found[1]
 
 
 def calls(line: str) -> Iterator[list[str]]:
@@ -67,8 +47,8 @@ CALLS = sorted(
     {
         (document.relative_to(ROOT).as_posix(), shlex.join(call))
         for document in DOCUMENTS
-        for block in blocks(document)
-        for line in lines(block)
+        for block in command_blocks(document)
+        for line in command_lines(block)
         if STARTS.search(line)
         for call in calls(line)
     }
@@ -102,3 +82,30 @@ def test_a_command_of_a_document_could_be_typed_as_it_stands(
         command = found
         context = click.Context(command, info_name=rest[0], parent=context)
         command.parse_args(context, rest[1:])
+
+
+# The blocks of commands
+
+_BLOCKS = [
+    pytest.param(name, block, id=f"{name}-{number}")
+    for document in sorted(DOCUMENTS)
+    for name in [document.relative_to(ROOT).as_posix()]
+    for number, block in enumerate(command_blocks(document), 1)
+]
+
+
+@pytest.mark.parametrize(("document", "block"), _BLOCKS)
+def test_a_block_of_commands_is_run_or_says_why_not(document: str, block: str) -> None:
+    found = entries_of(document, block)
+
+    assert len(found) == 1, f"{found}: give it one row in tests/support/document_blocks.py"
+
+
+def test_each_row_is_about_one_block() -> None:
+    rows = Counter(
+        (document, entry.text)
+        for document, block in (each.values for each in _BLOCKS)
+        for entry in entries_of(str(document), str(block))
+    )
+
+    assert rows == Counter((each, row.text) for each, table in BLOCKS.items() for row in table)

@@ -187,11 +187,23 @@ class BindServer(DnsServer):
 
     def add_txt(self, name: str, value: str) -> None:
         """Add a TXT value to the zone of `name`, as somebody would by hand."""
-        zone = max((each for each in self.zones if f".{name}".endswith(f".{each}")), key=len)
-        key = dns.tsig.Key(f"{self.key_name}.", self.key_secret, "hmac-sha256")
-        update = dns.update.UpdateMessage(f"{zone}.")
-        update.use_tsig(key)
+        update = self._update(name)
         update.add(f"{name}.", 1, "TXT", f'"{value}"')
+        self._send(update)
+
+    def remove(self, name: str, kind: str) -> None:
+        """Remove all records of one type at a name, as somebody would by hand."""
+        update = self._update(name)
+        update.delete(f"{name}.", kind)
+        self._send(update)
+
+    def _update(self, name: str) -> dns.update.UpdateMessage:
+        zone = max((each for each in self.zones if f".{name}".endswith(f".{each}")), key=len)
+        update = dns.update.UpdateMessage(f"{zone}.")
+        update.use_tsig(dns.tsig.Key(f"{self.key_name}.", self.key_secret, "hmac-sha256"))
+        return update
+
+    def _send(self, update: dns.update.UpdateMessage) -> None:
         answer = dns.query.tcp(update, self.host, port=self.port, timeout=QUERY_SECONDS)
         assert answer.rcode() == dns.rcode.NOERROR, answer
 

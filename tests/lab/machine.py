@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,19 @@ def network() -> Iterator[None]:
         if libc.setns(before, _CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "setns")
         os.close(before)
+
+
+@contextmanager
+def mount_point(directory: Path) -> Iterator[None]:
+    """Make a directory, which a machine's own will be mounted on, unless there is one."""
+    there = directory.exists()
+    directory.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if not there:
+            with suppress(OSError):  # another test is using it
+                directory.rmdir()
 
 
 @dataclass(frozen=True)

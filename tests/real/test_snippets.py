@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from certctl.model.values import Value
 from certctl.rules.snippets import (
     Answer,
     Files,
@@ -26,6 +27,8 @@ from tests.lab.ports import free_port
 from tests.lab.processes import ServerProcess
 from tests.lab.programs import program
 from tests.lab.sites import HOST, Site, leaf_at, listens, made_up_site
+from tests.support.command import certctl
+from tests.support.homes import add_certificate
 
 NAME = "a.example"
 TOKEN = "tok_en-1"
@@ -204,3 +207,20 @@ def test_a_server_with_the_snippet_answers_challenges_and_serves_the_certificate
     assert challenge == (200, EXPECTED)
     assert other in {301, 308, 401, 403}
     assert served == x509.load_pem_x509_certificate(site.fullchain.read_bytes())
+
+
+def test_a_port_means_forwarding_also_where_files_answered_until_now(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    webroot: dict[str, Value] = {
+        "challenge.method": "webroot",
+        "challenge.webroots": ("/var/www/html",),
+    }
+    add_certificate(home, "a.example", chosen=webroot)
+
+    data = certctl("snippet", "nginx", "a.example", "--http-port", "8402", "--json", home=home)
+
+    printed = data.json()["data"]
+    assert "proxy_pass http://127.0.0.1:8402;" in printed["parts"][0]["text"]
+    assert printed["obtain"] == (
+        "certctl edit a.example --challenge standalone --http-address 127.0.0.1 --http-port 8402"
+    )

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,7 +241,7 @@ def scene(directory: Path, *, famous: bool = True) -> Iterator[Scene]:
     validates = ("--lifetime", "90d")
     hosts = (f"127.0.0.1 {D} {D2} {D3}", f"{ADDRESS} {' '.join(NAMES)}")
     with (
-        _mount_point(LETSENCRYPT),
+        lab.mount_point(LETSENCRYPT),
         lab.network(),
         BindServer(directory=places["bind"], zones={D: ""}, grants=("zonesub ANY",)) as bind,
         DevCaServer(
@@ -261,19 +261,6 @@ def scene(directory: Path, *, famous: bool = True) -> Iterator[Scene]:
         made = Scene(machine, ca, bound, bind, bundle, None if famous else ca.directory_url)
         _furnish(made)
         yield made
-
-
-@contextmanager
-def _mount_point(directory: Path) -> Iterator[None]:
-    """Make a directory, which the machine's own will be mounted on, unless there is one."""
-    there = directory.exists()
-    directory.mkdir(exist_ok=True)
-    try:
-        yield
-    finally:
-        if not there:
-            with suppress(OSError):  # another test is using it
-                directory.rmdir()
 
 
 def _furnish(made: Scene) -> None:

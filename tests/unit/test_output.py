@@ -201,7 +201,7 @@ def test_a_terminal_wraps_a_paragraph_between_words_under_its_value(
 
     assert printed(elsewhere)[0] == f"{line}\n"
     assert printed(made)[0] == (
-        "  label  a value of some\n         words,\n         /and/a/path/that/is/longer/than/that\n"
+        "  label\n    a value of some words,\n    /and/a/path/that/is/longer/than/that\n"
     )
 
 
@@ -479,3 +479,52 @@ def test_a_document_is_indented_for_people_only(tmp_path: Path, terminal: bool) 
 
     assert (len(finished.stdout.splitlines()) > 1) is terminal
     assert finished.json()["data"] == {"accounts": []}
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "  in the end  to turn it on: certctl edit a.example",
+            "  in the end  to turn it on:\n              certctl edit a.example\n",
+        ),
+        (
+            "  in the end  to turn it on: certctl edit a.example --autorenew",
+            "  in the end  to turn it on:\n    certctl edit a.example --autorenew\n",
+        ),
+        (
+            "  all  of it: certctl 0.1.0, with a library 1.2.3",
+            "  all  of it: certctl 0.1.0, with a\n       library 1.2.3\n",
+        ),
+    ],
+)
+def test_a_command_in_a_paragraph_is_not_broken(
+    line: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    made = output(terminal=True)
+
+    made.finish("explain", Result(lines=[Paragraph(line)]))
+
+    assert printed(made)[0] == shown
+
+
+def test_what_a_finding_quotes_stands_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    made = output(terminal=True, variables={"NO_COLOR": "1"})
+
+    made.finish(
+        "doctor", Result(lines=[Labelled("error", "31", "a hook failed, too\n  as it said")])
+    )
+
+    assert printed(made)[0] == "error: a hook failed, too\n  as it said\n"
+
+
+def test_a_long_name_stands_below_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    made = output(terminal=True)
+    name = "a-name-of-more-than.thirty.columns.example"
+
+    made.finish("show", Result(lines=[Paragraph(f"  names  {name}, b.example")]))
+
+    assert printed(made)[0] == f"  names\n    {name},\n    b.example\n"

@@ -196,12 +196,15 @@ def test_a_run_of_several_shows_how_far_it_is_with_failures_above(
         for name in ("a.example", "b.example"):
             progress.sink(events.CertificateStarted(name, NOW, "it has expired"))
         progress.sink(events.Failed("a.example", NOW, "acme.refused", "no"))
+        progress.sink(events.Failed("z.example", NOW, "acme.refused", "no\n" + "and so on " * 20))
         progress.sink(events.CertificateFinished("a.example", NOW, "failed", "acme.refused"))
         time.sleep(0.15)  # it is drawn so often and no more
         progress.sink(events.CertificateStarted("c.example", NOW, "it has expired"))
 
     shown = printed(made)[1]
     assert "a.example: failed: no (acme.refused)\n" in shown
+    (long,) = re.findall(r"z.example: failed: no and so on.*", shown)
+    assert (len(long), long[-3:]) == (79, "...")
     last = shown.rpartition("\r\x1b[K")[0].rpartition("\r\x1b[K")[2]
     assert re.fullmatch(r"\[#{5}\.{15}\] 1/4  1 failed  \d+s left  b.example, c.example", last)
 

@@ -37,8 +37,9 @@ def show(invocation: Invocation, refresh: bool) -> Result:
     with_usage = list(zip(held, used, strict=True))
     lines = [
         line
-        for account, usages in with_usage
+        for number, (account, usages) in enumerate(with_usage)
         for line in (
+            *([""] if number else []),
             *account_lines(account),
             *usage_lines(usages, times),
             *next_step_lines(account),

@@ -200,9 +200,11 @@ def _usage(directory: str, root_file: str, http_port: int, dns: str) -> Sequence
 def _how_to_trust(path: Path) -> str:
     shown = shlex.quote(str(path))
     return (
-        "Trust this root on development machines only: its key can impersonate any site to them.\n"
+        "Trust this root on development machines only:\n"
+        "its key can impersonate any site to them.\n"
         f"  curl:      curl --cacert {shown} https://example.com/\n"
-        f"  Python:    SSL_CERT_FILE={shown}, or REQUESTS_CA_BUNDLE for requests\n"
+        f"  Python:    SSL_CERT_FILE={shown}\n"
+        f"  requests:  REQUESTS_CA_BUNDLE={shown}\n"
         f"  Node.js:   NODE_EXTRA_CA_CERTS={shown}\n"
         "  browsers and the system (Linux): certctl dev-ca install\n"
         "  macOS:     sudo security add-trusted-cert -d -r trustRoot \\\n"
