@@ -1,11 +1,26 @@
 _certctl_completion() {
+    local line=${COMP_LINE:0:COMP_POINT} word prefix completion type value i
+    local -a words=()
+
+    # bash divides words at = and : too, which are parts of them here
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $i -gt 0 && -n $line && $line != [[:space:]]* ]]; then
+            words[${#words[@]} - 1]+=$word
+        else
+            words+=("$word")
+        fi
+        line=${line#"${line%%[![:space:]]*}"}
+        line=${line#"$word"}
+    done
+    word=${COMP_WORDS[COMP_CWORD]}
+    [[ $word == *[!=:]* ]] || word=
+    prefix=${words[${#words[@]} - 1]%"$word"}
+
     local IFS=$'\n'
-    local response
-
-    response=$(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _CERTCTL_COMPLETE=bash_complete $1)
-
-    for completion in $response; do
-        IFS=',' read type value <<< "$completion"
+    for completion in $(env COMP_WORDS="${words[*]}" COMP_CWORD=$((${#words[@]} - 1)) \
+        _CERTCTL_COMPLETE=bash_complete "$1"); do
+        IFS=',' read -r type value <<< "$completion"
 
         if [[ $type == 'dir' ]]; then
             COMPREPLY=()
@@ -14,7 +29,10 @@ _certctl_completion() {
             COMPREPLY=()
             compopt -o default
         elif [[ $type == 'plain' ]]; then
-            COMPREPLY+=($value)
+            [[ $value != *= ]] || compopt -o nospace 2> /dev/null
+            value=${value#"$prefix"}
+            [[ $value != *[[:space:]]* ]] || printf -v value %q "$value"
+            COMPREPLY+=("$value")
         fi
     done
 

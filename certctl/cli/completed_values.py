@@ -15,10 +15,15 @@ from certctl import config
 from certctl.ca.directories import KNOWN_CAS
 from certctl.challenges.loading import method_names
 from certctl.cli.invocation import Invocation
+from certctl.cli.session import open_run
 from certctl.deploy.loading import target_names
 from certctl.dns.loading import provider_names
+from certctl.inspection.selection import values_of
 from certctl.model.errors import CertctlError
 from certctl.model.names import unicode_name
+from certctl.model.spec import KeyType
+from certctl.output.listing import STATES
+from certctl.rules.selection import PROPERTIES
 from certctl.rules.shown_names import shown_name
 
 
@@ -40,6 +45,28 @@ def values(key: str, incomplete: str) -> list[CompletionItem]:
     return _items(_VALUES[key](), incomplete)
 
 
+def conditions(context: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Return what `--where` can be given: properties, and after `PROPERTY=` the values that it can
+    have, or has in a certificate.
+    """
+    key, equals, _ = incomplete.partition("=")
+    if not equals:
+        return _items((f"{each}=" for each in PROPERTIES), incomplete)
+    found = {*_CONDITIONS.get(key, tuple)(), *_present(context, key)}
+    return _items((f"{key}={each}" for each in sorted(found)), incomplete)
+
+
+def _present(context: click.Context, key: str) -> Iterable[str]:
+    """Return the values that a property has in the certificates of the home directory."""
+    invocation = context.find_root().ensure_object(Invocation)
+    invocation.quiet = True
+    try:
+        with open_run(invocation, untrusted="warn") as run:
+            return values_of(run, key)
+    except CertctlError:
+        return ()
+
+
 def _items(values: Iterable[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(each) for each in values if each.startswith(incomplete)]
 
@@ -52,6 +79,17 @@ _VALUES: Mapping[str, Callable[[], Iterable[str]]] = MappingProxyType(
         "deploy.targets": target_names,
     }
 )
+
+_CONDITIONS: Mapping[str, Callable[[], Iterable[str]]] = MappingProxyType(
+    {
+        "ca": _VALUES["ca"],
+        "challenge": method_names,
+        "dns_provider": provider_names,
+        "key_type": lambda: [each.value for each in KeyType],
+        "state": lambda: STATES,
+    }
+)
+"""Values of properties that a condition can name."""
 
 
 def _certificates(context: click.Context) -> Iterable[str]:

@@ -60,3 +60,12 @@ def setting_values(key: str) -> _Completer:
         return items
 
     return complete
+
+
+def conditions(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return what completes the condition of `--where`."""
+    complete = implementation("certctl.cli.completed_values:conditions")
+    items: list[CompletionItem] = complete(context, incomplete)
+    return items

@@ -13,7 +13,7 @@ from certctl.model.ca import OpenedConnection
 from certctl.model.errors import CertctlError
 from certctl.model.events import EventSink
 from certctl.model.values import Value
-from certctl.output.console import Output, terminal_text
+from certctl.output.console import Output, terminal_text, wrapped
 from certctl.output.document import Result
 from certctl.rules.selection import Selection
 
@@ -76,7 +76,7 @@ class Invocation:
             return None
         stderr = self.environment.stderr
         while True:
-            stderr.write(f"{terminal_text(question)} [y/N] ")
+            stderr.write(f"{self._wrapped(question)} [y/N] ")
             stderr.flush()
             answer = self.environment.stdin.readline().strip().lower()
             if answer in {"y", "yes"}:
@@ -93,6 +93,12 @@ class Invocation:
         stderr.write(f"\n{terminal_text(instruction)}\nPress Enter when it is done: ")
         stderr.flush()
         return bool(self.environment.stdin.readline())
+
+    def _wrapped(self, text: str) -> str:
+        """Return a question as standard error shows it."""
+        shown = terminal_text(text)
+        terminal = self.environment.stderr.isatty()
+        return wrapped(shown, self.output.width) if terminal else shown
 
     def confirm(self, question: str) -> bool | None:
         """Return whether `--yes` was given or the user agrees; None if nobody can be asked."""

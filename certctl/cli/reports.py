@@ -80,7 +80,7 @@ def report_lines(
         )
     ]
     if len(reported) > 1:
-        lines.append(_summary(report))
+        lines.append(Paragraph(_summary(report)))
     elif everything and not report.outcomes and not report.errors and not report.interrupted:
         lines.append(f"Nothing is due ({_counted(report.considered)}).")
     return lines
@@ -112,7 +112,8 @@ def _outcome_lines(
             return [Paragraph(f"{name}: options saved{f'; {STOPPED}' if stopped else ''}.")]
         case "deployed" | "undeployed":  # the error of one that is not deployed is printed
             done = outcome.deploy
-            return [f"{name}: version {done.version} deployed."] if done and done.deployed else []
+            text = f"{name}: version {done.version} deployed." if done and done.deployed else None
+            return [Paragraph(text)] if text else []
     if outcome.version is None or outcome.action == "revoked":
         return [Paragraph(f"{name}: {_revoked(outcome) or outcome.action}")]
     return _version_lines(outcome, outcome.version, run, times, brief=brief)
@@ -159,7 +160,9 @@ def _version_lines(
     remaining = (version.not_after - run.services.clock.now()).total_seconds()
     until = f"{times.minute(version.not_after)} ({left(remaining)})"
     if brief:
-        return [f"{version.name}: version {version.number} is live, valid until {until}."]
+        return [
+            Paragraph(f"{version.name}: version {version.number} is live, valid until {until}.")
+        ]
     names = ", ".join(each.value for each in version.facts.identifiers)
     return [
         Paragraph(f"{version.name}: version {version.number} is live for {names}."),

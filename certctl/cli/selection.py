@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from certctl.cli.completion import conditions
 from certctl.cli.invocation import Invocation
 from certctl.cli.parameters import SELECTION, SectionedOption
 from certctl.model.errors import UsageError
@@ -52,6 +53,7 @@ def selection_options(*, everything: bool = True) -> Callable[[_Decorated], _Dec
             _where,
             multiple=True,
             metavar="KEY=VALUE",
+            shell_complete=conditions,
             help=f"Choose by {', '.join(PROPERTIES[:-1])} or {PROPERTIES[-1]}; VALUE may be a"
             " pattern. Can be repeated.",
         )(function)

@@ -60,6 +60,12 @@ def listed_views(run: Run, selection: Selection) -> list[CertificateView]:
     return [each for each in views if each.name in chosen]
 
 
+def values_of(run: Run, key: str) -> set[str]:
+    """Return the values that a property has in the certificates that can be read."""
+    candidates, _ = _candidates(overview(run), run)
+    return {value for each in candidates for value in (each.properties or {}).get(key, ())}
+
+
 def certificate_of(word: str, run: Run) -> str | None:
     """Return the certificate that a word means, None if it means none. Raises `UsageError` if it
     means several.

@@ -79,6 +79,11 @@ def terminal_text(text: str) -> str:
     return escaped(text, None, lines=True)
 
 
+def wrapped(text: str, width: int) -> str:
+    """Return lines for a terminal of this width, wrapped between words."""
+    return "\n".join(_wrapped_line(each, width) for each in text.split("\n"))
+
+
 class Output:
     """The output streams of one command."""
 
@@ -217,15 +222,14 @@ class Output:
         elif isinstance(line, Message) and self.terminal:
             self.stdout.write(f"{_wrapped_message(terminal_text(line), self.width, 0)}\n")
         elif isinstance(line, Paragraph) and self.terminal:
-            for each in terminal_text(line).split("\n"):
-                self.stdout.write(f"{_wrapped_line(each, self.width)}\n")
+            self.stdout.write(f"{wrapped(terminal_text(line), self.width)}\n")
         else:
             self.stdout.write(f"{terminal_text(str(line))}\n")
 
     def _print_label(self, line: Labelled) -> None:
         text = terminal_text(f"{line.label}: {line.text}")
         if self.terminal:
-            text = "\n".join(_wrapped_line(each, self.width) for each in text.split("\n"))
+            text = wrapped(text, self.width)
         if self.colour(self.stdout):
             label = line.label
             text = f"\x1b[{line.style}m{label}\x1b[0m{text.removeprefix(label)}"

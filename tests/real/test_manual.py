@@ -8,7 +8,8 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from certctl.cli.main import COMMANDS
 from tests.lab.programs import program, require
 
 ROOT = Path(__file__).parents[2]
+SIZES = (2048, 3072, 4096)
 PAGES = sorted((ROOT / "man").glob("*/*"))
 PROGRAMS = Path(sys.executable).parent
 """Where the command certctl is installed."""
@@ -64,6 +66,8 @@ def _variables(home: Path) -> Mapping[str, str]:
         ("certctl issue --ca letse", ["letsencrypt", "letsencrypt-staging"]),
         ("certctl issue --key-type rsa-", ["rsa-2048", "rsa-3072", "rsa-4096"]),
         ("certctl account roll", ["rollover"]),
+        ("certctl list --where key", ["key_type="]),
+        ("certctl list --where key_type=rsa-", [f"key_type=rsa-{each}" for each in SIZES]),
     ],
 )
 def test_bash_and_fish_complete_commands_names_and_values(
@@ -137,14 +141,28 @@ _certctl_completion certctl
 """
 
 
-def test_zsh_completes_the_only_name_that_begins_like_this(home: Path) -> None:
-    require("zsh")
+_ZSH = (
+    "PS1='ready> '; fpath=($HOME/zsh $fpath)",
+    "autoload -Uz compinit && compinit -u -d $HOME/dump; echo is-$((1+1))",
+)
+_BASH_SETUP = ("PS1='ready> '; . $HOME/certctl.bash; echo is-$((1+1))",)
+_SHELLS = {
+    "zsh": (("-f", "-i"), _ZSH),
+    "bash": (("--norc", "--noprofile", "-i"), _BASH_SETUP),
+}
+
+
+@contextmanager
+def _shell_at_terminal(name: str, home: Path) -> Iterator[int]:
+    """Run a shell that completes certctl's words, and yield its terminal."""
+    options, setup = _SHELLS[name]
     (home / "zsh").mkdir()
-    (home / "zsh" / "_certctl").write_bytes((ROOT / "completions" / "_certctl").read_bytes())
+    for directory, file in ((home / "zsh", "_certctl"), (home, "certctl.bash")):
+        (directory / file).write_bytes((ROOT / "completions" / file).read_bytes())
     leader, follower = pty.openpty()
     shell = subprocess.Popen(
-        [program("zsh"), "-f", "-i"],
-        env={**_variables(home), "TERM": "dumb", "ZDOTDIR": str(home)},
+        [program(name), *options],
+        env={**_variables(home), "TERM": "dumb", "ZDOTDIR": str(home), "HOME": str(home)},
         stdin=follower,
         stdout=follower,
         stderr=follower,
@@ -152,17 +170,37 @@ def test_zsh_completes_the_only_name_that_begins_like_this(home: Path) -> None:
     )
     os.close(follower)
     try:
-        os.write(leader, b"PS1='ready> '; fpath=($HOME/zsh $fpath)\n")
-        os.write(leader, b"autoload -Uz compinit && compinit -u -d $HOME/dump; echo is-$((1+1))\n")
+        for line in setup:
+            os.write(leader, f"{line}\n".encode())
         _read_until(leader, "is-2")
-        os.write(leader, b"certctl show mai\t")
-        screen = _read_until(leader, "mail.example.com")
+        yield leader
     finally:
         shell.kill()
         shell.wait()
         os.close(leader)
 
-    assert "mail.example.com" in screen
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("certctl show mai", "mail.example.com"),
+        ("certctl list --where key", "key_type="),
+        ("certctl list --where key_type=ecdsa-p3", "key_type=ecdsa-p384"),
+        ("certctl renew --where state=val", "state=valid"),
+        ("certctl issue a.example --key-type=ecdsa-p3", "--key-type=ecdsa-p384"),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_what_only_one_word_begins_with(
+    shell: str, typed: str, completed: str, home: Path
+) -> None:
+    require(shell)
+
+    with _shell_at_terminal(shell, home) as terminal:
+        os.write(terminal, f"{typed}\t".encode())
+        screen = _read_until(terminal, completed)
+
+    assert completed in screen
 
 
 def _read_until(stream: int, text: str) -> str:
