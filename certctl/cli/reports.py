@@ -112,8 +112,8 @@ def _outcome_lines(
             return [Paragraph(f"{name}: options saved{f'; {STOPPED}' if stopped else ''}.")]
         case "deployed" | "undeployed":  # the error of one that is not deployed is printed
             done = outcome.deploy
-            text = f"{name}: version {done.version} deployed." if done and done.deployed else None
-            return [Paragraph(text)] if text else []
+            number = done.version if done is not None and done.deployed else None
+            return [Paragraph(f"{name}: version {number} deployed.")] if number else []
     if outcome.version is None or outcome.action == "revoked":
         return [Paragraph(f"{name}: {_revoked(outcome) or outcome.action}")]
     return _version_lines(outcome, outcome.version, run, times, brief=brief)

@@ -136,6 +136,7 @@ class Reader:
         """Have nginx at port 80, and no certificates; or at port 443 too, with one."""
         self.bind.remove("example.com", "CAA")
         self.succeeds("systemctl stop nginx; rm -rf /etc/certctl/* /srv/reader/* /etc/cron.d/*")
+        self.succeeds("cp /srv/certctl.toml /etc/certctl/")
         sites = PLAIN
         if issued:
             self.succeeds("cp -a /srv/issued/. /etc/certctl/")
@@ -174,22 +175,22 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     ):
         for each in MOUNT_POINTS:
             stack.enter_context(lab.mount_point(Path(each)))
-        found = Reader(machine, bind, _variables(ca))
+        found = Reader(machine, bind, _variables())
         _furnish(found)
+        defaults = f'ca = "{ca.directory_url}"\nca_bundle = "{ca.ca_bundle}"\n'
+        found.writes("/srv/certctl.toml", defaults)
         found.starts_afresh(issued=False)
         found.succeeds("certctl issue example.com --webroot /var/www/html")
         found.succeeds("cp -a /etc/certctl /srv/issued")
         yield found
 
 
-def _variables(ca: DevCaServer) -> dict[str, str]:
-    """Return the environment, in which the CA is that of this test, whose terms are agreed to."""
+def _variables() -> dict[str, str]:
+    """Return the environment, in which the terms of the CA are agreed to."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("CERTCTL_")},
         "PATH": f"/usr/local/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": "/srv/user",
-        "CERTCTL_CA": ca.directory_url,
-        "CERTCTL_CA_BUNDLE": str(ca.ca_bundle),
         "CERTCTL_AGREE_TOS": "true",
     }
 

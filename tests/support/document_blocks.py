@@ -46,6 +46,11 @@ _CREDENTIALS = (
     f"{_TSIG}; install -d -m 700 /etc/certctl/credentials;"
     " install -m 600 /srv/work.toml /etc/certctl/credentials/work.toml"
 )
+_JSON = '{"certificate": {"example.com": {"challenge": {"webroots": ["/var/www/html"]}}}}'
+_TOML = (
+    r'[group.nginx]\nchallenge.webroots = ["/var/www/html"]\n'
+    r'[certificate."example.com"]\nextends = "nginx"\n'
+)
 
 BLOCKS: Mapping[str, tuple[Row, ...]] = {
     "CONTRIBUTING.md": (Elsewhere("make check", "runs all tests, this one too"),),
@@ -71,6 +76,19 @@ BLOCKS: Mapping[str, tuple[Row, ...]] = {
         Runs("certctl renew --force NAME", issued=True, words={"NAME": "example.com"}),
         Elsewhere("bind :443 ssl crt", "parts of the configurations of Apache and HAProxy"),
         Elsewhere("my-dns-tool", "an example of a hook, for a program that does not exist"),
+    ),
+    "docs/apply.md": (
+        Elsewhere(
+            "certctl plan certificates.toml",
+            "plan ends with 7, and apply asks; tests/integration/test_apply.py runs both",
+        ),
+        Runs("certctl apply - --yes", before=f"printf '%s' '{_JSON}' > certificates.json"),
+        Runs("certctl plan --until 30d", issued=True),
+        Runs(
+            "certctl list --where group=nginx",
+            before=f"printf '%b' '{_TOML}' > certificates.toml;"
+            " certctl apply certificates.toml --yes",
+        ),
     ),
     "docs/challenges.md": (
         Runs("certctl snippet haproxy example.com --http-port 8402", issued=True),
@@ -99,7 +117,8 @@ BLOCKS: Mapping[str, tuple[Row, ...]] = {
     ),
     "docs/deploy.md": (
         Runs("certctl issue example.com --webroot /var/www/html\n", issued=True),
-        Elsewhere("ssl_certificate_key", _NGINX),
+        Elsewhere("server {", _NGINX),
+        Elsewhere("# nginx\n", "parts of the configurations of five servers"),
         Elsewhere("SSLCertificateFile", _APACHE),
         Elsewhere("bind :443 ssl crt", "a line of HAProxy's configuration comes first"),
         Elsewhere(
@@ -117,6 +136,7 @@ BLOCKS: Mapping[str, tuple[Row, ...]] = {
         Runs("--format pkcs12", issued=True, before="umask 077; printf secret > p12-password"),
         Elsewhere("--deploy postfix", "needs Postfix; tests/real/test_targets.py runs it"),
         Runs("--on-failure rollback", issued=True),
+        Runs("certctl issue example.com --key-type ecdsa-p256 --key-type rsa-2048", issued=True),
     ),
     "docs/dev-ca.md": (
         Runs("certctl dev-ca root > root.pem"),
@@ -185,6 +205,7 @@ BLOCKS: Mapping[str, tuple[Row, ...]] = {
     "docs/schedule.md": (
         Runs("$ certctl schedule install"),
         Runs("certctl schedule external"),
+        Runs("--deploy-window 'Mon-Fri", issued=True),
         Elsewhere("RestrictNamespaces=no", "a part of a unit of systemd"),
     ),
     "docs/secure.md": (
@@ -204,5 +225,7 @@ BLOCKS: Mapping[str, tuple[Row, ...]] = {
 
 
 def entries_of(document: str, block: str) -> list[Row]:
-    """Return the rows that are about a block."""
-    return [each for each in BLOCKS.get(document, ()) if each.text in block]
+    """Return the rows that are about a block: those with its beginning, else with a text in it."""
+    rows = BLOCKS.get(document, ())
+    begin = [each for each in rows if block.startswith(each.text)]
+    return begin or [each for each in rows if each.text in block]
