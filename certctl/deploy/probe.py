@@ -93,6 +93,8 @@ def probe_version(
     if version.second is None:
         return probe(service, server_names, version.facts.sha256, system)
     every = frozenset(each.facts.sha256 for each in version.certificates)
+    if service.host is not None and not addresses(service.host):
+        return probe(service, server_names, version.facts.sha256, system)
     return [
         result
         for each in version.certificates

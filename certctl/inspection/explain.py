@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from certctl.ca.directories import label
@@ -65,7 +66,7 @@ def explain(run: Run, name: str) -> Explanation:
     if status.live is not None and current is not None:
         if spec.autorenew:
             facts += _window_facts(spec, status, decision, now)
-            facts += _ari_facts(current, status.renewal_state, now)
+            facts += _ari_facts_of_each(current, status.renewal_state, now)
             facts += _lifetime_facts(current)
         else:
             turn_on = f"to turn renewal on: certctl edit {name} --autorenew"
@@ -112,6 +113,18 @@ def _window_facts(
     if rare is not None:
         facts.append(Fact("window_too_rare", None, too_rare_text(rare)))
     return facts
+
+
+def _ari_facts_of_each(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:
+    """Return what is known of the window of each certificate, with its key if there are two."""
+    if live.second is None:
+        return _ari_facts(live, renewal_state, now)
+    facts = {
+        fact if fact.key == "renewed_by_ari" else replace(fact, text=f"{fact.text} ({key})"): None
+        for key, part in ((each.facts.key_type, each) for each in live.parts)
+        for fact in _ari_facts(part, renewal_state, now)
+    }
+    return list(facts)
 
 
 def _ari_facts(live: Version, renewal_state: RenewalState, now: datetime) -> list[Fact]:

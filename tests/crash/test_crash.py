@@ -25,7 +25,7 @@ from tests.lab.programs import require_strace
 ALL = os.environ.get("CRASH_POINTS") == "all"
 SHARDS = 8 if ALL else 1
 SAMPLE = 3
-SCENARIOS = ("first issue", "renew", "pending deployment", "parallel renewals")
+SCENARIOS = ("first issue", "two keys", "renew", "pending deployment", "parallel renewals")
 MISHAPS = ("signal=KILL", *(f"error={each}" for each in (*ERRORS, LOST)))
 
 NAME = "crash.example"
@@ -49,6 +49,7 @@ class Scenario:
     before: tuple[tuple[str, ...], ...] = ()
     names: tuple[str, ...] = (NAME,)
     wanted: str = ""
+    keys: int = 1
 
     @property
     def parallel(self) -> bool:
@@ -74,6 +75,9 @@ def scenario(name: str, hook: Path) -> Scenario:
     match name:
         case "first issue":
             return Scenario(issue, (("register",),))
+        case "two keys":
+            both = ("--key-type", "ecdsa-p256", "--key-type", "rsa-2048")
+            return Scenario((*issue, *both), (issue,), keys=2)
         case "renew":
             return Scenario(("renew", "--force", NAME), (issue,))
         case "pending deployment":
@@ -161,7 +165,8 @@ class Bench:
         deployed = (home / "deployed.log").read_text().splitlines()
         for name in self._tried.names:
             assert f"{name} {live_version(home, name)}" in deployed, about
-        assert self._issued() - before == len(archived(home)) - versions, about
+        new = (len(archived(home)) - versions) * self._tried.keys
+        assert self._issued() - before == new, about
         if self._tried.parallel:
             assert {live_version(home, each) for each in self._tried.names} == {2}, about
         shutil.rmtree(home)
@@ -203,6 +208,8 @@ class Bench:
         for name in self._tried.names:
             if os.path.lexists(home / "live" / name):
                 assert_matching(home / "live" / name, about)
+                if (home / "live" / name / "rsa").exists():
+                    assert_matching(home / "live" / name / "rsa", about)
             else:
                 assert not archived(self.base), about
 

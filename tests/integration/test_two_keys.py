@@ -476,6 +476,23 @@ def test_list_show_and_export_know_both(machine: Machine) -> None:
     assert default.stdout == (live(machine) / "fullchain.pem").read_text()
 
 
+def test_explain_shows_the_window_of_each(by_ari: Machine) -> None:
+    issue(by_ari)
+
+    text = certctl("explain", NAME, home=by_ari.home).stdout
+
+    for key in ("ecdsa-p256", "rsa-2048"):
+        assert text.count(f"randomly chosen renewal time in that window ({key})") == 1
+
+
+def test_a_host_without_an_address_is_reported_once(machine: Machine) -> None:
+    issue(machine)
+
+    found = certctl("verify", NAME, "--json", home=machine.home).json()["data"]["verified"]
+
+    assert [each["problem"] for each in found] == ["the host has no address in DNS"]
+
+
 def test_an_export_of_a_key_that_is_not_there_is_refused(machine: Machine) -> None:
     machine.issue(NAME)
 
