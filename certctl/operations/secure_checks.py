@@ -19,6 +19,7 @@ from certctl.model.errors import WebServerFailed
 from certctl.model.events import Event
 from certctl.model.spec import ServiceAddress
 from certctl.model.webserver import Endpoint
+from certctl.system.file_errors import as_store_error
 
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.2
@@ -27,19 +28,23 @@ _PUBLIC_SECONDS = 5.0
 
 
 def check_answers(endpoints: Sequence[Endpoint], challenges: Path, run: Run) -> None:
-    """Fetch a response as a CA would, at each address of each name. Raises `WebServerFailed`."""
+    """Fetch a response as a CA would, at each address of each name. Raises `WebServerFailed`,
+    `StoreError`.
+    """
     token, content = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     parts = tuple(PREFIX.strip("/").split("/"))
     root = str(challenges)
     missing = sum(not Path(root, *parts[:depth]).exists() for depth in (1, 2))
     directory = Directory(root, parts, missing)
-    write(directory, token, content.encode())
+    with as_store_error("write a challenge response in", challenges):
+        write(directory, token, content.encode())
     try:
         for each in endpoints:
             _try_answer(each, token, content, run)
     finally:
-        remove(directory, token)
-        remove_created(directory)
+        with as_store_error("remove a challenge response from", challenges):
+            remove(directory, token)
+            remove_created(directory)
 
 
 def _try_answer(endpoint: Endpoint, token: str, content: str, run: Run) -> None:

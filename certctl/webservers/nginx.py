@@ -46,6 +46,7 @@ _WORKER = "nginx: worker process"
 _SECONDS = 30.0
 _RELOAD_SECONDS = 15.0
 _POLL_SECONDS = 0.05
+_TITLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,23 @@ def find(system: ServerSystem) -> Sequence[WebServer]:
     """Return the nginx servers that run here. Raises `WebServerRefused` if each of them is in a
     container, or another place whose files are not those that certctl sees.
     """
-    every = list(processes())
+    masters = _masters()
+    deadline = system.clock.monotonic() + _TITLE_SECONDS
+    # A worker that has just been forked has the title of its parent for a moment.
+    while not {each.parent for each in masters}.isdisjoint(each.pid for each in masters):
+        if system.clock.monotonic() > deadline:
+            break  # two of them, while the program is being replaced
+        system.clock.wait(system.stop, _POLL_SECONDS)
+        masters = _masters()
+    return [Nginx(each, system) for each in of_this_machine("nginx", masters)]
+
+
+def _masters() -> list[ServerProcess]:
     # The program of another user's process must not be run as root.
     owners = {0, os.geteuid()}
-    masters = [each for each in every if each.title.startswith(_MASTER) and each.owners <= owners]
-    return [Nginx(each, system) for each in of_this_machine("nginx", masters)]
+    return [
+        each for each in processes() if each.title.startswith(_MASTER) and each.owners <= owners
+    ]
 
 
 def snippet(names: Sequence[str], files: ServedFiles, *, challenges_only: bool = False) -> str:

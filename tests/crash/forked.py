@@ -19,26 +19,30 @@ from typing import Any, Self
 
 _CLONE_NEWNS = 0x00020000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_ROOT = Path(__file__).parents[2]
 _TIMED_OUT = 1000
 """In place of an exit status."""
 
 
 class Forked:
     """Runs commands of certctl in children of such a process. `places`: directories at which each
-    command sees others, `{home}` being its home.
+    command sees others, `{home}` being its home. `prefix` starts the process elsewhere.
     """
 
-    def __init__(self, scratch: Path, places: dict[str, str]) -> None:
+    def __init__(
+        self, scratch: Path, places: dict[str, str], *, prefix: Sequence[str] = ()
+    ) -> None:
+        self._prefix = prefix
         self._output = scratch / "output"
         self._places = places
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.forked"],
+            [*self._prefix, sys.executable, "-m", "tests.crash.forked"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(_ROOT)},
         )
         return self
 
@@ -115,7 +119,7 @@ def _answer(request: dict[str, Any]) -> int:
 
 
 def _run(request: dict[str, Any]) -> None:
-    """Be the command, in a process group and a mount namespace of its own."""
+    """Be the command, in a process group of its own."""
     from certctl.cli.main import main  # noqa: PLC0415 - as above
 
     os.setpgid(0, 0)
@@ -125,14 +129,8 @@ def _run(request: dict[str, Any]) -> None:
         os.dup2(descriptor, to)
     sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - as the command's standard input
     os.environ["CERTCTL_HOME"] = request["home"]
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.unshare(_CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
-    for at, shown, flags in (
-        ("/", "none", _MS_REC | _MS_PRIVATE),
-        *((at, shown, _MS_BIND) for at, shown in request["places"].items()),
-    ):
-        mounted = libc.mount(shown.encode(), at.encode(), None, flags, None)
-        assert mounted == 0, f"{at}: {os.strerror(ctypes.get_errno())}"
+    if request["places"]:
+        _mount(request["places"])
     if request["strace"]:
         os.kill(os.getpid(), signal.SIGSTOP)
     try:
@@ -142,6 +140,18 @@ def _run(request: dict[str, Any]) -> None:
         os._exit(status)
     finally:
         os._exit(255)
+
+
+def _mount(places: dict[str, str]) -> None:
+    """Show directories elsewhere, in a mount namespace of this process's own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(_CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
+    for at, shown, flags in (
+        ("/", "none", _MS_REC | _MS_PRIVATE),
+        *((at, shown, _MS_BIND) for at, shown in places.items()),
+    ):
+        mounted = libc.mount(shown.encode(), at.encode(), None, flags, None)
+        assert mounted == 0, f"{at}: {os.strerror(ctypes.get_errno())}"
 
 
 if __name__ == "__main__":

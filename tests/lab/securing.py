@@ -84,6 +84,8 @@ def web_machine(directory: Path) -> Iterator[Machine]:
 
 def stop_servers(here: Machine) -> None:
     here.run("pkill", "-KILL", "-x", "apache2|httpd|nginx")
+    # By the time of the next start, other processes may have the numbers.
+    here.run("rm", "-f", "/run/apache2/apache2.pid", "/run/nginx.pid")
     wait_for_free_ports()
 
 

@@ -387,6 +387,22 @@ def test_an_apache_that_ends_while_it_reloads_is_started_again_as_it_was(
     assert ask("one.example") == HELLO
 
 
+def test_behind_a_router_nothing_is_redirected_and_its_address_is_only_reported(
+    here: Machine, ca_here: PebbleServer
+) -> None:
+    original = start(here, host(FILES, name="nat.example"))
+
+    done = here.certctl("secure", "nat.example", *options(ca_here))
+    renewed = here.certctl("renew", "nat.example", "--force")
+
+    assert (done.exit_status, renewed.exit_status) == (0, 0), (done, renewed)
+    assert "nat.example leads to 203.0.113.5, which is not only this machine" in done.stderr
+    assert "nat.example at 203.0.113.5, its address in DNS: not checked from here" in done.stdout
+    assert (ask("nat.example"), ask("nat.example", tls=True)) == (HELLO, HELLO)
+    here.certctl("secure", "--undo", "nat.example", "--yes")
+    assert here.apache_files() == original
+
+
 def test_names_are_added_later_and_two_certificates_do_not_disturb_each_other(
     here: Machine, ca_here: PebbleServer
 ) -> None:

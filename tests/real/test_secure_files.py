@@ -13,8 +13,9 @@ import pytest
 from tests.lab.browsing import names_served
 from tests.lab.machine import HOME, Machine
 from tests.lab.pebble import ChallengeTestServer, PebbleServer
+from tests.lab.processes import wait_until
 from tests.lab.programs import require
-from tests.lab.securing import ca_options, confined, options, site
+from tests.lab.securing import ca_options, confined, host, listens, options, site
 
 NAMES = ("one.example", "two.example")
 
@@ -191,3 +192,34 @@ def test_all_that_renew_and_doctor_do_to_nginx_works_within_the_limits_of_the_un
     assert (refused.returncode, "in use" in refused.stderr) == (2, True), refused
     assert found.returncode == 1
     assert "before the lines of certctl comes /etc/nginx/conf.d/a.conf:2 (return)" in found.stdout
+
+
+def test_all_that_renew_and_doctor_do_to_apache_works_within_the_limits_of_the_unit(
+    here: Machine, ca_here: PebbleServer
+) -> None:
+    require("setpriv")
+    here.configure_apache({"sites-available/a.conf": host("DocumentRoot /srv/www")})
+    here.start_apache()
+    assert here.certctl("secure", NAMES[0], *options(ca_here)).exit_status == 0
+    path = here.apache / "sites-available" / "a.conf"
+
+    run = confined(here)
+    children = here.apache_children()
+    renewed = run("renew", "--force")
+    wait_until(lambda: here.apache_children() != children, "Apache to start new processes")
+    refused = run("delete", NAMES[0], "--yes")
+    healthy = run("doctor")
+    rule = "<VirtualHost *:80>\n    RewriteRule ^ https://x.example/ [R,L]"
+    path.write_text(path.read_text().replace("<VirtualHost *:80>", rule))
+    found = run("doctor")
+    here.run("apache2ctl", "stop")
+    wait_until(lambda: not listens("127.0.0.1", 80), "Apache to stop")
+    stopped = run("doctor")
+
+    assert (renewed.returncode, renewed.stderr) == (0, "")
+    assert "apache: tested, reloaded; served at 127.0.0.1:443" in renewed.stdout, renewed
+    assert (refused.returncode, "in use" in refused.stderr) == (2, True), refused
+    assert (healthy.returncode, "secured." in healthy.stdout) == (0, False), healthy
+    place = "before the lines of certctl comes /etc/apache2/sites-enabled/a.conf:2 (RewriteRule)"
+    assert (found.returncode, place in found.stdout) == (1, True), found
+    assert "apache does not run, so challenges are not answered" in stopped.stdout
