@@ -31,14 +31,6 @@ def require_selection(invocation: Invocation, words: Sequence[str], hint: str) -
         raise UsageError("no certificate was given", hint=hint, code="usage.no_certificate")
 
 
-def require_agreement(invocation: Invocation, chosen: Chosen, question: str) -> None:
-    """Return if each certificate was given by its own name. Otherwise show them, and return if the
-    user agrees to the question, or did so with `--yes`. Raises as `require_confirmation` does.
-    """
-    if not chosen.exact:
-        require_consent(invocation, chosen, question)
-
-
 def require_consent(invocation: Invocation, chosen: Chosen, question: str) -> None:
     """Return if the user agrees to the question, or did so with `--yes`. Unless one certificate was
     given by its own name, show which are meant. Raises as `require_confirmation` does.

@@ -1,12 +1,15 @@
-"""The desired state that a command was given, as a plan."""
+"""The desired state that a command was given, as a plan, and the consent to a plan."""
 
 from __future__ import annotations
 
 from certctl.cli.invocation import Invocation
+from certctl.cli.reports import require_confirmation
 from certctl.engine.run import Run
 from certctl.model.errors import UsageError
 from certctl.operations.desired import read_desired_state
 from certctl.operations.plan import Forecast, Prune, plan_desired
+from certctl.output.plan import forecast_lines
+from certctl.output.times import Times
 
 _LONGEST = 64 * 1024 * 1024
 
@@ -30,3 +33,15 @@ def forecast_of(
 
     wish = read_desired_state(source, environment.directory, run, standard_input)
     return plan_desired(wish, run, Prune(prune_limit) if prune else None)
+
+
+def require_agreement(invocation: Invocation, forecast: Forecast, question: str) -> None:
+    """Show a plan, and return if the user agrees to it, or did so with `--yes`. Raises as
+    `require_confirmation` does.
+    """
+    output = invocation.output
+    asks = invocation.interactive and not invocation.yes
+    if asks or not output.quiet:
+        times = Times(local=output.terminal)
+        output.show(forecast_lines(forecast, times, everything=not output.terminal))
+    require_confirmation(invocation, question, None)

@@ -19,7 +19,7 @@ from certctl.engine.held import Held
 from certctl.engine.order.other_cas import prepare_accounts
 from certctl.engine.parallel import in_parallel
 from certctl.engine.planning import Change
-from certctl.engine.preflight import check_deployment, check_validation
+from certctl.engine.preflight import check_deployment, check_validation, check_windows
 from certctl.engine.remember import remember
 from certctl.engine.report import Report, error_of
 from certctl.engine.run import Run
@@ -36,6 +36,7 @@ from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
 from certctl.operations.in_use import require_unused
+from certctl.operations.issue import check_secured
 from certctl.operations.plan import Action, Forecast, Planned
 from certctl.rules.plan import (
     AskRenewalInfo,
@@ -141,6 +142,9 @@ def _save(item: Planned, run: Run) -> _Saved:
     try:
         if item.saves and item.spec is not None:
             check_deployment(item.spec, run)
+            if any(each.endswith("_window") for each in item.spec.chosen):
+                check_windows(item.spec, run)
+            check_secured(item.spec, item.saved, run)
             if item.saved is None or _validation_differs(item):
                 check_validation(item.spec, run)
         held = run.hold(item.name, timeout=run.services.settings.seconds("lock_timeout"))
@@ -220,7 +224,7 @@ def _agreed(item: Planned) -> Callable[[Held, Run], Plan]:
                 order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
                 failed=held.failed,
                 asks=False,
-                keeps_windows=True,
+                keeps_windows=item.keeps_windows,
             ),
             held.status,
             run.services.clock.now(),

@@ -81,7 +81,7 @@ def issue(request: IssueRequest, run: Run) -> Report:
     done.
     """
     spec, existing = _checked_spec(request, run)
-    _check_secured(spec, existing, run)
+    check_secured(spec, existing, run)
     if request.dry_run:
         change = Change(
             spec.name,
@@ -136,6 +136,18 @@ def edit(
     return _issued([_edited(name, add, remove, given, run) for name in names], run)
 
 
+def edited_specs(
+    run: Run,
+    names: Sequence[str],
+    add: tuple[Identifier, ...],
+    remove: tuple[Identifier, ...],
+    given: Mapping[str, Value],
+) -> dict[str, CertificateSpec]:
+    """Return the specifications that `edit` would give certificates, by name. Raises as it does."""
+    chosen = require(run, tuple(names))
+    return {name: _edited(name, add, remove, given, run).spec for name in chosen}
+
+
 def _edited(
     name: str,
     add: tuple[Identifier, ...],
@@ -153,7 +165,7 @@ def _edited(
     existing = load(run, name)
     request, spec = edited(existing)
     _check(spec, existing, request, run)
-    _check_secured(spec, existing, run)
+    check_secured(spec, existing, run)
     return _Wanted(spec, lambda held: edited(held.spec)[1], request, existing)
 
 
@@ -190,7 +202,7 @@ def _check(
         check_validation(spec, run)
 
 
-def _check_secured(spec: CertificateSpec, existing: CertificateSpec | None, run: Run) -> None:
+def check_secured(spec: CertificateSpec, existing: CertificateSpec | None, run: Run) -> None:
     """Check that a web server that `certctl secure` has changed goes on with changed names."""
     if existing is not None and existing.identifiers != spec.identifiers:
         before = [each.value for each in existing.identifiers]

@@ -94,6 +94,7 @@ class Planned:
     opens: datetime | None = None
     edited: bool = False
     forced: bool = False
+    keeps_windows: bool = True
     csr: bytes | None = field(default=None, repr=False)
     live: Version | None = None
     served_until: datetime | None = None
@@ -223,6 +224,21 @@ def plan_desired(wish: Wish, run: Run, prune: Prune | None = None) -> Forecast:
     return _forecast(items, run, now, wish.owner, () if prune else tuple(gone))
 
 
+def plan_changes(specs: Mapping[str, CertificateSpec], run: Run) -> Forecast:
+    """Return what would be done if certificates had these specifications. Those are changed by
+    hand, so that no window is waited for.
+    """
+    now, stored = run.services.clock.now(), run.services.records.summaries(tuple(specs))
+    interval = run.services.machine.history().interval
+    items = [
+        _planned(
+            DesiredSpec(spec), stored.get(name) or Stored(name), interval, run, keeps_windows=False
+        )
+        for name, spec in specs.items()
+    ]
+    return _forecast(items, run, now)
+
+
 def plan_renewal(run: Run) -> Forecast:
     """Return what the next `renew` would do."""
     now, records = run.services.clock.now(), run.services.records
@@ -248,11 +264,16 @@ def _forecast(
 
 
 def _planned(
-    wanted: DesiredSpec | None, stored: Stored, interval: timedelta | None, run: Run
+    wanted: DesiredSpec | None,
+    stored: Stored,
+    interval: timedelta | None,
+    run: Run,
+    *,
+    keeps_windows: bool = True,
 ) -> Planned:
     """Return what is planned for a certificate that should be as `wanted`, or as it is stored."""
     try:
-        return _plan_of(wanted, stored, interval, run)
+        return _plan_of(wanted, stored, interval, run, keeps_windows)
     except CertctlError as error:
         found = error
     except Exception as error:  # noqa: BLE001 - one certificate never stops the others
@@ -263,7 +284,11 @@ def _planned(
 
 
 def _plan_of(
-    wanted: DesiredSpec | None, stored: Stored, interval: timedelta | None, run: Run
+    wanted: DesiredSpec | None,
+    stored: Stored,
+    interval: timedelta | None,
+    run: Run,
+    keeps_windows: bool,
 ) -> Planned:
     there = stored.spec is not None or stored.spec_error is not None
     saved = checked_spec(stored.require_spec()) if there or wanted is None else None
@@ -289,7 +314,7 @@ def _plan_of(
             pending=stored.orders,
             order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
             asks=False,
-            keeps_windows=True,
+            keeps_windows=keeps_windows,
         ),
         status,
         now,
@@ -309,6 +334,7 @@ def _plan_of(
         opens=later.wait.until if later is not None else None,
         edited=bool(differences) and saved is not None and edited_since_applied(saved),
         forced=forced,
+        keeps_windows=keeps_windows,
         csr=wanted.csr if wanted is not None else None,
         live=live,
         served_until=live.not_after if live is not None and valid else None,

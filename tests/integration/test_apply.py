@@ -17,10 +17,11 @@ from certctl import Certctl
 from certctl.engine.report import Report
 from certctl.engine.specs import load
 from certctl.model.errors import PlanChanged, UsageError
+from certctl.model.names import parse_identifiers
 from certctl.operations.apply import apply
 from certctl.operations.desired import read_desired_state
-from certctl.operations.issue import edit
-from certctl.operations.plan import Forecast, Planned, Prune, plan_desired
+from certctl.operations.issue import edit, edited_specs
+from certctl.operations.plan import Forecast, Planned, Prune, plan_changes, plan_desired
 from certctl.output.plan import item_lines
 from certctl.output.times import Times
 from tests.lab.scripted_ca.faults import calls, problem
@@ -608,6 +609,25 @@ def test_a_change_that_waits_leaves_what_is_live(letsencrypt: Machine) -> None:
 def served(item: Planned) -> str:
     (text,) = [str(each) for each in item_lines(item, Times()) if "served" in str(each)]
     return text
+
+
+def test_an_edit_of_all_keeps_the_limits_too(letsencrypt: Machine) -> None:
+    machine = letsencrypt
+    names = [f"n{number:02}.shop.com" for number in range(53)]
+    for at in (0, 50):
+        done(machine, forecast(machine, certificates(*names[at : at + 50])))
+        machine.pass_time(timedelta(days=8))
+    added = parse_identifiers(["shop.com"])
+
+    with machine.run() as run:
+        found = plan_changes(edited_specs(run, names, added, (), {}), run)
+        report = apply(found, run)
+
+    postponed = {each.name for each in report.outcomes if each.action == "postponed"}
+    assert len(postponed) == 3
+    assert codes(report) == []
+    assert {each.name: len(each.names) for each in report.outcomes} == dict.fromkeys(names, 2)
+    assert {machine.live(each).number for each in postponed} == {1}
 
 
 # -- without a file

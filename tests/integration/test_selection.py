@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,13 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
-def listed(home: Path, *arguments: str) -> list[str]:
+def rows(home: Path, *arguments: str) -> list[dict[str, Any]]:
     found = certctl("list", "--json", *arguments, home=home).json()
-    return [each["name"] for each in found["data"]["certificates"]]
+    return list(found["data"]["certificates"])
+
+
+def listed(home: Path, *arguments: str) -> list[str]:
+    return [each["name"] for each in rows(home, *arguments)]
 
 
 @pytest.mark.parametrize(
@@ -177,15 +182,22 @@ def test_edit_changes_several_at_once_or_none(machine: Machine) -> None:
     assert states == ["stopped", "stopped"]
 
 
-def test_edit_by_a_pattern_shows_what_it_means_and_asks(home: Path) -> None:
+def test_edit_by_a_pattern_shows_a_plan_and_asks(home: Path) -> None:
     arguments = ("edit", "--match", "[ab].*", "--no-autorenew")
     refused = certctl(*arguments, home=home)
     asked = certctl(*arguments, home=home, stdin="n\n", terminal=True)
+    untouched = [each["autorenew"] for each in rows(home, "--match", "[ab].*")]
+    agreed = certctl(*arguments, home=home, stdin="y\n", terminal=True)
 
-    for each in (refused, asked):
-        assert "  a.example\n  b.example\n" in each.stderr
-    assert (refused.exit_status, asked.exit_status) == (2, 0)
-    assert "[y/N]" in asked.stderr
+    for each in (refused, asked, agreed):
+        for name in ("a.example", "b.example"):
+            assert f"~ {name}" in each.stdout
+        assert "autorenew  not set (true) → false\n" in each.stdout
+        assert "Plan: 2 to change.\n" in each.stdout
+    assert (refused.exit_status, asked.exit_status, agreed.exit_status) == (2, 0, 0)
+    assert "Change 2 certificates? [y/N]" in asked.stderr
+    assert untouched == [True, True]
+    assert [each["autorenew"] for each in rows(home, "--match", "[ab].*")] == [False, False]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from certctl.cli.desired import forecast_of
+from certctl.cli.desired import forecast_of, require_agreement
 from certctl.cli.invocation import Invocation
-from certctl.cli.reports import report_lines, require_confirmation
+from certctl.cli.reports import report_lines
 from certctl.cli.session import open_run
 from certctl.operations.apply import apply
-from certctl.operations.plan import Forecast
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
-from certctl.output.plan import forecast_lines, forecast_object
-from certctl.output.times import Times
+from certctl.output.plan import forecast_object
 
 
 def run(invocation: Invocation, source: str, prune: bool, prune_limit: int | None) -> Result:
@@ -20,7 +18,7 @@ def run(invocation: Invocation, source: str, prune: bool, prune_limit: int | Non
     with open_run(invocation) as run:
         forecast = forecast_of(invocation, source, run, prune, prune_limit)
         if forecast.to_do:
-            _agree(invocation, forecast)
+            require_agreement(invocation, forecast, "Do this?")
         report = apply(forecast, run)
         lines = report_lines(report, run, invocation, everything=output.terminal)
         if not forecast.to_do and not report.all_errors:
@@ -32,13 +30,3 @@ def run(invocation: Invocation, source: str, prune: bool, prune_limit: int | Non
             result.errors,
             result.exit_status,
         )
-
-
-def _agree(invocation: Invocation, forecast: Forecast) -> None:
-    """Show the plan, and return if the user agrees to it, or did so with `--yes`."""
-    output = invocation.output
-    asks = invocation.interactive and not invocation.yes
-    if asks or not output.quiet:
-        times = Times(local=output.terminal)
-        output.show(forecast_lines(forecast, times, everything=not output.terminal))
-    require_confirmation(invocation, "Do this?", None)

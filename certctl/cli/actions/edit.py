@@ -8,16 +8,18 @@ from certctl.cli.chosen import (
     choose,
     counted,
     nothing_chosen,
-    require_agreement,
     require_selection,
 )
+from certctl.cli.desired import require_agreement
 from certctl.cli.invocation import Invocation
 from certctl.cli.reports import report_lines
 from certctl.cli.session import open_run
 from certctl.cli.specs import given_options
 from certctl.model.errors import UsageError
 from certctl.model.names import parse_identifiers
-from certctl.operations.issue import edit
+from certctl.operations.apply import apply
+from certctl.operations.issue import edit, edited_specs
+from certctl.operations.plan import plan_changes
 from certctl.output.certificates import report_result
 from certctl.output.document import Result
 
@@ -34,10 +36,14 @@ def run(
             return nothing_chosen(invocation)
         if not (add or remove or given):
             raise _nothing_to_change(chosen.names)
-        if not chosen.one:
-            require_agreement(invocation, chosen, f"Change {counted(chosen.names)}?")
         added, removed = parse_identifiers(add), parse_identifiers(remove)
-        report = edit(run, chosen.names, added, removed, given)
+        if chosen.one:
+            report = edit(run, chosen.names, added, removed, given)
+        else:
+            forecast = plan_changes(edited_specs(run, chosen.names, added, removed, given), run)
+            if forecast.to_do:
+                require_agreement(invocation, forecast, f"Change {counted(chosen.names)}?")
+            report = apply(forecast, run)
         return report_result(report, report_lines(report, run, invocation))
 
 

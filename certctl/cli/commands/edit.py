@@ -35,6 +35,7 @@ from certctl.engine.plugins import plugin_options
 def command() -> None:
     """Change the names or options of certificates, and reissue them if necessary.
 
-    Options such as --ca set something, and never choose certificates. Those that were not given by
-    their own names are shown first, and nothing is changed without consent.
+    Options such as --ca set something, and never choose certificates. If certificates were chosen
+    by a pattern or a property, the plan is shown first, and carried out with consent; what the rate
+    limits of a CA leave no room for now is ordered by later runs of renew.
     """
