@@ -110,7 +110,9 @@ def sites(configuration: Configuration, names: Sequence[str]) -> tuple[Site, ...
     if not places:
         raise Refused(
             "no virtual host is for port 80, where CAs validate names",
-            "Add a <VirtualHost *:80> with the ServerName, and run the command again.",
+            "Add one, and run the command again; without lines of its own, it has the content of"
+            f" the main server:\n<VirtualHost *:80>\n    ServerName {names[0]}\n</VirtualHost>\n"
+            "Otherwise add the lines by hand:",
         )
     found: dict[int, tuple[VirtualHost, dict[str, None], dict[str, None]]] = {}
     for name in names:

@@ -23,6 +23,7 @@ HTTP, HTTPS = 80, 443
 _EVERY_PATH = {b"^", b"^(.*)", b"^(.*)$", b"^/(.*)", b"^/(.*)$", b"^/?(.*)", b"^/?(.*)$"}
 _EVERY_PATH |= {b"(.*)", b".*", b"^.*$", b"^.*"}
 _EVERY_ADDRESS = {"*", "_default_", "[::]", "0.0.0.0"}  # noqa: S104 - reads what is written
+_BY_TLS = {b"%{HTTPS}", b"%{SERVER_PORT}", b"%{REQUEST_SCHEME}"}
 _PASSED_ON = re.compile(rb"\[(?:[^\]]*,)?P(?:,[^\]]*)?\]\Z")
 _IN_FRONT = re.compile(
     rb"%\{(?:HTTP:|req:|reqenv:)?X[-_]Forwarded[-_]Proto|SetEnvIf(?:NoCase)?\s+\"?X-Forwarded-"
@@ -85,7 +86,18 @@ class VirtualHost:
             return not _EVERY_PATH.isdisjoint(words)
         if line.name != b"rewriterule" or len(words) < 2 or words[0] not in _EVERY_PATH:
             return False
+        if any(_is_about_port(each) for each in self._conditions(line)):
+            return False
         return re.match(rb"https?://", words[1]) is not None
+
+    def _conditions(self, rule: Line) -> Iterator[Line]:
+        """Yield the `RewriteCond` lines of a rule, the last one first."""
+        before = self.block.lines[: self.block.lines.index(rule)]
+        for each in reversed(before):
+            if each.name == b"rewritecond":
+                yield each
+            elif each.name:
+                return
 
     def _is_own_https(self, target: bytes) -> bool:
         hosts = {b"%{HTTP_HOST}", b"%{SERVER_NAME}", b"%1", *(each.encode() for each in self.names)}
@@ -294,6 +306,13 @@ def _matches(pattern: str, host: str) -> bool:
         {"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern.lower()
     )
     return re.fullmatch(expression, host) is not None
+
+
+def _is_about_port(condition: Line) -> bool:
+    """Whether a `RewriteCond` is about whether a request came by TLS, so that it is answered in
+    another way at port 443.
+    """
+    return condition.arguments[:1] != () and condition.arguments[0].upper() in _BY_TLS
 
 
 def _speaks_of_proxy(line: Line) -> bool:

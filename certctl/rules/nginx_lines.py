@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.webserver import ServedFiles
@@ -16,6 +16,9 @@ LOCATIONS = {(CHALLENGES.encode(),), (b"^~", CHALLENGES.encode())}
 CERTIFICATE_LINES = (b"ssl_certificate", b"ssl_certificate_key")
 _REJECT_HANDSHAKE = (1, 19, 4)
 HTTP2_DIRECTIVE = (1, 25, 1)
+LIMITS = (b"limit_req", b"limit_conn")
+_DRY_RUN = (1, 17, 6)
+"""The first version that can leave both limits out of a location: nothing turns them off."""
 INDENT = b"    "
 _HSTS = "max-age=31536000"
 
@@ -57,8 +60,12 @@ def tls_settings_file() -> bytes:
     return "\n".join((f"{head} block.", *lines, "")).encode()
 
 
-def challenge_lines(program: Program, files: ServedFiles) -> tuple[bytes, ...]:
-    """Return the first lines of a block, which answer challenges from a directory."""
+def challenge_lines(
+    program: Program, files: ServedFiles, limits: Collection[bytes] = ()
+) -> tuple[bytes, ...]:
+    """Return the first lines of a block, which answer challenges from a directory. `limits`: the
+    directives around them that limit requests, which a CA sends several of at once.
+    """
     inner = [f"root {quoted(files.challenges)};", "default_type text/plain;"]
     if "http_auth_basic" not in program.without:
         inner.append("auth_basic off;")
@@ -66,6 +73,8 @@ def challenge_lines(program: Program, files: ServedFiles) -> tuple[bytes, ...]:
         inner.append("allow all;")
     if "http_auth_request" in program.with_:
         inner.append("auth_request off;")
+    if program.version >= _DRY_RUN:
+        inner += [f"{each.decode()}_dry_run on;" for each in LIMITS if each in limits]
     return (
         INDENT + f"rewrite {REWRITE} $uri break;".encode(),
         INDENT + f"location ^~ {CHALLENGES} {{".encode(),

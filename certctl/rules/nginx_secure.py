@@ -30,6 +30,7 @@ from certctl.rules.nginx_lines import (
     CERTIFICATE_LINES,
     HTTP2_DIRECTIVE,
     INDENT,
+    LIMITS,
     LOCATIONS,
     TLS_SETTINGS,
     Program,
@@ -180,7 +181,10 @@ class _Planner:
         _refuse_block(self._configuration, site.server)
         edit = self._edit(site.server)
         if self._wish.challenges:
-            _add_challenges(site.server, edit, self._program, self._files)
+            around = (*self._configuration.http, *site.server.lines)
+            limits = {each.directive.name for each in around}.intersection(LIMITS)
+            lines = challenge_lines(self._program, self._files, limits)
+            _add_challenges(site.server, edit, lines)
         self.notes += site_notes(self._configuration, site, self._wish)
 
     def serve(self, site: Site) -> None:
@@ -316,8 +320,8 @@ def _refuse_block(configuration: Configuration, server: Server) -> None:
         raise Refused(f"{server.where} has `ssl on`, which nginx 1.25 no longer knows")
 
 
-def _add_challenges(server: Server, edit: _Edits, program: Program, files: ServedFiles) -> None:
-    edit.challenges.append(Addition(_opened(server), challenge_lines(program, files)))
+def _add_challenges(server: Server, edit: _Edits, lines: tuple[bytes, ...]) -> None:
+    edit.challenges.append(Addition(_opened(server), lines))
     for line in server.having(b"location"):
         if line.directive.arguments in LOCATIONS:
             edit.early.add(_range_of(line, lambda each: each.arguments in LOCATIONS, server))

@@ -325,6 +325,43 @@ def test_the_layout_of_rhel_becomes_https(
     assert kept == {root / name: data for name, data in made.items()}
 
 
+def test_the_main_server_of_rhel_is_refused_and_becomes_https_with_the_lines_of_the_hint(
+    here: Machine, ca_here: PebbleServer
+) -> None:
+    here.run("sh", "-c", SELF_SIGNED)
+    root = Path(f"/proc/{here.pid}/root/srv/httpd")
+    modules = ("mpm_event", "authz_core", "alias", "dir", "socache_shmcb", "rewrite")
+    loads = "".join(f"LoadModule {each}_module modules/mod_{each}.so\n" for each in modules)
+    made = {
+        "conf/httpd.conf": RHEL % f"{FILES}\nAlias /a /srv/www\n".encode(),
+        "conf.modules.d/00-base.conf": loads.encode(),
+        "conf.d/pages.conf": PAGES,
+        **MOD_SSL,
+    }
+    for name, data in made.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    (root / "modules").symlink_to("/usr/lib/apache2/modules")
+    here.run("cp", "/usr/sbin/apache2", "/srv/httpd/httpd")
+    here.start_apache("/srv/httpd/httpd", "-d", "/srv/httpd", "-f", "conf/httpd.conf")
+    wait_until(lambda: listens("127.0.0.1", 80), "Apache")
+
+    refused = here.certctl("secure", "one.example", *options(ca_here))
+    told = refused.stderr.partition("<VirtualHost *:80>")[2].partition("</VirtualHost>")[0]
+    added = f"<VirtualHost *:80>{told}</VirtualHost>\n"
+    (root / "conf.d" / "one.conf").write_text(added)
+    here.run("/srv/httpd/httpd", "-d", "/srv/httpd", "-f", "conf/httpd.conf", "-k", "graceful")
+    done = here.certctl("secure", "one.example", *options(ca_here))
+
+    assert (refused.exit_status, done.exit_status) == (2, 0), done
+    assert "no virtual host is for port 80" in refused.stderr
+    assert (ask("one.example", tls=True), ask("one.example", "/a/", tls=True)) == (HELLO, HELLO)
+    assert (ask("other.example"), names_served("other.example")) == (HELLO, ["own.example"])
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert (root / "conf.d" / "one.conf").read_text() == added
+    assert (root / "conf" / "httpd.conf").read_bytes() == made["conf/httpd.conf"]
+
+
 def test_a_certificate_that_is_served_already_is_replaced(
     here: Machine, ca_here: PebbleServer
 ) -> None:

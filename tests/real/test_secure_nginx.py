@@ -441,6 +441,25 @@ def test_behind_a_router_nothing_is_redirected_and_its_address_is_only_reported(
     assert (ask("nat.example"), ask("nat.example", tls=True)) == (HELLO, HELLO)
 
 
+def test_limits_of_requests_do_not_count_for_challenges(
+    here: Machine, ca_here: PebbleServer
+) -> None:
+    limits = ("limit_req zone=requests;", "limit_conn visitors 1;")
+    zones = b"limit_req_zone $server_name zone=requests:1m rate=1r/m;\n"
+    zones += b"limit_conn_zone $server_name zone=visitors:1m;\n"
+    block = site(*limits, "root /srv/www;")
+    here.configure({"conf.d/0.conf": zones, "conf.d/a.conf": block})
+    here.start_nginx()
+
+    done = here.certctl("secure", "one.example", *options(ca_here))
+    visits = {ask("one.example", tls=True).status for _ in range(3)}
+
+    assert done.exit_status == 0, done
+    assert 503 in visits
+    here.certctl("secure", "--undo", "one.example", "--yes")
+    assert here.files()["conf.d/a.conf"] == block
+
+
 def test_what_answers_before_the_lines_is_found_by_doctor(
     here: Machine, ca_here: PebbleServer
 ) -> None:

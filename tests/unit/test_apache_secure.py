@@ -261,6 +261,33 @@ def test_nothing_is_redirected_behind_a_proxy(line: bytes, redirected: bool | No
     assert (b"R=301" in final) is redirected
 
 
+@pytest.mark.parametrize(
+    ("condition", "refused"),
+    [
+        (b"RewriteCond %{HTTPS} off", False),
+        (b"RewriteCond %{SERVER_PORT} !=443 [NC]", False),
+        (b"RewriteCond %{request_scheme} =http\n    # a comment", False),
+        (b"RewriteCond %{SERVER_NAME} =a.example", True),
+        (b"RewriteCond %{HTTP:X-Forwarded-Proto} !https", True),
+        (b"RewriteCond %{HTTPS} off\n    RewriteRule ^/x /y", True),
+        (b"# none", True),
+    ],
+)
+def test_a_redirect_to_https_of_what_did_not_come_by_tls_leaves_something_to_serve(
+    condition: bytes, refused: bool
+) -> None:
+    rule = b"RewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [R=301,L]"
+    inner = b"RewriteEngine On\n    " + condition + b"\n    " + rule
+    found = configuration(ONE, ("conf.d/a.conf", SITE.replace(b"X y", inner)))
+
+    if refused:
+        with pytest.raises(Refused, match="redirects every request to HTTPS"):
+            plan(found, request("a.example"), PROGRAM, FILES)
+    else:
+        edits = plan(found, request("a.example", redirect=frozenset({"a.example"})), PROGRAM, FILES)
+        assert b'RewriteCond "%{HTTP_HOST}' not in change(edits, "a.conf").final
+
+
 def test_what_answers_or_refuses_before_the_lines_is_named() -> None:
     found = configuration(ONE, FIRST)
     source = change(plan(found, request("a.example"), PROGRAM, FILES), "a.conf").final
