@@ -208,6 +208,7 @@ BLOCKS: Mapping[str, tuple[Row, ...]] = {
         Runs("--deploy-window 'Mon-Fri", issued=True),
         Elsewhere("RestrictNamespaces=no", "a part of a unit of systemd"),
     ),
+    "docs/several-cas.md": (Elsewhere("--eab-kid KID", "needs an account at ZeroSSL"),),
     "docs/secure.md": (
         Elsewhere("certctl secure example.com www.example.com", _SECURE),
         Elsewhere("ssl_certificate_key", _NGINX),
