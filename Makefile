@@ -14,7 +14,7 @@ TOOLS_INSTALLED := $(TOOLS)/.installed
 PYTEST_ARGS ?= --numprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo packages tools test crash fuzz check lint types format bench soak deb docs image installs clean
+.PHONY: help venv demo packages tools test crash fuzz check lint types format bench simulate soak deb docs image installs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ image: deb ## build a container image in dist/, and try it (as root on Debian)
 installs: image ## try every way to install certctl, each in a fresh environment (as root on Debian)
 	scripts/try-tools
 	scripts/try-deb dist/certctl_*.deb
+
+simulate: $(INSTALLED) ## a year of hourly runs for a thousand certificates, with each lifetime
+	$(BIN)/python bench/simulate.py
 
 soak: $(INSTALLED) ## renew 200 certificates with a 30-second lifetime for minutes, with CA faults and killed runs
 	$(BIN)/python bench/soak.py 180

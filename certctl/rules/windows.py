@@ -96,16 +96,14 @@ class Windows:
     def current(self, now: datetime) -> Opening | None:
         """Return the opening at `now`; None while the windows are closed."""
         now = _within(now)
-        found = self.openings(now, now + timedelta(seconds=1))
+        found = _openings_around(self, now.date())
         return next((each for each in found if each.start <= now < each.end), None)
 
     def next_opening(self, now: datetime) -> datetime:
         """Return when the windows open next after `now`; `now` itself while they are open."""
         now = _within(now)
-        if self.current(now) is not None:
-            return now
-        found = self.openings(now, now + _SPAN)
-        return next(each.start for each in found if each.start > now)
+        found = _openings_around(self, now.date())
+        return max(now, next(each.start for each in found if each.end > now))
 
     def last_moment(self, before: datetime, spare: timedelta) -> datetime | None:
         """Return the last moment, not after `before`, at which something can be begun so that
@@ -113,9 +111,8 @@ class Windows:
         there is none in the two weeks before.
         """
         before, spare = _within(before), max(spare, timedelta(minutes=1))
-        found = [each for each in self.openings(before - _SPAN, before) if each.start <= before]
-        current = self.current(before)
-        last = current or (found[-1] if found else None)
+        found = _openings_around(self, before.date())
+        last = next((each for each in reversed(found) if each.start <= before), None)
         return None if last is None else min(before, max(last.start, last.end - spare))
 
     def longest_gap(self, now: datetime) -> timedelta:
@@ -127,6 +124,12 @@ class Windows:
     def shortest(self, now: datetime) -> timedelta:
         """Return how long the windows are open at least, once they are, in the same time."""
         return _extremes(self, _year(now))[1]
+
+
+@lru_cache(maxsize=256)
+def _openings_around(found: Windows, day: date) -> Sequence[Opening]:
+    noon = datetime.combine(day, time(12), UTC)
+    return found.openings(noon - _SPAN, noon + _SPAN)
 
 
 @lru_cache(maxsize=256)
@@ -201,16 +204,18 @@ def order_time(
 
 
 def _openings_of(window: Window, start: datetime, end: datetime) -> Iterable[Opening]:
-    zone = ZoneInfo(window.zone)
-    day = start.astimezone(zone).date() - timedelta(days=2)
-    last = end.astimezone(zone).date() + timedelta(days=1)
+    # No zone is further from UTC than a day.
+    day = start.date() - timedelta(days=3)
+    last = end.date() + timedelta(days=2)
     while day <= last:
         if day.weekday() in window.days:
-            yield _opening_on(day, window, zone)
+            yield _opening_on(day, window)
         day += timedelta(days=1)
 
 
-def _opening_on(day: date, window: Window, zone: ZoneInfo) -> Opening:
+@lru_cache(maxsize=4096)
+def _opening_on(day: date, window: Window) -> Opening:
+    zone = ZoneInfo(window.zone)
     start = _moment(day, window.start, zone)
     end = _moment(day, window.end, zone)
     if end <= start:  # the clock skips it
