@@ -598,3 +598,11 @@ def test_homes_of_certbot_and_dehydrated_are_found_where_command_lines_say(tmp_p
     found = find_machine(tmp_path, None)
 
     assert [each.home for each in found.clients] == ["/etc/certbot-of-ops", "/srv/dehydrated"]
+
+
+def test_a_home_of_lego_is_none_of_certbot_although_both_have_accounts(tmp_path: Path) -> None:
+    lego(tmp_path, "a.example")
+
+    found = find_machine(tmp_path, "/var/lib/lego")
+
+    assert [each.client for each in found.clients] == ["lego"]

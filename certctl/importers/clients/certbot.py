@@ -44,9 +44,14 @@ def homes(system: ImportSystem) -> Sequence[str]:
 
 
 def is_home(system: ImportSystem, path: str) -> bool:
-    """Return whether a directory is one that certbot has used."""
+    """Return whether a directory is one that certbot has used; lego and dehydrated have accounts
+    too.
+    """
     tree = system.tree
-    return any(tree.is_directory(f"{path}/{each}") for each in ("renewal", "accounts", "live"))
+    if any(tree.is_directory(f"{path}/{each}") for each in ("renewal", "live")):
+        return True
+    others = any(tree.exists(f"{path}/{each}") for each in ("certificates", "certs", "domains.txt"))
+    return tree.is_directory(f"{path}/accounts") and not others
 
 
 def read(system: ImportSystem, home: str) -> FoundClient:
