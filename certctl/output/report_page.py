@@ -28,6 +28,8 @@ _MOST_PROBLEMS = 1000
 _MOST_DAYS = 400
 _NAMES = 5
 _LONG_NAME = 32
+_LEAST_BAR = 2.0
+"""How much of the longest bar is seen at least."""
 _BUCKETS = ((0, "expired"), (7, "up to 7 days"), (14, "8 to 14 days"), (30, "15 to 30 days"))
 _LATER = ((60, "31 to 60 days"), (90, "61 to 90 days"), (None, "more"))
 
@@ -294,7 +296,7 @@ def _bars(heading: str, unit: str, rows: Sequence[tuple[str, int]]) -> str:
 
 def _bar(count: int, most: int) -> str:
     """Return a bar as a picture; the number beside it says the same."""
-    width = round(100 * count / most, 1) if most else 0
+    width = max(round(100 * count / most, 1), _LEAST_BAR) if count else 0
     return (
         '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect width="{width}" height="10"/></svg>'
@@ -317,7 +319,9 @@ def _tone(state: str) -> str:
 
 def _name(text: str) -> str:
     """Return names as HTML, in which long ones may be wrapped after dots."""
-    return _e(text).replace(".", ".<wbr>") if len(text) > _LONG_NAME else _e(text)
+    if len(text) <= _LONG_NAME:
+        return _e(text)
+    return _e(text).replace(".", ".<wbr>").replace("*.<wbr>", "*.")
 
 
 def _time(text: str) -> str:

@@ -151,6 +151,25 @@ def test_it_shows_what_fails_what_is_planned_and_where_each_is_served(home: Path
         assert text in texts
 
 
+def test_names_are_shown_in_unicode_and_the_shortest_bar_is_seen(tmp_path: Path) -> None:
+    stored = ("xn--bcher-kva.example", "xn--80ak6aa92e.example")  # the second looks Latin
+    add_certificate(
+        tmp_path / "home", stored[0], names=stored, chosen={"deploy.targets": ("nginx",)}
+    )
+    many = [view(f"a{number}.example") for number in range(999)]
+    soon = view("soon.example", seconds_left=86400.0)
+
+    page = certctl("report", "--out", "-", home=tmp_path / "home").stdout
+    bars = report_page(data(*many, soon))
+
+    texts = Page(page).texts
+    assert "bücher.example" in texts
+    assert stored[1] in texts
+    assert stored[0] not in page.partition("Made by")[0]
+    widths = [float(each) for each in re.findall(r'<rect width="([\d.]+)"', bars)]
+    assert widths[:7] == [0, 2, 0, 0, 0, 100, 0]
+
+
 def test_every_table_has_a_caption_and_headings_for_rows_and_columns(home: Path) -> None:
     page = Page(certctl("report", "--out", "-", home=home).stdout)
 
