@@ -18,13 +18,16 @@ _HINTS = {
     errno.EMFILE: "Too many files are open. Raise the limit (ulimit -n).",
 }
 
+_NO_DIRECTORY = "Create the directory first, or give another path."
+
 
 def store_error(verb: str, path: str | os.PathLike[str], error: OSError) -> StoreError:
     """Return the error for a failed system call: `verb` is the operation, such as `write`."""
     cause = error.strerror or str(error)
-    return StoreError(
-        f"cannot {verb} {os.fspath(path)}: {cause}", hint=_HINTS.get(error.errno or 0)
-    )
+    hint = _HINTS.get(error.errno or 0)
+    if verb == "write" and error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        hint = _NO_DIRECTORY
+    return StoreError(f"cannot {verb} {os.fspath(path)}: {cause}", hint=hint)
 
 
 class as_store_error:  # noqa: N801 - used as a function; a generator would take three times as long

@@ -99,6 +99,15 @@ def test_it_is_written_whole_and_for_everybody(home: Path, tmp_path: Path) -> No
     assert sorted(each.name for each in tmp_path.iterdir()) == ["home", "report.html"]
 
 
+def test_a_directory_that_is_missing_is_an_error_that_says_what_to_do(
+    home: Path, tmp_path: Path
+) -> None:
+    done = certctl("report", "--out", str(tmp_path / "none" / "report.html"), home=home)
+
+    assert done.exit_status != 0
+    assert "none/report.html: No such file or directory\n hint: Create the directory" in done.stderr
+
+
 def test_it_goes_to_standard_output_and_into_the_document(home: Path) -> None:
     shown = certctl("report", "--out", "-", home=home)
     document = certctl("report", "--json", home=home).json()["data"]
