@@ -8,17 +8,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from certctl.model.spec import FAMILIES
+
 PREFIX = "CERTCTL_"
 HOME = "CERTCTL_HOME"
+
+_FILES = ("CERT_FILE", "CHAIN_FILE", "FULLCHAIN_FILE", "PRIVKEY_FILE", "COMBINED_FILE")
 
 HOOK_VARIABLES = frozenset(
     PREFIX + each
     for each in (
-        *("CERT_FILE", "CERT_NAME", "CERT_VERSION", "CHAIN_FILE", "COMBINED_FILE", "DOMAINS"),
-        *("EVENT", "FULLCHAIN_FILE", "LIVE", "NOT_AFTER", "PREVIOUS_VERSION", "PRIVKEY_FILE"),
+        *_FILES,
+        *("CERT_NAME", "CERT_VERSION", "DOMAINS", "EVENT", "LIVE", "NOT_AFTER"),
+        "PREVIOUS_VERSION",
         *("SERIAL", "ERROR_CODES", "EXIT_STATUS", "FAILED_CERTS", "FAILURES", "MESSAGE"),
         *("DNS_ACTION", "DNS_DOMAIN", "DNS_NAME", "DNS_VALUE", "DNS_ZONE"),
         *("HTTP_ACTION", "HTTP_ANSWER", "HTTP_DOMAIN", "HTTP_TOKEN"),
+        *(f"{family.upper()}_{file}" for family in FAMILIES for file in _FILES),
     )
 )
 """What hooks are given: a hook that calls certctl passes them on."""

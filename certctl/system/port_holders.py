@@ -54,7 +54,7 @@ def may_become_free(port: int) -> bool:
     holders = list(_holders(listeners))
     if not holders:
         return all(each.uid == os.geteuid() for each in listeners)
-    return all(pid != os.getpid() and _is_certctl(pid) for pid in holders)
+    return all(pid != os.getpid() and _is_certctl_or_exits(pid) for pid in holders)
 
 
 def held_by_others(port: int, pid: int) -> str | None:
@@ -101,12 +101,17 @@ def _holders(listeners: Sequence[Listener]) -> Iterator[int]:
     return (pid for pid in _pids() if inodes and _has_socket(pid, inodes))
 
 
-def _is_certctl(pid: int) -> bool:
+def _is_certctl_or_exits(pid: int) -> bool:
+    """Return whether a process is certctl, or is gone or about to be: a process that exits loses
+    its command line before its sockets.
+    """
     try:
         words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
     except OSError:
         return False
-    return any(Path(os.fsdecode(word)).name == "certctl" for word in words)
+    return words == [b""] or any(Path(os.fsdecode(word)).name == "certctl" for word in words)
 
 
 def _listeners(table: Path, port: int) -> list[Listener]:
