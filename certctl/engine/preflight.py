@@ -19,10 +19,9 @@ def check_deployment(spec: CertificateSpec, run: Run) -> None:
 
     Warns of options for targets that the spec does not use.
     """
+    check_targets(spec, run)
     try:
         run.services.machine.check_access(spec)
-        _check_commands(spec)
-        targets_of(spec, run, {})
         check_copies(spec, run)
     except CertctlError as error:
         error.name = error.name or spec.name
@@ -30,6 +29,18 @@ def check_deployment(spec: CertificateSpec, run: Run) -> None:
     unused = {target_of(key) for key in spec.chosen} - {None, *spec.deploy.targets}
     for target in sorted(str(each) for each in unused):
         run.warn(f"the options for {target} have no effect without --deploy {target}", spec.name)
+
+
+def check_targets(spec: CertificateSpec, run: Run) -> None:
+    """Check as `check_deployment` does what can be seen without writing anything: whether commands
+    can start, and targets are there. Without warnings.
+    """
+    try:
+        _check_commands(spec)
+        targets_of(spec, run, {})
+    except CertctlError as error:
+        error.name = error.name or spec.name
+        raise
 
 
 def check_windows(spec: CertificateSpec, run: Run) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 
@@ -27,6 +28,7 @@ from certctl.engine.specs import refusal_of_untrusted
 from certctl.model.errors import (
     AcmeError,
     CertctlError,
+    ConsentRequired,
     Interrupted,
     LockHeld,
     PlanChanged,
@@ -68,7 +70,7 @@ class _Saved:
 def apply(forecast: Forecast, run: Run) -> Report:
     """Do what is planned now, and record what comes later, for `renew`.
 
-    Raises `UsageError` and `ConsentRequired` before anything is done. A failure of one certificate
+    Raises `ConsentRequired` before anything is done. A failure of one certificate
     stops no other, and is in the report.
     """
     items = forecast.to_do
@@ -76,7 +78,9 @@ def apply(forecast: Forecast, run: Run) -> Report:
     errors: list[CertctlError] = []
     interrupted = False
     try:
-        _use_accounts(items, run)
+        refused = _use_accounts(items, run)
+        outcomes += [_failure(each, refused[each.name]) for each in items if each.name in refused]
+        items = tuple(each for each in items if each.name not in refused)
         saved = _save_all([each for each in items if each.action is not Action.DELETE], run)
         outcomes += [each.outcome for each in saved if each.outcome is not None]
         now = [each.item for each in saved if each.outcome is None]
@@ -112,10 +116,12 @@ def _not_done(item: Planned) -> Outcome:
     return Outcome(item.name, "unchanged", names, item.live, reason=item.why, renews_at=at)
 
 
-def _use_accounts(items: Sequence[Planned], run: Run) -> None:
-    """Get an account at each CA, for which the user may have to agree to its terms. A CA that does
-    not answer is left to the orders, which report it.
+def _use_accounts(items: Sequence[Planned], run: Run) -> dict[str, CertctlError]:
+    """Get an account at each CA, for which the user may have to agree to its terms. Return the
+    errors of certificates that cannot have theirs, by name. A CA that does not answer is left to
+    the orders, which report it.
     """
+    refused: dict[str, CertctlError] = {}
     alike: defaultdict[tuple[object, ...], list[CertificateSpec]] = defaultdict(list)
     for each in items:
         if each.spec is not None and each.orders:
@@ -125,6 +131,13 @@ def _use_accounts(items: Sequence[Planned], run: Run) -> None:
             prepare_accounts(specs, run)
         except AcmeError as error:
             run.warn(f"no account could be registered yet: {error.message}")
+        except (ConsentRequired, Interrupted):
+            raise
+        except CertctlError as error:
+            for spec in specs:
+                refused[spec.name] = copy(error)
+                refused[spec.name].name = spec.name
+    return refused
 
 
 # -- specifications first

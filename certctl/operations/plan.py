@@ -17,6 +17,7 @@ from certctl.ca.documented_limits import documented_limits, registered_domains
 from certctl.engine.current import state_of
 from certctl.engine.held import checked_spec
 from certctl.engine.order.rate_limits import ledger_of, times_for_orders
+from certctl.engine.preflight import check_targets, check_windows
 from certctl.engine.run import Run
 from certctl.engine.specs import refusal_of_untrusted
 from certctl.model.ca import LedgerEntry, LimitedAction
@@ -300,7 +301,11 @@ def _plan_of(
     status = state_of(stored, machine.read(stored.name), machine, now)
     differences = differences_of(_with_url(saved), spec) if saved is not None else ()
     changed = saved is None or bool(differences)
-    if not changed and saved is not None:
+    if changed:
+        check_targets(spec, run)
+        if spec.order_window or spec.deploy_window:
+            check_windows(spec, run)
+    elif saved is not None:
         spec = saved
     forced = saved is None and not spec.autorenew and status.live is None
     found = plan(
@@ -497,9 +502,11 @@ def _uses(items: Sequence[Planned], run: Run, now: datetime) -> tuple[CaUse, ...
     found: list[CaUse] = []
     for (ca, account), orders in sorted(by_ca.items(), key=lambda each: str(each[0])):
         later = [each.at for each in orders if each.at is not None]
+        waiting = sum(len(each.counts_as) for each in orders if each.at is not None)
+        all_orders = sum(len(each.counts_as) for each in orders)
         limits = _limit_uses(ca, account, orders, run, now)
         found.append(
-            CaUse(label(ca), len(orders) - len(later), len(later), max(later, default=None), limits)
+            CaUse(label(ca), all_orders - waiting, waiting, max(later, default=None), limits)
         )
     return tuple(found)
 

@@ -537,6 +537,34 @@ def test_a_ca_that_is_not_there_fails_its_own_certificates_alone(
     assert (home / "certificates" / "b.example.toml").exists()
 
 
+def test_what_could_not_be_deployed_is_told_by_the_plan(home: Path, tmp_path: Path) -> None:
+    text = (
+        certificates("a.example")
+        + certificates("b.example", lines='deploy.targets = ["nosuch"]')
+        + certificates("c.example", lines='key_group = "nosuchgroup"')
+        + certificates("d.example", lines='account.id = "nosuch"')
+    )
+    file = desired(tmp_path, text)
+
+    plan = certctl("plan", file, "--json", home=home)
+    done = certctl("apply", file, "--yes", "--json", home=home)
+
+    assert (plan.exit_status, done.exit_status) == (2, 2)  # a configuration that is wrong
+    assert planned(plan) == {
+        "a.example": "create",
+        "b.example": "failed",
+        "c.example": "create",  # what needs a look at the home directory is seen later
+        "d.example": "create",
+    }
+    assert {each["name"]: each["action"] for each in done.json()["data"]["certificates"]} == {
+        "a.example": "issued",
+        "b.example": "failed",
+        "c.example": "failed",
+        "d.example": "failed",
+    }
+    assert [each.stem for each in (home / "certificates").iterdir()] == ["a.example"]
+
+
 # -- rate limits
 
 
