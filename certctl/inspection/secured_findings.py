@@ -9,14 +9,15 @@ from types import MappingProxyType
 
 from certctl.engine.run import Run
 from certctl.engine.specs import load
-from certctl.model.errors import CertctlError
+from certctl.model.errors import CertctlError, WebServerFailed
 from certctl.model.run import Finding, Severity
 from certctl.model.webserver import SecuredSite
 from certctl.rules.answer_paths import left_to_servers
 from certctl.store.home.secured import SecuredSites
-from certctl.webservers.server import ServerSystem, server_module
+from certctl.webservers.server import ServerSystem, WebServer, server_module
 
 _SERVICES = MappingProxyType({"nginx": "nginx", "apache": "apache2 (or httpd)"})
+_TESTS = MappingProxyType({"nginx": "nginx -t", "apache": "apache2ctl -t (or httpd -t)"})
 _GONE = MappingProxyType(
     {
         "nginx": "no server block has the lines of certctl any more",
@@ -50,7 +51,31 @@ def secured_findings(run: Run) -> Iterator[Finding]:
                 f"Start it, for example with: systemctl start {_SERVICES[record.server]}",
             )
         if servers and answers:
-            yield from _obstacles(record, [each.obstacles(record.name) for each in servers])
+            yield from _examined(record, servers)
+
+
+def _examined(record: SecuredSite, servers: Sequence[WebServer]) -> Iterator[Finding]:
+    """Yield what is in the way of challenges; a server that cannot be read counts only if no other
+    one has the lines.
+    """
+    found: list[Sequence[str] | None] = []
+    problem: WebServerFailed | None = None
+    for each in servers:
+        try:
+            found.append(each.obstacles(record.name))
+        except WebServerFailed as error:
+            problem = problem or error
+    if problem is None or any(each is not None for each in found):
+        yield from _obstacles(record, found)
+        return
+    yield Finding(
+        "secured.unreadable",
+        Severity.ERROR,
+        record.name,
+        f"whether its challenges are answered is not known, and {record.server} would not start"
+        f" again: {problem.message}",
+        f"Correct its configuration. See what the server says: {_TESTS[record.server]}",
+    )
 
 
 def _unfinished(record: SecuredSite) -> Finding:
@@ -92,9 +117,7 @@ def _obstacles(record: SecuredSite, found: Sequence[Sequence[str] | None]) -> It
             "secured.obstacle",
             Severity.ERROR,
             record.name,
-            f"its challenges are not answered: before the lines of certctl comes {place}"
-            if ":" in place
-            else f"its challenges are not answered: {place}",
+            f"its challenges are not answered: before the lines of certctl comes {place}",
             "Move it below the lines marked with #certctl, or let certctl write them again:"
             f" {again}",
         )

@@ -197,7 +197,7 @@ class Apache:
         try:
             return apache_obstacles.obstacles(self._files(), tag)
         except (Refused, Unreadable) as error:
-            return (str(error),)
+            raise WebServerFailed(str(error), code="webserver.test_failed") from error
 
     def test(self) -> None:
         done = self._run("-t")

@@ -207,7 +207,7 @@ class Nginx:
         try:
             return nginx_obstacles.obstacles(self._read(), tag)
         except Unreadable as error:
-            return (str(error),)
+            raise WebServerFailed(str(error), code="webserver.test_failed") from error
 
     def test(self) -> None:
         done = run((*self._words(), "-t", "-q"), environment={}, timeout=_SECONDS)

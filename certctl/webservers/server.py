@@ -83,7 +83,7 @@ class WebServer(Protocol):
 
     def obstacles(self, tag: str) -> Sequence[str] | None:
         """Return what answers before the lines for challenges that are marked with `tag`; None
-        where none of them is left.
+        where none of them is left. Raises `WebServerFailed` if the configuration cannot be read.
         """
         ...
 
