@@ -2,7 +2,6 @@
 said meanwhile.
 """
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from certctl.inspection.doctor import DoctorRequest, diagnose
 from certctl.inspection.explain import explain
 from certctl.inspection.overview import overview
 from certctl.model.ca import RevocationReason
-from certctl.model.certificate import Afterwards, PendingOrder
+from certctl.model.certificate import Afterwards
 from certctl.model.errors import ConfigurationError, ExitStatus
 from certctl.model.run import WindowKind
 from certctl.model.values import Value
@@ -479,44 +478,45 @@ def test_runs_that_come_too_rarely_for_a_window_are_warned_of(
 # -- crashes and clocks
 
 
-def test_a_version_whose_wait_was_not_recorded_waits(noon: Machine, tmp_path: Path) -> None:
+def test_a_version_whose_wait_was_not_recorded_waits(machine: Machine, tmp_path: Path) -> None:
     """Killed after the version was archived, before it was noted that it waits."""
-    seen = issued(noon, tmp_path, deploy=NIGHT)
-    with_another_name(noon)
-    file = noon.home / "deployed" / f"{NAME}.json"
-    before = file.read_bytes()
-    renewal = noon.home / "renewal" / f"{NAME}.json"
-    renewed_before = renewal.read_bytes()
-    order = noon.home / "pending" / NAME
-    noon.renew(unattended=True)
-    document = json.loads((noon.home / "archive" / NAME / "2" / "issued.json").read_text())
-    file.write_bytes(before)
-    renewal.write_bytes(renewed_before)
-    with noon.run() as run:
-        held = run.hold(NAME, timeout=0)
-        request = held.versions[-1].request
-        first = document["certificates"][0]
-        held.save_pending(
-            PendingOrder(
-                request,
-                first["account_url"],
-                noon.clock.now(),
-                url=first["order_url"],
-                privkey=held.material(2).privkey,
-            )
-        )
-        run.release(NAME)
-    assert order.exists()
-    ordered = noon.ca.count("new-order")
+    hour = machine.clock.now().hour
+    window = f"{(hour + 8) % 24:02}:00-{(hour + 9) % 24:02}:00 UTC"
+    seen = issued(machine, tmp_path, deploy=window)
+    with_another_name(machine)
 
-    report = noon.renew(unattended=True)
+    machine.killed_before_rename(f"deployed/{NAME}.json", "renew")
+    assert (machine.home / "archive" / NAME / "2" / "fullchain.pem").exists()
+    assert (machine.home / "pending" / NAME).exists()
+    ordered = machine.ca.count("new-order")
+    finished = machine.command("renew")
 
-    assert (report.exit_status, noon.live(NAME).number) == (ExitStatus.DONE, 1)
-    assert view(noon) == ("waiting", "deploy", at(noon, 26))
-    assert not order.exists()
-    hourly(noon, at(noon, 27))
-    assert (noon.live(NAME).number, lines(seen)) == (2, ["1", "2"])
-    assert noon.ca.count("new-order") == ordered
+    assert (finished.exit_status, finished.stdout, finished.stderr) == (0, "", "")
+    assert (machine.live(NAME).number, view(machine)[:2]) == (1, ("waiting", "deploy"))
+    assert not (machine.home / "pending" / NAME).exists()
+    hourly(machine, machine.clock.now() + 10 * HOUR)
+    assert (machine.live(NAME).number, lines(seen)) == (2, ["1", "2"])
+    assert machine.ca.count("new-order") == ordered
+
+
+def test_a_deployment_that_was_killed_in_its_window_is_finished_after_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    hour = machine.clock.now().hour
+    window = f"{(hour + 8) % 24:02}:00-{(hour + 9) % 24:02}:00 UTC"
+    seen = issued(machine, tmp_path, deploy=window)
+    with_another_name(machine)
+    assert machine.command("renew").exit_status == 0
+    file = machine.spec_file(NAME)
+    closed = file.read_text()
+    file.write_text(closed.replace(window, "00:00-24:00 UTC"))
+
+    machine.killed_before_rename(f"live/{NAME}", "renew")
+    file.write_text(closed)
+    finished = machine.command("renew")
+
+    assert finished.exit_status == 0
+    assert (machine.live(NAME).number, lines(seen)) == (2, ["1", "2"])
 
 
 def test_a_clock_that_is_set_back_changes_only_what_it_says(noon: Machine, tmp_path: Path) -> None:

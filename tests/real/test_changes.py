@@ -313,7 +313,15 @@ def test_a_preferred_chain_is_taken_where_the_ca_offers_it(
         unknown = here.certctl(
             "issue", "unknown-chain.example", "--preferred-chain", "No Such Root"
         )
+        # All have the same length here: the default is one of the shortest.
+        here.issue("default-chain.example")
+        here.issue("short-chain.example", "--preferred-chain", "shortest")
 
+    issuers = [
+        x509.load_pem_x509_certificates(here.live(name, "chain.pem").read_bytes())[-1].issuer
+        for name in ("default-chain.example", "short-chain.example")
+    ]
+    assert issuers[0] == issuers[1]
     chain = x509.load_pem_x509_certificates(here.live("chain.example", "chain.pem").read_bytes())
     chain[-1].verify_directly_issued_by(root)
     assert (renewed.exit_status, renewed.stderr) == (0, "")
