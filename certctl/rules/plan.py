@@ -362,7 +362,11 @@ def _other_reason(wanted: Wanted, live: Version | None, now: datetime) -> str | 
     if not wanted.at_once and window_is_closed(wanted.spec.order_window, now):
         return None
     spec = wanted.spec
-    left = [each for each in wanted.pending if is_resumable(each, now)]
+    two = spec.second_key_type is not None
+    # one of two keys that waits for the other is for a change that its user has to repeat
+    left = [
+        each for each in wanted.pending if is_resumable(each, now) and (two or not each.finished)
+    ]
     requests = [request_of(each) for ca in spec.cas for each in parts_of(spec.at(ca))]
     if spec.autorenew and any(
         each.request in requests and not _is_replaced(each, live) for each in left

@@ -358,6 +358,20 @@ def test_a_half_that_waits_is_what_is_left_of_a_change_back_to_one(machine: Mach
     assert not (machine.home / "pending" / NAME).exists()
 
 
+def test_a_half_is_not_what_a_later_renewal_of_one_key_is_made_of(machine: Machine) -> None:
+    machine.issue(NAME)
+    machine.ca.script("new-order", problem("rateLimited", 429), after=1)
+    assert changed(machine, key_type=BOTH["key_type"]).exit_status != 0
+    assert len(machine.ca.issued) == 2
+    assert [each.action for each in machine.renew().outcomes] == ["unchanged"]
+
+    machine.pass_time(61 * DAY)
+    assert done(machine.renew())
+
+    assert len(machine.ca.issued) == 3
+    assert machine.live(NAME).facts.not_after > machine.clock.now() + 80 * DAY
+
+
 def test_a_rollback_is_of_both(machine: Machine) -> None:
     issue(machine)
     before = serial(live(machine)), serial(live(machine) / "rsa")

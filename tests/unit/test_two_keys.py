@@ -236,6 +236,14 @@ def test_what_waits_is_a_reason_to_go_on() -> None:
         assert again.step(Order) is None
 
 
+def test_what_waits_is_no_reason_for_a_certificate_with_one_key() -> None:
+    now = ISSUED + timedelta(hours=1)
+
+    found = plan(Wanted(SPEC, SPEC, by_hand=True, pending=(pending(ECDSA),)), status(LIVE), now)
+
+    assert found.step(Order) is None
+
+
 def test_both_keys_of_a_compromised_version_are_barred() -> None:
     state = with_revoked(RenewalState(), PAIR, compromised=True)
 

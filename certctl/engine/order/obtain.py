@@ -57,7 +57,7 @@ from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for
 from certctl.rules.fallback_ca import passed_over
-from certctl.rules.plan import Order, is_resumable
+from certctl.rules.plan import RESUMED_FOR, Order, is_resumable
 from certctl.rules.rate_limits import orders_for
 from certctl.rules.renewal import (
     after_failure,
@@ -189,6 +189,7 @@ def _finished(part: CertificateSpec, wanted: _Wanted, run: Run) -> _Issued | Non
         or pending.finished is None
         or pending.request != request_of(part)
         or not is_resumable(pending, now)
+        or (wanted.alone and now - pending.created > RESUMED_FOR)
         or _is_used_up(pending.privkey, wanted)
     ):
         return None
