@@ -71,7 +71,8 @@ _MOMENT = 1.0
 class _Shared:
     """The state shared by all networks to one CA, regardless of the signing key.
 
-    `lock` guards fetching the directory. `proxies` caches the proxy for each host; looking it up
+    `lock` guards fetching the directory; `failed` is the error of the last of the `attempts` that
+    failed. `proxies` caches the proxy for each host; looking it up
     twice is harmless.
     """
 
@@ -80,6 +81,8 @@ class _Shared:
     nonces: Nonces = field(default_factory=Nonces, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
+    failed: AcmeError | None = None
+    attempts: int = 0
     polled: PollTally = field(default_factory=PollTally)
     proxies: dict[str, Mapping[str, str]] = field(default_factory=dict)
     server_time: datetime | None = None
@@ -194,12 +197,30 @@ class Network:
 
     @property
     def directory(self) -> Directory:
-        """The CA's directory, fetched once (RFC 8555 §7.1.1). Raises `AcmeError`."""
-        with self._shared.lock:
+        """The CA's directory, fetched once (RFC 8555 §7.1.1). Raises `AcmeError`. Those who wait
+        for it while an attempt fails, with all its retries, get the same error.
+        """
+        before, lock = self._shared.attempts, self._shared.lock
+        if not lock.acquire(blocking=False):
+            with self._waiting():  # who fetches it may need that turn to go on
+                lock.acquire()
+        try:
             if self._shared.directory is None:
-                response = self.fetch(self._endpoint.directory_url, resource=Resource.DIRECTORY)
-                self._shared.directory = messages.directory(response)
+                if self._shared.failed is not None and self._shared.attempts > before:
+                    raise copy.copy(self._shared.failed)
+                self._shared.directory = self._fetch_directory()
             return self._shared.directory
+        finally:
+            lock.release()
+
+    def _fetch_directory(self) -> Directory:
+        try:
+            response = self.fetch(self._endpoint.directory_url, resource=Resource.DIRECTORY)
+            return messages.directory(response)
+        except AcmeError as error:
+            self._shared.failed = error
+            self._shared.attempts += 1
+            raise
 
     def url(self, name: str, resource: Resource) -> str:
         """Return a URL from the directory. Raises `AcmeError` if the CA lacks this resource."""

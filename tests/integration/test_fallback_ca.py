@@ -370,3 +370,27 @@ def test_an_outage_costs_the_first_ca_a_few_requests_whatever_is_due(two: Severa
     assert {two.issuer(each) for each in names} == {1}
     asked = two.orders()[0] - before
     assert asked <= int(two.machine.settings().integer("jobs")) + 3
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_ca_whose_directory_cannot_be_fetched_is_tried_once_for_all_that_wait(
+    two: Several, number: int
+) -> None:
+    two.issue("warm.example")
+    names = [f"site-{count}.example" for count in range(20)]
+    for each in names:
+        two.add_spec(each)
+        if number == 1:
+            path = two.machine.spec_file(each)
+            path.write_text(path.read_text().replace(f', "{two.urls[1]}"', ""))
+    before = two.cas[0].count("directory")
+    two.cas[0].script("directory", drop_connection(), times=ALWAYS)
+
+    report = two.renew()
+
+    assert two.cas[0].count("directory") - before == 5
+    if number == 1:
+        assert set(codes(report)) == {"acme.unavailable"}
+    else:
+        assert done(report)
+        assert {two.issuer(each) for each in names} == {1}
