@@ -31,10 +31,10 @@ _ARROW = "→"
 _WORDS = MappingProxyType(
     {
         Action.FAILED: ("!", "31", "cannot be done", "cannot be done"),
-        Action.CREATE: ("+", "32", "create", "to create"),
+        Action.CREATE: ("+", "1", "create", "to create"),
         Action.CHANGE: ("~", "35", "change", "to change"),
-        Action.RENEW: ("*", "36", "renew", "to renew"),
-        Action.DEPLOY: ("*", "36", "deploy", "to deploy"),
+        Action.RENEW: ("*", "35", "renew", "to renew"),
+        Action.DEPLOY: ("*", "35", "deploy", "to deploy"),
         Action.REVOKE: ("-", "31", "revoke", "to revoke"),
         Action.DELETE: ("-", "31", "delete", "to delete"),
         Action.KEEP: ("=", "", "not deleted", "not deleted"),

@@ -14,7 +14,7 @@ from certctl.output.certificates import outcome_object
 from certctl.output.console import Paragraph
 from certctl.output.document import Json, Result
 
-_COLOURS = {"+": "32", "-": "31", "@": "36"}
+_COLOURS = {"+": "32", "-": "31", "@": "35"}
 
 
 def coloured(diff: str) -> str:
