@@ -286,7 +286,13 @@ def test_a_certificate_that_nobody_would_renew_is_named_before_anything_is_turne
         True,
     )
     assert left.json()["data"]["finished"] == [
-        {"client": "certbot", "turned_off": [], "by_hand": [], "left": ["stays.example.test"]}
+        {
+            "client": "certbot",
+            "turned_off": [],
+            "already": [],
+            "by_hand": [],
+            "left": ["stays.example.test"],
+        }
     ]
 
 
