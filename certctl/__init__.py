@@ -158,7 +158,7 @@ if TYPE_CHECKING:
     from certctl.model.values import (
         Value as Value,
     )
-    from certctl.operations.plan import (
+    from certctl.operations.forecast import (
         Action as Action,
         CaUse as CaUse,
         Forecast as Forecast,
@@ -280,7 +280,7 @@ _PLACES = {
     "model.status": ("CertificateStatus",),
     "model.validation": ("Placement", "Task", "TxtRecord"),
     "model.values": ("Value",),
-    "operations.plan": ("Action", "CaUse", "Forecast", "LimitUse", "Planned"),
+    "operations.forecast": ("Action", "CaUse", "Forecast", "LimitUse", "Planned"),
     "operations.revoke": ("Revocation",),
     "rules.options": ("Kind", "Option"),
     "version": ("VERSION",),

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from certctl.inspection.overview import CertificateDetails
     from certctl.model.ca import Account
     from certctl.model.run import Outcome
-    from certctl.operations.plan import Forecast
+    from certctl.operations.forecast import Forecast
     from certctl.operations.revoke import Revocation
 
 Untrusted = Literal["refuse", "warn", "ignore"]
@@ -207,7 +207,7 @@ class Certctl:
         `ConsentRequired` before anything is done.
         """
         from certctl.operations.apply import apply  # noqa: PLC0415 - heavy
-        from certctl.operations.plan import Forecast  # noqa: PLC0415 - heavy
+        from certctl.operations.forecast import Forecast  # noqa: PLC0415 - heavy
 
         with self._open() as run:
             if isinstance(desired, Forecast):

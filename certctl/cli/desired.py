@@ -7,7 +7,8 @@ from certctl.cli.reports import require_confirmation
 from certctl.engine.run import Run
 from certctl.model.errors import UsageError
 from certctl.operations.desired import read_desired_state
-from certctl.operations.plan import Forecast, Prune, plan_desired
+from certctl.operations.forecast import Forecast
+from certctl.operations.plan import Prune, plan_desired
 from certctl.output.plan import forecast_lines
 from certctl.output.times import Times
 

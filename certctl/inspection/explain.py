@@ -207,7 +207,7 @@ def _ca_facts(spec: CertificateSpec, status: CertificateStatus, now: datetime) -
             facts.append(Fact("other_failed", error.at, text))
         else:
             text = f"{label(each.ca)} was out of service, so that another CA was asked: "
-            facts.append(Fact("passed_over", error.at, f"{text}{error.message}"))
+            facts.append(Fact("out_of_service", error.at, f"{text}{error.message}"))
     return facts
 
 

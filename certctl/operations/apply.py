@@ -37,9 +37,9 @@ from certctl.model.errors import (
 from certctl.model.lazy_dataclass import dataclass
 from certctl.model.run import Outcome
 from certctl.model.spec import CertificateSpec
+from certctl.operations.forecast import Action, Forecast, Planned
 from certctl.operations.in_use import require_unused
 from certctl.operations.issue import check_secured
-from certctl.operations.plan import Action, Forecast, Planned
 from certctl.rules.plan import (
     AskRenewalInfo,
     AwaitWindow,

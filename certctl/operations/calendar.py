@@ -9,7 +9,7 @@ from certctl.ca.directories import label
 from certctl.engine.run import Run
 from certctl.model.certificate import Version
 from certctl.model.lazy_dataclass import dataclass
-from certctl.operations.plan import Action, Forecast, Planned
+from certctl.operations.forecast import Action, Forecast, Planned
 from certctl.rules.plan import AwaitWindow, Wait
 from certctl.rules.renewal import renewal_time
 

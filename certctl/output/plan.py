@@ -14,7 +14,7 @@ from certctl.engine.plugins import option_table
 from certctl.model.spec import CertificateSpec
 from certctl.model.values import Value
 from certctl.operations.calendar import Event
-from certctl.operations.plan import Action, CaUse, Forecast, LimitUse, Planned
+from certctl.operations.forecast import Action, CaUse, Forecast, LimitUse, Planned
 from certctl.output.console import Labelled, Message, Paragraph
 from certctl.output.document import Json, error_object
 from certctl.output.times import Times, moment

@@ -118,7 +118,7 @@ def asked_from(spec: CertificateSpec, status: CertificateStatus, now: datetime) 
     return due + (live.not_after - due) / 2
 
 
-def passed_over(spec: CertificateSpec, ca: str) -> tuple[str, ...]:
+def cas_before(spec: CertificateSpec, ca: str) -> tuple[str, ...]:
     """Return the CAs that come before one of a certificate's CAs."""
     cas = spec.cas
     return cas[: cas.index(ca)] if ca in cas else ()

@@ -352,18 +352,18 @@ def after_success(
     now: datetime,
     *,
     by_ari: bool = False,
-    passed_over: Collection[str] = (),
+    skipped: Collection[str] = (),
 ) -> RenewalState:
     """Return the renewal state after a version of a CA was saved at `now`: without failures, pauses
     and windows; revocations are kept.
 
     `by_ari`: the window suggested by the CA was the only reason for the renewal. Of the CAs that
-    were out of service and `passed_over`, the last error is kept, to explain what happened.
+    were out of service and `skipped`, the last error is kept, to explain what happened.
     """
     out_of_service = (
         replace(each, failures=0, retry_at=None)
         for each in renewal_state.attempts
-        if each.ca in passed_over and each.failures
+        if each.ca in skipped and each.failures
     )
     return replace(
         renewal_state,

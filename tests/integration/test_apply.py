@@ -20,8 +20,9 @@ from certctl.model.errors import PlanChanged, UsageError
 from certctl.model.names import parse_identifiers
 from certctl.operations.apply import apply
 from certctl.operations.desired import read_desired_state
+from certctl.operations.forecast import Forecast, Planned
 from certctl.operations.issue import edit, edited_specs
-from certctl.operations.plan import Forecast, Planned, Prune, plan_changes, plan_desired
+from certctl.operations.plan import Prune, plan_changes, plan_desired
 from certctl.output.plan import item_lines
 from certctl.output.times import Times
 from tests.lab.scripted_ca.faults import calls, problem

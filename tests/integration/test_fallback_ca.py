@@ -334,7 +334,7 @@ def test_list_and_explain_say_which_ca_is_in_use_and_why(two: Several) -> None:
         facts = {each.key: each.text for each in explain(run, NAME).facts}
 
     assert (view.ca_url, view.cas, view.fallback) == (two.urls[1], two.urls, True)
-    assert "maintenance" in facts["passed_over"]
+    assert "maintenance" in facts["out_of_service"]
     assert facts["cas"].startswith("its CAs in their order: ")
     assert "next_ca" in facts
 

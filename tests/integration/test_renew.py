@@ -349,7 +349,7 @@ def test_an_unreadable_spec_is_reported_and_stops_no_other(machine: Machine) -> 
     assert machine.live("b.example").number == 2
 
 
-def test_a_busy_name_is_passed_over_and_that_is_no_failure(machine: Machine) -> None:
+def test_a_busy_name_is_skipped_and_that_is_no_failure(machine: Machine) -> None:
     machine.issue("a.example")
     machine.issue("b.example")
     machine.pass_time(61 * DAY)

@@ -235,7 +235,7 @@ def test_scenario_16_an_authorization_that_stays_pending_with_an_error(machine: 
     assert [name for name, _ in error.reasons] == ["a.example"]
 
 
-def test_scenario_17_unknown_challenge_types_are_passed_over(machine: Machine) -> None:
+def test_scenario_17_unknown_challenge_types_are_skipped(machine: Machine) -> None:
     machine.ca.extra_challenges = [{"type": "telepathy-01", "url": "https://ca.example/t"}]
 
     assert machine.issue("a.example").exit_status == 0

@@ -235,7 +235,7 @@ def certbots(place: Place, name: str) -> None:
     (place.letsencrypt / "renewal" / f"{name}.conf").write_text("")
 
 
-def test_certificates_that_certbot_itself_renews_are_not_passed_over_in_silence(
+def test_certificates_that_certbot_itself_renews_are_not_skipped_in_silence(
     place: Place,
 ) -> None:
     place.certonly("-d", A, "-n")

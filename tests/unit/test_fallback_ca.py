@@ -281,7 +281,7 @@ def test_a_certificate_of_the_second_ca_is_no_difference() -> None:
 
 def test_after_a_success_the_first_ca_is_asked_again_and_its_error_is_remembered() -> None:
     state = after_failure(RenewalState(), A, DOWN, HALF_WAY, LIVE.facts)
-    state = after_success(state, B, HALF_WAY, passed_over=(A,))
+    state = after_success(state, B, HALF_WAY, skipped=(A,))
 
     assert (state.failures, state.last_error) == (0, None)
     assert attempts(state, A).last_error is not None

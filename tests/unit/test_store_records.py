@@ -555,7 +555,7 @@ def test_what_a_clock_ahead_has_written_may_be_due(bench: Bench) -> None:
     assert bench.due() == [NAME]
 
 
-def test_idle_certificates_are_passed_over_without_being_read(bench: Bench) -> None:
+def test_idle_certificates_are_skipped_without_being_read(bench: Bench) -> None:
     bench.fill(MANY)
     names = bench.records.names()
     assert len(names) == MANY

@@ -9,7 +9,8 @@ from certctl.cli.invocation import Invocation
 from certctl.cli.session import open_run
 from certctl.model.errors import ExitStatus, UsageError, worst
 from certctl.operations.calendar import calendar
-from certctl.operations.plan import Forecast, plan_renewal
+from certctl.operations.forecast import Forecast
+from certctl.operations.plan import plan_renewal
 from certctl.output.document import Result
 from certctl.output.plan import calendar_lines, calendar_object, forecast_lines, forecast_object
 from certctl.output.times import Times

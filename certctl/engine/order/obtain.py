@@ -56,7 +56,7 @@ from certctl.model.run import WindowKind
 from certctl.model.spec import CertificateSpec
 from certctl.rules import keys, x509
 from certctl.rules.ari import renewal_info_for
-from certctl.rules.fallback_ca import passed_over
+from certctl.rules.fallback_ca import cas_before
 from certctl.rules.plan import RESUMED_FOR, Order, is_resumable
 from certctl.rules.rate_limits import orders_for
 from certctl.rules.renewal import (
@@ -354,12 +354,12 @@ def _record_success(
     """
     held, now = wanted.held, run.services.clock.now()
     ca, by_ari = version.request.ca, wanted.order.by_ari
-    before, renewal_state = passed_over(wanted.order.spec, ca), held.renewal_state
-    for each in before:
+    skipped, renewal_state = cas_before(wanted.order.spec, ca), held.renewal_state
+    for each in skipped:
         error = held.failed.get(each)
         if error is not None and not attempts(renewal_state, each).failures:
             renewal_state = after_failure(renewal_state, each, error, now, version.facts)
-    renewal_state = after_success(renewal_state, ca, now, by_ari=by_ari, passed_over=before)
+    renewal_state = after_success(renewal_state, ca, now, by_ari=by_ari, skipped=skipped)
     if missing is not None:
         renewal_state = after_failure(renewal_state, ca, missing, now, version.facts)
     held.carry(renewal_state)
