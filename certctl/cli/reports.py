@@ -156,7 +156,7 @@ def _version_lines(
     """Return the lines that report a new version: one line if `brief`."""
     if outcome.waits is not None:
         waits = _waits(outcome.waits, version.name, times)
-        return [Paragraph(f"{version.name}: version {version.number} was issued; {waits}")]
+        return [Paragraph(f"{version.name}: issued; {waits}")]
     remaining = (version.not_after - run.services.clock.now()).total_seconds()
     until = f"{times.minute(version.not_after)} ({left(remaining)})"
     if brief:

@@ -217,6 +217,7 @@ def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
         prepare_accounts(list(specs.values()), run)
     except Interrupted as stopped:
         return Report(errors=(stopped,), considered=len(wanted), interrupted=True)
+    _warn_of_owners(wanted, run)
     report = fulfil([each.change for each in wanted], run, considered=len(wanted))
     for outcome in report.outcomes:
         if outcome.action == "issued":
@@ -224,6 +225,20 @@ def _issued(wanted: Sequence[_Wanted], run: Run) -> Report:
         if error_of(outcome) is None:
             withdraw_from_former(before[outcome.name], specs[outcome.name], run)
     return report
+
+
+def _warn_of_owners(wanted: Sequence[_Wanted], run: Run) -> None:
+    """Warn where a change is made by hand to what `apply` keeps as a text says."""
+    for each in wanted:
+        before, spec = each.before, each.spec
+        if before is None or before.managed_by is None:
+            continue
+        if (before.chosen, before.identifiers) != (spec.chosen, spec.identifiers):
+            run.warn(
+                f"the next `certctl apply` of {before.managed_by} undoes this change, unless it is"
+                " made in that text too",
+                spec.name,
+            )
 
 
 def _identifiers(request: IssueRequest) -> tuple[Identifier, ...]:

@@ -269,13 +269,14 @@ def test_a_certificate_of_another_owner_is_left_alone(home: Path, tmp_path: Path
 def test_what_was_edited_by_hand_is_shown_as_drift(home: Path, tmp_path: Path) -> None:
     file = desired(tmp_path, certificates("a.example", "b.example"))
     certctl("apply", file, "--yes", home=home)
-    certctl("edit", "a.example", "--key-type", "rsa-2048", home=home)
+    edited = certctl("edit", "a.example", "--key-type", "rsa-2048", home=home)
     spec = home / "certificates" / "b.example.toml"
     spec.write_text(spec.read_text() + '[deploy]\nreload = "true"\n')
 
     found = certctl("plan", file, home=home)
     done = certctl("apply", file, "--yes", home=home)
 
+    assert "the next `certctl apply` of web undoes this change" in edited.stderr
     assert found.exit_status == 7
     assert found.stdout.count("it was edited by hand since it was applied") == 2
     assert "key_type  rsa-2048 → not set (ecdsa-p256)" in found.stdout
