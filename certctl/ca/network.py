@@ -72,8 +72,7 @@ class _Shared:
     """The state shared by all networks to one CA, regardless of the signing key.
 
     `lock` guards fetching the directory; `failed` is the error of the last of the `attempts` that
-    failed. `proxies` caches the proxy for each host; looking it up
-    twice is harmless.
+    failed. `proxies` caches the proxy for each host; looking it up twice is harmless.
     """
 
     limiter: Limiter
@@ -200,22 +199,20 @@ class Network:
         """The CA's directory, fetched once (RFC 8555 §7.1.1). Raises `AcmeError`. Those who wait
         for it while an attempt fails, with all its retries, get the same error.
         """
-        before, lock = self._shared.attempts, self._shared.lock
-        if not lock.acquire(blocking=False):
-            with self._waiting():  # who fetches it may need that turn to go on
-                lock.acquire()
-        try:
+        before = self._shared.attempts
+        with self._shared.lock:
             if self._shared.directory is None:
                 if self._shared.failed is not None and self._shared.attempts > before:
                     raise copy.copy(self._shared.failed)
                 self._shared.directory = self._fetch_directory()
             return self._shared.directory
-        finally:
-            lock.release()
 
     def _fetch_directory(self) -> Directory:
+        # Nothing is given up while others wait for the lock: they would take it and keep it.
+        network = copy.copy(self)
+        network._waiting = nullcontext
         try:
-            response = self.fetch(self._endpoint.directory_url, resource=Resource.DIRECTORY)
+            response = network.fetch(self._endpoint.directory_url, resource=Resource.DIRECTORY)
             return messages.directory(response)
         except AcmeError as error:
             self._shared.failed = error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from certctl.model.ca import RevocationReason
 from certctl.model.certificate import (
@@ -224,7 +224,7 @@ def urgency(status: CertificateStatus, now: datetime) -> tuple[int, datetime]:
     """
     live = status.live
     if live is None:
-        return 1, now
+        return 1, datetime.min.replace(tzinfo=UTC)
     return (0 if is_near_expiry(live, now) else 2), live.not_after
 
 
