@@ -222,7 +222,8 @@ def test_a_check_says_unknown_where_nobody_can_be_asked(tmp_path: Path, issuer: 
     assert "http://127.0.0.1:1/list: Connection refused; http://127.0.0.1:1/ocsp:" in texts[1]
 
 
-NOW = datetime.now(UTC)
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def test_a_list_counts_only_if_it_is_the_issuers_current_one_for_this_certificate(
@@ -239,8 +240,8 @@ def test_a_list_counts_only_if_it_is_the_issuers_current_one_for_this_certificat
     other = issuer.revocation_list(extensions=scope.format("http://ca.example/other"))
     authorities = issuer.revocation_list(extensions=scope.format(url) + "onlyCA = TRUE\n")
 
-    def asked(data: bytes, now: datetime = NOW) -> str | None:
-        return of_list(data, url, cert, issuer.pem, now).reason
+    def asked(data: bytes, later: timedelta = timedelta(0)) -> str | None:
+        return of_list(data, url, cert, issuer.pem, now() + later).reason
 
     assert (asked(good), asked(own)) == ("keyCompromise", "keyCompromise")
     for data, why in (
@@ -252,7 +253,7 @@ def test_a_list_counts_only_if_it_is_the_issuers_current_one_for_this_certificat
         with pytest.raises(InspectionFailed, match=why):
             asked(data)
     with pytest.raises(InspectionFailed, match="out of date"):
-        asked(good, NOW + timedelta(days=3))
+        asked(good, timedelta(days=3))
 
 
 def test_a_response_counts_only_if_it_is_the_issuers_current_one_for_this_certificate(
@@ -266,7 +267,7 @@ def test_a_response_counts_only_if_it_is_the_issuers_current_one_for_this_certif
     asked = question(cert, issuer.pem)
     good = issuer.response(asked)
 
-    assert of_answer(good, cert, issuer.pem, NOW).reason == "keyCompromise"
+    assert of_answer(good, cert, issuer.pem, now()).reason == "keyCompromise"
     by_stranger = ("-rsigner", str(stranger.directory / "ca.pem"))
     key_of_stranger = ("-rkey", str(stranger.directory / "ca.key"))
     for data, of, why in (
@@ -277,6 +278,6 @@ def test_a_response_counts_only_if_it_is_the_issuers_current_one_for_this_certif
         (b"<html>", cert, "cannot be read"),
     ):
         with pytest.raises(InspectionFailed, match=why):
-            of_answer(data, of, issuer.pem, NOW)
+            of_answer(data, of, issuer.pem, now())
     with pytest.raises(InspectionFailed, match="out of date"):
-        of_answer(good, cert, issuer.pem, NOW + timedelta(days=3))
+        of_answer(good, cert, issuer.pem, now() + timedelta(days=3))
