@@ -111,14 +111,18 @@ class Night:
         wait_until(lambda: self._presented(name) == serial, f"the serial {serial} of {name}")
         return serial
 
-    def _presented(self, name: str) -> int:
+    def _presented(self, name: str) -> int | None:
+        """The serial of the certificate for a name; None while a reload opens the port."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with (
-            socket.create_connection(("127.0.0.1", 443), timeout=10) as tcp,
-            context.wrap_socket(tcp, server_hostname=name) as tls,
-        ):
-            data = tls.getpeercert(binary_form=True)
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", 443), timeout=10) as tcp,
+                context.wrap_socket(tcp, server_hostname=name) as tls,
+            ):
+                data = tls.getpeercert(binary_form=True)
+        except OSError:
+            return None
         assert data is not None
         return x509.load_der_x509_certificate(data).serial_number
 
