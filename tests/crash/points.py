@@ -38,6 +38,9 @@ ERRORS: Mapping[str, frozenset[str]] = {
 }  # fmt: skip
 """Which calls on files can fail how."""
 
+_PYTHON = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2]))
+"""Where the files of Python, its libraries and certctl are."""
+
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 
 
@@ -142,16 +145,18 @@ def mishap(
 ) -> Ended:
     """Run a command with a mishap at a point: `signal=KILL`, or `error=ENOSPC` and the like.
 
-    Threads do not take turns as they did when the points were found. So an error may strike the
-    opening of one of Python's own files instead, which shows nothing.
+    A command does not open the same files in the same order each time, above all in threads. So an
+    error may strike the opening of one of Python's own files instead, which shows nothing.
     """
+    opens = point.call == "openat" and how.startswith("error=")
     inject = f"inject={point.call}:{how}:when={point.number}"
     with tempfile.NamedTemporaryFile("r", prefix="struck-", errors="replace") as struck:
-        trace = struck.name if threads else os.devnull
+        trace = struck.name if opens else os.devnull
         options = ("-yy", "-o", trace, "-e", f"trace={point.call}", "-e", inject)
         ended = _strace(options, arguments, home, threads=threads, forked=forked)
-        injected = _injected(struck) if point.call == "openat" else []
-    return replace(ended, missed="".join(each for each in injected if str(home) not in each))
+        injected = _injected(struck) if opens else []
+    own = [each for each in injected if any(f'"{root}/' in each for root in _PYTHON)]
+    return replace(ended, missed="".join(own))
 
 
 def _injected(trace: Iterable[str]) -> list[str]:
