@@ -88,4 +88,12 @@ class Plugins:
     def _entry_points(self) -> Mapping[str, EntryPoint]:
         from importlib import metadata  # noqa: PLC0415 - slow to import, and rarely needed
 
-        return {each.name: each for each in metadata.entry_points(group=self.group)}
+        try:
+            return {each.name: each for each in metadata.entry_points(group=self.group)}
+        except Exception as error:
+            raise ConfigurationError(
+                f"the installed Python packages cannot be searched for plug-ins: {error}",
+                hint="Mend or remove the package whose entry_points.txt cannot be read, or install"
+                " certctl in a virtual environment of its own.",
+                code="configuration.plugin",
+            ) from error

@@ -289,6 +289,18 @@ def test_a_method_of_another_package_is_found_by_its_entry_point(tmp_path: Path)
     assert run_with_plugin(tmp_path, CREATE_THEIRS) == "StandaloneSolver"
 
 
+def test_packages_that_cannot_be_searched_for_plugins_are_an_error(tmp_path: Path) -> None:
+    install_plugin(tmp_path, "certctl.challenges", SOLVER)
+    broken = tmp_path / "broken-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Name: broken\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_bytes(b"[certctl.challenges]\n\xff = x\n")
+
+    assert run_with_plugin(tmp_path, CREATE_THEIRS).startswith(
+        "configuration.plugin: the installed Python packages cannot be searched for plug-ins: "
+    )
+
+
 def test_a_plugin_that_cannot_be_loaded_is_an_error_that_names_it(tmp_path: Path) -> None:
     install_plugin(tmp_path, "certctl.challenges", "raise RuntimeError('out of order')")
 
