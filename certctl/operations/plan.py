@@ -157,12 +157,7 @@ def _plan_of(
     run: Run,
     keeps_windows: bool,
 ) -> Planned:
-    there = stored.spec is not None or stored.spec_error is not None
-    saved = checked_spec(stored.require_spec()) if there or wanted is None else None
-    spec = saved
-    if wanted is not None:
-        spec = replace(wanted.spec, origin=saved.origin if saved is not None else None)
-    assert spec is not None  # noqa: S101 - one of the two is there
+    saved, spec = _specs(wanted, stored)
     machine, now = run.services.machine, run.services.clock.now()
     status = state_of(stored, machine.read(stored.name), machine, now)
     differences = differences_of(_with_url(saved), spec) if saved is not None else ()
@@ -174,22 +169,19 @@ def _plan_of(
     elif saved is not None:
         spec = saved
     forced = saved is None and not spec.autorenew and status.live is None
-    found = plan(
-        Wanted(
-            spec,
-            saved,
-            force=forced,
-            by_hand=changed,
-            interval=interval,
-            refusal=refusal_of_untrusted(spec, status.live),
-            pending=stored.orders,
-            order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
-            asks=False,
-            keeps_windows=keeps_windows,
-        ),
-        status,
-        now,
+    about = Wanted(
+        spec,
+        saved,
+        force=forced,
+        by_hand=changed,
+        interval=interval,
+        refusal=refusal_of_untrusted(spec, status.live),
+        pending=stored.orders,
+        order_timeout=timedelta(seconds=run.services.settings.seconds("order_timeout")),
+        asks=False,
+        keeps_windows=keeps_windows,
     )
+    found = plan(about, status, now)
     live = status.live
     valid = live is not None and live.not_after > now
     action, why = _action(found, changed, saved)
@@ -215,6 +207,19 @@ def _plan_of(
         counts_as=orders_for(order.asked, status, now) if order else (),
         postponed_until=status.renewal_state.postponed_until,
     )
+
+
+def _specs(
+    wanted: DesiredSpec | None, stored: Stored
+) -> tuple[CertificateSpec | None, CertificateSpec]:
+    """Return the saved spec, if there is one, and the one that the certificate should have."""
+    if wanted is None:
+        saved = checked_spec(stored.require_spec())
+        return saved, saved
+    if stored.spec is None and stored.spec_error is None:
+        return None, replace(wanted.spec, origin=None)
+    saved = checked_spec(stored.require_spec())
+    return saved, replace(wanted.spec, origin=saved.origin)
 
 
 def _with_url(spec: CertificateSpec) -> CertificateSpec:
