@@ -89,8 +89,6 @@ def _declaration(option: Option) -> tuple[list[str], dict[str, Any]]:
             attributes |= {"is_flag": True, "default": None}
         case Kind.TEXTS:
             attributes |= {"multiple": True, "metavar": option.metavar}
-        case Kind.CHOICES:
-            attributes |= {"multiple": True, "type": _Choice(option.choices)}
         case Kind.CHOICE:
             attributes |= {"type": _Choice(option.choices)}
         case Kind.PATH:
@@ -445,7 +443,7 @@ def _short_records(option: click.Option, ctx: click.Context) -> list[tuple[str, 
     if setting is None:
         return _records(option, ctx)
     text = help_of(setting, short=True)
-    if setting.kind in {Kind.CHOICE, Kind.CHOICES} and setting.metavar:
+    if setting.kind is Kind.CHOICE and setting.metavar:
         return [(f"{setting.flag} {setting.metavar}", text)]
     return [(names, text) for names, _ in _records(option, ctx)]
 

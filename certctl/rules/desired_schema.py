@@ -94,16 +94,12 @@ def _settings(options: Iterable[Option], own: Mapping[str, Any]) -> _Schema:
 def _setting(option: Option) -> _Schema:
     """Return the schema of a setting's value."""
     bounds = {"minimum": option.minimum, "maximum": option.maximum}
-    choice = {"enum": list(option.choices)}
     anything = option.canonical is not None
     kinds: Mapping[Kind, _Schema] = {
         Kind.BOOLEAN: {"type": "boolean"},
         Kind.INTEGER: {"type": "integer", **bounds},
         Kind.SECONDS: {"type": ["number", "string"], "pattern": _DURATION, **bounds},
         Kind.CHOICE: {"enum": list(option.choices)},
-        Kind.CHOICES: {
-            "anyOf": [choice, {"type": "array", "items": choice, "minItems": 1}],
-        },
         Kind.TEXTS: {
             "type": ["array", "string"],
             "items": {"type": ["string", "object"] if anything else "string"},

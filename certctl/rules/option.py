@@ -14,9 +14,7 @@ PLUGIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 
 
 class Kind(Enum):
-    """The type of an option's value; `SECONDS` also accepts 90s, 5m, 2h and 1d. `CHOICES` is one of
-    the choices, or a list of several; the normal form of one alone is that word.
-    """
+    """The type of an option's value; `SECONDS` also accepts 90s, 5m, 2h and 1d."""
 
     TEXT = "TEXT"
     INTEGER = "N"
@@ -25,7 +23,6 @@ class Kind(Enum):
     TEXTS = "TEXT..."
     PATH = "FILE"
     CHOICE = "CHOICE"
-    CHOICES = "CHOICE..."
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,8 @@ class Option:
     `canonical` checks a value (of a list, each element) and returns its normal form.
     `brief`: one line for the short help of commands with many options, which lists only the options
     that have one. `only_for`: the challenge method without which it has no effect; `implies`: the
-    one that is meant where it is given. `together` checks several choices. `several`: a list of
-    such values is accepted too, in an order that matters; a list of one is the same as its only
-    value.
+    one that is meant where it is given. `several`: a list of such values is accepted too, in
+    an order that matters; a list of one is the same as its only value. `together` checks them.
     """
 
     key: str

@@ -184,7 +184,7 @@ def parse(option: Option, text: str) -> Value:
             if text.lower() in {"0", "false", "no", "off", ""}:
                 return False
             raise _wrong(option, text)
-        case Kind.TEXTS | Kind.CHOICES:
+        case Kind.TEXTS:
             return check(option, [part.strip() for part in text.split(",") if part.strip()])
         case Kind.INTEGER:
             return check(option, _number(option, text))
@@ -200,17 +200,24 @@ def check(option: Option, value: object) -> Value:
         return _several(option, value)
     if option.canonical is not None:
         return _canonical(option, option.canonical, value)
-    if option.kind is Kind.CHOICES:
-        return _choices(option, value if isinstance(value, list | tuple) and value else (value,))
     return _of_kind(option, value)
 
 
 def _several(option: Option, values: Sequence[object]) -> Value:
     """Return the only value of a list, or all of them, each in its normal form."""
-    found = tuple(check(option, each) for each in values if not isinstance(each, list | tuple))
-    if not found or len(found) < len(values):
+    if not values or any(isinstance(each, list | tuple) for each in values):
         raise _wrong(option, values)
-    return found[0] if len(found) == 1 else tuple(str(each) for each in found)
+    found = tuple(dict.fromkeys(str(check(option, each)) for each in values))
+    if len(found) == 1:
+        return found[0]
+    try:
+        if option.together is not None:
+            option.together(found)
+    except CertctlError as error:
+        raise ConfigurationError(
+            f"{option.key}: {error.message}", hint=error.hint, code="configuration.value"
+        ) from error
+    return found
 
 
 def _of_kind(option: Option, value: object) -> Value:
@@ -232,24 +239,6 @@ def _of_kind(option: Option, value: object) -> Value:
         case Kind.TEXT | Kind.PATH, str() if "\0" not in value and "\n" not in value:
             return value
     raise _wrong(option, value)
-
-
-def _choices(option: Option, values: Sequence[object]) -> Value:
-    """Return several choices in their normal form: one alone is a word."""
-    for each in values:
-        if not (isinstance(each, str) and each.lower() in option.choices):
-            raise _wrong(option, each)
-    words = tuple(dict.fromkeys(str(each).lower() for each in values))
-    if len(words) == 1:
-        return words[0]
-    try:
-        if option.together is not None:
-            option.together(words)
-    except CertctlError as error:
-        raise ConfigurationError(
-            f"{option.key}: {error.message}", hint=error.hint, code="configuration.value"
-        ) from error
-    return words
 
 
 def _canonical(option: Option, canonical: Callable[[object], str], value: object) -> Value:
@@ -328,7 +317,6 @@ def _wrong(option: Option, value: object) -> ConfigurationError:
         Kind.SECONDS: f"a duration of at least {option.minimum:g} s and at most "
         f"{option.maximum // 86400:.0f} d, such as 90, 5m, 2h or 1d",
         Kind.CHOICE: "one of " + ", ".join(option.choices),
-        Kind.CHOICES: "one of " + ", ".join(option.choices),
         Kind.TEXTS: "a list of strings",
     }.get(option.kind, "a line of text")
     return ConfigurationError(

@@ -440,8 +440,7 @@ def plugin_prefixes(method: str, provider: str | None) -> tuple[str, ...]:
 
 
 def _key_types(settings: Settings) -> tuple[KeyType, ...]:
-    value = settings.value(_KEY_TYPE)
-    return tuple(map(KeyType, value if isinstance(value, tuple) else (str(value),)))
+    return tuple(map(KeyType, settings.words(_KEY_TYPE)))
 
 
 def _require_one_kind_of_request(name: str, chosen: Mapping[str, Value]) -> None:

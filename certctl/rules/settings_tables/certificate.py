@@ -29,7 +29,7 @@ def _window(value: object) -> str:
 CERTIFICATE_OPTIONS: tuple[Option, ...] = (
     Option(
         "key_type",
-        Kind.CHOICES,
+        Kind.CHOICE,
         KeyType.ECDSA_P256.value,
         "Key type for the certificate. Two of them, one ECDSA and one RSA, give two certificates "
         "for the same names, so that a server can offer each client the one it supports.",
@@ -38,6 +38,7 @@ CERTIFICATE_OPTIONS: tuple[Option, ...] = (
         metavar="TYPE",
         choices=tuple(each.value for each in KeyType),
         in_spec=True,
+        several=True,
         together=one_of_each_family,
     ),
     Option(
