@@ -113,14 +113,21 @@ class Machine:
 
     def certctl(self, *arguments: str) -> Finished:
         """Run a command of certctl to its end."""
+        command = (sys.executable, "-m", "certctl", *arguments)
+        return self.off_terminal(command, {**os.environ, "CERTCTL_HOME": str(HOME)})
+
+    def off_terminal(
+        self, command: Sequence[str], variables: Mapping[str, str], seconds: float = _SECONDS
+    ) -> Finished:
+        """Run a command off a terminal, as cron does, with no variables but these."""
         done = subprocess.run(
-            [*self.prefix, sys.executable, "-m", "certctl", *arguments],
+            [*self.prefix, *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
-            timeout=_SECONDS,
-            env={**os.environ, "CERTCTL_HOME": str(HOME)},
+            timeout=seconds,
+            env=variables,
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -5,7 +5,6 @@ nginx, a name server, and a CA that validates at them.
 import functools
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -112,16 +111,8 @@ class Reader:
 
     def types(self, script: str) -> Finished:
         """Run a script off a terminal, as cron or a provisioning tool does."""
-        done = subprocess.run(
-            [*self.machine.prefix, "bash", "-ec", f"cd /srv/reader\n{script}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LONGEST_SECONDS,
-            env=self.variables,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        shell = ("bash", "-ec", f"cd /srv/reader\n{script}")
+        return self.machine.off_terminal(shell, self.variables, LONGEST_SECONDS)
 
     def succeeds(self, script: str) -> None:
         done = self.types(script)

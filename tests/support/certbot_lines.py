@@ -10,7 +10,6 @@ import select
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,16 +127,7 @@ class Scene:
 
     def run(self, *words: str) -> Finished:
         """Run a command line off a terminal."""
-        done = subprocess.run(
-            [*self.machine.prefix, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LONGEST_SECONDS,
-            env=self.variables,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        return self.machine.off_terminal(words, self.variables, LONGEST_SECONDS)
 
     def sh(self, script: str) -> str:
         """Run a script, which must succeed, and return what it printed."""
