@@ -67,12 +67,17 @@ _MOMENT = 1.0
 """Seconds. For a shorter wait it is not worth while to let others work."""
 
 
+_FAILED = 10.0
+"""Seconds for which a directory that could not be fetched is not asked for again."""
+
+
 @dataclass
 class _Shared:
     """The state shared by all networks to one CA, regardless of the signing key.
 
-    `lock` guards fetching the directory; `failed` is the error of the last of the `attempts` that
-    failed. `proxies` caches the proxy for each host; looking it up twice is harmless.
+    `lock` guards fetching the directory; `failed` is the error of the last attempt that failed, and
+    when that was by the clock's `monotonic`. `proxies` caches the proxy for each host; looking it
+    up twice is harmless.
     """
 
     limiter: Limiter
@@ -80,8 +85,7 @@ class _Shared:
     nonces: Nonces = field(default_factory=Nonces, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     directory: Directory | None = None
-    failed: AcmeError | None = None
-    attempts: int = 0
+    failed: tuple[AcmeError, float] | None = None
     polled: PollTally = field(default_factory=PollTally)
     proxies: dict[str, Mapping[str, str]] = field(default_factory=dict)
     server_time: datetime | None = None
@@ -196,14 +200,14 @@ class Network:
 
     @property
     def directory(self) -> Directory:
-        """The CA's directory, fetched once (RFC 8555 §7.1.1). Raises `AcmeError`. Those who wait
-        for it while an attempt fails, with all its retries, get the same error.
+        """The CA's directory, fetched once (RFC 8555 §7.1.1). Raises `AcmeError`: for a while the
+        same one for all, after an attempt has failed with all its retries.
         """
-        before = self._shared.attempts
         with self._shared.lock:
             if self._shared.directory is None:
-                if self._shared.failed is not None and self._shared.attempts > before:
-                    raise copy.copy(self._shared.failed)
+                error, at = self._shared.failed or (None, 0.0)
+                if error is not None and self._clock.monotonic() - at < _FAILED:
+                    raise copy.copy(error)
                 self._shared.directory = self._fetch_directory()
             return self._shared.directory
 
@@ -215,8 +219,8 @@ class Network:
             response = network.fetch(self._endpoint.directory_url, resource=Resource.DIRECTORY)
             return messages.directory(response)
         except AcmeError as error:
-            self._shared.failed = error
-            self._shared.attempts += 1
+            if not isinstance(error, OrderTimeout):  # that is one certificate's own
+                self._shared.failed = error, self._clock.monotonic()
             raise
 
     def url(self, name: str, resource: Resource) -> str:

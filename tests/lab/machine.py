@@ -5,10 +5,12 @@ changed. Only root can make one.
 """
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -68,15 +70,27 @@ def network() -> Iterator[None]:
 
 @contextmanager
 def mount_point(directory: Path) -> Iterator[None]:
-    """Make a directory, which a machine's own will be mounted on, unless there is one."""
-    there = directory.exists()
-    directory.mkdir(exist_ok=True)
-    try:
-        yield
-    finally:
-        if not there:
+    """Make a directory, which a machine's own will be mounted on, unless there is one.
+
+    The last test that uses it removes it: the kernel unmounts a directory that is removed, from the
+    machines of other tests too.
+    """
+    name = str(directory).strip("/").replace("/", "-")
+    with (Path(tempfile.gettempdir()) / f"certctl-test-{name}-{os.getuid()}").open("a+") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        with suppress(FileExistsError):
+            directory.mkdir()
+            users.write("made by a test")
+            users.flush()
+        try:
+            yield
+        finally:
             with suppress(OSError):  # another test is using it
-                directory.rmdir()
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                users.seek(0)
+                if users.read():
+                    users.truncate(0)
+                    directory.rmdir()
 
 
 @dataclass(frozen=True)

@@ -509,7 +509,7 @@ def test_a_renewal_is_validated_without_a_reload_whatever_is_added_below(
     renewed = here.certctl("renew", "one.example", "--dry-run")
 
     assert renewed.exit_status == 0, renewed
-    assert here.apache_children() == children
+    assert children <= here.apache_children()  # a reload replaces all of them
     assert ask("one.example", tls=True) == HELLO
     assert here.certctl("secure", "one.example", *options(ca_here)).exit_status == 0
     assert ask("one.example", tls=True) == HELLO
